@@ -1,0 +1,1 @@
+"""What reads Andon's topics: the ClickHouse archive, rollout systems, notifications."""

@@ -1,0 +1,1 @@
+"""The same fold, step and policy over files, in stream time, without Kafka."""

@@ -1,0 +1,70 @@
+"""`andon …`: a table of commands, each imported when it is called, so that a stage loads only what it runs."""
+
+import importlib
+import sys
+
+import click
+
+from pipeline.runtime.errors import AndonError
+
+COMMANDS = {
+    "up": ("pipeline.local.up:command", "Run the whole line on this machine."),
+    "status": ("pipeline.local.status:command", "Show rates, lag, verdicts and halts, live."),
+    "demo": ("pipeline.local.demo:command", "Start the line, replay 19 July 2024, give the account."),
+    "doctor": ("pipeline.local.doctor:command", "Check every server that Andon is configured for."),
+    "topics": ("pipeline.runtime.topics:command", "Create or verify the topics of a cluster."),
+    "collect": ("pipeline.collect.main:command", "Stage: the HTTP gateway."),
+    "combine": ("pipeline.combine.main:command", "Stage: fold events into partials."),
+    "correlate": ("pipeline.correlate.main:command", "Stage: decide, and halt."),
+    "archive": ("consumers.clickhouse.main:command", "Stage: Kafka to ClickHouse."),
+    "clickhouse": ("pipeline.local.clickhouse:command", "The local ClickHouse engine behind HTTP."),
+    "migrate": ("consumers.clickhouse.migrate:command", "Create or upgrade the ClickHouse schema."),
+    "replay": ("pipeline.simulate.replay:command", "Produce a scenario's events to a cluster or a file."),
+    "backtest": ("pipeline.backtest.main:command", "What would have been halted? From files, without Kafka."),
+    "bench": ("pipeline.cli:bench", "Measure, and print JSON."),
+}
+
+BENCHES = {
+    "combine": ("pipeline.bench.combine:command", "Events per CPU-second of the combiner."),
+    "collect": ("pipeline.bench.collect:command", "Events per second through the HTTP gateway."),
+    "decide": ("pipeline.bench.decide:command", "Crashed hosts to a halt, beside MaxSPRT; time of a step."),
+    "calibrate": ("pipeline.bench.calibrate:command", "False-halt rate over simulated null rollouts."),
+    "archive": ("pipeline.bench.archive:command", "Kafka to ClickHouse: events per second, bytes per event."),
+    "latency": ("pipeline.bench.latency:command", "From the deciding crash to the readable halt."),
+    "backtest": ("pipeline.bench.backtest:command", "Events per second through `andon backtest`."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on use: name → ("module:attribute", one line of help)."""
+
+    def __init__(self, table: dict[str, tuple[str, str]], name: str, help: str) -> None:
+        super().__init__(name=name, help=help, context_settings={"help_option_names": ["-h", "--help"]})
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.table:
+            return None
+        module, attribute = self.table[cmd_name][0].split(":")
+        loaded: click.Command = getattr(importlib.import_module(module), attribute)
+        return loaded
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
+
+
+bench = LazyGroup(BENCHES, "bench", "Benchmarks: each starts what it needs, prints one JSON object, leaves nothing.")
+andon = LazyGroup(COMMANDS, "andon", "Andon: the cord that stops a fleet rollout.")
+
+
+def main() -> None:
+    """Entry point: an AndonError becomes one line on standard error and its exit code."""
+    try:
+        andon(prog_name="andon")
+    except AndonError as error:
+        click.echo(f"andon: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,28 @@
+"""What a decision asks for: an order is a halt before it has an epoch, an expiry and a signature."""
+
+from typing import Literal, NamedTuple
+
+from pipeline.wire.halts import Evidence
+from pipeline.wire.verdicts import Verdict
+
+
+class HaltOrder(NamedTuple):
+    """Stop this update in these rings ("*" is every ring). Only an `enforce` order may go onto `fleet.halts`: a
+    `shadow` one says what would have been halted, a `pending` one waits for a person (too many halts in an hour)."""
+
+    mode: Literal["enforce", "shadow", "pending"]
+    fleet: str
+    vendor: str
+    product: str
+    version: str
+    rings: tuple[str, ...]
+    policy: str  # digest of the policy that decided
+    reason: str
+    evidence: Evidence
+
+
+class Decisions(NamedTuple):
+    """What one step concluded: verdicts that are news, and halts."""
+
+    verdicts: tuple[Verdict, ...]
+    halts: tuple[HaltOrder, ...]

@@ -1,0 +1,1 @@
+"""What every stage shares: configuration, Kafka client settings, metrics, logging, lifecycle, errors."""

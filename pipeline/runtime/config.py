@@ -1,0 +1,117 @@
+"""Configuration: a frozen struct beside its component, filled from TOML, environment and command line, in that order.
+
+`[section] key` in the file, `ANDON_SECTION_KEY` in the environment, `--key` on the command line.
+"""
+
+import functools
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import click
+import msgspec
+
+from pipeline.runtime.errors import ConfigError
+
+S = TypeVar("S", bound=msgspec.Struct)
+F = TypeVar("F", bound=Callable[..., Any])
+
+SECRET_WORDS = ("password", "token", "secret")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Raises ConfigError when the file is missing or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def load(cls: type[S], section: str, *, file: Path | None, environ: Mapping[str, str], options: Mapping[str, Any]) -> S:
+    """The effective configuration of one section.
+
+    Raises:
+        ConfigError: naming key, value, source and what would be right.
+    """
+    values: dict[str, tuple[Any, str]] = {}
+    known = {field.name for field in msgspec.structs.fields(cls)}
+    if file is not None:
+        for key, value in read_toml(file).get(section, {}).items():
+            if key not in known:
+                raise ConfigError(f"{file}: unknown key {section}.{key}; known: {', '.join(sorted(known))}")
+            values[key] = (value, str(file))
+    for key in known:
+        name = f"ANDON_{section}_{key}".upper()
+        if name in environ:
+            values[key] = (environ[name], name)
+        if options.get(key) is not None:
+            values[key] = (options[key], "--" + key.replace("_", "-"))
+    return _convert(cls, section, values)
+
+
+def _convert(cls: type[S], section: str, values: Mapping[str, tuple[Any, str]]) -> S:
+    hints = get_type_hints(cls, include_extras=True)
+    converted: dict[str, Any] = {}
+    for key, (value, source) in values.items():
+        try:
+            converted[key] = msgspec.convert(value, hints[key], strict=False)
+        except msgspec.ValidationError as error:
+            shown = "***" if is_secret(key) else repr(value)
+            raise ConfigError(f"{section}.{key} = {shown} (set by {source}): {error}") from None
+    try:
+        return cls(**converted)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"[{section}]: {error}") from None
+
+
+def is_secret(key: str) -> bool:
+    """Secrets come from files or the environment and are never shown; a path to a secret is not one."""
+    return any(word in key for word in SECRET_WORDS) and not key.endswith("_file")
+
+
+def masked(config: msgspec.Struct) -> dict[str, Any]:
+    """The effective configuration as it may be logged."""
+    return {
+        key: ("***" if value else value) if is_secret(key) else value
+        for key, value in msgspec.to_builtins(config).items()
+    }
+
+
+def configured(*sections: tuple[str, type[msgspec.Struct]]) -> Callable[[F], F]:
+    """Give a click command one option per configuration key, and pass it each section's struct by section name."""
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def run(config: Path | None, **given: Any) -> Any:
+            options = {key: given.pop(key) for _, cls in sections for key in _option_keys(cls)}
+            for section, cls in sections:
+                given[section] = load(cls, section, file=config, environ=os.environ, options=options)
+            return function(**given)
+
+        wrapped: Any = run
+        for section, cls in reversed(sections):
+            for field in reversed(msgspec.structs.fields(cls)):
+                if not is_secret(field.name):
+                    wrapped = _option(section, cls, field)(wrapped)
+        path = click.Path(path_type=Path)  # read later: a missing file is then a ConfigError like any other
+        help_text = "TOML file with a section per component."
+        decorated: F = click.option("--config", type=path, envvar="ANDON_CONFIG", help=help_text)(wrapped)
+        return decorated
+
+    return decorate
+
+
+def _option_keys(cls: type[msgspec.Struct]) -> list[str]:
+    return [field.name for field in msgspec.structs.fields(cls) if not is_secret(field.name)]
+
+
+def _option(section: str, cls: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> Callable[[Any], Any]:
+    hint = get_type_hints(cls, include_extras=True)[field.name]
+    docs = [meta.description for meta in getattr(hint, "__metadata__", ()) if getattr(meta, "description", None)]
+    default = "" if field.default is msgspec.NODEFAULT else f" [default: {field.default!r}]"
+    text = f"{docs[0] if docs else field.name.replace('_', ' ')} ({section}.{field.name}){default}"
+    return click.option("--" + field.name.replace("_", "-"), field.name, default=None, help=text)

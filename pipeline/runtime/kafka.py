@@ -1,0 +1,89 @@
+"""Kafka client settings, in one place for every client. Partitioner pinned to murmur2, Java's and Faust's."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+Doc = msgspec.Meta
+
+PARTITIONER = "murmur2_random"
+SESSION_TIMEOUT_MS = 6_000  # a static member's slot is taken over this long after it died
+HEARTBEAT_INTERVAL_MS = 1_000
+TRANSACTION_TIMEOUT_MS = 6_000  # a dead slot stalls read-committed readers no longer than this
+
+
+class KafkaConfig(msgspec.Struct, frozen=True):
+    """How to reach the cluster."""
+
+    bootstrap_servers: Annotated[str, Doc(min_length=1, description="host:port, comma-separated")] = "127.0.0.1:9092"
+    security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], Doc(description="Kafka security protocol")
+    ] = "PLAINTEXT"
+    sasl_mechanism: Annotated[Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], Doc(description="SASL mechanism")] = (
+        "SCRAM-SHA-512"
+    )
+    sasl_username: Annotated[str, Doc(description="SASL user")] = ""
+    sasl_password: Annotated[str, Doc(description="SASL password; environment or file only")] = ""
+    ssl_ca_file: Annotated[str, Doc(description="PEM file of the certificate authority")] = ""
+    ssl_certificate_file: Annotated[str, Doc(description="PEM file of the client certificate")] = ""
+    ssl_key_file: Annotated[str, Doc(description="PEM file of the client key")] = ""
+    topic_prefix: Annotated[str, Doc(max_length=64, description="put before every topic name")] = ""
+
+
+def client_config(config: KafkaConfig, client_id: str) -> dict[str, Any]:
+    """librdkafka settings common to producers, consumers and admin clients."""
+    settings: dict[str, Any] = {
+        "bootstrap.servers": config.bootstrap_servers,
+        "client.id": client_id,
+        "security.protocol": config.security_protocol,
+        "socket.keepalive.enable": True,
+        "log_level": 4,
+    }
+    if config.security_protocol.startswith("SASL"):
+        settings |= {
+            "sasl.mechanism": config.sasl_mechanism,
+            "sasl.username": config.sasl_username,
+            "sasl.password": config.sasl_password,
+        }
+    if config.security_protocol.endswith("SSL"):
+        files = {
+            "ssl.ca.location": config.ssl_ca_file,
+            "ssl.certificate.location": config.ssl_certificate_file,
+            "ssl.key.location": config.ssl_key_file,
+        }
+        settings |= {name: path for name, path in files.items() if path}
+    return settings
+
+
+def producer_config(config: KafkaConfig, client_id: str, **more: Any) -> dict[str, Any]:
+    """An idempotent producer with bounded queue and timeouts."""
+    return client_config(config, client_id) | {
+        "enable.idempotence": True,
+        "partitioner": PARTITIONER,
+        "compression.type": "lz4",
+        "queue.buffering.max.messages": 200_000,
+        "queue.buffering.max.kbytes": 128 * 1024,
+        "message.timeout.ms": 30_000,
+        **more,
+    }
+
+
+def consumer_config(config: KafkaConfig, client_id: str, group: str, instance: str, **more: Any) -> dict[str, Any]:
+    """A static, read-committed member that commits only when told to.
+
+    `instance` is the slot's stable `group.instance.id`; the classic protocol, because it is the one that every broker
+    that Andon runs on speaks.
+    """
+    return client_config(config, client_id) | {
+        "group.id": config.topic_prefix + group,
+        "group.instance.id": instance,
+        "group.protocol": "classic",
+        "session.timeout.ms": SESSION_TIMEOUT_MS,
+        "heartbeat.interval.ms": HEARTBEAT_INTERVAL_MS,
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 10,
+        "fetch.queue.backoff.ms": 2,
+        **more,
+    }

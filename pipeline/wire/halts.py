@@ -1,0 +1,94 @@
+"""The halt contract: a signed order to stop an update, the record that rollout systems obey.
+
+The signature covers the canonical bytes: the record without `sig`, as JSON with sorted keys and no spaces (UTF-8).
+"""
+
+from typing import Literal
+
+import msgspec
+import orjson
+
+from pipeline.wire.keys import update_key
+from pipeline.wire.verdicts import Basis, Conditional, Explanation
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """Why: the figures of the verdict that decided."""
+
+    log10_evidence: float
+    threshold: float
+    basis: Basis
+    observed: int
+    expected: float
+    relative_risk: tuple[float, float]
+    crashed_hosts: int
+    exposed_trials: int
+    explanation: Explanation
+    conditional: tuple[Conditional, ...] = ()
+    flags: tuple[str, ...] = ()
+    stream_time: int  # unix ms of the event that decided
+
+
+class Halt(msgspec.Struct, frozen=True, kw_only=True):
+    """Key fleet/vendor/product/version. Each record is its key's complete state. Times in unix ms."""
+
+    v: Literal[1] = 1
+    action: Literal["halt", "resume"]
+    fleet: str
+    vendor: str
+    product: str
+    version: str
+    rings: tuple[str, ...]
+    epoch: int
+    issued_at: int
+    expires_at: int
+    decided_by: str
+    policy: str
+    reason: str
+    evidence: Evidence | None
+    kid: str
+    sig: str = ""
+
+    @property
+    def key(self) -> str:
+        """The record's Kafka key."""
+        return update_key(self.fleet, self.vendor, self.product, self.version)
+
+
+class HaltAck(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscriber's word on what it did with a halt."""
+
+    v: Literal[1] = 1
+    halt_key: str
+    epoch: int
+    subscriber: str
+    status: Literal["stopped", "failed", "ignored"]
+    at: int
+    detail: str = ""
+    kid: str = ""
+    sig: str = ""
+
+
+_decoder = msgspec.json.Decoder(Halt)
+
+
+def canonical_bytes(record: Halt | HaltAck) -> bytes:
+    """The bytes that are signed."""
+    fields = msgspec.to_builtins(record)
+    del fields["sig"]
+    return canonical_json(fields)
+
+
+def canonical_json(fields: object) -> bytes:
+    """JSON with sorted keys and no spaces, UTF-8."""
+    return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+
+
+def encode_halt(halt: Halt) -> bytes:
+    """The record as it goes onto `fleet.halts`: canonical as well, so a reader may verify it by removing `sig`."""
+    return canonical_json(msgspec.to_builtins(halt))
+
+
+def decode_halt(raw: bytes) -> Halt:
+    """Raises msgspec.DecodeError."""
+    return _decoder.decode(raw)

@@ -1,0 +1,101 @@
+"""The combiner's output: a case-control summary of one fleet's events in one micro-batch.
+
+Cells are columns (little-endian int32 in a bytes field), because the correlator adds them into arrays as they are.
+A *cell* is one (trial kind, stratum): `2 * stratum_index + kind`, kind 0 a boot, 1 a heartbeat.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+PARTIAL_VERSION = 1
+BUCKET_MS = 10_000  # the event-time bucket that every cell is marked with
+MAX_PARTIAL_BYTES = 512_000
+MAX_PARTIAL_CRASHES = 5_000
+SAMPLES_PER_CELL_MINUTE = 16  # bottom-k by host hash, per cell and minute
+
+BOOT, HEARTBEAT = 0, 1
+
+
+class UpdateId(NamedTuple):
+    """An update version, as far as statistics know it."""
+
+    vendor: str
+    product: str
+    version: str
+
+
+class Stratum(NamedTuple):
+    """Hosts that are alike: same ring, operating system and model."""
+
+    ring: str
+    os: str
+    model: str
+
+
+class CrashRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One crash in full. `at` is the moment of the crash (unix ms), `stratum` and the updates are indices into the
+    partial's dictionaries; `excluded` updates make the host neither exposed nor control for them.
+    `partition` and `offset` say where the event stands in `fleet.events`."""
+
+    at: int
+    host: str
+    stratum: int
+    code: str
+    module: str
+    site: str
+    exposed: tuple[int, ...]
+    excluded: tuple[int, ...]
+    partition: int
+    offset: int
+
+
+class SampleRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One clean trial in full, kept because `host_hash` (64 bits) is among the smallest of its cell and minute."""
+
+    minute: int  # unix ms // 60,000
+    cell: int
+    host_hash: int
+    exposed: tuple[int, ...]
+    excluded: tuple[int, ...]
+
+
+class Partial(msgspec.Struct, frozen=True, array_like=True):
+    """A fold of one fleet's events. Sums over partials are exact: `events` counts every valid event once."""
+
+    version: int
+    fleet: str
+    slot: str  # the combiner that wrote it
+    events: int
+    repeats: int  # clean trials of a host that had already been counted in their hour
+    undated: int  # crashes (boot reports) of unknown moment: no evidence about the updates that they list
+    ingested_at_ms: int  # the newest Kafka timestamp (time of ingestion) among the events
+    updates: tuple[UpdateId, ...]
+    strata: tuple[Stratum, ...]
+    trials: bytes  # int32 rows (bucket, cell, trials)
+    exposures: bytes  # int32 rows (bucket, cell, update, exposed, excluded)
+    crashes: tuple[CrashRecord, ...]
+    cut: bytes  # crashes beyond MAX_PARTIAL_CRASHES: int32 rows (bucket, stratum, crashes)
+    cut_exposures: bytes  # the same by update: int32 rows (bucket, stratum, update, exposed, excluded)
+    samples: tuple[SampleRecord, ...]
+
+
+TRIAL_COLUMNS = 3
+EXPOSURE_COLUMNS = 5
+CUT_COLUMNS = 3
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Partial)
+
+
+def encode_partial(partial: Partial) -> bytes:
+    """MessagePack; the inverse of `decode_partial`."""
+    return _encoder.encode(partial)
+
+
+def decode_partial(raw: bytes) -> Partial:
+    """Raises msgspec.DecodeError when the bytes are no partial of this version."""
+    partial = _decoder.decode(raw)
+    if partial.version != PARTIAL_VERSION:
+        raise msgspec.ValidationError(f"partial version {partial.version}, this code reads {PARTIAL_VERSION}")
+    return partial
