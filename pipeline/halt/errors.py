@@ -1,0 +1,19 @@
+"""Why a signed record is not to be believed; `reason` is a word for logs and metrics."""
+
+
+class UntrustedRecord(ValueError):
+    """The signature proves nothing; do not act on the record."""
+
+    reason = "untrusted"
+
+
+class UnknownKey(UntrustedRecord):
+    """No trusted public key has the record's `kid`."""
+
+    reason = "unknown_key"
+
+
+class BadSignature(UntrustedRecord):
+    """`sig` is missing, is not base64, or does not cover these canonical bytes."""
+
+    reason = "bad_signature"

@@ -1,0 +1,59 @@
+"""The newest known record of every halt key: what has been said, so that nothing is said twice. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from pipeline.halt.errors import UntrustedRecord
+from pipeline.halt.issue import MAX_EPOCH, renewal_due
+from pipeline.halt.keys import TrustedKeys, verify
+from pipeline.wire.halts import Halt
+
+
+class HaltRegister:
+    """Only trusted records say what is halted; any record of a key, even an untrusted one, raises its epoch floor,
+    because subscribers that once trusted its key would take a lower epoch for a replay."""
+
+    def __init__(self, trusted: TrustedKeys) -> None:
+        self._trusted = trusted
+        self._newest: dict[str, Halt] = {}
+        self._floors: dict[str, int] = {}
+
+    def learn(self, halt: Halt) -> str:
+        """Take in a record that was read; the answer is "" or why it is not believed."""
+        if 0 <= halt.epoch < MAX_EPOCH:  # a forged epoch must not leave a key without a next one
+            self._floors[halt.key] = max(self._floors.get(halt.key, 0), halt.epoch)
+        try:
+            verify(halt, self._trusted)
+        except UntrustedRecord as error:
+            return error.reason
+        self.put(halt)
+        return ""
+
+    def put(self, halt: Halt) -> None:
+        """Remember a trusted record, unless a newer one is known."""
+        known = self._newest.get(halt.key)
+        if known is None or (halt.epoch, halt.issued_at) >= (known.epoch, known.issued_at):
+            self._newest[halt.key] = halt
+            self._floors[halt.key] = max(self._floors.get(halt.key, 0), halt.epoch)
+
+    def newest(self, key: str) -> Halt | None:
+        """The newest trusted record of a key."""
+        return self._newest.get(key)
+
+    def floor(self, key: str) -> int:
+        """The highest epoch seen on a key, 0 for none."""
+        return self._floors.get(key, 0)
+
+    def of_fleet(self, fleet: str) -> tuple[Halt, ...]:
+        """The newest records of a fleet's keys, in the order of the keys."""
+        return tuple(halt for _, halt in sorted(self._newest.items()) if halt.fleet == fleet)
+
+    def renewals(self, now_ms: int, lifetime_ms: int) -> Iterator[Halt]:
+        """Our own halts that have come to half of their life."""
+        return (halt for halt in list(self._newest.values()) if renewal_due(halt, now_ms, lifetime_ms))
+
+    def missing(self, published: Mapping[str, Halt]) -> Iterable[Halt]:
+        """Records that own state has and the topic has not: a topic that lost them gets them back as they were."""
+        for key, halt in sorted(self._newest.items()):
+            seen = published.get(key)
+            if seen is None or seen.epoch < halt.epoch:
+                yield halt
