@@ -14,6 +14,7 @@ COMMANDS = {
     "doctor": ("pipeline.local.doctor:command", "Check every server that Andon is configured for."),
     "topics": ("pipeline.runtime.topics:command", "Create or verify the topics of a cluster."),
     "collect": ("pipeline.collect.main:command", "Stage: the HTTP gateway."),
+    "token": ("pipeline.collect.tokens:command", "Make a gateway token for a fleet."),
     "combine": ("pipeline.combine.main:command", "Stage: fold events into partials."),
     "correlate": ("pipeline.correlate.main:command", "Stage: decide, and halt."),
     "archive": ("consumers.clickhouse.main:command", "Stage: Kafka to ClickHouse."),

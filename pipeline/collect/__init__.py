@@ -1,0 +1,1 @@
+"""The HTTP gateway: endpoints' events in, checked line by line, acknowledged once the broker has them."""

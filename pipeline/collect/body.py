@@ -1,0 +1,139 @@
+"""A request's body: received and decompressed within bounds, never inflated whole, then cut into lines."""
+
+import zlib
+from collections.abc import AsyncIterable
+from typing import Protocol
+
+import msgspec
+from backports import zstd
+
+from pipeline.collect.refusals import Refusal
+
+ENCODINGS = ("identity", "gzip", "zstd")
+MAX_WINDOW_LOG = 23  # 8 MiB, RFC 9659's limit for HTTP: a frame may not ask for a larger buffer
+MAX_STREAMS = 1000  # gzip members or zstd frames in a body: tens of thousands of empty ones are an attack on the CPU
+
+
+class Decompressor(Protocol):
+    """What zlib's and zstd's decompressors have in common here."""
+
+    @property
+    def eof(self) -> bool:
+        """The stream has ended."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What followed the end."""
+
+    def decompress(self, data: bytes, /, max_length: int) -> bytes:
+        """At most `max_length` bytes more."""
+
+
+class _Gzip:
+    """zlib's decompressor with the interface that zstd's has: it keeps the input that it has not used yet."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, /, max_length: int) -> bytes:
+        return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+
+
+def _zstd() -> Decompressor:
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_WINDOW_LOG})
+
+
+class Inflater:
+    """Takes a compressed body piece by piece and stops at `limit_bytes` of output. Several streams in a row are one."""
+
+    def __init__(self, encoding: str, limit_bytes: int) -> None:
+        self._new = _Gzip if encoding == "gzip" else _zstd
+        self._stream: Decompressor = self._new()
+        self._streams = 1
+        self._limit_bytes = limit_bytes
+        self.pieces: list[bytes] = []
+        self.size_bytes = 0
+
+    def feed(self, data: bytes) -> None:
+        """Raises Refusal: 413 past the limit, 400 when this is not the encoding it claims to be."""
+        while True:
+            if self._stream.eof:
+                if not data:
+                    return
+                self._next_stream()
+            room = self._limit_bytes - self.size_bytes + 1
+            try:
+                piece = self._stream.decompress(data, room)
+            except (zlib.error, zstd.ZstdError) as error:
+                raise Refusal(400, "bad_compression", str(error)) from None
+            self._keep(piece)
+            if not self._stream.eof:
+                return  # fewer bytes than there was room for: all input is used
+            data = self._stream.unused_data
+
+    def _next_stream(self) -> None:
+        self._streams += 1
+        if self._streams > MAX_STREAMS:
+            raise Refusal(400, "bad_compression", f"more than {MAX_STREAMS} compressed streams in one body")
+        self._stream = self._new()
+
+    def _keep(self, piece: bytes) -> None:
+        self.size_bytes += len(piece)
+        if self.size_bytes > self._limit_bytes:
+            raise Refusal(413, "too_large_decompressed", f"more than {self._limit_bytes} bytes once decompressed")
+        self.pieces.append(piece)
+
+    def finish(self) -> bytes:
+        """The whole. Raises Refusal 400 when the stream was cut short."""
+        if not self._stream.eof:
+            raise Refusal(400, "truncated", "the compressed body ends in the middle")
+        return b"".join(self.pieces)
+
+
+async def read_body(
+    chunks: AsyncIterable[bytes], encoding: str, max_body_bytes: int, max_decompressed_bytes: int
+) -> bytes:
+    """Receive a body. Raises Refusal when it is empty, too large, or not what its encoding says."""
+    inflater = None if encoding == "identity" else Inflater(encoding, max_decompressed_bytes)
+    pieces: list[bytes] = []
+    received_bytes = 0
+    async for chunk in chunks:
+        received_bytes += len(chunk)
+        if received_bytes > max_body_bytes:
+            raise too_large(max_body_bytes)
+        if inflater is None:
+            pieces.append(chunk)
+        else:
+            inflater.feed(chunk)
+    if not received_bytes:
+        raise Refusal(400, "empty_body", "send one JSON object, or one a line")
+    return b"".join(pieces) if inflater is None else inflater.finish()
+
+
+def too_large(max_body_bytes: int) -> Refusal:
+    """413 for a body as sent."""
+    return Refusal(413, "too_large", f"more than {max_body_bytes} bytes; send smaller batches, or compress them")
+
+
+def numbered_lines(body: bytes, content_type: str) -> list[tuple[int, bytes]]:
+    """(1-based line, its bytes) of every line that is not blank; a JSON body may be one object over many lines."""
+    if content_type == "application/json" and is_one_value(body):
+        return [(1, body)]
+    return [(number, line) for number, line in enumerate(body.split(b"\n"), 1) if line and not line.isspace()]
+
+
+def is_one_value(body: bytes) -> bool:
+    """Whether the whole is a single JSON value; NDJSON sent as application/json is not, and is read line by line."""
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
