@@ -1,0 +1,108 @@
+"""The data directory of a local line: private to its owner, locked by the one line that runs in it, with its secrets.
+
+andon.lock   held by the supervisor and by every process it starts, so it is free only when all of them are gone
+stack.json   what runs and where, present only while the line is ready
+ports.json   the ports last used, so that what was connected once finds the line again
+secrets/     gateway token and ClickHouse password, made on first start (0600)
+logs/        andon.log, the merged log
+broker/ clickhouse/ correlate/   each stage's own
+"""
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+
+from pipeline.collect.tokens import add_token
+from pipeline.runtime.errors import AndonError, ConfigError
+
+LOCK = "andon.lock"
+DEFAULT = Path(".andon")
+
+
+def prepare(path: Path) -> Path:
+    """Create the directory (0700), or refuse one that others may read; returns the absolute path.
+
+    Raises:
+        ConfigError: when it cannot be made, or holds somebody's files and is open to others.
+    """
+    path = path.absolute()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = path.stat().st_mode & 0o777
+        if mode & 0o077:
+            if any(path.iterdir()) and not (path / LOCK).exists():
+                raise ConfigError(
+                    f"up.data_dir = {str(path)!r} holds other files and is open to other users (mode {mode:o}): "
+                    "name a directory of its own, which will be made with mode 700"
+                )
+            path.chmod(0o700)
+        for part in ("secrets", "logs", "broker", "clickhouse", "correlate"):
+            (path / part).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"up.data_dir = {str(path)!r}: {error.strerror}; it must be a writable directory") from None
+    return path
+
+
+def lock(data_dir: Path) -> int:
+    """Take the directory for this line; returns the descriptor that holds it, to be handed to every child.
+
+    Raises:
+        AndonError: when a line runs here, or one that was killed has not wholly gone yet.
+    """
+    descriptor = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        raise AndonError(
+            f"a line already runs in {data_dir} (supervisor process {holder}): "
+            "see it with `andon status`, stop it with Ctrl-C or SIGTERM, or name another --data-dir"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def is_locked(data_dir: Path) -> bool:
+    """Whether a line (or what is left of one) holds the directory."""
+    try:
+        descriptor = os.open(data_dir / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file at once, readable by its owner only."""
+    beside = path.with_name(path.name + ".new")
+    beside.unlink(missing_ok=True)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    beside.replace(path)
+
+
+class Secrets:
+    """Paths of the secrets; `make` writes those that are missing."""
+
+    def __init__(self, data_dir: Path) -> None:
+        folder = data_dir / "secrets"
+        self.clickhouse_password_file = folder / "clickhouse-password"
+        self.gateway_token_file = folder / "gateway-token"
+        self.gateway_tokens_file = folder / "gateway-tokens.toml"
+
+    def make(self, fleet: str) -> "Secrets":
+        """Random secrets on first start. The gateway's file holds only the token's SHA-256, with its fleet."""
+        if not self.clickhouse_password_file.exists():
+            write_private(self.clickhouse_password_file, secrets.token_urlsafe(24) + "\n")
+        if not self.gateway_token_file.exists() or not self.gateway_tokens_file.exists():
+            write_private(self.gateway_token_file, add_token(self.gateway_tokens_file, fleet) + "\n")
+        return self

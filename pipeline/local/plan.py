@@ -1,0 +1,247 @@
+"""What a local line consists of: one table of processes, from which everything else follows."""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from pipeline.local import broker
+from pipeline.local.datadir import Secrets, write_private
+from pipeline.local.supervisor import Probe, ProcessSpec
+from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.wire import topics
+
+LOOPBACK = "127.0.0.1"
+CLICKHOUSE_USER = "andon"
+PORTS_FILE = "ports.json"
+PROBE_SECONDS = 2.0
+TOPIC_SECONDS = 20.0
+STAGE_STOP_SECONDS = 15.0
+MIB = 1 << 20
+
+BROKER_PHASE, STORE_PHASE, STAGE_PHASE = 0, 1, 2
+ANDON = (sys.executable, "-P", "-m", "pipeline")
+
+
+class Place(NamedTuple):
+    """What a stage's command line is made of."""
+
+    data_dir: Path
+    ports: Mapping[str, int]
+    secrets: Secrets
+
+    def url(self, port: str) -> str:
+        """Of something that listens here."""
+        return f"http://{LOOPBACK}:{self.ports[port]}"
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Of the embedded broker."""
+        return f"{LOOPBACK}:{self.ports['broker']}"
+
+    def client(self, stage: str) -> list[str]:
+        """Options of every stage that talks to Kafka."""
+        return ["--bootstrap-servers", self.bootstrap_servers, "--metrics-port", str(self.ports[f"{stage}-metrics"])]
+
+
+class Stage(NamedTuple):
+    """One row: `listens` names its ports, `health` is (port, path) of a page that answers 200 once it works."""
+
+    name: str
+    phase: int
+    argv: Callable[[Place], list[str]]
+    listens: tuple[str, ...]
+    health: tuple[str, str]
+    needs: tuple[str, ...] = ()
+
+
+def _broker(at: Place) -> list[str]:
+    return broker.command_line(at.data_dir / "broker", at.ports["broker"])
+
+
+def _clickhouse(at: Place) -> list[str]:
+    where = ["--data-dir", str(at.data_dir / "clickhouse"), "--port", str(at.ports["clickhouse"])]
+    who = ["--user", CLICKHOUSE_USER, "--password-file", str(at.secrets.clickhouse_password_file)]
+    return [*ANDON, "clickhouse", *where, *who]
+
+
+def _combine(at: Place) -> list[str]:
+    return [*ANDON, "combine", "--slot", "0", *at.client("combine")]
+
+
+def _correlate(at: Place) -> list[str]:
+    own = ["--data-dir", str(at.data_dir / "correlate"), "--web-port", str(at.ports["correlate"])]
+    return [*ANDON, "correlate", "--slot", "0", *own, *at.client("correlate")]
+
+
+def _collect(at: Place) -> list[str]:
+    own = ["--host", LOOPBACK, "--port", str(at.ports["collect"]), "--tokens-file", str(at.secrets.gateway_tokens_file)]
+    return [*ANDON, "collect", *own, *at.client("collect")]
+
+
+def _archive(at: Place) -> list[str]:
+    return [*ANDON, "archive", *clickhouse_options(at), *at.client("archive")]
+
+
+def clickhouse_options(at: Place) -> list[str]:
+    """How the archive and the migrations reach ClickHouse."""
+    user = ["--clickhouse-user", CLICKHOUSE_USER]
+    return ["--clickhouse-url", at.url("clickhouse"), *user, "--clickhouse-password-file", str(_password(at))]
+
+
+def _password(at: Place) -> Path:
+    return at.secrets.clickhouse_password_file
+
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("broker", BROKER_PHASE, _broker, ("broker",), ("broker", "")),
+        Stage("clickhouse", STORE_PHASE, _clickhouse, ("clickhouse",), ("clickhouse", "/ping")),
+        Stage("combine", STAGE_PHASE, _combine, ("combine-metrics",), ("combine-metrics", "/metrics")),
+        Stage("correlate", STAGE_PHASE, _correlate, ("correlate", "correlate-metrics"), ("correlate", "/health")),
+        Stage("collect", STAGE_PHASE, _collect, ("collect", "collect-metrics"), ("collect", "/health")),
+        Stage("archive", STAGE_PHASE, _archive, ("archive-metrics",), ("archive-metrics", "/metrics"), ("clickhouse",)),
+    )
+}
+
+
+def chosen(names: str) -> list[Stage]:
+    """The stages named in a comma-separated list, what they need, and the broker, in the order of the table.
+
+    Raises:
+        ConfigError: for a name that is in no row.
+    """
+    wanted = {"broker"}
+    for name in (part.strip() for part in names.split(",") if part.strip()):
+        if name not in STAGES:
+            raise ConfigError(f"up.stages = {names!r}: no stage {name!r}; known: {', '.join(STAGES)}")
+        wanted |= {name, *STAGES[name].needs}
+    return [stage for stage in STAGES.values() if stage.name in wanted]
+
+
+def process(stage: Stage, at: Place, ephemeral: bool) -> ProcessSpec:
+    """What the supervisor runs. The broker gets time to write its snapshot, and the chance even when the supervisor
+    is killed; the other stages lose nothing when killed."""
+    is_broker = stage.phase == BROKER_PHASE
+    stop_seconds = STAGE_STOP_SECONDS
+    if is_broker:
+        stop_seconds = 0.0 if ephemeral else broker.STOP_SECONDS
+    port, path = stage.health
+    return ProcessSpec(
+        stage.name,
+        stage.argv(at),
+        broker_probe(at.bootstrap_servers) if is_broker else http_probe(at.ports[port], path),
+        stage.phase,
+        stop_seconds,
+        signal.SIGTERM if is_broker and not ephemeral else signal.SIGKILL,
+        at.ports.get(f"{stage.name}-metrics", 0),
+    )
+
+
+def http_probe(port: int, path: str) -> Probe:
+    """Whether GET `path` answers 200."""
+
+    async def probe() -> bool:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                reader, writer = await asyncio.open_connection(LOOPBACK, port)
+                try:
+                    writer.write(f"GET {path} HTTP/1.0\r\nHost: {LOOPBACK}:{port}\r\n\r\n".encode())
+                    return b" 200 " in await reader.readline()
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError, ValueError):
+            return False
+
+    return probe
+
+
+def broker_probe(bootstrap_servers: str) -> Probe:
+    """Whether a Kafka client gets an answer."""
+
+    async def probe() -> bool:
+        try:
+            await asyncio.to_thread(broker.wait_for_broker, bootstrap_servers, 0.0)
+        except AndonError:
+            return False
+        return True
+
+    return probe
+
+
+def find_ports(data_dir: Path, names: Iterable[str], fixed: Mapping[str, int]) -> dict[str, int]:
+    """A free loopback port for each name: the fixed one, else the one used here last, else any. They are found by
+    binding them all at once, and remembered, so that what was connected once finds the line again.
+
+    Raises:
+        ConfigError: when a fixed port is taken.
+    """
+    try:
+        last = msgspec.json.decode((data_dir / PORTS_FILE).read_bytes(), type=dict[str, int])
+    except (OSError, msgspec.DecodeError):
+        last = {}
+    bound: dict[str, socket.socket] = {}
+    try:
+        for name in sorted(names, key=lambda name: (not fixed.get(name), name not in last)):
+            wish = fixed.get(name, 0)
+            sock = _bind(wish) if wish else _bind(last.get(name, 0)) or _bind(0)
+            if sock is None:
+                key = name.replace("-", "_") + "_port"
+                raise ConfigError(f"up.{key} = {wish}: taken by another process; 0 takes any free port")
+            bound[name] = sock
+        ports = {name: int(sock.getsockname()[1]) for name, sock in bound.items()}
+    finally:
+        for sock in bound.values():
+            sock.close()
+    write_private(data_dir / PORTS_FILE, msgspec.json.encode(last | ports).decode() + "\n")
+    return ports
+
+
+def _bind(port: int) -> socket.socket | None:
+    sock = socket.socket()
+    try:
+        # As servers do: without it, connections of the line that just stopped would keep its ports for a minute.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((LOOPBACK, port))
+        return sock
+    except OSError:
+        sock.close()
+        return None
+
+
+def local_topics(events_retention_mib: int) -> list[topics.Topic]:
+    """The topics as one small machine keeps them: the embedded broker rewrites all that it retains."""
+    events = events_retention_mib * MIB // topics.EVENTS.partitions
+    caps = {topics.EVENTS.name: events, topics.PARTIALS.name: 128 * MIB}
+    return [_capped(topic, caps.get(topic.name, 32 * MIB)) for topic in topics.ALL]
+
+
+def _capped(topic: topics.Topic, partition_bytes: int) -> topics.Topic:
+    if "retention.bytes" not in topic.config:
+        return topic
+    return topic._replace(config=topic.config | {"retention.bytes": str(partition_bytes)})
+
+
+def create_topics(bootstrap_servers: str, events_retention_mib: int) -> None:
+    """Create what is missing.
+
+    Raises:
+        AndonError: when the broker refuses.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    wanted = [NewTopic(t.name, t.partitions, 1, config=t.config) for t in local_topics(events_retention_mib)]
+    for name, created in admin.create_topics(wanted, request_timeout=TOPIC_SECONDS).items():
+        try:
+            created.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise AndonError(f"topic {name} cannot be created: {error}") from None

@@ -1,0 +1,261 @@
+"""Keeps processes running: starts them, merges what they print, starts them anew when they end, stops them in order."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.local.leash import leash
+from pipeline.local.mergedlog import LineSplitter, MergedLog
+from pipeline.local.stack import StageInfo
+from pipeline.runtime.clock import wall_clock_ms
+from pipeline.runtime.errors import AndonError, ConfigError
+
+PROBE_SECONDS = 0.05
+DRAIN_SECONDS = 1.0
+KILLED_SECONDS = 10.0
+READ_BYTES = 64 * 1024
+FAILING_AFTER = 3  # ends in a row before a stage counts as failing rather than restarting
+BAD_CONFIGURATION = ConfigError.exit_code
+
+Probe = Callable[[], Awaitable[bool]]
+
+
+class ProcessSpec(NamedTuple):
+    """A process to keep running. `phase`: lower ones start first and stop last. `death_signal` is what it gets when
+    the supervisor dies; `stop_seconds` is how long SIGTERM may take before SIGKILL (0: SIGKILL at once)."""
+
+    name: str
+    argv: Sequence[str]
+    ready: Probe
+    phase: int
+    stop_seconds: float
+    death_signal: int = signal.SIGKILL
+    metrics_port: int = 0
+
+
+class Backoff(NamedTuple):
+    """How long to wait before starting a process anew: doubling, capped, forgotten after a healthy run."""
+
+    first_seconds: float = 0.25
+    cap_seconds: float = 30.0
+    healthy_seconds: float = 30.0
+
+    def failures(self, before: int, ran_seconds: float) -> int:
+        """Ends in a row, counting this one."""
+        return 1 if ran_seconds >= self.healthy_seconds else before + 1
+
+    def delay_seconds(self, failures: int) -> float:
+        """Wait before the next start, after so many ends in a row."""
+        return min(self.cap_seconds, self.first_seconds * 2.0 ** min(failures - 1, 30))
+
+
+class Supervised:
+    """One process and its restarts; `info` is what the world sees of it."""
+
+    def __init__(self, spec: ProcessSpec, home: "Supervisor") -> None:
+        self.spec = spec
+        self.info = StageInfo(metrics_port=spec.metrics_port)
+        self.is_ready = asyncio.Event()
+        self.failures = 0
+        self._home = home
+        self._stopping = asyncio.Event()
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to keep it running."""
+        self._keeper = asyncio.create_task(self._keep(), name=self.spec.name)
+
+    async def _keep(self) -> None:
+        while not self._stopping.is_set():
+            begun = time.monotonic()
+            code = await self._run_once()
+            if self._stopping.is_set():
+                break
+            ran_seconds = time.monotonic() - begun
+            self.failures = self._home.backoff.failures(self.failures, ran_seconds)
+            delay = self._home.backoff.delay_seconds(self.failures)
+            self._say(f"ended with {describe(code)} after {ran_seconds:.1f} s; starts again in {delay:.2g} s")
+            self.info.restarts += 1
+            self._change("failing" if self.failures >= FAILING_AFTER else "restarting", pid=0, exit_code=code)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay)
+        self._change("stopped", pid=0)
+
+    async def _run_once(self) -> int:
+        """One life of the process; returns its exit code."""
+        try:
+            process = await self._home.spawn(self.spec)
+        except OSError as error:
+            self._say(f"cannot be started: {error}")
+            return 127
+        self._process = process
+        self._change("starting", pid=process.pid, started_at=wall_clock_ms())
+        printing = asyncio.create_task(self._pump(process))
+        probing = asyncio.create_task(self._probe())
+        if self._stopping.is_set():  # asked to stop while it was being started
+            self._ask_to_stop()
+        code = await process.wait()
+        probing.cancel()
+        self.is_ready.clear()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # whatever it started itself
+        await asyncio.wait({printing}, timeout=DRAIN_SECONDS)
+        printing.cancel()
+        return code
+
+    async def _pump(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None, "spawn() gives every process a pipe"
+        splitter = LineSplitter()
+        while data := await process.stdout.read(READ_BYTES):
+            for line in splitter.feed(data):
+                self._line(line)
+        for line in splitter.end():
+            self._line(line)
+
+    def _line(self, line: str) -> None:
+        if line.strip():
+            self.info.last_line = line
+        self._home.log.line(self.spec.name, line)
+
+    async def _probe(self) -> None:
+        while not await self.spec.ready():
+            await asyncio.sleep(PROBE_SECONDS)
+        self.is_ready.set()
+        self._change("up")
+
+    async def stop(self) -> None:
+        """SIGTERM, then SIGKILL when it takes too long; returns when the process is gone."""
+        self._stopping.set()
+        if self._keeper is None:
+            return
+        self._ask_to_stop()
+        waiting = asyncio.create_task(self._home.hurry.wait())
+        await asyncio.wait(
+            {self._keeper, waiting}, timeout=self.spec.stop_seconds or KILLED_SECONDS, return_when="FIRST_COMPLETED"
+        )
+        waiting.cancel()
+        if not self._keeper.done():
+            self._say("does not stop: killed")
+            self._signal(signal.SIGKILL)
+            await asyncio.wait({self._keeper}, timeout=KILLED_SECONDS)
+
+    def _ask_to_stop(self) -> None:
+        self._signal(signal.SIGTERM if self.spec.stop_seconds else signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    def _say(self, text: str) -> None:
+        self._home.log.line("andon", f"{self.spec.name}: {text}")
+
+    def _change(self, state: str, **more: object) -> None:
+        for key, value in {"state": state, **more}.items():
+            setattr(self.info, key, value)
+        self._home.on_change()
+
+
+class Supervisor:
+    """All processes of a line. `keep` are descriptors that every child inherits; `hurry` cuts every wait at stop."""
+
+    def __init__(
+        self,
+        specs: Sequence[ProcessSpec],
+        log: MergedLog,
+        environ: Mapping[str, str],
+        *,
+        keep: Sequence[int] = (),
+        backoff: Backoff | None = None,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.log = log
+        self.backoff = backoff or Backoff()
+        self.on_change = on_change
+        self.hurry = asyncio.Event()
+        self._environ = dict(environ)
+        self._keep = tuple(keep)
+        self.stages = {spec.name: Supervised(spec, self) for spec in specs}
+
+    def phase(self, number: int) -> list[Supervised]:
+        """The processes of one phase."""
+        return [stage for stage in self.stages.values() if stage.spec.phase == number]
+
+    async def spawn(self, spec: ProcessSpec) -> asyncio.subprocess.Process:
+        """Start one process in a session of its own, so that Ctrl-C reaches the supervisor alone."""
+        return await asyncio.create_subprocess_exec(
+            *spec.argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=self._environ,
+            pass_fds=self._keep,
+            start_new_session=True,
+            preexec_fn=leash(spec.death_signal),
+        )
+
+    async def start(self, stages: Sequence[Supervised], timeout_seconds: float) -> None:
+        """Start these and wait until all are ready.
+
+        Raises:
+            AndonError: when one refuses its configuration, keeps failing or is not ready in time, with its last words.
+        """
+        for stage in stages:
+            stage.start()
+        deadline = time.monotonic() + timeout_seconds
+        for stage in stages:
+            while not stage.is_ready.is_set():
+                given_up = stage.failures >= FAILING_AFTER or stage.info.exit_code == BAD_CONFIGURATION
+                if given_up or time.monotonic() > deadline:
+                    why = "ends at once" if given_up else f"is not ready after {timeout_seconds:.0f} s"
+                    said = stage.info.last_line or "it said nothing"
+                    raise AndonError(f"{stage.spec.name} {why}: {said}")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stage.is_ready.wait(), PROBE_SECONDS)
+
+    async def run_to_end(self, name: str, argv: Sequence[str], timeout_seconds: float) -> None:
+        """Run a command once and log what it prints.
+
+        Raises:
+            AndonError: when it fails or takes too long, with its last words.
+        """
+        done = ProcessSpec(name, argv, _never, 0, 0.0)
+        process = await self.spawn(done)
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), timeout_seconds)
+        except TimeoutError:
+            raise AndonError(f"{name} took more than {timeout_seconds:.0f} s") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        splitter = LineSplitter()
+        lines = splitter.feed(output) + splitter.end()
+        for line in lines:
+            self.log.line(name, line)
+        if process.returncode:
+            raise AndonError(f"{name} failed: {lines[-1] if lines else describe(process.returncode)}")
+
+    async def stop(self) -> None:
+        """Stop everything, last phase first; the members of a phase together."""
+        for number in sorted({stage.spec.phase for stage in self.stages.values()}, reverse=True):
+            await asyncio.gather(*(stage.stop() for stage in self.phase(number)))
+
+
+async def _never() -> bool:
+    return False
+
+
+def describe(code: int) -> str:
+    """An exit code for people."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

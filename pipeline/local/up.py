@@ -1,0 +1,186 @@
+"""`andon up`: the whole line on this machine, until Ctrl-C or SIGTERM."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import click
+import msgspec
+
+from pipeline.local import datadir, plan, stack
+from pipeline.local.guide import guide
+from pipeline.local.mergedlog import MergedLog
+from pipeline.local.plan import ANDON, Place, Stage
+from pipeline.local.stack import StackInfo
+from pipeline.local.supervisor import Supervisor
+from pipeline.runtime.clock import wall_clock_ms
+from pipeline.runtime.config import configured
+
+Doc = msgspec.Meta
+Port = Annotated[int, Doc(ge=0, le=65535, description="fixed port; 0 takes the one used here last, or any free one")]
+
+READY_SECONDS = 60.0
+MIGRATE_SECONDS = 60.0
+
+
+class UpConfig(msgspec.Struct, frozen=True):
+    """Section `up`: one machine's line."""
+
+    stages: Annotated[str, Doc(description="which to run, comma-separated; the broker always runs")] = ",".join(
+        plan.STAGES
+    )
+    fleet: Annotated[str, Doc(min_length=1, max_length=128, description="fleet of the first gateway token")] = "acme"
+    broker_port: Port = 0
+    clickhouse_port: Port = 0
+    collect_port: Port = 0
+    correlate_port: Port = 0
+    events_retention_mib: Annotated[int, Doc(ge=4, description="how much of fleet.events the broker keeps, MiB")] = 256
+    ephemeral: Annotated[bool, Doc(description="remove the data directory at the end")] = False
+
+
+@click.command("up")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=datadir.DEFAULT,
+    envvar="ANDON_DATA_DIR",
+    show_default=True,
+    help="Everything the line keeps.",
+)
+@configured(("up", UpConfig))
+def command(up: UpConfig, data_dir: Path) -> None:
+    """Run the whole line on this machine: broker, ClickHouse, every stage, each kept running."""
+    chosen = plan.chosen(up.stages)
+    data_dir = data_dir.absolute()
+    is_new = not data_dir.exists() or not any(data_dir.iterdir())
+    data_dir = datadir.prepare(data_dir)
+    lock = datadir.lock(data_dir)
+    try:
+        stack.remove(data_dir)
+        asyncio.run(_run(up, chosen, data_dir, lock))
+    finally:
+        os.close(lock)
+        if up.ephemeral and is_new:
+            shutil.rmtree(data_dir, ignore_errors=True)
+
+
+async def _run(up: UpConfig, stages: list[Stage], data_dir: Path, lock: int) -> None:
+    names = [port for stage in stages for port in stage.listens]
+    fixed = {name: getattr(up, f"{name}_port", 0) for name in names}
+    at = Place(data_dir, plan.find_ports(data_dir, names, fixed), datadir.Secrets(data_dir).make(up.fleet))
+    log_file = data_dir / "logs" / "andon.log"
+    log = MergedLog(log_file, sys.stdout, max(len(name) for name in plan.STAGES))
+    line = Line(
+        up, stages, at, Supervisor([plan.process(s, at, up.ephemeral) for s in stages], log, _environ(), keep=(lock,))
+    )
+    stop = _stop_signals(line.supervisor.hurry)
+    begun = asyncio.create_task(line.start())
+    asked = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({begun, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if begun.done():
+            begun.result()
+            log.show(guide(line.info, set(line.supervisor.stages)))
+            await asked
+        log.line("andon", "stopping")
+    finally:
+        for task in (begun, asked):
+            task.cancel()
+        await asyncio.gather(begun, asked, return_exceptions=True)
+        line.withdraw()
+        await line.supervisor.stop()
+        log.line("andon", "stopped")
+        log.close()
+
+
+class Line:
+    """The line while it starts and runs; keeps `stack.json` true from the moment that all is ready."""
+
+    def __init__(self, up: UpConfig, stages: list[Stage], at: Place, supervisor: Supervisor) -> None:
+        self._up = up
+        self._at = at
+        self._ready = False
+        self.supervisor = supervisor
+        self.info = _describe(up, stages, at, supervisor)
+        supervisor.on_change = self._publish
+
+    def _publish(self) -> None:
+        if self._ready:
+            stack.save(self.info)
+
+    async def start(self) -> None:
+        """Broker and topics, ClickHouse and its schema, then every stage at once.
+
+        Raises:
+            AndonError: when something does not come up.
+        """
+        supervisor = self.supervisor
+        log_to = self.info.log_file
+        supervisor.log.line("andon", f"starting {', '.join(supervisor.stages)}; log in {log_to}")
+        await supervisor.start(supervisor.phase(plan.BROKER_PHASE), READY_SECONDS)
+        await asyncio.to_thread(plan.create_topics, self._at.bootstrap_servers, self._up.events_retention_mib)
+        if stores := supervisor.phase(plan.STORE_PHASE):
+            await supervisor.start(stores, READY_SECONDS)
+            migrate = [*ANDON, "migrate", *plan.clickhouse_options(self._at)]
+            await supervisor.run_to_end("migrate", migrate, MIGRATE_SECONDS)
+        await supervisor.start(supervisor.phase(plan.STAGE_PHASE), READY_SECONDS)
+        self._ready = True
+        self._publish()
+
+    def withdraw(self) -> None:
+        """From now on nobody should rely on the line."""
+        self._ready = False
+        stack.remove(self._at.data_dir)
+
+
+def _describe(up: UpConfig, stages: list[Stage], at: Place, supervisor: Supervisor) -> StackInfo:
+    runs = {stage.name for stage in stages}
+    info = StackInfo(
+        supervisor_pid=os.getpid(),
+        started_at=wall_clock_ms(),
+        data_dir=str(at.data_dir),
+        fleet=up.fleet,
+        bootstrap_servers=at.bootstrap_servers,
+        log_file=str(at.data_dir / "logs" / "andon.log"),
+        stages={name: stage.info for name, stage in supervisor.stages.items()},
+    )
+    if "collect" in runs:
+        info.gateway_url = at.url("collect")
+        info.gateway_token_file = str(at.secrets.gateway_token_file)
+        info.gateway_tokens_file = str(at.secrets.gateway_tokens_file)
+    if "correlate" in runs:
+        info.correlate_url = at.url("correlate")
+    if "clickhouse" in runs:
+        info.clickhouse_url = at.url("clickhouse")
+        info.clickhouse_user = plan.CLICKHOUSE_USER
+        info.clickhouse_password_file = str(at.secrets.clickhouse_password_file)
+    return info
+
+
+def _environ() -> Mapping[str, str]:
+    """What the stages inherit, without settings of some other cluster, and with the same configuration file."""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("ANDON_KAFKA_", "ANDON_UP_"))}
+    config = click.get_current_context().params.get("config")
+    if config:
+        environ["ANDON_CONFIG"] = str(Path(config).absolute())
+    return environ | {"PYTHONUNBUFFERED": "1"}
+
+
+def _stop_signals(hurry: asyncio.Event) -> asyncio.Event:
+    """Set by SIGTERM, Ctrl-C or the end of the terminal; the second one kills what has not stopped yet."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def handle() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, handle)
+    return stop
