@@ -1,0 +1,118 @@
+"""At most one clean trial per host, kind and hour counts: the combiner's only memory, soft, bounded and cheap. Pure.
+
+A table of 64-bit entries, four to a set; a host's hash names its set. An entry holds 40 bits of the hash, the newest
+hour counted (17 bits, modulo 15 years) and one bit for each of the 7 hours before it, so that late reports are
+recognised too. What the table cannot hold it forgets: a host may then count once more in that hour, and never is a
+first trial refused (but for two hosts with the same 60 bits of hash). An event more than 7 hours older than the newest
+of its host counts and is not remembered. After a restart, or when partitions move, the table is empty: a host may count
+once more in that hour, which makes trials a little larger for a while, alike for exposed and control.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.combine.hashing import Hashes
+
+HOUR_MS = 3_600_000
+WAYS = 4
+_HOUR_BITS, _BITMAP_BITS = 17, 7
+_HOUR_MASK = (1 << _HOUR_BITS) - 1
+_BITMAP_MASK = (1 << _BITMAP_BITS) - 1
+_LOW_BITS = np.uint64(_HOUR_BITS + _BITMAP_BITS)  # the other 40 are the tag
+_MAX_ROUNDS = 64  # crafted names that all fall into one set must not hold up the stream
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+
+class Admission:
+    """Which clean trials count. `entries` is a power of two; the default holds some 2 million hosts in 32 MiB."""
+
+    def __init__(self, entries: int = 1 << 22) -> None:
+        if entries < WAYS or entries & (entries - 1):
+            raise ValueError(f"entries = {entries}: must be a power of two, at least {WAYS}")
+        self._table = np.zeros((entries // WAYS, WAYS), np.uint64)
+        self._seat = np.zeros(entries // WAYS, np.int32)  # scratch: the first of a batch to want each set
+        self._journal: list[tuple[Ints, Ints, Hashes]] | None = None
+
+    def checkpoint(self) -> None:
+        """From here on remember what changes, so that `rollback` can return to this moment."""
+        self._journal = []
+
+    def rollback(self) -> None:
+        """Return to the last checkpoint: the batch since then was aborted and comes again."""
+        for sets, ways, before in reversed(self._journal or []):
+            self._table[sets, ways] = before
+        self._journal = []
+
+    def clear(self) -> None:
+        """Forget everything: the hosts are another process's now."""
+        self._table[:] = 0
+        self._journal = []
+
+    def admit(self, keys: Hashes, times_ms: Ints) -> Bools:
+        """Which of these trials count, as if they came one after the other; `keys` hash (fleet, host, kind)."""
+        counts = np.zeros(keys.size, np.bool_)
+        pending = np.arange(keys.size)
+        sets = (keys & np.uint64(len(self._table) - 1)).astype(np.int64)
+        tags = keys >> _LOW_BITS
+        hours = times_ms // HOUR_MS
+        for _ in range(_MAX_ROUNDS):
+            if not pending.size:
+                return counts
+            pending = self._round(counts, pending, sets, tags, hours)
+        counts[pending] = True
+        return counts
+
+    def _round(self, counts: Bools, pending: Ints, sets: Ints, tags: Hashes, hours: Ints) -> Ints:
+        """Decide on each set's first pending trial and on those that need no write; return the others."""
+        at, tag, hour = sets[pending], tags[pending], hours[pending]
+        lines = self._table[at]
+        match = ((lines >> _LOW_BITS) == tag[:, None]) & (lines != 0)
+        known = match.any(axis=1)
+        way = np.where(known, match.argmax(axis=1), _oldest(lines, hour))
+        entry = np.where(known, lines[np.arange(at.size), way], np.uint64(0))
+        low = (entry & np.uint64((1 << int(_LOW_BITS)) - 1)).astype(np.int64)
+        ahead = _signed_hours(hour - (low >> _BITMAP_BITS))
+        bitmap = low & _BITMAP_MASK
+        bit = np.left_shift(1, np.clip(-ahead - 1, 0, _BITMAP_BITS - 1))
+        repeat = known & ((ahead == 0) | ((ahead < 0) & (ahead >= -_BITMAP_BITS) & ((bitmap & bit) != 0)))
+        forgotten = known & (ahead < -_BITMAP_BITS)
+        counts[pending[forgotten]] = True
+        writes = np.flatnonzero(~(repeat | forgotten))
+        first = writes[self._first_of_each_set(at[writes])]
+        newer = np.where(known, (bitmap << 1 | 1) << np.clip(ahead - 1, 0, _BITMAP_BITS + 1) & _BITMAP_MASK, 0)
+        late = known & (ahead < 0)
+        low = np.where(late, low | bit, (hour & _HOUR_MASK) << _BITMAP_BITS | newer)
+        self._write(at[first], way[first], tag[first] << _LOW_BITS | low[first].astype(np.uint64))
+        counts[pending[first]] = True
+        later = np.ones(writes.size, np.bool_)
+        later[np.searchsorted(writes, first)] = False
+        rest: Ints = pending[writes[later]]
+        return rest
+
+    def _first_of_each_set(self, sets: Ints) -> Ints:
+        """Positions of the first trial of each set, ascending."""
+        positions = np.arange(sets.size, dtype=np.int32)
+        self._seat[sets[::-1]] = positions[::-1]
+        return np.flatnonzero(self._seat[sets] == positions)
+
+    def _write(self, sets: Ints, ways: Ints, entries: Hashes) -> None:
+        if self._journal is not None:
+            self._journal.append((sets, ways, self._table[sets, ways]))
+        self._table[sets, ways] = entries
+
+
+def _signed_hours(difference: Ints) -> Ints:
+    """A difference of hours known modulo 2^17, as the nearest one: -65,536 … 65,535."""
+    half = 1 << (_HOUR_BITS - 1)
+    signed: Ints = ((difference + half) & _HOUR_MASK) - half
+    return signed
+
+
+def _oldest(lines: Hashes, hour: Ints) -> Ints:
+    """The way to give up in each set: an empty one, else the one whose newest hour is furthest back."""
+    stored = (lines >> np.uint64(_BITMAP_BITS)).astype(np.int64) & _HOUR_MASK
+    age = np.where(lines == 0, _HOUR_MASK, _signed_hours(hour[:, None] - stored))
+    way: Ints = age.argmax(axis=1)
+    return way

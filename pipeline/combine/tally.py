@@ -1,0 +1,83 @@
+"""Counting in columns: rows of small integers packed into one 64-bit key, sorted, and counted. Pure."""
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+
+_PACKED_LIMIT = 1 << 63
+
+
+def _radices(columns: Ints) -> tuple[Ints, list[int]] | None:
+    """Each row's lowest value and number of values; None when a packed key would not fit 63 bits."""
+    low = columns.min(axis=1)
+    widths = [int(width) for width in columns.max(axis=1) - low + 1]
+    product = 1
+    for width in widths:
+        product *= width
+    return (low, widths) if product < _PACKED_LIMIT else None
+
+
+def count_rows(columns: Ints) -> tuple[Ints, Ints]:
+    """The distinct columns of a (k, n) array in ascending order, and how often each occurs."""
+    if columns.shape[1] == 0:
+        return columns, np.zeros(0, np.int64)
+    radices = _radices(columns)
+    if radices is None:
+        distinct, counts = np.unique(columns, axis=1, return_counts=True)
+        return distinct, counts.astype(np.int64)
+    packed = np.sort(_pack(columns, *radices))
+    starts = np.flatnonzero(np.concatenate(([True], packed[1:] != packed[:-1])))
+    counts = np.diff(np.append(starts, packed.size))
+    return _unpack(packed[starts], *radices), counts
+
+
+def sum_rows(keys: Ints, sums: Ints) -> tuple[Ints, Ints]:
+    """The distinct columns of `keys` (k, n) in ascending order, and the sums of `sums` (s, n) over each."""
+    if keys.shape[1] == 0:
+        return keys, sums
+    radices = _radices(keys)
+    order = np.lexsort(keys[::-1]) if radices is None else np.argsort(_pack(keys, *radices), kind="stable")
+    keys, sums = keys[:, order], sums[:, order]
+    starts = np.flatnonzero(np.concatenate(([True], (keys[:, 1:] != keys[:, :-1]).any(axis=0))))
+    return keys[:, starts], np.add.reduceat(sums, starts, axis=1)
+
+
+def _pack(columns: Ints, low: Ints, widths: list[int]) -> Ints:
+    packed = columns[0] - low[0]
+    for row in range(1, len(widths)):
+        packed *= widths[row]
+        packed += columns[row] - low[row]
+    return packed
+
+
+def _unpack(packed: Ints, low: Ints, widths: list[int]) -> Ints:
+    columns = np.empty((len(widths), packed.size), np.int64)
+    for row in range(len(widths) - 1, 0, -1):
+        packed, columns[row] = np.divmod(packed, widths[row])
+    columns[0] = packed
+    columns += low[:, None]
+    return columns
+
+
+class Tally:
+    """Sums by integer key: columns are added in bulk, and summed up when they are read."""
+
+    def __init__(self, keys: int, sums: int) -> None:
+        self._shape = (keys, sums)
+        self._chunks: list[tuple[Ints, Ints]] = []
+
+    def add(self, keys: Ints, sums: Ints) -> None:
+        """Add (k, n) keys with their (s, n) summands."""
+        if keys.shape[1]:
+            self._chunks.append((keys, sums))
+
+    def rows(self) -> tuple[Ints, Ints]:
+        """Distinct keys in ascending order, and their sums."""
+        if not self._chunks:
+            keys, sums = self._shape
+            return np.zeros((keys, 0), np.int64), np.zeros((sums, 0), np.int64)
+        if len(self._chunks) > 1:
+            keys_parts, sums_parts = zip(*self._chunks, strict=True)
+            self._chunks = [sum_rows(np.concatenate(keys_parts, axis=1), np.concatenate(sums_parts, axis=1))]
+        return self._chunks[0]
