@@ -1,0 +1,1 @@
+"""Seeded fleets, scenario files and replay: pure simulation, with Kafka and files at its edge."""
