@@ -1,0 +1,126 @@
+"""`andon replay`: a scenario's events to a cluster, timed as they would come, or to a file for `andon backtest`."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from pipeline.halt.keys import load_trusted
+from pipeline.runtime.clock import wall_clock_ms
+from pipeline.runtime.config import configured
+from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.lifecycle import StopSignal
+from pipeline.simulate import scenario as scenarios
+from pipeline.simulate.run import FASTEST, Run, shift_ms
+from pipeline.simulate.simulation import Simulation
+from pipeline.simulate.sinks import FileSink, KafkaSink
+from pipeline.simulate.tail import Obedience, Tail
+from pipeline.wire import topics
+from pipeline.wire.halts import Halt
+
+
+class Speed(click.ParamType):
+    """`max` (or 0), or a number of at least 1."""
+
+    name = "speed"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Event seconds a second."""
+        try:
+            speed = FASTEST if value == "max" else float(value)
+        except ValueError:
+            speed = -1.0
+        if speed != FASTEST and not 1 <= speed <= 1_000_000:
+            self.fail(f"{value!r}: a number from 1 to 1000000, or max", param, ctx)
+        return speed
+
+
+@click.command("replay", epilog="Scenarios: " + ", ".join(scenarios.names()))
+@click.argument("scenario", metavar="SCENARIO|FILE.toml")
+@click.option("--speed", type=Speed(), default="60", show_default=True, help="Event time over wall time, or `max`.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other hosts.")
+@click.option("--hosts", type=click.IntRange(1, 10_000_000), help="Size of the fleet, instead of the scenario's.")
+@click.option("--fleet", help="Name of the fleet, instead of the scenario's.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write NDJSON (.gz, .zst) instead.")
+@click.option(
+    "--obey",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Directory of trusted public keys: the rollout then obeys halts that they signed.",
+)
+@configured(("kafka", KafkaConfig))
+def command(
+    kafka: KafkaConfig,
+    scenario: str,
+    speed: float,
+    seed: int,
+    hosts: int | None,
+    fleet: str | None,
+    out: Path | None,
+    obey: Path | None,
+) -> None:
+    """Produce a scenario's events to a cluster, or write them to a file with the scenario's own times.
+
+    Live, times are shifted so that the scenario ends when the replay does.
+    """
+    loaded = scenarios.load(scenario, hosts, fleet)
+    stop = StopSignal().install()
+    with contextlib.ExitStack() as stack:
+        if out is not None:
+            if obey is not None:
+                raise ConfigError("--obey: a file cannot be halted; leave out --out or --obey")
+            run = Run(Simulation(loaded, seed), stack.enter_context(FileSink(out)))
+            speed = FASTEST
+        else:
+            simulation = Simulation(loaded, seed, shift_ms(loaded, speed, wall_clock_ms()))
+            reader = Obeying(stack.enter_context(Tail(kafka, [topics.HALTS])), obey) if obey is not None else None
+            run = Run(simulation, KafkaSink(kafka), reader.halts if reader is not None else tuple)
+        _play(run, speed, stop)
+        run.settle()
+    _summary(run)
+
+
+class Obeying:
+    """Halts of the topic that a key of the directory signed."""
+
+    def __init__(self, tail: Tail, keys: Path) -> None:
+        self._tail = tail
+        self._obedience = Obedience(load_trusted(keys))
+
+    def halts(self) -> Iterator[Halt]:
+        """Those that have come since last time."""
+        for record in self._tail.take():
+            halt = self._obedience.read(record.value)
+            if halt is not None:
+                yield halt
+
+
+def _play(run: Run, speed: float, stop: StopSignal) -> None:
+    simulation = run.simulation
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[sent]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        total = simulation.end_ms - simulation.now_ms
+        task = progress.add_task(simulation.scenario.name, total=total, sent="")
+
+        def on_slice() -> bool:
+            done = total - (simulation.end_ms - simulation.now_ms)
+            progress.update(task, completed=done, sent=f"{run.sent:,} events")
+            return stop.is_set()
+
+        run.until(simulation.end_ms, speed, on_slice)
+
+
+def _summary(run: Run) -> None:
+    reports = run.simulation.ledger.reports
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(reports.items()))
+    click.echo(f"{run.sent:,} events of fleet {run.simulation.scenario.fleet.name}: {kinds}", err=True)
+    for update in sorted(run.simulation.scenario.guilty):
+        lost = run.simulation.ledger.lost(update)
+        click.echo(f"{'/'.join(update)} crashed {lost:,} hosts", err=True)
+    for halt, _, spared in run.obeyed:
+        name = f"{halt.vendor}/{halt.product}/{halt.version}"
+        click.echo(f"halted: {name} in {', '.join(halt.rings)}; {spared:,} hosts not reached", err=True)

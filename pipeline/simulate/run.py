@@ -1,0 +1,78 @@
+"""A simulation against the wall clock: so many seconds of event time a second, obeying halts as they come."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from pipeline.runtime.clock import wall_clock_ms
+from pipeline.simulate.scenario import Scenario, unix_ms
+from pipeline.simulate.simulation import Simulation
+from pipeline.simulate.sinks import Sink
+from pipeline.wire.halts import Halt
+from pipeline.wire.partials import UpdateId
+
+FASTEST = 0.0
+SLICE_SECONDS = 0.05  # of wall time: how long an event may wait for its slice, and a halt for being obeyed
+MAX_SLICE_MS = 60_000  # of event time
+
+
+class Obeyed(NamedTuple):
+    """A halt as the rollout took it: at which event time, and how many planned installations it prevented."""
+
+    halt: Halt
+    at_ms: int
+    spared: int
+
+
+def shift_ms(scenario: Scenario, speed: float, now_ms: int) -> int:
+    """What to add to the scenario's times so that it ends at the wall time at which its replay ends.
+
+    Event times then never lie in the future: at the start they are as far in the past as replaying is faster than life.
+    """
+    span_ms = unix_ms(scenario.ends) - unix_ms(scenario.starts)
+    lasts_ms = round(span_ms / speed) if speed else 0
+    return now_ms + lasts_ms - unix_ms(scenario.ends)
+
+
+class Run:
+    """Sends what the simulated hosts send. `halts` gives the halts that have arrived since it was last asked."""
+
+    def __init__(self, simulation: Simulation, sink: Sink, halts: Callable[[], Iterable[Halt]] = tuple) -> None:
+        self.simulation = simulation
+        self.sent = 0
+        self.obeyed: list[Obeyed] = []
+        self.crash_sent_ms: dict[int, int] = {}  # wall clock at which the crash of that moment was produced
+        self._sink = sink
+        self._halts = halts
+
+    def until(self, until_ms: int, speed: float = FASTEST, on_slice: Callable[[], bool] | None = None) -> None:
+        """Run to that event time; `speed` FASTEST waits for nothing but the sink. `on_slice` may end it: True stops."""
+        began, from_ms = time.monotonic(), self.simulation.now_ms
+        until_ms = min(until_ms, self.simulation.end_ms)
+        slice_ms = min(MAX_SLICE_MS, max(1, round(speed * SLICE_SECONDS * 1000))) if speed else MAX_SLICE_MS
+        while self.simulation.now_ms < until_ms:
+            next_ms = min(self.simulation.now_ms + slice_ms, until_ms)
+            messages = self.simulation.advance(next_ms)
+            if speed:
+                due = began + (next_ms - from_ms) / 1000 / speed
+                time.sleep(max(0.0, due - time.monotonic()))
+            for message in messages:
+                if message.crashed_ms is not None:
+                    self.crash_sent_ms[message.crashed_ms] = wall_clock_ms()
+                self._sink.send(message.key, message.value)
+            self.sent += len(messages)
+            self._sink.serve()
+            self._obey()
+            if on_slice is not None and on_slice():
+                return
+
+    def settle(self) -> None:
+        """Return when everything sent has arrived."""
+        self._sink.settle()
+
+    def _obey(self) -> None:
+        for halt in self._halts():
+            if halt.action == "halt" and halt.fleet == self.simulation.scenario.fleet.name:
+                update = UpdateId(halt.vendor, halt.product, halt.version)
+                spared = self.simulation.halt(update, halt.rings, self.simulation.now_ms)
+                self.obeyed.append(Obeyed(halt, self.simulation.now_ms, spared))

@@ -1,0 +1,109 @@
+"""Where simulated events go: a Kafka cluster, with back-pressure, or an NDJSON file."""
+
+import gzip
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Protocol, cast
+
+import zstandard
+from confluent_kafka import KafkaError, Message, Producer
+
+from pipeline.runtime.errors import AndonError
+from pipeline.runtime.kafka import KafkaConfig, producer_config
+from pipeline.wire import topics
+
+FLUSH_SECONDS = 60.0
+FULL_SECONDS = 30.0  # the queue has not moved for so long: the broker is gone
+POLL_SECONDS = 0.05
+LINGER_MS = 5
+
+
+class Sink(Protocol):
+    """Takes events in order."""
+
+    def send(self, key: bytes, value: bytes) -> None:
+        """Hand over one event; waits while the sink is full."""
+
+    def serve(self) -> None:
+        """Called now and then: report failures."""
+
+    def settle(self) -> None:
+        """Return when everything sent has arrived."""
+
+
+class KafkaSink:
+    """Produces to `fleet.events`, keyed by host. The producer's own bounded queue is the buffer."""
+
+    def __init__(self, config: KafkaConfig) -> None:
+        more = {"linger.ms": LINGER_MS, "delivery.report.only.error": True, "on_delivery": self._failed}
+        self._producer = Producer(producer_config(config, "andon-replay", **more))
+        self._topic = config.topic_prefix + topics.EVENTS.name
+        self._failure = ""
+
+    def _failed(self, error: KafkaError | None, _message: Message) -> None:
+        self._failure = str(error)
+
+    def send(self, key: bytes, value: bytes) -> None:
+        """Raises AndonError when the broker has refused an event, or takes none."""
+        deadline = 0.0
+        while True:
+            try:
+                self._producer.produce(self._topic, value, key)
+                return
+            except BufferError:
+                deadline = deadline or time.monotonic() + FULL_SECONDS
+                self._producer.poll(POLL_SECONDS)
+                self._check(time.monotonic() > deadline)
+
+    def serve(self) -> None:
+        """Raises AndonError when the broker has refused an event."""
+        self._producer.poll(0)
+        self._check(False)
+
+    def settle(self) -> None:
+        """Raises AndonError when not everything was acknowledged."""
+        left = self._producer.flush(FLUSH_SECONDS)
+        self._check(left > 0)
+
+    def _check(self, is_stuck: bool) -> None:
+        if self._failure or is_stuck:
+            raise AndonError(f"Kafka does not take the events: {self._failure or 'no acknowledgement in time'}")
+
+
+class FileSink:
+    """NDJSON, compressed as the name ends: .gz, .zst, or not at all. A context manager."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            if path.suffix == ".gz":
+                # An empty name and no time in the header: the same run gives the same bytes.
+                self._raw: IO[bytes] | None = path.open("wb")
+                self._file = cast(IO[bytes], gzip.GzipFile("", "wb", compresslevel=3, fileobj=self._raw, mtime=0))
+            elif path.suffix == ".zst":
+                self._raw, self._file = None, cast(IO[bytes], zstandard.open(path, "wb"))
+            else:
+                self._raw, self._file = None, path.open("wb")
+        except OSError as error:
+            raise AndonError(f"{path} cannot be written: {error}") from None
+
+    def send(self, key: bytes, value: bytes) -> None:
+        """Append a line; the key stands inside it as `host`."""
+        self._file.write(value + b"\n")
+
+    def serve(self) -> None:
+        """Nothing to do."""
+
+    def settle(self) -> None:
+        """Write what is buffered."""
+        self._file.flush()
+
+    def __enter__(self) -> "FileSink":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if self._raw is not None:
+            self._raw.close()
