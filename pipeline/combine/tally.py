@@ -26,7 +26,7 @@ def count_rows(columns: Ints) -> tuple[Ints, Ints]:
     if radices is None:
         distinct, counts = np.unique(columns, axis=1, return_counts=True)
         return distinct, counts.astype(np.int64)
-    packed = np.sort(_pack(columns, *radices))
+    packed: Ints = np.sort(_pack(columns, *radices))
     starts = np.flatnonzero(np.concatenate(([True], packed[1:] != packed[:-1])))
     counts = np.diff(np.append(starts, packed.size))
     return _unpack(packed[starts], *radices), counts
@@ -44,7 +44,7 @@ def sum_rows(keys: Ints, sums: Ints) -> tuple[Ints, Ints]:
 
 
 def _pack(columns: Ints, low: Ints, widths: list[int]) -> Ints:
-    packed = columns[0] - low[0]
+    packed: Ints = columns[0] - low[0]
     for row in range(1, len(widths)):
         packed *= widths[row]
         packed += columns[row] - low[row]

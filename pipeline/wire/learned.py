@@ -1,0 +1,85 @@
+"""Faster decoding of the same types: words that recur become literals, which need no new string and no new hash.
+
+There is one set of rules, in `pipeline.wire.events`. This decoder reads the very same types with their recurring texts
+narrowed to the words learned so far; whatever it refuses, an unseen word or a malformed message, `decode_event` judges.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from pipeline.wire.events import MAX_MESSAGE_BYTES, AnyEvent, Boot, Crash, Heartbeat, decode_event
+from pipeline.wire.reasons import MalformedMessage
+
+MAX_WORDS = 4096  # past these, learning starts over
+_LEARN_AT = 4  # how often a word is seen among unseen ones before it is learned
+_FIRST_PAUSE, _LONGEST_PAUSE = 64, 65_536  # misses between two lessons: building a decoder takes milliseconds
+
+Refuse = Callable[[int, MalformedMessage], None]
+
+
+class LearnedDecoder:
+    """Decodes batches of messages exactly as `decode_event` would, and learns their words on the way."""
+
+    def __init__(self) -> None:
+        self.words: frozenset[str] = frozenset()
+        self._fast: Callable[[bytes], AnyEvent] = decode_event
+        self._seen: Counter[str] = Counter()
+        self._misses, self._pause = 0, _FIRST_PAUSE
+
+    def decode_all(self, messages: Sequence[bytes], refuse: Refuse) -> list[AnyEvent]:
+        """The events of the messages that are none's refusal; `refuse` gets the index and the error of each other."""
+        events: list[AnyEvent] = []
+        refused = 0
+        if max(map(len, messages), default=0) > MAX_MESSAGE_BYTES:
+            fast: Callable[[bytes], AnyEvent] = decode_event
+        else:
+            fast = self._fast
+        rest = iter(messages)
+        while True:
+            try:
+                events.extend(map(fast, rest))  # on an error, what was decoded before it is kept
+                break
+            except (msgspec.DecodeError, UnicodeError, RecursionError, MalformedMessage):
+                index = len(events) + refused
+            try:
+                events.append(self._slow(messages[index]))
+            except MalformedMessage as error:
+                refused += 1
+                refuse(index, error)
+        if self._misses >= self._pause:
+            self._learn()
+        return events
+
+    def _slow(self, message: bytes) -> AnyEvent:
+        event = decode_event(message)
+        self._misses += 1
+        self._seen.update(_words(event))
+        return event
+
+    def _learn(self) -> None:
+        fresh = {word for word, times in self._seen.items() if times >= _LEARN_AT}
+        self._seen.clear()
+        self._misses, self._pause = 0, min(2 * self._pause, _LONGEST_PAUSE)
+        if fresh <= self.words:
+            return
+        known = self.words | fresh
+        self.words = frozenset(known if len(known) <= MAX_WORDS else sorted(fresh)[:MAX_WORDS])
+        self._fast = _decoder(self.words)
+
+
+def _words(event: AnyEvent) -> Iterator[str]:
+    yield from (event.fleet, event.ring, event.os, event.model)
+    yield from filter(None, (event.region, event.site))
+    for update in event.updates:
+        yield from (update.vendor, update.product, update.version)
+
+
+def _decoder(words: frozenset[str]) -> Callable[[bytes], AnyEvent]:
+    known: Any = Literal[tuple(sorted(words))]
+    place: Any = Literal[("", *sorted(words))]
+    types: Any = Boot[known, place] | Crash[known, place] | Heartbeat[known, place]
+    decode: Callable[[bytes], AnyEvent] = msgspec.json.Decoder(types).decode
+    return decode
