@@ -24,12 +24,10 @@ WRITERS = 2  # inserts beside them: a long query never holds up an insert
 MAX_WAITING = 64
 
 # Said to the HTTP layer, not settings of the engine.
-_TRANSPORT = frozenset(
-    ("query", "database", "default_format", "user", "password", "role", "quota_key", "query_id", "stacktrace")
-    + ("session_id", "session_timeout", "session_check", "close_session", "client_protocol_version")
-    + ("compress", "decompress", "enable_http_compression", "http_zlib_compression_level", "buffer_size")
-    + ("wait_end_of_query", "send_progress_in_http_headers", "http_headers_progress_interval_ms")
-)
+_TRANSPORT = {"query", "database", "default_format", "user", "password", "role", "quota_key", "query_id", "stacktrace"}
+_TRANSPORT |= {"session_id", "session_timeout", "session_check", "close_session", "client_protocol_version"}
+_TRANSPORT |= {"compress", "decompress", "enable_http_compression", "http_zlib_compression_level", "buffer_size"}
+_TRANSPORT |= {"wait_end_of_query", "send_progress_in_http_headers", "http_headers_progress_interval_ms"}
 _STATUS = {194: 401, 192: 403, 193: 403, 516: 403, 497: 403, 62: 400, 36: 400, 27: 400, 43: 400, 53: 400, 115: 404}
 _STATUS |= {46: 404, 47: 404, 60: 404, 81: 404, 48: 501, 159: 408, 202: 503, 307: 413}
 _CODECS = {"gzip": "gzip", "zstd": "zstd", "lz4": "lz4", "x-gzip": "gzip"}
