@@ -188,7 +188,7 @@ def _read(name_or_file: str) -> dict[str, Any]:
 
 
 def _merge(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """`more` laid over `base`: tables key by key, updates by vendor and product, everything else replaced."""
+    """`more` laid over `base`: tables key by key, updates version by version, everything else replaced."""
     merged = dict(base)
     for key, value in more.items():
         if key == "updates":
@@ -201,11 +201,14 @@ def _merge(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merge_updates(base: Iterable[dict[str, Any]], more: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    merged = {(update.get("vendor"), update.get("product")): update for update in base}
+    merged = {_version(update): update for update in base}
     for update in more:
-        key = (update.get("vendor"), update.get("product"))
-        merged[key] = merged.get(key, {}) | update
+        merged[_version(update)] = merged.get(_version(update), {}) | update
     return list(merged.values())
+
+
+def _version(update: Mapping[str, Any]) -> tuple[Any, ...]:
+    return update.get("vendor"), update.get("product"), update.get("version")
 
 
 def _problems(scenario: Scenario) -> Iterable[str]:
