@@ -2,22 +2,20 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from pipeline.local.leash import leash
-from pipeline.local.mergedlog import LineSplitter, MergedLog
+from pipeline.local.child import Child, describe
+from pipeline.local.mergedlog import MergedLog
 from pipeline.local.stack import StageInfo
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError, ConfigError
 
 PROBE_SECONDS = 0.05
-DRAIN_SECONDS = 1.0
 KILLED_SECONDS = 10.0
-READ_BYTES = 64 * 1024
+NOT_STARTED = 127
 FAILING_AFTER = 3  # ends in a row before a stage counts as failing rather than restarting
 BAD_CONFIGURATION = ConfigError.exit_code
 
@@ -63,7 +61,7 @@ class Supervised:
         self.failures = 0
         self._home = home
         self._stopping = asyncio.Event()
-        self._process: asyncio.subprocess.Process | None = None
+        self._child: Child | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -89,33 +87,18 @@ class Supervised:
     async def _run_once(self) -> int:
         """One life of the process; returns its exit code."""
         try:
-            process = await self._home.spawn(self.spec)
+            self._child = child = await self._home.spawn(self.spec, self._line)
         except OSError as error:
             self._say(f"cannot be started: {error}")
-            return 127
-        self._process = process
-        self._change("starting", pid=process.pid, started_at=wall_clock_ms())
-        printing = asyncio.create_task(self._pump(process))
+            return NOT_STARTED
+        self._change("starting", pid=child.pid, started_at=wall_clock_ms())
         probing = asyncio.create_task(self._probe())
         if self._stopping.is_set():  # asked to stop while it was being started
             self._ask_to_stop()
-        code = await process.wait()
+        code = await child.wait()
         probing.cancel()
         self.is_ready.clear()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # whatever it started itself
-        await asyncio.wait({printing}, timeout=DRAIN_SECONDS)
-        printing.cancel()
         return code
-
-    async def _pump(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None, "spawn() gives every process a pipe"
-        splitter = LineSplitter()
-        while data := await process.stdout.read(READ_BYTES):
-            for line in splitter.feed(data):
-                self._line(line)
-        for line in splitter.end():
-            self._line(line)
 
     def _line(self, line: str) -> None:
         if line.strip():
@@ -148,9 +131,8 @@ class Supervised:
         self._signal(signal.SIGTERM if self.spec.stop_seconds else signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+        if self._child is not None:
+            self._child.signal(number)
 
     def _say(self, text: str) -> None:
         self._home.log.line("andon", f"{self.spec.name}: {text}")
@@ -186,17 +168,10 @@ class Supervisor:
         """The processes of one phase."""
         return [stage for stage in self.stages.values() if stage.spec.phase == number]
 
-    async def spawn(self, spec: ProcessSpec) -> asyncio.subprocess.Process:
-        """Start one process in a session of its own, so that Ctrl-C reaches the supervisor alone."""
-        return await asyncio.create_subprocess_exec(
-            *spec.argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=self._environ,
-            pass_fds=self._keep,
-            start_new_session=True,
-            preexec_fn=leash(spec.death_signal),
+    async def spawn(self, spec: ProcessSpec, on_line: Callable[[str], None]) -> Child:
+        """Start one process. Raises OSError when it cannot be started."""
+        return await Child.start(
+            spec.argv, on_line, environ=self._environ, keep=self._keep, death_signal=spec.death_signal
         )
 
     async def start(self, stages: Sequence[Supervised], timeout_seconds: float) -> None:
@@ -224,38 +199,25 @@ class Supervisor:
         Raises:
             AndonError: when it fails or takes too long, with its last words.
         """
-        done = ProcessSpec(name, argv, _never, 0, 0.0)
-        process = await self.spawn(done)
-        try:
-            output, _ = await asyncio.wait_for(process.communicate(), timeout_seconds)
-        except TimeoutError:
-            raise AndonError(f"{name} took more than {timeout_seconds:.0f} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        splitter = LineSplitter()
-        lines = splitter.feed(output) + splitter.end()
-        for line in lines:
+        said: list[str] = []
+
+        def on_line(line: str) -> None:
+            said[:] = [line]
             self.log.line(name, line)
-        if process.returncode:
-            raise AndonError(f"{name} failed: {lines[-1] if lines else describe(process.returncode)}")
+
+        child = await Child.start(argv, on_line, environ=self._environ, keep=self._keep)
+        try:
+            code = await asyncio.wait_for(child.wait(), timeout_seconds)
+        except BaseException as error:
+            child.signal(signal.SIGKILL)
+            await child.wait()
+            if isinstance(error, TimeoutError):
+                raise AndonError(f"{name} took more than {timeout_seconds:.0f} s") from None
+            raise
+        if code:
+            raise AndonError(f"{name} failed: {said[0] if said else describe(code)}")
 
     async def stop(self) -> None:
         """Stop everything, last phase first; the members of a phase together."""
         for number in sorted({stage.spec.phase for stage in self.stages.values()}, reverse=True):
             await asyncio.gather(*(stage.stop() for stage in self.phase(number)))
-
-
-async def _never() -> bool:
-    return False
-
-
-def describe(code: int) -> str:
-    """An exit code for people."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"

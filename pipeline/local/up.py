@@ -112,7 +112,10 @@ class Line:
 
     def _publish(self) -> None:
         if self._ready:
-            stack.save(self.info)
+            try:
+                stack.save(self.info)
+            except OSError as error:  # a full disk must not end the supervision
+                self.supervisor.log.line("andon", f"stack.json cannot be written: {error}")
 
     async def start(self) -> None:
         """Broker and topics, ClickHouse and its schema, then every stage at once.
