@@ -1,0 +1,144 @@
+"""Who is to blame when several updates travel together, and whether it is enough to halt."""
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from pipeline.decide.conditional import Separation, separate
+from pipeline.decide.evidence import LN10
+from pipeline.decide.explain import Explained
+from pipeline.decide.history import control_rises
+from pipeline.decide.ledger import MAX_RINGS, SIGNATURE_SLOTS
+from pipeline.wire.partials import BUCKET_MS, Partial
+
+if TYPE_CHECKING:
+    from pipeline.decide.detector import Detector
+
+SUSPECT = 2.0  # log10 evidence from which an update is a suspect
+MAX_SUSPECTS = 8
+LEAD = 0.5  # log10 by which one must explain the separating hosts better than the other
+INSEPARABLE = 3.0  # log10 beyond the threshold at which waiting for separating hosts ends
+HOUR_MS = 3_600_000
+
+
+class Due(NamedTuple):
+    """A halt that is due: the update's position, how, the moment of the event that decided (unix ms), flags."""
+
+    update: int
+    mode: Literal["enforce", "shadow", "pending"]
+    decided_at: int
+    flags: list[str]
+
+
+def decide(detector: "Detector", partial: Partial) -> list[Due]:
+    """The halts that are due; from here on they are in force."""
+    explained = detector.explained
+    assert explained is not None, "decide follows explain"
+    under_suspicion = suspects(detector, explained)
+    orders: list[Due] = []
+    for update in under_suspicion:
+        if update in detector.state.halted:
+            continue
+        verdict = judge(detector, explained, update, under_suspicion)
+        if verdict is not None:
+            orders.append(_impose(detector, update, verdict, _decided_at(detector, update, partial)))
+    return orders
+
+
+def suspects(detector: "Detector", explained: Explained) -> list[int]:
+    """Updates under suspicion, the most suspect first; halted ones stay suspects."""
+    total = explained.total / LN10
+    live = [u for u, _ in detector.state.updates.live() if total[u] >= SUSPECT or u in detector.state.halted]
+    return sorted(live, key=lambda u: -total[u])[:MAX_SUSPECTS]
+
+
+def judge(detector: "Detector", explained: Explained, update: int, rivals: list[int]) -> list[str] | None:
+    """The flags of a halt that is due, or None."""
+    policy, fleet = detector.policy(update), detector.state
+    threshold = -np.log10(policy.alpha)
+    if fleet.crashed[update].sum() < policy.minimum_crashed_hosts or explained.total[update] < threshold * LN10:
+        return None
+    if explained.concurrent[update] < threshold * LN10 and not _history_may(detector, update):
+        return None
+    flags = []
+    for rival in rivals:
+        if rival == update:
+            continue
+        mine = evidence_without(detector, update, rival)
+        if mine.log_evidence >= threshold * LN10:
+            continue
+        if rival in fleet.halted:
+            return None
+        if explained.total[update] < threshold * LN10:
+            return None
+        theirs = evidence_without(detector, rival, update)
+        lead = (mine.log_evidence - theirs.log_evidence) / LN10
+        if lead >= LEAD:
+            continue
+        if lead <= -LEAD or explained.total[update] < (threshold + INSEPARABLE) * LN10:
+            return None
+        flags.append("inseparable")
+    return flags
+
+
+def _history_may(detector: "Detector", update: int) -> bool:
+    """Whether evidence against history alone may halt: policy allows it, and control hosts do not crash more too."""
+    if not detector.policy(update).historical_may_halt:
+        return False
+    return not shock_seen(detector, update)
+
+
+def shock_seen(detector: "Detector", update: int) -> bool:
+    """Whether hosts without the update crash more than history allows: over all strata, or clearly in one."""
+    fleet = detector.state
+    trials, exposed, excluded = fleet.trials.slow()
+    control = np.maximum(trials - exposed[:, update] - excluded[:, update], 0.0)
+    expected = np.nan_to_num(control * fleet.rates[:, update])
+    crashes = fleet.control_crashes[:, update]
+    tolerated = detector.policy(update).tolerated_risk
+    pooled = control_rises(crashes.sum(keepdims=True), expected.sum(keepdims=True), 1.0, 1.64)
+    return bool(pooled.any() or control_rises(crashes, expected, tolerated, 4.0).any())
+
+
+def evidence_without(detector: "Detector", update: int, rival: int) -> Separation:
+    """Evidence about `update` on hosts without `rival`."""
+    fleet = detector.state
+    signature = leading_signature(detector, update)
+    risk = detector.policy(update).tolerated_risk
+    strata = len(fleet.ring_of)
+    return separate(fleet.crashes, fleet.samples, update, rival, signature, risk, strata)
+
+
+def leading_signature(detector: "Detector", update: int) -> int:
+    """The signature that explains most of the evidence, or -1."""
+    explained = detector.explained
+    if explained is None:
+        return -1
+    first = 1 + MAX_RINGS + detector.state.ledger.stratum_log.shape[0]
+    concurrent = explained.terms[update, first : first + SIGNATURE_SLOTS]
+    slot = int(concurrent.argmax())
+    return int(detector.state.ledger.slots[update, slot]) if np.isfinite(concurrent[slot]) else -1
+
+
+def _decided_at(detector: "Detector", update: int, partial: Partial) -> int:
+    """The moment (unix ms) of the newest crash with the update in this partial; stream time when there is none."""
+    name = detector.state.updates.names[update]
+    index = next((i for i, u in enumerate(partial.updates) if u == name), -1)
+    moments = [c.at for c in partial.crashes if index in c.exposed]
+    return max(moments, default=detector.state.bucket * BUCKET_MS)
+
+
+def _impose(detector: "Detector", update: int, flags: list[str], decided_at: int) -> Due:
+    fleet, policy = detector.state, detector.policy(update)
+    now = fleet.bucket * BUCKET_MS
+    fleet.halt_times = [at for at in fleet.halt_times if at > now - HOUR_MS]
+    mode: Literal["enforce", "shadow", "pending"] = "shadow" if policy.mode == "shadow" else "enforce"
+    if mode == "enforce" and len(fleet.halt_times) >= policy.max_halts_per_hour:
+        mode = "pending"
+    if mode == "enforce":
+        fleet.halt_times.append(now)
+    fleet.halted[update] = fleet.bucket
+    state = {"enforce": "halted", "shadow": "shadow_halted", "pending": "pending"}[mode]
+    fleet.states[update] = {ring: state for ring, _ in fleet.rings.live()}
+    fleet.news.append(update)
+    return Due(update, mode, decided_at, flags)

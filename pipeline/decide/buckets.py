@@ -1,0 +1,87 @@
+"""Crashes by event-time bucket. Open buckets are judged anew from their totals at every step, so it does not matter how
+the stream was cut into batches; a bucket closes for good once stream time is OPEN_BUCKETS past it."""
+
+import numpy as np
+
+from pipeline.decide.arrays import Floats
+
+OPEN_BUCKETS = 6
+
+
+class Bucket:
+    """Counted crashes: per stratum, and who was exposed or excluded, in all and per signature."""
+
+    def __init__(self, data: dict[str, object] | None = None) -> None:
+        self.crashes: dict[int, int] = {}  # stratum → crashed hosts
+        self.exposed: dict[tuple[int, int], int] = {}  # (stratum, update) → crashed hosts
+        self.excluded: dict[tuple[int, int], int] = {}
+        self.by_signature: dict[int, Bucket] = {}
+        if data:
+            self.crashes = dict(data["crashes"])  # type: ignore[call-overload]
+            self.exposed = {tuple(k): n for k, n in data["exposed"]}  # type: ignore[attr-defined]
+            self.excluded = {tuple(k): n for k, n in data["excluded"]}  # type: ignore[attr-defined]
+            self.by_signature = {g: Bucket(b) for g, b in data["by_signature"]}  # type: ignore[attr-defined]
+
+    def pack(self) -> dict[str, object]:
+        """The inverse of the constructor."""
+        signatures = [(g, bucket.pack()) for g, bucket in self.by_signature.items()]
+        return {
+            "crashes": list(self.crashes.items()),
+            "exposed": list(self.exposed.items()),
+            "excluded": list(self.excluded.items()),
+            "by_signature": signatures,
+        }
+
+    def add(self, stratum: int, exposed: tuple[int, ...], excluded: tuple[int, ...]) -> None:
+        """Count one crashed host."""
+        self.crashes[stratum] = self.crashes.get(stratum, 0) + 1
+        for update in exposed:
+            self.exposed[stratum, update] = self.exposed.get((stratum, update), 0) + 1
+        for update in excluded:
+            self.excluded[stratum, update] = self.excluded.get((stratum, update), 0) + 1
+
+    def add_tainted(self, stratum: int, halted: tuple[int, ...]) -> None:
+        """Count a crashed host that has a halted update: for that update only, and for no other comparison."""
+        for update in halted:
+            self.exposed[stratum, update] = self.exposed.get((stratum, update), 0) + 1
+            self.excluded[stratum, update] = self.excluded.get((stratum, update), 0) - 1
+
+    def signature(self, signature: int) -> "Bucket":
+        """The part of the bucket that has this signature."""
+        return self.by_signature.setdefault(signature, Bucket())
+
+    def strata(self) -> set[int]:
+        """Strata with anything in them, in all or under a signature."""
+        mine = set(self.crashes) | {s for s, _ in self.exposed}
+        return mine.union(*(b.strata() for b in self.by_signature.values()))
+
+    def columns(self, strata: "dict[int, int]", updates: int) -> tuple[Floats, Floats]:
+        """Counts over the strata (position → row): crashes at risk of counting for each update, and exposed ones.
+
+        Shapes (len(strata), updates): what is excluded for an update is no crash as far as it is concerned.
+        """
+        crashes, exposed = np.zeros((len(strata), updates)), np.zeros((len(strata), updates))
+        for stratum, count in self.crashes.items():
+            crashes[strata[stratum]] += count
+        for (stratum, update), count in self.excluded.items():
+            crashes[strata[stratum], update] -= count
+        for (stratum, update), count in self.exposed.items():
+            exposed[strata[stratum], update] += count
+        return crashes, exposed
+
+    def merge(self, other: "Bucket") -> None:
+        """Add another bucket's counts."""
+        for stratum, count in other.crashes.items():
+            self.crashes[stratum] = self.crashes.get(stratum, 0) + count
+        for mine, theirs in ((self.exposed, other.exposed), (self.excluded, other.excluded)):
+            for key, count in theirs.items():
+                mine[key] = mine.get(key, 0) + count
+        for signature, bucket in other.by_signature.items():
+            self.signature(signature).merge(bucket)
+
+    def forget(self, update: int) -> None:
+        """Drop a freed update's counts."""
+        self.exposed = {k: n for k, n in self.exposed.items() if k[1] != update}
+        self.excluded = {k: n for k, n in self.excluded.items() if k[1] != update}
+        for bucket in self.by_signature.values():
+            bucket.forget(update)

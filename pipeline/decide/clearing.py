@@ -1,0 +1,71 @@
+"""Clearing: the mirror image. An e-process against "the relative risk is at least r" per update and ring; when it
+rejects, no harm above r was found. No historical control, and the exposed share bounded from below."""
+
+import numpy as np
+
+from pipeline.decide import evidence as ev
+from pipeline.decide.arrays import Floats, Ints, capacity, grown
+from pipeline.decide.buckets import Bucket
+from pipeline.decide.ledger import MAX_RINGS
+
+# Exposed hosts count as overdue when their share of trials falls below this part of its peak: they went silent.
+OVERDUE_SHARE = 0.8
+
+
+class Clearing:
+    """Log evidence of "less than r" over (update, ring, bet), and the peak share of exposed trials."""
+
+    def __init__(self, data: dict[str, object] | None = None) -> None:
+        self.log: Floats = np.zeros((8, MAX_RINGS, len(ev.PHI)))
+        self.peak: Floats = np.zeros(8)
+        self.overdue: Floats = np.zeros(8)
+        if data:
+            vars(self).update(data)
+
+    def resize(self, updates: int) -> None:
+        """Make room."""
+        u = capacity(updates)
+        self.log = grown(self.log, (u, MAX_RINGS, len(ev.PHI)))
+        self.peak = grown(self.peak, (u,))
+        self.overdue = grown(self.overdue, (u,))
+
+    def forget(self, update: int) -> None:
+        """Empty a freed update's place."""
+        self.log[update] = 0.0
+        self.peak[update] = self.overdue[update] = 0.0
+
+    def close(self, bucket: Bucket, strata: Ints, lower_share: Floats, risk: Floats, ring_of: Ints) -> None:
+        """Enter a closed bucket; `lower_share` (C, U), `risk` (U, R): the relative risk to rule out."""
+        rows = {int(s): i for i, s in enumerate(strata)}
+        crashes, exposed = bucket.columns(rows, lower_share.shape[1])
+        reached = lower_share > 0
+        null = ev.null_share(lower_share, risk.T[ring_of[strata]])
+        increment = ev.bernoulli_log_increment(exposed * reached, crashes * reached, null, ev.PHI)
+        for row, stratum in enumerate(strata):
+            self.log[:, ring_of[stratum]] += increment[row]
+
+    def watch(self, exposed: Floats, eligible: Floats) -> None:
+        """Follow the share of exposed trials; (U,) decayed counts over all strata."""
+        share = exposed / np.maximum(eligible, 1.0)
+        error = np.sqrt(share * (1 - share) / np.maximum(eligible, 1.0))
+        self.peak = np.where(eligible >= 100, np.maximum(self.peak, share - error), self.peak)
+        self.overdue = ((self.peak > 0) & (share + 2 * error < OVERDUE_SHARE * self.peak)).astype(np.float64)
+
+    def log_evidence(self) -> Floats:
+        """ln of the mixture; (U, R)."""
+        return ev.log_mixture(self.log, ev.LOG_PHI_WEIGHT)
+
+
+def needed_trials(log_evidence: float, target: float, share: float, crash_rate: float, risk: float) -> int:
+    """How many more exposed trials a harmless update is expected to need until it is cleared; 0 when unknown.
+
+    A crash of anyone in the comparison gains max over phi of pi*ln(phi) - ln(1 - p + phi*p); there are
+    crash_rate / pi of them per exposed trial.
+    """
+    if not 0 < share < 1 or crash_rate <= 0:
+        return 0
+    null = ev.null_share(np.array([share]), risk)
+    gain = float((share * ev.LOG_PHI - ev.log_normaliser(null, ev.PHI)[0]).max())
+    if gain <= 0:
+        return 0
+    return max(0, round((target - log_evidence) / gain * share / crash_rate))

@@ -1,0 +1,80 @@
+"""Evidence about one update on the hosts that do not have another: what tells apart updates that travel together.
+
+Computed on demand from the retained crashes and the time-binned samples, never kept for all pairs.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.decide import evidence as ev
+from pipeline.decide.samples import BIN_MS, KEPT_BINS, Samples, upper_sample_share
+
+RETAINED_CRASHES = 5_000
+
+
+class Retained(NamedTuple):
+    """A counted crash: moment (unix ms), stratum, signature, and the updates it was exposed to or excluded from."""
+
+    at: int
+    stratum: int
+    signature: int
+    exposed: tuple[int, ...]
+    excluded: tuple[int, ...]
+
+
+class Separation(NamedTuple):
+    """What the hosts without the other update say."""
+
+    log_evidence: float
+    exposed: int  # crashed hosts that had the update, and not the other
+    expected: float  # as many as a harmless update would have
+
+
+class CrashList:
+    """The newest counted crashes, bounded; of an update that leaves the fleet nothing remains."""
+
+    def __init__(self, crashes: list[Retained] | None = None) -> None:
+        self.crashes: deque[Retained] = deque(crashes or (), maxlen=RETAINED_CRASHES)
+
+    def forget(self, update: int) -> None:
+        """Take a freed update's position out of every crash."""
+        kept = [c._replace(exposed=_less(c.exposed, update), excluded=_less(c.excluded, update)) for c in self.crashes]
+        self.crashes = deque(kept, maxlen=RETAINED_CRASHES)
+
+
+def _less(listed: tuple[int, ...], update: int) -> tuple[int, ...]:
+    return tuple(u for u in listed if u != update)
+
+
+def separate(
+    crashes: CrashList, samples: Samples, update: int, without: int, signature: int, tolerated_risk: float, strata: int
+) -> Separation:
+    """Evidence about `update` over hosts without `without`: exposed, control and trials alike.
+
+    Half the weight is on all crashes, half on those with `signature` (-1 for none).
+    """
+    chosen = [c for c in crashes.crashes if without not in c.exposed and update not in c.excluded]
+    if not chosen:
+        return Separation(0.0, 0, 0.0)
+    newest = max(samples.bins, default=0)
+    since = max(min(c.at for c in chosen) // BIN_MS, newest - KEPT_BINS + 1)
+    counts = samples.shares(update, frozenset({without}), strata, since)
+    where = np.array([c.stratum for c in chosen])
+    reached = counts.exposed.sum(axis=1) > 0
+    exposed = np.array([update in c.exposed for c in chosen])
+    reached[where[exposed]] = True
+    used = reached[where]
+    if not used.any():
+        return Separation(0.0, 0, 0.0)
+    bins = np.array([c.at // BIN_MS for c in chosen])[used]
+    share = upper_sample_share(counts, where[used], bins)
+    hits = exposed[used].astype(np.float64)
+    increments = ev.bernoulli_log_increment(hits, np.ones_like(hits), ev.null_share(share, tolerated_risk))
+    log_evidence = float(ev.log_mixture(increments.sum(axis=0)))
+    same = np.array([c.signature == signature for c in chosen])[used]
+    if signature >= 0 and same.any():
+        of_signature = float(ev.log_mixture(increments[same].sum(axis=0)))
+        log_evidence = float(np.logaddexp(log_evidence, of_signature) - np.log(2.0))
+    return Separation(log_evidence, int(hits.sum()), float(share.sum()))

@@ -1,0 +1,58 @@
+"""A host counts as crashed once per 24 hours in all, and once per signature per 24 hours: a boot loop is one host.
+
+Bounded memory: past `LIMIT` the hosts that were entered first are forgotten and may count again.
+"""
+
+import hashlib
+
+LIMIT = 400_000
+DAY_MS = 86_400_000
+MINUTE_MS = 60_000
+
+
+def host_key(*parts: str) -> int:
+    """64 bits for a host, or a host with a signature; stable across processes."""
+    digest = hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+class Recent:
+    """Keys seen within a day of a moment, at most LIMIT of them."""
+
+    def __init__(self, seen: dict[int, int] | None = None, forgotten: int = 0) -> None:
+        self.seen: dict[int, int] = {} if seen is None else seen
+        self.forgotten = forgotten
+
+    def first(self, key: int, at_ms: int) -> bool:
+        """Whether `key` has not been counted within 24 hours of `at_ms`; it has from now on."""
+        last = self.seen.get(key)
+        if last is not None and abs(at_ms - last) < DAY_MS:
+            return False
+        self.seen.pop(key, None)
+        self.seen[key] = max(at_ms, last or 0)
+        if len(self.seen) > LIMIT:
+            del self.seen[next(iter(self.seen))]
+            self.forgotten += 1
+        return True
+
+
+class SiteMinutes:
+    """How many crashed hosts a site has had in each minute: a power cut is one event, not a thousand."""
+
+    LIMIT = 100_000
+
+    def __init__(self, counts: dict[str, int] | None = None) -> None:
+        self.counts: dict[str, int] = {} if counts is None else counts
+
+    def admit(self, site: str, at_ms: int, most: int) -> bool:
+        """Whether this crash is among the first `most` of its site and minute. Hosts without a site always are."""
+        if not site:
+            return True
+        key = f"{at_ms // MINUTE_MS}/{site}"
+        count = self.counts.get(key, 0)
+        if count >= most:
+            return False
+        self.counts[key] = count + 1
+        if len(self.counts) > self.LIMIT:
+            del self.counts[next(iter(self.counts))]
+        return True

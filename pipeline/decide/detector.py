@@ -1,0 +1,204 @@
+"""One fleet's detector: a step takes a partial and returns the verdicts that are news and the halts that follow.
+
+Pure: time is stream time (event time as far as it has been seen), state is a value that can be packed and restored.
+"""
+
+import numpy as np
+
+from pipeline.decide import attribution, verdicts
+from pipeline.decide.arrays import Floats, Ints
+from pipeline.decide.buckets import OPEN_BUCKETS, Bucket
+from pipeline.decide.explain import Explained, Historical, explain
+from pipeline.decide.fleet import ARCHIVE_MS, ARCHIVED, Fleet, unpack_fleet
+from pipeline.decide.history import shock_factor
+from pipeline.decide.intake import FORGET_AFTER_BUCKETS, rows_of, stream_bucket, take_in
+from pipeline.decide.ledger import MAX_RINGS
+from pipeline.decide.orders import Decisions
+from pipeline.decide.policy import Policy, PolicySet
+from pipeline.decide.samples import BIN_MS
+from pipeline.decide.trials import SHRINK_TRIALS
+from pipeline.wire.partials import BUCKET_MS, TRIAL_COLUMNS, Partial
+
+HALTED_BINS = 3  # how far back samples tell the shares among hosts without a halted update
+_SLOW_DECAY = 2.0 ** (-BUCKET_MS / 2_400_000.0)
+
+
+class Detector:
+    """Judges every live update of one fleet. Not safe for concurrent use."""
+
+    def __init__(self, fleet: str, policies: PolicySet) -> None:
+        self.policies = policies
+        self.state = Fleet(fleet)
+        self._policy: list[Policy] = []
+        self._tolerated: Floats = np.ones(8)
+        self.explained: Explained | None = None
+
+    @classmethod
+    def restore(cls, raw: bytes, policies: PolicySet) -> "Detector":
+        """The detector that `snapshot` packed, under these policies. Raises ValueError for foreign bytes."""
+        detector = cls("", policies)
+        detector.state = unpack_fleet(raw)
+        return detector
+
+    def snapshot(self) -> bytes:
+        """The whole state."""
+        return self.state.pack()
+
+    def step(self, partial: Partial) -> Decisions:
+        """Take in one partial and decide."""
+        fleet = self.state
+        trials = rows_of(partial.trials, TRIAL_COLUMNS)
+        before = fleet.bucket
+        fleet.bucket = stream_bucket(fleet, partial, trials)
+        closed = fleet.bucket > before and self._advance(before)
+        self._read_policies()
+        intake = take_in(fleet, self.policies, partial, self._tolerated)
+        self._read_policies()
+        for at, bucket in sorted(intake.late.items()):
+            self._close(bucket, self._archived(at))
+        if not (partial.crashes or closed or fleet.bucket > before):
+            return Decisions((), ())
+        self.explained = self._explain()
+        halts = attribution.decide(self, partial) if partial.crashes or closed else []
+        orders = tuple(verdicts.order(self, *halt) for halt in halts)
+        return Decisions(verdicts.news(self, fleet.bucket > before), orders)
+
+    def policy(self, update: int) -> Policy:
+        """The policy of an update by its position."""
+        return self._policy[update]
+
+    def _read_policies(self) -> None:
+        names = self.state.updates.names
+        self._policy = [self.policies.for_update(n) if n else self.policies.default for n in names]
+        size = len(self.state.since)
+        risks = [p.tolerated_risk for p in self._policy]
+        self._tolerated = np.array(risks + [self.policies.default.tolerated_risk] * (size - len(risks)))
+
+    def _advance(self, before: int) -> bool:
+        """Stream time moves on: close what is past, let counts decay, archive shares. Whether a bucket closed."""
+        fleet = self.state
+        self._read_policies()
+        due = sorted(b for b in fleet.open if b <= fleet.bucket - OPEN_BUCKETS)
+        for bucket in due:
+            self._close(fleet.open.pop(bucket), None)
+        fleet.trials.advance(fleet.bucket)
+        fleet.control_crashes *= _SLOW_DECAY ** (fleet.bucket - before) if before else 0.0
+        fleet.history.advance(fleet.bucket * BUCKET_MS)
+        self._watch_history()
+        self._archive()
+        if fleet.bucket // 360 > before // 360:
+            self._forget_updates()
+        return bool(due)
+
+    def _watch_history(self) -> None:
+        """How far crash rates may have risen for all, as the control hosts tell; and who has gone silent."""
+        fleet = self.state
+        trials, exposed, excluded = fleet.trials.slow()
+        if trials.shape[0] != fleet.rates.shape[0] or exposed.shape[1] != fleet.rates.shape[1]:
+            return
+        control_trials = np.maximum(trials[:, None] - exposed - excluded, 0.0) * fleet.ledger.active
+        expected = np.nansum(control_trials * fleet.rates, axis=0)
+        fleet.shock = shock_factor(fleet.control_crashes.sum(axis=0), expected)
+        eligible = (trials[:, None] - excluded).sum(axis=0)
+        fleet.clearing.watch(exposed.sum(axis=0), eligible)
+
+    def _archive(self) -> None:
+        """Keep the shares of every 10 minutes, for crashes that are reported late."""
+        fleet = self.state
+        number = fleet.bucket * BUCKET_MS // ARCHIVE_MS
+        if len(fleet.strata) and (not fleet.archive or fleet.archive[-1][0] < number):
+            share = self.shares(np.arange(len(fleet.strata)))
+            fleet.archive = [*fleet.archive[-ARCHIVED + 1 :], (number, share)]
+
+    def _archived(self, number: int) -> Floats:
+        """The largest share around that time; the largest of all when it is longer ago. (S, U), S all strata."""
+        fleet = self.state
+        share = self.shares(np.arange(len(fleet.strata)))
+        near = [old for at, old in fleet.archive if number <= at <= number + 1]
+        for place, old in enumerate(near or [old for _, old in fleet.archive]):
+            rows, columns = old.shape  # an update that is younger than the archive keeps its share of now
+            now = share[:rows, :columns]
+            now[:] = old if near and place == 0 else np.maximum(now, old)
+        return share
+
+    def shares(self, strata: Ints) -> Floats:
+        """What a harmless update's share of the crashes would be now; (len(strata), U).
+
+        Hosts with a halted update are in no comparison but that update's own: the others' shares then come from the
+        samples of hosts without it.
+        """
+        fleet = self.state
+        share = fleet.trials.upper_share(strata)
+        if not fleet.halted:
+            return share
+        halted = frozenset(fleet.halted)
+        since = fleet.bucket * BUCKET_MS // BIN_MS - HALTED_BINS + 1
+        hosts, exposed = fleet.samples.without(halted, share_rows(fleet), share.shape[1], since)
+        everyone, _ = fleet.samples.without(frozenset(), share_rows(fleet), share.shape[1], since)
+        prior = (exposed.sum(axis=0) + 0.5) / (hosts.sum() + 1.0)
+        rest = (SHRINK_TRIALS / 3 * prior + exposed) / (SHRINK_TRIALS / 3 + hosts[:, None])
+        rest = np.minimum(rest + np.sqrt(rest * (1 - rest) / (SHRINK_TRIALS / 3 + hosts[:, None])), 1.0)
+        touched = (hosts < 0.99 * everyone)[strata]
+        adjusted = np.where(touched[:, None], rest[strata], share)
+        columns = list(halted)
+        adjusted[:, columns] = share[:, columns]
+        return adjusted
+
+    def _close(self, bucket: Bucket, share: Floats | None) -> None:
+        """Enter a bucket for good: at the shares of now, or at those of its time."""
+        fleet = self.state
+        strata = np.array(sorted(bucket.strata()), dtype=np.int64)
+        if not len(strata):
+            return
+        share = self.shares(strata) if share is None else share[strata]
+        tolerated = self._tolerated[: share.shape[1]]
+        fleet.ledger.close(bucket, strata, share, tolerated, fleet.ring_of)
+        lower = np.minimum(fleet.trials.lower_share(strata), share)
+        fleet.clearing.close(bucket, strata, lower, self._clear_risks(share.shape[1]), fleet.ring_of)
+
+    def _clear_risks(self, updates: int) -> Floats:
+        """The relative risk to rule out, (U, R)."""
+        risks = np.full((updates, MAX_RINGS), self.policies.default.clear_risk)
+        for ring, name in self.state.rings.live():
+            for update, policy in enumerate(self._policy):
+                risks[update, ring] = policy.clear_risk_in(name)
+        return risks
+
+    def _explain(self) -> Explained:
+        fleet = self.state
+        merged = Bucket()
+        for bucket in fleet.open.values():
+            merged.merge(bucket)
+        strata = np.array(sorted(merged.strata()), dtype=np.int64)
+        share = self.shares(strata)
+        totals = fleet.ledger.with_open(merged, strata, share, self._tolerated[: share.shape[1]], fleet.ring_of)
+        with np.errstate(invalid="ignore"):
+            by_slot = fleet.past_exposure[:, None] * fleet.ledger.signature_rate
+        history = Historical(fleet.past_expected, np.where(np.isnan(by_slot), np.inf, by_slot))
+        return explain(totals, history)
+
+    def _forget_updates(self) -> None:
+        """Once an hour: free the places of updates that no host has listed for a week."""
+        fleet = self.state
+        for update, _ in fleet.updates.live():
+            stale = fleet.bucket - max(int(fleet.seen[update]), 0) > FORGET_AFTER_BUCKETS
+            if fleet.seen[update] and stale:
+                fleet.forget(update)
+
+    def summary(self) -> dict[str, object]:
+        """What people may look at, fit for JSON."""
+        fleet = self.state
+        return {
+            "fleet": fleet.name,
+            "stream_time": fleet.bucket * BUCKET_MS,
+            "events": fleet.events,
+            "live_updates": len(fleet.updates.live()),
+            "strata": len(fleet.strata.live()),
+            "history_ready": fleet.history.ready(),
+            "updates": verdicts.summary(self),
+        }
+
+
+def share_rows(fleet: Fleet) -> int:
+    """How many strata the arrays hold."""
+    return int(fleet.trials.trials.shape[2])

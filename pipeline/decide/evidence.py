@@ -1,0 +1,71 @@
+"""E-processes on a grid of relative risks, in log space.
+
+Every crash is a coin flip: on a host with the update, or on one like it without? Betting on that flip gives a
+nonnegative supermartingale under "the update raises no crash rate by more than rho", so the chance that it ever
+reaches 1/alpha is at most alpha (Ville's inequality). The mixture over theta is a mixture e-process: Howard et al.,
+"Time-uniform, nonparametric, nonasymptotic confidence sequences" (2021); Lindon et al., KDD 2022.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Bets: the relative risks that the mixture considers, beyond the tolerated one. Denser where evidence grows slowly.
+THETA: Floats = np.array([1.5, 2, 2.5, 3, 4, 6, 8, 12, 20, 40, 80, 160, 400, 1024], dtype=np.float64)
+LOG_THETA: Floats = np.log(THETA)
+# Weights fall slowly with theta: a large risk is found within a few crashes even at a small weight.
+_RAW_WEIGHTS = np.array([1.4, 1.6, 1.2, 1.2, 1.2, 1.0, 0.9, 0.9, 0.8, 0.8, 0.7, 0.5, 0.4, 0.3])
+LOG_WEIGHT: Floats = np.log(_RAW_WEIGHTS / _RAW_WEIGHTS.sum())
+
+# Bets on "less than the relative risk r that would be harm", as a share of r: what clears an update.
+PHI: Floats = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7], dtype=np.float64)
+LOG_PHI: Floats = np.log(PHI)
+LOG_PHI_WEIGHT: Floats = np.full(len(PHI), -np.log(len(PHI)))
+
+LN10 = float(np.log(10.0))
+
+
+def null_share(exposed_share: Floats, tolerated_risk: float | Floats) -> Floats:
+    """The chance that a crash lands on an exposed host if the update's relative risk is just `tolerated_risk`.
+
+    rho*pi / (rho*pi + 1 - pi); any shape.
+    """
+    odds = tolerated_risk * exposed_share
+    result: Floats = odds / (odds + (1.0 - exposed_share))
+    return result
+
+
+def log_normaliser(share: Floats, bets: Floats) -> Floats:
+    """ln(1 - p + theta*p) for every share p and bet theta; shape (*share.shape, len(bets))."""
+    result: Floats = np.log1p(share[..., None] * (bets - 1.0))
+    return result
+
+
+def bernoulli_log_increment(exposed: Floats, crashes: Floats, share: Floats, bets: Floats = THETA) -> Floats:
+    """Log evidence of `exposed` crashed hosts among `crashes`, when each is exposed with chance at most `share`.
+
+    Shapes broadcast; the result has one more axis, the bets.
+    """
+    result: Floats = exposed[..., None] * np.log(bets) - crashes[..., None] * log_normaliser(share, bets)
+    return result
+
+
+def poisson_log_increment(observed: Floats, expected: Floats, bets: Floats = THETA) -> Floats:
+    """Log evidence of `observed` crashed hosts where history expects at most `expected`; one more axis, the bets."""
+    result: Floats = observed[..., None] * np.log(bets) - expected[..., None] * (bets - 1.0)
+    return result
+
+
+def log_mixture(log_evidence: Floats, log_weight: Floats = LOG_WEIGHT) -> Floats:
+    """ln of the weighted mean of exp(log_evidence) over the last axis; stable for sums of any size."""
+    return log_sum_exp(log_evidence + log_weight)
+
+
+def log_sum_exp(terms: Floats) -> Floats:
+    """ln sum exp over the last axis; -inf terms count as nothing."""
+    peak = terms.max(axis=-1)
+    peak = np.where(np.isfinite(peak), peak, 0.0)
+    with np.errstate(divide="ignore"):
+        result: Floats = peak + np.log(np.exp(terms - peak[..., None]).sum(axis=-1))
+    return result

@@ -1,0 +1,158 @@
+"""The state of one fleet: every array and table of the detector, and its way into a snapshot and back."""
+
+import numpy as np
+
+from pipeline.decide.arrays import Floats, Ints, capacity, grown, pack, unpack
+from pipeline.decide.buckets import Bucket
+from pipeline.decide.clearing import Clearing
+from pipeline.decide.conditional import CrashList, Retained
+from pipeline.decide.dedup import Recent, SiteMinutes
+from pipeline.decide.explain import MAX_STRATA
+from pipeline.decide.history import History
+from pipeline.decide.ledger import MAX_RINGS, Ledger
+from pipeline.decide.registry import Slots
+from pipeline.decide.samples import Sample, Samples
+from pipeline.decide.trials import Trials
+from pipeline.wire.partials import Stratum, UpdateId
+
+SNAPSHOT_VERSION = 1
+MAX_UPDATES = 2_048
+MAX_SIGNATURES = 4_096
+ARCHIVE_MS = 600_000  # shares are archived every 10 minutes, for crashes that are reported late
+ARCHIVED = 24
+REST = "*"  # the stratum part that stands for all the rare ones
+
+
+class Fleet:
+    """Everything that is known of one fleet. `bucket` is stream time, in buckets of BUCKET_MS."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.bucket = 0
+        self.events = 0
+        self.updates: Slots[UpdateId] = Slots(MAX_UPDATES)
+        self.strata: Slots[Stratum] = Slots(MAX_STRATA)
+        self.rings: Slots[str] = Slots(MAX_RINGS)
+        self.signatures: Slots[tuple[str, str]] = Slots(MAX_SIGNATURES)
+        self.ring_of: Ints = np.zeros(8, dtype=np.int64)
+        self.since: Ints = np.zeros(8, dtype=np.int64)  # (U,) bucket of the first exposure
+        self.seen: Ints = np.zeros(8, dtype=np.int64)  # (U,) bucket of the newest
+        self.signature_since: Ints = np.zeros(8, dtype=np.int64)
+        self.signature_seen: Ints = np.zeros(8, dtype=np.int64)
+        self.signature_crashes: Floats = np.zeros(8)
+        self.rates: Floats = np.full((8, 8), np.nan)  # (S, U) history's crash rate as of the update's start
+        self.past_expected: Floats = np.zeros(8)  # (U,) crashed hosts that history allows
+        self.past_exposure: Floats = np.zeros(8)  # (U,) tolerated exposed trials
+        self.shock: Floats = np.ones(8)  # (U,)
+        self.control_crashes: Floats = np.zeros((8, 8))  # (S, U) decayed as the slow trials
+        self.crashed: Floats = np.zeros((8, MAX_RINGS))  # (U, R) distinct crashed hosts, exposed
+        self.counted: Floats = np.zeros((8, MAX_RINGS))  # (U, R) those of them that count as evidence
+        self.expected: Floats = np.zeros((8, MAX_RINGS))  # (U, R) as many as control's rate would give
+        self.control: Floats = np.zeros((8, MAX_RINGS))  # (U, R) crashed control hosts
+        self.exposed_trials: Floats = np.zeros((8, MAX_RINGS))
+        self.capped: Floats = np.zeros(8)
+        self.trials = Trials()
+        self.ledger = Ledger()
+        self.clearing = Clearing()
+        self.history = History()
+        self.samples = Samples()
+        self.crashes = CrashList()
+        self.open: dict[int, Bucket] = {}
+        self.archive: list[tuple[int, Floats]] = []  # (10-minute number, share (S, U))
+        self.hosts = Recent()
+        self.host_signatures = Recent()
+        self.sites = SiteMinutes()
+        self.states: dict[int, dict[int, str]] = {}  # update → ring → state
+        self.halted: dict[int, int] = {}  # update → bucket of the halt
+        self.told: Floats = np.zeros(8)  # (U,) evidence as last published
+        self.news: list[int] = []  # updates whose state has changed since
+        self.halt_times: list[int] = []  # unix ms of halts within the hour
+
+    def resize(self) -> None:
+        """Make every array as large as the registries."""
+        s, u = len(self.strata), len(self.updates)
+        for part in (self.trials, self.ledger):
+            part.resize(s, u)
+        self.clearing.resize(u)
+        self.history.resize(s)
+        size_s, size_u = capacity(s), capacity(u)
+        self.ring_of = grown(self.ring_of, (size_s,))
+        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "told"):
+            setattr(self, name, grown(getattr(self, name), (size_u,)))
+        self.shock = grown(self.shock, (size_u,), fill=1.0)
+        self.rates = grown(self.rates, (size_s, size_u), fill=np.nan)
+        self.control_crashes = grown(self.control_crashes, (size_s, size_u))
+        for name in ("crashed", "counted", "expected", "control", "exposed_trials"):
+            setattr(self, name, grown(getattr(self, name), (size_u, MAX_RINGS)))
+        size_g = capacity(len(self.signatures))
+        for name in ("signature_since", "signature_seen", "signature_crashes"):
+            setattr(self, name, grown(getattr(self, name), (size_g,)))
+
+    def forget(self, update: int) -> None:
+        """An update has left the fleet: free its place everywhere."""
+        for part in (self.trials, self.ledger, self.clearing, self.samples, self.crashes):
+            part.forget(update)
+        for bucket in self.open.values():
+            bucket.forget(update)
+        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "told"):
+            getattr(self, name)[update] = 0
+        self.shock[update] = 1.0
+        self.rates[:, update] = np.nan
+        self.control_crashes[:, update] = 0.0
+        for name in ("crashed", "counted", "expected", "control", "exposed_trials"):
+            getattr(self, name)[update] = 0.0
+        for _, share in self.archive:
+            share[:, update : update + 1] = 0.0
+        self.states.pop(update, None)
+        self.halted.pop(update, None)
+        self.updates.remove(update)
+
+    def pack(self) -> bytes:
+        """The whole state; `unpack_fleet` is the inverse."""
+        parts = {"trials", "ledger", "clearing", "history"}
+        slots = {"updates", "strata", "rings", "signatures"}
+        special = {"samples", "crashes", "open", "hosts", "host_signatures", "sites"}
+        state = {k: v for k, v in vars(self).items() if k not in parts | slots | special}
+        return pack(
+            {
+                "version": SNAPSHOT_VERSION,
+                "plain": state,
+                "parts": {k: vars(getattr(self, k)) for k in parts},
+                "slots": {k: getattr(self, k).names for k in slots},
+                "samples": self.samples.bins,
+                "crashes": list(self.crashes.crashes),
+                "open": {b: bucket.pack() for b, bucket in self.open.items()},
+                "hosts": [(r.seen, r.forgotten) for r in (self.hosts, self.host_signatures)],
+                "sites": self.sites.counts,
+            }
+        )
+
+
+def unpack_fleet(raw: bytes) -> Fleet:
+    """Raises ValueError when the bytes are no snapshot of this version."""
+    data = unpack(raw)
+    if data.get("version") != SNAPSHOT_VERSION:
+        raise ValueError(f"snapshot version {data.get('version')}, this code reads {SNAPSHOT_VERSION}")
+    fleet = Fleet(data["plain"]["name"])
+    vars(fleet).update(data["plain"])
+    fleet.archive = [(at, share) for at, share in fleet.archive]
+    slots = data["slots"]
+    fleet.updates = Slots(MAX_UPDATES, [UpdateId(*n) if n else None for n in slots["updates"]])
+    fleet.strata = Slots(MAX_STRATA, [Stratum(*n) if n else None for n in slots["strata"]])
+    fleet.rings = Slots(MAX_RINGS, slots["rings"])
+    fleet.signatures = Slots(MAX_SIGNATURES, [(n[0], n[1]) if n else None for n in slots["signatures"]])
+    parts = data["parts"]
+    fleet.trials, fleet.ledger = Trials(parts["trials"]), Ledger(parts["ledger"])
+    fleet.clearing, fleet.history = Clearing(parts["clearing"]), History(parts["history"])
+    fleet.samples = Samples(
+        {
+            b: {s: {h: Sample(tuple(e), tuple(x)) for h, (e, x) in cell.items()} for s, cell in strata.items()}
+            for b, strata in data["samples"].items()
+        }
+    )
+    rows = [Retained(at, s, g, tuple(e), tuple(x)) for at, s, g, e, x in data["crashes"]]
+    fleet.crashes = CrashList(rows)
+    fleet.open = {b: Bucket(bucket) for b, bucket in data["open"].items()}
+    fleet.hosts, fleet.host_signatures = (Recent(seen, forgotten) for seen, forgotten in data["hosts"])
+    fleet.sites = SiteMinutes(data["sites"])
+    return fleet

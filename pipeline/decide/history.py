@@ -1,0 +1,96 @@
+"""What the past says: crashed hosts per trial by stratum, shrunk to the fleet's rate, and how far to trust it.
+
+Evidence against history alone needs no control group, so it can judge an update that went to everyone at once; but a
+common shock (a cloud outage) looks just like a fault. The tolerated rate is therefore raised by what the remaining
+control hosts cannot rule out, at most SHOCK_LIMIT: with a calm control group it is the historical rate, with none it is
+a shock of that size.
+"""
+
+import numpy as np
+
+from pipeline.decide.arrays import Bools, Floats, capacity, grown
+
+HOUR_MS = 3_600_000
+HOURS = 26
+SHRINK_CRASHES = 2.0  # how many crashes of its own outweigh the fleet's rate
+LIMIT_ERRORS = 1.64
+MINIMUM_TRIALS = 500.0
+MINIMUM_CRASHES = 3.0
+MINIMUM_HOURS = 2
+UNKNOWN_DRIFT = 1.5  # daily drift to allow for while a full day has not been seen
+SHOCK_LIMIT = 12.0
+
+
+class History:
+    """Trials and crashed hosts per (stratum, hour of stream time modulo HOURS)."""
+
+    def __init__(self, data: dict[str, object] | None = None) -> None:
+        self.hour = 0
+        self.first_hour = 0
+        self.trials: Floats = np.zeros((8, HOURS))
+        self.crashes: Floats = np.zeros((8, HOURS))
+        if data:
+            vars(self).update(data)
+
+    def resize(self, strata: int) -> None:
+        """Make room."""
+        self.trials = grown(self.trials, (capacity(strata), HOURS))
+        self.crashes = grown(self.crashes, (capacity(strata), HOURS))
+
+    def advance(self, now_ms: int) -> None:
+        """Empty the hours that begin."""
+        hour = now_ms // HOUR_MS
+        if not self.hour:
+            self.hour = self.first_hour = hour
+        for fresh in range(max(self.hour + 1, hour - HOURS + 1), hour + 1):
+            self.trials[:, fresh % HOURS] = 0.0
+            self.crashes[:, fresh % HOURS] = 0.0
+        self.hour = max(self.hour, hour)
+
+    def place(self, at_ms: int) -> int:
+        """The hour's column; what is too old counts into the newest hour."""
+        hour = at_ms // HOUR_MS
+        return (hour if self.hour - HOURS < hour <= self.hour else self.hour) % HOURS
+
+    def ready(self) -> bool:
+        """Whether there is enough of it to judge by."""
+        seen = self.hour - self.first_hour + 1
+        enough = self.trials.sum() >= MINIMUM_TRIALS and self.crashes.sum() >= MINIMUM_CRASHES
+        return bool(seen >= MINIMUM_HOURS and enough)
+
+    def upper_rates(self) -> Floats:
+        """Crashed hosts per trial and stratum, an upper limit that allows for daily drift."""
+        trials, crashes = self.trials.sum(axis=1), self.crashes.sum(axis=1)
+        fleet = (crashes.sum() + 0.5) / (trials.sum() + 1.0)
+        pseudo_trials = SHRINK_CRASHES / fleet
+        raised = SHRINK_CRASHES + crashes + LIMIT_ERRORS * np.sqrt(SHRINK_CRASHES + crashes)
+        result: Floats = self.drift() * raised / (pseudo_trials + trials)
+        return result
+
+    def drift(self) -> float:
+        """How far the worst hour of the last day stood above the day's mean; at least 1.2."""
+        if self.hour - self.first_hour < 20:
+            return UNKNOWN_DRIFT
+        trials, crashes = self.trials.sum(axis=0), self.crashes.sum(axis=0)
+        fleet = (crashes.sum() + 0.5) / (trials.sum() + 1.0)
+        hourly = (4.0 + crashes) / (4.0 / fleet + trials)
+        return float(np.clip(hourly.max() / fleet, 1.2, 3.0))
+
+    def signature_rate(self, crashes_before: float) -> float:
+        """Crashes of one signature per trial, an upper limit that stays positive for one never seen."""
+        raised = crashes_before + 1.0 + LIMIT_ERRORS * np.sqrt(crashes_before + 0.25)
+        return float(raised / max(self.trials.sum(), MINIMUM_TRIALS))
+
+
+def shock_factor(control_crashes: Floats, control_expected: Floats) -> Floats:
+    """By how much crash rates may have risen for everyone, as far as the control hosts cannot rule it out."""
+    upper = control_crashes + 1.0 + LIMIT_ERRORS * np.sqrt(control_crashes + 1.0)
+    result: Floats = np.clip(upper / np.maximum(control_expected, 1e-9), 1.0, SHOCK_LIMIT)
+    return result
+
+
+def control_rises(control_crashes: Floats, control_expected: Floats, tolerated: float, errors: float) -> Bools:
+    """Whether control hosts crash more than history allows: an outage is going on (three crashes at least)."""
+    expected = tolerated * control_expected
+    result: Bools = (control_crashes >= 3) & (control_crashes > expected + errors * np.sqrt(expected))
+    return result

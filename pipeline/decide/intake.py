@@ -1,0 +1,210 @@
+"""Taking in a partial: names become positions, trials and crashes are entered, a host counted once."""
+
+import numpy as np
+
+from pipeline.decide.arrays import Floats, Ints
+from pipeline.decide.buckets import Bucket
+from pipeline.decide.conditional import Retained
+from pipeline.decide.dedup import DAY_MS, host_key
+from pipeline.decide.fleet import REST, Fleet
+from pipeline.decide.policy import PolicySet
+from pipeline.decide.samples import BIN_MINUTES, Sample
+from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, TRIAL_COLUMNS, CrashRecord, Partial, Stratum
+
+# Stream time moves on once this share of a partial is past it: one host's fast clock does not drag the fleet along.
+AHEAD_SHARE = 0.02
+FORGET_AFTER_BUCKETS = 8 * DAY_MS // BUCKET_MS
+
+
+def rows_of(blob: bytes, columns: int) -> Ints:
+    """Int32 rows as int64; shape (rows, columns)."""
+    return np.frombuffer(blob, dtype="<i4").reshape(-1, columns).astype(np.int64)
+
+
+def stream_bucket(fleet: Fleet, partial: Partial, trials: Ints) -> int:
+    """Where stream time stands after this partial."""
+    crashes = np.array([c.at // BUCKET_MS for c in partial.crashes], dtype=np.int64)
+    buckets = np.concatenate([trials[:, 0], crashes])
+    if not len(buckets):
+        return fleet.bucket
+    weights = np.concatenate([trials[:, 2], np.ones(len(crashes), dtype=np.int64)])
+    order = np.argsort(-buckets)
+    beyond = np.cumsum(weights[order])
+    enough = int(np.searchsorted(beyond, max(1.0, AHEAD_SHARE * beyond[-1])))
+    return max(fleet.bucket, int(buckets[order[enough]]))
+
+
+class Intake:
+    """Translates one partial's indices; `late` collects crashes of closed buckets, by the 10 minutes they belong to."""
+
+    def __init__(self, fleet: Fleet, policies: PolicySet, partial: Partial) -> None:
+        self.fleet = fleet
+        self.policies = policies
+        self.partial = partial
+        self.late: dict[int, Bucket] = {}
+        self._odds: dict[int, Floats] = {}
+        self.ignored = 0
+        self.strata = np.array([self._stratum(Stratum(*s)) for s in partial.strata], dtype=np.int64)
+        self.updates = np.array([fleet.updates.add(u) for u in partial.updates], dtype=np.int64)
+        fleet.resize()
+
+    def _stratum(self, stratum: Stratum) -> int:
+        """The stratum's position; past the limit, rare ones fold into their ring, and rings into the rest."""
+        fleet = self.fleet
+        if fleet.rings.add(stratum.ring) < 0:
+            stratum = Stratum(REST, REST, REST)
+        # the last places are kept for the parents, so that there is always one to fold into
+        room = fleet.strata.limit - len(fleet.rings) - fleet.rings.limit // 4
+        position = fleet.strata.get(stratum)
+        if position < 0:
+            crowded = len(fleet.strata) >= room
+            parent = Stratum(stratum.ring, REST, REST)
+            position = fleet.strata.add(parent if crowded else stratum)
+            if position < 0:
+                position = max(fleet.strata.add(Stratum(REST, REST, REST)), 0)
+            fleet.resize()
+            name = fleet.strata.names[position]
+            fleet.ring_of[position] = max(fleet.rings.get(name.ring if name else REST), 0)
+        return position
+
+    def begin_updates(self, buckets: Ints, updates: Ints) -> None:
+        """Note first and newest exposures; what history says is fixed when an update first appears."""
+        fleet = self.fleet
+        np.maximum.at(fleet.seen, updates, np.minimum(buckets, fleet.bucket))
+        for update in np.unique(updates[fleet.since[updates] == 0]):
+            fleet.since[update] = max(min(int(buckets[updates == update].min()), fleet.bucket), 1)
+            fleet.rates[:, update] = fleet.history.upper_rates() if fleet.history.ready() else np.nan
+            fleet.past_expected[update] = fleet.past_exposure[update] = 0.0 if fleet.history.ready() else np.inf
+
+    def enter_trials(self, trials: Ints) -> None:
+        """Clean trials: the exposed share, and history."""
+        fleet, cells = self.fleet, trials[:, 1]
+        kinds, strata, counts = cells % 2, self.strata[cells // 2], trials[:, 2].astype(np.float64)
+        fleet.trials.add_trials(trials[:, 0], kinds, strata, counts)
+        hours = trials[:, 0] * BUCKET_MS // 3_600_000
+        for hour in np.unique(hours):
+            some = hours == hour
+            np.add.at(fleet.history.trials[:, fleet.history.place(int(hour) * 3_600_000)], strata[some], counts[some])
+
+    def enter_exposures(self, rows: Ints, tolerated: Floats) -> None:
+        """Exposed and excluded trials, and with them what history expects of each update."""
+        fleet = self.fleet
+        rows = rows[self.updates[rows[:, 2]] >= 0]
+        kinds, strata, updates = rows[:, 1] % 2, self.strata[rows[:, 1] // 2], self.updates[rows[:, 2]]
+        exposed, excluded = rows[:, 3].astype(np.float64), rows[:, 4].astype(np.float64)
+        some = exposed > 0
+        self.begin_updates(rows[some, 0], updates[some])
+        fleet.trials.add_exposures(rows[:, 0], kinds, strata, updates, exposed, excluded)
+        s, u, n = strata[some], updates[some], exposed[some]
+        fleet.ledger.active[s, u] = True
+        np.add.at(fleet.exposed_trials, (u, fleet.ring_of[s]), n)
+        allowed = n * tolerated[u] * fleet.shock[u]
+        rates = fleet.rates[s, u]
+        usual = np.nanmax(rates) if np.isfinite(rates).any() else np.nan
+        np.add.at(fleet.past_expected, u, allowed * np.where(np.isfinite(rates), rates, usual))
+        np.add.at(fleet.past_exposure, u, allowed)
+
+    def enter_samples(self) -> None:
+        """Clean trials in full."""
+        positions = self.updates
+        for sample in self.partial.samples:
+            exposed = tuple(int(positions[u]) for u in sample.exposed if positions[u] >= 0)
+            excluded = tuple(int(positions[u]) for u in sample.excluded if positions[u] >= 0)
+            stratum = int(self.strata[sample.cell // 2])
+            self.fleet.samples.add(sample.minute, stratum, sample.host_hash, Sample(exposed, excluded))
+        self.fleet.samples.expire(self.fleet.bucket * BUCKET_MS // (BIN_MINUTES * 60_000))
+
+    def enter_crash(self, crash: CrashRecord) -> None:
+        """Count a crash if its host has not been counted yet, in all or with this signature."""
+        fleet = self.fleet
+        at = min(crash.at, fleet.bucket * BUCKET_MS + BUCKET_MS - 1)
+        if at < fleet.bucket * BUCKET_MS - DAY_MS:
+            self.ignored += 1
+            return
+        in_all = fleet.hosts.first(host_key(crash.host), at)
+        named = bool(crash.code or crash.module)
+        by_name = named and fleet.host_signatures.first(host_key(crash.host, crash.code, crash.module), at)
+        if not in_all and not by_name:
+            return
+        stratum = int(self.strata[crash.stratum])
+        exposed = tuple(int(self.updates[u]) for u in crash.exposed if self.updates[u] >= 0)
+        excluded = tuple(int(self.updates[u]) for u in crash.excluded if self.updates[u] >= 0)
+        self.begin_updates(np.full(len(exposed), at // BUCKET_MS), np.array(exposed, dtype=np.int64))
+        ring = fleet.ring_of[stratum]
+        if in_all:
+            fleet.crashed[list(exposed), ring] += 1
+        if not fleet.sites.admit(crash.site, at, self.policies.default.crashes_per_site_minute):
+            fleet.capped[list(exposed)] = 1.0
+            return
+        fleet.ledger.active[stratum, list(exposed)] = True
+        signature = self._signature(crash.code, crash.module, at // BUCKET_MS) if named else -1
+        bucket = self._bucket(at)
+        tainted = tuple(u for u in exposed if u in fleet.halted)
+        parts = [bucket] * in_all + [bucket.signature(signature)] * (by_name and signature >= 0)
+        for part in parts:
+            if tainted:
+                part.add_tainted(stratum, tainted if len(tainted) == 1 else ())
+            else:
+                part.add(stratum, exposed, excluded)
+        fleet.crashes.crashes.append(Retained(at, stratum, signature, exposed, excluded))
+        if in_all:
+            fleet.counted[list(exposed), ring] += 1
+            if not tainted:
+                fleet.history.crashes[stratum, fleet.history.place(at)] += 1
+                self._control(stratum, ring, exposed, excluded)
+
+    def _control(self, stratum: int, ring: int, exposed: tuple[int, ...], excluded: tuple[int, ...]) -> None:
+        fleet = self.fleet
+        control = fleet.ledger.active[stratum].copy()
+        control[list(exposed + excluded)] = False
+        fleet.control_crashes[stratum, control] += 1.0
+        fleet.control[control, ring] += 1.0
+        if stratum not in self._odds:
+            share = fleet.trials.upper_share(np.array([stratum]))[0]
+            self._odds[stratum] = np.minimum(share / np.maximum(1.0 - share, 0.02), 50.0)
+        fleet.expected[control, ring] += self._odds[stratum][control]
+
+    def _bucket(self, at: int) -> Bucket:
+        number = at // BUCKET_MS
+        if number > self.fleet.bucket - 6:
+            return self.fleet.open.setdefault(number, Bucket())
+        return self.late.setdefault(at // 600_000, Bucket())
+
+    def _signature(self, code: str, module: str, bucket: int) -> int:
+        """The signature's position; the one unseen for longest gives way when there are too many."""
+        fleet = self.fleet
+        position = fleet.signatures.add((code, module))
+        if position < 0:
+            oldest = int(fleet.signature_seen[: len(fleet.signatures)].argmin())
+            fleet.signatures.remove(oldest)
+            fleet.ledger.slots[fleet.ledger.slots == oldest] = -2  # the slot stays spent
+            fleet.signature_crashes[oldest] = 0.0
+            fleet.signature_since[oldest] = 0
+            position = fleet.signatures.add((code, module))
+        fleet.resize()
+        if not fleet.signature_since[position]:
+            fleet.signature_since[position] = max(fleet.bucket, 1)
+        self._assign(position)
+        fleet.signature_seen[position] = max(int(fleet.signature_seen[position]), bucket)
+        fleet.signature_crashes[position] += 1.0
+        return position
+
+    def _assign(self, signature: int) -> None:
+        fleet = self.fleet
+        live = np.flatnonzero(fleet.since > 0)
+        is_new = fleet.since <= fleet.signature_since[signature]
+        rate = fleet.history.signature_rate(float(fleet.signature_crashes[signature]))
+        fleet.ledger.assign(signature, is_new, live, rate if fleet.history.ready() else np.inf)
+
+
+def take_in(fleet: Fleet, policies: PolicySet, partial: Partial, tolerated: Floats) -> Intake:
+    """Enter everything; stream time has been moved on before."""
+    intake = Intake(fleet, policies, partial)
+    tolerated = np.concatenate([tolerated, np.full(max(0, len(fleet.since) - len(tolerated)), tolerated[-1])])
+    intake.enter_trials(rows_of(partial.trials, TRIAL_COLUMNS))
+    intake.enter_exposures(rows_of(partial.exposures, EXPOSURE_COLUMNS), tolerated)
+    intake.enter_samples()
+    for crash in partial.crashes:
+        intake.enter_crash(crash)
+    fleet.events += partial.events
+    return intake

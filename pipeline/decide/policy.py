@@ -1,0 +1,107 @@
+"""Policy: what a false halt may cost and what may halt, per vendor and product, from TOML."""
+
+import hashlib
+import tomllib
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from pipeline.wire.partials import UpdateId
+
+Meta = msgspec.Meta
+
+
+class PolicyError(ValueError):
+    """A policy file that cannot be used; names the key, the value and what would be right."""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one update is judged."""
+
+    mode: Literal["enforce", "shadow"] = "enforce"
+    # The false-halt budget: at most alpha per update version, so alpha * versions a year.
+    alpha: Annotated[float, Meta(gt=0, le=0.1)] = 1e-6
+    # rho: the relative risk that an update may have without being called harmful.
+    tolerated_risk: Annotated[float, Meta(ge=1, le=10)] = 1.5
+    minimum_crashed_hosts: Annotated[int, Meta(ge=1, le=1_000_000)] = 3
+    historical_may_halt: bool = True
+    max_halts_per_hour: Annotated[int, Meta(ge=0, le=10_000)] = 4
+    # `cleared` means: no relative risk above this was found. A small canary can only answer for a large one.
+    clear_risk: Annotated[float, Meta(gt=1, le=1000)] = 2.0
+    clear_risk_by_ring: dict[str, Annotated[float, Meta(gt=1, le=1000)]] = {}
+    clear_alpha: Annotated[float, Meta(gt=0, le=0.5)] = 0.01
+    # The longest delay after which a crashed host is still expected to report: nothing is cleared before.
+    reporting_delay_minutes: Annotated[float, Meta(ge=0, le=10_080)] = 60.0
+    # A power cut crashes a whole site at once and is one event: crashes counted per site and minute.
+    crashes_per_site_minute: Annotated[int, Meta(ge=1, le=1_000_000)] = 3
+
+    @property
+    def digest(self) -> str:
+        """Names this policy in halts: the first 12 hex digits of the SHA-256 of its canonical JSON."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:12]
+
+    def clear_risk_in(self, ring: str) -> float:
+        """The relative risk that must be ruled out to clear an update in `ring`."""
+        return self.clear_risk_by_ring.get(ring, self.clear_risk)
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """A policy for the updates of a vendor, or of one of its products ("*" is every one)."""
+
+    vendor: str
+    product: str
+    policy: Policy
+
+
+class PolicySet(msgspec.Struct, frozen=True):
+    """The default policy and its exceptions; of several rules that match, the last one holds."""
+
+    default: Policy = Policy()
+    rules: tuple[Rule, ...] = ()
+
+    def for_update(self, update: UpdateId) -> Policy:
+        """The policy that judges `update`."""
+        for rule in reversed(self.rules):
+            if rule.vendor in ("*", update.vendor) and rule.product in ("*", update.product):
+                return rule.policy
+        return self.default
+
+
+def load_policies(text: str) -> PolicySet:
+    """Read `[default]` and `[[update]]` tables (vendor, product, and any policy key).
+
+    Raises:
+        PolicyError: naming the table, the key, the value and what would be right.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError(f"policy: not valid TOML: {error}") from None
+    unknown = set(document) - {"default", "update"}
+    if unknown:
+        raise PolicyError(f"policy: unknown table [{sorted(unknown)[0]}]; known: [default], [[update]]")
+    default = _policy("[default]", document.get("default", {}))
+    tables = document.get("update", [])
+    if not isinstance(tables, list):
+        raise PolicyError("policy: `update` is a list of tables: write [[update]]")
+    rules = [_rule(f"[[update]] number {i}", table, default) for i, table in enumerate(tables, 1)]
+    return PolicySet(default=default, rules=tuple(rules))
+
+
+def _rule(where: str, table: dict[str, Any], default: Policy) -> Rule:
+    keys = dict(table)
+    vendor, product = keys.pop("vendor", None), keys.pop("product", "*")
+    if not isinstance(vendor, str) or not isinstance(product, str):
+        raise PolicyError(f"policy: {where}: needs vendor (a text) and may have product (a text)")
+    return Rule(vendor, product, _policy(where, msgspec.to_builtins(default) | keys))
+
+
+def _policy(where: str, keys: dict[str, Any]) -> Policy:
+    if not isinstance(keys, dict):
+        raise PolicyError(f"policy: {where} is a table of keys")
+    try:
+        return msgspec.convert(keys, Policy)
+    except msgspec.ValidationError as error:
+        key = str(error).rpartition("`$.")[2].rstrip("`").split("[")[0]
+        value = f" = {keys[key]!r}" if key in keys else ""
+        raise PolicyError(f"policy: {where}{' ' + key if key in keys else ''}{value}: {error}") from None

@@ -1,0 +1,112 @@
+"""The exposed share of trials, per update and stratum: what a harmless update's share of the crashes would be.
+
+Counts decay with event time at three half-lives. The share that is used is the largest of nine estimates (each
+half-life, both trial kinds together and each alone), the faster ones shrunk to the slower, plus one standard error:
+while a rollout ramps up a lagging share would blame the innocent, and too large a share only costs evidence.
+"""
+
+import numpy as np
+
+from pipeline.decide.arrays import Floats, Ints, capacity, grown
+from pipeline.wire.partials import BUCKET_MS
+
+HALF_LIVES_MS = np.array([30_000.0, 300_000.0, 2_400_000.0])  # fast, middle, slow
+SHRINK_TRIALS = 30.0  # how many trials of its own outweigh the slower estimate
+STANDARD_ERRORS = 1.0
+KINDS = 2
+_DECAY_PER_BUCKET = 2.0 ** (-BUCKET_MS / HALF_LIVES_MS)
+
+
+class Trials:
+    """Decayed counts as of `bucket`: trials (scale, kind, stratum), exposed and excluded (…, update)."""
+
+    def __init__(self, data: dict[str, object] | None = None) -> None:
+        self.bucket = 0
+        self.trials: Floats = np.zeros((3, KINDS, 8))
+        self.exposed: Floats = np.zeros((3, KINDS, 8, 8))
+        self.excluded: Floats = np.zeros((3, KINDS, 8, 8))
+        if data:
+            vars(self).update(data)
+
+    def resize(self, strata: int, updates: int) -> None:
+        """Make room."""
+        s, u = capacity(strata), capacity(updates)
+        self.trials = grown(self.trials, (3, KINDS, s))
+        self.exposed = grown(self.exposed, (3, KINDS, s, u))
+        self.excluded = grown(self.excluded, (3, KINDS, s, u))
+
+    def forget(self, update: int) -> None:
+        """Empty a freed update's place."""
+        self.exposed[..., update] = 0.0
+        self.excluded[..., update] = 0.0
+
+    def advance(self, bucket: int) -> None:
+        """Let the counts decay to `bucket`, which never lies before the last."""
+        if bucket > self.bucket:
+            decay = _DECAY_PER_BUCKET ** (bucket - self.bucket) if self.bucket else np.zeros(3)
+            self.trials *= decay[:, None, None]
+            self.exposed *= decay[:, None, None, None]
+            self.excluded *= decay[:, None, None, None]
+            self.bucket = bucket
+
+    def _weights(self, buckets: Ints) -> Floats:
+        """Decay since each bucket, per scale; trials from the future count as of now. Shape (3, rows)."""
+        age = np.maximum(self.bucket - buckets, 0)
+        result: Floats = _DECAY_PER_BUCKET[:, None] ** age
+        return result
+
+    def add_trials(self, buckets: Ints, kinds: Ints, strata: Ints, counts: Floats) -> None:
+        """Add rows of clean trials."""
+        weighted = self._weights(buckets) * counts
+        for scale in range(3):
+            np.add.at(self.trials[scale], (kinds, strata), weighted[scale])
+
+    def add_exposures(
+        self, buckets: Ints, kinds: Ints, strata: Ints, updates: Ints, exposed: Floats, excluded: Floats
+    ) -> None:
+        """Add rows of exposed and excluded trials."""
+        weights = self._weights(buckets)
+        for target, counts in ((self.exposed, exposed), (self.excluded, excluded)):
+            some = np.flatnonzero(counts)
+            if len(some):
+                flat = np.ravel_multi_index((kinds[some], strata[some], updates[some]), target.shape[1:])
+                for scale in range(3):
+                    np.add.at(target[scale].reshape(-1), flat, weights[scale, some] * counts[some])
+
+    def upper_share(self, strata: Ints) -> Floats:
+        """The share of each update in these strata, an upper confidence limit; shape (len(strata), updates)."""
+        exposed = self.exposed[:, :, strata]
+        eligible = np.maximum(self.trials[:, :, strata, None] - self.excluded[:, :, strata], exposed)
+        return upper_share(exposed, eligible)
+
+    def lower_share(self, strata: Ints) -> Floats:
+        """The mirror image, a lower confidence limit: for clearing."""
+        exposed = self.exposed[:, :, strata]
+        eligible = np.maximum(self.trials[:, :, strata, None] - self.excluded[:, :, strata], exposed)
+        result: Floats = 1.0 - upper_share(eligible - exposed, eligible)
+        return result
+
+    def slow(self) -> tuple[Floats, Floats, Floats]:
+        """Slow-scale counts, kinds together: trials (strata), exposed and excluded (strata, updates)."""
+        return self.trials[2].sum(axis=0), self.exposed[2].sum(axis=0), self.excluded[2].sum(axis=0)
+
+
+def upper_share(exposed: Floats, eligible: Floats) -> Floats:
+    """The upper limit of exposed/eligible from counts of shape (scale, kind, …); the first two axes are consumed.
+
+    Slowest scale: (x + 1/2) / (n + 1). Faster scales, and each kind alone, are shrunk to it as by SHRINK_TRIALS trials
+    at the slower share. The largest, plus STANDARD_ERRORS of the slowest, stays positive at zero counts.
+    """
+    both_exposed, both_eligible = exposed.sum(axis=1), eligible.sum(axis=1)
+    share = (both_exposed[2] + 0.5) / (both_eligible[2] + 1.0)
+    error = STANDARD_ERRORS * np.sqrt(share * (1.0 - share) / (both_eligible[2] + 1.0))
+    largest = share
+    for scale in (2, 1, 0):
+        if scale < 2:
+            share = (SHRINK_TRIALS * share + both_exposed[scale]) / (SHRINK_TRIALS + both_eligible[scale])
+        largest = np.maximum(largest, share)
+        for kind in range(KINDS):
+            alone = (SHRINK_TRIALS * share + exposed[scale, kind]) / (SHRINK_TRIALS + eligible[scale, kind])
+            largest = np.maximum(largest, alone)
+    result: Floats = np.minimum(largest + error, 1.0)
+    return result
