@@ -234,13 +234,11 @@ def test_register_believes_only_trusted_records(tmp_path: Path) -> None:
     assert register.newest(halt.key) == halt
 
 
-def test_register_knows_what_the_topic_lost(tmp_path: Path) -> None:
-    """A record that own state holds and the topic does not is handed out to be published again."""
+def test_register_finds_what_is_due(tmp_path: Path) -> None:
+    """A halt is due for renewal at half of its life, not before."""
     key = load_or_create(tmp_path)
     register = HaltRegister(load_trusted(tmp_path))
     halt = key.sign(issued(order_for()))
     register.put(halt)
-    assert list(register.missing({})) == [halt]
-    assert list(register.missing({halt.key: halt})) == []
     assert list(register.renewals(NOW, LIFETIME)) == []
     assert list(register.renewals(NOW + LIFETIME, LIFETIME)) == [halt]

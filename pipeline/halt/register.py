@@ -1,6 +1,6 @@
 """The newest known record of every halt key: what has been said, so that nothing is said twice. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 
 from pipeline.halt.errors import UntrustedRecord
 from pipeline.halt.issue import MAX_EPOCH, renewal_due
@@ -50,10 +50,3 @@ class HaltRegister:
     def renewals(self, now_ms: int, lifetime_ms: int) -> Iterator[Halt]:
         """Our own halts that have come to half of their life."""
         return (halt for halt in list(self._newest.values()) if renewal_due(halt, now_ms, lifetime_ms))
-
-    def missing(self, published: Mapping[str, Halt]) -> Iterable[Halt]:
-        """Records that own state has and the topic has not: a topic that lost them gets them back as they were."""
-        for key, halt in sorted(self._newest.items()):
-            seen = published.get(key)
-            if seen is None or seen.epoch < halt.epoch:
-                yield halt

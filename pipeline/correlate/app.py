@@ -1,0 +1,246 @@
+"""The Faust app: the only file that imports Faust. It moves bytes; what they mean is decided elsewhere.
+
+Faust's own exactly-once mode and its acknowledgements are not used. Its consumer is put on read_committed, streams
+acknowledge nothing, and offsets are committed when the correlator says so, behind its checkpoints.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import faust
+import orjson
+import structlog
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, Entry
+from pipeline.correlate.config import CorrelateConfig
+from pipeline.correlate.halts import read_halts
+from pipeline.correlate.ports import Bounds, Message
+from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig
+from pipeline.wire import topics
+from pipeline.wire.halts import Halt
+
+GROUP = "andon-correlate"
+TIMEOUT_SECONDS = 30.0  # for every acknowledgement
+BUFFERED_PARTIALS = 32  # read ahead; each may have half a megabyte
+POLLED_PARTIALS = 16
+
+View = Callable[[], dict[str, Any]]
+Recover = Callable[[Mapping[int, Bounds], Mapping[bytes, bytes]], Awaitable[None]]
+Handle = Callable[[Message], Awaitable[None]]
+
+
+class Layout(NamedTuple):
+    """How `fleet.partials` lies on the cluster; the changelog follows it."""
+
+    partitions: int
+    replicas: int
+
+
+class ReadCommittedThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust sets the isolation level only in its exactly-once mode."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"
+        return consumer
+
+
+class ReadCommittedConsumer(driver.Consumer):  # type: ignore[misc]
+    """A consumer that commits the offsets it is given."""
+
+    def _new_consumer_thread(self) -> ReadCommittedThread:
+        return ReadCommittedThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def commit_to(self, tp: TP, offset: int) -> None:
+        """Commit exactly this offset. Raises ConnectionError when the brokers refuse it."""
+        if not await self._commit({tp: offset}):
+            raise ConnectionError(f"offset {offset} of {tp} was not committed")
+
+
+class Transport(driver.Transport):  # type: ignore[misc]
+    """Faust's transport with that consumer."""
+
+    Consumer = ReadCommittedConsumer
+
+
+class FaustLine:
+    """The ports of the correlator, and the stream that feeds it."""
+
+    def __init__(
+        self, config: CorrelateConfig, kafka: KafkaConfig, layout: Layout, log: structlog.typing.FilteringBoundLogger
+    ) -> None:
+        self._kafka, self._log = kafka, log
+        self._partials = kafka.topic_prefix + topics.PARTIALS.name
+        self.app = faust.App(**_settings(config, kafka, layout))
+        self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
+        self._topics = {topic.name: self._bytes_topic(topic.name) for topic in topics.ALL}
+        self._table = self.app.Table(
+            "state",
+            partitions=layout.partitions,
+            key_type=bytes,
+            value_type=bytes,
+            extra_topic_configs={"min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000"},
+        )
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def _bytes_topic(self, name: str) -> Any:
+        full = self._kafka.topic_prefix + name
+        raw = {"key_serializer": "raw", "value_serializer": "raw"}
+        return self.app.topic(full, key_type=bytes, value_type=bytes, allow_empty=True, **raw)
+
+    # -- wiring
+
+    def connect(self, handle: Handle, recover: Recover, views: Mapping[str, tuple[View, bool]]) -> None:
+        """Say who handles partials and recovers, and what is served: path → (view, whether not ready is an error)."""
+
+        async def consume(stream: Any) -> None:
+            async with self._fatal():
+                async for event in stream.noack().events():
+                    message = event.message
+                    if message.generation_id == self.app.consumer_generation_id:
+                        await handle(Message(message.partition, message.offset, message.key, message.value or b""))
+
+        async def recovered() -> None:
+            async with self._fatal():
+                await recover(await self._bounds(), dict(self._table.data))
+
+        self.app.agent(self._topics[topics.PARTIALS.name], name="correlate")(consume)
+        self._table.on_recover(recovered)
+        for path, (view, must_be_ready) in views.items():
+            self._serve(path, view, must_be_ready)
+
+    def _serve(self, path: str, view: View, must_be_ready: bool) -> None:
+        async def page(web: Any, _request: Any) -> Any:
+            content = view()
+            status = 503 if must_be_ready and not content["ready"] else 200
+            body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+            headers = {"X-Content-Type-Options": "nosniff"}
+            return web.bytes(body, content_type="application/json", status=status, headers=headers)
+
+        self.app.page(path, name=path)(page)
+
+    def _fatal(self) -> "_Fatal":
+        return _Fatal(self.failure)
+
+    async def _bounds(self) -> dict[int, Bounds]:
+        consumer = self.app.consumer
+        ours = [tp for tp in consumer.assignment() if tp.topic == self._partials]
+        low, high = await consumer.earliest_offsets(*ours), await consumer.highwaters(*ours)
+        return {tp.partition: Bounds(low[tp] or 0, high[tp] or 0) for tp in ours}
+
+    # -- ports
+
+    async def publish(
+        self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
+        """See ports.Ports."""
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await (await self._topics[topic].send(key=key, value=value, headers=list(headers), force=True))
+
+    async def store(self, partition: int, entries: Sequence[Entry]) -> None:
+        """See ports.Ports. The partition is given, so it may be called outside of the stream, by a timer."""
+        sent = [self._table.send_changelog(partition, key, value) for key, value in entries]
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await asyncio.gather(*sent)
+        self._table.data.update(entries)
+
+    async def commit(self, partition: int, offset: int) -> None:
+        """See ports.Ports."""
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await self.app.consumer.commit_to(TP(self._partials, partition), offset)
+
+    async def read_halts(self) -> Sequence[Halt]:
+        """See ports.Ports."""
+        return await asyncio.to_thread(read_halts, self._kafka, self._log)
+
+    def partition_of(self, fleet: str) -> int:
+        """See ports.Ports."""
+        tp = self.app.producer.key_partition(self._partials, fleet.encode())
+        return int(tp.partition)
+
+    async def lag(self) -> dict[int, int]:
+        """Records of each assigned partition that were not fetched yet, transaction markers included."""
+        consumer = self.app.consumer
+        ours = [tp for tp in consumer.assignment() if tp.topic == self._partials]
+        high = await consumer.highwaters(*ours)
+        return {tp.partition: max(0, (high[tp] or 0) - (await consumer.position(tp) or 0)) for tp in ours}
+
+    # -- life
+
+    async def start(self) -> None:
+        """Returns once the tables are recovered and partials flow."""
+        self.app.finalize()
+        await self.app.start()
+
+    async def stop(self) -> None:
+        """Leave the group's partitions as they are: a static member comes back to them."""
+        await self.app.stop()
+
+    async def ended(self) -> None:
+        """Raises when the app cannot go on."""
+        while not self.failure.done() and not self.app.should_stop:
+            await asyncio.wait([self.failure], timeout=0.2)
+        if self.failure.done():
+            self.failure.result()
+        raise RuntimeError(f"Faust stopped: {self.app.crash_reason!r}")
+
+
+class _Fatal:
+    """Hands the exception of its block to whoever watches the app: Faust would log it and go on."""
+
+    def __init__(self, failure: asyncio.Future[None]) -> None:
+        self._failure = failure
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception) and not self._failure.done():
+            self._failure.set_exception(error)
+
+
+def _settings(config: CorrelateConfig, kafka: KafkaConfig, layout: Layout) -> dict[str, Any]:
+    off = {f"web_{name}_enabled": False for name in ("stats", "graph", "router", "tables", "metrics")}
+    return off | {
+        "id": kafka.topic_prefix + GROUP,
+        "broker": [f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
+        "broker_credentials": _credentials(kafka),
+        "autodiscover": False,
+        "datadir": str(Path(config.data_dir) / f"faust-{config.slot}"),
+        "store": "memory://",
+        "processing_guarantee": "at_least_once",
+        "consumer_group_instance_id": f"{GROUP}-{config.slot}",
+        "consumer_auto_offset_reset": "earliest",
+        "broker_session_timeout": SESSION_TIMEOUT_MS / 1000,
+        "broker_heartbeat_interval": HEARTBEAT_INTERVAL_MS / 1000,
+        "broker_max_poll_records": POLLED_PARTIALS,
+        "stream_buffer_maxsize": BUFFERED_PARTIALS,
+        "stream_wait_empty": False,  # nothing is ever acknowledged to Faust
+        "stream_recovery_delay": 0.0,
+        "producer_acks": -1,
+        "producer_max_request_size": 2 * MAX_CHUNK_BYTES,
+        "producer_request_timeout": TIMEOUT_SECONDS,
+        "topic_partitions": layout.partitions,
+        "topic_replication_factor": layout.replicas,
+        "topic_disable_leader": True,
+        "web_bind": config.web_host,
+        "web_host": config.web_host,
+        "web_port": config.web_port,
+    }
+
+
+def _credentials(kafka: KafkaConfig) -> Any:
+    context = None
+    if kafka.security_protocol.endswith("SSL"):
+        context = ssl.create_default_context(cafile=kafka.ssl_ca_file or None)
+        if kafka.ssl_certificate_file:
+            context.load_cert_chain(kafka.ssl_certificate_file, kafka.ssl_key_file or None)
+    if kafka.security_protocol.startswith("SASL"):
+        user = {"username": kafka.sasl_username, "password": kafka.sasl_password}
+        return faust.SASLCredentials(ssl_context=context, mechanism=kafka.sasl_mechanism, **user)
+    return faust.SSLCredentials(context) if context is not None else None

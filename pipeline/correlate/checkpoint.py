@@ -1,0 +1,123 @@
+"""A fleet's state as changelogged table entries that survive a kill half-way. Pure.
+
+A checkpoint goes into one of two alternating slots, in chunks; the header, written last, names the slot. A kill in
+between leaves the header on the older checkpoint, whose chunks are untouched.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+from urllib.parse import quote
+
+import msgspec
+import zstandard
+
+VERSION = 1
+SLOTS = "AB"
+MAX_CHUNK_BYTES = 400_000
+MAX_STATE_BYTES = 1 << 30  # what a damaged entry may make us unpack
+
+Entry = tuple[bytes, bytes]
+
+
+class FleetState(msgspec.Struct, frozen=True, array_like=True):
+    """All that must outlive the process; `offset` is the last partial that it includes, `events` their sum."""
+
+    version: int
+    fleet: str
+    partition: int
+    offset: int
+    partials: int
+    events: int
+    halts: tuple[bytes, ...]  # the newest signed record of each of the fleet's halt keys
+    detector: bytes
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True):
+    """Where a fleet's newest complete checkpoint stands."""
+
+    version: int
+    fleet: str
+    partition: int
+    slot: str
+    offset: int
+    chunks: int
+    digest: bytes  # BLAKE2b of all chunks in order
+
+
+class Checkpoint(NamedTuple):
+    """Entries in the order of writing: every chunk must be acknowledged before the header is written."""
+
+    slot: str
+    offset: int
+    chunks: tuple[Entry, ...]
+    header: Entry
+
+
+class Restored(NamedTuple):
+    """A fleet found in the table; `state` is None when it cannot be read, and `why` says why."""
+
+    header: Header
+    state: FleetState | None
+    why: str = ""
+
+
+def other_slot(slot: str) -> str:
+    """The slot that the next checkpoint goes into."""
+    return SLOTS[slot == SLOTS[0]]
+
+
+def pack(state: FleetState, slot: str) -> Checkpoint:
+    """The table entries of a state."""
+    packed = zstandard.compress(msgspec.msgpack.encode(state), 3)
+    pieces = [packed[at : at + MAX_CHUNK_BYTES] for at in range(0, len(packed), MAX_CHUNK_BYTES)]
+    chunks = tuple((_chunk_key(state.fleet, slot, index), piece) for index, piece in enumerate(pieces))
+    header = Header(VERSION, state.fleet, state.partition, slot, state.offset, len(chunks), _digest(pieces))
+    return Checkpoint(slot, state.offset, chunks, (_header_key(state.fleet), msgspec.msgpack.encode(header)))
+
+
+def unpack(table: Mapping[bytes, bytes]) -> Iterator[Restored]:
+    """Every fleet that has a header in the table.
+
+    Raises:
+        ValueError: when a header cannot be read: then not even the fleet is known.
+    """
+    for key in [key for key in table if key.endswith(_HEADER)]:
+        header = msgspec.msgpack.decode(table[key], type=Header)
+        try:
+            yield Restored(header, _read(table, header))
+        except ValueError as error:
+            yield Restored(header, None, str(error))
+
+
+def _read(table: Mapping[bytes, bytes], header: Header) -> FleetState:
+    keys = [_chunk_key(header.fleet, header.slot, index) for index in range(header.chunks)]
+    pieces = [table[key] for key in keys if key in table]
+    if _digest(pieces) != header.digest:
+        raise ValueError("the digest does not match the chunks")
+    try:
+        raw = zstandard.decompress(b"".join(pieces), max_output_size=MAX_STATE_BYTES)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from None
+    state = msgspec.msgpack.decode(raw, type=FleetState)
+    if state.version != VERSION:
+        raise ValueError(f"state version {state.version}, this code reads {VERSION}")
+    return state
+
+
+def _digest(pieces: list[bytes]) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()
+
+
+_HEADER = b"/header"
+
+
+def _header_key(fleet: str) -> bytes:
+    return quote(fleet, safe="").encode("ascii") + _HEADER
+
+
+def _chunk_key(fleet: str, slot: str, index: int) -> bytes:
+    return f"{quote(fleet, safe='')}/{slot}/{index}".encode("ascii")

@@ -1,0 +1,265 @@
+"""Takes partials in, gives verdicts and signed halts out, keeps its state in checkpoints.
+
+Exactness: a partial counts as handled once all that it gave rise to is acknowledged; a checkpoint holds handled
+partials only; input offsets are committed only as far as checkpoints reach. So a kill at any instant repeats at most
+the partials since the checkpoint, on state that does not hold them yet, and their halts are already in the register.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import structlog
+
+from pipeline.correlate.check import check_partial
+from pipeline.correlate.checkpoint import Checkpoint, Entry, Restored, pack, unpack
+from pipeline.correlate.config import CorrelateConfig
+from pipeline.correlate.detectors import Detectors
+from pipeline.correlate.engine import NONE, Engine, Fleet
+from pipeline.correlate.ports import Bounds, Message, Ports
+from pipeline.decide.orders import Decisions, HaltOrder
+from pipeline.halt.issue import issue, renew
+from pipeline.halt.keys import SigningKey, TrustedKeys
+from pipeline.halt.register import HaltRegister
+from pipeline.runtime import metrics
+from pipeline.runtime.clock import Clock
+from pipeline.wire import topics
+from pipeline.wire.deadletter import DeadLetter
+from pipeline.wire.halts import Halt, decode_halt, encode_halt
+from pipeline.wire.keys import heartbeat_key, update_key, verdict_key
+from pipeline.wire.partials import Partial, decode_partial
+from pipeline.wire.reasons import MalformedMessage, Reason
+from pipeline.wire.verdicts import FleetHeartbeat, Verdict, encode_verdict
+
+STAGE = "correlate"
+
+
+class Correlator:
+    """One per process. `recover` comes before the first `handle`, and again whenever partitions change hands."""
+
+    def __init__(
+        self,
+        config: CorrelateConfig,
+        detectors: Detectors,
+        ports: Ports,
+        key: SigningKey,
+        trusted: TrustedKeys,
+        clock: Clock,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self.engine = Engine(detectors)
+        self.register = HaltRegister(trusted)
+        self.ready = False
+        self.changelog_bytes = 0
+        self._config, self._ports, self._key, self._trusted = config, ports, key, trusted
+        self._clock, self._log = clock, log
+        self._turn = asyncio.Lock()  # one thing at a time on engine and register
+        self._saving = asyncio.Lock()  # one checkpoint at a time; `_turn` is free while it is being written
+        self.session = 0  # counts recoveries: what was begun in an earlier one must not be finished
+        self._committed: dict[int, int] = {}
+
+    @property
+    def _lifetime_ms(self) -> int:
+        return self._config.halt_lifetime_seconds * 1000
+
+    # -- partials
+
+    async def handle(self, message: Message, session: int) -> None:
+        """Take in one partial that was read in this session; returns when its verdicts and halts are acknowledged."""
+        async with self._turn:
+            if session != self.session:
+                return  # it will be read again, from where the recovered state ends
+            try:
+                partial = _decode(message.value)
+            except MalformedMessage as error:
+                await self._refuse(message, error)
+            else:
+                await self._step(message, partial)
+            self.engine.handled(message.partition, message.offset)
+
+    async def _step(self, message: Message, partial: Partial) -> None:
+        start = time.perf_counter()
+        decisions = self.engine.step(message.partition, message.offset, partial, self._clock())
+        if decisions is None:
+            return
+        metrics.STEP_SECONDS.observe(time.perf_counter() - start)
+        metrics.EVENTS.labels(STAGE).inc(partial.events)
+        metrics.BATCHES.labels(STAGE).inc()
+        await self._publish(decisions)
+
+    async def _refuse(self, message: Message, error: MalformedMessage) -> None:
+        topic = topics.PARTIALS.name
+        place = (topic, message.partition, message.offset, STAGE)
+        letter = DeadLetter(message.value, message.key, error.reason, error.detail, *place)
+        metrics.REJECTED.labels(STAGE, error.reason.value).inc()
+        self._log.warning("partial refused", reason=error.reason.value, detail=error.detail, offset=message.offset)
+        await self._ports.publish(topics.DEADLETTER.name, letter.key, letter.value, letter.headers())
+
+    # -- decisions
+
+    async def _publish(self, decisions: Decisions) -> None:
+        for order in decisions.halts:  # halts first: they are what people wait for
+            await self._obey(order)
+        await asyncio.gather(*(self._publish_verdict(verdict) for verdict in decisions.verdicts))
+
+    async def _publish_verdict(self, verdict: Verdict) -> None:
+        key = verdict_key(verdict.fleet, verdict.vendor, verdict.product, verdict.version, verdict.ring)
+        await self._ports.publish(topics.VERDICTS.name, key.encode(), encode_verdict(verdict))
+
+    async def _obey(self, order: HaltOrder) -> None:
+        """Only an order to enforce becomes a record; a shadow or pending one shows in its verdict's state."""
+        key = update_key(order.fleet, order.vendor, order.product, order.version)
+        if order.mode != "enforce":
+            metrics.HALTS.labels(order.mode).inc()
+            self._log.warning("halt not enforced", mode=order.mode, halt=key, rings=",".join(order.rings))
+            return
+        newest, floor = self.register.newest(key), self.register.floor(key)
+        halt = issue(order, newest, floor, self._clock(), self._lifetime_ms)
+        if halt is None:
+            return
+        await self._publish_halt(self._key.sign(halt))
+        metrics.HALTS.labels(order.mode).inc()
+        self._log.warning("halt", halt=key, rings=",".join(halt.rings), epoch=halt.epoch, reason=halt.reason)
+
+    async def _publish_halt(self, halt: Halt) -> None:
+        await self._ports.publish(topics.HALTS.name, halt.key.encode(), encode_halt(halt))
+        self.register.put(halt)
+
+    # -- timers
+
+    async def heartbeat(self) -> None:
+        """Say of every fleet that its detector lives, and how far it has read."""
+        now = self._clock()
+        live, newest = 0, 0
+        for fleet in list(self.engine.fleets.values()):
+            summary = fleet.detector.summary()
+            beat = FleetHeartbeat(
+                fleet=fleet.name,
+                at=now,
+                stream_time=summary["stream_time"],
+                live_updates=summary["live_updates"],
+                events=fleet.events,
+                offset=fleet.offset,
+            )
+            live, newest = live + beat.live_updates, max(newest, beat.stream_time)
+            await self._ports.publish(topics.VERDICTS.name, heartbeat_key(fleet.name).encode(), encode_verdict(beat))
+        metrics.LIVE_UPDATES.set(live)
+        metrics.STREAM_TIME.labels(STAGE).set(newest / 1000)
+
+    async def renew(self) -> None:
+        """Renew halts at half of their life, after a look at what the topic says by now."""
+        if not self.ready or not self._renewals():
+            return
+        published = await self._ports.read_halts()
+        async with self._turn:
+            self._learn(published)
+            for halt in self._renewals():
+                await self._publish_halt(self._key.sign(renew(halt, self._clock(), self._lifetime_ms)))
+                self._log.info("halt renewed", halt=halt.key, epoch=halt.epoch)
+
+    def _renewals(self) -> list[Halt]:
+        due = self.register.renewals(self._clock(), self._lifetime_ms)
+        return [halt for halt in due if self._ports.partition_of(halt.fleet) in self._committed]
+
+    # -- checkpoints
+
+    async def checkpoint(self, dirty_seconds: float) -> None:
+        """Write every fleet that has been dirty for so long, then commit input offsets as far as checkpoints reach."""
+        async with self._saving:
+            session = self.session
+            for fleet in self.engine.due(self._clock(), int(dirty_seconds * 1000)):
+                if not await self._save(fleet, session):
+                    return
+            for partition in list(self._committed):
+                await self._commit(partition, session)
+
+    async def _save(self, fleet: Fleet, session: int) -> bool:
+        async with self._turn:
+            if session != self.session:
+                return False
+            image = self.engine.image(fleet, self.register.of_fleet(fleet.name))
+        try:
+            checkpoint = await asyncio.to_thread(pack, image.state, image.slot)
+            for entries in (checkpoint.chunks, (checkpoint.header,)):
+                if session != self.session:
+                    return False
+                await self._ports.store(fleet.partition, entries)
+        except BaseException:  # cancelled, too: the last checkpoint before a stop must still find it dirty
+            self.engine.undo(fleet, image)
+            raise
+        fleet.slot = checkpoint.slot
+        self._count(checkpoint)
+        return True
+
+    def _count(self, checkpoint: Checkpoint) -> None:
+        size = sum(_size(entry) for entry in (*checkpoint.chunks, checkpoint.header))
+        self.changelog_bytes += size
+        metrics.CHANGELOG_BYTES.inc(size)
+
+    async def _commit(self, partition: int, session: int) -> None:
+        async with self._turn:
+            offset = self.engine.commit_offset(partition) if session == self.session else None
+        if offset is not None and offset != self._committed[partition]:
+            await self._ports.commit(partition, offset)
+            self._committed[partition] = offset
+
+    # -- recovery
+
+    async def recover(self, assigned: Mapping[int, Bounds], table: Mapping[bytes, bytes]) -> None:
+        """Begin anew from the table, for the partitions that are ours now."""
+        self.ready = False
+        async with self._turn:
+            self.session += 1
+            self.engine.reset()
+            self._committed = dict.fromkeys(assigned, NONE)
+            self.register = HaltRegister(self._trusted)
+            self._learn(await self._ports.read_halts())
+            for restored in unpack(table):
+                if restored.header.partition in assigned:
+                    await self._take_up(restored, assigned[restored.header.partition])
+        self.ready = True
+        self._log.info("recovered", partitions=sorted(assigned), fleets=len(self.engine.fleets))
+
+    def _learn(self, published: Sequence[Halt]) -> None:
+        for halt in published:
+            if refused := self.register.learn(halt):
+                metrics.REJECTED.labels(STAGE, refused).inc()
+                self._log.warning("halt record not believed", halt=halt.key, epoch=halt.epoch, why=refused)
+
+    async def _take_up(self, restored: Restored, bounds: Bounds) -> None:
+        header, state, why = restored
+        try:
+            if state is None:
+                raise ValueError(why)
+            fleet = self.engine.restore(state, header.slot)
+        except ValueError as error:
+            # Better everything retained once more than a fleet that nobody watches. Others skip what they hold.
+            self._log.error("state unreadable: reading all retained partials", fleet=header.fleet, why=str(error))
+            await self._ports.commit(header.partition, bounds.low)
+            return
+        for halt in map(decode_halt, state.halts):
+            await self._remember(halt)
+        if fleet.offset >= bounds.high:
+            self._log.error("fleet.partials began anew: its offsets lie below the state's", fleet=fleet.name)
+            fleet.offset = NONE
+
+    async def _remember(self, halt: Halt) -> None:
+        """A record of own state: the topic has it, or has lost it and gets it back as it was."""
+        known = self.register.newest(halt.key)
+        if (known is None or known.epoch < halt.epoch) and not self.register.learn(halt):
+            self._log.error("fleet.halts had lost a record: published again", halt=halt.key, epoch=halt.epoch)
+            await self._publish_halt(halt)
+
+
+def _decode(raw: bytes) -> Partial:
+    try:
+        partial = decode_partial(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise MalformedMessage(Reason.MALFORMED_PARTIAL, str(error)) from None
+    check_partial(partial)
+    return partial
+
+
+def _size(entry: Entry) -> int:
+    return len(entry[0]) + len(entry[1])

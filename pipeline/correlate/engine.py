@@ -1,0 +1,118 @@
+"""The fleets of the assigned partitions: which partials each has taken in, and which of them its checkpoint holds.
+
+No I/O and no clock; the correlator (correlator.py) brings messages, time and the outside world.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipeline.correlate.checkpoint import SLOTS, VERSION, FleetState, other_slot
+from pipeline.correlate.detectors import DetectorLike, Detectors
+from pipeline.decide.orders import Decisions
+from pipeline.wire.halts import Halt, encode_halt
+from pipeline.wire.partials import Partial
+
+NONE = -1  # before the first offset
+
+
+@dataclass(slots=True)
+class Fleet:
+    """One fleet. It is dirty while it has taken in partials that no checkpoint holds."""
+
+    name: str
+    partition: int
+    detector: DetectorLike
+    slot: str = SLOTS[1]  # of the newest checkpoint
+    offset: int = NONE  # the last partial taken in
+    partials: int = 0
+    events: int = 0
+    dirty_since_ms: int | None = None
+    dirty_offset: int = NONE  # the first partial that no checkpoint holds
+
+
+class Image(NamedTuple):
+    """A state to be written, the slot to write it to, and what the fleet's dirt was before."""
+
+    state: FleetState
+    slot: str
+    dirty_since_ms: int | None
+    dirty_offset: int
+
+
+class Engine:
+    """Not safe for concurrent use: the correlator takes turns."""
+
+    def __init__(self, detectors: Detectors) -> None:
+        self._detectors = detectors
+        self.fleets: dict[str, Fleet] = {}
+        self._handled: dict[int, int] = {}  # by partition: the last offset whose outputs are acknowledged
+
+    def reset(self) -> None:
+        """Forget everything: partitions have changed hands."""
+        self.fleets.clear()
+        self._handled.clear()
+
+    def restore(self, state: FleetState, slot: str) -> Fleet:
+        """Take up a fleet where its checkpoint left it. Raises ValueError when its detector cannot be read."""
+        detector = self._detectors.restore(state.fleet, state.detector)
+        fleet = Fleet(state.fleet, state.partition, detector, slot, state.offset, state.partials, state.events)
+        self.fleets[state.fleet] = fleet
+        return fleet
+
+    def step(self, partition: int, offset: int, partial: Partial, now_ms: int) -> Decisions | None:
+        """Take in a partial; None when its fleet holds it already."""
+        fleet = self.fleets.get(partial.fleet)
+        if fleet is None:
+            fleet = self.fleets[partial.fleet] = Fleet(partial.fleet, partition, self._detectors.new(partial.fleet))
+        if offset <= fleet.offset:
+            return None
+        decisions = fleet.detector.step(partial)
+        fleet.offset = offset
+        fleet.partials += 1
+        fleet.events += partial.events
+        if fleet.dirty_since_ms is None:
+            fleet.dirty_since_ms, fleet.dirty_offset = now_ms, offset
+        return decisions
+
+    def handled(self, partition: int, offset: int) -> None:
+        """All that this message gave rise to is acknowledged."""
+        self._handled[partition] = offset
+
+    def due(self, now_ms: int, dirty_ms: int) -> list[Fleet]:
+        """Fleets dirty for so long, the longest first."""
+        dirty = [(fleet.dirty_since_ms, fleet) for fleet in self.fleets.values() if fleet.dirty_since_ms is not None]
+        waited = [(since, fleet) for since, fleet in dirty if now_ms - since >= dirty_ms]
+        return [fleet for _, fleet in sorted(waited, key=lambda pair: pair[0])]
+
+    def image(self, fleet: Fleet, halts: Iterable[Halt]) -> Image:
+        """The fleet's state as of now. It counts as clean from here on; `undo` takes that back."""
+        raw = tuple(encode_halt(halt) for halt in halts)
+        state = FleetState(
+            version=VERSION,
+            fleet=fleet.name,
+            partition=fleet.partition,
+            offset=fleet.offset,
+            partials=fleet.partials,
+            events=fleet.events,
+            halts=raw,
+            detector=fleet.detector.snapshot(),
+        )
+        image = Image(state, other_slot(fleet.slot), fleet.dirty_since_ms, fleet.dirty_offset)
+        fleet.dirty_since_ms = None
+        return image
+
+    def undo(self, fleet: Fleet, image: Image) -> None:
+        """The image was not written: the fleet is as dirty as before, and dirtier by what came since."""
+        fleet.dirty_since_ms, fleet.dirty_offset = image.dirty_since_ms, image.dirty_offset
+
+    def commit_offset(self, partition: int) -> int | None:
+        """The next offset that a restart has to read, or None while nothing has been handled."""
+        if partition not in self._handled:
+            return None
+        dirty = [
+            fleet.dirty_offset
+            for fleet in self.fleets.values()
+            if fleet.partition == partition and fleet.dirty_since_ms is not None
+        ]
+        return min([*dirty, self._handled[partition] + 1])

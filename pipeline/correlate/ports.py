@@ -1,0 +1,44 @@
+"""What the correlator needs of the outside world. `pipeline/correlate/app.py` provides it through Faust."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from pipeline.correlate.checkpoint import Entry
+from pipeline.wire.halts import Halt
+
+
+class Message(NamedTuple):
+    """A record of `fleet.partials`."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+
+
+class Bounds(NamedTuple):
+    """What a partition of `fleet.partials` holds: the first offset, and the next one to be written."""
+
+    low: int
+    high: int
+
+
+class Ports(Protocol):
+    """Every call returns when the brokers have acknowledged it, and raises when they have not in time."""
+
+    async def publish(
+        self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
+        """Produce one record to a topic of wire/topics.py, named without prefix."""
+
+    async def store(self, partition: int, entries: Sequence[Entry]) -> None:
+        """Set entries of the changelogged table."""
+
+    async def commit(self, partition: int, offset: int) -> None:
+        """Commit the next offset of `fleet.partials` to read after a restart; a lower one than before is allowed."""
+
+    async def read_halts(self) -> Sequence[Halt]:
+        """The committed records of `fleet.halts` in their order, up to the topic's end; not verified."""
+
+    def partition_of(self, fleet: str) -> int:
+        """The partition of `fleet.partials` that a fleet's partials are on."""

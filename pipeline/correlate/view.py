@@ -1,0 +1,54 @@
+"""The correlator's state as JSON for people and for `andon status`. Pure. Hostile text stays inside JSON strings."""
+
+from typing import Any
+
+from pipeline.correlate.correlator import Correlator
+from pipeline.correlate.engine import Fleet
+from pipeline.wire.halts import Halt
+
+
+def health(correlator: Correlator, now_ms: int) -> dict[str, Any]:
+    """Ready once state is recovered."""
+    return {"ready": correlator.ready, "fleets": len(correlator.engine.fleets), "at": now_ms}
+
+
+def state(correlator: Correlator, started_ms: int, now_ms: int) -> dict[str, Any]:
+    """Everything: fleets with what their detectors watch, halts, and what the changelog costs."""
+    uptime_seconds = max(0.001, (now_ms - started_ms) / 1000)
+    written = correlator.changelog_bytes
+    return {
+        "ready": correlator.ready,
+        "at": now_ms,
+        "uptime_seconds": uptime_seconds,
+        "changelog_bytes_total": written,
+        "changelog_bytes_per_second": written / uptime_seconds,
+        "fleets": [_fleet(fleet, correlator, now_ms) for _, fleet in sorted(correlator.engine.fleets.items())],
+    }
+
+
+def _fleet(fleet: Fleet, correlator: Correlator, now_ms: int) -> dict[str, Any]:
+    return {
+        "fleet": fleet.name,
+        "partition": fleet.partition,
+        "offset": fleet.offset,
+        "partials": fleet.partials,
+        "events": fleet.events,
+        **fleet.detector.summary(),
+        "halts": [_halt(halt, now_ms) for halt in correlator.register.of_fleet(fleet.name)],
+    }
+
+
+def _halt(halt: Halt, now_ms: int) -> dict[str, Any]:
+    return {
+        "vendor": halt.vendor,
+        "product": halt.product,
+        "version": halt.version,
+        "action": halt.action,
+        "rings": halt.rings,
+        "epoch": halt.epoch,
+        "issued_at": halt.issued_at,
+        "expires_at": halt.expires_at,
+        "expired": now_ms >= halt.expires_at,
+        "decided_by": halt.decided_by,
+        "reason": halt.reason,
+    }

@@ -1,0 +1,152 @@
+"""A tiny deterministic detector, partials for it, and a worker process: support for the correlator's tests.
+
+Run as a script it is the correlator with this detector: arguments BOOTSTRAP PREFIX DATA_DIR PORT CHECKPOINT_SECONDS.
+"""
+
+import hashlib
+import socket
+import sys
+from typing import Any
+
+import msgspec
+
+from pipeline.correlate.config import CorrelateConfig
+from pipeline.decide.orders import Decisions, HaltOrder
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.metrics import MetricsConfig
+from pipeline.wire.halts import Evidence
+from pipeline.wire.partials import PARTIAL_VERSION, Partial, UpdateId
+from pipeline.wire.verdicts import Explanation, Verdict
+
+STREAM_START = 1_790_000_000_000
+
+
+class CountingDetector:
+    """Sums events, chains a digest over all it sees, and orders a halt of each update when its sum comes to 50.
+
+    From 100 on it orders every ring, and it repeats its orders at every step, as a replay would.
+    """
+
+    def __init__(self, fleet: str, events: int = 0, digest: bytes = b"", sums: dict[str, int] | None = None) -> None:
+        self.fleet, self.events, self.digest, self.sums = fleet, events, digest, sums or {}
+
+    def step(self, partial: Partial) -> Decisions:
+        """Count."""
+        self.events += partial.events
+        self.digest = hashlib.sha256(self.digest + msgspec.msgpack.encode(partial)).digest()
+        halts = []
+        for update in partial.updates:
+            self.sums[update.version] = self.sums.get(update.version, 0) + partial.events
+            if self.sums[update.version] >= 50:
+                rings = ("*",) if self.sums[update.version] >= 100 else ("canary",)
+                halts.append(self._order(update, rings))
+        return Decisions(tuple(self._verdict(update) for update in partial.updates), tuple(halts))
+
+    def _order(self, update: UpdateId, rings: tuple[str, ...]) -> HaltOrder:
+        evidence = Evidence(
+            log10_evidence=7.0,
+            threshold=6.0,
+            basis="concurrent",
+            observed=9,
+            expected=0.5,
+            relative_risk=(3.0, 30.0),
+            crashed_hosts=9,
+            exposed_trials=100,
+            explanation=Explanation("pooled"),
+            stream_time=STREAM_START,
+        )
+        mode = "shadow" if update.vendor == "shadow" else "enforce"
+        return HaltOrder(mode, self.fleet, *update, rings, "digest", "counted \x1b[31m", evidence)
+
+    def _verdict(self, update: UpdateId) -> Verdict:
+        return Verdict(
+            fleet=self.fleet,
+            vendor=update.vendor,
+            product=update.product,
+            version=update.version,
+            ring="canary",
+            state="watching",
+            at=STREAM_START,
+            log10_evidence=0.0,
+            threshold=6.0,
+            basis="concurrent",
+            observed=0,
+            expected=0.0,
+            relative_risk=(0.0, 0.0),
+            crashed_hosts=0,
+            exposed_trials=self.sums[update.version],
+            explanation=Explanation("pooled"),
+        )
+
+    def snapshot(self) -> bytes:
+        """Everything, padded with noise that does not compress, so that a checkpoint has several chunks."""
+        noise = hashlib.shake_256(self.digest).digest(450_000)
+        return msgspec.msgpack.encode([self.events, self.digest, self.sums, noise])
+
+    def summary(self) -> dict[str, Any]:
+        """What the view shows."""
+        updates = [{"version": version, "sum": total} for version, total in sorted(self.sums.items())]
+        return {
+            "stream_time": STREAM_START,
+            "live_updates": len(updates),
+            "updates": updates,
+            "digest": self.digest.hex(),
+        }
+
+
+class CountingDetectors:
+    """Makes them."""
+
+    def new(self, fleet: str) -> CountingDetector:
+        """Fresh."""
+        return CountingDetector(fleet)
+
+    def restore(self, fleet: str, raw: bytes) -> CountingDetector:
+        """From a snapshot."""
+        events, digest, sums, _ = msgspec.msgpack.decode(raw, type=tuple[int, bytes, dict[str, int], bytes])
+        return CountingDetector(fleet, events, digest, sums)
+
+
+def partial(fleet: str, events: int, updates: tuple[UpdateId, ...] = (), at: int = 0) -> Partial:
+    """A partial that is all totals."""
+    return Partial(
+        version=PARTIAL_VERSION,
+        fleet=fleet,
+        slot="t",
+        events=events,
+        repeats=0,
+        undated=0,
+        ingested_at_ms=STREAM_START + at,
+        updates=updates,
+        strata=(),
+        trials=b"",
+        exposures=b"",
+        crashes=(),
+        cut=b"",
+        cut_exposures=b"",
+        samples=(),
+    )
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    from pipeline.correlate.main import run
+    from pipeline.runtime.errors import AndonError
+
+    bootstrap, prefix, data_dir, port, seconds = sys.argv[1:6]
+    kafka = KafkaConfig(bootstrap_servers=bootstrap, topic_prefix=prefix)
+    config = CorrelateConfig(
+        data_dir=data_dir, web_port=int(port), checkpoint_seconds=float(seconds), heartbeat_seconds=0.5
+    )
+    try:
+        run(config, kafka, MetricsConfig(), CountingDetectors())
+    except AndonError as error:
+        print(f"andon: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
