@@ -62,14 +62,14 @@ class Encoder:
         shape = (len(hosts.rings), len(hosts.os), len(hosts.models), len(hosts.sites))
         codes = np.ravel_multi_index((hosts.ring, hosts.os_code, hosts.model, hosts.site), shape)
         kinds, code = np.unique(codes, return_inverse=True)
-        texts = []
+        texts, places = [], scenario.fleet.places
         for ring, system, model, site in zip(*np.unravel_index(kinds, shape), strict=True):
             name = hosts.sites[site]
             fields = {
                 "ring": hosts.rings[ring],
                 "os": hosts.os[system],
                 "model": hosts.models[model],
-                "region": scenario.fleet.sites[name].region,
+                "region": places[name].region,
                 "site": name,
             }
             texts.append("," + orjson.dumps(fields).decode()[1:-1] + ',"updates":[')

@@ -57,11 +57,11 @@ def populate(fleet: Fleet, seed: int) -> Population:
         tuple(fleet.rings),
         tuple(fleet.os),
         tuple(fleet.models),
-        tuple(fleet.sites),
+        tuple(fleet.places),
         codes(list(fleet.rings.values())),
         codes(list(fleet.os.values())),
         codes(list(fleet.models.values())),
-        codes([site.share for site in fleet.sites.values()]),
+        codes([site.share for site in fleet.places.values()]),
         rng.random(fleet.hosts) >= fleet.offline_share,
     )
 

@@ -41,10 +41,11 @@ class SignatureShare(_Part, frozen=True, kw_only=True):
 
 
 class Site(_Part, frozen=True, kw_only=True):
-    """A place with a share of the fleet's hosts; the provider's data centre counts as one."""
+    """A place with a share of the fleet's hosts, or `count` alike: "us" is then us-1, us-2 … with equal shares."""
 
     region: Text
     share: Share
+    count: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
 
 
 COMMON_CRASHES = (
@@ -75,6 +76,18 @@ class Fleet(_Part, frozen=True, kw_only=True):
     daily_drift: Share = 0.3  # the crash rate swings by this share over the day
     report_minutes: Positive = 4.0  # from a crash to the boot that reports it: at least a minute, this on average
     signatures: tuple[SignatureShare, ...] = COMMON_CRASHES
+
+    @property
+    def places(self) -> dict[str, Site]:
+        """Every site by its own name."""
+        places: dict[str, Site] = {}
+        for name, site in self.sites.items():
+            if site.count == 1:
+                places[name] = site
+                continue
+            one = Site(region=site.region, share=site.share / site.count)
+            places |= {f"{name}-{number}": one for number in range(1, site.count + 1)}
+        return places
 
 
 class Fault(_Part, frozen=True, kw_only=True):
@@ -143,8 +156,11 @@ class Scenario(_Part, frozen=True, kw_only=True):
 
     @property
     def incident_at(self) -> datetime:
-        """When the first guilty update is released; the scenario's end when there is none."""
-        return min((r.release for r in self.updates if r.fault is not None), default=self.account_at)
+        """When the first guilty update is released; with none at fault, the last one before the account."""
+        guilty = [rollout.release for rollout in self.updates if rollout.fault is not None]
+        span = unix_ms(self.starts), unix_ms(self.account_at)
+        others = [r.release for r in self.updates if span[0] < unix_ms(r.release) < span[1]]
+        return min(guilty, key=unix_ms) if guilty else max(others, key=unix_ms, default=self.account_at)
 
 
 def unix_ms(moment: datetime) -> int:
@@ -255,5 +271,5 @@ def _name_problems(scenario: Scenario) -> Iterable[str]:
             yield f"ring_delay_minutes of {name}: ring {ring!r} is not among fleet.rings"
         seen.add(name)
     for outage in scenario.outages:
-        for site in set(outage.sites) - scenario.fleet.sites.keys():
-            yield f"an outage names site {site!r}, which is not among fleet.sites"
+        for site in set(outage.sites) - scenario.fleet.places.keys():
+            yield f"an outage names site {site!r}, which the fleet does not have"
