@@ -22,7 +22,8 @@ def guide(info: StackInfo, stages: set[str]) -> str:
 
 def _curl_gateway(info: StackInfo) -> str:
     token = f'"Authorization: Bearer $(cat {shlex.quote(info.gateway_token_file)})"'
-    return f"curl -H {token} --data-binary @events.ndjson {info.gateway_url}/v1/events"
+    kind = "'Content-Type: application/x-ndjson'"
+    return f"curl -H {token} -H {kind} --data-binary @events.ndjson {info.gateway_url}/v1/events"
 
 
 def _curl_clickhouse(info: StackInfo) -> str:
