@@ -62,7 +62,7 @@ class Forwarder:
         self.fatal = self._loop.create_future()
         more: dict[str, Any] = {
             "message.timeout.ms": int(delivery_timeout_seconds * 1000),
-            "linger.ms": 2,
+            "linger.ms": 5,  # measured: less costs a tenth more CPU an event, more only adds waiting
             "reconnect.backoff.max.ms": 1000,  # a broker that is back is found within a second
             "error_cb": self._on_error,
         }

@@ -1,0 +1,176 @@
+"""`andon bench collect`: batches over HTTP into the gateway, and every id looked for on the topic afterwards."""
+
+import json
+import multiprocessing
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition, libversion
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from pipeline.bench.collect_load import COMPRESS, Load, Sent, send_all
+from pipeline.collect.tokens import add_token
+from pipeline.local.broker import EmbeddedBroker
+from pipeline.runtime.clock import wall_clock_ms
+from pipeline.runtime.errors import AndonError
+from pipeline.runtime.kafka import KafkaConfig, consumer_config
+from pipeline.wire import topics
+
+FLEET = "acme"
+START_SECONDS = 20.0
+READ_SECONDS = 60.0
+WARM_UP_EVENTS = 20_000
+SHARED_MEMORY = Path("/dev/shm")
+
+
+class OnlyId(msgspec.Struct):
+    """All that the comparison needs of an event."""
+
+    id: str
+
+
+@contextmanager
+def gateway(bootstrap_servers: str, tokens_file: Path, *more: str) -> Iterator[tuple[int, str]]:
+    """Run `andon collect` as its own process: (process id, address)."""
+    log = tokens_file.with_suffix(".log")
+    argv = [sys.executable, "-m", "pipeline", "collect", "--port", "0", "--tokens-file", str(tokens_file)]
+    with log.open("wb") as stream:
+        process = subprocess.Popen([*argv, "--bootstrap-servers", bootstrap_servers, *more], stderr=stream)
+    try:
+        yield process.pid, f"http://127.0.0.1:{_port(process, log)}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _port(process: subprocess.Popen[bytes], log: Path) -> int:
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if found := re.search(r"listening.* port=(\d+)", log.read_text("utf-8")):
+            return int(found[1])
+        time.sleep(0.02)
+    raise AndonError(f"the gateway did not start: {log.read_text('utf-8')[-500:]}")
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of all threads of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_rss_bytes(pid: int) -> int:
+    """The most memory that a process has held."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) * 1024 if found else 0
+
+
+def ids_on_topic(bootstrap_servers: str, expected: int) -> Counter[str]:
+    """How often each id stands on the events topic."""
+    config = consumer_config(KafkaConfig(bootstrap_servers=bootstrap_servers), "bench", "bench", "bench-0")
+    consumer = Consumer(config)
+    consumer.assign([TopicPartition(topics.EVENTS.name, n, OFFSET_BEGINNING) for n in range(topics.EVENTS.partitions)])
+    decoder = msgspec.json.Decoder(OnlyId)
+    seen: Counter[str] = Counter()
+    deadline = time.monotonic() + READ_SECONDS
+    total = quiet = 0
+    while (total < expected or quiet < 2) and time.monotonic() < deadline:
+        messages = consumer.consume(10_000, timeout=0.5)
+        quiet = 0 if messages else quiet + 1
+        total += len(messages)
+        seen.update(decoder.decode(message.value() or b"").id for message in messages)
+    consumer.close()
+    return seen
+
+
+def quantile(ordered: list[float], share: float) -> float:
+    """Nearest-rank quantile of sorted figures."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def measure(events: int, batch: int, connections: int, encoding: str, seed: int) -> dict[str, Any]:
+    """One run, everything started and stopped here."""
+    memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory(prefix="andon-bench-", dir=memory) as scratch,
+        EmbeddedBroker(Path(scratch) / "broker") as broker,
+        ProcessPoolExecutor(1, mp_context=spawn) as sender,
+    ):
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+        wanted = [NewTopic(t.name, t.partitions, 1, config=t.config) for t in (topics.EVENTS, topics.DEADLETTER)]
+        for created in admin.create_topics(wanted).values():
+            created.result(10)
+        tokens_file = Path(scratch) / "tokens.toml"
+        token = add_token(tokens_file, FLEET)
+        with gateway(broker.bootstrap_servers, tokens_file) as (pid, url):
+            load = Load(url, token, FLEET, events, batch, connections, encoding, seed, wall_clock_ms())
+            warm = load._replace(events=min(events, WARM_UP_EVENTS), fleet="warm-up")  # refused: leaves no event
+            sender.submit(send_all, warm).result()
+            before = cpu_seconds(pid)
+            sent = sender.submit(send_all, load).result()
+            used_seconds = cpu_seconds(pid) - before
+            rss_bytes = peak_rss_bytes(pid)
+        seen = ids_on_topic(broker.bootstrap_servers, sent.accepted)
+    figures = report(sent, seen, used_seconds, rss_bytes)
+    return figures | {"on": machine(batch=batch, connections=connections, encoding=encoding, seed=seed)}
+
+
+def report(sent: Sent, seen: Counter[str], used_seconds: float, rss_bytes: int) -> dict[str, Any]:
+    """The figures, in the form that every bench has."""
+    ordered = sorted(sent.request_seconds)
+    return {
+        "events": sent.accepted,
+        "events_per_second": round(sent.accepted / sent.wall_seconds),
+        "events_per_cpu_second": round(sent.accepted / used_seconds),
+        "peak_rss_bytes": rss_bytes,
+        "p50_seconds": round(quantile(ordered, 0.50), 5),
+        "p99_seconds": round(quantile(ordered, 0.99), 5),
+        "lost": sent.accepted - len(seen),
+        "repeated": seen.total() - len(seen),
+        "refused_requests": sent.refused_requests,
+        "bytes_per_event": round(sent.body_bytes / max(1, sent.accepted), 1),
+    }
+
+
+def machine(**settings: Any) -> dict[str, Any]:
+    """What it ran on."""
+    return {
+        "python": platform.python_version(),
+        "aiohttp": version("aiohttp"),
+        "librdkafka": libversion()[0],
+        "broker": f"noida-db {version('noida-db')}",
+        "cpus": os.cpu_count(),
+        **settings,
+    }
+
+
+@click.command("collect")
+@click.option("--events", default=400_000, show_default=True, help="events to send")
+@click.option("--batch", default=200, show_default=True, help="events a request")
+@click.option("--connections", default=8, show_default=True, help="keep-alive connections, one request each at a time")
+@click.option("--encoding", default="identity", show_default=True, type=click.Choice(list(COMPRESS)))
+@click.option("--seed", default=1, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="one JSON object on standard output")
+def command(events: int, batch: int, connections: int, encoding: str, seed: int, as_json: bool) -> None:
+    """Events per second through the HTTP gateway, each acknowledged by the broker before its request is answered."""
+    figures = measure(events, batch, connections, encoding, seed)
+    if as_json:
+        click.echo(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        click.echo(f"{name:24} {value}")
