@@ -59,6 +59,7 @@ class Fold:
     def __init__(self, admission: Admission | None = None, window_ms: int = DEFAULT_WINDOW_MS) -> None:
         self.window_ms = window_ms
         self.strata, self.updates = Index(), Index()
+        self.newest_ms = 0  # the latest `t` among events that have become columns
         self._admission = admission
         self._rows = Rows(self.strata, self.updates)
         self._tallies = Tally(1, 3)  # stratum → events, repeats, undated
@@ -131,6 +132,7 @@ class Fold:
             return
         rows, self._rows = self._rows, Rows(self.strata, self.updates)
         columns = columns_of(rows, self.window_ms)
+        self.newest_ms = max(self.newest_ms, int(columns.time_ms.max()))
         clean = np.flatnonzero(columns.kind < CRASH)
         counted = clean[self._admit(columns, clean)]
         self._tally(columns, clean.size, counted)
@@ -201,6 +203,7 @@ class Fold:
 
     def _absorb(self, other: "Fold") -> None:
         """Add another fold, its numbers translated into this one's."""
+        self.newest_ms = max(self.newest_ms, other.newest_ms)
         stratum = _numbers(self.strata, other.strata)
         update = _numbers(self.updates, other.updates)
         keys, sums = other.tallies

@@ -1,0 +1,98 @@
+"""One micro-batch: messages in, a fold and dead letters out. Knows messages by the few methods it calls; no I/O."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from pipeline.combine.admit import Admission
+from pipeline.combine.fold import Fold
+from pipeline.wire.deadletter import DeadLetter
+from pipeline.wire.events import MAX_SKEW_MS, AnyEvent, check_not_future
+from pipeline.wire.learned import LearnedDecoder
+from pipeline.wire.reasons import MalformedMessage
+
+_AT_ONCE = 256  # events decoded and taken apart together: they fit the processor's cache
+_TIMESTAMP_EVERY = 64  # reading a record's timestamp costs a tenth of decoding it
+
+
+class Message(Protocol):
+    """What a batch needs of confluent_kafka.Message."""
+
+    def value(self) -> bytes | None: ...
+    def key(self) -> bytes | None: ...
+    def error(self) -> Any: ...
+    def topic(self) -> str | None: ...
+    def partition(self) -> int | None: ...
+    def offset(self) -> int | None: ...
+    def timestamp(self) -> tuple[int, int]: ...
+
+
+class Batch:
+    """What has been read since the last commit."""
+
+    def __init__(self, decoder: LearnedDecoder, admission: Admission, window_ms: int) -> None:
+        self.fold = Fold(admission, window_ms)
+        self.dead_letters: list[DeadLetter] = []
+        self.errors: list[Any] = []  # KafkaError: what the client reports in between the messages
+        self.messages = 0
+        self.events = 0
+        self.ingested_at_ms = 0
+        self._decoder = decoder
+
+    def take(self, messages: Sequence[Message]) -> None:
+        """Fold messages in; those that cannot be used become dead letters."""
+        for start in range(0, len(messages), _AT_ONCE):
+            self._take(messages[start : start + _AT_ONCE])
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        refused: list[tuple[int, MalformedMessage]] = []
+        values = [message.value() or b"" for message in messages]
+        events = self._decoder.decode_all(values, lambda index, error: refused.append((index, error)))
+        kept: Sequence[Message] = messages
+        if refused:
+            out = {index for index, _ in refused}
+            kept = [message for index, message in enumerate(messages) if index not in out]
+            for index, error in refused:
+                self._refuse(messages[index], error)
+        events, kept = self._not_future(events, kept)
+        self.messages += len(messages)
+        self.events += len(events)
+        self.fold.add_all(events, lambda index: (kept[index].partition() or 0, kept[index].offset() or 0))
+
+    def _not_future(
+        self, events: list[AnyEvent], messages: Sequence[Message]
+    ) -> tuple[list[AnyEvent], Sequence[Message]]:
+        """Without the events whose time is ahead of their ingestion.
+
+        Times of ingestion hardly differ within so few records: only when an event is ahead of some of them by half of
+        what is allowed, each is compared with its own.
+        """
+        if not events:
+            return events, messages
+        ingested = [message.timestamp()[1] for message in (*messages[::_TIMESTAMP_EVERY], messages[-1])]
+        self.ingested_at_ms = max(self.ingested_at_ms, *ingested)
+        if max([event.ts for event in events]) <= min(ingested) + MAX_SKEW_MS // 2:
+            return events, messages
+        kept: list[int] = []
+        for index, event in enumerate(events):
+            try:
+                check_not_future(event, messages[index].timestamp()[1])
+                kept.append(index)
+            except MalformedMessage as error:
+                self._refuse(messages[index], error)
+        return [events[index] for index in kept], [messages[index] for index in kept]
+
+    def _refuse(self, message: Message, error: MalformedMessage) -> None:
+        if message.error() is not None:  # its value is the client's complaint, never a valid event
+            self.errors.append(message.error())
+            return
+        letter = DeadLetter(
+            value=message.value() or b"",
+            key=message.key(),
+            reason=error.reason,
+            detail=error.detail,
+            topic=message.topic() or "",
+            partition=message.partition() or 0,
+            offset=message.offset() or 0,
+            stage="combine",
+        )
+        self.dead_letters.append(letter)

@@ -1,0 +1,36 @@
+"""`andon combine`: one worker slot of the combiner."""
+
+import gc
+
+import click
+
+from pipeline.combine.config import CombineConfig
+from pipeline.combine.stage import STAGE, Combiner
+from pipeline.runtime import logging, metrics
+from pipeline.runtime.config import configured, masked
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.lifecycle import StopSignal
+
+_COLLECT_EVERY = 200_000  # tracked objects: events are freed by reference count, the collector only costs time
+
+
+@click.command()
+@configured(("kafka", KafkaConfig), ("metrics", metrics.MetricsConfig), (STAGE, CombineConfig))
+def command(kafka: KafkaConfig, metrics: metrics.MetricsConfig, combine: CombineConfig) -> None:
+    """Fold events into partials, one Kafka transaction per micro-batch. Exit code 70 asks for a restart."""
+    run(kafka, metrics, combine)
+
+
+def run(kafka: KafkaConfig, served: metrics.MetricsConfig, combine: CombineConfig) -> None:
+    """Run until SIGTERM or SIGINT."""
+    stop = StopSignal().install()
+    log = logging.configure(STAGE)
+    log.info("starting", kafka=masked(kafka), combine=masked(combine))
+    metrics.serve(served)
+    combiner = Combiner(kafka, combine, stop, log)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY)
+    log.info("ready")
+    combiner.run()
+    log.info("stopped")

@@ -1,0 +1,94 @@
+"""One Kafka transaction per micro-batch: its partials, its dead letters and its offsets, all or nothing."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from confluent_kafka import KafkaException, Producer, TopicPartition
+
+from pipeline.runtime.errors import FatalStageError
+from pipeline.runtime.kafka import TRANSACTION_TIMEOUT_MS, KafkaConfig, producer_config
+
+INIT_SECONDS = 30.0  # a killed predecessor's transaction must time out first, at worst
+STEP_SECONDS = 5.0  # below the transaction's own timeout: we abort before the broker does
+
+Headers = list[tuple[str, str | bytes | None]]
+Record = tuple[str, bytes | None, bytes, Headers]  # topic, key, value, headers
+
+
+class AbortedError(Exception):
+    """The transaction was given up; its input must be read again."""
+
+
+class TransactionalProducer:
+    """A producer whose every write belongs to a transaction. A fatal error ends the process."""
+
+    def __init__(self, kafka: KafkaConfig, transactional_id: str, max_message_bytes: int) -> None:
+        settings = producer_config(kafka, transactional_id)
+        settings |= {
+            "transactional.id": kafka.topic_prefix + transactional_id,
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "message.timeout.ms": TRANSACTION_TIMEOUT_MS,  # may not exceed the transaction's
+            "message.max.bytes": max_message_bytes,
+            "linger.ms": 0,  # commit flushes at once; waiting for more would only add delay
+        }
+        self._producer = Producer(settings)
+        _step("init_transactions", lambda: self._producer.init_transactions(INIT_SECONDS), INIT_SECONDS)
+
+    def write(self, records: Iterable[Record], offsets: list[TopicPartition], group_metadata: Any) -> None:
+        """Commit records and input offsets together.
+
+        Raises:
+            AbortedError: nothing of it was written.
+            FatalStageError: this producer is of no further use (fenced, for one).
+        """
+        try:
+            _step("begin_transaction", self._producer.begin_transaction, STEP_SECONDS)
+            for record in records:
+                self._produce(*record)
+            _step(
+                "send_offsets_to_transaction",
+                lambda: self._producer.send_offsets_to_transaction(offsets, group_metadata, STEP_SECONDS),
+                STEP_SECONDS,
+            )
+            _step("commit_transaction", lambda: self._producer.commit_transaction(STEP_SECONDS), STEP_SECONDS)
+        except (KafkaException, BufferError) as error:
+            self._abort(error)
+            raise AbortedError(str(error)) from error
+
+    def _produce(self, topic: str, key: bytes | None, value: bytes, headers: Headers) -> None:
+        deadline = time.monotonic() + STEP_SECONDS
+        while True:
+            try:
+                self._producer.produce(topic, value, key, headers=headers)
+                return
+            except BufferError:
+                if time.monotonic() > deadline:
+                    raise
+                self._producer.poll(0.01)
+
+    def _abort(self, cause: Exception) -> None:
+        try:
+            _step("abort_transaction", lambda: self._producer.abort_transaction(STEP_SECONDS), STEP_SECONDS)
+        except KafkaException as error:
+            raise FatalStageError(f"transaction could not be aborted: {error} (after: {cause})") from error
+
+
+def _step(name: str, call: Callable[[], Any], timeout_seconds: float) -> None:
+    """Call, again while the error says that it helps, for so long.
+
+    Raises:
+        FatalStageError: on an error that this producer cannot recover from.
+        KafkaException: on one that an abort clears.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            call()
+            return
+        except KafkaException as exception:
+            error = exception.args[0]
+            if error.fatal():
+                raise FatalStageError(f"{name}: {error}") from exception
+            if not error.retriable() or time.monotonic() > deadline:
+                raise
