@@ -1,0 +1,192 @@
+"""`andon topics`: make a cluster's topics what `pipeline.wire.topics` says, and say line by line where they differ."""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import click
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
+
+from pipeline.runtime.config import configured
+from pipeline.runtime.errors import AndonError
+from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.wire.topics import ALL, Topic
+
+CALL_SECONDS = 15.0
+
+
+class Found(NamedTuple):
+    """A topic as the cluster has it."""
+
+    partitions: int
+    replicas: int
+    config: Mapping[str, str]
+
+
+class Difference(NamedTuple):
+    """One thing that is not as it should be; `key` is "" for a missing topic, "partitions", or a topic setting."""
+
+    topic: str
+    key: str
+    found: str
+    wanted: str
+
+    @property
+    def fixable(self) -> bool:
+        """Whether Kafka can change it in place: partitions can be added, never taken away."""
+        return self.key != "partitions" or int(self.found) < int(self.wanted)
+
+    def __str__(self) -> str:
+        if not self.key:
+            return f"{self.topic}: missing"
+        return f"{self.topic}: {self.key} is {self.found or 'unset'}, should be {self.wanted}"
+
+
+def differences(topics: Iterable[Topic], found: Mapping[str, Found], prefix: str = "") -> list[Difference]:
+    """Where the cluster is not as the definitions say. More partitions than defined are someone's choice, and fine."""
+    result: list[Difference] = []
+    for topic in topics:
+        name = prefix + topic.name
+        if name not in found:
+            result.append(Difference(name, "", "", ""))
+            continue
+        there = found[name]
+        if there.partitions < topic.partitions:
+            result.append(Difference(name, "partitions", str(there.partitions), str(topic.partitions)))
+        result += [
+            Difference(name, key, there.config.get(key, ""), wanted)
+            for key, wanted in topic.config.items()
+            if there.config.get(key) != wanted
+        ]
+    return result
+
+
+class TopicAdmin:
+    """The cluster's topics. Every call is bounded in time; AndonError says what failed."""
+
+    def __init__(self, kafka: KafkaConfig) -> None:
+        self._where = kafka.bootstrap_servers
+        self._admin = AdminClient(client_config(kafka, "andon-topics"))
+
+    def find(self, names: Iterable[str]) -> dict[str, Found]:
+        """Those of the topics that exist."""
+        try:
+            known = self._admin.list_topics(timeout=CALL_SECONDS).topics
+        except KafkaException as error:
+            raise AndonError(f"no Kafka broker answers at {self._where}: {error}") from None
+        there = [name for name in names if name in known and known[name].error is None]
+        resources = {name: ConfigResource(ResourceType.TOPIC, name) for name in there}
+        configs = self._admin.describe_configs(list(resources.values()), request_timeout=CALL_SECONDS) if there else {}
+        result = {}
+        for name, resource in resources.items():
+            entries = _outcome(configs[resource], f"describe {name}")
+            partitions = known[name].partitions
+            replicas = min((len(each.replicas) for each in partitions.values()), default=0)
+            result[name] = Found(len(partitions), replicas, {key: entry.value or "" for key, entry in entries.items()})
+        return result
+
+    def create(self, topic: Topic, name: str, replication: int) -> None:
+        """Create; that somebody else was faster is no error."""
+        new = NewTopic(name, topic.partitions, replication, config=dict(topic.config))
+        future = self._admin.create_topics([new], operation_timeout=CALL_SECONDS, request_timeout=CALL_SECONDS)[name]
+        _outcome(future, f"create {name}", accept=KafkaError.TOPIC_ALREADY_EXISTS)
+
+    def fix(self, difference: Difference) -> None:
+        """Change one setting, or add partitions."""
+        what = f"alter {difference.topic}: {difference.key}"
+        if difference.key == "partitions":
+            more = NewPartitions(difference.topic, int(difference.wanted))
+            _outcome(self._admin.create_partitions([more], request_timeout=CALL_SECONDS)[difference.topic], what)
+            return
+        entry = ConfigEntry(difference.key, difference.wanted, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, difference.topic, incremental_configs=[entry])
+        altered = self._admin.incremental_alter_configs([resource], request_timeout=CALL_SECONDS)
+        _outcome(altered[resource], what)
+
+
+def _outcome(future: "Future[Any]", what: str, accept: int | None = None) -> Any:
+    try:
+        return future.result(CALL_SECONDS)
+    except KafkaException as exception:
+        error = exception.args[0]
+        if error.code() != accept:
+            raise AndonError(f"cannot {what}: {error.str()}") from None
+    except TimeoutError:
+        raise AndonError(f"cannot {what}: no answer within {CALL_SECONDS:.0f} s") from None
+
+
+class Applied(NamedTuple):
+    """What `apply` did, and what is still different."""
+
+    created: list[str]
+    fixed: list[Difference]
+    remaining: list[Difference]
+
+
+def apply(kafka: KafkaConfig, *, replication: int = -1, fix: bool = False, dry_run: bool = False) -> Applied:
+    """Create what is missing, alter what differs if `fix`; `replication` -1 is the cluster's default.
+
+    Raises:
+        AndonError: when the cluster cannot be reached or refuses.
+    """
+    admin = TopicAdmin(kafka)
+    names = {kafka.topic_prefix + topic.name: topic for topic in ALL}
+    before = differences(ALL, admin.find(names), kafka.topic_prefix)
+    if dry_run:
+        return Applied([], [], before)
+    created = [difference.topic for difference in before if not difference.key]
+    for name in created:
+        admin.create(names[name], name, replication)
+    fixed = [difference for difference in before if fix and difference.key and difference.fixable]
+    for difference in fixed:
+        admin.fix(difference)
+    return Applied(created, fixed, differences(ALL, admin.find(names), kafka.topic_prefix))
+
+
+@click.group()
+def command() -> None:
+    """Create or verify the topics of a cluster."""
+
+
+@command.command("apply")
+@click.option("--dry-run", is_flag=True, help="Only say what is missing or differs.")
+@click.option("--fix", is_flag=True, help="Alter settings that differ, and add partitions.")
+@click.option("--replication", type=click.IntRange(min=1), help="Replicas of new topics [default: the cluster's].")
+@configured(("kafka", KafkaConfig))
+def apply_command(kafka: KafkaConfig, dry_run: bool, fix: bool, replication: int | None) -> None:
+    """Create missing topics and verify the others. Exit code 1 when differences remain."""
+    applied = apply(kafka, replication=replication or -1, fix=fix, dry_run=dry_run)
+    for name in applied.created:
+        click.echo(f"created  {name}")
+    for difference in applied.fixed:
+        click.echo(f"fixed    {difference}")
+    for difference in applied.remaining:
+        hint = "" if not difference.key or fix else "  (--fix alters it)" if difference.fixable else ""
+        click.echo(f"differs  {difference}{hint}")
+    if applied.remaining:
+        raise SystemExit(1)
+    click.echo(f"{len(ALL)} topics are as they should be")
+
+
+@command.command("list")
+@configured(("kafka", KafkaConfig))
+def list_command(kafka: KafkaConfig) -> None:
+    """Show the topics as defined, and as the cluster has them."""
+    found = TopicAdmin(kafka).find(kafka.topic_prefix + topic.name for topic in ALL)
+    for topic in ALL:
+        name = kafka.topic_prefix + topic.name
+        there = found.get(name)
+        state = f"{there.partitions} partitions, {there.replicas} replicas" if there else "missing"
+        settings = ", ".join(f"{key}={value}" for key, value in topic.config.items())
+        click.echo(
+            f"{name}: {topic.purpose}; key {topic.key}; {state}\n    defined: {topic.partitions} partitions, {settings}"
+        )
