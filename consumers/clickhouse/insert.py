@@ -1,0 +1,80 @@
+"""Batches into ClickHouse: retried with the same token until they are acknowledged, or the stage stops."""
+
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import structlog
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import Error
+
+from consumers.clickhouse.connect import ClickHouseServer, connect
+from consumers.clickhouse.lanes import Load
+from pipeline.runtime.metrics import INSERT_SECONDS, ROWS
+
+THREADS = 2  # one batch is being sent while ClickHouse works on another
+FIRST_BACKOFF_SECONDS = 0.2
+MAX_BACKOFF_SECONDS = 10.0
+
+SETTINGS: dict[str, Any] = {
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    # An event may say that it is years old; that must not stop the line.
+    "throw_on_max_partitions_per_insert_block": 0,
+}
+
+
+class Abandoned(Exception):
+    """The stage stops before ClickHouse has acknowledged; the promise stays on the broker."""
+
+
+class Inserter:
+    """Inserts in threads of its own, each with a client of its own."""
+
+    def __init__(self, server: ClickHouseServer, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._server = server
+        self._log = log
+        self._pool = ThreadPoolExecutor(THREADS, "archive-insert")
+        self._mine = threading.local()
+        self._stop = threading.Event()
+
+    def submit(self, load: Load) -> "Future[None]":
+        """Insert; the future fails with Abandoned at the stop, with anything else if the batch cannot be sent."""
+        return self._pool.submit(self._insert, load)
+
+    def close(self) -> None:
+        """Give up what ClickHouse does not take at once."""
+        self._stop.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def _insert(self, load: Load) -> None:
+        for table, batches in load.tables.items():
+            rows = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+            self._insert_table(table, rows, load.token)
+            ROWS.labels(table).inc(rows.num_rows)
+
+    def _insert_table(self, table: str, rows: pa.Table, token: str) -> None:
+        backoff = FIRST_BACKOFF_SECONDS
+        while not self._stop.is_set():
+            started = time.monotonic()
+            try:
+                self._client().insert_arrow(table, rows, settings=SETTINGS | {"insert_deduplication_token": token})
+            except (Error, OSError) as error:
+                self._mine.client = None
+                text = str(error)[:500]
+                self._log.warning("insert failed, will be retried", table=table, token=token, error=text, wait=backoff)
+                self._stop.wait(backoff)
+                backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
+            else:
+                INSERT_SECONDS.observe(time.monotonic() - started)
+                return
+        raise Abandoned
+
+    def _client(self) -> Client:
+        client: Client | None = getattr(self._mine, "client", None)
+        if client is None:
+            client = self._mine.client = connect(self._server, database=self._server.database)
+        return client

@@ -1,0 +1,137 @@
+"""`andon migrate`: bring the ClickHouse schema up to this version, show where it stands, or what would be done."""
+
+import json
+
+import click
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import Error
+
+from consumers.clickhouse.connect import ClickHouseServer, connect
+from consumers.clickhouse.schema import (
+    CREATE_STATUS,
+    STATUS_TABLE,
+    Applied,
+    Migration,
+    MigrationError,
+    created,
+    pending,
+    shipped,
+)
+from pipeline.runtime.config import configured
+
+_EXISTS = 57  # TABLE_ALREADY_EXISTS
+
+
+class Migrator:
+    """Applies migrations to one database. Steps are recorded one by one, so an interrupted run goes on where it was."""
+
+    def __init__(self, client: Client, database: str) -> None:
+        self._client = client
+        self._database = database
+
+    def applied(self) -> list[Applied]:
+        """What the database has; nothing when there is no database yet."""
+        if STATUS_TABLE not in self._tables():
+            return []
+        sql = f"SELECT number, name, checksum, steps_done, steps FROM {self._status} FINAL ORDER BY number"
+        rows = self._client.query(sql, column_formats={"checksum": "string"}).result_rows
+        return [Applied(*row) for row in rows]
+
+    def pending(self, migrations: list[Migration]) -> list[tuple[Migration, int]]:
+        """Raises MigrationError on drift."""
+        return pending(migrations, self.applied())
+
+    def up(self, migrations: list[Migration]) -> list[Migration]:
+        """Apply what is pending, in order; returns it.
+
+        Raises:
+            MigrationError: on drift, or when something does not exist after it was created.
+        """
+        self._prepare()
+        todo = self.pending(migrations)
+        begun = {row.number for row in self.applied()}
+        for migration, done in todo:
+            for index in range(done, len(migration.steps)):
+                self._step(migration, index, again=index == done and migration.number in begun)
+        return [migration for migration, _ in todo]
+
+    def _prepare(self) -> None:
+        sql = "SELECT count() FROM system.databases WHERE name = {database:String}"
+        if not self._client.command(sql, parameters={"database": self._database}):
+            self._client.command(f"CREATE DATABASE `{self._database}` ENGINE = Atomic")
+        if STATUS_TABLE not in self._tables():
+            self._run(CREATE_STATUS)
+            self._assert(STATUS_TABLE)
+
+    def _step(self, migration: Migration, index: int, again: bool) -> None:
+        self._record(migration, index)
+        step = migration.steps[index]
+        try:
+            self._run(step)
+        except Error as error:
+            # Only a step that was begun before may find its work done: it died before it could record that.
+            if not again or error.code != _EXISTS:
+                raise
+        name = created(step)
+        if name is not None:
+            self._assert(name)
+        self._record(migration, index + 1)
+
+    def _record(self, migration: Migration, steps_done: int) -> None:
+        row = [migration.number, migration.name, migration.checksum.encode(), steps_done, len(migration.steps)]
+        names = ["number", "name", "checksum", "steps_done", "steps"]
+        self._client.insert(STATUS_TABLE, [row], column_names=names, database=self._database)
+
+    def _assert(self, name: str) -> None:
+        if name not in self._tables():
+            raise MigrationError(f"{self._database}.{name} does not exist after the statement that creates it")
+
+    def _tables(self) -> set[str]:
+        sql = "SELECT name FROM system.tables WHERE database = {database:String}"
+        return {row[0] for row in self._client.query(sql, parameters={"database": self._database}).result_rows}
+
+    def _run(self, sql: str) -> None:
+        self._client.command(sql, settings={"database": self._database})
+
+    @property
+    def _status(self) -> str:
+        return f"`{self._database}`.{STATUS_TABLE}"
+
+
+@click.command("migrate", help="Create or upgrade the ClickHouse schema.")
+@click.option("--dry-run", is_flag=True, help="Print the statements that would run, and run none.")
+@click.option("--status", is_flag=True, help="Show which migrations the database has.")
+@click.option("--json", "as_json", is_flag=True, help="With --status: one JSON object.")
+@configured(("archive", ClickHouseServer))
+def command(archive: ClickHouseServer, dry_run: bool, status: bool, as_json: bool) -> None:
+    """Exit code 1 when --status finds something pending."""
+    try:
+        migrator = Migrator(connect(archive), archive.database)
+        if status:
+            _show(migrator, as_json)
+        elif dry_run:
+            for migration, done in migrator.pending(shipped()):
+                click.echo(f"-- {migration.number:04d}_{migration.name}")
+                click.echo("\n".join(f"{step};" for step in migration.steps[done:]))
+        else:
+            for migration in migrator.up(shipped()):
+                click.echo(f"applied {migration.number:04d}_{migration.name}")
+    except Error as error:
+        raise MigrationError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
+
+
+def _show(migrator: Migrator, as_json: bool) -> None:
+    left = migrator.pending(shipped())
+    done = [row for row in migrator.applied() if row.steps_done == row.steps]
+    if as_json:
+        names = {"applied": [row.number for row in done], "pending": [migration.number for migration, _ in left]}
+        click.echo(json.dumps(names))
+    else:
+        for row in done:
+            click.echo(f"applied  {row.number:04d}_{row.name}")
+        for migration, steps in left:
+            click.echo(
+                f"pending  {migration.number:04d}_{migration.name} ({steps} of {len(migration.steps)} steps done)"
+            )
+    if left:
+        raise SystemExit(1)
