@@ -1,5 +1,6 @@
 """A simulation against the wall clock: so many seconds of event time a second, obeying halts as they come."""
 
+import bisect
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -42,29 +43,41 @@ class Run:
         self.sent = 0
         self.obeyed: list[Obeyed] = []
         self.crash_sent_ms: dict[int, int] = {}  # wall clock at which the crash of that moment was produced
+        self._slices: list[tuple[int, int]] = []  # event time reached, and wall clock when all up to it was produced
         self._sink = sink
         self._halts = halts
 
     def until(self, until_ms: int, speed: float = FASTEST, on_slice: Callable[[], bool] | None = None) -> None:
         """Run to that event time; `speed` FASTEST waits for nothing but the sink. `on_slice` may end it: True stops."""
-        began, from_ms = time.monotonic(), self.simulation.now_ms
         until_ms = min(until_ms, self.simulation.end_ms)
         slice_ms = min(MAX_SLICE_MS, max(1, round(speed * SLICE_SECONDS * 1000))) if speed else MAX_SLICE_MS
+        due = time.monotonic()
         while self.simulation.now_ms < until_ms:
-            next_ms = min(self.simulation.now_ms + slice_ms, until_ms)
+            from_ms = self.simulation.now_ms
+            next_ms = min(from_ms + slice_ms, until_ms)
             messages = self.simulation.advance(next_ms)
             if speed:
-                due = began + (next_ms - from_ms) / 1000 / speed
+                # A slice that comes late delays what follows: event time never runs faster than it was told to.
+                due = max(due + (next_ms - from_ms) / 1000 / speed, time.monotonic())
                 time.sleep(max(0.0, due - time.monotonic()))
             for message in messages:
                 if message.crashed_ms is not None:
                     self.crash_sent_ms[message.crashed_ms] = wall_clock_ms()
                 self._sink.send(message.key, message.value)
             self.sent += len(messages)
+            self._slices.append((next_ms, wall_clock_ms()))
             self._sink.serve()
             self._obey()
             if on_slice is not None and on_slice():
                 return
+
+    def sent_at(self, moment_ms: int) -> int:
+        """Wall clock (unix ms) at which the crash of that moment was produced, or else the slice with that moment."""
+        exact = self.crash_sent_ms.get(moment_ms)
+        if exact is not None:
+            return exact
+        place = bisect.bisect_left(self._slices, (moment_ms, 0))
+        return self._slices[min(place, len(self._slices) - 1)][1]
 
     def settle(self) -> None:
         """Return when everything sent has arrived."""

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import IO, Protocol, cast
 
 import zstandard
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import Producer
 
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
@@ -36,13 +36,16 @@ class KafkaSink:
     """Produces to `fleet.events`, keyed by host. The producer's own bounded queue is the buffer."""
 
     def __init__(self, config: KafkaConfig) -> None:
-        more = {"linger.ms": LINGER_MS, "delivery.report.only.error": True, "on_delivery": self._failed}
+        failures: list[str] = []
+        more = {
+            "linger.ms": LINGER_MS,
+            "delivery.report.only.error": True,
+            # Not a method: it would tie this object and the client into a cycle, and the client would outlive its use.
+            "on_delivery": lambda error, _message: failures.append(str(error)),
+        }
+        self._failures = failures
         self._producer = Producer(producer_config(config, "andon-replay", **more))
         self._topic = config.topic_prefix + topics.EVENTS.name
-        self._failure = ""
-
-    def _failed(self, error: KafkaError | None, _message: Message) -> None:
-        self._failure = str(error)
 
     def send(self, key: bytes, value: bytes) -> None:
         """Raises AndonError when the broker has refused an event, or takes none."""
@@ -67,8 +70,9 @@ class KafkaSink:
         self._check(left > 0)
 
     def _check(self, is_stuck: bool) -> None:
-        if self._failure or is_stuck:
-            raise AndonError(f"Kafka does not take the events: {self._failure or 'no acknowledgement in time'}")
+        if self._failures or is_stuck:
+            why = self._failures[0] if self._failures else "no acknowledgement in time"
+            raise AndonError(f"Kafka does not take the events: {why}")
 
 
 class FileSink:
