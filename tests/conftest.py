@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from outside import Line
 
 
 @pytest.hookimpl(wrapper=True)
@@ -16,3 +17,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             report.outcome = "failed"
             report.longrepr = f"skipped with CI set: {reason}"
     return report
+
+
+@pytest.fixture(scope="session")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """The whole line, started once for all system tests: each test uses a fleet of its own."""
+    running = Line(tmp_path_factory.mktemp("system") / "line")
+    yield running
+    assert running.stop() == 0

@@ -9,21 +9,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from pipeline.local import broker
 from pipeline.local.datadir import Secrets, write_private
 from pipeline.local.supervisor import Probe, ProcessSpec
 from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.topics import TopicAdmin, differences
 from pipeline.wire import topics
 
 LOOPBACK = "127.0.0.1"
 CLICKHOUSE_USER = "andon"
 PORTS_FILE = "ports.json"
 PROBE_SECONDS = 2.0
-TOPIC_SECONDS = 20.0
 STAGE_STOP_SECONDS = 15.0
 MIB = 1 << 20
 
@@ -231,17 +229,16 @@ def _capped(topic: topics.Topic, partition_bytes: int) -> topics.Topic:
     return topic._replace(config=topic.config | {"retention.bytes": str(partition_bytes)})
 
 
-def create_topics(bootstrap_servers: str, events_retention_mib: int) -> None:
-    """Create what is missing.
+def make_topics(bootstrap_servers: str, events_retention_mib: int) -> None:
+    """Create what is missing, alter what was kept with other settings.
 
     Raises:
         AndonError: when the broker refuses.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    wanted = [NewTopic(t.name, t.partitions, 1, config=t.config) for t in local_topics(events_retention_mib)]
-    for name, created in admin.create_topics(wanted, request_timeout=TOPIC_SECONDS).items():
-        try:
-            created.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise AndonError(f"topic {name} cannot be created: {error}") from None
+    admin = TopicAdmin(KafkaConfig(bootstrap_servers=bootstrap_servers))
+    wanted = {topic.name: topic for topic in local_topics(events_retention_mib)}
+    for difference in differences(wanted.values(), admin.find(wanted)):
+        if not difference.key:
+            admin.create(wanted[difference.topic], difference.topic, replication=1)
+        elif difference.fixable:
+            admin.fix(difference)

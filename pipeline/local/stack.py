@@ -20,7 +20,7 @@ from pipeline.runtime.errors import AndonError
 from pipeline.runtime.logging import printable
 
 STACK_FILE = "stack.json"
-START_SECONDS = 90.0
+START_SECONDS = 180.0
 STOP_SECONDS = 60.0  # the stages' own limits add up to less
 POLL_SECONDS = 0.02
 SHARED_MEMORY = Path("/dev/shm")

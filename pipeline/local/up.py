@@ -21,12 +21,13 @@ from pipeline.local.stack import StackInfo
 from pipeline.local.supervisor import Supervisor
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
+from pipeline.runtime.errors import AndonError
 
 Doc = msgspec.Meta
 Port = Annotated[int, Doc(ge=0, le=65535, description="fixed port; 0 takes the one used here last, or any free one")]
 
-READY_SECONDS = 60.0
-MIGRATE_SECONDS = 60.0
+READY_SECONDS = 90.0  # each; an idle machine needs five seconds for all, a busy one much more
+MIGRATE_SECONDS = 90.0
 
 
 class UpConfig(msgspec.Struct, frozen=True):
@@ -118,7 +119,7 @@ class Line:
                 self.supervisor.log.line("andon", f"stack.json cannot be written: {error}")
 
     async def start(self) -> None:
-        """Broker and topics, ClickHouse and its schema, then every stage at once.
+        """Broker and topics, then every stage at once; the archive after ClickHouse and its schema.
 
         Raises:
             AndonError: when something does not come up.
@@ -127,14 +128,28 @@ class Line:
         log_to = self.info.log_file
         supervisor.log.line("andon", f"starting {', '.join(supervisor.stages)}; log in {log_to}")
         await supervisor.start(supervisor.phase(plan.BROKER_PHASE), READY_SECONDS)
-        await asyncio.to_thread(plan.create_topics, self._at.bootstrap_servers, self._up.events_retention_mib)
+        await asyncio.to_thread(plan.make_topics, self._at.bootstrap_servers, self._up.events_retention_mib)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._start_store())
+                group.create_task(self._start_stages(after_store=False))
+        except* AndonError as failed:
+            raise failed.exceptions[0] from None
+        self._ready = True
+        self._publish()
+
+    async def _start_store(self) -> None:
+        supervisor = self.supervisor
         if stores := supervisor.phase(plan.STORE_PHASE):
             await supervisor.start(stores, READY_SECONDS)
             migrate = [*ANDON, "migrate", *plan.clickhouse_options(self._at)]
             await supervisor.run_to_end("migrate", migrate, MIGRATE_SECONDS)
-        await supervisor.start(supervisor.phase(plan.STAGE_PHASE), READY_SECONDS)
-        self._ready = True
-        self._publish()
+            await self._start_stages(after_store=True)
+
+    async def _start_stages(self, after_store: bool) -> None:
+        stages = self.supervisor.phase(plan.STAGE_PHASE)
+        wanted = [stage for stage in stages if bool(plan.STAGES[stage.spec.name].needs) == after_store]
+        await self.supervisor.start(wanted, READY_SECONDS)
 
     def withdraw(self) -> None:
         """From now on nobody should rely on the line."""
