@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.combine.hashing import Hashes
+from pipeline.combine.sieve import SampleSieve
 
 HOUR_MS = 3_600_000
 WAYS = 4
@@ -34,6 +35,7 @@ class Admission:
         self._table = np.zeros((entries // WAYS, WAYS), np.uint64)
         self._seat = np.zeros(entries // WAYS, np.int32)  # scratch: the first of a batch to want each set
         self._journal: list[tuple[Ints, Ints, Hashes]] | None = None
+        self.sieve = SampleSieve()
 
     def checkpoint(self) -> None:
         """From here on remember what changes, so that `rollback` can return to this moment."""
@@ -44,11 +46,7 @@ class Admission:
         for sets, ways, before in reversed(self._journal or []):
             self._table[sets, ways] = before
         self._journal = []
-
-    def clear(self) -> None:
-        """Forget everything: the hosts are another process's now."""
-        self._table[:] = 0
-        self._journal = []
+        self.sieve.clear()
 
     def admit(self, keys: Hashes, times_ms: Ints) -> Bools:
         """Which of these trials count, as if they came one after the other; `keys` hash (fleet, host, kind)."""

@@ -118,8 +118,9 @@ class Columns(NamedTuple):
     def updates_of(self, row: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The exposed and the excluded updates of a row."""
         here = slice(self.first_update[row], self.first_update[row + 1])
-        update, status = self.update[here], self.status[here]
-        return tuple(update[status == EXPOSED].tolist()), tuple(update[status == EXCLUDED].tolist())
+        listed = list(zip(self.update[here].tolist(), self.status[here].tolist(), strict=True))
+        exposed = tuple([update for update, status in listed if status == EXPOSED])
+        return exposed, tuple([update for update, status in listed if status == EXCLUDED])
 
 
 def columns_of(rows: Rows, window_ms: int) -> Columns:

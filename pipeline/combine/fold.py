@@ -30,6 +30,7 @@ from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE, Partial
 
 DEFAULT_WINDOW_MS = 72 * 3_600_000
 MINUTE_MS = 60_000
+_MINUTES = 1 << 28  # more minutes than there are until the latest time that an event may have
 _ROWS_AT_ONCE = 16_384  # events held as Python objects before they become columns
 
 Ints = npt.NDArray[np.int64]
@@ -172,12 +173,29 @@ class Fold:
         self._exposures.add(*sum_rows(keys[:3], sums))
 
     def _sample(self, columns: Columns, counted: Ints) -> None:
+        """Keep the smallest hashes of each cell and minute, but for those that the sieve holds back."""
+        if not counted.size:
+            return
         cell = 2 * columns.stratum[counted] + columns.kind[counted]
         minute = columns.time_ms[counted] // MINUTE_MS
         hashes = columns.host_hash[counted]
+        if self._admission is not None:
+            wanted = self._wanted(cell, minute, hashes)
+            counted, cell, minute, hashes = counted[wanted], cell[wanted], minute[wanted], hashes[wanted]
+        names = list(self.strata)
         for place in smallest(cell, minute, hashes):
-            exposure = columns.updates_of(int(counted[place]))
-            self._keep_sample((int(cell[place]), int(minute[place])), int(hashes[place]), exposure)
+            where, host_hash = (int(cell[place]), int(minute[place])), int(hashes[place])
+            self._keep_sample(where, host_hash, columns.updates_of(int(counted[place])))
+            if self._admission is not None:
+                self._admission.sieve.note((names[where[0] // 2], where[0] % 2, where[1]), host_hash)
+
+    def _wanted(self, cell: Ints, minute: Ints, hashes: Hashes) -> Ints:
+        assert self._admission is not None
+        limit_of, names = self._admission.sieve.limit, list(self.strata)
+        groups, group = np.unique(cell * _MINUTES + minute, return_inverse=True)
+        cells, minutes = (groups // _MINUTES).tolist(), (groups % _MINUTES).tolist()
+        limits = [limit_of((names[c // 2], c % 2, m)) for c, m in zip(cells, minutes, strict=True)]
+        return np.flatnonzero(hashes <= np.array(limits, np.uint64)[group])
 
     def _keep_sample(self, where: tuple[int, int], host_hash: int, exposure: Exposure) -> None:
         kept = self._samples.setdefault(where, {})

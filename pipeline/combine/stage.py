@@ -25,6 +25,13 @@ MAX_MESSAGE_BYTES = 16 << 20  # a dead letter may be as large as the topic it ca
 _CONSUME_AT_ONCE = 2_048  # messages held as client objects at a time
 _MAX_ABORTS = 10  # in a row; then a new process may fare better
 _LAG_SECONDS = 1.0
+# Less than the client's defaults: a deeper queue costs memory and brings no speed.
+_PREFETCH = {
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 16 * 1024,
+    "fetch.max.bytes": 4 << 20,
+    "fetch.message.max.bytes": 1 << 20,
+}
 
 
 class Combiner:
@@ -36,9 +43,7 @@ class Combiner:
         self._decoder = LearnedDecoder()
         self._admission = Admission(config.admission_entries)
         self._producer = TransactionalProducer(kafka, config.identity, MAX_MESSAGE_BYTES)
-        # Less prefetched than the client's default: memory, not speed, is what a deep queue costs.
-        more = {"queued.min.messages": 50_000, "queued.max.messages.kbytes": 24 * 1024}
-        self._consumer = Consumer(consumer_config(kafka, config.identity, GROUP, config.identity, **more))
+        self._consumer = Consumer(consumer_config(kafka, config.identity, GROUP, config.identity, **_PREFETCH))
         check_topics(kafka, self._consumer)
         self._assigned: list[TopicPartition] = []
         self._next: list[TopicPartition] = []  # where the open batch ends
