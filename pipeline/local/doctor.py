@@ -1,0 +1,154 @@
+"""`andon doctor`: reach every server that Andon is configured for, and say in plain words what is wrong."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import click
+import msgspec
+from click.core import ParameterSource
+
+from consumers.clickhouse.archive import ArchiveConfig
+from pipeline.local import datadir, stack
+from pipeline.local.checks import Finding, not_configured, problem
+from pipeline.local.checks_clickhouse import check_clickhouse
+from pipeline.local.checks_http import check_correlator, check_gateway
+from pipeline.local.checks_kafka import check_kafka
+from pipeline.runtime.config import configured
+from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.logging import printable
+
+Doc = msgspec.Meta
+Checks = list[Callable[[], list[Finding]]]
+
+COLORS = {"ok": "green", "warning": "yellow", "problem": "red", "not configured": "bright_black"}
+
+
+class DoctorConfig(msgspec.Struct, frozen=True):
+    """Section `doctor`: what the other sections do not say."""
+
+    gateway_url: Annotated[str, Doc(description="http(s)://host:port of the gateway")] = ""
+    gateway_token_file: Annotated[str, Doc(description="file that holds a sender's token, to try it")] = ""
+    correlate_url: Annotated[str, Doc(description="http(s)://host:port of the correlator's web view")] = ""
+    max_skew_seconds: Annotated[float, Doc(gt=0, description="difference of clocks that is tolerated")] = 5.0
+
+
+class Targets(msgspec.Struct, frozen=True):
+    """Everything to be looked at; None or "" is not configured."""
+
+    kafka: KafkaConfig
+    clickhouse: ArchiveConfig | None
+    doctor: DoctorConfig
+    is_local: bool
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: ok, and every finding.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=datadir.DEFAULT,
+    envvar="ANDON_DATA_DIR",
+    show_default=True,
+    help="Of the local line; while it runs, addresses that are not configured are taken from it.",
+)
+@configured(("doctor", DoctorConfig), ("kafka", KafkaConfig), ("archive", ArchiveConfig))
+def command(as_json: bool, data_dir: Path, doctor: DoctorConfig, kafka: KafkaConfig, archive: ArchiveConfig) -> None:
+    """Check every server that Andon is configured for. Exit code 0: all well; 1: problems; 2: bad configuration."""
+    check_settings(kafka)
+    source = click.get_current_context().get_parameter_source("bootstrap_servers")
+    elsewhere = kafka != KafkaConfig() or source is ParameterSource.COMMANDLINE
+    found = targets(doctor, kafka, archive, None if elsewhere else stack.running(data_dir.absolute()))
+    findings = examine(found)
+    healthy = all(finding.level != "problem" for finding in findings)
+    if as_json:
+        click.echo(msgspec.json.encode({"ok": healthy, "findings": findings}))
+    else:
+        show(findings)
+    if not healthy:
+        raise SystemExit(1)
+
+
+def check_settings(kafka: KafkaConfig) -> None:
+    """Raises ConfigError for what can be known without asking anybody."""
+    if kafka.security_protocol.startswith("SASL") and not (kafka.sasl_username and kafka.sasl_password):
+        lacking = "sasl_password" if kafka.sasl_username else "sasl_username"
+        raise ConfigError(f"kafka.{lacking} is empty: security_protocol = {kafka.security_protocol!r} needs it")
+    for key in ("ssl_ca_file", "ssl_certificate_file", "ssl_key_file"):
+        path = getattr(kafka, key)
+        if path and not Path(path).is_file():
+            raise ConfigError(f"kafka.{key} = {path!r}: there is no such file")
+
+
+def targets(doctor: DoctorConfig, kafka: KafkaConfig, archive: ArchiveConfig, info: stack.StackInfo | None) -> Targets:
+    """What is configured, filled up from the running local line if there is one."""
+    clickhouse = None if archive == ArchiveConfig() else archive
+    if info is None:
+        return Targets(kafka, clickhouse, doctor, is_local=False)
+    if clickhouse is None and info.clickhouse_url:
+        clickhouse = ArchiveConfig(
+            clickhouse_url=info.clickhouse_url,
+            clickhouse_user=info.clickhouse_user,
+            clickhouse_password_file=info.clickhouse_password_file,
+        )
+    local = msgspec.structs.replace(
+        doctor,
+        gateway_url=doctor.gateway_url or info.gateway_url,
+        gateway_token_file=doctor.gateway_token_file or ("" if doctor.gateway_url else info.gateway_token_file),
+        correlate_url=doctor.correlate_url or info.correlate_url,
+    )
+    return Targets(KafkaConfig(bootstrap_servers=info.bootstrap_servers), clickhouse, local, is_local=True)
+
+
+def examine(found: Targets) -> list[Finding]:
+    """Look at all of them at once; findings in the order of an event's path."""
+    checks = [lambda: kafka_findings(found), lambda: gateway(found), lambda: correlator(found), lambda: archive(found)]
+    with ThreadPoolExecutor(len(checks)) as pool:
+        futures = [pool.submit(check) for check in checks]
+        return [finding for future in futures for finding in future.result()]
+
+
+def kafka_findings(found: Targets) -> list[Finding]:
+    """The cluster is always looked at: every stage needs it, and has a default address."""
+    findings = check_kafka(found.kafka, found.is_local, found.doctor.max_skew_seconds)
+    if found.kafka == KafkaConfig() and any(finding.level == "problem" for finding in findings):
+        advice = "start a local line with `andon up`, or name your cluster with --bootstrap-servers"
+        findings.append(problem("kafka", "no cluster is configured: the default address was tried", advice))
+    return findings
+
+
+def gateway(found: Targets) -> list[Finding]:
+    """The gateway, if configured."""
+    doctor = found.doctor
+    if not doctor.gateway_url:
+        return [not_configured("gateway", "--gateway-url (doctor.gateway_url) names one")]
+    return check_gateway(doctor.gateway_url, doctor.gateway_token_file, doctor.max_skew_seconds)
+
+
+def correlator(found: Targets) -> list[Finding]:
+    """The correlator, if configured."""
+    if not found.doctor.correlate_url:
+        return [not_configured("correlator", "--correlate-url (doctor.correlate_url) names one")]
+    return check_correlator(found.doctor.correlate_url)
+
+
+def archive(found: Targets) -> list[Finding]:
+    """ClickHouse, if configured."""
+    if found.clickhouse is None:
+        return [not_configured("clickhouse", "--clickhouse-url (archive.clickhouse_url) names one")]
+    return check_clickhouse(found.clickhouse, found.doctor.max_skew_seconds)
+
+
+def show(findings: list[Finding]) -> None:
+    """For people: one line a finding, advice below what needs it."""
+    width = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        level = click.style(f"{finding.level:14}", fg=COLORS[finding.level])
+        words = finding.advice if finding.level == "not configured" else finding.words
+        click.echo(f"{level}  {finding.check:{width}}  {printable(words)}")
+        if finding.level in ("warning", "problem"):
+            click.echo(f"{'':14}  {'':{width}}  → {printable(finding.advice)}")
+    problems = sum(finding.level == "problem" for finding in findings)
+    click.echo(f"{problems} problem(s)" if problems else "all well")
