@@ -16,6 +16,7 @@ import structlog
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from pipeline.correlate import fetching
 from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, Entry
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.halts import read_halts
@@ -26,8 +27,10 @@ from pipeline.wire.halts import Halt
 
 GROUP = "andon-correlate"
 TIMEOUT_SECONDS = 30.0  # for every acknowledgement
-BUFFERED_PARTIALS = 32  # read ahead; each may have half a megabyte
+BUFFERED_PARTIALS = 128  # read ahead; each may have half a megabyte
+POLL_SECONDS = 0.1
 POLLED_PARTIALS = 16
+FETCH_BYTES = 8 << 20  # holds a whole transaction of the combiner, with its marker (see fetching.py)
 
 View = Callable[[], dict[str, Any]]
 Recover = Callable[[Mapping[int, Bounds], Mapping[bytes, bytes]], Awaitable[None]]
@@ -53,6 +56,10 @@ class ReadCommittedThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 class ReadCommittedConsumer(driver.Consumer):  # type: ignore[misc]
     """A consumer that commits the offsets it is given."""
 
+    def getmany(self, timeout: float) -> Any:
+        """Faust sleeps this long when a stream's buffer is full: a second would cap the rate of catching up."""
+        return super().getmany(min(timeout, POLL_SECONDS))
+
     def _new_consumer_thread(self) -> ReadCommittedThread:
         return ReadCommittedThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -74,6 +81,7 @@ class FaustLine:
     def __init__(
         self, config: CorrelateConfig, kafka: KafkaConfig, layout: Layout, log: structlog.typing.FilteringBoundLogger
     ) -> None:
+        fetching.install()
         self._kafka, self._log = kafka, log
         self._partials = kafka.topic_prefix + topics.PARTIALS.name
         self.app = faust.App(**_settings(config, kafka, layout))
@@ -219,6 +227,7 @@ def _settings(config: CorrelateConfig, kafka: KafkaConfig, layout: Layout) -> di
         "broker_session_timeout": SESSION_TIMEOUT_MS / 1000,
         "broker_heartbeat_interval": HEARTBEAT_INTERVAL_MS / 1000,
         "broker_max_poll_records": POLLED_PARTIALS,
+        "consumer_max_fetch_size": FETCH_BYTES,
         "stream_buffer_maxsize": BUFFERED_PARTIALS,
         "stream_wait_empty": False,  # nothing is ever acknowledged to Faust
         "stream_recovery_delay": 0.0,

@@ -40,9 +40,9 @@ def read_halts(config: KafkaConfig, log: structlog.typing.FilteringBoundLogger) 
 
 def _read(consumer: Consumer, topic: str, log: structlog.typing.FilteringBoundLogger) -> list[Halt]:
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    found = consumer.list_topics(topic, timeout=TIMEOUT_SECONDS).topics[topic]
-    if found.error is not None:
-        raise FatalStageError(f"{topic}: {found.error.str()}; create it with `andon topics apply`")
+    found = consumer.list_topics(timeout=TIMEOUT_SECONDS).topics.get(topic)
+    if found is None:
+        raise FatalStageError(f"missing topic: {topic}; create it with `andon topics apply`")
     consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in found.partitions])
     waiting, halts = set(found.partitions), list[Halt]()
     while waiting:

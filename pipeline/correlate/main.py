@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def run(
     """
     log = configure(STAGE)
     logging.basicConfig(handlers=[_Forward(log)], level=logging.WARNING, force=True)
+    threading.excepthook = lambda args: log.warning("thread ended", error=repr(args.exc_value))
     log.info("starting", **masked(config), bootstrap_servers=kafka.bootstrap_servers)
     metrics.serve(metrics_config)
     asyncio.run(_run(config, kafka, detectors, log))
@@ -142,12 +144,13 @@ async def _leave(stopping: Awaitable[None], code: int, log: Log) -> None:
 
 
 def _layout(kafka: KafkaConfig) -> tuple[int, int]:
-    """Partitions and replicas of `fleet.partials`. Raises FatalStageError when there is no such topic."""
-    name = kafka.topic_prefix + topics.PARTIALS.name
+    """Partitions and replicas of `fleet.partials`. Raises FatalStageError when a topic is missing."""
     try:
-        found = AdminClient(client_config(kafka, "andon-correlate-admin")).list_topics(name, ADMIN_SECONDS).topics[name]
+        found = AdminClient(client_config(kafka, "andon-correlate-admin")).list_topics(timeout=ADMIN_SECONDS).topics
     except KafkaException as error:
         raise FatalStageError(f"no broker answers at {kafka.bootstrap_servers}: {error}") from None
-    if found.error is not None:
-        raise FatalStageError(f"{name}: {found.error.str()}; create it with `andon topics apply`")
-    return len(found.partitions), len(found.partitions[0].replicas)
+    wanted = (topics.PARTIALS, topics.VERDICTS, topics.HALTS, topics.DEADLETTER)
+    if missing := [kafka.topic_prefix + topic.name for topic in wanted if kafka.topic_prefix + topic.name not in found]:
+        raise FatalStageError(f"missing topics: {', '.join(missing)}; create them with `andon topics apply`")
+    partitions = found[kafka.topic_prefix + topics.PARTIALS.name].partitions
+    return len(partitions), len(partitions[0].replicas)

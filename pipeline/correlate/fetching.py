@@ -1,0 +1,113 @@
+"""aiokafka's fetching, made fit for brokers that are less exact about transactions than Apache Kafka.
+
+A fetch response lists the aborted transactions that reach into the fetched range, and the client drops their records.
+The embedded broker lists every one there ever was, and aiokafka then drops all later records of that producer, without
+a word. What a listed transaction that began before the fetch means can be told from the markers in the log: it is over
+when a marker of its producer has been passed since, or when that producer's next marker is a commit.
+
+The embedded broker also answers fetches at the end of a transactional log at once, empty, instead of waiting; the
+client would ask again hundreds of times a second.
+
+On a broker that lists only what it should, and waits, nothing is changed by this.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from aiokafka.consumer import fetcher
+
+EMPTY_SECONDS = 0.01  # pause after an empty answer; what a record then waits at most
+
+Aborted = tuple[int, int]  # producer id, first offset of the transaction
+
+
+class Passed:
+    """The last transaction marker of every producer that was passed on one partition, reading without a gap."""
+
+    def __init__(self) -> None:
+        self._markers: dict[int, int] = {}
+        self._reached = -1
+
+    def still_true(
+        self, fetch_offset: int, aborted: Iterable[Aborted], markers: Iterable[tuple[int, int, bool]]
+    ) -> list[Aborted]:
+        """Those of the listed transactions that may have records in this response.
+
+        Args:
+            fetch_offset: where the response begins.
+            aborted: as the broker lists them.
+            markers: (offset, producer id, whether it is an abort) of the response's markers, in order.
+        """
+        if fetch_offset < self._reached:
+            self._markers.clear()  # a seek backwards: what lies ahead has not been passed
+        seen = list(markers)
+        next_is_abort: dict[int, bool] = {}
+        for _, producer, is_abort in seen:
+            next_is_abort.setdefault(producer, is_abort)
+        kept = [
+            (producer, first)
+            for producer, first in aborted
+            if first >= fetch_offset or (self._markers.get(producer, -1) < first and next_is_abort.get(producer, True))
+        ]
+        self._reached = fetch_offset
+        for offset, producer, _ in seen:
+            self._markers[producer] = offset
+            self._reached = offset + 1
+        return kept
+
+
+class Batches:
+    """Record batches that can be looked over before they are consumed."""
+
+    def __init__(self, records: Any) -> None:
+        self._batches: list[Any] = []
+        while records.has_next():
+            self._batches.append(records.next_batch())
+
+    def __iter__(self) -> Any:
+        return iter(self._batches)
+
+    def has_next(self) -> bool:
+        """As aiokafka's MemoryRecords."""
+        return bool(self._batches)
+
+    def next_batch(self) -> Any:
+        """As aiokafka's MemoryRecords."""
+        return self._batches.pop(0)
+
+
+class CommittedRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+    """One partition's share of a fetch response."""
+
+    passed: dict[Any, Passed] = {}  # noqa: RUF012  by partition; a process has one consumer that reads transactions
+
+    def __init__(self, tp: Any, records: Any, aborted: Iterable[Aborted] | None, fetch_offset: int, *rest: Any) -> None:
+        batches = Batches(records)
+        self._is_abort = {
+            batch.base_offset: super(CommittedRecords, self)._contains_abort_marker(batch)
+            for batch in batches
+            if batch.is_control_batch
+        }
+        markers = [(b.base_offset, b.producer_id, self._is_abort[b.base_offset]) for b in batches if b.is_control_batch]
+        passed = self.passed.setdefault(tp, Passed())
+        super().__init__(tp, batches, passed.still_true(fetch_offset, aborted or (), markers), fetch_offset, *rest)
+
+    def _contains_abort_marker(self, next_batch: Any) -> bool:
+        return bool(self._is_abort[next_batch.base_offset])  # a batch gives its record only once
+
+
+_fetch = fetcher.Fetcher._proc_fetch_request
+
+
+async def _patient_fetch(self: Any, *request: Any) -> Any:
+    got_records = await _fetch(self, *request)
+    if not got_records:
+        await asyncio.sleep(EMPTY_SECONDS)
+    return got_records
+
+
+def install() -> None:
+    """Make aiokafka use it, in this process."""
+    fetcher.PartitionRecords = CommittedRecords
+    fetcher.Fetcher._proc_fetch_request = _patient_fetch
