@@ -29,13 +29,13 @@ class Pace(NamedTuple):
     while the detector thinks: at speed 60 a tenth of a second costs six of the fleet's seconds."""
 
     events_per_second: float = 30_000.0  # where nothing happens
-    approach_minutes: float = 5.0  # before the release, at `speed`: the line catches up
+    approach_minutes: float = 2.0  # before the release, at `speed`
     speed: float = 60.0
     patience_minutes: float = 15.0  # after the release; past it, at `hurry`
     hurry: float = 300.0
 
 
-QUICK = Pace(approach_minutes=2.0, speed=120.0, patience_minutes=10.0, hurry=900.0)
+QUICK = Pace(approach_minutes=1.0, speed=120.0, patience_minutes=10.0, hurry=900.0)
 
 
 class Act:
@@ -56,10 +56,10 @@ class Act:
         """The whole act, and its account."""
         release = unix_ms(self._scenario.incident_at) + self._shift
         self._healthy(release - round(self._pace.approach_minutes * MINUTE_MS))
+        self._catch_up(correlate_url)
         self._run.until(release, self._pace.speed, self._tell_halts)
         self._incident(release)
         self._run.until(self._simulation.end_ms, self._fast(), self._tell_halts)
-        self._run.settle()
         self._catch_up(correlate_url)
         return settle(self._run, self._watch, self._seed, time.monotonic() - self._began)
 
@@ -131,7 +131,8 @@ class Act:
         )
 
     def _catch_up(self, correlate_url: str) -> None:
-        """Wait until the detector has taken in every event, so that the account is of the whole."""
+        """Wait until the detector has taken in every event: a backlog is no part of incident or account."""
+        self._run.settle()
         fleet = self._scenario.fleet.name
         deadline = time.monotonic() + CATCH_UP_SECONDS
         while (count := events_read(correlate_url, fleet)) < self._run.sent:

@@ -12,7 +12,6 @@ from pipeline.local.stack import StackInfo
 from pipeline.runtime.errors import AndonError
 
 QUERY_SECONDS = 10.0
-ARCHIVE_SECONDS = 20.0
 POLL_SECONDS = 0.2
 
 COUNT = "SELECT count() FROM andon.events_once WHERE fleet = {fleet:String}"
@@ -44,9 +43,8 @@ def ask(info: StackInfo, query: str, **parameters: str) -> str:
         raise AndonError(f"ClickHouse does not answer at {info.clickhouse_url}: {error}") from None
 
 
-def wait_for_events(info: StackInfo, fleet: str, events: int) -> int:
-    """How many of the fleet's events are stored, once all are or it has taken too long."""
-    deadline = time.monotonic() + ARCHIVE_SECONDS
+def wait_for_events(info: StackInfo, fleet: str, events: int, deadline: float) -> int:
+    """How many of the fleet's events are stored, once all are, or at the deadline (monotonic clock)."""
     while (stored := int(ask(info, COUNT, fleet=fleet))) < events and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
     return stored
