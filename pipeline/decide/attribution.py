@@ -103,10 +103,13 @@ def shock_seen(detector: "Detector", update: int) -> bool:
 def evidence_without(detector: "Detector", update: int, rival: int) -> Separation:
     """Evidence about `update` on hosts without `rival`."""
     fleet = detector.state
-    signature = leading_signature(detector, update)
-    risk = detector.policy(update).tolerated_risk
-    strata = len(fleet.ring_of)
-    return separate(fleet.crashes, fleet.samples, update, rival, signature, risk, strata)
+    if (update, rival) not in detector.separations:
+        signature = leading_signature(detector, update)
+        risk = detector.policy(update).tolerated_risk
+        strata = len(fleet.ring_of)
+        found = separate(fleet.crashes, fleet.samples, update, rival, signature, risk, strata)
+        detector.separations[update, rival] = found
+    return detector.separations[update, rival]
 
 
 def leading_signature(detector: "Detector", update: int) -> int:
@@ -138,6 +141,7 @@ def _impose(detector: "Detector", update: int, flags: list[str], decided_at: int
     if mode == "enforce":
         fleet.halt_times.append(now)
     fleet.halted[update] = fleet.bucket
+    fleet.rest_bucket = 0
     state = {"enforce": "halted", "shadow": "shadow_halted", "pending": "pending"}[mode]
     fleet.states[update] = {ring: state for ring, _ in fleet.rings.live()}
     fleet.news.append(update)

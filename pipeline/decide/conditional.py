@@ -60,7 +60,7 @@ def separate(
         return Separation(0.0, 0, 0.0)
     newest = max(samples.bins, default=0)
     since = max(min(c.at for c in chosen) // BIN_MS, newest - KEPT_BINS + 1)
-    counts = samples.shares(update, frozenset({without}), strata, since)
+    counts = samples.shares(update, without, strata, since)
     where = np.array([c.stratum for c in chosen])
     reached = counts.exposed.sum(axis=1) > 0
     exposed = np.array([update in c.exposed for c in chosen])

@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.decide import attribution, verdicts
 from pipeline.decide.arrays import Floats, Ints
 from pipeline.decide.buckets import OPEN_BUCKETS, Bucket
+from pipeline.decide.conditional import Separation
 from pipeline.decide.explain import Explained, Historical, explain
 from pipeline.decide.fleet import ARCHIVE_MS, ARCHIVED, Fleet, unpack_fleet
 from pipeline.decide.history import shock_factor
@@ -16,10 +17,11 @@ from pipeline.decide.ledger import MAX_RINGS
 from pipeline.decide.orders import Decisions
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.decide.samples import BIN_MS
-from pipeline.decide.trials import SHRINK_TRIALS
 from pipeline.wire.partials import BUCKET_MS, TRIAL_COLUMNS, Partial
 
 HALTED_BINS = 3  # how far back samples tell the shares among hosts without a halted update
+REST_BUCKETS = 6  # how long that survey holds
+REST_SHRINK_HOSTS = 10.0
 _SLOW_DECAY = 2.0 ** (-BUCKET_MS / 2_400_000.0)
 
 
@@ -32,6 +34,8 @@ class Detector:
         self._policy: list[Policy] = []
         self._tolerated: Floats = np.ones(8)
         self.explained: Explained | None = None
+        self.totals = self.state.ledger.totals()
+        self.separations: dict[tuple[int, int], Separation] = {}  # of this step: update on hosts without a rival
 
     @classmethod
     def restore(cls, raw: bytes, policies: PolicySet) -> "Detector":
@@ -59,6 +63,7 @@ class Detector:
         if not (partial.crashes or closed or fleet.bucket > before):
             return Decisions((), ())
         self.explained = self._explain()
+        self.separations.clear()
         halts = attribution.decide(self, partial) if partial.crashes or closed else []
         orders = tuple(verdicts.order(self, *halt) for halt in halts)
         return Decisions(verdicts.news(self, fleet.bucket > before), orders)
@@ -131,18 +136,25 @@ class Detector:
         share = fleet.trials.upper_share(strata)
         if not fleet.halted:
             return share
-        halted = frozenset(fleet.halted)
-        since = fleet.bucket * BUCKET_MS // BIN_MS - HALTED_BINS + 1
-        hosts, exposed = fleet.samples.without(halted, share_rows(fleet), share.shape[1], since)
-        everyone, _ = fleet.samples.without(frozenset(), share_rows(fleet), share.shape[1], since)
-        prior = (exposed.sum(axis=0) + 0.5) / (hosts.sum() + 1.0)
-        rest = (SHRINK_TRIALS / 3 * prior + exposed) / (SHRINK_TRIALS / 3 + hosts[:, None])
-        rest = np.minimum(rest + np.sqrt(rest * (1 - rest) / (SHRINK_TRIALS / 3 + hosts[:, None])), 1.0)
-        touched = (hosts < 0.99 * everyone)[strata]
-        adjusted = np.where(touched[:, None], rest[strata], share)
-        columns = list(halted)
-        adjusted[:, columns] = share[:, columns]
+        if fleet.rest_bucket <= fleet.bucket - REST_BUCKETS or fleet.rest.shape != fleet.rates.shape:
+            self._survey_rest()
+        rest = fleet.rest[strata]
+        adjusted = np.where(np.isnan(rest), share, rest)
+        adjusted[:, list(fleet.halted)] = share[:, list(fleet.halted)]
         return adjusted
+
+    def _survey_rest(self) -> None:
+        """Shares among the hosts without any halted update, upper limits; NaN where nearly all hosts are such."""
+        fleet = self.state
+        since = fleet.bucket * BUCKET_MS // BIN_MS - HALTED_BINS + 1
+        strata, updates = fleet.rates.shape
+        everyone, hosts, exposed = fleet.samples.without(frozenset(fleet.halted), strata, updates, since)
+        prior = (exposed.sum(axis=0) + 0.5) / (hosts.sum() + 1.0)
+        trials = REST_SHRINK_HOSTS + hosts[:, None]
+        share = (REST_SHRINK_HOSTS * prior + exposed) / trials
+        upper = np.minimum(share + np.sqrt(share * (1 - share) / trials), 1.0)
+        fleet.rest = np.where((hosts < 0.99 * everyone)[:, None], upper, np.nan)
+        fleet.rest_bucket = fleet.bucket
 
     def _close(self, bucket: Bucket, share: Floats | None) -> None:
         """Enter a bucket for good: at the shares of now, or at those of its time."""
@@ -171,7 +183,9 @@ class Detector:
             merged.merge(bucket)
         strata = np.array(sorted(merged.strata()), dtype=np.int64)
         share = self.shares(strata)
-        totals = fleet.ledger.with_open(merged, strata, share, self._tolerated[: share.shape[1]], fleet.ring_of)
+        self.totals = totals = fleet.ledger.with_open(
+            merged, strata, share, self._tolerated[: share.shape[1]], fleet.ring_of
+        )
         with np.errstate(invalid="ignore"):
             by_slot = fleet.past_exposure[:, None] * fleet.ledger.signature_rate
         history = Historical(fleet.past_expected, np.where(np.isnan(by_slot), np.inf, by_slot))
@@ -197,8 +211,3 @@ class Detector:
             "history_ready": fleet.history.ready(),
             "updates": verdicts.summary(self),
         }
-
-
-def share_rows(fleet: Fleet) -> int:
-    """How many strata the arrays hold."""
-    return int(fleet.trials.trials.shape[2])

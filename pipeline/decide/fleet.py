@@ -51,6 +51,8 @@ class Fleet:
         self.control: Floats = np.zeros((8, MAX_RINGS))  # (U, R) crashed control hosts
         self.exposed_trials: Floats = np.zeros((8, MAX_RINGS))
         self.capped: Floats = np.zeros(8)
+        self.rest: Floats = np.full((8, 8), np.nan)  # (S, U) shares among hosts without a halted update
+        self.rest_bucket = 0  # when they were surveyed
         self.trials = Trials()
         self.ledger = Ledger()
         self.clearing = Clearing()

@@ -25,15 +25,18 @@ class Totals(NamedTuple):
     signatures: Floats  # (U, K, T)
     exposed: Floats  # (U,) crashed hosts that had the update
     expected: Floats  # (U,) as many as a harmless update would have
+    crashes: Floats  # (U,) crashed hosts in the comparison, exposed or control
     signature_exposed: Floats  # (U, K)
     signature_expected: Floats  # (U, K)
+    signature_crashes: Floats  # (U, K)
 
 
 class _Increment(NamedTuple):
     evidence: Floats  # (C, U, T)
     exposed: Floats  # (U,)
     expected: Floats  # (U,)
-    by_signature: dict[int, tuple[Floats, Floats, Floats]]  # (U, T), exposed (U,), expected (U,)
+    crashes: Floats  # (U,)
+    by_signature: dict[int, tuple[Floats, Floats, Floats, Floats]]  # (U, T), and exposed, expected, crashes (U,)
 
 
 class Ledger:
@@ -48,10 +51,12 @@ class Ledger:
         self.active: Bools = np.zeros((8, 8), dtype=np.bool_)
         self.exposed: Floats = np.zeros(8)
         self.expected: Floats = np.zeros(8)
+        self.crashes: Floats = np.zeros(8)
         self.slots: Ints = np.full((8, SIGNATURE_SLOTS), -1)
         self.signatures: Floats = np.zeros((8, SIGNATURE_SLOTS, bets))
         self.signature_exposed: Floats = np.zeros((8, SIGNATURE_SLOTS))
         self.signature_expected: Floats = np.zeros((8, SIGNATURE_SLOTS))
+        self.signature_crashes: Floats = np.zeros((8, SIGNATURE_SLOTS))
         self.signature_rate: Floats = np.zeros((8, SIGNATURE_SLOTS))  # per trial, from history; NaN without one
         if data:
             vars(self).update(data)
@@ -66,9 +71,10 @@ class Ledger:
         self.active = grown(self.active, (s, u))
         self.exposed = grown(self.exposed, (u,))
         self.expected = grown(self.expected, (u,))
+        self.crashes = grown(self.crashes, (u,))
         self.slots = grown(self.slots, (u, SIGNATURE_SLOTS), fill=-1)
         self.signatures = grown(self.signatures, (u, SIGNATURE_SLOTS, t))
-        for name in ("signature_exposed", "signature_expected", "signature_rate"):
+        for name in ("signature_exposed", "signature_expected", "signature_crashes", "signature_rate"):
             setattr(self, name, grown(getattr(self, name), (u, SIGNATURE_SLOTS)))
 
     def forget(self, update: int) -> None:
@@ -77,7 +83,9 @@ class Ledger:
         self.stratum_log[:, update] = 0.0
         self.active[:, update] = False
         self.slots[update] = -1
-        for name in ("pooled", "exposed", "expected", "signatures", "signature_exposed", "signature_expected"):
+        for name in ("pooled", "exposed", "expected", "crashes", "signatures"):
+            getattr(self, name)[update] = 0.0
+        for name in ("signature_exposed", "signature_expected", "signature_crashes", "signature_rate"):
             getattr(self, name)[update] = 0.0
 
     def assign(self, signature: int, is_new: Bools, live: Ints, rate: float) -> None:
@@ -110,8 +118,10 @@ class Ledger:
             its_crashes, its_exposed = part.columns(rows, updates)
             its_total = (its_exposed * active).sum(axis=0)
             its_evidence = its_total[:, None] * ev.LOG_THETA - np.einsum("cu,cut->ut", its_crashes, normaliser)
-            by_signature[signature] = (its_evidence, its_total, (its_crashes * fair).sum(axis=0))
-        return _Increment(evidence, exposed.sum(axis=0), (crashes * fair).sum(axis=0), by_signature)
+            its_counts = its_total, (its_crashes * fair).sum(axis=0), (its_crashes * active).sum(axis=0)
+            by_signature[signature] = (its_evidence, *its_counts)
+        counts = exposed.sum(axis=0), (crashes * fair).sum(axis=0), (crashes * active).sum(axis=0)
+        return _Increment(evidence, *counts, by_signature)
 
     def close(self, bucket: Bucket, strata: Ints, share: Floats, tolerated: Floats, ring_of: Ints) -> None:
         """Enter a bucket for good."""
@@ -122,11 +132,13 @@ class Ledger:
         np.add.at(self.rings, ring_of[strata], step.evidence)
         self.exposed += step.exposed
         self.expected += step.expected
-        for signature, (evidence, exposed, expected) in step.by_signature.items():
+        self.crashes += step.crashes
+        for signature, (evidence, exposed, expected, crashes) in step.by_signature.items():
             updates, slots = np.nonzero(self.slots == signature)
             self.signatures[updates, slots] += evidence[updates]
             self.signature_exposed[updates, slots] += exposed[updates]
             self.signature_expected[updates, slots] += expected[updates]
+            self.signature_crashes[updates, slots] += crashes[updates]
 
     def with_open(self, bucket: Bucket, strata: Ints, share: Floats, tolerated: Floats, ring_of: Ints) -> Totals:
         """The evidence with what is still open; nothing is entered."""
@@ -143,15 +155,18 @@ class Ledger:
             strata=stratum_log,
             exposed=self.exposed + step.exposed,
             expected=self.expected + step.expected,
+            crashes=self.crashes + step.crashes,
             signatures=self.signatures.copy(),
             signature_exposed=self.signature_exposed.copy(),
             signature_expected=self.signature_expected.copy(),
+            signature_crashes=self.signature_crashes.copy(),
         )
-        for signature, (evidence, exposed, expected) in step.by_signature.items():
+        for signature, (evidence, exposed, expected, crashes) in step.by_signature.items():
             updates, slots = np.nonzero(self.slots == signature)
             totals.signatures[updates, slots] += evidence[updates]
             totals.signature_exposed[updates, slots] += exposed[updates]
             totals.signature_expected[updates, slots] += expected[updates]
+            totals.signature_crashes[updates, slots] += crashes[updates]
         return totals
 
     def totals(self) -> Totals:
@@ -163,6 +178,8 @@ class Ledger:
             self.signatures,
             self.exposed,
             self.expected,
+            self.crashes,
             self.signature_exposed,
             self.signature_expected,
+            self.signature_crashes,
         )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.decide.arrays import Floats, Ints
+from pipeline.decide.arrays import Bools, Floats, Ints
 
 BIN_MINUTES = 10
 BIN_MS = BIN_MINUTES * 60_000
@@ -30,15 +30,31 @@ class Shares(NamedTuple):
     first_bin: int
 
 
+class _Columns(NamedTuple):
+    """One bin's samples as columns; (sample, update) pairs for the two lists."""
+
+    stratum: Ints
+    exposed: Ints  # (2, pairs)
+    excluded: Ints
+
+    def having(self, update: int, pairs: Ints) -> Bools:
+        """Which samples list the update."""
+        found = np.zeros(len(self.stratum), dtype=np.bool_)
+        found[pairs[0, pairs[1] == update]] = True
+        return found
+
+
 class Samples:
     """Bottom-k samples by (bin, stratum): host hash → Sample."""
 
     def __init__(self, bins: dict[int, dict[int, dict[int, Sample]]] | None = None) -> None:
         self.bins = {} if bins is None else bins
+        self._columns: dict[int, _Columns] = {}  # derived, by bin
 
     def add(self, minute: int, stratum: int, host_hash: int, sample: Sample) -> None:
         """Keep the sample if its hash is among the smallest of its stratum and bin; a host counts once."""
-        cell = self.bins.setdefault(minute // BIN_MINUTES, {}).setdefault(stratum, {})
+        number = minute // BIN_MINUTES
+        cell = self.bins.setdefault(number, {}).setdefault(stratum, {})
         if host_hash in cell:
             return
         if len(cell) >= SAMPLES_PER_CELL_BIN:
@@ -47,14 +63,17 @@ class Samples:
                 return
             del cell[largest]
         cell[host_hash] = sample
+        self._columns.pop(number, None)
 
     def expire(self, newest_bin: int) -> None:
         """Drop bins that are too old."""
         for old in [b for b in self.bins if b <= newest_bin - KEPT_BINS]:
             del self.bins[old]
+            self._columns.pop(old, None)
 
     def forget(self, update: int) -> None:
         """Take a freed update's position out of every sample, before another update gets it."""
+        self._columns.clear()
         for strata in self.bins.values():
             for cell in strata.values():
                 for host, sample in cell.items():
@@ -62,34 +81,48 @@ class Samples:
                         kept = [tuple(u for u in listed if u != update) for listed in sample]
                         cell[host] = Sample(*kept)
 
-    def shares(self, update: int, without: frozenset[int], strata: int, since_bin: int) -> Shares:
-        """Hosts that have none of `without`, and those of them exposed to `update`, per stratum and bin."""
-        newest = max(self.bins, default=since_bin)
-        width = max(newest - since_bin + 1, 1)
+    def _bin(self, number: int) -> _Columns:
+        if number not in self._columns:
+            cells = self.bins[number]
+            strata = [stratum for stratum, cell in cells.items() for _ in cell]
+            samples = [sample for cell in cells.values() for sample in cell.values()]
+            pairs = [
+                np.array([(i, u) for i, sample in enumerate(samples) for u in sample[part]], dtype=np.int64)
+                for part in (0, 1)
+            ]
+            exposed, excluded = (listed.reshape(-1, 2).T for listed in pairs)
+            self._columns[number] = _Columns(np.array(strata, dtype=np.int64), exposed, excluded)
+        return self._columns[number]
+
+    def shares(self, update: int, without: int, strata: int, since_bin: int) -> Shares:
+        """Hosts that do not have `without`, and those of them exposed to `update`, per stratum and bin."""
+        width = max(max(self.bins, default=since_bin) - since_bin + 1, 1)
         eligible, exposed = np.zeros((strata, width)), np.zeros((strata, width))
-        for at, cells in self.bins.items():
-            if at < since_bin:
-                continue
-            for stratum, cell in cells.items():
-                for sample in cell.values():
-                    if update in sample.excluded or not without.isdisjoint(sample.exposed):
-                        continue
-                    eligible[stratum, at - since_bin] += 1
-                    exposed[stratum, at - since_bin] += update in sample.exposed
+        for at in self.bins:
+            if at >= since_bin:
+                columns = self._bin(at)
+                fit = ~columns.having(without, columns.exposed) & ~columns.having(update, columns.excluded)
+                hit = fit & columns.having(update, columns.exposed)
+                eligible[:, at - since_bin] = np.bincount(columns.stratum[fit], minlength=strata)
+                exposed[:, at - since_bin] = np.bincount(columns.stratum[hit], minlength=strata)
         return Shares(eligible, exposed, since_bin)
 
-    def without(self, halted: frozenset[int], strata: int, updates: int, since_bin: int) -> tuple[Floats, Floats]:
-        """Recent hosts exposed to none of `halted`: all of them (strata,), and by update (strata, updates)."""
-        hosts, exposed = np.zeros(strata), np.zeros((strata, updates))
-        for at, cells in self.bins.items():
-            if at < since_bin:
-                continue
-            for stratum, cell in cells.items():
-                for sample in cell.values():
-                    if halted.isdisjoint(sample.exposed):
-                        hosts[stratum] += 1
-                        exposed[stratum, list(sample.exposed)] += 1
-        return hosts, exposed
+    def without(
+        self, halted: frozenset[int], strata: int, updates: int, since_bin: int
+    ) -> tuple[Floats, Floats, Floats]:
+        """Recent hosts per stratum, those exposed to none of `halted`, and these by update: (S,), (S,), (S, U)."""
+        everyone, hosts, exposed = np.zeros(strata), np.zeros(strata), np.zeros((strata, updates))
+        for at in self.bins:
+            if at >= since_bin:
+                columns = self._bin(at)
+                clean = np.ones(len(columns.stratum), dtype=np.bool_)
+                for update in halted:
+                    clean &= ~columns.having(update, columns.exposed)
+                everyone += np.bincount(columns.stratum, minlength=strata)
+                hosts += np.bincount(columns.stratum[clean], minlength=strata)
+                sample, listed = columns.exposed[:, clean[columns.exposed[0]]]
+                np.add.at(exposed, (columns.stratum[sample], listed), 1.0)
+        return everyone, hosts, exposed
 
 
 def upper_sample_share(counts: Shares, strata: Ints, bins: Ints) -> Floats:

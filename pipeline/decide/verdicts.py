@@ -1,6 +1,6 @@
 """Verdicts and orders as records: the figures that a person needs to judge, and when they are news."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -100,26 +100,58 @@ def own_evidence(detector: "Detector", update: int, conditional: tuple[Condition
     return min([total, *(c.log10_evidence for c in conditional if c.on_without in halted)])
 
 
+class Counts(NamedTuple):
+    """Crashed hosts that had the update, and as many as control's rate gives; 95 % limits of the relative risk."""
+
+    observed: float
+    expected: float
+    limits: tuple[float, float]
+
+
+def counts_of(detector: "Detector", update: int, rings: list[int]) -> Counts:
+    """The counts behind the heaviest explanation: of its signature, against history, or of these rings."""
+    fleet, explained = detector.state, _explained(detector)
+    place, first = int(explained.heaviest[update]), 1 + MAX_RINGS + fleet.ledger.stratum_log.shape[0]
+    odds = _odds(detector, update, rings)
+    if place >= first + SIGNATURE_SLOTS and np.isfinite(fleet.past_expected[update]):
+        return _against_history(detector, update, place - first - SIGNATURE_SLOTS - 1)
+    if place >= first:
+        totals, slot = detector.totals, place - first
+        observed = float(totals.signature_exposed[update, slot])
+        crashes = float(totals.signature_crashes[update, slot])
+        share = float(totals.signature_expected[update, slot]) / crashes if crashes else 0.0
+        odds = min(share / max(1.0 - share, 0.02), 50.0)
+        control = crashes - observed
+        expected = control * odds
+    else:
+        observed, expected = float(fleet.counted[update, rings].sum()), float(fleet.expected[update, rings].sum())
+        control = float(fleet.control[update, rings].sum())
+    limits = relative_risk(observed, expected, control, odds)
+    return Counts(observed, expected if control else 0.5 * odds, limits)
+
+
+def _against_history(detector: "Detector", update: int, slot: int) -> Counts:
+    fleet, risk = detector.state, detector.policy(update).tolerated_risk
+    observed, expected = detector.totals.exposed[update], fleet.past_expected[update]
+    if slot >= 0:
+        observed = detector.totals.signature_exposed[update, slot]
+        expected = fleet.past_exposure[update] * fleet.ledger.signature_rate[update, slot]
+    usual = float(expected) / risk
+    return Counts(float(observed), usual, relative_risk(float(observed), usual, max(usual, 0.5), 1.0))
+
+
 def figures(detector: "Detector", update: int, rings: list[int]) -> dict[str, Any]:
     """What verdict and halt have in common, over these rings."""
     fleet, policy = detector.state, detector.policy(update)
-    observed = float(fleet.counted[update, rings].sum())
-    expected = float(fleet.expected[update, rings].sum())
-    control = float(fleet.control[update, rings].sum())
-    odds = _odds(detector, update, rings)
-    basis = basis_of(detector, update)
-    limits = relative_risk(observed, expected, control, odds)
-    if basis == "historical" and np.isfinite(fleet.past_expected[update]):
-        expected = float(fleet.past_expected[update]) / policy.tolerated_risk
-        limits = relative_risk(float(fleet.counted[update].sum()), expected, max(expected, 0.5), 1.0)
+    counts = counts_of(detector, update, rings)
     conditional = conditionals(detector, update)
     return {
         "log10_evidence": round(own_evidence(detector, update, conditional), 3),
         "threshold": round(float(-np.log10(policy.alpha)), 3),
-        "basis": basis,
-        "observed": round(observed),
-        "expected": float(f"{expected:.4g}"),
-        "relative_risk": limits,
+        "basis": basis_of(detector, update),
+        "observed": round(counts.observed),
+        "expected": float(f"{counts.expected:.3g}"),
+        "relative_risk": counts.limits,
         "crashed_hosts": round(float(fleet.crashed[update, rings].sum())),
         "exposed_trials": round(float(fleet.exposed_trials[update, rings].sum())),
         "explanation": explanation_of(detector, update),
