@@ -16,6 +16,7 @@ from pipeline.wire.events import Signature
 RECENT_MS = 7 * 24 * 3_600_000  # an event lists what changed on the host in this time
 
 HEARTBEAT, BOOT = 0, 1
+CLEAN = ('"kind":"heartbeat"', '"kind":"boot","prior":"clean"')
 
 
 class Report(NamedTuple):
@@ -88,35 +89,35 @@ class Encoder:
 
     def encode(self, sent_ms: Ints, host: Ints, kind: Ints, reports: Sequence[Report]) -> list[Message]:
         """Clean trials (columns) and reports of crashes, in the order in which they are sent."""
-        every_sent = np.concatenate([sent_ms, np.array([r.sent_ms for r in reports], dtype=np.int64)])
-        every_host = np.concatenate([host, np.array([r.host for r in reports], dtype=np.int64)])
-        every_kind = np.concatenate([kind, np.arange(len(reports), dtype=np.int64) + 2])
-        order = np.lexsort((every_kind, every_host, every_sent))
-        every_sent, every_host = every_sent[order], every_host[order]
-        updates = self._recent(every_host, every_sent)
-        alike = self._alike_code[every_host].tolist()
-        rows = zip(every_sent.tolist(), every_host.tolist(), every_kind[order].tolist(), alike, updates, strict=True)
-        return [self._message(*row, reports) for row in rows]
+        sent = np.concatenate([sent_ms, np.array([r.sent_ms for r in reports], dtype=np.int64)])
+        hosts = np.concatenate([host, np.array([r.host for r in reports], dtype=np.int64)])
+        kinds = np.concatenate([kind, np.arange(len(reports)) + len(CLEAN)])
+        order = np.lexsort((kinds, hosts, sent))
+        sent, hosts, kinds = sent[order], hosts[order], kinds[order]
+        crashed: list[int | None] = [None] * len(order)
+        ts = (sent + self._epoch_ms).tolist()
+        for place in np.flatnonzero(kinds >= len(CLEAN)).tolist():
+            report = reports[kinds[place] - len(CLEAN)]
+            if report.signature is not None:
+                ts[place] = crashed[place] = report.crashed_ms + self._epoch_ms
+        names = [f"h-{number:07d}" for number in hosts.tolist()]
+        values = self._texts(names, ts, kinds.tolist(), [*CLEAN, *map(self._head, reports)], hosts, sent)
+        return list(map(Message, (sent + self._epoch_ms).tolist(), map(str.encode, names), values, crashed))
 
-    def _message(self, sent: int, host: int, kind: int, alike: int, updates: str, reports: Sequence[Report]) -> Message:
-        sent_ms, crashed_ms = sent + self._epoch_ms, None
-        if kind == HEARTBEAT:
-            what = f'"kind":"heartbeat","ts":{sent_ms}'
-        elif kind == BOOT:
-            what = f'"kind":"boot","ts":{sent_ms},"prior":"clean"'
-        else:
-            report = reports[kind - 2]
-            crashed_ms = report.crashed_ms + self._epoch_ms
-            what = _crash(sent_ms, crashed_ms, report.signature)
-            crashed_ms = crashed_ms if report.signature is not None else None
-        name = f"h-{host:07d}"
-        serial, self._serial = self._serial, self._serial + 1
-        text = f'{{"v":1,"id":"{self.id_prefix}{serial:x}",{what}{self._fleet}{name}"{self._alike[alike]}{updates}]}}'
-        return Message(sent_ms, name.encode(), text.encode(), crashed_ms)
+    def _texts(
+        self, names: list[str], ts: list[int], kinds: list[int], heads: list[str], hosts: Ints, sent: Ints
+    ) -> list[bytes]:
+        prefix, fleet, alike = self.id_prefix, self._fleet, self._alike
+        serials = range(self._serial, self._serial + len(names))
+        self._serial += len(names)
+        rows = zip(serials, kinds, ts, names, self._alike_code[hosts].tolist(), self._recent(hosts, sent), strict=True)
+        return [
+            f'{{"v":1,"id":"{prefix}{serial:x}",{heads[kind]},"ts":{at}{fleet}{name}"{alike[code]}{updates}]}}'.encode()
+            for serial, kind, at, name, code, updates in rows
+        ]
 
-
-def _crash(sent_ms: int, crashed_ms: int, signature: Signature | None) -> str:
-    if signature is None:
-        return f'"kind":"boot","ts":{sent_ms},"prior":"crash","prior_ended_at":{crashed_ms}'
-    look = f'{{"code":{_text(signature.code)},"module":{_text(signature.module)}}}'
-    return f'"kind":"crash","ts":{crashed_ms},"signature":{look}'
+    def _head(self, report: Report) -> str:
+        if report.signature is None:
+            return f'"kind":"boot","prior":"crash","prior_ended_at":{report.crashed_ms + self._epoch_ms}'
+        look = f'{{"code":{_text(report.signature.code)},"module":{_text(report.signature.module)}}}'
+        return f'"kind":"crash","signature":{look}'
