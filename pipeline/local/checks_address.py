@@ -34,17 +34,20 @@ def check_address(kafka: KafkaConfig, host: str, port: int) -> list[Finding]:
     except OSError as error:
         advice = "start the broker, or correct --bootstrap-servers (kafka.bootstrap_servers)"
         return [problem(where, plain(error), advice)]
+    raw.settimeout(ANSWER_SECONDS)
     findings = [ok(where, "accepts connections")]
-    with raw:
-        raw.settimeout(ANSWER_SECONDS)
-        stream: socket.socket = raw
-        if kafka.security_protocol.endswith("SSL"):
-            try:
-                stream = tls_context(kafka).wrap_socket(raw, server_hostname=host)
-            except (ssl.SSLError, OSError) as error:
-                return [*findings, tls_trouble(where, error)]
-            findings.append(certificate_finding(where, stream))
-        return [*findings, features(where, stream)]
+    if not kafka.security_protocol.endswith("SSL"):
+        with raw:
+            finding = features(where, raw)
+        if finding.level == "problem" and speaks_tls(host, port):
+            advice = "set kafka.security_protocol to SSL or SASL_SSL, or use the port of the plain listener"
+            finding = problem(finding.check, "the port speaks TLS, kafka.security_protocol does not", advice)
+        return [*findings, finding]
+    try:
+        with raw, tls_context(kafka).wrap_socket(raw, server_hostname=host) as stream:
+            return [*findings, certificate_finding(where, stream), features(where, stream)]
+    except OSError as error:  # ssl.SSLError is one
+        return [*findings, tls_trouble(where, error)]
 
 
 def tls_context(kafka: KafkaConfig) -> ssl.SSLContext:
@@ -53,6 +56,18 @@ def tls_context(kafka: KafkaConfig) -> ssl.SSLContext:
     if kafka.ssl_certificate_file:
         context.load_cert_chain(kafka.ssl_certificate_file, kafka.ssl_key_file or None)
     return context
+
+
+def speaks_tls(host: str, port: int) -> bool:
+    """Whether a TLS handshake succeeds, whoever it may be."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, port), CONNECT_SECONDS) as raw, context.wrap_socket(raw):
+            return True
+    except OSError:
+        return False
 
 
 def tls_trouble(where: str, error: Exception) -> Finding:
@@ -72,11 +87,10 @@ def tls_trouble(where: str, error: Exception) -> Finding:
     return problem(check, words, "check kafka.ssl_ca_file, kafka.ssl_certificate_file and kafka.ssl_key_file")
 
 
-def certificate_finding(where: str, stream: socket.socket) -> Finding:
+def certificate_finding(where: str, stream: ssl.SSLSocket) -> Finding:
     """How long the broker's certificate is good for."""
     check = where + " TLS"
-    certificate = stream.getpeercert() if isinstance(stream, ssl.SSLSocket) else None
-    until = str((certificate or {}).get("notAfter", ""))
+    until = str((stream.getpeercert() or {}).get("notAfter", ""))
     days = (ssl.cert_time_to_seconds(until) - time.time()) / 86_400 if until else float("inf")
     if days < CERTIFICATE_WARNING_DAYS:
         return warning(check, f"the broker's certificate ends in {days:.0f} days ({until})", "have it renewed")
@@ -90,10 +104,10 @@ def features(where: str, stream: socket.socket) -> Finding:
         answer = exchange(stream)
     except (OSError, EOFError) as error:
         words = f"does not answer as a Kafka broker: {error or 'it closed the connection'}"
-        advice = "check the port: this may be another service, or a TLS listener (then set kafka.security_protocol)"
+        advice = "correct the port: this is another service"
         return problem(check, words, advice)
     except ValueError as error:
-        return problem(check, str(error), "correct the port, or kafka.security_protocol")
+        return problem(check, str(error), "correct the port: this is another service")
     lacking = {what for key, version, what in NEEDED if answer.get(key, -1) < version}
     if lacking:
         advice = "use Kafka 2.5 or later, or a broker that speaks its protocol"
@@ -107,14 +121,12 @@ def exchange(stream: socket.socket) -> dict[int, int]:
     header = struct.pack(">hhih", API_VERSIONS_KEY, 0, 1, len(client_id)) + client_id
     stream.sendall(struct.pack(">i", len(header)) + header)
     first = _read(stream, 4)
-    if first[:2] == b"\x15\x03":  # a TLS alert record
-        raise ValueError("the port speaks TLS, but kafka.security_protocol says otherwise")
     size = int(struct.unpack(">i", first)[0])
     if not 10 <= size <= MAX_ANSWER_BYTES:
         raise ValueError("the port answers, but not as a Kafka broker does")
     answer = _read(stream, size)
     _, error, count = struct.unpack_from(">ihi", answer)
-    if error or len(answer) < 10 + 6 * count:
+    if error or not 0 <= 6 * count <= len(answer) - 10:
         raise ValueError(f"the broker refuses to tell its version (error {error})")
     return {key: newest for key, _, newest in struct.iter_unpack(">hhh", answer[10 : 10 + 6 * count])}
 

@@ -105,7 +105,7 @@ def check_correlator(url: str) -> list[Finding]:
     except OSError as error:
         advice = "start `andon correlate`, or correct doctor.correlate_url: nothing is decided meanwhile"
         return [problem("correlator", f"{url}: {plain(error)}", advice)]
-    if answer.status == 200 and answer.body.get("ready", True):
+    if answer.status == 200 and answer.body.get("ready") is True:
         return [ok("correlator", f"{url} decides on {answer.body.get('fleets', 0)} fleet(s)")]
     advice = "it may still be recovering; if this lasts, see its log: nothing is decided meanwhile"
     return [problem("correlator", f"{url} answers, but is not ready (HTTP {answer.status})", advice)]

@@ -31,7 +31,7 @@ from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.runtime.topics import Difference, TopicAdmin, differences
 from pipeline.wire import topics
 
-WATCH_SECONDS = 3.0  # how long a fresh record is waited for, to compare clocks
+WATCH_SECONDS = 2.0  # how long a fresh record is waited for, to compare clocks
 SIZING = ("retention.ms", "retention.bytes")  # how much is kept is the owner's choice; it breaks nothing
 REFUSED = {
     KafkaError._AUTHENTICATION: "the credentials are refused",
