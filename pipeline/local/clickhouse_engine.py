@@ -18,6 +18,7 @@ from pipeline.runtime.errors import AndonError
 
 SESSION_SECONDS = 60.0  # an idle session is closed after this long, as a server does by default
 MAX_SESSIONS = 64
+INSERT_CHUNK_BYTES = 4 * 1024 * 1024
 
 _ERROR = re.compile(r"Code: (\d+)\. (DB::Exception: .*)", re.DOTALL)
 _SETTING_NAME = re.compile(r"[A-Za-z_]\w*")
@@ -74,6 +75,21 @@ def _set_statement(settings: dict[str, str]) -> str:
     return "SET " + ", ".join(f"{name} = {quoted(value)}" for name, value in settings.items())
 
 
+def _query(connection: Any, request: Request) -> Answer:
+    result = connection.query(request.sql, request.default_format, params=request.params)
+    return Answer(iter((result.bytes(),)), result.rows_written(), result.bytes_written())
+
+
+def _insert(connection: Any, request: Request) -> Answer:
+    """INSERT … FORMAT with its data: committed whole or, when the data is bad, not at all."""
+    statement, data = request.statement, memoryview(request.sql)[request.statement.data_at :]
+    with connection.send_insert(request.sql[: statement.ends_at].decode(), statement.format) as insert:
+        for start in range(0, len(data), INSERT_CHUNK_BYTES):
+            insert.append(data[start : start + INSERT_CHUNK_BYTES])
+        result = insert.finish()
+    return Answer(iter(()), result.rows_written, result.bytes_written)
+
+
 class Engine:
     """Owns the engine at `data_dir` while open. Thread-safe."""
 
@@ -107,8 +123,7 @@ class Engine:
             self._prepare(connection, request)
             if request.statement.streams(request.default_format):
                 return Answer(self._stream(connection, request))
-            result = connection.query(request.sql, request.default_format, params=request.params)
-            answer = Answer(iter((result.bytes(),)), result.rows_written(), result.bytes_written())
+            answer = _insert(connection, request) if request.statement.data_at else _query(connection, request)
         except EngineError:
             self._release(connection, request)
             raise

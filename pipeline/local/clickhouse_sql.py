@@ -1,7 +1,9 @@
 """What the endpoint must know of a statement before the engine sees it: its kind, its format, and that it is one.
 
 The embedded engine runs several statements separated by ";" and writes files for INTO OUTFILE, as a command-line
-client does; a ClickHouse server over HTTP does neither, and neither does this endpoint.
+client does; a ClickHouse server over HTTP does neither, and neither does this endpoint. It would also take an empty
+line for the end of an INSERT's data and run what follows, text from endpoints, as the next statement: so the data is
+told apart here, and handed to the engine apart from the statement.
 """
 
 import re
@@ -15,6 +17,8 @@ _TOKEN = re.compile(
       | (?P<other>.)""",
     re.DOTALL | re.VERBOSE,
 )
+
+_BEFORE_DATA = re.compile(rb"[ \t\f]*\r?\n?")  # as ClickHouse skips it between FORMAT's name and the data
 
 _STREAMED = frozenset({"NATIVE", "TABSEPARATED", "TSV", "CSV", "ROWBINARY", "JSONEACHROW", "JSONLINES", "NDJSON"})
 _READS = frozenset({"SELECT", "WITH"})
@@ -30,10 +34,15 @@ class StatementError(ValueError):
 
 
 class Statement(NamedTuple):
-    """`kind` is the first word in capitals; `format` the name after the last FORMAT, or "" without one."""
+    """`kind` is the first word in capitals; `format` the name after the last FORMAT, or "" without one.
+
+    Of an INSERT … FORMAT: the statement without FORMAT ends at `ends_at`, the data that follows begins at `data_at`.
+    """
 
     kind: str
     format: str
+    ends_at: int = 0
+    data_at: int = 0
 
     def streams(self, default_format: str) -> bool:
         """Whether blocks of the answer can be sent as they come: the format has neither header nor footer."""
@@ -47,6 +56,7 @@ def inspect(sql: bytes) -> Statement:
         StatementError: several statements, none, or one that names files of this machine.
     """
     kind, previous, format_name, ended = "", "", "", False
+    depth, format_at, formatting, selects = 0, 0, False, False
     for token in _TOKEN.finditer(sql.decode("latin-1")):
         if token["skip"] is not None:
             continue
@@ -59,11 +69,27 @@ def inspect(sql: bytes) -> Statement:
         if word in ("OUTFILE", "INFILE"):
             raise StatementError(1, "UNSUPPORTED_METHOD", f"{word} is not supported over HTTP")
         kind = kind or word
-        if previous == "FORMAT" and word:
-            format_name = token["word"]
+        depth += {"(": 1, ")": -1}.get(token[0], 0)
+        selects = selects or word in _READS
+        if formatting:
+            format_name = token["word"] or format_name
             if kind == "INSERT":
-                break
-        previous = word
+                return _insert(sql, token["word"], format_at, token.end(), selects)
+        formatting = word == "FORMAT" and depth == 0 and previous not in ("INTO", "TABLE", ".")
+        format_at = token.start() if formatting else format_at
+        previous = word or token[0]
     if not kind:
         raise StatementError(62, "SYNTAX_ERROR", "Empty query")
     return Statement(kind, format_name)
+
+
+def _insert(sql: bytes, format_name: str | None, format_at: int, format_end: int, selects: bool) -> Statement:
+    if format_name is None:
+        raise StatementError(62, "SYNTAX_ERROR", "The name of a FORMAT is a plain word")
+    gap = _BEFORE_DATA.match(sql, format_end)
+    data_at = gap.end() if gap else format_end
+    if not selects:
+        return Statement("INSERT", format_name, format_at, data_at)
+    if sql[data_at:].strip(b"\t\n\f\r ;"):
+        raise StatementError(48, "NOT_IMPLEMENTED", "INSERT … SELECT … FORMAT with data is not supported here")
+    return Statement("INSERT", format_name)
