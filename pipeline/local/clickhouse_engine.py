@@ -81,9 +81,11 @@ def _query(connection: Any, request: Request) -> Answer:
 
 
 def _insert(connection: Any, request: Request) -> Answer:
-    """INSERT … FORMAT with its data: committed whole or, when the data is bad, not at all."""
+    """INSERT … FORMAT, its data apart from the statement, in pieces."""
     statement, data = request.statement, memoryview(request.sql)[request.statement.data_at :]
-    with connection.send_insert(request.sql[: statement.ends_at].decode(), statement.format) as insert:
+    with connection.send_insert(
+        request.sql[: statement.ends_at].decode("utf-8", "replace"), statement.format
+    ) as insert:
         for start in range(0, len(data), INSERT_CHUNK_BYTES):
             insert.append(data[start : start + INSERT_CHUNK_BYTES])
         result = insert.finish()
