@@ -1,0 +1,250 @@
+"""`andon bench latency`: from producing the crash that decides to the halt readable on `fleet.halts`.
+
+Broker, combiner and correlator run as they ship, each its own process, under a steady load. Then one update after
+another turns bad: its hosts crash one at a time until its halt comes. Which crash decided is in the halt itself:
+`evidence.stream_time` is the moment of the newest crash with the update in the partial that decided, every crash has a
+moment of its own, and crashes lie further apart than a micro-batch lasts, so a partial has one of them at most.
+"""
+
+import json
+import os
+import platform
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from pipeline.bench.latency_load import Background, Fleet
+from pipeline.local.broker import EmbeddedBroker
+from pipeline.local.ports import free_port
+from pipeline.runtime import topics as topic_admin
+from pipeline.runtime.clock import wall_clock_ms
+from pipeline.runtime.errors import AndonError
+from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
+from pipeline.wire import topics
+from pipeline.wire.halts import Halt, decode_halt
+
+SHARED_MEMORY = Path("/dev/shm")
+READY_SECONDS = 60.0
+APART_SECONDS = (0.15, 0.25)  # between crashes; a micro-batch lasts 0.1 s at most
+MAX_CRASHES = 60  # of one update, before the bench only waits for its halt
+LATE_SECONDS = 30.0
+POLICY = "[default]\nmax_halts_per_hour = 10000\n"  # the bench halts more in a minute than a person should in a year
+
+
+class Setup(NamedTuple):
+    """What is measured."""
+
+    halts: int
+    events_per_second: int
+    hosts: int
+    warm_up_seconds: float
+    seed: int
+
+
+class Trial(NamedTuple):
+    """One update's end."""
+
+    seconds: float | None  # from the deciding crash to the halt; None when no crash of ours decided
+    crashes: int  # hosts that had crashed by then, as the halt says
+
+
+class Stage:
+    """A stage of the line as a process, and what it used."""
+
+    def __init__(self, name: str, directory: Path, *options: str) -> None:
+        self.log = directory / f"{name}.log"
+        with self.log.open("wb") as stream:
+            argv = [sys.executable, "-m", "pipeline", name, *options]
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
+        self.cpu_seconds = 0.0
+        self.peak_rss_bytes = 0
+
+    def __enter__(self) -> "Stage":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        self.cpu_seconds = usage.ru_utime + usage.ru_stime
+        self.peak_rss_bytes = usage.ru_maxrss * 1024
+
+    def wait_for(self, ready: Any) -> None:
+        """Until `ready` says so. Raises AndonError when the stage ends or takes too long."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AndonError(f"a stage did not start: {self.log.read_text('utf-8', 'replace')[-2000:]}")
+            time.sleep(0.05)
+
+
+class Subscriber:
+    """Reads `fleet.halts` from its end, committed records only."""
+
+    def __init__(self, kafka: KafkaConfig) -> None:
+        self._consumer = Consumer(consumer_config(kafka, "bench", "bench-latency", "bench-latency"))
+        self._consumer.assign([TopicPartition(kafka.topic_prefix + topics.HALTS.name, 0, 0)])
+
+    def next(self, timeout_seconds: float) -> tuple[Halt, float] | None:
+        """A halt and when it was read (monotonic)."""
+        message = self._consumer.poll(timeout_seconds)
+        if message is None or message.error() is not None:
+            return None
+        return decode_halt(message.value() or b""), time.monotonic()
+
+    def close(self) -> None:
+        """Leave."""
+        self._consumer.close()
+
+
+class Crasher:
+    """Makes hosts of an update crash, one at a time, until its halt comes."""
+
+    def __init__(self, kafka: KafkaConfig, fleet: Fleet, subscriber: Subscriber, seed: int) -> None:
+        self._producer = Producer(producer_config(kafka, "bench-crashes"))
+        self._topic = kafka.topic_prefix + topics.EVENTS.name
+        self._fleet, self._subscriber = fleet, subscriber
+        self._random = random.Random(seed)
+
+    def run(self, trial: int) -> Trial:
+        """Raises AndonError when the halt does not come."""
+        produced: dict[int, float] = {}
+        hosts = list(range(trial, self._fleet.hosts, self._fleet.trials))
+        for host in self._random.sample(hosts, MAX_CRASHES):
+            moment = wall_clock_ms()
+            key, value = self._fleet.crash(host, moment, f"0xbad{trial:03d}")
+            produced[moment] = time.monotonic()
+            self._producer.produce(self._topic, value, key)
+            self._producer.poll(0)
+            found = self._wait(trial, time.monotonic() + self._random.uniform(*APART_SECONDS))
+            if found is not None:
+                return self._attribute(found, produced)
+        if (found := self._wait(trial, time.monotonic() + LATE_SECONDS)) is None:
+            raise AndonError(f"no halt of {self._fleet.update(trial)} after {MAX_CRASHES} crashed hosts")
+        return self._attribute(found, produced)
+
+    def _attribute(self, found: tuple[Halt, float], produced: dict[int, float]) -> Trial:
+        halt, at = found
+        assert halt.evidence is not None, "halts of the correlator carry evidence"
+        decided = produced.get(halt.evidence.stream_time)
+        return Trial(None if decided is None else at - decided, halt.evidence.crashed_hosts)
+
+    def _wait(self, trial: int, until: float) -> tuple[Halt, float] | None:
+        while (left := until - time.monotonic()) > 0:
+            found = self._subscriber.next(left)
+            if found is not None and found[0].product == self._fleet.update(trial).product:
+                return found
+        return None
+
+
+@contextmanager
+def line(scratch: Path) -> Iterator[tuple[KafkaConfig, Stage, Stage, str]]:
+    """Broker, combiner and correlator, and the correlator's address."""
+    with ExitStack() as stack:
+        broker = stack.enter_context(EmbeddedBroker(scratch / "broker"))
+        kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers)
+        topic_admin.apply(kafka, replication=1)
+        (scratch / "policy.toml").write_text(POLICY, "utf-8")
+        server = ("--bootstrap-servers", kafka.bootstrap_servers)
+        port = free_port()
+        own = ("--data-dir", str(scratch / "correlate"), "--web-port", str(port))
+        policy = ("--policy-file", str(scratch / "policy.toml"))
+        combiner = stack.enter_context(Stage("combine", scratch, *server))
+        correlator = stack.enter_context(Stage("correlate", scratch, *server, *own, *policy))
+        url = f"http://127.0.0.1:{port}"
+        correlator.wait_for(lambda: get(url + "/health") is not None)
+        combiner.wait_for(lambda: "ready" in combiner.log.read_text("utf-8", "replace"))
+        yield kafka, combiner, correlator, url
+
+
+def get(url: str) -> Any:
+    """The JSON of the view, or None."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return json.load(answer)
+    except OSError:
+        return None
+
+
+def measure(setup: Setup) -> dict[str, Any]:
+    """One run, everything started and stopped here."""
+    memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    fleet = Fleet(setup.hosts, trials=max(200, setup.halts))
+    with (
+        tempfile.TemporaryDirectory(prefix="andon-bench-", dir=memory) as scratch,
+        line(Path(scratch)) as (kafka, combiner, correlator, url),
+    ):
+        background = Background(kafka, fleet, setup.events_per_second, setup.seed)
+        subscriber = Subscriber(kafka)
+        background.start()
+        try:
+            time.sleep(setup.warm_up_seconds)
+            crasher = Crasher(kafka, fleet, subscriber, setup.seed)
+            trials = [crasher.run(trial) for trial in range(setup.halts)]
+        finally:
+            background.stop()
+            subscriber.close()
+        shown = get(url + "/state") or {}
+    return figures(setup, trials, background, shown) | {
+        "peak_rss_bytes": correlator.peak_rss_bytes,
+        "correlate_cpu_seconds": round(correlator.cpu_seconds, 2),
+        "combine_cpu_seconds": round(combiner.cpu_seconds, 2),
+    }
+
+
+def figures(setup: Setup, trials: list[Trial], background: Background, shown: dict[str, Any]) -> dict[str, Any]:
+    """What is reported."""
+    seconds = [trial.seconds for trial in trials if trial.seconds is not None]
+    if not seconds:
+        raise AndonError("no halt was decided by a crash")
+    return {
+        "events": background.events,
+        "events_per_second": round(background.events / background.seconds),
+        "seconds": round(background.seconds, 1),
+        "halts": len(trials),
+        "halts_decided_by_a_crash": len(seconds),
+        "p50_seconds": round(float(np.percentile(seconds, 50)), 4),
+        "p99_seconds": round(float(np.percentile(seconds, 99)), 4),
+        "max_seconds": round(max(seconds), 4),
+        "median_crashes_to_halt": float(np.median([trial.crashes for trial in trials])),
+        "changelog_bytes_per_second": round(shown.get("changelog_bytes_per_second", 0.0)),
+        "on": {
+            "python": platform.python_version(),
+            "faust": version("faust-streaming"),
+            "aiokafka": version("aiokafka"),
+            "confluent_kafka": version("confluent-kafka"),
+            "broker": f"noida-db {version('noida-db')}",
+            "cpus": os.cpu_count(),
+            **setup._asdict(),
+        },
+    }
+
+
+@click.command("latency")
+@click.option("--halts", default=60, show_default=True, help="updates that turn bad, one after another")
+@click.option("--events-per-second", default=10_000, show_default=True, help="background load")
+@click.option("--hosts", default=1_000_000, show_default=True)
+@click.option("--warm-up-seconds", default=30.0, show_default=True, help="healthy load before the first crash")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="one JSON object on standard output")
+def command(halts: int, events_per_second: int, hosts: int, warm_up_seconds: float, seed: int, as_json: bool) -> None:
+    """From the deciding crash to the readable halt."""
+    found = measure(Setup(halts, events_per_second, hosts, warm_up_seconds, seed))
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for name, value in found.items():
+        click.echo(f"{name:28} {value}")
