@@ -1,1 +1,1 @@
-"""The same fold, step and policy over files, in stream time, without Kafka."""
+"""What would have been halted? Files of events through the very same fold, step and policy, without Kafka."""

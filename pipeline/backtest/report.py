@@ -1,0 +1,91 @@
+"""What a backtest found: a JSON line a decision, or tables for people."""
+
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.backtest.run import Backtest
+from pipeline.decide.orders import HaltOrder
+from pipeline.runtime.logging import printable
+
+SHOWN_UPDATES = 20
+
+
+class Summary(NamedTuple):
+    """The figures of the whole run; `seconds` of wall time."""
+
+    events: int
+    rejected: int
+    halts: int
+    seconds: float
+    max_log10_evidence: dict[str, float]
+
+
+def summary_of(backtest: Backtest, seconds: float) -> Summary:
+    """Updates are named vendor/product/version, behind their fleet when there is more than one."""
+    several = len({key[0] for key in backtest.max_log10_evidence}) > 1
+    evidence = {"/".join(key if several else key[1:]): x for key, x in backtest.max_log10_evidence.items()}
+    largest = dict(sorted(evidence.items(), key=lambda item: -item[1]))
+    return Summary(backtest.events, backtest.refused.total(), backtest.halts, round(seconds, 3), largest)
+
+
+def halt_json(halt: HaltOrder) -> str:
+    """One line; `mode` is in it when the halt would not have gone out."""
+    evidence = halt.evidence
+    record: dict[str, Any] = {
+        "type": "halt",
+        "fleet": halt.fleet,
+        "vendor": halt.vendor,
+        "product": halt.product,
+        "version": halt.version,
+        "rings": halt.rings,
+        "at": evidence.stream_time,
+        "log10_evidence": evidence.log10_evidence,
+        "observed": evidence.observed,
+        "expected": evidence.expected,
+        "crashed_hosts": evidence.crashed_hosts,
+        "relative_risk": evidence.relative_risk,
+        "explanation": evidence.explanation,
+    }
+    if halt.mode != "enforce":
+        record["mode"] = halt.mode
+    return msgspec.json.encode(record).decode()
+
+
+def summary_json(summary: Summary) -> str:
+    """The last line."""
+    return msgspec.json.encode({"type": "summary", **summary._asdict()}).decode()
+
+
+def show_halt(console: Console, halt: HaltOrder) -> None:
+    """A decision in two lines."""
+    mode = {"enforce": "HALT", "shadow": "HALT (shadow: not enforced)", "pending": "HALT (pending: waits for a person)"}
+    name = f"{halt.vendor}/{halt.product}/{halt.version} of fleet {halt.fleet}"
+    head = f"{_moment(halt.evidence.stream_time)}  {mode[halt.mode]}  {name}  rings {', '.join(halt.rings)}"
+    console.print(Text(printable(head), style="bold red"), soft_wrap=True)
+    flags = f"  [{', '.join(halt.evidence.flags)}]" if halt.evidence.flags else ""
+    console.print(Text(printable(f"    {halt.reason}{flags}")), soft_wrap=True)
+
+
+def show_summary(console: Console, backtest: Backtest, summary: Summary) -> None:
+    """What was read, and the updates with the most evidence."""
+    if not summary.halts:
+        console.print(Text("No halt.", style="bold"))
+    if summary.max_log10_evidence:
+        table = Table("update", "largest evidence", title="The most suspect updates", title_justify="left")
+        for name, evidence in list(summary.max_log10_evidence.items())[:SHOWN_UPDATES]:
+            table.add_row(Text(printable(name)), f"10^{evidence:.1f}")
+        console.print(table)
+    rate = summary.events / summary.seconds if summary.seconds else 0.0
+    console.print(f"{summary.events:,} events in {summary.seconds:.1f} s ({rate:,.0f} a second), {summary.halts} halts")
+    if summary.rejected:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in backtest.refused.most_common())
+        console.print(Text(f"{summary.rejected:,} lines refused: {reasons}", style="yellow"))
+
+
+def _moment(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")

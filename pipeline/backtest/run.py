@@ -1,0 +1,119 @@
+"""Lines in, halts out: decode, fold, cut into partials, step. The same code that runs live; no I/O and no clock.
+
+Live, a partial is a twentieth of a second. A file is read much faster than it came about, so here a partial is cut where
+it matters: at every crash, as long as the budget for that lasts, and otherwise when it has grown large.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from pipeline.backtest.stream import StreamClock
+from pipeline.combine.admit import Admission
+from pipeline.combine.fold import Fold
+from pipeline.decide.detector import Detector
+from pipeline.decide.orders import Decisions, HaltOrder
+from pipeline.decide.policy import PolicySet
+from pipeline.wire.events import AnyEvent, Boot, Crash
+from pipeline.wire.learned import LearnedDecoder
+from pipeline.wire.partials import BUCKET_MS
+from pipeline.wire.reasons import MalformedMessage, Reason
+
+AT_ONCE = 256  # lines decoded together
+PARTIAL_EVENTS = 16_384
+PARTIAL_MS = 600_000  # of stream time
+# A step costs as much as some hundred events, so cuts at crashes come from a budget: one for so many events, and enough
+# of them in reserve that the first hosts of an incident are judged one by one.
+EVENTS_PER_CUT = 1_000
+RESERVED_CUTS = 128
+
+UpdateKey = tuple[str, str, str, str]  # fleet, vendor, product, version
+
+
+class Backtest:
+    """One run over a stream of lines."""
+
+    def __init__(self, policies: PolicySet) -> None:
+        self.events = 0
+        self.refused: Counter[str] = Counter()  # by reason
+        self.halts = 0
+        self.max_log10_evidence: dict[UpdateKey, float] = {}
+        self._policies = policies
+        self._detectors: dict[str, Detector] = {}
+        self._decoder = LearnedDecoder()
+        self._admission = Admission()
+        self._clock = StreamClock()
+        self._fold = Fold(self._admission)
+        self._pending = 0  # events in the fold
+        self._crashes = 0  # crashes among them
+        self._cut_at_ms = 0
+        self._budget = float(RESERVED_CUTS)
+
+    @property
+    def stream_time_ms(self) -> int:
+        """How far the stream has come (unix ms)."""
+        return self._clock.now_ms
+
+    def take(self, lines: Sequence[bytes]) -> Iterator[HaltOrder]:
+        """Take in lines; the halts that follow from them."""
+        for start in range(0, len(lines), AT_ONCE):
+            events = self._decoder.decode_all(lines[start : start + AT_ONCE], self._refuse)
+            yield from self._enter(self._clock.admit(events))
+            if self._is_due():
+                yield from self._cut()
+
+    def finish(self) -> Iterator[HaltOrder]:
+        """The stream has ended; the halts that are left."""
+        self._clock.finish()
+        if self._clock.refused:
+            self.refused[str(Reason.FUTURE_TIMESTAMP)] += self._clock.refused
+        yield from self._cut()
+
+    def _refuse(self, _: int, error: MalformedMessage) -> None:
+        self.refused[str(error.reason)] += 1
+
+    def _enter(self, events: Sequence[AnyEvent]) -> Iterator[HaltOrder]:
+        self._budget = min(self._budget + len(events) / EVENTS_PER_CUT, RESERVED_CUTS)
+        start = 0
+        for place in [i for i, event in enumerate(events) if is_crash(event)]:
+            self._crashes += 1
+            if self._budget >= 1:
+                self._fold_in(events[start : place + 1])
+                start = place + 1
+                self._budget -= 1
+                yield from self._cut()
+        self._fold_in(events[start:])
+
+    def _fold_in(self, events: Sequence[AnyEvent]) -> None:
+        offset = self.events
+        self._fold.add_all(events, lambda index: (0, offset + index))
+        self.events += len(events)
+        self._pending += len(events)
+
+    def _is_due(self) -> bool:
+        if self._pending >= PARTIAL_EVENTS:
+            return True
+        return self._clock.now_ms - self._cut_at_ms >= (BUCKET_MS if self._crashes else PARTIAL_MS)
+
+    def _cut(self) -> Iterator[HaltOrder]:
+        partials = self._fold.partials("backtest", self._clock.now_ms)
+        self._fold = Fold(self._admission)
+        self._pending = self._crashes = 0
+        self._cut_at_ms = self._clock.now_ms
+        for partial in partials:
+            if partial.fleet not in self._detectors:
+                self._detectors[partial.fleet] = Detector(partial.fleet, self._policies)
+            decisions = self._detectors[partial.fleet].step(partial)
+            self._note(decisions)
+            yield from decisions.halts
+
+    def _note(self, decisions: Decisions) -> None:
+        self.halts += len(decisions.halts)
+        reported = [((v.fleet, v.vendor, v.product, v.version), v.log10_evidence) for v in decisions.verdicts]
+        reported += [((h.fleet, h.vendor, h.product, h.version), h.evidence.log10_evidence) for h in decisions.halts]
+        for key, evidence in reported:
+            self.max_log10_evidence[key] = max(evidence, self.max_log10_evidence.get(key, evidence))
+
+
+def is_crash(event: AnyEvent) -> bool:
+    """Whether the event reports a crash."""
+    return type(event) is Crash or (type(event) is Boot and event.prior == "crash")
