@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("noida_db", reason="the embedded broker is not installed")
-pytest.importorskip("chdb", reason="the ClickHouse engine is not installed")
+pytest.importorskip("noida_db", reason="needs the embedded broker")
+pytest.importorskip("chdb", reason="needs the ClickHouse engine")
 
 pytestmark = pytest.mark.system
 SCENARIO = Path(__file__).parent.parent / "pipeline" / "simulate" / "scenarios" / "crowdstrike-2024-07-19.toml"

@@ -12,8 +12,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from pipeline.halt.keys import load_or_create
 from pipeline.local.broker import EmbeddedBroker
-from pipeline.local.plan import create_topics
+from pipeline.runtime import topics
 from pipeline.runtime.clock import wall_clock_ms
+from pipeline.runtime.kafka import KafkaConfig
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.replay import command
 from pipeline.simulate.run import FASTEST, Run, shift_ms
@@ -23,7 +24,7 @@ from pipeline.wire.events import decode_event
 from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import UpdateId
 
-pytest.importorskip("noida_db", reason="the embedded broker is not installed")
+pytest.importorskip("noida_db", reason="needs the embedded broker")
 
 GUILTY = UpdateId("crowdstrike", "falcon-content", "291")
 
@@ -32,7 +33,7 @@ GUILTY = UpdateId("crowdstrike", "falcon-content", "291")
 def broker() -> Iterator[str]:
     """An embedded broker with the topics; its address."""
     with tempfile.TemporaryDirectory() as directory, EmbeddedBroker(Path(directory)) as running:
-        create_topics(running.bootstrap_servers, events_retention_mib=64)
+        topics.apply(KafkaConfig(bootstrap_servers=running.bootstrap_servers), replication=1)
         yield running.bootstrap_servers
 
 
