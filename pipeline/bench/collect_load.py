@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from backports import zstd
+import zstandard
 
 HOSTS = 1_000_000
 LIVE_VERSIONS = 150
@@ -20,7 +20,7 @@ VENDORS = (("crowdstrike", "falcon-content"), ("microsoft", "windows-defender"),
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "identity": bytes,
     "gzip": lambda body: gzip.compress(body, 1),
-    "zstd": zstd.compress,
+    "zstd": zstandard.compress,
 }
 
 

@@ -1,13 +1,18 @@
 """A request's body: received and decompressed within bounds, never inflated whole, then cut into lines."""
 
+import sys
 import zlib
 from collections.abc import AsyncIterable
 from typing import Protocol
 
 import msgspec
-from backports import zstd
 
 from pipeline.collect.refusals import Refusal
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 ENCODINGS = ("identity", "gzip", "zstd")
 MAX_WINDOW_LOG = 23  # 8 MiB, RFC 9659's limit for HTTP: a frame may not ask for a larger buffer

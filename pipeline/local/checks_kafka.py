@@ -1,6 +1,7 @@
 """The cluster as Andon's own clients see it: credentials, brokers, topics, permissions, clock. Nothing is written."""
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
@@ -31,6 +32,7 @@ from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.runtime.topics import Difference, TopicAdmin, differences
 from pipeline.wire import topics
 
+NEEDED = (AclOperation.DESCRIBE, AclOperation.READ, AclOperation.WRITE)
 WATCH_SECONDS = 2.0  # how long a fresh record is waited for, to compare clocks
 SIZING = ("retention.ms", "retention.bytes")  # how much is kept is the owner's choice; it breaks nothing
 REFUSED = {
@@ -64,7 +66,7 @@ def check_kafka(kafka: KafkaConfig, is_local: bool, max_skew_seconds: float) -> 
     there = [kafka.topic_prefix + t.name for t in topics.ALL if kafka.topic_prefix + t.name in cluster.topics]
     findings += topic_findings(kafka, is_local, len(cluster.brokers))
     if there:
-        findings.append(permission_finding(admin, there))
+        findings.append(permission_finding(allowed_operations(admin, there)))
         findings.append(broker_clock(kafka, there, max_skew_seconds))
     return findings
 
@@ -133,31 +135,36 @@ def topic_finding(difference: Difference) -> Finding:
     return problem("kafka topics", str(difference), advice)
 
 
-def permission_finding(admin: AdminClient, names: list[str]) -> Finding:
-    """What this account may do with our topics, as far as the broker tells."""
-    check = "kafka permissions"
-    needed = {AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE}
+def allowed_operations(admin: AdminClient, names: list[str]) -> dict[str, list[AclOperation] | None]:
+    """What this account may do with each topic; None where the broker does not tell, [] where it may not even ask."""
     asked = admin.describe_topics(
         TopicCollection(names), include_authorized_operations=True, request_timeout=ANSWER_SECONDS
     )
-    lacking: list[str] = []
-    untold = 0
+    allowed: dict[str, list[AclOperation] | None] = {}
     for name, future in asked.items():
         try:
-            allowed = future.result(ANSWER_SECONDS).authorized_operations
+            allowed[name] = future.result(ANSWER_SECONDS).authorized_operations
         except (KafkaException, FutureTimeoutError):
-            lacking.append(f"DESCRIBE {name}")
-            continue
-        untold += not allowed
-        lacking += [f"{op.name} {name}" for op in sorted(needed - set(allowed or needed), key=lambda op: op.name)]
+            allowed[name] = []
+    return allowed
+
+
+def permission_finding(allowed: Mapping[str, list[AclOperation] | None]) -> Finding:
+    """Every topic is read by one stage and written by another."""
+    check = "kafka permissions"
+    lacking = [
+        f"{operation.name} {name}"
+        for name, operations in allowed.items()
+        if operations is not None
+        for operation in NEEDED
+        if operation not in operations
+    ]
     if lacking:
         words = f"this account may not {', '.join(lacking)}"
-        advice = (
-            "grant it with kafka-acls, if stages run as this account: each needs READ of its input, WRITE of its output"
-        )
+        advice = "grant it with kafka-acls, unless the stage that needs it runs as another account"
         return problem(check, words, advice)
-    if untold:
-        return ok(check, "the broker does not tell what this account may do: not checked")
+    if None in allowed.values():
+        return ok(check, "not checked: the broker does not tell what this account may do")
     return ok(check, "this account may read and write every topic")
 
 
