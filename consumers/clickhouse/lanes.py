@@ -69,9 +69,15 @@ class Lane:
     def hold(self, batch: Batch, first: int, end: int, first_ms: int, now: float) -> None:
         """Take the rows of records [first, end)."""
         if self.held is None:
-            start = first if self.stored is None else self.stored
+            start = self._next(first)
             self.held = Held(start, start, first_ms, now)
         self.held.add(batch, end)
+
+    def _next(self, first: int) -> int:
+        """Where the next batch begins: behind the one that is being inserted, though that is not stored yet."""
+        if self.inserting is not None:
+            return self.inserting.intent.end
+        return first if self.stored is None else self.stored
 
     def due(self, now: float, wait_seconds: float, max_rows: int) -> bool:
         """Whether what is held should go now."""
