@@ -25,7 +25,7 @@ class LearnedDecoder:
 
     def __init__(self) -> None:
         self.words: frozenset[str] = frozenset()
-        self._fast: Callable[[bytes], AnyEvent] = decode_event
+        self._fast: Callable[[bytes], AnyEvent] = _nothing_learned
         self._seen: Counter[str] = Counter()
         self._misses, self._pause = 0, _FIRST_PAUSE
 
@@ -68,6 +68,10 @@ class LearnedDecoder:
         known = self.words | fresh
         self.words = frozenset(known if len(known) <= MAX_WORDS else sorted(fresh)[:MAX_WORDS])
         self._fast = _decoder(self.words)
+
+
+def _nothing_learned(_: bytes) -> AnyEvent:
+    raise msgspec.ValidationError("no word is known yet")
 
 
 def _words(event: AnyEvent) -> Iterator[str]:
