@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, cast
 
 import pyarrow
 
@@ -37,7 +38,7 @@ def batches(name: str, advance: Advance) -> Iterator[list[bytes]]:
         ConfigError: when the file cannot be read, or its compressed stream is damaged or cut off.
     """
     if name == STDIN:
-        yield from split(sys.stdin.buffer.read1, advance)
+        yield from split(cast(BufferedReader, sys.stdin.buffer).read1, advance)
         return
     try:
         compression = _compression(name)
@@ -54,7 +55,7 @@ def _compression(name: str) -> str | None:
     return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
 
 
-def _followed(raw: IO[bytes] | Any, advance: Advance) -> Advance:
+def _followed(raw: Any, advance: Advance) -> Advance:
     """Counts the bytes of the file itself, not those that it unpacks to."""
     seen = 0
 
@@ -78,7 +79,7 @@ def split(read: Callable[[int], bytes], advance: Advance) -> Iterator[list[bytes
             lines[0], skipping = OVERSIZED, False
         if skipping or len(carry) > MAX_MESSAGE_BYTES:
             carry, skipping = b"", True
-        if kept := [line for line in lines if line and not line.isspace() or line is OVERSIZED]:
+        if kept := [line for line in lines if (line and not line.isspace()) or line is OVERSIZED]:
             yield kept
     if skipping:
         yield [OVERSIZED]

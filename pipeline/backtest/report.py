@@ -1,6 +1,6 @@
 """What a backtest found: a JSON line a decision, or tables for people."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -88,4 +88,4 @@ def show_summary(console: Console, backtest: Backtest, summary: Summary) -> None
 
 
 def _moment(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,7 +1,7 @@
 """Lines in, halts out: decode, fold, cut into partials, step. The same code that runs live; no I/O and no clock.
 
-Live, a partial is a twentieth of a second. A file is read much faster than it came about, so here a partial is cut where
-it matters: at every crash, as long as the budget for that lasts, and otherwise when it has grown large.
+Live, a partial is a twentieth of a second. A file is read much faster than it came about, so here a partial is cut
+where it matters: at every crash, as long as the budget for that lasts, and otherwise when it has grown large.
 """
 
 from collections import Counter
