@@ -30,7 +30,13 @@ POLL_SECONDS = 0.05
 COMMITTED_SECONDS = 10.0
 LAG_SECONDS = 1.0
 STOP_SECONDS = 10.0  # to get into ClickHouse what is held, after SIGTERM
-_PREFETCH_KBYTES = 24 * 1024
+
+# Memory: a fetched response lives as long as any message of it, so few and small ones are asked for.
+_FETCHING = {
+    "queued.max.messages.kbytes": 8 * 1024,
+    "fetch.max.bytes": 4 << 20,
+    "fetch.message.max.bytes": 1 << 20,
+}
 
 # The broker has given this member's place to another; a new process asks anew.
 _FENCED = {KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED, KafkaError._FATAL}
@@ -42,7 +48,7 @@ class ArchiveConfig(ClickHouseServer, frozen=True):
     slot: Annotated[int, Doc(ge=0, description="number of this worker: its stable place in the group")] = 0
     batch_ms: Annotated[int, Doc(ge=10, description="longest time that a row waits for its batch")] = 500
     batch_rows: Annotated[int, Doc(ge=1, le=500_000, description="rows of a batch that is sent at once")] = 50_000
-    max_held_rows: Annotated[int, Doc(ge=1, description="rows held in all before reading pauses")] = 200_000
+    max_held_rows: Annotated[int, Doc(ge=1, description="rows held in all before reading pauses")] = 120_000
 
 
 Key = tuple[str, int]
@@ -56,8 +62,7 @@ class Archive:
         self._sources = {kafka.topic_prefix + name: source for name, source in SOURCES.items()}
         self._events_topic = kafka.topic_prefix + EVENTS_TOPIC.name
         name = f"{GROUP}-{config.slot}"
-        more = {"queued.max.messages.kbytes": _PREFETCH_KBYTES, "fetch.message.max.bytes": 1 << 20}
-        self._consumer = Consumer(consumer_config(kafka, name, GROUP, name, **more))
+        self._consumer = Consumer(consumer_config(kafka, name, GROUP, name, **_FETCHING))
         self._inserter = Inserter(config, log)
         self._event_rows = EventRows()
         self._lanes: dict[Key, Lane] = {}

@@ -1,0 +1,229 @@
+"""`andon bench archive`: Kafka to ClickHouse: a backlog for speed and size, then a steady stream for freshness."""
+
+import json
+import os
+import platform
+import tempfile
+import threading
+import time
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import Producer, libversion
+
+from pipeline.bench.archive_line import LocalClickHouse, value, wait_for
+from pipeline.bench.combine_load import Load, messages
+from pipeline.local.broker import EmbeddedBroker
+from pipeline.runtime import topics as topic_admin
+from pipeline.runtime.clock import wall_clock_ms
+from pipeline.runtime.errors import AndonError
+from pipeline.runtime.kafka import KafkaConfig, producer_config
+from pipeline.wire.topics import EVENTS
+
+RUN_SECONDS = 300.0
+MARK_SECONDS = 0.02  # of the steady stream, one event in each such slice is watched until a query shows it
+TABLES = ("events", "stratum_minutes", "update_minutes")
+_ID = slice(len('{"v":1,"id":"'), len('{"v":1,"id":"') + 24)
+_HOST_FLEET = b'"fleet":"acme"'
+SHARED_MEMORY = Path("/dev/shm")
+
+
+class Plan(NamedTuple):
+    """`events` at once, then `rate` a second for `seconds`."""
+
+    events: int
+    rate: int
+    seconds: float
+    seed: int
+
+
+class Ledger:
+    """What was produced, by the producer's own account: the id of every event that the broker acknowledged."""
+
+    def __init__(self, kafka: KafkaConfig) -> None:
+        self.ids: Counter[str] = Counter()
+        self._producer = Producer(producer_config(kafka, "bench-load", **{"linger.ms": 5}))
+
+    def produce(self, key: bytes, event: bytes) -> None:
+        """Blocks while the producer's queue is full."""
+        self.ids[event[_ID].decode()] += 1
+        while True:
+            try:
+                self._producer.produce(EVENTS.name, event, key)
+                return
+            except BufferError:
+                self._producer.poll(0.05)
+
+    def poll(self) -> None:
+        """Let the producer take its acknowledgements."""
+        self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Raises AndonError when the broker did not take everything."""
+        if self._producer.flush(60):
+            raise AndonError("the broker did not take the events")
+
+    def compare(self, client: Client) -> dict[str, int]:
+        """What is missing in the table and what is there too often, id by id."""
+        stored: Counter[str] = Counter()
+        with client.query_column_block_stream("SELECT id FROM events") as blocks:
+            for block in blocks:
+                stored.update(block[0])
+        return {"lost": (self.ids - stored).total(), "repeated": (stored - self.ids).total()}
+
+
+def _backlog(plan: Plan, ledger: Ledger) -> None:
+    for key, event in messages(Load(plan.events, 1_000_000, 150, 150.0, wall_clock_ms(), plan.seed)):
+        ledger.produce(key, event)
+    ledger.flush()
+
+
+def _speed(plan: Plan, line: LocalClickHouse, servers: str, client: Client) -> tuple[Any, dict[str, Any]]:
+    archive = line.archive(servers)
+    started = wait_for(client, "SELECT count() FROM events", 1, RUN_SECONDS)
+    first = value(client, "SELECT count() FROM events") or 0
+    ended = wait_for(client, "SELECT count() FROM events", plan.events, RUN_SECONDS)
+    cpu = archive.cpu_seconds() - archive.start_cpu_seconds
+    return archive, {
+        "events_per_second": round((plan.events - first) / (ended - started)) if ended > started else 0,
+        "events_per_cpu_second": round(plan.events / cpu),
+        "cpu_seconds": round(cpu, 2),
+    }
+
+
+def _size(client: Client, rows: int) -> dict[str, Any]:
+    for table in TABLES:
+        client.command(f"OPTIMIZE TABLE {table} FINAL")
+    where = "active AND database = currentDatabase()"
+    sql = f"SELECT table, sum(bytes_on_disk) FROM system.parts WHERE {where} GROUP BY table"
+    found = dict(client.query(sql).result_rows)
+    sizes = {table: round(found.get(table, 0) / rows, 1) for table in TABLES}
+    return {"bytes_per_event": sizes["events"], "bytes_per_event_with_aggregates": round(sum(sizes.values()), 1)}
+
+
+class Freshness:
+    """Watches marked events from their production until a query shows them."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._waiting: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self.seconds: list[float] = []
+
+    def mark(self, event_id: str) -> None:
+        """This event is produced now."""
+        with self._lock:
+            self._waiting[event_id] = time.monotonic()
+
+    def watch(self) -> None:
+        """Poll until `finish`, and then until every marked event has been seen."""
+        deadline = None
+        while not self._done.is_set() or self._waiting:
+            if self._done.is_set():
+                deadline = deadline or time.monotonic() + 30
+                if time.monotonic() > deadline:
+                    return
+            sql = "SELECT id FROM events WHERE fleet = 'marked'"
+            seen = {row[0] for row in self._client.query(sql).result_rows}
+            now = time.monotonic()
+            with self._lock:
+                found = [event_id for event_id in self._waiting if event_id in seen]
+                self.seconds += [now - self._waiting.pop(event_id) for event_id in found]
+            self._done.wait(0.02) if not self._done.is_set() else time.sleep(0.02)
+
+    def finish(self) -> None:
+        """No more marks."""
+        self._done.set()
+
+
+def _freshness(plan: Plan, ledger: Ledger, client: Client) -> dict[str, Any]:
+    count = int(plan.rate * plan.seconds)
+    load = list(messages(Load(count, 1_000_000, 150, plan.seconds, wall_clock_ms(), plan.seed + 1)))
+    slice_events = max(1, int(plan.rate * MARK_SECONDS))
+    fresh = Freshness(client)
+    watcher = threading.Thread(target=fresh.watch)
+    watcher.start()
+    start = time.monotonic()
+    for first in range(0, count, slice_events):
+        time.sleep(max(0.0, start + first / plan.rate - time.monotonic()))
+        key, event = load[first]
+        marked = event.replace(_HOST_FLEET, b'"fleet":"marked"')
+        fresh.mark(marked[_ID].decode())
+        ledger.produce(key, marked)
+        for key, event in load[first + 1 : first + slice_events]:
+            ledger.produce(key, event)
+        ledger.poll()
+    took = time.monotonic() - start
+    ledger.flush()
+    fresh.finish()
+    watcher.join()
+    p50, p99 = np.quantile(fresh.seconds, (0.5, 0.99)) if fresh.seconds else (float("nan"), float("nan"))
+    return {
+        "p50_seconds": round(float(p50), 3),
+        "p99_seconds": round(float(p99), 3),
+        "steady_events_per_second": round(count / took),
+        "watched_events": len(fresh.seconds),
+    }
+
+
+def measure(plan: Plan) -> dict[str, Any]:
+    """One run, everything started and stopped here."""
+    memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    with (
+        tempfile.TemporaryDirectory(prefix="andon-bench-", dir=memory) as scratch,
+        EmbeddedBroker(Path(scratch) / "broker") as broker,
+        LocalClickHouse(Path(scratch)) as line,
+    ):
+        kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers)
+        topic_admin.apply(kafka, replication=1)
+        client, ledger = line.client(), Ledger(kafka)
+        _backlog(plan, ledger)
+        archive, figures = _speed(plan, line, broker.bootstrap_servers, client)
+        try:
+            figures |= _size(client, plan.events)
+            figures |= _freshness(plan, ledger, client)
+            wait_for(client, "SELECT count() FROM events", ledger.ids.total(), 30)
+            figures |= {"peak_rss_bytes": archive.peak_rss_bytes(), "exit_code": archive.stop()}
+            figures |= ledger.compare(client)
+        finally:
+            archive.kill()
+        engine = value(client, "SELECT version()")
+    return {"events": ledger.ids.total(), **figures, "on": _on(plan, engine)}
+
+
+def _on(plan: Plan, engine: str) -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "librdkafka": libversion()[0],
+        "pyarrow": version("pyarrow"),
+        "clickhouse": f"chdb {version('chdb')} ({engine}) behind the local HTTP endpoint, on tmpfs",
+        "broker": f"noida-db {version('noida-db')}",
+        "cpus": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 1),
+        **plan._asdict(),
+    }
+
+
+@click.command("archive")
+@click.option("--events", default=1_000_000, show_default=True, help="events to preload")
+@click.option("--rate", default=20_000, show_default=True, help="events per second of the steady stream")
+@click.option("--seconds", default=15.0, show_default=True, help="length of the steady stream")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="one JSON object on standard output")
+def command(events: int, rate: int, seconds: float, seed: int, as_json: bool) -> None:
+    """Kafka to ClickHouse: events per second, bytes per event, seconds from produced to queryable.
+
+    events_per_cpu_second counts the archive process only, all its threads, from when it has its partitions.
+    """
+    figures = measure(Plan(events, rate, seconds, seed))
+    if as_json:
+        click.echo(json.dumps(figures))
+        return
+    for name, figure in figures.items():
+        click.echo(f"{name:32} {figure}")

@@ -1,0 +1,131 @@
+"""What `andon bench archive` and the tests start: the ClickHouse endpoint and the archive, each its own process."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import Error
+
+from consumers.clickhouse.connect import ClickHouseServer, connect
+from consumers.clickhouse.migrate import Migrator
+from consumers.clickhouse.schema import shipped
+from pipeline.local.ports import free_port
+from pipeline.runtime.errors import AndonError
+
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+
+
+class Stage:
+    """One `andon …` process; its standard error goes to a file, where `ready` is looked for."""
+
+    def __init__(self, arguments: list[str], log: Path, ready: str, environ: dict[str, str]) -> None:
+        self.log = log
+        self._stream: IO[bytes] = log.open("ab")
+        start = log.stat().st_size
+        argv = [sys.executable, "-m", "pipeline", *arguments]
+        self.process = subprocess.Popen(argv, stderr=self._stream, env=os.environ | environ)
+        deadline = time.monotonic() + START_SECONDS
+        while ready not in log.read_text("utf-8")[start:]:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise AndonError(f"andon {arguments[0]} did not start: {log.read_text('utf-8')[-2000:]}")
+            time.sleep(0.002)
+        self.start_cpu_seconds = self.cpu_seconds()
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the running process, all threads."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def peak_rss_bytes(self) -> int:
+        """The most memory that the running process has held."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        self.process.kill()
+        self.process.wait()
+        self._stream.close()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_SECONDS)
+        finally:
+            self.kill()
+
+
+class LocalClickHouse:
+    """A context manager: the local endpoint on a free port, with the schema in place."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.password = secrets.token_hex(16)
+        self.server = ClickHouseServer(
+            clickhouse_url=f"http://127.0.0.1:{free_port()}", clickhouse_password=self.password
+        )
+        self.stage: Stage | None = None
+
+    def start(self) -> None:
+        """Start the process; the data of an earlier one is taken over."""
+        port = self.server.clickhouse_url.rpartition(":")[2]
+        arguments = ["clickhouse", "--data-dir", str(self._directory / "clickhouse"), "--port", port]
+        environ = {"ANDON_CLICKHOUSE_PASSWORD": self.password}
+        self.stage = Stage(arguments, self._directory / "clickhouse.log", "clickhouse ready", environ)
+
+    def __enter__(self) -> "LocalClickHouse":
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self.start()
+        Migrator(connect(self.server), self.server.database).up(shipped())
+        return self
+
+    def client(self) -> Client:
+        """A client whose database is Andon's."""
+        return connect(self.server, database=self.server.database)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.stage is not None and self.stage.process.poll() is None:
+            self.stage.stop()
+
+    def archive(self, bootstrap_servers: str, **options: Any) -> Stage:
+        """Start an archive from this broker into this ClickHouse; it has its partitions when this returns."""
+        arguments = ["archive", "--bootstrap-servers", bootstrap_servers]
+        arguments += ["--clickhouse-url", self.server.clickhouse_url]
+        for name, value in options.items():
+            arguments += ["--" + name.replace("_", "-"), str(value)]
+        environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": self.password}
+        return Stage(arguments, self._directory / "archive.log", "topic=fleet.events", environ)
+
+
+def value(client: Client, sql: str) -> Any:
+    """The first column of the first row; None while the server cannot say."""
+    try:
+        return client.query(sql).result_rows[0][0]
+    except (Error, OSError):
+        return None
+
+
+def wait_for(client: Client, sql: str, wanted: int, timeout_seconds: float) -> float:
+    """Poll until `sql` gives at least `wanted`; the monotonic time of that.
+
+    Raises:
+        AndonError: when it does not in time.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while (found := value(client, sql) or 0) < wanted:
+        if time.monotonic() > deadline:
+            raise AndonError(f"{sql} gave {found} after {timeout_seconds} s, not {wanted}")
+        time.sleep(0.02)
+    return time.monotonic()
