@@ -73,6 +73,12 @@ class Line:
         self.process.terminate()
         return self.process.wait(DEADLINE_SECONDS)
 
+    def andon(self, command: str, *options: str) -> str:
+        """What `andon COMMAND` prints about this line."""
+        argv = [ANDON, command, "--data-dir", str(self.data_dir), *options]
+        done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True, timeout=DEADLINE_SECONDS)
+        return done.stdout
+
     def kcat_send(self, topic: str, lines: list[bytes], *options: str) -> None:
         """One message a line, with kcat."""
         argv = ["kcat", "-P", "-b", self.info["bootstrap_servers"], "-t", topic, *options]
