@@ -25,7 +25,7 @@ from pipeline.wire import topics
 T = TypeVar("T")
 
 FLEET = "acme"
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 
 class Answer(NamedTuple):
