@@ -19,7 +19,7 @@ from consumers.clickhouse.schema import shipped
 from pipeline.local.ports import free_port
 from pipeline.runtime.errors import AndonError
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
 
@@ -71,6 +71,7 @@ class LocalClickHouse:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.password = secrets.token_hex(16)
+        self.read_password = secrets.token_hex(16)
         self.server = ClickHouseServer(
             clickhouse_url=f"http://127.0.0.1:{free_port()}", clickhouse_password=self.password
         )
@@ -80,7 +81,7 @@ class LocalClickHouse:
         """Start the process; the data of an earlier one is taken over."""
         port = self.server.clickhouse_url.rpartition(":")[2]
         arguments = ["clickhouse", "--data-dir", str(self._directory / "clickhouse"), "--port", port]
-        environ = {"ANDON_CLICKHOUSE_PASSWORD": self.password}
+        environ = {"ANDON_CLICKHOUSE_PASSWORD": self.password, "ANDON_CLICKHOUSE_READ_PASSWORD": self.read_password}
         self.stage = Stage(arguments, self._directory / "clickhouse.log", "clickhouse ready", environ)
 
     def __enter__(self) -> "LocalClickHouse":
