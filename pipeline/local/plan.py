@@ -12,13 +12,13 @@ import msgspec
 
 from pipeline.local import broker
 from pipeline.local.datadir import Secrets, write_private
+from pipeline.local.ports import LOOPBACK, bind, bind_free
 from pipeline.local.supervisor import Probe, ProcessSpec
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topics import TopicAdmin, differences
 from pipeline.wire import topics
 
-LOOPBACK = "127.0.0.1"
 CLICKHOUSE_USER = "andon"
 PORTS_FILE = "ports.json"
 PROBE_SECONDS = 2.0
@@ -191,7 +191,7 @@ def find_ports(data_dir: Path, names: Iterable[str], fixed: Mapping[str, int]) -
     try:
         for name in sorted(names, key=lambda name: (not fixed.get(name), name not in last)):
             wish = fixed.get(name, 0)
-            sock = _bind(wish) if wish else _bind(last.get(name, 0)) or _bind(0)
+            sock = bind(wish) if wish else (name in last and bind(last[name])) or bind_free()
             if sock is None:
                 key = name.replace("-", "_") + "_port"
                 raise ConfigError(f"up.{key} = {wish}: taken by another process; 0 takes any free port")
@@ -202,18 +202,6 @@ def find_ports(data_dir: Path, names: Iterable[str], fixed: Mapping[str, int]) -
             sock.close()
     write_private(data_dir / PORTS_FILE, msgspec.json.encode(last | ports).decode() + "\n")
     return ports
-
-
-def _bind(port: int) -> socket.socket | None:
-    sock = socket.socket()
-    try:
-        # As servers do: without it, connections of the line that just stopped would keep its ports for a minute.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((LOOPBACK, port))
-        return sock
-    except OSError:
-        sock.close()
-        return None
 
 
 def local_topics(events_retention_mib: int) -> list[topics.Topic]:

@@ -1,12 +1,51 @@
-"""Free ports, found by binding them."""
+"""Free ports, found by binding them.
 
+They lie below the range from which the kernel takes the local ports of outgoing connections: between the moment that
+a port is found and the moment that its server binds it, which takes seconds, any client on the machine could get it.
+"""
+
+import random
 import socket
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+FIRST = 15_000
+ATTEMPTS = 200
+
+
+def _outgoing_from() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return 32_768
+
+
+def bind(port: int) -> socket.socket | None:
+    """A socket bound to this port of the loopback interface, or None when it is taken."""
+    sock = socket.socket()
+    try:
+        # As servers do: without it, connections of a server that just stopped would keep its port for a minute.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((LOOPBACK, port))
+        return sock
+    except OSError:
+        sock.close()
+        return None
+
+
+def bind_free() -> socket.socket:
+    """A socket bound to a port that nobody else has."""
+    last = _outgoing_from()
+    for _ in range(ATTEMPTS if last > FIRST else 0):
+        if (sock := bind(random.randrange(FIRST, last))) is not None:
+            return sock
+    sock = socket.socket()
+    sock.bind((LOOPBACK, 0))
+    return sock
 
 
 def free_port() -> int:
     """A port of the loopback interface that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
+    with bind_free() as probe:
         port: int = probe.getsockname()[1]
         return port
