@@ -15,13 +15,15 @@ from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.wire import topics
+from pipeline.wire.deadletter import DeadLetter
+from pipeline.wire.events import MAX_MESSAGE_BYTES
 from pipeline.wire.learned import LearnedDecoder
 from pipeline.wire.partials import encode_partial
 
 STAGE = "combine"
 CALL_SECONDS = 10.0
 HOUR_MS = 3_600_000
-MAX_MESSAGE_BYTES = 16 << 20  # a dead letter may be as large as the topic it came from allows
+MAX_LETTER_BYTES = 16 << 20  # a dead letter may be as large as the topic that it came from allows
 _CONSUME_AT_ONCE = 2_048  # messages held as client objects at a time
 _MAX_ABORTS = 10  # in a row; then a new process may fare better
 _LAG_SECONDS = 1.0
@@ -42,13 +44,14 @@ class Combiner:
         self._events_topic = kafka.topic_prefix + topics.EVENTS.name
         self._decoder = LearnedDecoder()
         self._admission = Admission(config.admission_entries)
-        self._producer = TransactionalProducer(kafka, config.identity, MAX_MESSAGE_BYTES)
+        self._producer = TransactionalProducer(kafka, config.identity, MAX_LETTER_BYTES)
         self._consumer = Consumer(consumer_config(kafka, config.identity, GROUP, config.identity, **_PREFETCH))
         check_topics(kafka, self._consumer)
         self._assigned: list[TopicPartition] = []
         self._next: list[TopicPartition] = []  # where the open batch ends
         self._rebalanced = False
         self._aborts = 0
+        self._cut_letters = False  # once the dead-letter topic has refused one for its size
         self._lag_at = 0.0
         self._batch = self._new_batch()
 
@@ -103,6 +106,7 @@ class Combiner:
             with metrics.BATCH_SECONDS.labels(STAGE).time():
                 self._producer.write(self._records(batch), offsets, self._consumer.consumer_group_metadata())
         except AbortedError as error:
+            self._cut_letters |= error.too_large
             self._give_up(str(error))
             self._rewind()
             return
@@ -115,7 +119,8 @@ class Combiner:
         for partial in batch.fold.partials(self._config.slot, batch.ingested_at_ms):
             yield prefix + topics.PARTIALS.name, partial.fleet.encode(), encode_partial(partial), []
         for letter in batch.dead_letters:
-            yield prefix + topics.DEADLETTER.name, letter.key, letter.value, [*letter.headers()]
+            sent = _cut(letter) if self._cut_letters else letter
+            yield prefix + topics.DEADLETTER.name, sent.key, sent.value, [*sent.headers()]
 
     def _count(self, batch: Batch) -> None:
         metrics.BATCHES.labels(STAGE).inc()
@@ -175,6 +180,14 @@ class Combiner:
             if place.offset >= 0 and high >= 0:
                 lag = metrics.LAG.labels(STAGE, topics.EVENTS.name, str(place.partition))
                 lag.set(max(0, high - place.offset))
+
+
+def _cut(letter: DeadLetter) -> DeadLetter:
+    """The letter with no more bytes than an event may have: its topic takes no larger ones, and the stream goes on."""
+    if len(letter.value) <= MAX_MESSAGE_BYTES:
+        return letter
+    detail = f"cut from {len(letter.value)} bytes; {letter.detail}"
+    return letter._replace(value=letter.value[:MAX_MESSAGE_BYTES], detail=detail)
 
 
 def check_topics(kafka: KafkaConfig, consumer: Consumer) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import TRANSACTION_TIMEOUT_MS, KafkaConfig, producer_config
@@ -17,7 +17,11 @@ Record = tuple[str, bytes | None, bytes, Headers]  # topic, key, value, headers
 
 
 class AbortedError(Exception):
-    """The transaction was given up; its input must be read again."""
+    """The transaction was given up; its input must be read again. `too_large`: because a record exceeded a limit."""
+
+    def __init__(self, why: str, too_large: bool) -> None:
+        super().__init__(why)
+        self.too_large = too_large
 
 
 class TransactionalProducer:
@@ -32,6 +36,7 @@ class TransactionalProducer:
             "message.max.bytes": max_message_bytes,
             "linger.ms": 0,  # commit flushes at once; waiting for more would only add delay
         }
+        self._too_large = False
         self._producer = Producer(settings)
         _step("init_transactions", lambda: self._producer.init_transactions(INIT_SECONDS), INIT_SECONDS)
 
@@ -42,6 +47,7 @@ class TransactionalProducer:
             AbortedError: nothing of it was written.
             FatalStageError: this producer is of no further use (fenced, for one).
         """
+        self._too_large = False
         try:
             _step("begin_transaction", self._producer.begin_transaction, STEP_SECONDS)
             for record in records:
@@ -54,13 +60,18 @@ class TransactionalProducer:
             _step("commit_transaction", lambda: self._producer.commit_transaction(STEP_SECONDS), STEP_SECONDS)
         except (KafkaException, BufferError) as error:
             self._abort(error)
-            raise AbortedError(str(error)) from error
+            local = isinstance(error, KafkaException) and error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
+            raise AbortedError(str(error), self._too_large or local) from error
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._too_large = True
 
     def _produce(self, topic: str, key: bytes | None, value: bytes, headers: Headers) -> None:
         deadline = time.monotonic() + STEP_SECONDS
         while True:
             try:
-                self._producer.produce(topic, value, key, headers=headers)
+                self._producer.produce(topic, value, key, headers=headers, on_delivery=self._delivered)
                 return
             except BufferError:
                 if time.monotonic() > deadline:
