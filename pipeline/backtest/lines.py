@@ -32,7 +32,7 @@ def check(name: str) -> int:
 
 
 def batches(name: str, advance: Advance) -> Iterator[list[bytes]]:
-    """The file's lines that are not blank; `advance` gets the bytes of the file read since the last batch.
+    """The file's lines that are not empty; `advance` gets the bytes of the file read since the last batch.
 
     Raises:
         ConfigError: when the file cannot be read, or its compressed stream is damaged or cut off.
@@ -79,9 +79,9 @@ def split(read: Callable[[int], bytes], advance: Advance) -> Iterator[list[bytes
             lines[0], skipping = OVERSIZED, False
         if skipping or len(carry) > MAX_MESSAGE_BYTES:
             carry, skipping = b"", True
-        if kept := [line for line in lines if (line and not line.isspace()) or line is OVERSIZED]:
+        if kept := list(filter(None, lines)):
             yield kept
     if skipping:
         yield [OVERSIZED]
-    elif carry and not carry.isspace():
+    elif carry:
         yield [carry]

@@ -13,7 +13,7 @@ from pipeline.combine.fold import Fold
 from pipeline.decide.detector import Detector
 from pipeline.decide.orders import Decisions, HaltOrder
 from pipeline.decide.policy import PolicySet
-from pipeline.wire.events import AnyEvent, Boot, Crash
+from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat
 from pipeline.wire.learned import LearnedDecoder
 from pipeline.wire.partials import BUCKET_MS
 from pipeline.wire.reasons import MalformedMessage, Reason
@@ -21,9 +21,9 @@ from pipeline.wire.reasons import MalformedMessage, Reason
 AT_ONCE = 256  # lines decoded together
 PARTIAL_EVENTS = 16_384
 PARTIAL_MS = 600_000  # of stream time
-# A step costs as much as some hundred events, so cuts at crashes come from a budget: one for so many events, and enough
-# of them in reserve that the first hosts of an incident are judged one by one.
-EVENTS_PER_CUT = 1_000
+# A partial costs as much as some thousand events, so cuts at crashes come from a budget: one for so many events, and
+# enough of them in reserve that the first hosts of an incident are judged one by one.
+EVENTS_PER_CUT = 2_000
 RESERVED_CUTS = 128
 
 UpdateKey = tuple[str, str, str, str]  # fleet, vendor, product, version
@@ -56,7 +56,7 @@ class Backtest:
     def take(self, lines: Sequence[bytes]) -> Iterator[HaltOrder]:
         """Take in lines; the halts that follow from them."""
         for start in range(0, len(lines), AT_ONCE):
-            events = self._decoder.decode_all(lines[start : start + AT_ONCE], self._refuse)
+            events = self._decode(lines[start : start + AT_ONCE])
             yield from self._enter(self._clock.admit(events))
             if self._is_due():
                 yield from self._cut()
@@ -68,13 +68,17 @@ class Backtest:
             self.refused[str(Reason.FUTURE_TIMESTAMP)] += self._clock.refused
         yield from self._cut()
 
-    def _refuse(self, _: int, error: MalformedMessage) -> None:
-        self.refused[str(error.reason)] += 1
+    def _decode(self, lines: Sequence[bytes]) -> list[AnyEvent]:
+        def refuse(index: int, error: MalformedMessage) -> None:
+            if error.reason is not Reason.INVALID_JSON or not lines[index].isspace():  # a blank line says nothing
+                self.refused[str(error.reason)] += 1
+
+        return self._decoder.decode_all(lines, refuse)
 
     def _enter(self, events: Sequence[AnyEvent]) -> Iterator[HaltOrder]:
         self._budget = min(self._budget + len(events) / EVENTS_PER_CUT, RESERVED_CUTS)
         start = 0
-        for place in [i for i, event in enumerate(events) if is_crash(event)]:
+        for place in [i for i, event in enumerate(events) if type(event) is not Heartbeat and is_crash(event)]:
             self._crashes += 1
             if self._budget >= 1:
                 self._fold_in(events[start : place + 1])

@@ -1,4 +1,4 @@
-"""`andon bench backtest`: an hour of a million hosts around the incident, from a file, through `andon backtest`."""
+"""`andon bench backtest`: a good hour of a million hosts, into the incident, from a file through `andon backtest`."""
 
 import json
 import os
@@ -100,7 +100,7 @@ def measure(load: Load) -> dict[str, Any]:
 @click.option(
     "--hosts", type=click.IntRange(min=1_000), default=1_000_000, show_default=True, help="Size of the fleet."
 )
-@click.option("--minutes", type=click.IntRange(min=1), default=60, show_default=True, help="Of event time.")
+@click.option("--minutes", type=click.IntRange(min=1), default=75, show_default=True, help="Of event time.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--suffix", type=click.Choice(["", ".gz", ".zst"]), default=".zst", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
