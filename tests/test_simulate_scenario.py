@@ -40,7 +40,7 @@ def test_the_ringed_incident_differs_by_its_rollout_only() -> None:
     assert [r for r in rings.updates if r.fault is None] == [r for r in base.updates if r.fault is None]
     assert rings.guilty == base.guilty
     assert rings.fleet.name != base.fleet.name
-    assert {r.update: r.ring_delay_minutes for r in rings.updates}[GUILTY]["broad"] == 240
+    assert {r.update: r.ring_delay_minutes for r in rings.updates}[GUILTY]["broad"] == 480
 
 
 def test_hosts_and_fleet_can_be_given() -> None:

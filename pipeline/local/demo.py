@@ -62,23 +62,23 @@ def command(
     acts = [scenarios.load(scenario, hosts)]
     if acts[0].with_rings:
         acts.append(scenarios.load(acts[0].with_rings, hosts))
-    stage = Stage(seed, QUICK if quick else Pace(), as_json)
+    presenter = Presenter(seed, QUICK if quick else Pace(), as_json)
     with contextlib.ExitStack() as stack:
         began = time.monotonic()
-        stage.say("Starting broker, ClickHouse and every stage of the line")
+        presenter.say("Starting broker, ClickHouse and every stage of the line")
         line = stack.enter_context(LocalStack(data_dir, fleet=acts[0].fleet.name))
-        stage.say(f"The line is up after {time.monotonic() - began:.0f} s, Kafka at {line.info.bootstrap_servers}")
-        accounts = stage.play(acts, line.info)
-        stage.archived(line.info, accounts)
-        stage.point_on(line.info, acts[0].name, keep, data_dir)
+        presenter.say(f"The line is up after {time.monotonic() - began:.0f} s, Kafka at {line.info.bootstrap_servers}")
+        accounts = presenter.play(acts, line.info)
+        presenter.archived(line.info, accounts)
+        presenter.point_on(line.info, acts[0].name, keep, data_dir)
         if keep:
-            stage.wait()
+            presenter.wait()
     failures = [failure for account in accounts for failure in account.failures]
     if failures:
         raise DemoFailed("; ".join(failures))
 
 
-class Stage:
+class Presenter:
     """Where the acts are played and told: to a terminal in colour, else in plain lines; as JSON, words go to stderr."""
 
     def __init__(self, seed: int, pace: Pace, as_json: bool) -> None:
@@ -98,7 +98,7 @@ class Stage:
     def play(self, acts: list[Scenario], info: StackInfo) -> list[Account]:
         """Every act, with its account."""
         kafka = KafkaConfig(bootstrap_servers=info.bootstrap_servers)
-        trusted = load_trusted(Path(info.data_dir) / "correlate" / "keys")
+        trusted = load_trusted(_keys(info))
         accounts = []
         with Tail(kafka, [topics.HALTS, topics.VERDICTS]) as tail:
             watch = Watch(tail, trusted)
@@ -129,12 +129,13 @@ class Stage:
 
     def point_on(self, info: StackInfo, scenario: str, keep: bool, data_dir: Path | None) -> None:
         """Where to look next."""
-        words = ["", "Where to look next"]
+        words, keys = ["", "Where to look next"], shlex.quote(str(_keys(info)))
         if keep:
             words += [
                 f"  ask ClickHouse  {demo_archive.curl(info)}",
                 f"  halts           kcat -C -e -b {info.bootstrap_servers} -t {topics.HALTS.name} -o beginning",
                 f"  detector state  {info.correlate_url}/state",
+                f"  replay more     andon replay NAME --bootstrap-servers {info.bootstrap_servers} --obey {keys}",
                 f"  see it live     andon status --data-dir {shlex.quote(info.data_dir)}",
             ]
         elif data_dir is not None:
@@ -151,3 +152,8 @@ class Stage:
         stop = StopSignal().install()
         while not stop.wait(1.0):
             pass
+
+
+def _keys(info: StackInfo) -> Path:
+    """Where the line's correlator leaves its public key."""
+    return Path(info.data_dir) / "correlate" / "keys"

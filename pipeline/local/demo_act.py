@@ -55,8 +55,7 @@ class Act:
     def play(self, correlate_url: str) -> Account:
         """The whole act, and its account."""
         release = unix_ms(self._scenario.incident_at) + self._shift
-        self._healthy(release - round(self._pace.approach_minutes * MINUTE_MS))
-        self._catch_up(correlate_url)
+        self._healthy(release - round(self._pace.approach_minutes * MINUTE_MS), correlate_url)
         self._run.until(release, self._pace.speed, self._tell_halts)
         self._incident(release)
         self._run.until(self._simulation.end_ms, self._fast(), self._tell_halts)
@@ -71,17 +70,18 @@ class Act:
     def _now(self) -> str:
         return clock(self._simulation.now_ms - self._shift)
 
-    def _healthy(self, until_ms: int) -> None:
+    def _healthy(self, until_ms: int, correlate_url: str) -> None:
         fleet = self._scenario.fleet
         self._say(f"{self._scenario.title}")
         self._say(f"{fleet.hosts:,} hosts report; {len(self._scenario.updates)} updates are on their way")
         began = time.monotonic()
         self._run.until(until_ms, self._fast(), self._tell_halts)
+        self._catch_up(correlate_url)
         seconds, crashes = time.monotonic() - began, self._simulation.ledger.reports["crash"]
         since = datetime.fromtimestamp(unix_ms(self._scenario.starts) / 1000, UTC)
         self._say(
-            f"{since:%H:%M} to {self._now()[:5]} UTC in {seconds:.0f} s: {self._run.sent:,} events, {crashes:,} crashes"
-            f", {len(self._watch.halted(fleet.name))} halts"
+            f"{since:%H:%M} to {self._now()[:5]} UTC, sent and judged in {seconds:.0f} s: {self._run.sent:,} events, "
+            f"{crashes:,} crashes, {len(self._watch.halted(fleet.name))} halts"
         )
 
     def _incident(self, release_ms: int) -> None:
@@ -135,9 +135,15 @@ class Act:
         self._run.settle()
         fleet = self._scenario.fleet.name
         deadline = time.monotonic() + CATCH_UP_SECONDS
-        while (count := events_read(correlate_url, fleet)) < self._run.sent:
+        while True:
+            try:
+                count, why = events_read(correlate_url, fleet), "it stalls"
+            except AndonError as error:  # the supervisor may be starting it anew
+                count, why = 0, str(error)
+            if count >= self._run.sent:
+                break
             if time.monotonic() > deadline:
-                raise AndonError(f"the detector has read {count:,} of {self._run.sent:,} events of {fleet}, and stalls")
+                raise AndonError(f"the detector has read {count:,} of {self._run.sent:,} events of {fleet}: {why}")
             time.sleep(POLL_SECONDS)
         for _ in self._watch.read(fleet):
             pass
