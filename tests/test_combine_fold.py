@@ -79,7 +79,7 @@ def test_adding_one_by_one_is_adding_all(batch: list[AnyEvent]) -> None:
 
 def test_every_event_is_counted_once_over_all_partials() -> None:
     """However many partials a fleet needs, their events add up to the events added, and each is within its size."""
-    versions = [Update("v" * 100, "p" * 100, f"{n}", T - 1) for n in range(900)]
+    versions = [Update("v" * 100, "p" * 100, f"{n}", T - 1) for n in range(3_000)]
     batch: list[AnyEvent] = [heartbeat(f"h{n}", T, tuple(versions[n * 30 % 3000 :][:30])) for n in range(1_500)]
     batch += [crash(f"c{n}", updates=tuple(versions[n % 2900 :][:40])) for n in range(900)]
     fold = fold_of(batch)

@@ -20,6 +20,7 @@ _HOUR_BITS, _BITMAP_BITS = 17, 7
 _HOUR_MASK = (1 << _HOUR_BITS) - 1
 _BITMAP_MASK = (1 << _BITMAP_BITS) - 1
 _LOW_BITS = np.uint64(_HOUR_BITS + _BITMAP_BITS)  # the other 40 are the tag
+_LOW_MASK = np.uint64((1 << (_HOUR_BITS + _BITMAP_BITS)) - 1)
 _MAX_ROUNDS = 64  # crafted names that all fall into one set must not hold up the stream
 
 Bools = npt.NDArray[np.bool_]
@@ -64,41 +65,50 @@ class Admission:
 
     def _round(self, counts: Bools, pending: Ints, sets: Ints, tags: Hashes, hours: Ints) -> Ints:
         """Decide on each set's first pending trial and on those that need no write; return the others."""
-        at, tag, hour = sets[pending], tags[pending], hours[pending]
-        lines = self._table[at]
-        match = ((lines >> _LOW_BITS) == tag[:, None]) & (lines != 0)
+        lines = self._table[sets[pending]]
+        match = (lines >> _LOW_BITS) == tags[pending][:, None]
+        match &= lines != 0
         known = match.any(axis=1)
-        way = np.where(known, match.argmax(axis=1), _oldest(lines, hour))
-        entry = np.where(known, lines[np.arange(at.size), way], np.uint64(0))
-        low = (entry & np.uint64((1 << int(_LOW_BITS)) - 1)).astype(np.int64)
-        ahead = _signed_hours(hour - (low >> _BITMAP_BITS))
-        bitmap = low & _BITMAP_MASK
-        bit = np.left_shift(1, np.clip(-ahead - 1, 0, _BITMAP_BITS - 1))
-        repeat = known & ((ahead == 0) | ((ahead < 0) & (ahead >= -_BITMAP_BITS) & ((bitmap & bit) != 0)))
-        forgotten = known & (ahead < -_BITMAP_BITS)
-        counts[pending[forgotten]] = True
-        writes = np.flatnonzero(~(repeat | forgotten))
-        first = writes[self._first_of_each_set(at[writes])]
-        newer = np.where(known, (bitmap << 1 | 1) << np.clip(ahead - 1, 0, _BITMAP_BITS + 1) & _BITMAP_MASK, 0)
-        late = known & (ahead < 0)
-        low = np.where(late, low | bit, (hour & _HOUR_MASK) << _BITMAP_BITS | newer)
-        self._write(at[first], way[first], tag[first] << _LOW_BITS | low[first].astype(np.uint64))
+        old = np.flatnonzero(known)
+        way = np.empty(pending.size, np.int64)
+        way[old] = match[old].argmax(axis=1)
+        fresh = np.flatnonzero(~known)
+        way[fresh] = _oldest(lines[fresh], hours[pending[fresh]])
+        low = (hours[pending] & _HOUR_MASK) << _BITMAP_BITS  # of a new entry: its hour, none before it
+        low[old], counted, written = _revisit(lines[old, way[old]], hours[pending[old]])
+        counts[pending[old[counted & ~written]]] = True
+        known[old[written]] = False  # from here: decided without a write
+        writes = np.flatnonzero(~known)
+        is_first = self._first_of_each_set(sets[pending[writes]])
+        first = writes[is_first]
+        self._write(sets[pending[first]], way[first], tags[pending[first]] << _LOW_BITS | low[first].astype(np.uint64))
         counts[pending[first]] = True
-        later = np.ones(writes.size, np.bool_)
-        later[np.searchsorted(writes, first)] = False
-        rest: Ints = pending[writes[later]]
+        rest: Ints = pending[writes[~is_first]]
         return rest
 
-    def _first_of_each_set(self, sets: Ints) -> Ints:
-        """Positions of the first trial of each set, ascending."""
+    def _first_of_each_set(self, sets: Ints) -> Bools:
+        """Which trials are the first of their set."""
         positions = np.arange(sets.size, dtype=np.int32)
         self._seat[sets[::-1]] = positions[::-1]
-        return np.flatnonzero(self._seat[sets] == positions)
+        first: Bools = self._seat[sets] == positions
+        return first
 
     def _write(self, sets: Ints, ways: Ints, entries: Hashes) -> None:
         if self._journal is not None:
             self._journal.append((sets, ways, self._table[sets, ways]))
         self._table[sets, ways] = entries
+
+
+def _revisit(entries: Hashes, hour: Ints) -> tuple[Ints, Bools, Bools]:
+    """Of hosts that have an entry: its new low bits, whether the trial counts, and whether that must be written."""
+    low = (entries & _LOW_MASK).astype(np.int64)
+    ahead = _signed_hours(hour - (low >> _BITMAP_BITS))
+    bit = np.left_shift(1, np.clip(-ahead - 1, 0, _BITMAP_BITS - 1))
+    late = (ahead < 0) & (ahead >= -_BITMAP_BITS)
+    counts = (ahead != 0) & ~(late & ((low & bit) != 0))
+    bitmap = ((low & _BITMAP_MASK) << 1 | 1) << np.clip(ahead - 1, 0, _BITMAP_BITS + 1) & _BITMAP_MASK
+    newer = (hour & _HOUR_MASK) << _BITMAP_BITS | bitmap
+    return np.where(late, low | bit, newer), counts, counts & (ahead >= -_BITMAP_BITS)
 
 
 def _signed_hours(difference: Ints) -> Ints:

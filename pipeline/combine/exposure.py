@@ -17,6 +17,8 @@ from pipeline.wire.partials import BOOT, HEARTBEAT
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Statuses = npt.NDArray[np.int8]
+Exposure = tuple[tuple[int, ...], tuple[int, ...]]  # exposed and excluded updates, by number
 Position = Callable[[int], tuple[int, int]]  # of the event's index: its Kafka partition and offset
 
 CRASH, UNDATED = 2, 3  # kinds of a row beside BOOT and HEARTBEAT
@@ -46,7 +48,7 @@ class Rows:
 
     def __init__(self, strata: Index, updates: Index) -> None:
         self.strata, self.updates = strata, updates
-        self.kind: list[int] = []
+        self.kinds: list[tuple[int, int]] = []  # runs: kind and how many
         self.stratum: list[int] = []
         self.time_ms: list[int] = []
         self.host: list[str] = []
@@ -56,7 +58,7 @@ class Rows:
         self.crashes: list[CrashSource] = []
 
     def __len__(self) -> int:
-        return len(self.kind)
+        return len(self.host)
 
     def add(self, events: Sequence[AnyEvent], position: Position) -> None:
         """Take in events; their order among clean trials of one kind is kept, and that is all that matters."""
@@ -77,7 +79,7 @@ class Rows:
         strata, updates = self.strata, self.updates
         listed = [event.updates for event in events]
         flat = [update for some in listed for update in some]
-        self.kind += [kind] * len(events)
+        self.kinds.append((kind, len(events)))
         self.stratum += [strata[event.fleet, event.ring, event.os, event.model] for event in events]
         self.time_ms += [event.ts for event in events]
         self.host += [event.host for event in events]
@@ -92,8 +94,8 @@ class Rows:
                 kind = UNDATED
             else:
                 time_ms = min(event.prior_ended_at, event.ts)
-        self.crashes.append(CrashSource(len(self.kind), event, partition, offset))
-        self.kind.append(kind)
+        self.crashes.append(CrashSource(len(self.host), event, partition, offset))
+        self.kinds.append((kind, 1))
         self.stratum.append(self.strata[event.fleet, event.ring, event.os, event.model])
         self.time_ms.append(time_ms)
         self.host.append(event.host)
@@ -113,25 +115,35 @@ class Columns(NamedTuple):
     first_update: Ints  # where a row's updates begin; one entry more than rows
     owner: Ints
     update: Ints
-    status: Ints
+    status: Statuses
 
-    def updates_of(self, row: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The exposed and the excluded updates of a row."""
-        here = slice(self.first_update[row], self.first_update[row + 1])
-        listed = list(zip(self.update[here].tolist(), self.status[here].tolist(), strict=True))
-        exposed = tuple([update for update, status in listed if status == EXPOSED])
-        return exposed, tuple([update for update, status in listed if status == EXCLUDED])
+    def updates_of(self, rows: Ints) -> list[Exposure]:
+        """The exposed and the excluded updates of each of some rows."""
+        starts, ends = self.first_update[rows], self.first_update[rows + 1]
+        listed = ends - starts
+        places = np.repeat(starts - np.cumsum(listed) + listed, listed) + np.arange(listed.sum())
+        pairs = list(zip(self.update[places].tolist(), self.status[places].tolist(), strict=True))
+        result: list[Exposure] = []
+        end = 0
+        for length in listed.tolist():
+            mine = pairs[end : end + length]
+            end += length
+            exposed = tuple([update for update, status in mine if status == EXPOSED])
+            result.append((exposed, tuple([update for update, status in mine if status == EXCLUDED])))
+        return result
 
 
 def columns_of(rows: Rows, window_ms: int) -> Columns:
     """Arrays of the rows, with each update's status decided."""
     time_ms = np.array(rows.time_ms, np.int64)
-    kind = np.array(rows.kind, np.int64)
+    kind = np.repeat(*np.array(rows.kinds, np.int64).reshape(-1, 2).T)
     listed = np.array(rows.listed, np.int64)
     update = np.array(rows.update, np.int64)
     owner = np.repeat(np.arange(listed.size), listed)
     installed = np.array(rows.installed_ms, np.int64)
-    status = _status(time_ms[owner], installed, update, (kind == UNDATED)[owner], window_ms)
+    status = _status(time_ms[owner] - installed, window_ms)
+    if (undated := kind == UNDATED).any():
+        status[undated[owner]] = EXCLUDED
     _keep_newest(status, listed, installed, update, _products(rows.updates))
     return Columns(
         kind=kind,
@@ -150,14 +162,14 @@ def _products(updates: Index) -> Ints:
     return np.array([products[name[:2]] for name in updates], np.int64)
 
 
-def _status(time_ms: Ints, installed: Ints, update: Ints, undated: Bools, window_ms: int) -> Ints:
-    """The status of each listed update, taken for itself."""
-    age = time_ms - installed
-    status = np.where(age < 0, NEITHER, np.where(age < window_ms, EXPOSED, EXCLUDED))
-    return np.where(undated, EXCLUDED, status)
+def _status(age_ms: Ints, window_ms: int) -> Statuses:
+    """The status of updates installed so long before, each taken for itself."""
+    status = (age_ms >= window_ms).astype(np.int8)  # EXPOSED or EXCLUDED
+    status[age_ms < 0] = NEITHER
+    return status
 
 
-def _keep_newest(status: Ints, listed: Ints, installed: Ints, update: Ints, products: Ints) -> None:
+def _keep_newest(status: Statuses, listed: Ints, installed: Ints, update: Ints, products: Ints) -> None:
     """Among a row's updates of one product: older versions are excluded, older mentions of one version dropped."""
     from_end = np.repeat(np.cumsum(listed), listed) - np.arange(update.size) - 1  # updates after this one in its row
     product = products[update] if update.size else update

@@ -18,6 +18,7 @@ from pipeline.combine.exposure import (
     NEITHER,
     UNDATED,
     Columns,
+    Exposure,
     Index,
     Position,
     Rows,
@@ -31,11 +32,10 @@ from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE, Partial
 DEFAULT_WINDOW_MS = 72 * 3_600_000
 MINUTE_MS = 60_000
 _MINUTES = 1 << 28  # more minutes than there are until the latest time that an event may have
-_ROWS_AT_ONCE = 16_384  # events held as Python objects before they become columns
+_ROWS_AT_ONCE = 8_192  # events held as Python objects before they become columns
 
 Ints = npt.NDArray[np.int64]
 CrashKey = tuple[str, str, str, str]  # fleet, host, code, module
-Exposure = tuple[tuple[int, ...], tuple[int, ...]]  # exposed and excluded updates, by number
 
 
 class FoldedCrash(NamedTuple):
@@ -182,10 +182,12 @@ class Fold:
         if self._admission is not None:
             wanted = self._wanted(cell, minute, hashes)
             counted, cell, minute, hashes = counted[wanted], cell[wanted], minute[wanted], hashes[wanted]
+        chosen = smallest(cell, minute, hashes)
+        places = zip(cell[chosen].tolist(), minute[chosen].tolist(), strict=True)
         names = list(self.strata)
-        for place in smallest(cell, minute, hashes):
-            where, host_hash = (int(cell[place]), int(minute[place])), int(hashes[place])
-            self._keep_sample(where, host_hash, columns.updates_of(int(counted[place])))
+        exposures = columns.updates_of(counted[chosen])
+        for where, host_hash, exposure in zip(places, hashes[chosen].tolist(), exposures, strict=True):
+            self._keep_sample(where, host_hash, exposure)
             if self._admission is not None:
                 self._admission.sieve.note((names[where[0] // 2], where[0] % 2, where[1]), host_hash)
 
@@ -206,10 +208,10 @@ class Fold:
             del kept[max(kept)]
 
     def _collect_crashes(self, rows: Rows, columns: Columns) -> None:
-        for row, event, partition, offset in rows.crashes:
+        exposures = columns.updates_of(np.array([source.row for source in rows.crashes], np.int64))
+        for (row, event, partition, offset), (exposed, excluded) in zip(rows.crashes, exposures, strict=True):
             signature = getattr(event, "signature", None)
             code, module = (signature.code, signature.module) if signature else ("", "")
-            exposed, excluded = columns.updates_of(row)
             at, stratum = int(columns.time_ms[row]), int(columns.stratum[row])
             crash = FoldedCrash(at, partition, offset, stratum, event.site, exposed, excluded)
             self._keep_crash((event.fleet, event.host, code, module), crash)
@@ -260,13 +262,13 @@ class Fold:
         return self.window_ms, tallies, trials, exposures, crashes, samples
 
 
-def smallest(cell: Ints, minute: Ints, hashes: Hashes) -> list[int]:
+def smallest(cell: Ints, minute: Ints, hashes: Hashes) -> Ints:
     """Positions of the SAMPLES_PER_CELL_MINUTE smallest hashes of each (cell, minute)."""
     order = np.lexsort((hashes, minute, cell))
     group = np.stack((cell[order], minute[order]))
     starts = np.flatnonzero(np.concatenate(([True], (group[:, 1:] != group[:, :-1]).any(axis=0))))[: order.size]
     rank = np.arange(order.size) - np.repeat(starts, np.diff(np.append(starts, order.size)))
-    chosen: list[int] = order[rank < SAMPLES_PER_CELL_MINUTE].tolist()
+    chosen: Ints = order[rank < SAMPLES_PER_CELL_MINUTE]
     return chosen
 
 

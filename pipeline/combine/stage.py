@@ -27,8 +27,9 @@ MAX_LETTER_BYTES = 16 << 20  # a dead letter may be as large as the topic that i
 _CONSUME_AT_ONCE = 2_048  # messages held as client objects at a time
 _MAX_ABORTS = 10  # in a row; then a new process may fare better
 _LAG_SECONDS = 1.0
-# Less than the client's defaults: a deeper queue costs memory and brings no speed.
+# Less than the client's defaults: a deeper queue costs memory and brings no speed. Nothing is stored for auto-commit.
 _PREFETCH = {
+    "enable.auto.offset.store": False,
     "queued.min.messages": 20_000,
     "queued.max.messages.kbytes": 16 * 1024,
     "fetch.max.bytes": 4 << 20,
