@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import signal
+import sys
 import tempfile
 import threading
 import time
@@ -221,6 +223,7 @@ def command(events: int, rate: int, seconds: float, seed: int, as_json: bool) ->
 
     events_per_cpu_second counts the archive process only, all its threads, from when it has its partitions.
     """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what was started is stopped on the way
     figures = measure(Plan(events, rate, seconds, seed))
     if as_json:
         click.echo(json.dumps(figures))

@@ -16,6 +16,7 @@ from clickhouse_connect.driver.exceptions import Error
 from consumers.clickhouse.connect import ClickHouseServer, connect
 from consumers.clickhouse.migrate import Migrator
 from consumers.clickhouse.schema import shipped
+from pipeline.local.leash import leash
 from pipeline.local.ports import free_port
 from pipeline.runtime.errors import AndonError
 
@@ -31,7 +32,8 @@ class Stage:
         self._stream: IO[bytes] = log.open("ab")
         start = log.stat().st_size
         argv = [sys.executable, "-m", "pipeline", *arguments]
-        self.process = subprocess.Popen(argv, stderr=self._stream, env=os.environ | environ)
+        leashed = leash(signal.SIGTERM)  # nothing is left behind, whatever becomes of us
+        self.process = subprocess.Popen(argv, stderr=self._stream, env=os.environ | environ, preexec_fn=leashed)
         deadline = time.monotonic() + START_SECONDS
         while ready not in log.read_text("utf-8")[start:]:
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -1,0 +1,184 @@
+"""The archive between a real broker and the real engine: killed, cut off, stopped; every event there once."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from pipeline.bench.archive_line import LocalClickHouse, Stage, value, wait_for
+from pipeline.bench.combine_load import Load, messages
+from pipeline.local.broker import EmbeddedBroker
+from pipeline.runtime import topics
+from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
+from pipeline.wire.deadletter import DeadLetter
+from pipeline.wire.events import decode_event
+from pipeline.wire.halts import Halt, HaltAck, encode_halt
+from pipeline.wire.reasons import Reason
+from pipeline.wire.topics import DEADLETTER, EVENTS, HALT_ACKS, HALTS, VERDICTS
+from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, encode_verdict
+
+pytestmark = pytest.mark.system
+
+NOW = 1_795_000_000_000
+WAIT_SECONDS = 90.0
+QUICK = {"batch_ms": 50, "batch_rows": 1000}
+
+
+class Place:
+    """A broker with the topics, a ClickHouse with the schema, and what was produced."""
+
+    def __init__(self, broker: EmbeddedBroker, clickhouse: LocalClickHouse) -> None:
+        self.servers = broker.bootstrap_servers
+        self.kafka = KafkaConfig(bootstrap_servers=self.servers)
+        self.clickhouse = clickhouse
+        self.producer = Producer(producer_config(self.kafka, "test"))
+        self.events: list[bytes] = []
+
+    def produce(self, count: int, seed: int) -> None:
+        """Events onto the topic, one in a hundred followed by one that is none."""
+        for number, (key, event) in enumerate(messages(Load(count, 5000, 30, 600.0, NOW, seed))):
+            self.producer.produce(EVENTS.name, event, key)
+            self.events.append(event)
+            if number % 100 == 0:
+                self.producer.produce(EVENTS.name, b"{" + event[:20], key)
+        assert self.producer.flush(30) == 0
+
+    def archive(self) -> Stage:
+        """An archive with small batches, so that much can go wrong."""
+        return self.clickhouse.archive(self.servers, **QUICK)
+
+    def all_there(self, client: Client) -> None:
+        """Every produced event is in the table, once, and in every aggregate."""
+        wait_for(client, "SELECT count() FROM events", len(self.events), WAIT_SECONDS)
+        events = [decode_event(raw) for raw in self.events]
+        stored = Counter(row[0] for row in client.query("SELECT id FROM events").result_rows)
+        assert stored == Counter(event.id for event in events)
+        crashes = [event for event in events if event.__class__.__name__ == "Crash"]
+        totals = "sum(events), uniqExactMerge(crashes), uniqExactMerge(crashed_hosts), uniqCombinedMerge(hosts)"
+        hosts = len({event.host for event in events})
+        found = client.query(f"SELECT {totals} FROM stratum_minutes").first_row
+        assert found[:3] == (len(events), len(crashes), len({event.host for event in crashes}))
+        assert found[3] == pytest.approx(hosts, rel=0.01)
+        found = client.query(
+            "SELECT version, sum(events), uniqExactMerge(crashes) FROM update_minutes GROUP BY version"
+        )
+        listed, crashed = Counter[str](), Counter[str]()
+        for event in events:
+            listed.update(update.version for update in event.updates)
+        for event in crashes:
+            crashed.update({update.version for update in event.updates})
+        assert {row[0]: row[1] for row in found.result_rows} == dict(listed)
+        assert Counter({row[0]: row[2] for row in found.result_rows}) == crashed
+
+    def committed(self) -> list[TopicPartition]:
+        """What the archive's group has committed for the events."""
+        reader = Consumer(consumer_config(self.kafka, "test", "andon-archive", "test"))
+        wanted = [TopicPartition(EVENTS.name, number) for number in range(EVENTS.partitions)]
+        found = reader.committed(wanted, timeout=10)
+        reader.close()
+        return list(found)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Fresh for each test: counts are of everything there is."""
+    with EmbeddedBroker(tmp_path / "broker") as broker, LocalClickHouse(tmp_path) as clickhouse:
+        topics.apply(KafkaConfig(bootstrap_servers=broker.bootstrap_servers), replication=1)
+        yield Place(broker, clickhouse)
+
+
+def test_killed_again_and_again(place: Place) -> None:
+    """kill -9 in mid-batch, of ClickHouse too: nothing lost, nothing twice, then a clean stop."""
+    client = place.clickhouse.client()
+    for round_number in range(4):
+        place.produce(4000, seed=round_number)
+        archive = place.archive()
+        have = value(client, "SELECT count() FROM events") or 0
+        wait_for(client, "SELECT count() FROM events", have + 500, WAIT_SECONDS)
+        archive.kill()
+    assert place.clickhouse.stage is not None
+    archive = place.archive()
+    place.produce(4000, seed=9)
+    place.clickhouse.stage.kill()
+    place.produce(1000, seed=10)
+    place.clickhouse.start()
+    place.all_there(client)
+    assert archive.stop() == 0
+    assert not any(partition.metadata for partition in place.committed())
+    ends = sum(partition.offset for partition in place.committed())
+    assert ends == len(place.events) + sum(-(-count // 100) for count in (4000,) * 5 + (1000,))
+
+
+def test_decisions_are_stored_once(place: Place) -> None:
+    """Verdicts, heartbeats, halts, acknowledgements and dead letters, each in its table, across a restart."""
+    verdict = Verdict(
+        fleet="acme", vendor="v'; --", product="p", version="1", ring="canary", state="halted", at=NOW,
+        log10_evidence=7.5, threshold=6, basis="concurrent", observed=37, expected=0.8, relative_risk=(12.1, 90.4),
+        crashed_hosts=37, exposed_trials=9120, explanation=Explanation("signature", "0x50", "csagent.sys"),
+    )  # fmt: skip
+    beat = FleetHeartbeat(fleet="acme", at=NOW, stream_time=NOW, live_updates=1, events=2, offset=3)
+    halt = Halt(
+        action="halt", fleet="acme", vendor="v", product="p", version="1", rings=("*",), epoch=17, issued_at=NOW,
+        expires_at=NOW + 1, decided_by="andon", policy="d", reason="<b>\n\n; DROP", evidence=None, kid="k", sig="s",
+    )  # fmt: skip
+    ack = HaltAck(halt_key=halt.key, epoch=17, subscriber="s", status="stopped", at=NOW)
+    letter = DeadLetter(b"\x00\xff\n\n{", b"k", Reason.INVALID_JSON, "why", EVENTS.name, 2, 17, "combine")
+    producer = place.producer
+    producer.produce(VERDICTS.name, encode_verdict(verdict), b"acme/v/p/1/canary")
+    producer.produce(VERDICTS.name, encode_verdict(beat), b"acme/-/heartbeat")
+    producer.produce(HALTS.name, encode_halt(halt), halt.key.encode())
+    producer.produce(HALT_ACKS.name, msgspec.json.encode(ack), halt.key.encode())
+    producer.produce(DEADLETTER.name, letter.value, letter.key, headers=letter.headers())
+    producer.produce(HALTS.name, b"not a halt", b"nonsense")
+    assert producer.flush(30) == 0
+    client = place.clickhouse.client()
+    for _ in range(2):
+        archive = place.archive()
+        for table in ("verdicts", "heartbeats", "halts", "halt_acks", "dead_letters"):
+            wait_for(client, f"SELECT count() FROM {table}", 1, WAIT_SECONDS)
+        assert archive.stop() == 0
+    row = client.query("SELECT vendor, state, explanation_module, relative_risk_high FROM verdicts").result_rows
+    assert row == [("v'; --", "halted", "csagent.sys", 90.4)]
+    assert client.query("SELECT epoch, rings, reason FROM halts").result_rows == [(17, ["*"], "<b>\n\n; DROP")]
+    assert json.loads(client.command("SELECT record FROM halts"))["sig"] == "s"
+    found = client.query("SELECT reason, topic, partition, offset, hex(value) FROM dead_letters").result_rows
+    assert found == [("invalid_json", EVENTS.name, 2, 17, letter.value.hex().upper())]
+    assert client.command("SELECT count() FROM halt_acks") == 1
+
+
+def test_the_same_report_twice(place: Place) -> None:
+    """A client that repeats itself: one event once merged or read by events_once, one crash, one crashed host."""
+    (_, event), = messages(Load(1, 1, 1, 1.0, NOW, 1))  # fmt: skip
+    crash = msgspec.json.decode(event) | {"kind": "crash", "signature": {"code": "0x50", "module": "csagent.sys"}}
+    for _ in range(1000):
+        place.producer.produce(EVENTS.name, msgspec.json.encode(crash), b"h")
+    assert place.producer.flush(30) == 0
+    archive = place.archive()
+    client = place.clickhouse.client()
+    wait_for(client, "SELECT sum(events) FROM stratum_minutes", 1000, WAIT_SECONDS)
+    assert client.command("SELECT count() FROM events_once") == 1
+    assert client.query("SELECT crashes, crashed_hosts, hosts FROM strata_by_minute").result_rows == [(1, 1, 1)]
+    assert client.query("SELECT crashes, crashed_hosts, hosts FROM updates_by_minute").result_rows[0] == (1, 1, 1)
+    assert archive.stop() == 0
+
+
+def test_wrong_password_is_said_and_nothing_lost(place: Place) -> None:
+    """ClickHouse refuses us: it is logged, retried, and SIGTERM still ends the stage cleanly; later all is stored."""
+    place.produce(500, seed=1)
+    right = place.clickhouse.password
+    place.clickhouse.password = "wrong"
+    archive = place.archive()
+    deadline = time.monotonic() + WAIT_SECONDS
+    while "AUTHENTICATION_FAILED" not in archive.log.read_text("utf-8"):
+        assert time.monotonic() < deadline
+    assert archive.stop() == 0
+    place.clickhouse.password = right
+    archive = place.archive()
+    place.all_there(place.clickhouse.client())
+    assert archive.stop() == 0
