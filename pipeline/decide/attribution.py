@@ -94,7 +94,7 @@ def shock_seen(detector: "Detector", update: int) -> bool:
     trials, exposed, excluded = fleet.trials.slow()
     control = np.maximum(trials - exposed[:, update] - excluded[:, update], 0.0)
     expected = np.nan_to_num(control * fleet.rates[:, update])
-    crashes = fleet.control_crashes[:, update]
+    crashes = fleet.control_crashes[2, :, update]
     tolerated = detector.policy(update).tolerated_risk
     pooled = control_rises(crashes.sum(keepdims=True), expected.sum(keepdims=True), 1.0, 1.64)
     return bool(pooled.any() or control_rises(crashes, expected, tolerated, 4.0).any())

@@ -46,7 +46,7 @@ class Clearing:
 
     def watch(self, exposed: Floats, eligible: Floats) -> None:
         """Follow the share of exposed trials; (U,) decayed counts over all strata."""
-        share = exposed / np.maximum(eligible, 1.0)
+        share = np.minimum(exposed / np.maximum(eligible, 1.0), 1.0)
         error = np.sqrt(share * (1 - share) / np.maximum(eligible, 1.0))
         self.peak = np.where(eligible >= 100, np.maximum(self.peak, share - error), self.peak)
         self.overdue = ((self.peak > 0) & (share + 2 * error < OVERDUE_SHARE * self.peak)).astype(np.float64)

@@ -11,18 +11,20 @@ from pipeline.decide.buckets import OPEN_BUCKETS, Bucket
 from pipeline.decide.conditional import Separation
 from pipeline.decide.explain import Explained, Historical, explain
 from pipeline.decide.fleet import ARCHIVE_MS, ARCHIVED, Fleet, unpack_fleet
-from pipeline.decide.history import shock_factor
+from pipeline.decide.history import shock_factor, upper_exposure
 from pipeline.decide.intake import FORGET_AFTER_BUCKETS, rows_of, stream_bucket, take_in
 from pipeline.decide.ledger import MAX_RINGS
 from pipeline.decide.orders import Decisions
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.decide.samples import BIN_MS
+from pipeline.decide.trials import DECAY_PER_BUCKET
 from pipeline.wire.partials import BUCKET_MS, TRIAL_COLUMNS, Partial
 
+MINUTE_BUCKETS = 6
+ARCHIVE_AFTER = 2  # shares from the start of a crash's 10 minutes to 20 minutes later: an estimate lags behind a push
 HALTED_BINS = 3  # how far back samples tell the shares among hosts without a halted update
 REST_BUCKETS = 6  # how long that survey holds
 REST_SHRINK_HOSTS = 10.0
-_SLOW_DECAY = 2.0 ** (-BUCKET_MS / 2_400_000.0)
 
 
 class Detector:
@@ -60,13 +62,14 @@ class Detector:
         self._read_policies()
         for at, bucket in sorted(intake.late.items()):
             self._close(bucket, self._archived(at))
-        if not (partial.crashes or closed or fleet.bucket > before):
-            return Decisions((), ())
+        minute_passed = fleet.bucket // MINUTE_BUCKETS > before // MINUTE_BUCKETS
+        if not (partial.crashes or closed or minute_passed):
+            return Decisions((), ())  # clean trials alone can only lower the evidence
         self.explained = self._explain()
         self.separations.clear()
         halts = attribution.decide(self, partial) if partial.crashes or closed else []
         orders = tuple(verdicts.order(self, *halt) for halt in halts)
-        return Decisions(verdicts.news(self, fleet.bucket > before), orders)
+        return Decisions(verdicts.news(self, minute_passed), orders)
 
     def policy(self, update: int) -> Policy:
         """The policy of an update by its position."""
@@ -87,7 +90,8 @@ class Detector:
         for bucket in due:
             self._close(fleet.open.pop(bucket), None)
         fleet.trials.advance(fleet.bucket)
-        fleet.control_crashes *= _SLOW_DECAY ** (fleet.bucket - before) if before else 0.0
+        for scale in range(3):
+            fleet.control_crashes[scale] *= DECAY_PER_BUCKET[scale] ** (fleet.bucket - before) if before else 0.0
         fleet.history.advance(fleet.bucket * BUCKET_MS)
         self._watch_history()
         self._archive()
@@ -101,9 +105,9 @@ class Detector:
         trials, exposed, excluded = fleet.trials.slow()
         if trials.shape[0] != fleet.rates.shape[0] or exposed.shape[1] != fleet.rates.shape[1]:
             return
-        control_trials = np.maximum(trials[:, None] - exposed - excluded, 0.0) * fleet.ledger.active
-        expected = np.nansum(control_trials * fleet.rates, axis=0)
-        fleet.shock = shock_factor(fleet.control_crashes.sum(axis=0), expected)
+        control = fleet.trials.control() * fleet.ledger.active
+        expected = np.nansum(control * fleet.rates, axis=1)
+        fleet.shock = shock_factor(fleet.control_crashes.sum(axis=1), expected)
         eligible = (trials[:, None] - excluded).sum(axis=0)
         fleet.clearing.watch(exposed.sum(axis=0), eligible)
 
@@ -119,11 +123,12 @@ class Detector:
         """The largest share around that time; the largest of all when it is longer ago. (S, U), S all strata."""
         fleet = self.state
         share = self.shares(np.arange(len(fleet.strata)))
-        near = [old for at, old in fleet.archive if number <= at <= number + 1]
-        for place, old in enumerate(near or [old for _, old in fleet.archive]):
+        near = [old for at, old in fleet.archive if number <= at <= number + ARCHIVE_AFTER]
+        settled = len(near) == ARCHIVE_AFTER + 1  # else what came after that time is not all archived: now counts too
+        for place, old in enumerate(near if settled else [old for _, old in fleet.archive]):
             rows, columns = old.shape  # an update that is younger than the archive keeps its share of now
             now = share[:rows, :columns]
-            now[:] = old if near and place == 0 else np.maximum(now, old)
+            now[:] = old if settled and place == 0 else np.maximum(now, old)
         return share
 
     def shares(self, strata: Ints) -> Floats:
@@ -133,7 +138,9 @@ class Detector:
         samples of hosts without it.
         """
         fleet = self.state
-        share = fleet.trials.upper_share(strata)
+        if not len(strata):
+            return np.zeros((0, len(fleet.since)))
+        share = fleet.trials.upper_share(strata, fleet.pools)
         if not fleet.halted:
             return share
         if fleet.rest_bucket <= fleet.bucket - REST_BUCKETS or fleet.rest.shape != fleet.rates.shape:
@@ -186,10 +193,23 @@ class Detector:
         self.totals = totals = fleet.ledger.with_open(
             merged, strata, share, self._tolerated[: share.shape[1]], fleet.ring_of
         )
-        with np.errstate(invalid="ignore"):
-            by_slot = fleet.past_exposure[:, None] * fleet.ledger.signature_rate
-        history = Historical(fleet.past_expected, np.where(np.isnan(by_slot), np.inf, by_slot))
-        return explain(totals, history)
+        return explain(totals, self._past(share.shape[1]))
+
+    def _past(self, updates: int) -> Historical:
+        """What history expects, from an upper limit of the exposed trials: a crash may come before any is seen."""
+        fleet = self.state
+        seen = fleet.exposed_trials.sum(axis=1)
+        most = upper_exposure(seen)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            worst = np.where(np.isfinite(fleet.rates), fleet.rates, 0.0).max(axis=0)
+            allowed = self._tolerated[:updates] * fleet.shock
+            expected = np.where(seen > 0, fleet.past_expected / seen, worst * allowed) * most
+            exposure = np.where(seen > 0, fleet.past_exposure / seen, allowed) * most
+            expected = np.where(np.isfinite(fleet.past_expected), expected, np.inf)
+            by_slot = (
+                np.where(np.isfinite(fleet.past_exposure), exposure, np.inf)[:, None] * fleet.ledger.signature_rate
+            )
+        return Historical(expected, np.where(np.isnan(by_slot), np.inf, by_slot))
 
     def _forget_updates(self) -> None:
         """Once an hour: free the places of updates that no host has listed for a week."""

@@ -44,7 +44,8 @@ class Fleet:
         self.past_expected: Floats = np.zeros(8)  # (U,) crashed hosts that history allows
         self.past_exposure: Floats = np.zeros(8)  # (U,) tolerated exposed trials
         self.shock: Floats = np.ones(8)  # (U,)
-        self.control_crashes: Floats = np.zeros((8, 8))  # (S, U) decayed as the slow trials
+        self.control_crashes: Floats = np.zeros((3, 8, 8))  # (scale, S, U) decayed as the trials
+        self.pools: Floats = np.ones((1, 8))  # (P, S) strata that go together: all, then by ring, system, model
         self.crashed: Floats = np.zeros((8, MAX_RINGS))  # (U, R) distinct crashed hosts, exposed
         self.counted: Floats = np.zeros((8, MAX_RINGS))  # (U, R) those of them that count as evidence
         self.expected: Floats = np.zeros((8, MAX_RINGS))  # (U, R) as many as control's rate would give
@@ -83,12 +84,21 @@ class Fleet:
             setattr(self, name, grown(getattr(self, name), (size_u,)))
         self.shock = grown(self.shock, (size_u,), fill=1.0)
         self.rates = grown(self.rates, (size_s, size_u), fill=np.nan)
-        self.control_crashes = grown(self.control_crashes, (size_s, size_u))
+        self.control_crashes = grown(self.control_crashes, (3, size_s, size_u))
         for name in ("crashed", "counted", "expected", "control", "exposed_trials"):
             setattr(self, name, grown(getattr(self, name), (size_u, MAX_RINGS)))
         size_g = capacity(len(self.signatures))
         for name in ("signature_since", "signature_seen", "signature_crashes"):
             setattr(self, name, grown(getattr(self, name), (size_g,)))
+
+    def pool(self) -> None:
+        """Say which strata go together, after a new one has come."""
+        size = capacity(len(self.strata))
+        groups: dict[tuple[int, str], Floats] = {}
+        for position, stratum in self.strata.live():
+            for part, name in enumerate(stratum):
+                groups.setdefault((part, name), np.zeros(size))[position] = 1.0
+        self.pools = np.stack([np.ones(size), *groups.values()])
 
     def forget(self, update: int) -> None:
         """An update has left the fleet: free its place everywhere."""
@@ -100,7 +110,7 @@ class Fleet:
             getattr(self, name)[update] = 0
         self.shock[update] = 1.0
         self.rates[:, update] = np.nan
-        self.control_crashes[:, update] = 0.0
+        self.control_crashes[:, :, update] = 0.0
         for name in ("crashed", "counted", "expected", "control", "exposed_trials"):
             getattr(self, name)[update] = 0.0
         for _, share in self.archive:

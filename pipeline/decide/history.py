@@ -18,7 +18,8 @@ MINIMUM_TRIALS = 500.0
 MINIMUM_CRASHES = 3.0
 MINIMUM_HOURS = 2
 UNKNOWN_DRIFT = 1.5  # daily drift to allow for while a full day has not been seen
-SHOCK_LIMIT = 12.0
+# Times drift and tolerated risk: while nobody is left to ask, a rise of up to some 15 may be a shock.
+SHOCK_LIMIT = 7.0
 
 
 class History:
@@ -79,13 +80,22 @@ class History:
     def signature_rate(self, crashes_before: float) -> float:
         """Crashes of one signature per trial, an upper limit that stays positive for one never seen."""
         raised = crashes_before + 1.0 + LIMIT_ERRORS * np.sqrt(crashes_before + 0.25)
-        return float(raised / max(self.trials.sum(), MINIMUM_TRIALS))
+        return float(self.drift() * raised / max(self.trials.sum(), MINIMUM_TRIALS))
 
 
 def shock_factor(control_crashes: Floats, control_expected: Floats) -> Floats:
-    """By how much crash rates may have risen for everyone, as far as the control hosts cannot rule it out."""
+    """By how much crash rates may have risen for everyone, as far as the control hosts cannot rule it out.
+
+    Counts by (scale, update); the scale that leaves the most room counts, for a shock may have begun just now.
+    """
     upper = control_crashes + 1.0 + LIMIT_ERRORS * np.sqrt(control_crashes + 1.0)
-    result: Floats = np.clip(upper / np.maximum(control_expected, 1e-9), 1.0, SHOCK_LIMIT)
+    result: Floats = np.clip((upper / np.maximum(control_expected, 1e-9))[1:].max(axis=0), 1.0, SHOCK_LIMIT)
+    return result
+
+
+def upper_exposure(trials: Floats) -> Floats:
+    """An upper limit of the trials that the exposed hosts have stood, from those that have been seen."""
+    result: Floats = trials + 2.0 + 2.0 * np.sqrt(trials + 1.0)
     return result
 
 

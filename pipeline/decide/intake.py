@@ -65,6 +65,7 @@ class Intake:
             fleet.resize()
             name = fleet.strata.names[position]
             fleet.ring_of[position] = max(fleet.rings.get(name.ring if name else REST), 0)
+            fleet.pool()
         return position
 
     def begin_updates(self, buckets: Ints, updates: Ints) -> None:
@@ -157,10 +158,10 @@ class Intake:
         fleet = self.fleet
         control = fleet.ledger.active[stratum].copy()
         control[list(exposed + excluded)] = False
-        fleet.control_crashes[stratum, control] += 1.0
+        fleet.control_crashes[:, stratum, control] += 1.0
         fleet.control[control, ring] += 1.0
         if stratum not in self._odds:
-            share = fleet.trials.upper_share(np.array([stratum]))[0]
+            share = fleet.trials.upper_share(np.array([stratum]), fleet.pools)[0]
             self._odds[stratum] = np.minimum(share / np.maximum(1.0 - share, 0.02), 50.0)
         fleet.expected[control, ring] += self._odds[stratum][control]
 

@@ -1,8 +1,9 @@
 """The exposed share of trials, per update and stratum: what a harmless update's share of the crashes would be.
 
 Counts decay with event time at three half-lives. The share that is used is the largest of nine estimates (each
-half-life, both trial kinds together and each alone), the faster ones shrunk to the slower, plus one standard error:
-while a rollout ramps up a lagging share would blame the innocent, and too large a share only costs evidence.
+half-life, both trial kinds together and each alone), the faster ones shrunk to the slower, or what the growth among
+like strata suggests, plus one standard error: while a rollout ramps up a lagging share would blame the innocent, and
+too large a share only costs evidence.
 """
 
 import numpy as np
@@ -11,10 +12,10 @@ from pipeline.decide.arrays import Floats, Ints, capacity, grown
 from pipeline.wire.partials import BUCKET_MS
 
 HALF_LIVES_MS = np.array([30_000.0, 300_000.0, 2_400_000.0])  # fast, middle, slow
-SHRINK_TRIALS = 30.0  # how many trials of its own outweigh the slower estimate
+SHRINK_TRIALS = 10.0  # how many trials of its own outweigh the slower estimate
 STANDARD_ERRORS = 1.0
 KINDS = 2
-_DECAY_PER_BUCKET = 2.0 ** (-BUCKET_MS / HALF_LIVES_MS)
+DECAY_PER_BUCKET = 2.0 ** (-BUCKET_MS / HALF_LIVES_MS)
 
 
 class Trials:
@@ -43,7 +44,7 @@ class Trials:
     def advance(self, bucket: int) -> None:
         """Let the counts decay to `bucket`, which never lies before the last."""
         if bucket > self.bucket:
-            decay = _DECAY_PER_BUCKET ** (bucket - self.bucket) if self.bucket else np.zeros(3)
+            decay = DECAY_PER_BUCKET ** (bucket - self.bucket) if self.bucket else np.zeros(3)
             self.trials *= decay[:, None, None]
             self.exposed *= decay[:, None, None, None]
             self.excluded *= decay[:, None, None, None]
@@ -52,7 +53,7 @@ class Trials:
     def _weights(self, buckets: Ints) -> Floats:
         """Decay since each bucket, per scale; trials from the future count as of now. Shape (3, rows)."""
         age = np.maximum(self.bucket - buckets, 0)
-        result: Floats = _DECAY_PER_BUCKET[:, None] ** age
+        result: Floats = DECAY_PER_BUCKET[:, None] ** age
         return result
 
     def add_trials(self, buckets: Ints, kinds: Ints, strata: Ints, counts: Floats) -> None:
@@ -73,17 +74,34 @@ class Trials:
                 for scale in range(3):
                     np.add.at(target[scale].reshape(-1), flat, weights[scale, some] * counts[some])
 
-    def upper_share(self, strata: Ints) -> Floats:
-        """The share of each update in these strata, an upper confidence limit; shape (len(strata), updates)."""
-        exposed = self.exposed[:, :, strata]
-        eligible = np.maximum(self.trials[:, :, strata, None] - self.excluded[:, :, strata], exposed)
-        return upper_share(exposed, eligible)
+    def upper_share(self, strata: Ints, pools: Floats) -> Floats:
+        """The share of each update in these strata, an upper confidence limit; shape (len(strata), updates).
+
+        `pools` (P, S) says which strata go together (all, a ring, a system, a model). A stratum has few trials of its
+        own in the last minute; its pools have more, so the largest growth of a pool is taken for the stratum's own.
+        """
+        exposed, eligible = self.exposed, np.maximum(self.trials[..., None] - self.excluded, self.exposed)
+        growth = _growth(np.einsum("ps,jksu->jkpu", pools, exposed), np.einsum("ps,jksu->jkpu", pools, eligible))
+        of_stratum = np.stack([growth[pools[:, s] > 0].max(axis=0) for s in strata])
+        exposed, eligible = exposed[:, :, strata], eligible[:, :, strata]
+        slow = slow_share(exposed, eligible)
+        odds = slow / (1.0 - slow) * of_stratum
+        share = np.maximum(largest_share(exposed, eligible), odds / (1.0 + odds))
+        result: Floats = np.minimum(share + slow_error(exposed, eligible), 1.0)
+        return result
 
     def lower_share(self, strata: Ints) -> Floats:
-        """The mirror image, a lower confidence limit: for clearing."""
+        """The mirror image without pools, a lower confidence limit: for clearing."""
         exposed = self.exposed[:, :, strata]
         eligible = np.maximum(self.trials[:, :, strata, None] - self.excluded[:, :, strata], exposed)
-        result: Floats = 1.0 - upper_share(eligible - exposed, eligible)
+        others = eligible - exposed
+        result: Floats = np.maximum(1.0 - largest_share(others, eligible) - slow_error(others, eligible), 0.0)
+        return result
+
+    def control(self) -> Floats:
+        """Trials that are neither exposed nor excluded, per scale; (3, strata, updates)."""
+        others = self.trials.sum(axis=1)[..., None] - self.exposed.sum(axis=1) - self.excluded.sum(axis=1)
+        result: Floats = np.maximum(others, 0.0)
         return result
 
     def slow(self) -> tuple[Floats, Floats, Floats]:
@@ -91,16 +109,26 @@ class Trials:
         return self.trials[2].sum(axis=0), self.exposed[2].sum(axis=0), self.excluded[2].sum(axis=0)
 
 
-def upper_share(exposed: Floats, eligible: Floats) -> Floats:
-    """The upper limit of exposed/eligible from counts of shape (scale, kind, …); the first two axes are consumed.
+def slow_share(exposed: Floats, eligible: Floats) -> Floats:
+    """(x + 1/2) / (n + 1) on the slowest scale, kinds together; positive at zero counts."""
+    result: Floats = (exposed[2].sum(axis=0) + 0.5) / (eligible[2].sum(axis=0) + 1.0)
+    return result
 
-    Slowest scale: (x + 1/2) / (n + 1). Faster scales, and each kind alone, are shrunk to it as by SHRINK_TRIALS trials
-    at the slower share. The largest, plus STANDARD_ERRORS of the slowest, stays positive at zero counts.
+
+def slow_error(exposed: Floats, eligible: Floats) -> Floats:
+    """STANDARD_ERRORS of the slow share."""
+    share = slow_share(exposed, eligible)
+    result: Floats = STANDARD_ERRORS * np.sqrt(share * (1.0 - share) / (eligible[2].sum(axis=0) + 1.0))
+    return result
+
+
+def largest_share(exposed: Floats, eligible: Floats) -> Floats:
+    """The largest estimate of exposed/eligible from counts of shape (scale, kind, …); the first two axes are consumed.
+
+    The faster scales, and each kind alone, are shrunk as by SHRINK_TRIALS trials at the slower share.
     """
     both_exposed, both_eligible = exposed.sum(axis=1), eligible.sum(axis=1)
-    share = (both_exposed[2] + 0.5) / (both_eligible[2] + 1.0)
-    error = STANDARD_ERRORS * np.sqrt(share * (1.0 - share) / (both_eligible[2] + 1.0))
-    largest = share
+    share = largest = slow_share(exposed, eligible)
     for scale in (2, 1, 0):
         if scale < 2:
             share = (SHRINK_TRIALS * share + both_exposed[scale]) / (SHRINK_TRIALS + both_eligible[scale])
@@ -108,5 +136,11 @@ def upper_share(exposed: Floats, eligible: Floats) -> Floats:
         for kind in range(KINDS):
             alone = (SHRINK_TRIALS * share + exposed[scale, kind]) / (SHRINK_TRIALS + eligible[scale, kind])
             largest = np.maximum(largest, alone)
-    result: Floats = np.minimum(largest + error, 1.0)
+    return largest
+
+
+def _growth(exposed: Floats, eligible: Floats) -> Floats:
+    """By how much the odds of exposure have grown since the slow estimate, at least 1; counts by (scale, kind, …)."""
+    slow, now = slow_share(exposed, eligible), np.minimum(largest_share(exposed, eligible), 0.9999)
+    result: Floats = np.maximum(now / (1.0 - now) * (1.0 - slow) / slow, 1.0)
     return result

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pipeline.decide.detector import Detector
 
 NEWS_LOG10 = 0.25  # evidence is news when it has moved this far
-REFRESH_BUCKETS = 30  # and once in so many buckets in any case
+MINUTE_BUCKETS = 6
+REFRESH_MINUTES = 5  # and once in so many minutes in any case
 ERRORS_95 = 1.96
 
 
@@ -215,7 +216,8 @@ def news(detector: "Detector", time_moved: bool) -> tuple[Verdict, ...]:
         _review(detector, explained)
     total = explained.total / LN10
     moved = np.abs(total - fleet.told) >= NEWS_LOG10
-    turn = time_moved & (np.arange(len(total)) % REFRESH_BUCKETS == fleet.bucket % REFRESH_BUCKETS)
+    minute = fleet.bucket // MINUTE_BUCKETS
+    turn = time_moved & (np.arange(len(total)) % REFRESH_MINUTES == minute % REFRESH_MINUTES)
     chosen = (moved | turn) & (fleet.since > 0)
     chosen[fleet.news] = True
     fleet.news = []

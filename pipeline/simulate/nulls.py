@@ -99,7 +99,7 @@ def _rollout(rng: np.random.Generator, number: int, fleet: _Hosts, end: int, tol
         share, eligible = 0.95, fleet.model == rng.integers(fleet.model.max() + 1)
     chosen = eligible & (rng.random(hosts) < share)
     installed = np.where(chosen, (start + rng.random(hosts) * spread).astype(np.int64), NEVER)
-    risk = tolerated if number % 2 == 0 else rng.choice([0.7, 1.0, 1.2])
+    risk = tolerated if number % 4 else rng.choice([0.7, 1.0, 1.2])
     return Rollout(UpdateId("vendor", f"product-{number}", "1"), shape, float(risk), installed)
 
 

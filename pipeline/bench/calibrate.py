@@ -1,0 +1,165 @@
+"""`andon bench calibrate`: how often does evidence against a harmless rollout EVER reach 10, 100, 1000?
+
+Null rollouts go through the real fold, sampling, dedup and detector. Fails (exit 1) when the one-sided 99 % lower limit
+of a crossing rate exceeds its error bound.
+"""
+
+import json
+import os
+import platform
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
+from math import lgamma, log
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+from pipeline.combine.admit import Admission
+from pipeline.combine.fold import Fold
+from pipeline.decide.attribution import evidence_without
+from pipeline.decide.detector import Detector
+from pipeline.decide.evidence import LN10
+from pipeline.decide.policy import Policy, PolicySet
+from pipeline.simulate.nulls import ROLLOUTS, NullFleet, null_fleet
+
+LEVELS = (10.0, 100.0, 1000.0)
+STEP_MS = 120_000
+CONFIDENCE = 0.99
+
+
+class Outcome(NamedTuple):
+    """The highest log10 evidence that one harmless rollout ever reached."""
+
+    shape: str
+    relative_risk: float
+    highest: float
+
+
+def run_fleet(seed: int, policies: PolicySet | None = None) -> tuple[list[Outcome], int]:
+    """Every harmless rollout of one fleet, and the number of events that it took."""
+    fleet = null_fleet(seed)
+    detector = Detector("null", policies or PolicySet(default=Policy(max_halts_per_hour=0)))
+    highest = np.full(len(fleet.rollouts), -np.inf)
+    admission = Admission(1 << 14)
+    cuts = np.searchsorted(fleet.sent, np.arange(fleet.sent[0], fleet.sent[-1] + STEP_MS, STEP_MS))
+    for first, last in pairwise(cuts):
+        if first == last:
+            continue
+        fold = Fold(admission)
+        fold.add_all(fleet.events[first:last], lambda i, first=first: (0, int(first) + i))  # type: ignore[misc]
+        for partial in fold.partials("calibrate", 0):
+            detector.step(partial)
+            _note(detector, fleet, highest)
+    harmless = [
+        Outcome(plan.shape, float(plan.relative_risk), float(top))
+        for plan, top in zip(fleet.rollouts, highest, strict=True)
+        if plan.harmless
+    ]
+    return harmless, len(fleet.events)
+
+
+def _note(detector: Detector, fleet: NullFleet, highest: "np.ndarray[Any, Any]") -> None:
+    explained = detector.explained
+    if explained is None:
+        return
+    for number, plan in enumerate(fleet.rollouts):
+        update = detector.state.updates.get(plan.update)
+        if update < 0 or not detector.state.since[update]:
+            continue
+        value = float(explained.total[update]) / LN10
+        if value > max(highest[number], 0.5) and plan.companion >= 0:
+            # what travels with a guilty update is innocent on the hosts without it: only that is evidence against it
+            guilty = detector.state.updates.get(fleet.rollouts[plan.companion].update)
+            value = min(value, evidence_without(detector, update, guilty).log_evidence / LN10)
+        highest[number] = max(highest[number], value)
+
+
+def lower_limit(hits: int, trials: int) -> float:
+    """Clopper-Pearson: the one-sided lower limit of a rate, at CONFIDENCE, by bisection on the binomial tail."""
+    if not hits:
+        return 0.0
+    low, high = 0.0, hits / trials
+    for _ in range(60):
+        rate = (low + high) / 2
+        low, high = (rate, high) if _tail(hits, trials, rate) < 1 - CONFIDENCE else (low, rate)
+    return low
+
+
+def _tail(hits: int, trials: int, rate: float) -> float:
+    """P(X >= hits) for X binomial."""
+    counts = np.arange(0, hits)
+    terms = [
+        lgamma(trials + 1) - lgamma(k + 1) - lgamma(trials - k + 1) + k * log(rate) + (trials - k) * log(1 - rate)
+        for k in counts
+    ]
+    return 1.0 - float(np.exp(terms).sum())
+
+
+def report(outcomes: list[Outcome], events: int, seconds: float, seed: int) -> dict[str, Any]:
+    """The figures, and whether the bound holds."""
+    top = np.array([o.highest for o in outcomes])
+    levels = {}
+    for level in LEVELS:
+        hits = int((top >= np.log10(level)).sum())
+        limit = lower_limit(hits, len(top))
+        levels[str(int(level))] = {
+            "bound": 1 / level,
+            "crossed": hits,
+            "rate": hits / len(top),
+            "lower_limit_99": round(limit, 6),
+            "holds": bool(limit <= 1 / level),
+        }
+    shapes = sorted({o.shape for o in outcomes})
+    return {
+        "rollouts": len(outcomes),
+        "at_tolerated_risk": int(sum(o.relative_risk == 1.5 for o in outcomes)),
+        "events": events,
+        "seconds": round(seconds, 1),
+        "levels": levels,
+        "highest_log10_evidence": round(float(top.max()), 3),
+        "by_shape": {
+            shape: {
+                "rollouts": sum(o.shape == shape for o in outcomes),
+                **{
+                    str(int(level)): int(sum(o.shape == shape and o.highest >= np.log10(level) for o in outcomes))
+                    for level in LEVELS
+                },
+            }
+            for shape in shapes
+        },
+        "on": {"python": platform.python_version(), "numpy": np.__version__, "cpus": os.cpu_count(), "seed": seed},
+    }
+
+
+def calibrate(rollouts: int, seed: int, workers: int) -> dict[str, Any]:
+    """Run fleets until there are so many harmless rollouts."""
+    began = time.monotonic()
+    outcomes: list[Outcome] = []
+    events = 0
+    with ProcessPoolExecutor(workers) as pool:
+        fleets = -(-rollouts // ROLLOUTS)
+        for found, count in pool.map(run_fleet, range(seed, seed + fleets), chunksize=4):
+            outcomes += found
+            events += count
+    return report(outcomes[:rollouts], events, time.monotonic() - began, seed)
+
+
+@click.command("calibrate")
+@click.option("--rollouts", default=20_000, show_default=True, help="Harmless rollouts to simulate.")
+@click.option("--seed", default=1, show_default=True, help="First seed; every fleet takes the next.")
+@click.option("--workers", default=os.cpu_count() or 1, show_default=True, help="Processes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(rollouts: int, seed: int, workers: int, as_json: bool) -> None:
+    """Crossing rates of evidence over simulated null rollouts, against their bounds."""
+    result = calibrate(rollouts, seed, workers)
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        click.echo(f"{result['rollouts']} harmless rollouts, {result['at_tolerated_risk']} at the tolerated risk")
+        for level, row in result["levels"].items():
+            click.echo(f"  evidence {level:>5}: {row['crossed']:>5} = {row['rate']:.5f}, bound {row['bound']:g}")
+    if not all(row["holds"] for row in result["levels"].values()):
+        sys.exit(1)
