@@ -82,7 +82,7 @@ def load_policies(text: str) -> PolicySet:
         raise PolicyError(f"policy: unknown table [{sorted(unknown)[0]}]; known: [default], [[update]]")
     default = _policy("[default]", document.get("default", {}))
     tables = document.get("update", [])
-    if not isinstance(tables, list):
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise PolicyError("policy: `update` is a list of tables: write [[update]]")
     rules = [_rule(f"[[update]] number {i}", table, default) for i, table in enumerate(tables, 1)]
     return PolicySet(default=default, rules=tuple(rules))
