@@ -1,0 +1,103 @@
+"""A small fleet for tests of the detector: events through the real fold, cut where a test wants it."""
+
+import random
+from collections.abc import Iterable, Sequence
+
+from pipeline.combine.fold import Fold
+from pipeline.decide.detector import Detector
+from pipeline.decide.orders import HaltOrder
+from pipeline.wire.events import AnyEvent, Crash, Heartbeat, Signature, Update
+from pipeline.wire.verdicts import Verdict
+
+HOUR_MS, MINUTE_MS = 3_600_000, 60_000
+T0 = 1_721_361_600_000  # when the update under test begins; hours and buckets begin there too
+HOSTS = 3_000
+RINGS = ("canary", "early", "broad", "broad")
+CHROME = Update("google", "chrome", "126", T0 - 2 * HOUR_MS)
+GUILTY = Update("crowdstrike", "falcon-content", "291", T0)
+KERNEL_FAULT = Signature("0x50", "csagent.sys")
+ORDINARY = Signature("0x1a", "memory.sys")
+
+
+def ring_of(host: int) -> str:
+    """Independent of what is installed."""
+    return RINGS[host * 2_654_435_761 // 4_096 % 4]
+
+
+def installed(host: int, ts: int, update: Update | None, share: int) -> tuple[Update, ...]:
+    """Every other host has the browser; every `share`-th one gets the update at T0."""
+    have = [CHROME] if host % 2 and ts >= CHROME.installed_at else []
+    if update is not None and host % share == 0 and ts >= update.installed_at:
+        have.append(update)
+    return tuple(have)
+
+
+def heartbeat(host: int, ts: int, updates: tuple[Update, ...]) -> Heartbeat:
+    """A sign of life; a host's ring and model never change."""
+    name, ring, model = f"h{host}", ring_of(host), f"model-{host % 3}"
+    common = {"v": 1, "id": f"{host}-{ts}", "fleet": "acme", "host": name, "ring": ring, "os": "os", "model": model}
+    return Heartbeat(**common, site=f"site-{host % 40}", ts=ts, updates=updates)
+
+
+def crash(host: int, ts: int, updates: tuple[Update, ...], signature: Signature) -> Crash:
+    """A crash, reported at once."""
+    name, ring, model = f"h{host}", ring_of(host), f"model-{host % 3}"
+    common = {"v": 1, "id": f"{host}-{ts}", "fleet": "acme", "host": name, "ring": ring, "os": "os", "model": model}
+    return Crash(**common, site=f"site-{host % 40}", ts=ts, updates=updates, signature=signature)
+
+
+def life(from_ms: int, to_ms: int, update: Update | None = None, share: int = 10) -> list[AnyEvent]:
+    """Every host's hourly heartbeat, and some twelve ordinary crashes an hour on hosts at random."""
+    draw = random.Random(from_ms)
+    events: list[AnyEvent] = []
+    for host in range(HOSTS):
+        phase = host * 1_201 * 997 % HOUR_MS
+        first = from_ms + (phase - from_ms) % HOUR_MS
+        events += [heartbeat(host, ts, installed(host, ts, update, share)) for ts in range(first, to_ms, HOUR_MS)]
+    for _ in range(round((to_ms - from_ms) / HOUR_MS * 12)):
+        host, ts = draw.randrange(HOSTS), draw.randrange(from_ms, to_ms)
+        events.append(crash(host, ts, installed(host, ts, update, share), ORDINARY))
+    return events
+
+
+def fault(hosts: int, from_ms: int, to_ms: int, update: Update, share: int = 10) -> list[AnyEvent]:
+    """So many of the update's hosts crash, evenly over the time."""
+    step = (to_ms - from_ms) // max(hosts, 1)
+    return [
+        crash(share * n, at, installed(share * n, at, update, share), KERNEL_FAULT)
+        for n in range(hosts)
+        for at in [from_ms + n * step]
+    ]
+
+
+class Fed:
+    """What a detector said to a stream of events."""
+
+    def __init__(self, halts: Sequence[HaltOrder], verdicts: Sequence[Verdict]) -> None:
+        self.halts = list(halts)
+        self.verdicts = list(verdicts)
+
+    @property
+    def halted(self) -> set[tuple[str, str, str]]:
+        return {(h.vendor, h.product, h.version) for h in self.halts}
+
+    def evidence(self, update: Update) -> float:
+        """log10, as last told."""
+        return [v.log10_evidence for v in self.verdicts if v.version == update.version][-1]
+
+
+def feed(detector: Detector, events: Iterable[AnyEvent], cut_ms: int = 10_000) -> Fed:
+    """Events in the order of their time, a partial for each `cut_ms` of it."""
+    halts: list[HaltOrder] = []
+    verdicts: list[Verdict] = []
+    batches: dict[int, list[AnyEvent]] = {}
+    for event in sorted(events, key=lambda e: e.ts):
+        batches.setdefault(event.ts // cut_ms, []).append(event)
+    for batch in batches.values():
+        fold = Fold()
+        fold.add_all(batch, lambda index: (0, index))
+        for partial in fold.partials("test", batch[-1].ts):
+            decisions = detector.step(partial)
+            halts += decisions.halts
+            verdicts += decisions.verdicts
+    return Fed(halts, verdicts)
