@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SUSPECT = 2.0  # log10 evidence from which an update is a suspect
 MAX_SUSPECTS = 8
 LEAD = 0.5  # log10 by which one must explain the separating hosts better than the other
-INSEPARABLE = 3.0  # log10 beyond the threshold at which waiting for separating hosts ends
+INSEPARABLE_CRASHES = 20  # crashed hosts after which waiting for one on a separating host ends
 HOUR_MS = 3_600_000
 
 
@@ -36,13 +36,21 @@ def decide(detector: "Detector", partial: Partial) -> list[Due]:
     assert explained is not None, "decide follows explain"
     under_suspicion = suspects(detector, explained)
     orders: list[Due] = []
+    guilty = []
     for update in under_suspicion:
-        if update in detector.state.halted:
-            continue
-        verdict = judge(detector, explained, update, under_suspicion)
-        if verdict is not None:
-            orders.append(_impose(detector, update, verdict, _decided_at(detector, update, partial)))
+        if update not in detector.state.halted:
+            flags = judge(detector, explained, update, under_suspicion)
+            if flags is not None:
+                guilty.append((update, flags))
+    for update, flags in _together(guilty):
+        orders.append(_impose(detector, update, flags, _decided_at(detector, update, partial)))
     return orders
+
+
+def _together(guilty: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Judged before any is halted, so that two that cannot be told apart halt both; a clear culprit halts alone."""
+    clear = [found for found in guilty if not found[1]]
+    return clear or guilty
 
 
 def suspects(detector: "Detector", explained: Explained) -> list[int]:
@@ -60,7 +68,7 @@ def judge(detector: "Detector", explained: Explained, update: int, rivals: list[
         return None
     if explained.concurrent[update] < threshold * LN10 and not _history_may(detector, update):
         return None
-    flags = []
+    flags: list[str] = []
     for rival in rivals:
         if rival == update:
             continue
@@ -75,9 +83,10 @@ def judge(detector: "Detector", explained: Explained, update: int, rivals: list[
         lead = (mine.log_evidence - theirs.log_evidence) / LN10
         if lead >= LEAD:
             continue
-        if lead <= -LEAD or explained.total[update] < (threshold + INSEPARABLE) * LN10:
+        shared = min(fleet.crashed[update].sum(), fleet.crashed[rival].sum())
+        if lead <= -LEAD or shared < INSEPARABLE_CRASHES:
             return None
-        flags.append("inseparable")
+        flags = ["inseparable"]
     return flags
 
 

@@ -1,6 +1,6 @@
-"""Verdicts and orders as records: the figures that a person needs to judge, and when they are news."""
+"""Verdicts and orders as records, and when they are news."""
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -8,11 +8,11 @@ from pipeline.decide import attribution
 from pipeline.decide.clearing import needed_trials
 from pipeline.decide.evidence import LN10
 from pipeline.decide.explain import Explained
-from pipeline.decide.ledger import MAX_RINGS, SIGNATURE_SLOTS
+from pipeline.decide.figures import basis_of, explained_of, figures, odds_of
 from pipeline.decide.orders import HaltOrder
 from pipeline.wire.halts import Evidence
 from pipeline.wire.partials import BUCKET_MS
-from pipeline.wire.verdicts import Basis, Conditional, Explanation, Verdict
+from pipeline.wire.verdicts import Verdict
 
 if TYPE_CHECKING:
     from pipeline.decide.detector import Detector
@@ -20,153 +20,6 @@ if TYPE_CHECKING:
 NEWS_LOG10 = 0.25  # evidence is news when it has moved this far
 MINUTE_BUCKETS = 6
 REFRESH_MINUTES = 5  # and once in so many minutes in any case
-ERRORS_95 = 1.96
-
-
-def relative_risk(observed: float, expected: float, control: float, odds: float) -> tuple[float, float]:
-    """95 % limits of the relative risk from exposed crashes, control crashes weighted to the exposed, and control ones.
-
-    Log-normal: variance 1/x + 1/(c + 1/2); with no control crash half of one is assumed. (0, 0) without a crash.
-    """
-    if observed <= 0:
-        return (0.0, 0.0)
-    base = expected * (control + 0.5) / control if control else 0.5 * odds
-    ratio = observed / max(base, 1e-9)
-    spread = np.exp(ERRORS_95 * np.sqrt(1.0 / observed + 1.0 / (control + 0.5)))
-    return (float(f"{ratio / spread:.4g}"), float(f"{ratio * spread:.4g}"))
-
-
-def basis_of(detector: "Detector", update: int) -> Basis:
-    """Concurrent when the comparison with control hosts carries the evidence by itself."""
-    explained = _explained(detector)
-    threshold = -np.log(detector.policy(update).alpha)
-    concurrent = explained.concurrent[update]
-    weightier = concurrent >= explained.historical[update]
-    return "concurrent" if concurrent >= threshold or weightier else "historical"
-
-
-def explanation_of(detector: "Detector", update: int) -> Explanation:
-    """The heaviest explanation in words."""
-    fleet, explained = detector.state, _explained(detector)
-    place = int(explained.heaviest[update])
-    strata = fleet.ledger.stratum_log.shape[0]
-    if place == 0:
-        return Explanation(kind="pooled")
-    if place <= MAX_RINGS:
-        return Explanation(kind="ring", strata=(f"ring={_name(fleet.rings.names, place - 1)}",))
-    place -= 1 + MAX_RINGS
-    if place < strata:
-        stratum = fleet.strata.names[place] if place < len(fleet.strata) else None
-        named = (f"ring={stratum.ring}", f"os={stratum.os}", f"model={stratum.model}") if stratum else ()
-        return Explanation(kind="stratum", strata=named)
-    place -= strata
-    if place == SIGNATURE_SLOTS:
-        return Explanation(kind="history")
-    slot = place if place < SIGNATURE_SLOTS else place - SIGNATURE_SLOTS - 1
-    signature = int(fleet.ledger.slots[update, slot])
-    code, module = (fleet.signatures.names[signature] if signature >= 0 else None) or ("", "")
-    return Explanation(kind="signature", code=code, module=module)
-
-
-def _name(names: list[str | None], place: int) -> str:
-    return (names[place] if place < len(names) else None) or ""
-
-
-def _explained(detector: "Detector") -> Explained:
-    assert detector.explained is not None, "verdicts follow explain"
-    return detector.explained
-
-
-def conditionals(detector: "Detector", update: int) -> tuple[Conditional, ...]:
-    """Evidence without each other suspect, for updates under suspicion."""
-    fleet, explained = detector.state, _explained(detector)
-    if explained.total[update] < attribution.SUSPECT * LN10:
-        return ()
-    found = []
-    for rival in attribution.suspects(detector, explained):
-        name = fleet.updates.names[rival]
-        if rival != update and name is not None:
-            alone = attribution.evidence_without(detector, update, rival)
-            found.append(Conditional("/".join(name), round(alone.log_evidence / LN10, 3)))
-    return tuple(found)
-
-
-def own_evidence(detector: "Detector", update: int, conditional: tuple[Conditional, ...]) -> float:
-    """log10 of the update's own evidence: on hosts without any halted update, where that is less."""
-    fleet = detector.state
-    total = float(_explained(detector).total[update]) / LN10
-    if update in fleet.halted:
-        return total
-    halted = {"/".join(name) for u, name in fleet.updates.live() if u in fleet.halted}
-    return min([total, *(c.log10_evidence for c in conditional if c.on_without in halted)])
-
-
-class Counts(NamedTuple):
-    """Crashed hosts that had the update, and as many as control's rate gives; 95 % limits of the relative risk."""
-
-    observed: float
-    expected: float
-    limits: tuple[float, float]
-
-
-def counts_of(detector: "Detector", update: int, rings: list[int]) -> Counts:
-    """The counts behind the heaviest explanation: of its signature, against history, or of these rings."""
-    fleet, explained = detector.state, _explained(detector)
-    place, first = int(explained.heaviest[update]), 1 + MAX_RINGS + fleet.ledger.stratum_log.shape[0]
-    odds = _odds(detector, update, rings)
-    if place >= first + SIGNATURE_SLOTS and np.isfinite(fleet.past_expected[update]):
-        return _against_history(detector, update, place - first - SIGNATURE_SLOTS - 1)
-    if place >= first:
-        totals, slot = detector.totals, place - first
-        observed = float(totals.signature_exposed[update, slot])
-        crashes = float(totals.signature_crashes[update, slot])
-        share = float(totals.signature_expected[update, slot]) / crashes if crashes else 0.0
-        odds = min(share / max(1.0 - share, 0.02), 50.0)
-        control = crashes - observed
-        expected = control * odds
-    else:
-        observed, expected = float(fleet.counted[update, rings].sum()), float(fleet.expected[update, rings].sum())
-        control = float(fleet.control[update, rings].sum())
-    limits = relative_risk(observed, expected, control, odds)
-    return Counts(observed, expected if control else 0.5 * odds, limits)
-
-
-def _against_history(detector: "Detector", update: int, slot: int) -> Counts:
-    fleet, risk = detector.state, detector.policy(update).tolerated_risk
-    observed, expected = detector.totals.exposed[update], fleet.past_expected[update]
-    if slot >= 0:
-        observed = detector.totals.signature_exposed[update, slot]
-        expected = fleet.past_exposure[update] * fleet.ledger.signature_rate[update, slot]
-    usual = float(expected) / risk
-    return Counts(float(observed), usual, relative_risk(float(observed), usual, max(usual, 0.5), 1.0))
-
-
-def figures(detector: "Detector", update: int, rings: list[int]) -> dict[str, Any]:
-    """What verdict and halt have in common, over these rings."""
-    fleet, policy = detector.state, detector.policy(update)
-    counts = counts_of(detector, update, rings)
-    conditional = conditionals(detector, update)
-    return {
-        "log10_evidence": round(own_evidence(detector, update, conditional), 3),
-        "threshold": round(float(-np.log10(policy.alpha)), 3),
-        "basis": basis_of(detector, update),
-        "observed": round(counts.observed),
-        "expected": float(f"{counts.expected:.3g}"),
-        "relative_risk": counts.limits,
-        "crashed_hosts": round(float(fleet.crashed[update, rings].sum())),
-        "exposed_trials": round(float(fleet.exposed_trials[update, rings].sum())),
-        "explanation": explanation_of(detector, update),
-        "conditional": conditional,
-    }
-
-
-def _odds(detector: "Detector", update: int, rings: list[int]) -> float:
-    fleet = detector.state
-    trials, exposed, excluded = fleet.trials.slow()
-    mine = np.isin(fleet.ring_of, rings)[: len(trials)]
-    with_it = float(exposed[mine, update].sum())
-    without = float((trials[mine] - exposed[mine, update] - excluded[mine, update]).sum())
-    return min((with_it + 0.5) / max(without, 0.5), 50.0)
 
 
 def flags_of(detector: "Detector", update: int) -> list[str]:
@@ -211,7 +64,7 @@ def reason(evidence: Evidence) -> str:
 
 def news(detector: "Detector", time_moved: bool) -> tuple[Verdict, ...]:
     """Verdicts whose state has changed, whose evidence has moved, or whose turn it is."""
-    fleet, explained = detector.state, _explained(detector)
+    fleet, explained = detector.state, explained_of(detector)
     if time_moved:
         _review(detector, explained)
     total = explained.total / LN10
@@ -268,7 +121,7 @@ def record(detector: "Detector", update: int, ring: int) -> Verdict:
     facts = figures(detector, update, [ring])
     missing = 0
     if state == "watching":
-        odds = _odds(detector, update, [ring])
+        odds = odds_of(detector, update, [ring])
         crash_rate = float(fleet.history.crashes.sum() / max(fleet.history.trials.sum(), 1.0))
         log = float(fleet.clearing.log_evidence()[update, ring])
         ring_name = fleet.rings.names[ring] or ""
