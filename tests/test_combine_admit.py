@@ -63,7 +63,7 @@ def test_a_million_hosts_hardly_collide() -> None:
 
 def test_names_crafted_into_one_set_do_not_hold_up_the_stream() -> None:
     """Thousands of hosts in one set are decided in bounded rounds: all count."""
-    keys = (np.arange(1, 20_001, dtype=np.uint64) << np.uint64(24)) | np.uint64(5)
+    keys = (np.arange(1, 20_001, dtype=np.uint64) << np.uint64(25)) | np.uint64(5)
     assert Admission(1 << 12).admit(keys, np.full(20_000, HOUR * HOUR_MS)).all()
 
 

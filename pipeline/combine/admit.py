@@ -1,9 +1,9 @@
 """At most one clean trial per host, kind and hour counts: the combiner's only memory, soft, bounded and cheap. Pure.
 
-A table of 64-bit entries, four to a set; a host's hash names its set. An entry holds 40 bits of the hash, the newest
+A table of 64-bit entries, four to a set; a host's hash names its set. An entry holds 39 bits of the hash, the newest
 hour counted (17 bits, modulo 15 years) and one bit for each of the 7 hours before it, so that late reports are
 recognised too. What the table cannot hold it forgets: a host may then count once more in that hour, and never is a
-first trial refused (but for two hosts with the same 60 bits of hash). An event more than 7 hours older than the newest
+first trial refused (but for two hosts with the same 59 bits of hash). An event more than 7 hours older than the newest
 of its host counts and is not remembered. After a restart, or when partitions move, the table is empty: a host may count
 once more in that hour, which makes trials a little larger for a while, alike for exposed and control.
 """
@@ -19,7 +19,7 @@ WAYS = 4
 _HOUR_BITS, _BITMAP_BITS = 17, 7
 _HOUR_MASK = (1 << _HOUR_BITS) - 1
 _BITMAP_MASK = (1 << _BITMAP_BITS) - 1
-_LOW_BITS = np.uint64(_HOUR_BITS + _BITMAP_BITS)  # the other 40 are the tag
+_LOW_BITS = np.uint64(_HOUR_BITS + _BITMAP_BITS)  # the other 40 are the tag, its lowest bit always set
 _LOW_MASK = np.uint64((1 << (_HOUR_BITS + _BITMAP_BITS)) - 1)
 _MAX_ROUNDS = 64  # crafted names that all fall into one set must not hold up the stream
 
@@ -54,7 +54,7 @@ class Admission:
         counts = np.zeros(keys.size, np.bool_)
         pending = np.arange(keys.size)
         sets = (keys & np.uint64(len(self._table) - 1)).astype(np.int64)
-        tags = keys >> _LOW_BITS
+        tags = keys >> _LOW_BITS | np.uint64(1)  # never 0, which is an empty entry's
         hours = times_ms // HOUR_MS
         for _ in range(_MAX_ROUNDS):
             if not pending.size:
@@ -67,7 +67,6 @@ class Admission:
         """Decide on each set's first pending trial and on those that need no write; return the others."""
         lines = self._table[sets[pending]]
         match = (lines >> _LOW_BITS) == tags[pending][:, None]
-        match &= lines != 0
         known = match.any(axis=1)
         old = np.flatnonzero(known)
         way = np.empty(pending.size, np.int64)
@@ -120,7 +119,9 @@ def _signed_hours(difference: Ints) -> Ints:
 
 def _oldest(lines: Hashes, hour: Ints) -> Ints:
     """The way to give up in each set: an empty one, else the one whose newest hour is furthest back."""
-    stored = (lines >> np.uint64(_BITMAP_BITS)).astype(np.int64) & _HOUR_MASK
-    age = np.where(lines == 0, _HOUR_MASK, _signed_hours(hour[:, None] - stored))
-    way: Ints = age.argmax(axis=1)
+    empty = lines == 0
+    way: Ints = empty.argmax(axis=1)
+    full = np.flatnonzero(~empty.any(axis=1))
+    stored = (lines[full] >> np.uint64(_BITMAP_BITS)).astype(np.int64) & _HOUR_MASK
+    way[full] = _signed_hours(hour[full, None] - stored).argmax(axis=1)
     return way
