@@ -1,7 +1,7 @@
 """Lines in, halts out: decode, fold, cut into partials, step. The same code that runs live; no I/O and no clock.
 
 Live, a partial is a twentieth of a second. A file is read much faster than it came about, so here a partial is cut
-where it matters: at every crash, as long as the budget for that lasts, and otherwise when it has grown large.
+where it matters: at a host's first crash, as long as the budget for that lasts, and otherwise when it has grown large.
 """
 
 from collections import Counter
@@ -25,6 +25,7 @@ PARTIAL_MS = 600_000  # of stream time
 # enough of them in reserve that the first hosts of an incident are judged one by one.
 EVENTS_PER_CUT = 2_000
 RESERVED_CUTS = 128
+KNOWN_HOSTS = 200_000  # crashed hosts remembered: another crash of the same host is hardly ever news
 
 UpdateKey = tuple[str, str, str, str]  # fleet, vendor, product, version
 
@@ -44,7 +45,8 @@ class Backtest:
         self._clock = StreamClock()
         self._fold = Fold(self._admission)
         self._pending = 0  # events in the fold
-        self._crashes = 0  # crashes among them
+        self._crashed = False  # whether a host is among them that had not crashed before
+        self._known: set[str] = set()
         self._cut_at_ms = 0
         self._budget = float(RESERVED_CUTS)
 
@@ -79,13 +81,24 @@ class Backtest:
         self._budget = min(self._budget + len(events) / EVENTS_PER_CUT, RESERVED_CUTS)
         start = 0
         for place in [i for i, event in enumerate(events) if type(event) is not Heartbeat and is_crash(event)]:
-            self._crashes += 1
+            if not self._is_new(events[place]):
+                continue
+            self._crashed = True
             if self._budget >= 1:
                 self._fold_in(events[start : place + 1])
                 start = place + 1
                 self._budget -= 1
                 yield from self._cut()
         self._fold_in(events[start:])
+
+    def _is_new(self, event: AnyEvent) -> bool:
+        host = f"{event.fleet}/{event.host}"
+        if host in self._known:
+            return False
+        if len(self._known) >= KNOWN_HOSTS:
+            self._known.clear()
+        self._known.add(host)
+        return True
 
     def _fold_in(self, events: Sequence[AnyEvent]) -> None:
         offset = self.events
@@ -96,12 +109,12 @@ class Backtest:
     def _is_due(self) -> bool:
         if self._pending >= PARTIAL_EVENTS:
             return True
-        return self._clock.now_ms - self._cut_at_ms >= (BUCKET_MS if self._crashes else PARTIAL_MS)
+        return self._clock.now_ms - self._cut_at_ms >= (BUCKET_MS if self._crashed else PARTIAL_MS)
 
     def _cut(self) -> Iterator[HaltOrder]:
         partials = self._fold.partials("backtest", self._clock.now_ms)
         self._fold = Fold(self._admission)
-        self._pending = self._crashes = 0
+        self._pending, self._crashed = 0, False
         self._cut_at_ms = self._clock.now_ms
         for partial in partials:
             if partial.fleet not in self._detectors:

@@ -21,7 +21,7 @@ from pipeline.simulate.simulation import Simulation
 from pipeline.simulate.sinks import FileSink
 
 SCENARIO = "crowdstrike-2024-07-19"
-BEFORE = timedelta(minutes=45)  # ordinary life before the incident: what the bulk of any file is
+BEFORE = timedelta(minutes=65)  # ordinary life before the incident: what the bulk of any file is
 RUN_SECONDS = 600.0
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -105,7 +105,7 @@ def measure(load: Load) -> dict[str, Any]:
 @click.option("--suffix", type=click.Choice(["", ".gz", ".zst"]), default=".zst", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def command(hosts: int, minutes: int, seed: int, suffix: str, as_json: bool) -> None:
-    """Events per second of `andon backtest`: 45 ordinary minutes of a fleet, then the incident."""
+    """Events per second of `andon backtest`: 65 ordinary minutes of a fleet, then the incident."""
     figures = measure(Load(hosts, minutes, seed, suffix))
     if as_json:
         click.echo(json.dumps(figures))
