@@ -6,7 +6,8 @@ import click
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
-from consumers.clickhouse.connect import ClickHouseServer, connect
+from consumers.clickhouse.archive import ArchiveConfig
+from consumers.clickhouse.connect import connect
 from consumers.clickhouse.schema import (
     CREATE_STATUS,
     STATUS_TABLE,
@@ -102,8 +103,8 @@ class Migrator:
 @click.option("--dry-run", is_flag=True, help="Print the statements that would run, and run none.")
 @click.option("--status", is_flag=True, help="Show which migrations the database has.")
 @click.option("--json", "as_json", is_flag=True, help="With --status: one JSON object.")
-@configured(("archive", ClickHouseServer))
-def command(archive: ClickHouseServer, dry_run: bool, status: bool, as_json: bool) -> None:
+@configured(("archive", ArchiveConfig))  # the whole section: one file serves every command
+def command(archive: ArchiveConfig, dry_run: bool, status: bool, as_json: bool) -> None:
     """Exit code 1 when --status finds something pending."""
     try:
         migrator = Migrator(connect(archive), archive.database)

@@ -1,0 +1,86 @@
+"""The example configuration in deploy/ says what the code knows: every section, every key, every default."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from consumers.clickhouse.archive import ArchiveConfig
+from pipeline.collect.config import CollectConfig
+from pipeline.combine.config import CombineConfig
+from pipeline.correlate.config import CorrelateConfig
+from pipeline.decide.policy import Policy, load_policies
+from pipeline.local.clickhouse import ClickHouseConfig
+from pipeline.local.doctor import DoctorConfig
+from pipeline.local.status import StatusConfig
+from pipeline.local.up import UpConfig
+from pipeline.runtime.config import is_secret, load
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.metrics import MetricsConfig
+from pipeline.wire.partials import UpdateId
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "deploy" / "andon.toml"
+POLICY = ROOT / "deploy" / "policy.toml"
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "kafka": KafkaConfig,
+    "metrics": MetricsConfig,
+    "collect": CollectConfig,
+    "combine": CombineConfig,
+    "correlate": CorrelateConfig,
+    "archive": ArchiveConfig,
+    "clickhouse": ClickHouseConfig,
+    "up": UpConfig,
+    "status": StatusConfig,
+    "doctor": DoctorConfig,
+}
+WITHOUT_DEFAULT = {"collect": {"tokens_file": "/etc/andon/tokens.toml"}}
+
+
+def section_text(section: str) -> str:
+    """The lines of one section of the example."""
+    return EXAMPLE.read_text("utf-8").partition(f"\n[{section}]")[2].partition("\n[")[0]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_example_loads_and_shows_the_defaults(section: str) -> None:
+    """Each section is accepted as it stands and differs from the defaults only where there is none."""
+    cls, more = SECTIONS[section], WITHOUT_DEFAULT.get(section, {})
+    assert load(cls, section, file=EXAMPLE, environ={}, options={}) == cls(**more)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_example_names_every_key(section: str) -> None:
+    """Every key stands there; secrets as comments, with the environment variable to use."""
+    names = {field.name for field in msgspec.structs.fields(SECTIONS[section])}
+    secrets = {name for name in names if is_secret(name)}
+    assert set(tomllib.loads(EXAMPLE.read_text("utf-8"))[section]) == names - secrets
+    for name in secrets:
+        assert f'# {name} = ""' in section_text(section)
+        assert f"ANDON_{section}_{name}".upper() in section_text(section)
+
+
+def test_example_has_every_section() -> None:
+    """No command takes a section, or a struct for it, that the example does not have."""
+    assert set(tomllib.loads(EXAMPLE.read_text("utf-8"))) == set(SECTIONS)
+    known = {cls.__name__ for cls in SECTIONS.values()}
+    used = set()
+    for package in ("pipeline", "consumers"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "configured":
+                    used |= {ast.unparse(pair.elts[1]) for pair in node.args if isinstance(pair, ast.Tuple)}
+    assert {name.rpartition(".")[2] for name in used} == known
+
+
+def test_policy_example_shows_every_key_and_the_defaults() -> None:
+    """All keys of a policy stand there; all but the example of a ring are the built-in ones."""
+    policies = load_policies(POLICY.read_text("utf-8"))
+    document = tomllib.loads(POLICY.read_text("utf-8"))
+    assert set(document["default"]) == {field.name for field in msgspec.structs.fields(Policy)}
+    assert msgspec.structs.replace(policies.default, clear_risk_by_ring={}) == Policy()
+    watched = policies.for_update(UpdateId("example-vendor", "agent", "1"))
+    assert (watched.mode, watched.historical_may_halt) == ("shadow", False)
+    assert policies.for_update(UpdateId("another", "agent", "1")) == policies.default
