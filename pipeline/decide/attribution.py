@@ -1,5 +1,6 @@
 """Who is to blame when several updates travel together, and whether it is enough to halt."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -36,10 +37,10 @@ def decide(detector: "Detector", partial: Partial) -> list[Due]:
     assert explained is not None, "decide follows explain"
     under_suspicion = suspects(detector, explained)
     orders: list[Due] = []
-    guilty = []
+    guilty: list[tuple[int, list[str]]] = []
     for update in under_suspicion:
-        if update not in detector.state.halted:
-            flags = judge(detector, explained, update, under_suspicion)
+        if update not in detector.state.halted and len(guilty) < MAX_SUSPECTS:
+            flags = judge(detector, explained, update)
             if flags is not None:
                 guilty.append((update, flags))
     for update, flags in _together(guilty):
@@ -54,13 +55,29 @@ def _together(guilty: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]
 
 
 def suspects(detector: "Detector", explained: Explained) -> list[int]:
-    """Updates under suspicion, the most suspect first; halted ones stay suspects."""
+    """Updates under suspicion, the most suspect first."""
     total = explained.total / LN10
-    live = [u for u, _ in detector.state.updates.live() if total[u] >= SUSPECT or u in detector.state.halted]
-    return sorted(live, key=lambda u: -total[u])[:MAX_SUSPECTS]
+    live = [int(u) for u in np.flatnonzero(total >= SUSPECT) if detector.state.updates.names[u] is not None]
+    return sorted(live, key=lambda u: -total[u])
 
 
-def judge(detector: "Detector", explained: Explained, update: int, rivals: list[int]) -> list[str] | None:
+def rivals_of(detector: "Detector", explained: Explained, update: int) -> list[int]:
+    """The other suspects and halted updates with which this suspect shares crashed hosts, most shared first."""
+    if explained.total[update] < SUSPECT * LN10:
+        return []
+    if update not in detector.rivals:
+        shared: Counter[int] = Counter()
+        for crash in detector.state.crashes.crashes:
+            if update in crash.exposed:
+                shared.update(crash.exposed)
+        del shared[update]
+        others = {*suspects(detector, explained), *detector.state.halted}
+        found = [rival for rival, _ in shared.most_common() if rival in others]
+        detector.rivals[update] = found[:MAX_SUSPECTS]
+    return detector.rivals[update]
+
+
+def judge(detector: "Detector", explained: Explained, update: int) -> list[str] | None:
     """The flags of a halt that is due, or None."""
     policy, fleet = detector.policy(update), detector.state
     threshold = -np.log10(policy.alpha)
@@ -69,9 +86,7 @@ def judge(detector: "Detector", explained: Explained, update: int, rivals: list[
     if explained.concurrent[update] < threshold * LN10 and not _history_may(detector, update):
         return None
     flags: list[str] = []
-    for rival in rivals:
-        if rival == update:
-            continue
+    for rival in rivals_of(detector, explained, update):
         mine = evidence_without(detector, update, rival)
         if mine.log_evidence >= threshold * LN10:
             continue

@@ -51,6 +51,10 @@ class Clearing:
         self.peak = np.where(eligible >= 100, np.maximum(self.peak, share - error), self.peak)
         self.overdue = ((self.peak > 0) & (share + 2 * error < OVERDUE_SHARE * self.peak)).astype(np.float64)
 
+    def log_evidence_of(self, update: int, ring: int) -> float:
+        """ln of one mixture."""
+        return float(ev.log_mixture(self.log[update, ring], ev.LOG_PHI_WEIGHT))
+
     def log_evidence(self) -> Floats:
         """ln of the mixture; (U, R)."""
         return ev.log_mixture(self.log, ev.LOG_PHI_WEIGHT)

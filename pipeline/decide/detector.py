@@ -38,6 +38,7 @@ class Detector:
         self.explained: Explained | None = None
         self.totals = self.state.ledger.totals()
         self.separations: dict[tuple[int, int], Separation] = {}  # of this step: update on hosts without a rival
+        self.rivals: dict[int, list[int]] = {}  # of this step
 
     @classmethod
     def restore(cls, raw: bytes, policies: PolicySet) -> "Detector":
@@ -67,6 +68,7 @@ class Detector:
             return Decisions((), ())  # clean trials alone can only lower the evidence
         self.explained = self._explain()
         self.separations.clear()
+        self.rivals.clear()
         halts = attribution.decide(self, partial) if partial.crashes or closed else []
         orders = tuple(verdicts.order(self, *halt) for halt in halts)
         return Decisions(verdicts.news(self, minute_passed), orders)
@@ -90,6 +92,7 @@ class Detector:
         for bucket in due:
             self._close(fleet.open.pop(bucket), None)
         fleet.trials.advance(fleet.bucket)
+        fleet.trials.survey(fleet.pools)
         for scale in range(3):
             fleet.control_crashes[scale] *= DECAY_PER_BUCKET[scale] ** (fleet.bucket - before) if before else 0.0
         fleet.history.advance(fleet.bucket * BUCKET_MS)

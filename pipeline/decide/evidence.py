@@ -59,7 +59,9 @@ def poisson_log_increment(observed: Floats, expected: Floats, bets: Floats = THE
 
 def log_mixture(log_evidence: Floats, log_weight: Floats = LOG_WEIGHT) -> Floats:
     """ln of the weighted mean of exp(log_evidence) over the last axis; stable for sums of any size."""
-    return log_sum_exp(log_evidence + log_weight)
+    peak = log_evidence.max(axis=-1)
+    result: Floats = peak + np.log(np.exp(log_evidence - peak[..., None]) @ np.exp(log_weight))
+    return result
 
 
 def log_sum_exp(terms: Floats) -> Floats:

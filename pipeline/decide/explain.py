@@ -43,16 +43,16 @@ class Explained(NamedTuple):
 
 def explain(totals: Totals, history: Historical) -> Explained:
     """Weigh the explanations. Columns of `terms`: pooled, rings, strata, slots, history, history by slot."""
-    pooled = ev.log_mixture(totals.pooled)
-    rings = ev.log_mixture(totals.rings).T
-    strata = totals.strata.T
-    slots = ev.log_mixture(totals.signatures)
-    slots = np.where(_signature_counts(totals), slots, -np.inf)
+    pooled, rings, strata = totals.pooled, totals.rings.T, totals.strata.T
+    counting = _signature_counts(totals)
+    slots = np.where(counting, totals.signatures, -np.inf)
     with np.errstate(invalid="ignore"):
         past = ev.log_mixture(ev.poisson_log_increment(totals.exposed, history.expected))
-        past_slots = ev.log_mixture(ev.poisson_log_increment(totals.signature_exposed, history.signature_expected))
     past = np.where(np.isfinite(history.expected), past, -np.inf)
-    past_slots = np.where(np.isfinite(history.signature_expected) & _signature_counts(totals), past_slots, -np.inf)
+    past_slots = np.full(slots.shape, -np.inf)  # a signature that has not crashed an exposed host is no evidence
+    seen = np.nonzero(counting & (totals.signature_exposed > 0) & np.isfinite(history.signature_expected))
+    against = ev.poisson_log_increment(totals.signature_exposed[seen], history.signature_expected[seen])
+    past_slots[seen] = ev.log_mixture(against)
     plain = np.concatenate([pooled[:, None], rings, strata, slots, past[:, None], past_slots], axis=1)
     weight = np.concatenate(
         [

@@ -74,10 +74,9 @@ def explained_of(detector: "Detector") -> Explained:
 def conditionals(detector: "Detector", update: int) -> tuple[Conditional, ...]:
     """Evidence without each other suspect, for updates under suspicion."""
     fleet, explained = detector.state, explained_of(detector)
-    if explained.total[update] < attribution.SUSPECT * LN10:
-        return ()
+    rivals = attribution.rivals_of(detector, explained, update)
     found = []
-    for rival in attribution.suspects(detector, explained):
+    for rival in rivals:
         name = fleet.updates.names[rival]
         if rival != update and name is not None:
             alone = attribution.evidence_without(detector, update, rival)
@@ -91,7 +90,7 @@ def own_evidence(detector: "Detector", update: int, conditional: tuple[Condition
     total = float(explained_of(detector).total[update]) / LN10
     if update in fleet.halted:
         return total
-    halted = {"/".join(name) for u, name in fleet.updates.live() if u in fleet.halted}
+    halted = {"/".join(fleet.updates.names[u] or ()) for u in fleet.halted}
     return min([total, *(c.log10_evidence for c in conditional if c.on_without in halted)])
 
 
@@ -156,9 +155,10 @@ def figures(detector: "Detector", update: int, rings: list[int]) -> dict[str, An
 
 def odds_of(detector: "Detector", update: int, rings: list[int]) -> float:
     """Exposed trials per control trial in these rings."""
-    fleet = detector.state
-    trials, exposed, excluded = fleet.trials.slow()
-    mine = np.isin(fleet.ring_of, rings)[: len(trials)]
-    with_it = float(exposed[mine, update].sum())
-    without = float((trials[mine] - exposed[mine, update] - excluded[mine, update]).sum())
-    return min((with_it + 0.5) / max(without, 0.5), 50.0)
+    slow, ring_of = detector.state.trials, detector.state.ring_of
+    mine = ring_of == rings[0] if len(rings) == 1 else np.isin(ring_of, rings)
+    trials, exposed, excluded = (
+        float(counts[2][:, mine[: counts.shape[2]]].sum())
+        for counts in (slow.trials, slow.exposed[..., update], slow.excluded[..., update])
+    )
+    return min((exposed + 0.5) / max(trials - exposed - excluded, 0.5), 50.0)

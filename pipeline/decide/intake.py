@@ -72,10 +72,14 @@ class Intake:
         """Note first and newest exposures; what history says is fixed when an update first appears."""
         fleet = self.fleet
         np.maximum.at(fleet.seen, updates, np.minimum(buckets, fleet.bucket))
-        for update in np.unique(updates[fleet.since[updates] == 0]):
-            fleet.since[update] = max(min(int(buckets[updates == update].min()), fleet.bucket), 1)
-            fleet.rates[:, update] = fleet.history.upper_rates() if fleet.history.ready() else np.nan
-            fleet.past_expected[update] = fleet.past_exposure[update] = 0.0 if fleet.history.ready() else np.inf
+        fresh = np.unique(updates[fleet.since[updates] == 0])
+        if len(fresh):
+            first = np.full(len(fleet.since), fleet.bucket)
+            np.minimum.at(first, updates, buckets)
+            fleet.since[fresh] = np.maximum(first[fresh], 1)
+            ready = fleet.history.ready()
+            fleet.rates[:, fresh] = fleet.history.upper_rates()[:, None] if ready else np.nan
+            fleet.past_expected[fresh] = fleet.past_exposure[fresh] = 0.0 if ready else np.inf
 
     def enter_trials(self, trials: Ints) -> None:
         """Clean trials: the exposed share, and history."""

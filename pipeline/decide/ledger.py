@@ -14,15 +14,16 @@ from pipeline.decide.buckets import Bucket
 
 SIGNATURE_SLOTS = 16  # per update: the first half for signatures never seen before it, the second for known ones
 MAX_RINGS = 16
+_BY_SLOT = ("signature_log", "signature_exposed", "signature_expected", "signature_crashes", "signature_rate")
 
 
 class Totals(NamedTuple):
-    """What the evidence is at a moment. Axes: update; ring or slot or stratum; bet."""
+    """What the evidence is at a moment: natural logs of each explanation's mixture, and the counts behind it."""
 
-    pooled: Floats  # (U, T)
-    rings: Floats  # (R, U, T)
-    strata: Floats  # (S, U): log mixture of each stratum alone
-    signatures: Floats  # (U, K, T)
+    pooled: Floats  # (U,)
+    rings: Floats  # (R, U)
+    strata: Floats  # (S, U)
+    signatures: Floats  # (U, K)
     exposed: Floats  # (U,) crashed hosts that had the update
     expected: Floats  # (U,) as many as a harmless update would have
     crashes: Floats  # (U,) crashed hosts in the comparison, exposed or control
@@ -48,12 +49,14 @@ class Ledger:
         self.stratum_log: Floats = np.zeros((8, 8))
         self.pooled: Floats = np.zeros((8, bets))
         self.rings: Floats = np.zeros((MAX_RINGS, 8, bets))
+        self.ring_log: Floats = np.zeros((MAX_RINGS, 8))
         self.active: Bools = np.zeros((8, 8), dtype=np.bool_)
         self.exposed: Floats = np.zeros(8)
         self.expected: Floats = np.zeros(8)
         self.crashes: Floats = np.zeros(8)
         self.slots: Ints = np.full((8, SIGNATURE_SLOTS), -1)
         self.signatures: Floats = np.zeros((8, SIGNATURE_SLOTS, bets))
+        self.signature_log: Floats = np.zeros((8, SIGNATURE_SLOTS))
         self.signature_exposed: Floats = np.zeros((8, SIGNATURE_SLOTS))
         self.signature_expected: Floats = np.zeros((8, SIGNATURE_SLOTS))
         self.signature_crashes: Floats = np.zeros((8, SIGNATURE_SLOTS))
@@ -68,24 +71,25 @@ class Ledger:
         self.stratum_log = grown(self.stratum_log, (s, u))
         self.pooled = grown(self.pooled, (u, t))
         self.rings = grown(self.rings, (MAX_RINGS, u, t))
+        self.ring_log = grown(self.ring_log, (MAX_RINGS, u))
         self.active = grown(self.active, (s, u))
         self.exposed = grown(self.exposed, (u,))
         self.expected = grown(self.expected, (u,))
         self.crashes = grown(self.crashes, (u,))
         self.slots = grown(self.slots, (u, SIGNATURE_SLOTS), fill=-1)
         self.signatures = grown(self.signatures, (u, SIGNATURE_SLOTS, t))
-        for name in ("signature_exposed", "signature_expected", "signature_crashes", "signature_rate"):
+        for name in _BY_SLOT:
             setattr(self, name, grown(getattr(self, name), (u, SIGNATURE_SLOTS)))
 
     def forget(self, update: int) -> None:
         """Empty a freed update's place."""
         self.strata[:, update] = self.rings[:, update] = 0.0
-        self.stratum_log[:, update] = 0.0
+        self.stratum_log[:, update] = self.ring_log[:, update] = 0.0
         self.active[:, update] = False
         self.slots[update] = -1
         for name in ("pooled", "exposed", "expected", "crashes", "signatures"):
             getattr(self, name)[update] = 0.0
-        for name in ("signature_exposed", "signature_expected", "signature_crashes", "signature_rate"):
+        for name in _BY_SLOT:
             getattr(self, name)[update] = 0.0
 
     def assign(self, signature: int, is_new: Bools, live: Ints, rate: float) -> None:
@@ -96,28 +100,32 @@ class Ledger:
         """
         missing = live[~(self.slots[live] == signature).any(axis=1)]
         half = SIGNATURE_SLOTS // 2
-        for update in missing:
-            first = 0 if is_new[update] else half
-            free = np.flatnonzero(self.slots[update, first : first + half] < 0)
-            if len(free):
-                self.slots[update, first + free[0]] = signature
-                self.signature_rate[update, first + free[0]] = rate
+        for first, updates in ((0, missing[is_new[missing]]), (half, missing[~is_new[missing]])):
+            used = (self.slots[updates, first : first + half] != -1).sum(axis=1)  # slots are filled in order
+            free = used < half
+            self.slots[updates[free], first + used[free]] = signature
+            self.signature_rate[updates[free], first + used[free]] = rate
 
     def _increment(self, bucket: Bucket, strata: Ints, share: Floats, tolerated: Floats) -> _Increment:
         """Evidence of a bucket's crashes on `strata`; `share` (C, U) is what a harmless update would get."""
         rows = {int(s): i for i, s in enumerate(strata)}
-        updates = share.shape[1]
         active = self.active[strata]
-        normaliser = ev.log_normaliser(ev.null_share(share, tolerated), ev.THETA) * active[..., None]
+        normaliser = ev.log_normaliser(ev.null_share(share, tolerated), ev.THETA)
+        normaliser *= active[..., None]
         fair = share * active
-        crashes, exposed = bucket.columns(rows, updates)
-        exposed *= active
-        evidence = exposed[..., None] * ev.LOG_THETA - crashes[..., None] * normaliser
+        crashes, exposed = bucket.columns(rows, share.shape[1])
+        evidence = -crashes[..., None] * normaliser
+        at = np.nonzero(exposed)
+        evidence[at] += exposed[at][:, None] * ev.LOG_THETA
         by_signature = {}
-        for signature, part in bucket.by_signature.items():
-            its_crashes, its_exposed = part.columns(rows, updates)
-            its_total = (its_exposed * active).sum(axis=0)
-            its_evidence = its_total[:, None] * ev.LOG_THETA - np.einsum("cu,cut->ut", its_crashes, normaliser)
+        parts = [(g, part.columns(rows, share.shape[1])) for g, part in bucket.by_signature.items()]
+        usual = _usual(bucket, rows) @ normaliser.reshape(len(strata), -1)  # what no update is excluded from
+        for place, (signature, (its_crashes, its_exposed)) in enumerate(parts):
+            its_evidence = -usual[place].reshape(normaliser.shape[1:])
+            its_total = its_exposed.sum(axis=0)
+            its_evidence += its_total[:, None] * ev.LOG_THETA
+            for (stratum, update), count in bucket.by_signature[signature].excluded.items():
+                its_evidence[update] += count * normaliser[rows[stratum], update]
             its_counts = its_total, (its_crashes * fair).sum(axis=0), (its_crashes * active).sum(axis=0)
             by_signature[signature] = (its_evidence, *its_counts)
         counts = exposed.sum(axis=0), (crashes * fair).sum(axis=0), (crashes * active).sum(axis=0)
@@ -130,52 +138,56 @@ class Ledger:
         self.stratum_log[strata] = ev.log_mixture(self.strata[strata])
         self.pooled += step.evidence.sum(axis=0)
         np.add.at(self.rings, ring_of[strata], step.evidence)
+        rings = np.unique(ring_of[strata])
+        self.ring_log[rings] = ev.log_mixture(self.rings[rings])
         self.exposed += step.exposed
         self.expected += step.expected
         self.crashes += step.crashes
-        for signature, (evidence, exposed, expected, crashes) in step.by_signature.items():
+        for signature, (evidence, *counts) in step.by_signature.items():
             updates, slots = np.nonzero(self.slots == signature)
             self.signatures[updates, slots] += evidence[updates]
-            self.signature_exposed[updates, slots] += exposed[updates]
-            self.signature_expected[updates, slots] += expected[updates]
-            self.signature_crashes[updates, slots] += crashes[updates]
+            self.signature_log[updates, slots] = ev.log_mixture(self.signatures[updates, slots])
+            arrays = self.signature_exposed, self.signature_expected, self.signature_crashes
+            for mine, count in zip(arrays, counts, strict=True):
+                mine[updates, slots] += count[updates]
 
     def with_open(self, bucket: Bucket, strata: Ints, share: Floats, tolerated: Floats, ring_of: Ints) -> Totals:
         """The evidence with what is still open; nothing is entered."""
         if not len(strata):
             return self.totals()
         step = self._increment(bucket, strata, share, tolerated)
-        rings = self.rings.copy()
-        np.add.at(rings, ring_of[strata], step.evidence)
-        stratum_log = self.stratum_log.copy()
+        ring_log, stratum_log = self.ring_log.copy(), self.stratum_log.copy()
+        for ring in np.unique(ring_of[strata]):
+            ring_log[ring] = ev.log_mixture(self.rings[ring] + step.evidence[ring_of[strata] == ring].sum(axis=0))
         stratum_log[strata] = ev.log_mixture(self.strata[strata] + step.evidence)
         totals = self.totals()._replace(
-            pooled=self.pooled + step.evidence.sum(axis=0),
-            rings=rings,
+            pooled=ev.log_mixture(self.pooled + step.evidence.sum(axis=0)),
+            rings=ring_log,
             strata=stratum_log,
             exposed=self.exposed + step.exposed,
             expected=self.expected + step.expected,
             crashes=self.crashes + step.crashes,
-            signatures=self.signatures.copy(),
+            signatures=self.signature_log.copy(),
             signature_exposed=self.signature_exposed.copy(),
             signature_expected=self.signature_expected.copy(),
             signature_crashes=self.signature_crashes.copy(),
         )
-        for signature, (evidence, exposed, expected, crashes) in step.by_signature.items():
+        for signature, (evidence, *counts) in step.by_signature.items():
             updates, slots = np.nonzero(self.slots == signature)
-            totals.signatures[updates, slots] += evidence[updates]
-            totals.signature_exposed[updates, slots] += exposed[updates]
-            totals.signature_expected[updates, slots] += expected[updates]
-            totals.signature_crashes[updates, slots] += crashes[updates]
+            mixture = ev.log_mixture(self.signatures[updates, slots] + evidence[updates])
+            totals.signatures[updates, slots] = mixture
+            arrays = totals.signature_exposed, totals.signature_expected, totals.signature_crashes
+            for mine, count in zip(arrays, counts, strict=True):
+                mine[updates, slots] += count[updates]
         return totals
 
     def totals(self) -> Totals:
         """The evidence of closed buckets."""
         return Totals(
-            self.pooled,
-            self.rings,
+            ev.log_mixture(self.pooled),
+            self.ring_log,
             self.stratum_log,
-            self.signatures,
+            self.signature_log,
             self.exposed,
             self.expected,
             self.crashes,
@@ -183,3 +195,12 @@ class Ledger:
             self.signature_expected,
             self.signature_crashes,
         )
+
+
+def _usual(bucket: Bucket, rows: dict[int, int]) -> Floats:
+    """Crashes by (signature, stratum row)."""
+    counts = np.zeros((len(bucket.by_signature), len(rows)))
+    for place, part in enumerate(bucket.by_signature.values()):
+        for stratum, count in part.crashes.items():
+            counts[place, rows[stratum]] = count
+    return counts

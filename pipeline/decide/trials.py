@@ -26,6 +26,7 @@ class Trials:
         self.trials: Floats = np.zeros((3, KINDS, 8))
         self.exposed: Floats = np.zeros((3, KINDS, 8, 8))
         self.excluded: Floats = np.zeros((3, KINDS, 8, 8))
+        self.growth: Floats = np.ones((1, 8))  # (pool, update) as of the last survey
         if data:
             vars(self).update(data)
 
@@ -40,6 +41,7 @@ class Trials:
         """Empty a freed update's place."""
         self.exposed[..., update] = 0.0
         self.excluded[..., update] = 0.0
+        self.growth[:, update : update + 1] = 1.0
 
     def advance(self, bucket: int) -> None:
         """Let the counts decay to `bucket`, which never lies before the last."""
@@ -74,16 +76,21 @@ class Trials:
                 for scale in range(3):
                     np.add.at(target[scale].reshape(-1), flat, weights[scale, some] * counts[some])
 
+    def survey(self, pools: Floats) -> None:
+        """Take note of the growth in each pool; `pools` (P, S) says which strata go together."""
+        exposed, eligible = self.exposed, np.maximum(self.trials[..., None] - self.excluded, self.exposed)
+        self.growth = _growth(np.matmul(pools, exposed), np.matmul(pools, eligible))
+
     def upper_share(self, strata: Ints, pools: Floats) -> Floats:
         """The share of each update in these strata, an upper confidence limit; shape (len(strata), updates).
 
         `pools` (P, S) says which strata go together (all, a ring, a system, a model). A stratum has few trials of its
         own in the last minute; its pools have more, so the largest growth of a pool is taken for the stratum's own.
         """
-        exposed, eligible = self.exposed, np.maximum(self.trials[..., None] - self.excluded, self.exposed)
-        growth = _growth(np.einsum("ps,jksu->jkpu", pools, exposed), np.einsum("ps,jksu->jkpu", pools, eligible))
-        of_stratum = np.stack([growth[pools[:, s] > 0].max(axis=0) for s in strata])
-        exposed, eligible = exposed[:, :, strata], eligible[:, :, strata]
+        growth = grown(self.growth, (pools.shape[0], self.exposed.shape[3]), fill=1.0)
+        of_stratum = np.stack([growth[: len(pools)][pools[:, s] > 0].max(axis=0) for s in strata])
+        exposed = self.exposed[:, :, strata]
+        eligible = np.maximum(self.trials[:, :, strata, None] - self.excluded[:, :, strata], exposed)
         slow = slow_share(exposed, eligible)
         odds = slow / (1.0 - slow) * of_stratum
         share = np.maximum(largest_share(exposed, eligible), odds / (1.0 + odds))

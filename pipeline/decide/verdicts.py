@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline.decide.detector import Detector
 
 NEWS_LOG10 = 0.25  # evidence is news when it has moved this far
+NEWS_PER_STEP = 4  # updates; the others' turn comes with the next step
 MINUTE_BUCKETS = 6
 REFRESH_MINUTES = 5  # and once in so many minutes in any case
 
@@ -71,13 +72,14 @@ def news(detector: "Detector", time_moved: bool) -> tuple[Verdict, ...]:
     moved = np.abs(total - fleet.told) >= NEWS_LOG10
     minute = fleet.bucket // MINUTE_BUCKETS
     turn = time_moved & (np.arange(len(total)) % REFRESH_MINUTES == minute % REFRESH_MINUTES)
-    chosen = (moved | turn) & (fleet.since > 0)
-    chosen[fleet.news] = True
+    chosen = np.flatnonzero((moved | turn) & (fleet.since > 0))
+    weightiest = chosen[np.argsort(-np.abs(total - fleet.told)[chosen], kind="stable")][:NEWS_PER_STEP]
+    due = sorted({*(int(u) for u in weightiest), *fleet.news})
     fleet.news = []
     told: list[Verdict] = []
-    for update in np.flatnonzero(chosen):
+    for update in due:
         fleet.told[update] = total[update]
-        told += [record(detector, int(update), ring) for ring in _rings_of(detector, int(update))]
+        told += [record(detector, update, ring) for ring in _rings_of(detector, update)]
     return tuple(told)
 
 
@@ -123,7 +125,7 @@ def record(detector: "Detector", update: int, ring: int) -> Verdict:
     if state == "watching":
         odds = odds_of(detector, update, [ring])
         crash_rate = float(fleet.history.crashes.sum() / max(fleet.history.trials.sum(), 1.0))
-        log = float(fleet.clearing.log_evidence()[update, ring])
+        log = fleet.clearing.log_evidence_of(update, ring)
         ring_name = fleet.rings.names[ring] or ""
         target = float(np.log(len(fleet.rings.live()) / policy.clear_alpha))
         missing = needed_trials(log, target, odds / (1 + odds), crash_rate, policy.clear_risk_in(ring_name))
