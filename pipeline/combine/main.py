@@ -1,5 +1,6 @@
 """`andon combine`: one worker slot of the combiner."""
 
+import ctypes
 import gc
 
 import click
@@ -11,6 +12,7 @@ from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import StopSignal
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _COLLECT_EVERY = 200_000  # tracked objects: events are freed by reference count, the collector only costs time
 
 
@@ -21,8 +23,18 @@ def command(kafka: KafkaConfig, metrics: metrics.MetricsConfig, combine: Combine
     run(kafka, metrics, combine)
 
 
+def _bound_heap() -> None:
+    """With glibc: few malloc arenas, and freed megabytes go back; else each thread keeps what it once held."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 2)
+        mallopt(_M_MMAP_THRESHOLD, 256 << 10)
+        mallopt(_M_TRIM_THRESHOLD, 8 << 20)
+
+
 def run(kafka: KafkaConfig, served: metrics.MetricsConfig, combine: CombineConfig) -> None:
     """Run until SIGTERM or SIGINT."""
+    _bound_heap()
     stop = StopSignal().install()
     log = logging.configure(STAGE)
     log.info("starting", kafka=masked(kafka), combine=masked(combine))

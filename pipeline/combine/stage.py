@@ -51,7 +51,7 @@ class Combiner:
         check_topics(kafka, self._consumer)
         self._assigned: list[TopicPartition] = []
         self._next: list[TopicPartition] = []  # where the open batch ends
-        self._rebalanced = False
+        self._revoked = False  # during the call to consume that is under way
         self._aborts = 0
         self._cut_letters = False  # once the dead-letter topic has refused one for its size
         self._lag_at = 0.0
@@ -85,9 +85,9 @@ class Combiner:
                 return
             wanted = min(room, _CONSUME_AT_ONCE)
             messages = self._consumer.consume(wanted, left)
-            if self._rebalanced:
+            if self._revoked:
                 # Some of these may be from before, and come again from the committed offset.
-                self._rebalanced = False
+                self._revoked = False
                 self._rewind()
                 return
             self._batch.take(messages)
@@ -151,19 +151,19 @@ class Combiner:
             self._stop.wait(min(5.0, 0.05 * 2**self._aborts))
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        self._assigned, self._next, self._rebalanced = partitions, [], True
+        self._assigned, self._next = partitions, []
         self._log.info("partitions assigned", partitions=[place.partition for place in partitions])
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """Commit or abort before letting go."""
         self._log.info("partitions revoked", partitions=[place.partition for place in partitions])
-        self._assigned, self._rebalanced = [], True
+        self._assigned, self._revoked = [], True
         self._commit()
         self._next = []
 
     def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """They are another's already: nothing of the open batch may be committed."""
-        self._assigned, self._next, self._rebalanced = [], [], True
+        self._assigned, self._next, self._revoked = [], [], True
         if self._batch.messages:
             self._give_up(f"lost partitions {[place.partition for place in partitions]}")
 
