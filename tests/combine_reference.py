@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from pipeline.combine.admit import hours_of, trial_keys
 from pipeline.combine.hashing import hash_names
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
 from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE, Partial
@@ -50,6 +51,12 @@ def exposure(updates: Iterable[Update], t: int, undated: bool, window_ms: int) -
     return frozenset(exposed), frozenset(newest) - frozenset(exposed)
 
 
+def own_hour(event: AnyEvent, kind: int) -> int:
+    """The hour by the host's own clock, whose hours begin at a moment of its own."""
+    names = hash_names([event.fleet]), hash_names([event.host]), np.array([kind], np.uint64)
+    return int(hours_of(trial_keys(*names), np.array([event.ts]))[0])
+
+
 def reference(events: Iterable[tuple[AnyEvent, int, int]], window_ms: int = WINDOW_MS) -> dict[str, Totals]:
     """Totals by fleet of events with their partition and offset; the first clean trial of a host and hour counts."""
     fleets: dict[str, Totals] = defaultdict(Totals)
@@ -61,7 +68,7 @@ def reference(events: Iterable[tuple[AnyEvent, int, int]], window_ms: int = WIND
             _crash(totals, event, stratum, partition, offset, window_ms)
             continue
         kind = int(isinstance(event, Heartbeat))
-        hour = (event.fleet, event.host, kind, event.ts // HOUR_MS)
+        hour = (event.fleet, event.host, kind, own_hour(event, kind))
         if hour in seen:
             totals.repeats += 1
             continue

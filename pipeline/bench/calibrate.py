@@ -65,15 +65,16 @@ def _note(detector: Detector, fleet: NullFleet, highest: "np.ndarray[Any, Any]")
     explained = detector.explained
     if explained is None:
         return
+    guilty = [detector.state.updates.get(plan.update) for plan in fleet.rollouts if not plan.harmless]
     for number, plan in enumerate(fleet.rollouts):
         update = detector.state.updates.get(plan.update)
         if update < 0 or not detector.state.since[update]:
             continue
         value = float(explained.total[update]) / LN10
-        if value > max(highest[number], 0.5) and plan.companion >= 0:
-            # what travels with a guilty update is innocent on the hosts without it: only that is evidence against it
-            guilty = detector.state.updates.get(fleet.rollouts[plan.companion].update)
-            value = min(value, evidence_without(detector, update, guilty).log_evidence / LN10)
+        for other in guilty:
+            # on the hosts without the guilty update an innocent one is innocent: only that is evidence against it
+            if value > max(highest[number], 0.5) and other not in (-1, update):
+                value = min(value, evidence_without(detector, update, other).log_evidence / LN10)
         highest[number] = max(highest[number], value)
 
 

@@ -1,5 +1,8 @@
 """At most one clean trial per host, kind and hour counts: the combiner's only memory, soft, bounded and cheap. Pure.
 
+Each host's hours begin at a moment of its own (from its hash): were they all to begin on the hour, the trials of a
+fleet that beats every five minutes would bunch up there, and of the exposed share nothing be known for the rest of it.
+
 A table of 64-bit entries, four to a set; a host's hash names its set. An entry holds 39 bits of the hash, the newest
 hour counted (17 bits, modulo 15 years) and one bit for each of the 7 hours before it, so that late reports are
 recognised too. What the table cannot hold it forgets: a host may then count once more in that hour, and never is a
@@ -11,7 +14,7 @@ once more in that hour, which makes trials a little larger for a while, alike fo
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.combine.hashing import Hashes
+from pipeline.combine.hashing import Hashes, mix
 from pipeline.combine.sieve import SampleSieve
 
 HOUR_MS = 3_600_000
@@ -25,6 +28,17 @@ _MAX_ROUNDS = 64  # crafted names that all fall into one set must not hold up th
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
+
+
+def trial_keys(fleets: Hashes, hosts: Hashes, kinds: Hashes) -> Hashes:
+    """What stands for a fleet's host and a trial kind."""
+    return mix(hosts ^ mix(fleets ^ (kinds << np.uint64(1) | np.uint64(1))))
+
+
+def hours_of(keys: Hashes, times_ms: Ints) -> Ints:
+    """The hour of each trial, by its host's own clock."""
+    hours: Ints = (times_ms + (keys % np.uint64(HOUR_MS)).astype(np.int64)) // HOUR_MS
+    return hours
 
 
 class Admission:
@@ -55,7 +69,7 @@ class Admission:
         pending = np.arange(keys.size)
         sets = (keys & np.uint64(len(self._table) - 1)).astype(np.int64)
         tags = keys >> _LOW_BITS | np.uint64(1)  # never 0, which is an empty entry's
-        hours = times_ms // HOUR_MS
+        hours = hours_of(keys, times_ms)
         for _ in range(_MAX_ROUNDS):
             if not pending.size:
                 return counts

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.combine.admit import Admission
+from pipeline.combine.admit import Admission, trial_keys
 from pipeline.combine.emit import partials_of
 from pipeline.combine.exposure import (
     CRASH,
@@ -24,7 +24,7 @@ from pipeline.combine.exposure import (
     Rows,
     columns_of,
 )
-from pipeline.combine.hashing import Hashes, hash_names, mix
+from pipeline.combine.hashing import Hashes, hash_names
 from pipeline.combine.tally import Tally, count_rows, sum_rows
 from pipeline.wire.events import AnyEvent
 from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE, Partial
@@ -146,7 +146,7 @@ class Fold:
             return np.ones(clean.size, np.bool_)
         fleets = hash_names([name[0] for name in self.strata])[columns.stratum[clean]]
         kinds = columns.kind[clean].astype(np.uint64)
-        keys = mix(columns.host_hash[clean] ^ mix(fleets ^ (kinds << np.uint64(1) | np.uint64(1))))
+        keys = trial_keys(fleets, columns.host_hash[clean], kinds)
         return self._admission.admit(keys, columns.time_ms[clean])
 
     def _tally(self, columns: Columns, clean: int, counted: Ints) -> None:

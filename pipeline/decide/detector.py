@@ -11,7 +11,7 @@ from pipeline.decide.buckets import OPEN_BUCKETS, Bucket
 from pipeline.decide.conditional import Separation
 from pipeline.decide.explain import Explained, Historical, explain
 from pipeline.decide.fleet import ARCHIVE_MS, ARCHIVED, Fleet, unpack_fleet
-from pipeline.decide.history import shock_factor, upper_exposure
+from pipeline.decide.history import HISTORY_BUCKETS, shock_factor, upper_exposure
 from pipeline.decide.intake import FORGET_AFTER_BUCKETS, rows_of, stream_bucket, take_in
 from pipeline.decide.ledger import MAX_RINGS
 from pipeline.decide.orders import Decisions
@@ -212,7 +212,8 @@ class Detector:
             by_slot = (
                 np.where(np.isfinite(fleet.past_exposure), exposure, np.inf)[:, None] * fleet.ledger.signature_rate
             )
-        return Historical(expected, np.where(np.isnan(by_slot), np.inf, by_slot))
+        young = (fleet.since > 0) & (fleet.bucket - fleet.since < HISTORY_BUCKETS)
+        return Historical(expected, np.where(np.isnan(by_slot), np.inf, by_slot), young, fleet.settled)
 
     def _forget_updates(self) -> None:
         """Once an hour: free the places of updates that no host has listed for a week."""

@@ -28,6 +28,8 @@ class Historical(NamedTuple):
 
     expected: Floats  # (U,)
     signature_expected: Floats  # (U, K) the same for each slot's signature
+    young: Bools  # (U,) updates so new that what was usual before them still says something
+    settled: Floats  # (U, 1 + K) evidence against history as it last stood, in all and by slot; brought up to date
 
 
 class Explained(NamedTuple):
@@ -46,13 +48,7 @@ def explain(totals: Totals, history: Historical) -> Explained:
     pooled, rings, strata = totals.pooled, totals.rings.T, totals.strata.T
     counting = _signature_counts(totals)
     slots = np.where(counting, totals.signatures, -np.inf)
-    with np.errstate(invalid="ignore"):
-        past = ev.log_mixture(ev.poisson_log_increment(totals.exposed, history.expected))
-    past = np.where(np.isfinite(history.expected), past, -np.inf)
-    past_slots = np.full(slots.shape, -np.inf)  # a signature that has not crashed an exposed host is no evidence
-    seen = np.nonzero(counting & (totals.signature_exposed > 0) & np.isfinite(history.signature_expected))
-    against = ev.poisson_log_increment(totals.signature_exposed[seen], history.signature_expected[seen])
-    past_slots[seen] = ev.log_mixture(against)
+    past, past_slots = against_history(totals, history, counting)
     plain = np.concatenate([pooled[:, None], rings, strata, slots, past[:, None], past_slots], axis=1)
     weight = np.concatenate(
         [
@@ -71,6 +67,23 @@ def explain(totals: Totals, history: Historical) -> Explained:
     return Explained(
         concurrent, historical, np.logaddexp(concurrent, historical), terms.argmax(axis=1), terms, plain.max(axis=1)
     )
+
+
+def against_history(totals: Totals, history: Historical, counting: Bools) -> tuple[Floats, Floats]:
+    """Natural logs of the evidence against history, (U,), and of that by signature slot, (U, K).
+
+    Past its time it stands as `history.settled` has it: what was usual before a release does not stay so for ever.
+    """
+    past = np.full(totals.exposed.shape, -np.inf)
+    some = np.isfinite(history.expected)
+    past[some] = ev.log_mixture(ev.poisson_log_increment(totals.exposed[some], history.expected[some]))
+    slots = np.full(totals.signatures.shape, -np.inf)  # a signature no exposed host has crashed with is no evidence
+    seen = np.nonzero(counting & (totals.signature_exposed > 0) & np.isfinite(history.signature_expected))
+    slots[seen] = ev.log_mixture(
+        ev.poisson_log_increment(totals.signature_exposed[seen], history.signature_expected[seen])
+    )
+    history.settled[history.young] = np.concatenate([past[:, None], slots], axis=1)[history.young]
+    return history.settled[:, 0], history.settled[:, 1:]
 
 
 def _signature_counts(totals: Totals) -> Bools:

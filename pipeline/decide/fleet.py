@@ -9,7 +9,7 @@ from pipeline.decide.conditional import CrashList, Retained
 from pipeline.decide.dedup import Recent, SiteMinutes
 from pipeline.decide.explain import MAX_STRATA
 from pipeline.decide.history import History
-from pipeline.decide.ledger import MAX_RINGS, Ledger
+from pipeline.decide.ledger import MAX_RINGS, SIGNATURE_SLOTS, Ledger
 from pipeline.decide.registry import Slots
 from pipeline.decide.samples import Sample, Samples
 from pipeline.decide.trials import Trials
@@ -44,6 +44,7 @@ class Fleet:
         self.past_expected: Floats = np.zeros(8)  # (U,) crashed hosts that history allows
         self.past_exposure: Floats = np.zeros(8)  # (U,) tolerated exposed trials
         self.shock: Floats = np.ones(8)  # (U,)
+        self.settled: Floats = np.full((8, 1 + SIGNATURE_SLOTS), -np.inf)  # evidence against history as it last stood
         self.control_crashes: Floats = np.zeros((3, 8, 8))  # (scale, S, U) decayed as the trials
         self.pools: Floats = np.ones((1, 8))  # (P, S) strata that go together: all, then by ring, system, model
         self.crashed: Floats = np.zeros((8, MAX_RINGS))  # (U, R) distinct crashed hosts, exposed
@@ -83,6 +84,7 @@ class Fleet:
         for name in ("since", "seen", "past_expected", "past_exposure", "capped", "told"):
             setattr(self, name, grown(getattr(self, name), (size_u,)))
         self.shock = grown(self.shock, (size_u,), fill=1.0)
+        self.settled = grown(self.settled, (size_u, 1 + SIGNATURE_SLOTS), fill=-np.inf)
         self.rates = grown(self.rates, (size_s, size_u), fill=np.nan)
         self.control_crashes = grown(self.control_crashes, (3, size_s, size_u))
         for name in ("crashed", "counted", "expected", "control", "exposed_trials"):
@@ -109,6 +111,7 @@ class Fleet:
         for name in ("since", "seen", "past_expected", "past_exposure", "capped", "told"):
             getattr(self, name)[update] = 0
         self.shock[update] = 1.0
+        self.settled[update] = -np.inf
         self.rates[:, update] = np.nan
         self.control_crashes[:, :, update] = 0.0
         for name in ("crashed", "counted", "expected", "control", "exposed_trials"):

@@ -1,0 +1,182 @@
+"""`andon bench decide`: crashed hosts to a halt, bare core beside MaxSPRT and as shipped; and the time of a step."""
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from typing import Any
+
+import click
+import numpy as np
+
+from pipeline.decide import evidence as ev
+from pipeline.decide.detector import Detector
+from pipeline.decide.maxsprt import boundary, critical_value, signal_probability
+from pipeline.decide.policy import Policy, PolicySet
+from pipeline.wire.partials import BUCKET_MS, CrashRecord, Partial, SampleRecord, Stratum, UpdateId
+
+RISKS = (2.0, 4.0, 10.0, 50.0)
+ALPHAS = (0.05, 0.001)
+HORIZON = 50.0  # expected events; long enough for MaxSPRT to find a risk of 2 nearly always
+MOST = 1.5  # times MaxSPRT's events, at most
+UPDATES, STRATA = 1_000, 64
+STEP_SECONDS = {"dense": 0.050, "tenth": 0.010}
+FIRST_BUCKET = 170_000_000
+
+
+def core_limits(alpha: float, most: int = 400) -> ev.Floats:
+    """For each count the largest expected count at which the e-process (rho 1, known baseline) reaches 1/alpha."""
+    counts = np.arange(1, most + 1, dtype=np.float64)
+    low, high = np.full(most, 1e-12), counts.copy()
+    for _ in range(60):
+        middle = (low + high) / 2
+        reached = ev.log_mixture(ev.poisson_log_increment(counts, middle)) >= -np.log(alpha)
+        low, high = np.where(reached, middle, low), np.where(reached, high, middle)
+    return np.maximum.accumulate(np.where(low > 1e-11, low, 0.0))
+
+
+def beside_maxsprt() -> list[dict[str, Any]]:
+    """Mean events to a signal, exact: the e-process without horizon, MaxSPRT with one."""
+    rows = []
+    for alpha in ALPHAS:
+        core, rival = core_limits(alpha), boundary(critical_value(alpha, HORIZON), HORIZON)
+        for risk in RISKS:
+            _, events = signal_probability(core, np.inf, risk)
+            power, rival_events = signal_probability(rival, HORIZON, risk)
+            rows.append(
+                {
+                    "alpha": alpha,
+                    "relative_risk": risk,
+                    "events": round(float(events), 2),
+                    "maxsprt_events": round(float(rival_events), 2),
+                    "maxsprt_power": round(float(power), 3),
+                    "ratio": round(float(events / rival_events), 3),
+                }
+            )
+    return rows
+
+
+def shipped(risk: float, seed: int, runs: int = 7) -> dict[str, Any]:
+    """Crashed hosts to a halt as shipped (alpha 1e-6, rho 1.5), a tenth of a large fleet exposed; median of runs.
+
+    The signatures are those of every day, so nothing but the rate tells the update from a harmless one.
+    """
+    rng = np.random.default_rng([seed, int(risk)])
+    found = [_shipped_run(rng, risk) for _ in range(runs)]
+    return {"relative_risk": risk, "crashed_hosts_median": float(np.median(found)), "runs": runs}
+
+
+def _shipped_run(rng: np.random.Generator, risk: float) -> int:
+    detector = Detector("bench", PolicySet())
+    share, baseline = 0.1, 4.0  # exposed share; crashes in a bucket of the unexposed fleet
+    for bucket in range(FIRST_BUCKET, FIRST_BUCKET + 100_000):
+        exposed = rng.poisson(baseline * share * risk)
+        control = rng.poisson(baseline * (1 - share))
+        crashes = [_crash(rng, bucket, i, i < exposed) for i in range(exposed + control)]
+        trials = np.array([(bucket, 1, 10_000)], dtype="<i4")
+        exposures = np.array([(bucket, 1, 0, 1_000, 0)], dtype="<i4")
+        partial = _partial((UpdateId("v", "p", "1"),), (Stratum("r", "o", "m"),), bucket, trials, exposures, crashes)
+        for order in detector.step(partial).halts:
+            return order.evidence.crashed_hosts
+    return sys.maxsize
+
+
+def _crash(rng: np.random.Generator, bucket: int, offset: int, exposed: bool, stratum: int = 0) -> CrashRecord:
+    host, signature = f"h{rng.integers(1 << 62)}", rng.integers(4)
+    at = bucket * BUCKET_MS + int(rng.integers(BUCKET_MS))
+    return CrashRecord(at, host, stratum, f"0x{signature}", "m.sys", "", (0,) if exposed else (), (), 0, offset)
+
+
+def _partial(
+    updates: tuple[UpdateId, ...],
+    strata: tuple[Stratum, ...],
+    bucket: int,
+    trials: "np.ndarray[Any, Any]",
+    exposures: "np.ndarray[Any, Any]",
+    crashes: list[CrashRecord],
+    samples: tuple[SampleRecord, ...] = (),
+) -> Partial:
+    blobs = trials.tobytes(), exposures.tobytes()
+    at = bucket * BUCKET_MS
+    return Partial(1, "bench", "0", len(crashes), 0, 0, at, updates, strata, *blobs, tuple(crashes), b"", b"", samples)
+
+
+def step_seconds(touched: int, seed: int, steps: int = 30) -> dict[str, Any]:
+    """Seconds of CPU for a step that touches so many of 64 strata, each with all of 1,000 live updates."""
+    rng = np.random.default_rng([seed, touched])
+    detector = Detector("bench", PolicySet(default=Policy(max_halts_per_hour=0)))
+    cells = range(STRATA), range(touched)
+    detector.step(_dense(rng, FIRST_BUCKET, cells[0], 0))
+    for bucket in range(1, 6):
+        detector.step(_dense(rng, FIRST_BUCKET + bucket, cells[1], touched // 4))
+    taken = []
+    for _ in range(steps):
+        partial = _dense(rng, FIRST_BUCKET + 6, cells[1], touched)
+        began = time.process_time()
+        detector.step(partial)
+        taken.append(time.process_time() - began)
+    return {
+        "cells": touched * UPDATES,
+        "p50_seconds": round(float(np.median(taken)), 5),
+        "p99_seconds": round(float(np.quantile(taken, 0.99)), 5),
+    }
+
+
+def _dense(rng: np.random.Generator, bucket: int, strata: range, crashes: int) -> Partial:
+    updates = tuple(UpdateId("v", f"p{i}", "1") for i in range(UPDATES))
+    names = tuple(Stratum(f"r{i % 4}", f"o{i % 2}", f"m{i // 8}") for i in range(STRATA))
+    trials = np.array([(bucket, 2 * s + 1, 400) for s in strata], dtype="<i4")
+    grid = np.array([(bucket, 2 * s + 1, u, 0, 0) for s in strata for u in range(UPDATES)], dtype="<i4")
+    grid[:, 3] = rng.integers(1, 60, len(grid))
+    records = []
+    for i in range(crashes):
+        plain = _crash(rng, bucket, i, False, int(rng.choice(list(strata))))
+        exposed = tuple(int(u) for u in rng.choice(UPDATES, 2, replace=False))
+        records.append(CrashRecord(plain.at, plain.host, plain.stratum, plain.code, "m", "", exposed, (), 0, i))
+    return _partial(updates, names, bucket, trials, grid, records)
+
+
+@click.command("decide")
+@click.option("--seed", default=1, show_default=True, help="Seed of the simulated part.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(seed: int, as_json: bool) -> None:
+    """Crashed hosts to a halt beside MaxSPRT, and the time of a step with 1,000 updates in 64 strata."""
+    rows = beside_maxsprt()
+    steps = {"dense": step_seconds(STRATA, seed), "tenth": step_seconds(STRATA // 10, seed)}
+    result = {
+        "core": rows,
+        "largest_ratio": max(row["ratio"] for row in rows),
+        "maxsprt_horizon": HORIZON,
+        "shipped": [shipped(risk, seed) for risk in RISKS],
+        "step": steps,
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "on": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "cpus": os.cpu_count(),
+            "updates": UPDATES,
+            "strata": STRATA,
+            "bets": len(ev.THETA),
+            "seed": seed,
+        },
+    }
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        _print(result)
+    if result["largest_ratio"] > MOST:
+        sys.exit(1)
+
+
+def _print(result: dict[str, Any]) -> None:
+    click.echo("alpha   relative risk   events to a signal   MaxSPRT   ratio")
+    for row in result["core"]:
+        figures = f"{row['events']:>18} {row['maxsprt_events']:>9} {row['ratio']:>7}"
+        click.echo(f"{row['alpha']:<7} {row['relative_risk']:>13} {figures}")
+    for row in result["shipped"]:
+        click.echo(f"as shipped, relative risk {row['relative_risk']:g}: {row['crashed_hosts_median']:g} crashed hosts")
+    for name, row in result["step"].items():
+        limit = STEP_SECONDS[name]
+        click.echo(f"step, {name}: {row['p50_seconds'] * 1e3:.1f} ms in the middle (goal {limit * 1e3:g} ms)")
