@@ -177,7 +177,7 @@ class Intake:
 
     def _signature(self, code: str, module: str, bucket: int) -> int:
         """The signature's position; the one unseen for longest gives way when there are too many."""
-        fleet = self.fleet
+        fleet, known = self.fleet, len(self.fleet.signatures)
         position = fleet.signatures.add((code, module))
         if position < 0:
             oldest = int(fleet.signature_seen[: len(fleet.signatures)].argmin())
@@ -186,7 +186,8 @@ class Intake:
             fleet.signature_crashes[oldest] = 0.0
             fleet.signature_since[oldest] = 0
             position = fleet.signatures.add((code, module))
-        fleet.resize()
+        if len(fleet.signatures) > known:
+            fleet.resize()
         if not fleet.signature_since[position]:
             fleet.signature_since[position] = max(fleet.bucket, 1)
         self._assign(position)

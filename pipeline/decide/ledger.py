@@ -117,17 +117,19 @@ class Ledger:
         evidence = -crashes[..., None] * normaliser
         at = np.nonzero(exposed)
         evidence[at] += exposed[at][:, None] * ev.LOG_THETA
+        usual = _usual(bucket, rows)
+        by_bet, by_fair, by_active = usual @ normaliser.reshape(len(strata), -1), usual @ fair, usual @ active
         by_signature = {}
-        parts = [(g, part.columns(rows, share.shape[1])) for g, part in bucket.by_signature.items()]
-        usual = _usual(bucket, rows) @ normaliser.reshape(len(strata), -1)  # what no update is excluded from
-        for place, (signature, (its_crashes, its_exposed)) in enumerate(parts):
-            its_evidence = -usual[place].reshape(normaliser.shape[1:])
-            its_total = its_exposed.sum(axis=0)
-            its_evidence += its_total[:, None] * ev.LOG_THETA
-            for (stratum, update), count in bucket.by_signature[signature].excluded.items():
+        for place, (signature, part) in enumerate(bucket.by_signature.items()):
+            its_evidence, its_exposed = -by_bet[place].reshape(normaliser.shape[1:]), np.zeros(share.shape[1])
+            for (_, update), count in part.exposed.items():
+                its_exposed[update] += count
+            its_evidence += its_exposed[:, None] * ev.LOG_THETA
+            for (stratum, update), count in part.excluded.items():
                 its_evidence[update] += count * normaliser[rows[stratum], update]
-            its_counts = its_total, (its_crashes * fair).sum(axis=0), (its_crashes * active).sum(axis=0)
-            by_signature[signature] = (its_evidence, *its_counts)
+                by_fair[place, update] -= count * fair[rows[stratum], update]
+                by_active[place, update] -= count * active[rows[stratum], update]
+            by_signature[signature] = (its_evidence, its_exposed, by_fair[place], by_active[place])
         counts = exposed.sum(axis=0), (crashes * fair).sum(axis=0), (crashes * active).sum(axis=0)
         return _Increment(evidence, *counts, by_signature)
 
