@@ -20,6 +20,7 @@ from pipeline.wire.events import check_not_future, decode_event
 from pipeline.wire.reasons import MalformedMessage, Reason
 
 CONTENT_TYPES = ("application/json", "application/x-ndjson")
+CURL_CONTENT_TYPE = "application/x-www-form-urlencoded"  # what `curl --data-binary` says unless told otherwise
 MAX_DETAIL_CHARS = 200
 HEALTH_TIMEOUT_SECONDS = 2.0
 HEALTH_FRESH_SECONDS = 1.0  # however often /health is asked, the broker is asked once a second
@@ -102,7 +103,7 @@ class Gateway:
 
     async def _body(self, request: web.Request) -> bytes:
         config = self._config
-        if request.content_type not in CONTENT_TYPES:
+        if request.content_type not in (*CONTENT_TYPES, CURL_CONTENT_TYPE):
             detail = f"Content-Type must be {' or '.join(CONTENT_TYPES)}"
             raise Refusal(415, "unsupported_content_type", detail, Accept=", ".join(CONTENT_TYPES))
         encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
