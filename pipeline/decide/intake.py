@@ -158,6 +158,11 @@ class Intake:
                 fleet.history.crashes[stratum, fleet.history.place(at)] += 1
                 self._control(stratum, ring, exposed, excluded)
 
+    def note_cut(self, rows: Ints) -> None:
+        """Crashes that did not fit into the partial are not known by host, so they are no evidence: it is said."""
+        updates = self.updates[rows[rows[:, 3] > 0, 2]]
+        self.fleet.capped[updates[updates >= 0]] = 1.0
+
     def _control(self, stratum: int, ring: int, exposed: tuple[int, ...], excluded: tuple[int, ...]) -> None:
         fleet = self.fleet
         control = fleet.ledger.active[stratum].copy()
@@ -212,5 +217,6 @@ def take_in(fleet: Fleet, policies: PolicySet, partial: Partial, tolerated: Floa
     intake.enter_samples()
     for crash in partial.crashes:
         intake.enter_crash(crash)
+    intake.note_cut(rows_of(partial.cut_exposures, EXPOSURE_COLUMNS))
     fleet.events += partial.events
     return intake

@@ -1,0 +1,27 @@
+"""Crashes that were cut from a partial: counted by the combiner, no evidence, and the verdict says so."""
+
+from pipeline.combine.fold import Fold
+from pipeline.decide.detector import Detector
+from pipeline.decide.policy import PolicySet
+from pipeline.decide.verdicts import record
+from pipeline.wire.events import Crash, Signature, Update
+from pipeline.wire.partials import MAX_PARTIAL_CRASHES
+
+AT = 1_700_000_000_000
+
+
+def test_a_cut_crash_list_is_flagged() -> None:
+    """A mass crash beyond what a partial lists marks the update as capped."""
+    updates = (Update("v", "p", "1", AT - 60_000),)
+    common = {"v": 1, "fleet": "f", "ts": AT, "ring": "r", "os": "o", "model": "m", "updates": updates}
+    events = [
+        Crash(**common, id=str(i), host=f"h{i}", signature=Signature("0x50", "m.sys"))  # type: ignore[arg-type]
+        for i in range(MAX_PARTIAL_CRASHES + 100)
+    ]
+    fold = Fold()
+    fold.add_all(events, lambda index: (0, index))
+    detector = Detector("f", PolicySet())
+    for partial in fold.partials("0", AT):
+        detector.step(partial)
+    assert "capped" in record(detector, 0, 0).flags
+    assert detector.state.crashed.sum() == MAX_PARTIAL_CRASHES
