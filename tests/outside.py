@@ -156,13 +156,13 @@ def update(vendor: str, installed_at: int, version: str = "291") -> dict[str, An
     return {"vendor": vendor, "product": "content", "version": version, "installed_at": installed_at}
 
 
-def incident(fleet: str, guilty: str, innocent: str, hosts: int = 2_000, seed: int = 7) -> list[bytes]:
+def incident(fleet: str, guilty: str, innocent: str, hosts: int = 2_000, seed: int = 7, name: str = "h") -> list[bytes]:
     """Ten minutes of a fleet: a fifth of the hosts got `guilty` a quarter of an hour ago and every sixth of those
     crashes, half got `innocent`, and a few crash of something else. In order of event time."""
     chance, now = random.Random(seed), now_ms()
     rows: list[tuple[int, bytes]] = []
     for number in range(hosts):
-        host = f"h-{number:05d}"
+        host = f"{name}-{number:05d}"
         exposed = number % 5 == 0
         updates = [update(guilty, now - 900_000)] if exposed else []
         updates += [update(innocent, now - 1_200_000)] if chance.random() < 0.5 else []

@@ -49,16 +49,19 @@ def test_events_by_curl_become_a_halt_and_rows(line: Line) -> None:
     """Through the gateway, everything accepted is acknowledged, halts, and lands in ClickHouse exactly once."""
     needs("curl", "kcat")
     fleet = line.info["fleet"]
-    events = incident(fleet, "crowdstrike", "acme-os", seed=8)
+    events = incident(fleet, "crowdstrike", "acme-os", seed=8, name="web")
     status, answer = line.curl_send(b"\n".join(events))
     assert (status, answer) == (202, {"accepted": len(events), "rejected": []})
     wait_for("a halt", lambda: line.halts(fleet))
     assert set(line.halts(fleet)) == {KEY.format(fleet)}
-    count = f"SELECT count() FROM events_once WHERE fleet = '{fleet}'"
+    mine = "startsWith(host, 'web-')"  # other tests use the gateway's fleet too
+    count = f"SELECT count() FROM events_once WHERE fleet = '{fleet}' AND {mine}"
     wait_for("all events in ClickHouse", lambda: line.curl_query(count) == str(len(events)))
     client = line.clickhouse()
     try:
-        crashed = "SELECT uniqExact(host) FROM events_once WHERE fleet = {fleet:String} AND kind = 'crash'"
+        crashed = (
+            f"SELECT uniqExact(host) FROM events_once WHERE fleet = {{fleet:String}} AND kind = 'crash' AND {mine}"
+        )
         expected = len({json.loads(e)["host"] for e in events if b'"kind":"crash"' in e})
         assert client.query(crashed, parameters={"fleet": fleet}).result_rows == [(expected,)]
         halts = "SELECT DISTINCT vendor, product, version FROM halts WHERE fleet = {fleet:String}"
