@@ -5,6 +5,7 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import click
 import msgspec
@@ -17,6 +18,7 @@ from pipeline.local import demo_archive
 from pipeline.local.demo_account import Account, lines
 from pipeline.local.demo_act import QUICK, Act, Pace
 from pipeline.local.demo_watch import Watch
+from pipeline.local.kafka_line import BrokerKind
 from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
@@ -45,6 +47,13 @@ class DemoFailed(AndonError):
 )
 @click.option("--quick", is_flag=True, help="Smaller, and faster through the incident.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an act on standard output.")
+@click.option(
+    "--broker",
+    type=click.Choice(get_args(BrokerKind)),
+    default="embedded",
+    show_default=True,
+    help="The line's broker.",
+)
 @click.option("--keep", is_flag=True, help="Leave the line running at the end, until Ctrl-C.")
 @click.option(
     "--data-dir",
@@ -52,7 +61,14 @@ class DemoFailed(AndonError):
     help="Keep what the line stores in this directory. [default: a temporary one]",
 )
 def command(
-    scenario: str, seed: int, hosts: int | None, quick: bool, as_json: bool, keep: bool, data_dir: Path | None
+    scenario: str,
+    seed: int,
+    hosts: int | None,
+    quick: bool,
+    as_json: bool,
+    broker: BrokerKind,
+    keep: bool,
+    data_dir: Path | None,
 ) -> None:
     """Start the line, let a healthy fleet run, replay the incident, and give the account.
 
@@ -66,7 +82,7 @@ def command(
     with contextlib.ExitStack() as stack:
         began = time.monotonic()
         presenter.say("Starting broker, ClickHouse and every stage of the line")
-        line = stack.enter_context(LocalStack(data_dir, fleet=acts[0].fleet.name))
+        line = stack.enter_context(LocalStack(data_dir, fleet=acts[0].fleet.name, broker=broker))
         presenter.say(f"The line is up after {time.monotonic() - began:.0f} s, Kafka at {line.info.bootstrap_servers}")
         accounts = presenter.play(acts, line.info)
         presenter.archived(line.info, accounts)

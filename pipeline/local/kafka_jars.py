@@ -10,12 +10,14 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.runtime.errors import AndonError
+
+Say = Callable[[str], None]  # one line about something that takes a while
 
 POM = Path(__file__).with_name("kafka_pom.xml")
 PLUGIN_GOAL = "dependency:copy-dependencies"
@@ -61,7 +63,7 @@ def cache_dir() -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "andon"
 
 
-def find_jars() -> KafkaJars:
+def find_jars(say: Say = lambda _: None) -> KafkaJars:
     """The jars, fetched if they are not there yet (20 s, 45 MB).
 
     Raises:
@@ -73,6 +75,7 @@ def find_jars() -> KafkaJars:
     if not jars.is_dir():
         with locked():
             if not jars.is_dir():
+                say(f"fetching Apache Kafka {kafka_version()} into {jars}")
                 _fetch(jars)
     return KafkaJars(java, jars, jars / f"classes-{build}.jsa")
 
@@ -148,4 +151,4 @@ def _reason(said: str) -> str:
 if __name__ == "__main__":
     from pipeline.local.kafka_broker import prepared_jars
 
-    print(prepared_jars().jars)
+    print(prepared_jars(print).jars)

@@ -1,5 +1,7 @@
 """One Apache Kafka broker as a process: its directory, its start, its ends."""
 
+import base64
+import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +16,7 @@ from pipeline.local.leash import leash
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.logging import printable
 
+META = "meta.properties"  # what makes a directory a broker's
 HEAP_MIB = 384  # of each broker
 FORMAT_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -27,15 +30,29 @@ def configure(node: Node, nodes: Sequence[Node], security: Security, more: Mappi
     write_private(node.log_config, log_properties())
 
 
-def format_storage(jars: KafkaJars, node: Node) -> None:
-    """Make its data directory a broker's, unless it is one already.
+def format_storage(jars: KafkaJars, nodes: Sequence[Node]) -> None:
+    """Make their data directories brokers' ones, except where they are already.
 
     Raises:
         AndonError: when Kafka refuses the configuration.
     """
-    if (node.data / "meta.properties").exists():
-        return
-    shutil.rmtree(node.data, ignore_errors=True)  # half-made
+    new = [node for node in nodes if not (node.data / META).exists()]
+    for node in new:
+        shutil.rmtree(node.data, ignore_errors=True)  # half-made
+    if new:
+        _format(jars, new[0])
+    for node in new[1:]:  # which differ in two lines, and a Java for each would take its second
+        shutil.copytree(new[0].data, node.data, ignore=shutil.ignore_patterns(META))
+        own = {"node.id": str(node.number), "directory.id": _unique_id(), "version": "1", "cluster.id": CLUSTER_ID}
+        write_private(node.data / META, as_properties(own))
+
+
+def _unique_id() -> str:
+    """A UUID as Kafka writes it; those that begin with "-" are not used."""
+    return base64.urlsafe_b64encode(b"\x41" + os.urandom(15)).rstrip(b"=").decode("ascii")
+
+
+def _format(jars: KafkaJars, node: Node) -> None:
     tool = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(node.properties)]
     argv = jars.command(*tool, heap_mib=128)
     try:

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +35,7 @@ class Place(NamedTuple):
     data_dir: Path
     ports: Mapping[str, int]
     secrets: Secrets
+    broker_argv: Sequence[str]
 
     def url(self, port: str) -> str:
         """Of something that listens here."""
@@ -42,7 +43,7 @@ class Place(NamedTuple):
 
     @property
     def bootstrap_servers(self) -> str:
-        """Of the embedded broker."""
+        """Of the line's broker."""
         return f"{LOOPBACK}:{self.ports['broker']}"
 
     def client(self, stage: str) -> list[str]:
@@ -62,7 +63,7 @@ class Stage(NamedTuple):
 
 
 def _broker(at: Place) -> list[str]:
-    return broker.command_line(at.data_dir / "broker", at.ports["broker"])
+    return list(at.broker_argv)
 
 
 def _clickhouse(at: Place) -> list[str]:

@@ -13,8 +13,9 @@ from typing import Annotated
 import click
 import msgspec
 
-from pipeline.local import datadir, plan, stack
+from pipeline.local import datadir, kafka_line, plan, stack
 from pipeline.local.guide import guide
+from pipeline.local.kafka_line import BrokerKind
 from pipeline.local.mergedlog import MergedLog
 from pipeline.local.plan import ANDON, Place, Stage
 from pipeline.local.stack import StackInfo
@@ -28,6 +29,7 @@ Port = Annotated[int, Doc(ge=0, le=65535, description="fixed port; 0 takes the o
 
 READY_SECONDS = 90.0  # each; an idle machine needs five seconds for all, a busy one much more
 MIGRATE_SECONDS = 90.0
+CONTROLLER_PORT = "broker-controller"  # Apache Kafka's second one
 
 
 class UpConfig(msgspec.Struct, frozen=True):
@@ -37,6 +39,7 @@ class UpConfig(msgspec.Struct, frozen=True):
         plan.STAGES
     )
     fleet: Annotated[str, Doc(min_length=1, max_length=128, description="fleet of the first gateway token")] = "acme"
+    broker: Annotated[BrokerKind, Doc(description="embedded, or Apache Kafka (needs Java 17 and Maven)")] = "embedded"
     broker_port: Port = 0
     clickhouse_port: Port = 0
     collect_port: Port = 0
@@ -74,7 +77,9 @@ def command(up: UpConfig, data_dir: Path) -> None:
 async def _run(up: UpConfig, stages: list[Stage], data_dir: Path, lock: int) -> None:
     names = [port for stage in stages for port in stage.listens]
     fixed = {name: getattr(up, f"{name}_port", 0) for name in names}
-    at = Place(data_dir, plan.find_ports(data_dir, names, fixed), datadir.Secrets(data_dir).make(up.fleet))
+    ports = plan.find_ports(data_dir, [*names, CONTROLLER_PORT], fixed)
+    broker_argv = kafka_line.prepare(up.broker, data_dir / "broker", ports["broker"], ports[CONTROLLER_PORT])
+    at = Place(data_dir, ports, datadir.Secrets(data_dir).make(up.fleet), broker_argv)
     log_file = data_dir / "logs" / "andon.log"
     log = MergedLog(log_file, sys.stdout, max(len(name) for name in plan.STAGES))
     line = Line(
