@@ -48,7 +48,6 @@ class Admission:
         if entries < WAYS or entries & (entries - 1):
             raise ValueError(f"entries = {entries}: must be a power of two, at least {WAYS}")
         self._table = np.zeros((entries // WAYS, WAYS), np.uint64)
-        self._seat = np.zeros(entries // WAYS, np.int32)  # scratch: the first of a batch to want each set
         self._journal: list[tuple[Ints, Ints, Hashes]] | None = None
         self.sieve = SampleSieve()
 
@@ -65,77 +64,82 @@ class Admission:
 
     def admit(self, keys: Hashes, times_ms: Ints) -> Bools:
         """Which of these trials count, as if they came one after the other; `keys` hash (fleet, host, kind)."""
-        counts = np.zeros(keys.size, np.bool_)
+        counts = np.ones(keys.size, np.bool_)
         pending = np.arange(keys.size)
-        sets = (keys & np.uint64(len(self._table) - 1)).astype(np.int64)
-        tags = keys >> _LOW_BITS | np.uint64(1)  # never 0, which is an empty entry's
         hours = hours_of(keys, times_ms)
         for _ in range(_MAX_ROUNDS):
             if not pending.size:
-                return counts
-            pending = self._round(counts, pending, sets, tags, hours)
-        counts[pending] = True
+                break
+            counts[pending], later = self._round(keys[pending], hours[pending])
+            pending = pending[later]
         return counts
 
-    def _round(self, counts: Bools, pending: Ints, sets: Ints, tags: Hashes, hours: Ints) -> Ints:
-        """Decide on each set's first pending trial and on those that need no write; return the others."""
-        lines = self._table[sets[pending]]
-        match = (lines >> _LOW_BITS) == tags[pending][:, None]
-        known = match.any(axis=1)
-        old = np.flatnonzero(known)
-        way = np.empty(pending.size, np.int64)
-        way[old] = match[old].argmax(axis=1)
-        fresh = np.flatnonzero(~known)
-        way[fresh] = _oldest(lines[fresh], hours[pending[fresh]])
-        low = (hours[pending] & _HOUR_MASK) << _BITMAP_BITS  # of a new entry: its hour, none before it
-        low[old], counted, written = _revisit(lines[old, way[old]], hours[pending[old]])
-        counts[pending[old[counted & ~written]]] = True
-        known[old[written]] = False  # from here: decided without a write
-        writes = np.flatnonzero(~known)
-        is_first = self._first_of_each_set(sets[pending[writes]])
-        first = writes[is_first]
-        self._write(sets[pending[first]], way[first], tags[pending[first]] << _LOW_BITS | low[first].astype(np.uint64))
-        counts[pending[first]] = True
-        rest: Ints = pending[writes[~is_first]]
-        return rest
-
-    def _first_of_each_set(self, sets: Ints) -> Bools:
-        """Which trials are the first of their set."""
-        positions = np.arange(sets.size, dtype=np.int32)
-        self._seat[sets[::-1]] = positions[::-1]
-        first: Bools = self._seat[sets] == positions
-        return first
-
-    def _write(self, sets: Ints, ways: Ints, entries: Hashes) -> None:
+    def _round(self, keys: Hashes, hours: Ints) -> tuple[Bools, Ints]:
+        """Decide on all trials but those that want a set which another one changes: whether each counts, and which
+        are to be decided again."""
+        sets = (keys & np.uint64(len(self._table) - 1)).astype(np.int64)
+        tags = keys >> _LOW_BITS | np.uint64(1)  # never 0, which is an empty entry's
+        entry, way, known, ahead = _seats(self._table[sets], tags, hours)
+        counts = ~known | (ahead != 0)
+        low = (hours & _HOUR_MASK) << _BITMAP_BITS  # of a new entry: its hour, none before it
+        written = counts
+        if (back := np.flatnonzero(known & counts)).size:
+            low[back], counts[back], remembered = _revisit(entry[back], ahead[back], low[back])
+            written = counts.copy()
+            written[back] &= remembered
+        writes = np.flatnonzero(written)
+        is_first = _first_of_each(sets[writes])
+        first, later = writes[is_first], writes[~is_first]
         if self._journal is not None:
-            self._journal.append((sets, ways, self._table[sets, ways]))
-        self._table[sets, ways] = entries
+            self._journal.append((sets[first], way[first], entry[first]))
+        self._table[sets[first], way[first]] = tags[first] << _LOW_BITS | low[first].astype(np.uint64)
+        return counts, later
 
 
-def _revisit(entries: Hashes, hour: Ints) -> tuple[Ints, Bools, Bools]:
-    """Of hosts that have an entry: its new low bits, whether the trial counts, and whether that must be written."""
-    low = (entries & _LOW_MASK).astype(np.int64)
-    ahead = _signed_hours(hour - (low >> _BITMAP_BITS))
-    bit = np.left_shift(1, np.clip(-ahead - 1, 0, _BITMAP_BITS - 1))
-    late = (ahead < 0) & (ahead >= -_BITMAP_BITS)
-    counts = (ahead != 0) & ~(late & ((low & bit) != 0))
-    bitmap = ((low & _BITMAP_MASK) << 1 | 1) << np.clip(ahead - 1, 0, _BITMAP_BITS + 1) & _BITMAP_MASK
-    newer = (hour & _HOUR_MASK) << _BITMAP_BITS | bitmap
-    return np.where(late, low | bit, newer), counts, counts & (ahead >= -_BITMAP_BITS)
+def _seats(lines: Hashes, tags: Hashes, hours: Ints) -> tuple[Hashes, Ints, Bools, Ints]:
+    """Each trial's entry in its set: its host's own, else one to give up. The entry, its way, whether it is the host's
+    own, and how many hours the trial is ahead of it."""
+    match = lines >> _LOW_BITS == tags[:, None]
+    rows, way = np.arange(hours.size), match.argmax(axis=1)
+    known = match[rows, way]
+    if (fresh := np.flatnonzero(~known)).size:
+        way[fresh] = _to_give_up(lines[fresh], hours[fresh])
+    entry = lines[rows, way]
+    return entry, way, known, _ahead(hours, entry)
 
 
-def _signed_hours(difference: Ints) -> Ints:
-    """A difference of hours known modulo 2^17, as the nearest one: -65,536 … 65,535."""
-    half = 1 << (_HOUR_BITS - 1)
-    signed: Ints = ((difference + half) & _HOUR_MASK) - half
-    return signed
-
-
-def _oldest(lines: Hashes, hour: Ints) -> Ints:
-    """The way to give up in each set: an empty one, else the one whose newest hour is furthest back."""
+def _to_give_up(lines: Hashes, hours: Ints) -> Ints:
+    """An empty way of each set, else the one whose newest hour is furthest back."""
     empty = lines == 0
     way: Ints = empty.argmax(axis=1)
-    full = np.flatnonzero(~empty.any(axis=1))
-    stored = (lines[full] >> np.uint64(_BITMAP_BITS)).astype(np.int64) & _HOUR_MASK
-    way[full] = _signed_hours(hour[full, None] - stored).argmax(axis=1)
+    if (full := np.flatnonzero(~empty[np.arange(way.size), way])).size:
+        way[full] = _ahead(hours[full, None], lines[full]).argmax(axis=1)
     return way
+
+
+def _ahead(hours: Ints, entries: Hashes) -> Ints:
+    """How many hours after the newest of an entry: known modulo 2^17, so the nearest such, -65,536 … 65,535."""
+    half = 1 << (_HOUR_BITS - 1)
+    stored = (entries >> np.uint64(_BITMAP_BITS)).view(np.int64)
+    ahead: Ints = ((hours - stored + half) & _HOUR_MASK) - half
+    return ahead
+
+
+def _first_of_each(sets: Ints) -> Bools:
+    """Which trials are the first of their set."""
+    ordered = np.sort(sets)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return np.ones(sets.size, np.bool_)
+    first = np.zeros(sets.size, np.bool_)
+    first[np.unique(sets, return_index=True)[1]] = True
+    return first
+
+
+def _revisit(entries: Hashes, ahead: Ints, low: Ints) -> tuple[Ints, Bools, Bools]:
+    """Of hosts that have an entry of another hour: its new low bits, whether the trial counts, and whether it is
+    remembered."""
+    before = (entries & _LOW_MASK).astype(np.int64)
+    bit = np.left_shift(1, np.clip(-ahead - 1, 0, _BITMAP_BITS - 1))
+    late = (ahead < 0) & (ahead >= -_BITMAP_BITS)
+    bitmap = ((before & _BITMAP_MASK) << 1 | 1) << np.clip(ahead - 1, 0, _BITMAP_BITS + 1) & _BITMAP_MASK
+    return np.where(late, before | bit, low | bitmap), ~(late & ((before & bit) != 0)), ahead >= -_BITMAP_BITS

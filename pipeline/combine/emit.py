@@ -68,8 +68,9 @@ def partials_of(fold: "Fold", slot: str, ingested_at_ms: int) -> list[Partial]:
 
 
 def _shares(fold: "Fold", strata: list[tuple[str, ...]]) -> Iterator[Share]:
-    fleets = list(dict.fromkeys(name[0] for name in strata))
-    fleet_of = np.array([fleets.index(name[0]) for name in strata], np.int64)
+    fleets = list(fold.fleets)
+    fleet_of = np.array([fold.fleets[name[0]] for name in strata], np.int64)
+    tallied = dict(zip(*(values.tolist() for values in (fold.tallies[0][0], fold.tallies[1].T)), strict=True))
     crashes: dict[str, list[Crash]] = {fleet: [] for fleet in fleets}
     for (name, *signature), crash in fold.crashes.items():
         crashes[name].append(((signature[0], signature[1], signature[2]), crash))
@@ -80,11 +81,9 @@ def _shares(fold: "Fold", strata: list[tuple[str, ...]]) -> Iterator[Share]:
         mine = fleet_of == number
         listed = sorted(crashes[fleet], key=lambda item: (item[1].partition, item[1].offset))
         cut, cut_exposures = _cut(listed[MAX_PARTIAL_CRASHES:])
-        keys, sums = fold.tallies
-        events, repeats, undated = sums[:, mine[keys[0]]].sum(axis=1).tolist()
         yield Share(
             fleet=fleet,
-            totals=(events, repeats, undated),
+            totals=tuple(tallied[number]),
             trials=_rows_of(*fold.trials, mine),
             exposures=_rows_of(*fold.exposures, mine),
             cut=cut,
@@ -116,20 +115,26 @@ def _summed(rows: Sequence[tuple[int, ...]], keys: int, columns: int) -> Ints:
     return np.concatenate(sum_rows(table[:keys], table[keys:])).T
 
 
-class _Numbers(dict[int, int]):
-    """A partial's own numbers for those of the fold's names that it uses."""
+class _Numbers:
+    """A partial's own numbers for those of the fold's names that it uses, in the fold's order."""
 
-    def __missing__(self, number: int) -> int:
-        self[number] = own = len(self)
-        return own
+    def __init__(self, names: int, *used: Ints | list[int]) -> None:
+        is_used = np.zeros(names, np.bool_)
+        for numbers in used:
+            is_used[numbers] = True
+        self.names: list[int] = np.flatnonzero(is_used).tolist()
+        self._own = np.cumsum(is_used) - 1
+        self._own_list: list[int] = self._own.tolist()
 
     def column(self, numbers: Ints) -> Ints:
-        distinct, inverse = np.unique(numbers, return_inverse=True)
-        own: Ints = np.array([self[number] for number in distinct.tolist()], np.int64)[inverse]
+        own: Ints = self._own[numbers]
         return own
 
+    def one(self, number: int) -> int:
+        return self._own_list[number]
+
     def all(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(self[number] for number in numbers)
+        return tuple([self._own_list[number] for number in numbers])
 
 
 class _Writer:
@@ -146,7 +151,7 @@ class _Writer:
         return [part for half in share.halves() for part in self.write(half)]
 
     def _partial(self, share: Share) -> Partial:
-        strata, updates = _Numbers(), _Numbers()
+        strata, updates = self._numbers(share)
         trials, exposures = share.trials.copy(), share.exposures.copy()
         for rows in (trials, exposures):
             rows[:, 1] = 2 * strata.column(rows[:, 1] >> 1) + (rows[:, 1] & 1)
@@ -155,8 +160,6 @@ class _Writer:
             rows[:, 1] = strata.column(rows[:, 1])
         for rows in (exposures, cut_exposures):
             rows[:, 2] = updates.column(rows[:, 2])
-        crashes = tuple(_crash(*crash, strata, updates) for crash in share.crashes)
-        samples = tuple(_sample(sample, strata, updates) for sample in share.samples)
         return Partial(
             version=PARTIAL_VERSION,
             fleet=share.fleet,
@@ -165,15 +168,32 @@ class _Writer:
             repeats=share.totals[1],
             undated=share.totals[2],
             ingested_at_ms=self._ingested_at_ms,
-            updates=tuple(UpdateId(*self._updates[number]) for number in updates),
-            strata=tuple(Stratum(*self._strata[number][1:]) for number in strata),
+            updates=tuple(UpdateId(*self._updates[number]) for number in updates.names),
+            strata=tuple(Stratum(*self._strata[number][1:]) for number in strata.names),
             trials=_bytes(trials),
             exposures=_bytes(exposures),
-            crashes=crashes,
+            crashes=tuple([_crash(*crash, strata, updates) for crash in share.crashes]),
             cut=_bytes(cut),
             cut_exposures=_bytes(cut_exposures),
-            samples=samples,
+            samples=tuple([_sample(sample, strata, updates) for sample in share.samples]),
         )
+
+    def _numbers(self, share: Share) -> tuple[_Numbers, _Numbers]:
+        """Of the strata and of the updates that the share speaks of."""
+        records: list[FoldedCrash | Sample] = [*(crash for _, crash in share.crashes), *share.samples]
+        strata = _Numbers(
+            len(self._strata),
+            *(rows[:, 1] >> 1 for rows in (share.trials, share.exposures)),
+            *(rows[:, 1] for rows in (share.cut, share.cut_exposures)),
+            [crash.stratum for _, crash in share.crashes],
+            [sample.cell >> 1 for sample in share.samples],
+        )
+        updates = _Numbers(
+            len(self._updates),
+            *(rows[:, 2] for rows in (share.exposures, share.cut_exposures)),
+            [number for record in records for numbers in (record.exposed, record.excluded) for number in numbers],
+        )
+        return strata, updates
 
 
 def _bytes(rows: Ints) -> bytes:
@@ -185,7 +205,7 @@ def _crash(identity: tuple[str, str, str], crash: "FoldedCrash", strata: _Number
     return CrashRecord(
         at=crash.at,
         host=host,
-        stratum=strata[crash.stratum],
+        stratum=strata.one(crash.stratum),
         code=code,
         module=module,
         site=crash.site,
@@ -199,7 +219,7 @@ def _crash(identity: tuple[str, str, str], crash: "FoldedCrash", strata: _Number
 def _sample(sample: Sample, strata: _Numbers, updates: _Numbers) -> SampleRecord:
     return SampleRecord(
         minute=sample.minute,
-        cell=2 * strata[sample.cell // 2] + sample.cell % 2,
+        cell=2 * strata.one(sample.cell // 2) + sample.cell % 2,
         host_hash=sample.host_hash,
         exposed=updates.all(sample.exposed),
         excluded=updates.all(sample.excluded),

@@ -5,104 +5,19 @@ same product has a later installed_at <= t; *excluded* when installed_at <= t an
 installed_at the later in the list wins; the same version listed twice counts once, with its latest installed_at <= t.
 """
 
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.combine.hashing import Hashes, hash_names
-from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat
-from pipeline.wire.partials import BOOT, HEARTBEAT
+from pipeline.combine.gather import UNDATED, Index, Rows
+from pipeline.combine.hashing import Hashes
 
 Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 Statuses = npt.NDArray[np.int8]
 Exposure = tuple[tuple[int, ...], tuple[int, ...]]  # exposed and excluded updates, by number
-Position = Callable[[int], tuple[int, int]]  # of the event's index: its Kafka partition and offset
-
-CRASH, UNDATED = 2, 3  # kinds of a row beside BOOT and HEARTBEAT
 
 EXPOSED, EXCLUDED, NEITHER = 0, 1, 2
-
-
-class Index(dict[tuple[str, ...], int]):
-    """Numbers for names, in order of first appearance."""
-
-    def __missing__(self, name: tuple[str, ...]) -> int:
-        self[name] = number = len(self)
-        return number
-
-
-class CrashSource(NamedTuple):
-    """What a crash's row does not hold."""
-
-    row: int
-    event: Boot | Crash
-    partition: int
-    offset: int
-
-
-class Rows:
-    """Events taken apart into lists, one entry an event and, in the `update_` lists, one per update listed."""
-
-    def __init__(self, strata: Index, updates: Index) -> None:
-        self.strata, self.updates = strata, updates
-        self.kinds: list[tuple[int, int]] = []  # runs: kind and how many
-        self.stratum: list[int] = []
-        self.time_ms: list[int] = []
-        self.host: list[str] = []
-        self.listed: list[int] = []
-        self.update: list[int] = []
-        self.installed_ms: list[int] = []
-        self.crashes: list[CrashSource] = []
-
-    def __len__(self) -> int:
-        return len(self.host)
-
-    def add(self, events: Sequence[AnyEvent], position: Position) -> None:
-        """Take in events; their order among clean trials of one kind is kept, and that is all that matters."""
-        boots: list[Boot] = []
-        heartbeats: list[Heartbeat] = []
-        for index, event in enumerate(events):
-            if type(event) is Heartbeat:
-                heartbeats.append(event)
-            elif type(event) is Boot and event.prior != "crash":
-                boots.append(event)
-            else:
-                assert not isinstance(event, Heartbeat)
-                self._add_crash(event, *position(index))
-        self._add_clean(BOOT, boots)
-        self._add_clean(HEARTBEAT, heartbeats)
-
-    def _add_clean(self, kind: int, events: Sequence[Boot] | Sequence[Heartbeat]) -> None:
-        strata, updates = self.strata, self.updates
-        listed = [event.updates for event in events]
-        flat = [update for some in listed for update in some]
-        self.kinds.append((kind, len(events)))
-        self.stratum += [strata[event.fleet, event.ring, event.os, event.model] for event in events]
-        self.time_ms += [event.ts for event in events]
-        self.host += [event.host for event in events]
-        self.listed += map(len, listed)
-        self.update += [updates[update.vendor, update.product, update.version] for update in flat]
-        self.installed_ms += [update.installed_at for update in flat]
-
-    def _add_crash(self, event: Boot | Crash, partition: int, offset: int) -> None:
-        kind, time_ms = CRASH, event.ts
-        if isinstance(event, Boot):
-            if event.prior_ended_at is None:
-                kind = UNDATED
-            else:
-                time_ms = min(event.prior_ended_at, event.ts)
-        self.crashes.append(CrashSource(len(self.host), event, partition, offset))
-        self.kinds.append((kind, 1))
-        self.stratum.append(self.strata[event.fleet, event.ring, event.os, event.model])
-        self.time_ms.append(time_ms)
-        self.host.append(event.host)
-        self.listed.append(len(event.updates))
-        for update in event.updates:
-            self.update.append(self.updates[update.vendor, update.product, update.version])
-            self.installed_ms.append(update.installed_at)
 
 
 class Columns(NamedTuple):
@@ -133,32 +48,27 @@ class Columns(NamedTuple):
         return result
 
 
-def columns_of(rows: Rows, window_ms: int) -> Columns:
-    """Arrays of the rows, with each update's status decided."""
-    time_ms = np.array(rows.time_ms, np.int64)
-    kind = np.repeat(*np.array(rows.kinds, np.int64).reshape(-1, 2).T)
-    listed = np.array(rows.listed, np.int64)
-    update = np.array(rows.update, np.int64)
-    owner = np.repeat(np.arange(listed.size), listed)
-    installed = np.array(rows.installed_ms, np.int64)
-    status = _status(time_ms[owner] - installed, window_ms)
-    if (undated := kind == UNDATED).any():
+def columns_of(rows: Rows, updates: Index[tuple[str, ...]], window_ms: int) -> Columns:
+    """The rows with each update's status decided."""
+    owner = np.repeat(np.arange(rows.listed.size), rows.listed)
+    status = _status(rows.time_ms[owner] - rows.installed_ms, window_ms)
+    if (undated := rows.kind == UNDATED).any():
         status[undated[owner]] = EXCLUDED
-    _keep_newest(status, listed, installed, update, _products(rows.updates))
+    _keep_newest(status, rows.listed, rows.installed_ms, rows.update, _products(updates))
     return Columns(
-        kind=kind,
-        stratum=np.array(rows.stratum, np.int64),
-        time_ms=time_ms,
-        host_hash=hash_names(rows.host),
-        first_update=np.concatenate(([0], np.cumsum(listed))),
+        kind=rows.kind,
+        stratum=rows.stratum,
+        time_ms=rows.time_ms,
+        host_hash=rows.host_hash,
+        first_update=np.concatenate(([0], np.cumsum(rows.listed))),
         owner=owner,
-        update=update,
+        update=rows.update,
         status=status,
     )
 
 
-def _products(updates: Index) -> Ints:
-    products = Index()
+def _products(updates: Index[tuple[str, ...]]) -> Ints:
+    products: Index[tuple[str, ...]] = Index()
     return np.array([products[name[:2]] for name in updates], np.int64)
 
 

@@ -9,30 +9,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.combine.admit import Admission, trial_keys
+from pipeline.combine.admit import Admission
 from pipeline.combine.emit import partials_of
-from pipeline.combine.exposure import (
-    CRASH,
-    EXCLUDED,
-    EXPOSED,
-    NEITHER,
-    UNDATED,
-    Columns,
-    Exposure,
-    Index,
-    Position,
-    Rows,
-    columns_of,
-)
-from pipeline.combine.hashing import Hashes, hash_names
-from pipeline.combine.tally import Tally, count_rows, sum_rows
-from pipeline.wire.events import AnyEvent
+from pipeline.combine.exposure import EXCLUDED, NEITHER, Columns, Exposure, columns_of
+from pipeline.combine.gather import CrashSource, Gather, Index, Name, Position
+from pipeline.combine.hashing import Hashes
+from pipeline.combine.tally import Tally, count_flagged, count_rows
+from pipeline.wire.events import AnyEvent, Crash
 from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE, Partial
 
 DEFAULT_WINDOW_MS = 72 * 3_600_000
 MINUTE_MS = 60_000
+_ROWS_AT_ONCE = 1 << 16  # trials and crashes held before they become counts
 _MINUTES = 1 << 28  # more minutes than there are until the latest time that an event may have
-_ROWS_AT_ONCE = 8_192  # events held as Python objects before they become columns
 
 Ints = npt.NDArray[np.int64]
 CrashKey = tuple[str, str, str, str]  # fleet, host, code, module
@@ -59,11 +48,10 @@ class Fold:
 
     def __init__(self, admission: Admission | None = None, window_ms: int = DEFAULT_WINDOW_MS) -> None:
         self.window_ms = window_ms
-        self.strata, self.updates = Index(), Index()
-        self.newest_ms = 0  # the latest `t` among events that have become columns
         self._admission = admission
-        self._rows = Rows(self.strata, self.updates)
-        self._tallies = Tally(1, 3)  # stratum → events, repeats, undated
+        self._gather = Gather(admission)
+        self._newest_ms = 0
+        self._tallies = Tally(1, 3)  # fleet → events, repeats, undated
         self._trials = Tally(2, 1)  # bucket, cell → trials
         self._exposures = Tally(3, 2)  # bucket, cell, update → exposed, excluded
         self._crashes: dict[CrashKey, FoldedCrash] = {}
@@ -75,8 +63,8 @@ class Fold:
 
     def add_all(self, events: Sequence[AnyEvent], position: Position) -> None:
         """Take in events; `position` tells an event's partition and offset from its index (asked for crashes only)."""
-        self._rows.add(events, position)
-        if len(self._rows) >= _ROWS_AT_ONCE:
+        self._gather.add(events, position)
+        if self._gather.rows >= _ROWS_AT_ONCE:
             self._settle()
 
     def merge(self, other: "Fold") -> "Fold":
@@ -93,8 +81,32 @@ class Fold:
         return partials_of(self, slot, ingested_at_ms)
 
     @property
+    def fleets(self) -> Index[str]:
+        """The fold's numbers of fleets."""
+        self._settle()
+        return self._gather.fleets
+
+    @property
+    def strata(self) -> Index[tuple[str, ...]]:
+        """The fold's numbers of strata: fleet, ring, operating system, model."""
+        self._settle()
+        return self._gather.strata
+
+    @property
+    def updates(self) -> Index[tuple[str, ...]]:
+        """The fold's numbers of updates: vendor, product, version."""
+        self._settle()
+        return self._gather.updates
+
+    @property
+    def newest_ms(self) -> int:
+        """The latest `t` of all events."""
+        self._settle()
+        return self._newest_ms
+
+    @property
     def tallies(self) -> tuple[Ints, Ints]:
-        """Rows (stratum) and sums (events, repeats, undated)."""
+        """Rows (fleet) and sums (events, repeats, undated)."""
         self._settle()
         return self._tallies.rows()
 
@@ -128,64 +140,46 @@ class Fold:
     __hash__ = None  # type: ignore[assignment]
 
     def _settle(self) -> None:
-        """Turn the events held so far into counts."""
-        if not len(self._rows):
+        """Turn what was gathered into counts."""
+        taken = self._gather.take()
+        if taken is None:
             return
-        rows, self._rows = self._rows, Rows(self.strata, self.updates)
-        columns = columns_of(rows, self.window_ms)
-        self.newest_ms = max(self.newest_ms, int(columns.time_ms.max()))
-        clean = np.flatnonzero(columns.kind < CRASH)
-        counted = clean[self._admit(columns, clean)]
-        self._tally(columns, clean.size, counted)
-        self._count(columns, counted)
-        self._sample(columns, counted)
-        self._collect_crashes(rows, columns)
+        rows, crashes, tallies = taken
+        self._newest_ms = max(self._newest_ms, self._gather.newest_ms)
+        for fleets, sums in tallies:
+            self._tallies.add(fleets, sums)
+        columns = columns_of(rows, self.updates, self.window_ms)
+        clean = columns.kind.size - len(crashes)
+        self._count(columns, clean)
+        self._sample(columns, clean)
+        self._collect_crashes(crashes, columns)
 
-    def _admit(self, columns: Columns, clean: Ints) -> npt.NDArray[np.bool_]:
-        if self._admission is None:
-            return np.ones(clean.size, np.bool_)
-        fleets = hash_names([name[0] for name in self.strata])[columns.stratum[clean]]
-        kinds = columns.kind[clean].astype(np.uint64)
-        keys = trial_keys(fleets, columns.host_hash[clean], kinds)
-        return self._admission.admit(keys, columns.time_ms[clean])
-
-    def _tally(self, columns: Columns, clean: int, counted: Ints) -> None:
-        size = len(self.strata)
-        events = np.bincount(columns.stratum, minlength=size)
-        is_clean = np.bincount(columns.stratum[columns.kind < CRASH], minlength=size)
-        trials = np.bincount(columns.stratum[counted], minlength=size)
-        undated = np.bincount(columns.stratum[columns.kind == UNDATED], minlength=size)
-        self._tallies.add(np.arange(size)[None, :], np.stack((events, is_clean - trials, undated)))
-
-    def _count(self, columns: Columns, counted: Ints) -> None:
+    def _count(self, columns: Columns, clean: int) -> None:
         bucket, cell = columns.time_ms // BUCKET_MS, 2 * columns.stratum + columns.kind
-        keys, counts = count_rows(np.stack((bucket[counted], cell[counted])))
+        keys, counts = count_rows(np.stack((bucket[:clean], cell[:clean])))
         self._trials.add(keys, counts[None, :])
-        is_counted = np.zeros(columns.kind.size, np.bool_)
-        is_counted[counted] = True
-        listed = np.flatnonzero(is_counted[columns.owner] & (columns.status != NEITHER))
+        listed = np.flatnonzero(columns.status[: columns.first_update[clean]] != NEITHER)
         owner = columns.owner[listed]
-        keys, counts = count_rows(
-            np.stack((bucket[owner], cell[owner], columns.update[listed], columns.status[listed]))
+        self._exposures.add(
+            *count_flagged(
+                np.stack((bucket[owner], cell[owner], columns.update[listed])), columns.status[listed] == EXCLUDED
+            )
         )
-        status = keys[3]
-        sums = np.stack((counts * (status == EXPOSED), counts * (status == EXCLUDED)))
-        self._exposures.add(*sum_rows(keys[:3], sums))
 
-    def _sample(self, columns: Columns, counted: Ints) -> None:
+    def _sample(self, columns: Columns, clean: int) -> None:
         """Keep the smallest hashes of each cell and minute, but for those that the sieve holds back."""
-        if not counted.size:
+        if not clean:
             return
-        cell = 2 * columns.stratum[counted] + columns.kind[counted]
-        minute = columns.time_ms[counted] // MINUTE_MS
-        hashes = columns.host_hash[counted]
+        cell = 2 * columns.stratum[:clean] + columns.kind[:clean]
+        minute, hashes = columns.time_ms[:clean] // MINUTE_MS, columns.host_hash[:clean]
+        rows = np.arange(clean)
         if self._admission is not None:
-            wanted = self._wanted(cell, minute, hashes)
-            counted, cell, minute, hashes = counted[wanted], cell[wanted], minute[wanted], hashes[wanted]
+            rows = self._wanted(cell, minute, hashes)
+            cell, minute, hashes = cell[rows], minute[rows], hashes[rows]
         chosen = smallest(cell, minute, hashes)
         places = zip(cell[chosen].tolist(), minute[chosen].tolist(), strict=True)
         names = list(self.strata)
-        exposures = columns.updates_of(counted[chosen])
+        exposures = columns.updates_of(rows[chosen])
         for where, host_hash, exposure in zip(places, hashes[chosen].tolist(), exposures, strict=True):
             self._keep_sample(where, host_hash, exposure)
             if self._admission is not None:
@@ -207,13 +201,13 @@ class Fold:
         if len(kept) > SAMPLES_PER_CELL_MINUTE:
             del kept[max(kept)]
 
-    def _collect_crashes(self, rows: Rows, columns: Columns) -> None:
-        exposures = columns.updates_of(np.array([source.row for source in rows.crashes], np.int64))
-        for (row, event, partition, offset), (exposed, excluded) in zip(rows.crashes, exposures, strict=True):
-            signature = getattr(event, "signature", None)
-            code, module = (signature.code, signature.module) if signature else ("", "")
-            at, stratum = int(columns.time_ms[row]), int(columns.stratum[row])
-            crash = FoldedCrash(at, partition, offset, stratum, event.site, exposed, excluded)
+    def _collect_crashes(self, crashes: list[CrashSource], columns: Columns) -> None:
+        rows = np.arange(columns.kind.size - len(crashes), columns.kind.size)
+        places = zip(columns.time_ms[rows].tolist(), columns.stratum[rows].tolist(), strict=True)
+        for source, (at, stratum), exposure in zip(crashes, places, columns.updates_of(rows), strict=True):
+            event = source.event
+            code, module = (event.signature.code, event.signature.module) if isinstance(event, Crash) else ("", "")
+            crash = FoldedCrash(at, source.partition, source.offset, stratum, event.site, *exposure)
             self._keep_crash((event.fleet, event.host, code, module), crash)
 
     def _keep_crash(self, key: CrashKey, crash: FoldedCrash) -> None:
@@ -223,11 +217,12 @@ class Fold:
 
     def _absorb(self, other: "Fold") -> None:
         """Add another fold, its numbers translated into this one's."""
-        self.newest_ms = max(self.newest_ms, other.newest_ms)
+        self._newest_ms = max(self.newest_ms, other.newest_ms)
+        fleet = _numbers(self.fleets, other.fleets)
         stratum = _numbers(self.strata, other.strata)
         update = _numbers(self.updates, other.updates)
         keys, sums = other.tallies
-        self._tallies.add(stratum[keys], sums)
+        self._tallies.add(fleet[keys], sums)
         keys, sums = other.trials
         self._trials.add(np.stack((keys[0], _cells(keys[1], stratum))), sums)
         keys, sums = other.exposures
@@ -247,8 +242,8 @@ class Fold:
 
     def _by_name(self) -> tuple[object, ...]:
         """Everything the fold says, free of its numbering."""
-        strata, updates = list(self.strata), list(self.updates)
-        tallies = {strata[s]: tuple(n) for (s,), n in _pairs(*self.tallies)}
+        fleets, strata, updates = list(self.fleets), list(self.strata), list(self.updates)
+        tallies = {fleets[f]: tuple(n) for (f,), n in _pairs(*self.tallies)}
         trials = {(b, strata[c // 2], c % 2): n for (b, c), n in _pairs(*self.trials)}
         exposures = {(b, strata[c // 2], c % 2, updates[u]): n for (b, c, u), n in _pairs(*self.exposures)}
         crashes = {
@@ -272,7 +267,7 @@ def smallest(cell: Ints, minute: Ints, hashes: Hashes) -> Ints:
     return chosen
 
 
-def _numbers(into: Index, names: Iterable[tuple[str, ...]]) -> Ints:
+def _numbers(into: Index[Name], names: Iterable[Name]) -> Ints:
     return np.array([into[name] for name in names], np.int64)
 
 

@@ -5,11 +5,11 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 
-_PACKED_LIMIT = 1 << 63
+_PACKED_LIMIT = 1 << 62  # one bit is for a flag
 
 
 def _radices(columns: Ints) -> tuple[Ints, list[int]] | None:
-    """Each row's lowest value and number of values; None when a packed key would not fit 63 bits."""
+    """Each row's lowest value and number of values; None when a packed key would not fit 62 bits."""
     low = columns.min(axis=1)
     widths = [int(width) for width in columns.max(axis=1) - low + 1]
     product = 1
@@ -20,16 +20,23 @@ def _radices(columns: Ints) -> tuple[Ints, list[int]] | None:
 
 def count_rows(columns: Ints) -> tuple[Ints, Ints]:
     """The distinct columns of a (k, n) array in ascending order, and how often each occurs."""
+    distinct, counts = count_flagged(columns, np.zeros(columns.shape[1], np.bool_))
+    return distinct, counts[0]
+
+
+def count_flagged(columns: Ints, flagged: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """The distinct columns of a (k, n) array in ascending order, and how often each occurs: (2, ·) without the flag and
+    with it."""
     if columns.shape[1] == 0:
-        return columns, np.zeros(0, np.int64)
+        return columns, np.zeros((2, 0), np.int64)
     radices = _radices(columns)
     if radices is None:
-        distinct, counts = np.unique(columns, axis=1, return_counts=True)
-        return distinct, counts.astype(np.int64)
-    packed: Ints = np.sort(_pack(columns, *radices))
-    starts = np.flatnonzero(np.concatenate(([True], packed[1:] != packed[:-1])))
-    counts = np.diff(np.append(starts, packed.size))
-    return _unpack(packed[starts], *radices), counts
+        return sum_rows(columns, np.stack((~flagged, flagged)).astype(np.int64))
+    packed: Ints = np.sort(_pack(columns, *radices) << 1 | flagged)
+    keys = packed >> 1
+    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    with_flag = np.add.reduceat(packed & 1, starts)
+    return _unpack(keys[starts], *radices), np.stack((np.diff(np.append(starts, keys.size)) - with_flag, with_flag))
 
 
 def sum_rows(keys: Ints, sums: Ints) -> tuple[Ints, Ints]:
