@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,25 +56,38 @@ class Place:
     def all_there(self, client: Client) -> None:
         """Every produced event is in the table, once, and in every aggregate."""
         wait_for(client, "SELECT count() FROM events", len(self.events), WAIT_SECONDS)
+        self.settled()
         events = [decode_event(raw) for raw in self.events]
         stored = Counter(row[0] for row in client.query("SELECT id FROM events").result_rows)
         assert stored == Counter(event.id for event in events)
         crashes = [event for event in events if event.__class__.__name__ == "Crash"]
-        totals = "sum(events), uniqExactMerge(crashes), uniqExactMerge(crashed_hosts), uniqCombinedMerge(hosts)"
+        totals = "uniqExactMerge(crashes), uniqExactMerge(crashed_hosts), uniqCombinedMerge(hosts)"
         hosts = len({event.host for event in events})
-        found = client.query(f"SELECT {totals} FROM stratum_minutes").first_row
-        assert found[:3] == (len(events), len(crashes), len({event.host for event in crashes}))
-        assert found[3] == pytest.approx(hosts, rel=0.01)
-        found = client.query(
-            "SELECT version, sum(events), uniqExactMerge(crashes) FROM update_minutes GROUP BY version"
-        )
-        listed, crashed = Counter[str](), Counter[str]()
+        for table in ("stratum_minutes", "stratum_hours"):
+            found = client.query(f"SELECT {totals} FROM {table}").first_row
+            assert found[:2] == (len(crashes), len({event.host for event in crashes}))
+            assert found[2] == pytest.approx(hosts, rel=0.01)
+        assert client.command("SELECT sum(events) FROM strata_by_minute") == len(events)
+        assert client.command("SELECT count() FROM hosts FINAL") == hosts
+        assert client.command("SELECT count() FROM crashes FINAL") == len(crashes)
+        listed: dict[str, set[str]] = defaultdict(set)
+        crashed = Counter[str]()
         for event in events:
-            listed.update(update.version for update in event.updates)
+            for update in event.updates:
+                listed[update.version].add(event.host)
         for event in crashes:
             crashed.update({update.version for update in event.updates})
-        assert {row[0]: row[1] for row in found.result_rows} == dict(listed)
-        assert Counter({row[0]: row[2] for row in found.result_rows}) == crashed
+        for table in ("update_minutes", "update_hours", "update_days"):
+            found = client.query(f"SELECT version, uniqExactMerge(crashes) FROM {table} GROUP BY version")
+            assert Counter(dict(found.result_rows)) == crashed
+        found = client.query("SELECT version, hosts FROM crash_rate_by_update")
+        assert dict(found.result_rows) == pytest.approx({name: len(hosts) for name, hosts in listed.items()}, rel=0.01)
+
+    def settled(self) -> None:
+        """Wait until nothing is under way: rows are seen in `events` a moment before they are in its aggregates."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while any(partition.metadata for partition in self.committed()):
+            assert time.monotonic() < deadline
 
     def committed(self) -> list[TopicPartition]:
         """What the archive's group has committed for the events."""
@@ -161,10 +174,14 @@ def test_the_same_report_twice(place: Place) -> None:
     assert place.producer.flush(30) == 0
     archive = place.archive()
     client = place.clickhouse.client()
-    wait_for(client, "SELECT sum(events) FROM stratum_minutes", 1000, WAIT_SECONDS)
+    deadline = time.monotonic() + WAIT_SECONDS
+    while sum(partition.offset for partition in place.committed() if partition.offset > 0) < 1000:
+        assert time.monotonic() < deadline
     assert client.command("SELECT count() FROM events_once") == 1
+    assert client.query("SELECT events, crashes, hosts FROM strata_by_minute").result_rows == [(1, 1, 1)]
+    assert client.query("SELECT count() FROM crashes FINAL").result_rows == [(1,)]
     assert client.query("SELECT crashes, crashed_hosts, hosts FROM strata_by_minute").result_rows == [(1, 1, 1)]
-    assert client.query("SELECT crashes, crashed_hosts, hosts FROM updates_by_minute").result_rows[0] == (1, 1, 1)
+    assert client.query("SELECT crashes, crashed_hosts, hosts FROM updates_by_hour").result_rows[0] == (1, 1, 1)
     assert archive.stop() == 0
 
 

@@ -10,7 +10,7 @@ from clickhouse_connect.driver.client import Client
 
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.migrate import Migrator
-from consumers.clickhouse.schema import Applied, MigrationError, created, parse, pending, shipped
+from consumers.clickhouse.schema import Applied, MigrationError, backfilled, created, dropped, parse, pending, shipped
 from pipeline.bench.archive_line import LocalClickHouse
 
 ONE = parse("0001_one.sql", "-- a; comment\nCREATE TABLE one (a UInt8) ENGINE = MergeTree ORDER BY a;\n")
@@ -36,7 +36,8 @@ def test_shipped_migrations_hide_no_failure() -> None:
     for migration in shipped():
         for step in migration.steps:
             assert "IF NOT EXISTS" not in step.upper()
-            assert created(step) is not None
+            again = step.startswith("ALTER TABLE ") and " MODIFY " in step  # the same however often it runs
+            assert created(step) or dropped(step) or backfilled(step) or again
 
 
 def test_pending_and_drift() -> None:

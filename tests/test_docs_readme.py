@@ -215,8 +215,8 @@ def test_queries_run_and_answer(client: Client, query: str) -> None:
     """Each query of the README runs on the schema as shipped, and finds what is there."""
     rows = client.query(query).result_rows
     assert rows
-    if "update_minutes" in query:
-        assert rows == [("291", "canary", 2, 2, 100.0)]
+    if "crash_rate_by_update_ring" in query:
+        assert rows == [("291", "canary", 2, 2, 100.0, 34.24, 100.0)]
     if "events_once" in query:
         assert rows == [("0x50", "csagent.sys", 2, 1)]
     if "FROM halts" in query:

@@ -25,6 +25,10 @@ class ClickHouseServer(msgspec.Struct, frozen=True):
     database: Annotated[str, Doc(pattern="^[A-Za-z_][A-Za-z0-9_]*$", description="database of Andon's tables")] = (
         "andon"
     )
+    cluster: Annotated[
+        str,
+        Doc(pattern="^[A-Za-z0-9_-]*$", description="a cluster of the server's: replicate and shard; empty: neither"),
+    ] = ""
     timeout_seconds: Annotated[int, Doc(ge=1, description="longest wait for an answer")] = 60
 
 

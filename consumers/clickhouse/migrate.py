@@ -7,28 +7,33 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.archive import ArchiveConfig
+from consumers.clickhouse.cluster import Layout
 from consumers.clickhouse.connect import connect
+from consumers.clickhouse.feeds import Feeds
 from consumers.clickhouse.schema import (
     CREATE_STATUS,
     STATUS_TABLE,
     Applied,
     Migration,
     MigrationError,
+    backfilled,
     created,
+    dropped,
     pending,
     shipped,
 )
 from pipeline.runtime.config import configured
 
-_EXISTS = 57  # TABLE_ALREADY_EXISTS
+_EXISTS, _UNKNOWN = 57, 60  # TABLE_ALREADY_EXISTS, UNKNOWN_TABLE
 
 
 class Migrator:
     """Applies migrations to one database. Steps are recorded one by one, so an interrupted run goes on where it was."""
 
-    def __init__(self, client: Client, database: str) -> None:
+    def __init__(self, client: Client, database: str, cluster: str = "") -> None:
         self._client = client
         self._database = database
+        self._layout = Layout(database, cluster)
 
     def applied(self) -> list[Applied]:
         """What the database has; nothing when there is no database yet."""
@@ -59,24 +64,37 @@ class Migrator:
     def _prepare(self) -> None:
         sql = "SELECT count() FROM system.databases WHERE name = {database:String}"
         if not self._client.command(sql, parameters={"database": self._database}):
-            self._client.command(f"CREATE DATABASE `{self._database}` ENGINE = Atomic")
+            everywhere = self._layout.everywhere
+            self._client.command(f"CREATE DATABASE `{self._database}`{everywhere} ENGINE = Atomic")
         if STATUS_TABLE not in self._tables():
-            self._run(CREATE_STATUS)
+            self._run(self._layout.status(CREATE_STATUS))
             self._assert(STATUS_TABLE)
 
     def _step(self, migration: Migration, index: int, again: bool) -> None:
         self._record(migration, index)
         step = migration.steps[index]
-        try:
-            self._run(step)
-        except Error as error:
-            # Only a step that was begun before may find its work done: it died before it could record that.
-            if not again or error.code != _EXISTS:
-                raise
+        if (table := backfilled(step)) is not None:
+            self._fill(table)
+        else:
+            for statement in self._layout.statements(step):
+                self._run_once(statement, again)
         name = created(step)
         if name is not None:
             self._assert(name)
         self._record(migration, index + 1)
+
+    def _run_once(self, statement: str, again: bool) -> None:
+        try:
+            self._run(statement)
+        except Error as error:
+            # Only a step that was begun before may find its work done: it died before it could record that.
+            if not again or error.code != (_UNKNOWN if dropped(statement) else _EXISTS):
+                raise
+
+    def _fill(self, table: str) -> None:
+        feeds = Feeds(self._client, self._layout)
+        for _ in feeds.fill(feeds.of(table), table, feeds.days()):
+            pass
 
     def _record(self, migration: Migration, steps_done: int) -> None:
         row = [migration.number, migration.name, migration.checksum.encode(), steps_done, len(migration.steps)]
@@ -99,6 +117,12 @@ class Migrator:
         return f"`{self._database}`.{STATUS_TABLE}"
 
 
+def shown(layout: Layout, step: str) -> list[str]:
+    """A step as a dry run prints it."""
+    table = backfilled(step)
+    return layout.statements(step) if table is None else [f"-- andon backfill {table} --add"]
+
+
 @click.command("migrate", help="Create or upgrade the ClickHouse schema.")
 @click.option("--dry-run", is_flag=True, help="Print the statements that would run, and run none.")
 @click.option("--status", is_flag=True, help="Show which migrations the database has.")
@@ -107,13 +131,14 @@ class Migrator:
 def command(archive: ArchiveConfig, dry_run: bool, status: bool, as_json: bool) -> None:
     """Exit code 1 when --status finds something pending."""
     try:
-        migrator = Migrator(connect(archive), archive.database)
+        layout = Layout(archive.database, archive.cluster)
+        migrator = Migrator(connect(archive), *layout)
         if status:
             _show(migrator, as_json)
         elif dry_run:
             for migration, done in migrator.pending(shipped()):
                 click.echo(f"-- {migration.number:04d}_{migration.name}")
-                click.echo("\n".join(f"{step};" for step in migration.steps[done:]))
+                click.echo("\n".join(f"{text};" for step in migration.steps[done:] for text in shown(layout, step)))
         else:
             for migration in migrator.up(shipped()):
                 click.echo(f"applied {migration.number:04d}_{migration.name}")

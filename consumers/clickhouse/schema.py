@@ -25,6 +25,8 @@ ENGINE = ReplacingMergeTree(steps_done) ORDER BY number
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _CREATES = re.compile(r"CREATE (?:TABLE|VIEW|MATERIALIZED VIEW|DICTIONARY) (\w+)")
+_DROPS = re.compile(r"DROP (?:TABLE|VIEW) (\w+)")
+_BACKFILL = re.compile(r"BACKFILL (\w+)")  # the one step that is no SQL: fill a table from the raw events
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 
 
@@ -78,6 +80,18 @@ def shipped() -> list[Migration]:
 def created(step: str) -> str | None:
     """The name of what a step creates."""
     match = _CREATES.match(step)
+    return match[1] if match else None
+
+
+def dropped(step: str) -> str | None:
+    """The name of what a step drops."""
+    match = _DROPS.match(step)
+    return match[1] if match else None
+
+
+def backfilled(step: str) -> str | None:
+    """The table that a step fills from the raw events."""
+    match = _BACKFILL.fullmatch(step)
     return match[1] if match else None
 
 

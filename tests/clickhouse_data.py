@@ -1,0 +1,43 @@
+"""Events for tests of the ClickHouse schema: put in as the archive does it, asked for as people do."""
+
+import time
+from typing import Any
+
+import pyarrow as pa
+from clickhouse_connect.driver.client import Client
+
+from consumers.clickhouse.tables import EventRows
+from pipeline.bench.combine_load import Load, messages
+
+AGGREGATES = ("stratum_minutes", "stratum_hours", "update_minutes", "update_hours", "update_days")
+FED = ("crashes", "hosts", *AGGREGATES)
+PLAIN = (
+    "SELECT * FROM strata_by_minute ORDER BY ALL",
+    "SELECT * FROM strata_by_hour ORDER BY ALL",
+    "SELECT * FROM updates_by_minute ORDER BY ALL",
+    "SELECT * FROM updates_by_hour ORDER BY ALL",
+    "SELECT * FROM crash_rate_by_update_day ORDER BY ALL",
+    "SELECT fleet, host, last_seen, updates.version FROM hosts FINAL ORDER BY ALL",
+    "SELECT * EXCEPT ingested_at FROM crashes FINAL ORDER BY ALL",
+)
+
+
+def events(count: int, seed: int, days: float = 2.0, hosts: int = 300) -> list[bytes]:
+    """Events of `hosts` hosts over the last days, one in a thousand a crash, and every fiftieth made one."""
+    load = messages(Load(count, hosts, 12, days * 86_400, int(time.time() * 1000), seed))
+    crash = b'"kind":"crash","signature":{"code":"0x50","module":"csagent.sys"}'
+    return [
+        value.replace(b'"kind":"heartbeat"', crash) if number % 50 == 0 else value
+        for number, (_, value) in enumerate(load)
+    ]
+
+
+def insert(client: Client, values: list[bytes], database: str = "andon") -> None:
+    """As the archive inserts a batch."""
+    batch = EventRows()(values, [int(time.time() * 1000)] * len(values))
+    client.insert_arrow("events", pa.Table.from_batches([batch.tables["events"]]), database=database)
+
+
+def plain(client: Client, database: str = "andon") -> list[list[Any]]:
+    """What every aggregate says, in plain numbers."""
+    return [client.query(sql, settings={"database": database}).result_rows for sql in PLAIN]
