@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import click
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition, libversion
 
+from pipeline.bench.brokers import broker_option, described, running
 from pipeline.bench.combine_load import Load, messages
-from pipeline.local.broker import EmbeddedBroker
+from pipeline.local.kafka_line import BrokerKind
 from pipeline.runtime import topics as topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
@@ -100,6 +101,13 @@ def run_combiner(kafka: KafkaConfig, expected: int, log: Path) -> tuple[Read, Us
     return read, Used(_seconds(usage), started, usage.ru_maxrss * 1024)
 
 
+def plain_loop(kafka: KafkaConfig, expected: int) -> float:
+    """CPU seconds that the yardstick takes for the same events."""
+    argv = [sys.executable, "-m", "pipeline.bench.plain_loop", kafka.bootstrap_servers, str(expected)]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, check=True, timeout=RUN_SECONDS)
+    return float(json.loads(done.stdout)["cpu_seconds"])
+
+
 def _seconds(usage: resource.struct_rusage) -> float:
     return usage.ru_utime + usage.ru_stime
 
@@ -115,35 +123,38 @@ def _cpu_when_ready(process: subprocess.Popen[bytes], log: Path) -> float:
     raise AndonError(f"the combiner did not start: {log.read_text('utf-8')[-2000:]}")
 
 
-def measure(load: Load) -> dict[str, Any]:
+def measure(load: Load, kind: BrokerKind) -> dict[str, Any]:
     """One run, everything started and stopped here."""
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     with (
         tempfile.TemporaryDirectory(prefix="andon-bench-", dir=memory) as scratch,
-        EmbeddedBroker(Path(scratch) / "broker") as broker,
+        running(kind, Path(scratch) / "broker") as kafka,
     ):
-        kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers)
         topic_admin.apply(kafka, replication=1)
         size = preload(kafka, load)
+        plain_seconds = plain_loop(kafka, load.events)
         read, used = run_combiner(kafka, load.events, Path(scratch) / "combine.log")
+    cpu_seconds = used.cpu_seconds - used.start_cpu_seconds
     return {
         "events": load.events,
         "events_per_second": round(read.events_after_first / read.seconds) if read.seconds else 0,
-        "events_per_cpu_second": round(read.events / (used.cpu_seconds - used.start_cpu_seconds)),
+        "events_per_cpu_second": round(read.events / cpu_seconds),
+        "plain_loop_events_per_cpu_second": round(load.events / plain_seconds),
+        "times_plain_loop": round(plain_seconds / cpu_seconds * read.events / load.events, 2),
         "peak_rss_bytes": used.peak_rss_bytes,
         "lost": max(0, load.events - read.events),
         "repeated": max(0, read.events - load.events),
         "bytes_per_event": round(size / load.events, 1),
         "partials": read.partials,
         "partial_bytes_per_event": round(read.partial_bytes / max(1, read.events), 1),
-        "cpu_seconds": round(used.cpu_seconds - used.start_cpu_seconds, 3),
+        "cpu_seconds": round(cpu_seconds, 3),
         "cpu_seconds_of_start": round(used.start_cpu_seconds, 3),
         "on": {
             "python": platform.python_version(),
             "librdkafka": libversion()[0],
             "msgspec": version("msgspec"),
             "numpy": version("numpy"),
-            "broker": f"noida-db {version('noida-db')}",
+            "broker": described(kind),
             "cpus": os.cpu_count(),
             **load._asdict(),
         },
@@ -156,14 +167,18 @@ def measure(load: Load) -> dict[str, Any]:
 @click.option("--versions", default=150, show_default=True, help="live update versions")
 @click.option("--seconds", default=150.0, show_default=True, help="event time that the events span")
 @click.option("--seed", default=1, show_default=True)
+@broker_option
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on standard output")
-def command(events: int, hosts: int, versions: int, seconds: float, seed: int, as_json: bool) -> None:
+def command(
+    events: int, hosts: int, versions: int, seconds: float, seed: int, broker: BrokerKind, as_json: bool
+) -> None:
     """Events per CPU-second of the combiner.
 
     Its CPU time is what the kernel accounts to the process when it exits (all threads, librdkafka's included) less what
-    it had used when it was ready to read.
+    it had used when it was ready to read. A plain consumer loop over the same events is the
+    yardstick for machine and broker.
     """
-    figures = measure(Load(events, hosts, versions, seconds, wall_clock_ms(), seed))
+    figures = measure(Load(events, hosts, versions, seconds, wall_clock_ms(), seed), broker)
     if as_json:
         click.echo(json.dumps(figures))
         return
