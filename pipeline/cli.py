@@ -20,6 +20,8 @@ COMMANDS = {
     "archive": ("consumers.clickhouse.main:command", "Stage: Kafka to ClickHouse."),
     "clickhouse": ("pipeline.local.clickhouse:command", "The local ClickHouse engine behind HTTP."),
     "migrate": ("consumers.clickhouse.migrate:command", "Create or upgrade the ClickHouse schema."),
+    "backfill": ("consumers.clickhouse.backfill:command", "Make a ClickHouse table anew from the raw events."),
+    "forget": ("consumers.clickhouse.forget:command", "Drop a fleet's or a host's data from ClickHouse."),
     "replay": ("pipeline.simulate.replay:command", "Produce a scenario's events to a cluster or a file."),
     "backtest": ("pipeline.backtest.main:command", "What would have been halted? From files, without Kafka."),
     "bench": ("pipeline.cli:bench", "Measure, and print JSON."),

@@ -47,7 +47,7 @@ def password(config: ClickHouseServer) -> str:
         raise ConfigError(f"archive.clickhouse_password_file = {name!r}: cannot be read: {error}") from None
 
 
-def connect(config: ClickHouseServer, *, database: str = "default") -> Client:
+def connect(config: ClickHouseServer, *, database: str = "default", timeout_seconds: int = 0) -> Client:
     """A client without a session: whatever one request sets, the next does not see.
 
     Raises:
@@ -69,7 +69,7 @@ def connect(config: ClickHouseServer, *, database: str = "default") -> Client:
         password=password(config),
         database=database,
         connect_timeout=CONNECT_SECONDS,
-        send_receive_timeout=config.timeout_seconds,
+        send_receive_timeout=timeout_seconds or config.timeout_seconds,
         autogenerate_session_id=False,
         compress=False,
         query_retries=0,

@@ -44,7 +44,8 @@ class Feeds:
         """By the table that they feed, those that are being rebuilt left out."""
         sql = (
             "SELECT name, as_select FROM system.tables WHERE database = {database:String} "
-            "AND engine = 'MaterializedView' AND endsWith(name, {suffix:String}) ORDER BY name"
+            "AND engine = 'MaterializedView' AND endsWith(name, {suffix:String}) AND NOT endsWith(name, '_new_feed') "
+            "ORDER BY name"
         )
         found = self._client.query(sql, parameters={"database": self.layout.database, "suffix": SUFFIX}).result_rows
         return {name.removesuffix(SUFFIX): Feed(name.removesuffix(SUFFIX), name, select) for name, select in found}
