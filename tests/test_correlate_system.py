@@ -1,4 +1,4 @@
-"""The correlator as a process, on the embedded broker: aborted input, kills, clean stops, its web view."""
+"""The correlator as a process, on both brokers: aborted input, kills, clean stops, its web view."""
 
 import json
 import random
@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import test_correlate_support as support
+from brokers import AnyBroker
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from test_correlate_support import CountingDetector, partial
 
 from pipeline.halt.keys import load_trusted, verify
-from pipeline.local.broker import EmbeddedBroker
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, decode_halt
@@ -30,16 +30,8 @@ pytestmark = pytest.mark.system
 DEADLINE_SECONDS = 40.0
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    """One broker for the module; each test has its own topic prefix."""
-    pytest.importorskip("noida_db", reason="needs the embedded broker (noida-db)")
-    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as running:
-        yield running
-
-
 @pytest.fixture
-def stage(broker: EmbeddedBroker, tmp_path: Path) -> Iterator["Stage"]:
+def stage(broker: AnyBroker, tmp_path: Path) -> Iterator["Stage"]:
     """Topics and a place for one correlator."""
     running = Stage(KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix=f"{tmp_path.name}."), tmp_path)
     yield running
@@ -236,7 +228,7 @@ def test_bad_input_view_and_clean_stop(stage: Stage) -> None:
     assert b"\x1b" not in (stage.directory / "log").read_bytes()
 
 
-def test_no_topics_is_said_in_a_line(broker: EmbeddedBroker, tmp_path: Path) -> None:
+def test_no_topics_is_said_in_a_line(broker: AnyBroker, tmp_path: Path) -> None:
     """Started on a cluster without topics it exits 70 and names what to do."""
     argv = [sys.executable, support.__file__, broker.bootstrap_servers, "none.", str(tmp_path), "6067", "1"]
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)

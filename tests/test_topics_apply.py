@@ -1,11 +1,9 @@
-"""`andon topics` on the embedded broker: what is missing is created, what differs is said and, asked for, altered."""
-
-from collections.abc import Iterator
+"""`andon topics` on both brokers: what is missing is created, what differs is said and, asked for, altered."""
 
 import pytest
+from brokers import AnyBroker
 from click.testing import CliRunner, Result
 
-from pipeline.local.broker import EmbeddedBroker
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topics import Difference, Found, TopicAdmin, apply, command, differences
@@ -14,20 +12,13 @@ from pipeline.wire.topics import ALL, EVENTS, PARTIALS
 pytestmark = pytest.mark.system
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    """A broker for this module; each test has its own topic prefix."""
-    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as running:
-        yield running
-
-
-def invoke(broker: EmbeddedBroker, prefix: str, *words: str) -> Result:
+def invoke(broker: AnyBroker, prefix: str, *words: str) -> Result:
     """Run `andon topics …`."""
     where = ["--bootstrap-servers", broker.bootstrap_servers, "--topic-prefix", prefix]
     return CliRunner().invoke(command, [*words, *where])
 
 
-def test_apply_creates_everything_once(broker: EmbeddedBroker) -> None:
+def test_apply_creates_everything_once(broker: AnyBroker) -> None:
     """The first run creates every topic, the second finds nothing to do."""
     first = invoke(broker, "once.", "apply")
     assert first.exit_code == 0, first.output
@@ -37,7 +28,7 @@ def test_apply_creates_everything_once(broker: EmbeddedBroker) -> None:
     assert second.output == f"{len(ALL)} topics are as they should be\n"
 
 
-def test_dry_run_changes_nothing(broker: EmbeddedBroker) -> None:
+def test_dry_run_changes_nothing(broker: AnyBroker) -> None:
     """A dry run names what is missing, fails, and creates nothing."""
     for _ in range(2):
         result = invoke(broker, "dry.", "apply", "--dry-run")
@@ -45,7 +36,7 @@ def test_dry_run_changes_nothing(broker: EmbeddedBroker) -> None:
         assert f"differs  dry.{EVENTS.name}: missing" in result.output
 
 
-def test_differences_are_said_and_fixed(broker: EmbeddedBroker) -> None:
+def test_differences_are_said_and_fixed(broker: AnyBroker) -> None:
     """A wrong setting and too few partitions are named line by line; --fix alters both."""
     kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix="fix.")
     name = "fix." + EVENTS.name
@@ -60,7 +51,7 @@ def test_differences_are_said_and_fixed(broker: EmbeddedBroker) -> None:
     assert TopicAdmin(kafka).find([name])[name].partitions == EVENTS.partitions
 
 
-def test_creating_twice_is_no_error(broker: EmbeddedBroker) -> None:
+def test_creating_twice_is_no_error(broker: AnyBroker) -> None:
     """Two stacks that start at once may both create a topic."""
     kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix="twice.")
     admin = TopicAdmin(kafka)
@@ -69,7 +60,7 @@ def test_creating_twice_is_no_error(broker: EmbeddedBroker) -> None:
     assert ("twice." + PARTIALS.name) in admin.find(["twice." + PARTIALS.name])
 
 
-def test_list_shows_definition_and_state(broker: EmbeddedBroker) -> None:
+def test_list_shows_definition_and_state(broker: AnyBroker) -> None:
     """`list` shows each topic with its purpose, and that it is missing."""
     result = invoke(broker, "none.", "list")
     assert result.exit_code == 0

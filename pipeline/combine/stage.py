@@ -168,7 +168,7 @@ class Combiner:
             self._give_up(f"lost partitions {[place.partition for place in partitions]}")
 
     def _judge(self, error: KafkaError) -> None:
-        if error.fatal():
+        if error.fatal() or error.code() == KafkaError._FATAL:  # of a consumer only the code says it
             raise FatalStageError(f"consumer: {error}")
         self._log.warning("consumer", error=str(error))
 

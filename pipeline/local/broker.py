@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.local.ports import free_port
 from pipeline.runtime.errors import AndonError
+from pipeline.runtime.kafka import KafkaConfig
 
 START_SECONDS = 20.0
 STOP_SECONDS = 30.0  # it writes its snapshot on SIGTERM, which takes over 6 s when much is retained
@@ -55,6 +56,10 @@ class EmbeddedBroker:
         """The broker's process id."""
         assert self._process is not None, "the broker runs only inside its with-block"
         return self._process.pid
+
+    def client_options(self) -> KafkaConfig:
+        """The `[kafka]` section of a client."""
+        return KafkaConfig(bootstrap_servers=self.bootstrap_servers)
 
     def __enter__(self) -> "EmbeddedBroker":
         self._data_dir.mkdir(parents=True, exist_ok=True)

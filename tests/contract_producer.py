@@ -1,0 +1,22 @@
+"""A producer that writes into a transaction and waits to be killed: bootstrap, transactional id, topic, timeout ms."""
+
+import sys
+import time
+
+from confluent_kafka import Producer
+
+bootstrap, transactional_id, topic, timeout_ms = sys.argv[1:]
+producer = Producer(
+    {
+        "bootstrap.servers": bootstrap,
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": int(timeout_ms),
+        "message.timeout.ms": int(timeout_ms),
+    }
+)
+producer.init_transactions(20)
+producer.begin_transaction()
+producer.produce(topic, b"never committed")
+assert producer.flush(10) == 0
+print("written", flush=True)
+time.sleep(60)
