@@ -3,7 +3,7 @@
 from pipeline.combine.fold import Fold
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import PolicySet
-from pipeline.decide.verdicts import record
+from pipeline.decide.verdicts import flags_of
 from pipeline.wire.events import Crash, Signature, Update
 from pipeline.wire.partials import MAX_PARTIAL_CRASHES
 
@@ -23,5 +23,5 @@ def test_a_cut_crash_list_is_flagged() -> None:
     detector = Detector("f", PolicySet())
     for partial in fold.partials("0", AT):
         detector.step(partial)
-    assert "capped" in record(detector, 0, 0).flags
+    assert "capped" in flags_of(detector, 0)
     assert detector.state.crashed.sum() == MAX_PARTIAL_CRASHES

@@ -115,8 +115,8 @@ def _history_may(detector: "Detector", update: int) -> bool:
 def shock_seen(detector: "Detector", update: int) -> bool:
     """Whether hosts without the update crash more than history allows: over all strata, or clearly in one."""
     fleet = detector.state
-    trials, exposed, excluded = fleet.trials.slow()
-    control = np.maximum(trials - exposed[:, update] - excluded[:, update], 0.0)
+    trials, exposed, excluded = fleet.trials.slow_of(update)
+    control = np.maximum(trials - exposed - excluded, 0.0)
     expected = np.nan_to_num(control * fleet.rates[:, update])
     crashes = fleet.control_crashes[2, :, update]
     tolerated = detector.policy(update).tolerated_risk

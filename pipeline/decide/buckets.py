@@ -55,18 +55,24 @@ class Bucket:
         mine = set(self.crashes) | {s for s, _ in self.exposed}
         return mine.union(*(b.strata() for b in self.by_signature.values()))
 
-    def columns(self, strata: "dict[int, int]", updates: int) -> tuple[Floats, Floats]:
-        """Counts over the strata (position → row): crashes at risk of counting for each update, and exposed ones.
+    def reached(self) -> set[int]:
+        """Updates that a crashed host was exposed to, in all or under a signature."""
+        return {u for _, u in self.exposed}.union(*(b.reached() for b in self.by_signature.values()))
 
-        Shapes (len(strata), updates): what is excluded for an update is no crash as far as it is concerned.
+    def columns(self, strata: dict[int, int], updates: dict[int, int]) -> tuple[Floats, Floats]:
+        """Counts over some strata and updates (position → row, column): crashes at risk of counting for each update,
+        and exposed ones.
+
+        Shapes (len(strata), len(updates)): what is excluded for an update is no crash as far as it is concerned.
         """
-        crashes, exposed = np.zeros((len(strata), updates)), np.zeros((len(strata), updates))
+        crashes, exposed = np.zeros((len(strata), len(updates))), np.zeros((len(strata), len(updates)))
         for stratum, count in self.crashes.items():
             crashes[strata[stratum]] += count
         for (stratum, update), count in self.excluded.items():
-            crashes[strata[stratum], update] -= count
+            if (column := updates.get(update)) is not None:
+                crashes[strata[stratum], column] -= count
         for (stratum, update), count in self.exposed.items():
-            exposed[strata[stratum], update] += count
+            exposed[strata[stratum], updates[update]] += count
         return crashes, exposed
 
     def merge(self, other: "Bucket") -> None:

@@ -4,7 +4,7 @@ rejects, no harm above r was found. No historical control, and the exposed share
 import numpy as np
 
 from pipeline.decide import evidence as ev
-from pipeline.decide.arrays import Floats, Ints, capacity, grown
+from pipeline.decide.arrays import Floats, Ints, capacity, grown, places
 from pipeline.decide.buckets import Bucket
 from pipeline.decide.ledger import MAX_RINGS
 
@@ -36,8 +36,7 @@ class Clearing:
 
     def close(self, bucket: Bucket, strata: Ints, lower_share: Floats, risk: Floats, ring_of: Ints) -> None:
         """Enter a closed bucket; `lower_share` (C, U), `risk` (U, R): the relative risk to rule out."""
-        rows = {int(s): i for i, s in enumerate(strata)}
-        crashes, exposed = bucket.columns(rows, lower_share.shape[1])
+        crashes, exposed = bucket.columns(places(strata), places(np.arange(lower_share.shape[1])))
         reached = lower_share > 0
         null = ev.null_share(lower_share, risk.T[ring_of[strata]])
         increment = ev.bernoulli_log_increment(exposed * reached, crashes * reached, null, ev.PHI)

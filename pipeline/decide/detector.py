@@ -34,9 +34,11 @@ class Detector:
         self.policies = policies
         self.state = Fleet(fleet)
         self._policy: list[Policy] = []
+        self._policies_read = -1  # at which state of the registry of updates
         self._tolerated: Floats = np.ones(8)
         self.explained: Explained | None = None
         self.totals = self.state.ledger.totals()
+        self.past = self._past(len(self.state.since))  # what history expects as of this step
         self.separations: dict[tuple[int, int], Separation] = {}  # of this step: update on hosts without a rival
         self.rivals: dict[int, list[int]] = {}  # of this step
 
@@ -78,7 +80,10 @@ class Detector:
         return self._policy[update]
 
     def _read_policies(self) -> None:
-        names = self.state.updates.names
+        updates = self.state.updates
+        if self._policies_read == updates.changes:
+            return
+        self._policies_read, names = updates.changes, updates.names
         self._policy = [self.policies.for_update(n) if n else self.policies.default for n in names]
         size = len(self.state.since)
         risks = [p.tolerated_risk for p in self._policy]
@@ -134,24 +139,25 @@ class Detector:
             now[:] = old if settled and place == 0 else np.maximum(now, old)
         return share
 
-    def shares(self, strata: Ints) -> Floats:
-        """What a harmless update's share of the crashes would be now; (len(strata), U).
+    def shares(self, strata: Ints, updates: Ints | None = None) -> Floats:
+        """What a harmless update's share of the crashes would be now; (len(strata), len(updates)), None for all.
 
         Hosts with a halted update are in no comparison but that update's own: the others' shares then come from the
         samples of hosts without it.
         """
         fleet = self.state
+        if updates is None:
+            updates = np.arange(len(fleet.since))
         if not len(strata):
-            return np.zeros((0, len(fleet.since)))
-        share = fleet.trials.upper_share(strata, fleet.pools)
+            return np.zeros((0, len(updates)))
+        share = fleet.trials.upper_share(strata, fleet.pools, updates)
         if not fleet.halted:
             return share
         if fleet.rest_bucket <= fleet.bucket - REST_BUCKETS or fleet.rest.shape != fleet.rates.shape:
             self._survey_rest()
-        rest = fleet.rest[strata]
-        adjusted = np.where(np.isnan(rest), share, rest)
-        adjusted[:, list(fleet.halted)] = share[:, list(fleet.halted)]
-        return adjusted
+        rest = fleet.rest[np.ix_(strata, updates)]
+        keep = np.isnan(rest) | np.isin(updates, list(fleet.halted))
+        return np.where(keep, share, rest)
 
     def _survey_rest(self) -> None:
         """Shares among the hosts without any halted update, upper limits; NaN where nearly all hosts are such."""
@@ -192,11 +198,11 @@ class Detector:
         for bucket in fleet.open.values():
             merged.merge(bucket)
         strata = np.array(sorted(merged.strata()), dtype=np.int64)
-        share = self.shares(strata)
-        self.totals = totals = fleet.ledger.with_open(
-            merged, strata, share, self._tolerated[: share.shape[1]], fleet.ring_of
-        )
-        return explain(totals, self._past(share.shape[1]))
+        updates = np.array(sorted(merged.reached()), dtype=np.int64)
+        share = self.shares(strata, updates)
+        self.totals = fleet.ledger.with_open(merged, strata, updates, share, self._tolerated[updates], fleet.ring_of)
+        self.past = self._past(len(fleet.since))
+        return explain(self.totals, self.past)
 
     def _past(self, updates: int) -> Historical:
         """What history expects, from an upper limit of the exposed trials: a crash may come before any is seen."""

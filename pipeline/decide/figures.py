@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pipeline.decide import attribution
+from pipeline.decide.arrays import Floats
 from pipeline.decide.evidence import LN10
 from pipeline.decide.explain import Explained
 from pipeline.decide.ledger import MAX_RINGS, SIGNATURE_SLOTS
@@ -14,19 +15,23 @@ if TYPE_CHECKING:
     from pipeline.decide.detector import Detector
 
 ERRORS_95 = 1.96
+MAX_RELATIVE_RISK = 10_000.0  # a larger one tells a reader no more
+MAX_ODDS = 50.0
 
 
 def relative_risk(observed: float, expected: float, control: float, odds: float) -> tuple[float, float]:
     """95 % limits of the relative risk from exposed crashes, control crashes weighted to the exposed, and control ones.
 
-    Log-normal: variance 1/x + 1/(c + 1/2); with no control crash half of one is assumed. (0, 0) without a crash.
+    Log-normal: variance 1/x + 1/(c + 1/2); with no control crash half of one is assumed. (0, 0) without a crash, and
+    never above MAX_RELATIVE_RISK.
     """
     if observed <= 0:
         return (0.0, 0.0)
     base = expected * (control + 0.5) / control if control else 0.5 * odds
     ratio = observed / max(base, 1e-9)
     spread = np.exp(ERRORS_95 * np.sqrt(1.0 / observed + 1.0 / (control + 0.5)))
-    return (float(f"{ratio / spread:.4g}"), float(f"{ratio * spread:.4g}"))
+    low, high = np.minimum((ratio / spread, ratio * spread), MAX_RELATIVE_RISK)
+    return (float(f"{low:.4g}"), float(f"{high:.4g}"))
 
 
 def basis_of(detector: "Detector", update: int) -> Basis:
@@ -102,11 +107,11 @@ class Counts(NamedTuple):
     limits: tuple[float, float]
 
 
-def counts_of(detector: "Detector", update: int, rings: list[int]) -> Counts:
-    """The counts behind the heaviest explanation: of its signature, against history, or of these rings."""
+def counts_of(detector: "Detector", update: int, rings: list[int], odds: float) -> Counts:
+    """The counts behind the heaviest explanation: of its signature, against history, or of these rings, where exposed
+    trials stand to control ones as `odds`."""
     fleet, explained = detector.state, explained_of(detector)
     place, first = int(explained.heaviest[update]), 1 + MAX_RINGS + fleet.ledger.stratum_log.shape[0]
-    odds = odds_of(detector, update, rings)
     if place >= first + SIGNATURE_SLOTS and np.isfinite(fleet.past_expected[update]):
         return _against_history(detector, update, place - first - SIGNATURE_SLOTS - 1)
     if place >= first:
@@ -114,7 +119,7 @@ def counts_of(detector: "Detector", update: int, rings: list[int]) -> Counts:
         observed = float(totals.signature_exposed[update, slot])
         crashes = float(totals.signature_crashes[update, slot])
         share = float(totals.signature_expected[update, slot]) / crashes if crashes else 0.0
-        odds = min(share / max(1.0 - share, 0.02), 50.0)
+        odds = min(share / max(1.0 - share, 0.02), MAX_ODDS)
         control = crashes - observed
         expected = control * odds
     else:
@@ -125,40 +130,58 @@ def counts_of(detector: "Detector", update: int, rings: list[int]) -> Counts:
 
 
 def _against_history(detector: "Detector", update: int, slot: int) -> Counts:
-    fleet, risk = detector.state, detector.policy(update).tolerated_risk
-    observed, expected = detector.totals.exposed[update], fleet.past_expected[update]
+    """What was usual before the release, for as many hosts as may have been exposed by now."""
+    observed, past = detector.totals.exposed[update], detector.past.expected[update]
     if slot >= 0:
         observed = detector.totals.signature_exposed[update, slot]
-        expected = fleet.past_exposure[update] * fleet.ledger.signature_rate[update, slot]
-    usual = float(expected) / risk
+        past = detector.past.signature_expected[update, slot]
+    usual = float(past) / detector.policy(update).tolerated_risk
     return Counts(float(observed), usual, relative_risk(float(observed), usual, max(usual, 0.5), 1.0))
 
 
-def figures(detector: "Detector", update: int, rings: list[int]) -> dict[str, Any]:
-    """What verdict and halt have in common, over these rings."""
-    fleet, policy = detector.state, detector.policy(update)
-    counts = counts_of(detector, update, rings)
+class Facts(NamedTuple):
+    """What verdicts and halts on an update have in common, whichever rings they are about."""
+
+    shared: dict[str, Any]
+    odds: Floats  # (R,) exposed trials per control trial
+    all_odds: float
+
+
+def facts_of(detector: "Detector", update: int) -> Facts:
+    """The evidence on an update, for a person to judge."""
     conditional = conditionals(detector, update)
-    return {
+    shared = {
         "log10_evidence": round(own_evidence(detector, update, conditional), 3),
-        "threshold": round(float(-np.log10(policy.alpha)), 3),
+        "threshold": round(float(-np.log10(detector.policy(update).alpha)), 3),
         "basis": basis_of(detector, update),
+        "explanation": explanation_of(detector, update),
+        "conditional": conditional,
+    }
+    trials, exposed, excluded = detector.state.trials.slow_of(update)
+    by_ring = [_per_ring(detector, counts) for counts in (trials, exposed, excluded)]
+    return Facts(shared, _odds(*by_ring), float(_odds(*(counts.sum(keepdims=True) for counts in by_ring))[0]))
+
+
+def _per_ring(detector: "Detector", by_stratum: Floats) -> Floats:
+    rings = detector.state.ring_of[: len(by_stratum)]
+    return np.bincount(rings, by_stratum, minlength=MAX_RINGS).astype(np.float64)
+
+
+def _odds(trials: Floats, exposed: Floats, excluded: Floats) -> Floats:
+    result: Floats = np.minimum((exposed + 0.5) / np.maximum(trials - exposed - excluded, 0.5), MAX_ODDS)
+    return result
+
+
+def figures(detector: "Detector", update: int, facts: Facts, ring: int | None = None) -> dict[str, Any]:
+    """What verdict and halt have in common, over one ring or over all (None)."""
+    fleet = detector.state
+    rings = [ring] if ring is not None else [live for live, _ in fleet.rings.live()]
+    odds = facts.all_odds if ring is None else float(facts.odds[ring])
+    counts = counts_of(detector, update, rings, odds)
+    return facts.shared | {
         "observed": round(counts.observed),
         "expected": float(f"{counts.expected:.3g}"),
         "relative_risk": counts.limits,
         "crashed_hosts": round(float(fleet.crashed[update, rings].sum())),
         "exposed_trials": round(float(fleet.exposed_trials[update, rings].sum())),
-        "explanation": explanation_of(detector, update),
-        "conditional": conditional,
     }
-
-
-def odds_of(detector: "Detector", update: int, rings: list[int]) -> float:
-    """Exposed trials per control trial in these rings."""
-    slow, ring_of = detector.state.trials, detector.state.ring_of
-    mine = ring_of == rings[0] if len(rings) == 1 else np.isin(ring_of, rings)
-    trials, exposed, excluded = (
-        float(counts[2][:, mine[: counts.shape[2]]].sum())
-        for counts in (slow.trials, slow.exposed[..., update], slow.excluded[..., update])
-    )
-    return min((exposed + 0.5) / max(trials - exposed - excluded, 0.5), 50.0)

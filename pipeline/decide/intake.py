@@ -1,8 +1,10 @@
 """Taking in a partial: names become positions, trials and crashes are entered, a host counted once."""
 
+from collections import Counter
+
 import numpy as np
 
-from pipeline.decide.arrays import Floats, Ints
+from pipeline.decide.arrays import Floats, Ints, add_at, places
 from pipeline.decide.buckets import Bucket
 from pipeline.decide.conditional import Retained
 from pipeline.decide.dedup import DAY_MS, host_key
@@ -13,6 +15,7 @@ from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, TRIAL_COLUMNS, C
 
 # Stream time moves on once this share of a partial is past it: one host's fast clock does not drag the fleet along.
 AHEAD_SHARE = 0.02
+MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 FORGET_AFTER_BUCKETS = 8 * DAY_MS // BUCKET_MS
 
 
@@ -42,8 +45,10 @@ class Intake:
         self.policies = policies
         self.partial = partial
         self.late: dict[int, Bucket] = {}
-        self._odds: dict[int, Floats] = {}
         self.ignored = 0
+        self._assigned: set[int] = set()  # signatures that have their slots
+        self._control: Counter[int] = Counter()  # stratum → crashed hosts without a halted update
+        self._listed: Counter[tuple[int, int]] = Counter()  # stratum, update → those that are no control for it
         self.strata = np.array([self._stratum(Stratum(*s)) for s in partial.strata], dtype=np.int64)
         self.updates = np.array([fleet.updates.add(u) for u in partial.updates], dtype=np.int64)
         fleet.resize()
@@ -74,6 +79,7 @@ class Intake:
         np.maximum.at(fleet.seen, updates, np.minimum(buckets, fleet.bucket))
         fresh = np.unique(updates[fleet.since[updates] == 0])
         if len(fresh):
+            self._assigned.clear()
             first = np.full(len(fleet.since), fleet.bucket)
             np.minimum.at(first, updates, buckets)
             fleet.since[fresh] = np.maximum(first[fresh], 1)
@@ -102,7 +108,7 @@ class Intake:
         fleet.trials.add_exposures(rows[:, 0], kinds, strata, updates, exposed, excluded)
         s, u, n = strata[some], updates[some], exposed[some]
         fleet.ledger.active[s, u] = True
-        np.add.at(fleet.exposed_trials, (u, fleet.ring_of[s]), n)
+        add_at(fleet.exposed_trials, (u, fleet.ring_of[s]), n)
         allowed = n * tolerated[u] * fleet.shock[u]
         rates = fleet.rates[s, u]
         usual = np.nanmax(rates) if np.isfinite(rates).any() else np.nan
@@ -134,14 +140,15 @@ class Intake:
         stratum = int(self.strata[crash.stratum])
         exposed = tuple(int(self.updates[u]) for u in crash.exposed if self.updates[u] >= 0)
         excluded = tuple(int(self.updates[u]) for u in crash.excluded if self.updates[u] >= 0)
-        self.begin_updates(np.full(len(exposed), at // BUCKET_MS), np.array(exposed, dtype=np.int64))
+        listed = np.array(exposed, dtype=np.int64)
+        self.begin_updates(np.full(len(listed), at // BUCKET_MS), listed)
         ring = fleet.ring_of[stratum]
         if in_all:
-            fleet.crashed[list(exposed), ring] += 1
+            fleet.crashed[listed, ring] += 1
         if not fleet.sites.admit(crash.site, at, self.policies.default.crashes_per_site_minute):
-            fleet.capped[list(exposed)] = 1.0
+            fleet.capped[listed] = 1.0
             return
-        fleet.ledger.active[stratum, list(exposed)] = True
+        fleet.ledger.active[stratum, listed] = True
         signature = self._signature(crash.code, crash.module, at // BUCKET_MS) if named else -1
         bucket = self._bucket(at)
         tainted = tuple(u for u in exposed if u in fleet.halted)
@@ -153,26 +160,34 @@ class Intake:
                 part.add(stratum, exposed, excluded)
         fleet.crashes.crashes.append(Retained(at, stratum, signature, exposed, excluded))
         if in_all:
-            fleet.counted[list(exposed), ring] += 1
+            fleet.counted[listed, ring] += 1
             if not tainted:
                 fleet.history.crashes[stratum, fleet.history.place(at)] += 1
-                self._control(stratum, ring, exposed, excluded)
+                self._control[stratum] += 1
+                self._listed.update((stratum, update) for update in exposed + excluded)
 
     def note_cut(self, rows: Ints) -> None:
         """Crashes that did not fit into the partial are not known by host, so they are no evidence: it is said."""
         updates = self.updates[rows[rows[:, 3] > 0, 2]]
         self.fleet.capped[updates[updates >= 0]] = 1.0
 
-    def _control(self, stratum: int, ring: int, exposed: tuple[int, ...], excluded: tuple[int, ...]) -> None:
+    def enter_control(self) -> None:
+        """Each crash counts as control for every update live in its stratum that it neither had nor is excluded for."""
         fleet = self.fleet
-        control = fleet.ledger.active[stratum].copy()
-        control[list(exposed + excluded)] = False
-        fleet.control_crashes[:, stratum, control] += 1.0
-        fleet.control[control, ring] += 1.0
-        if stratum not in self._odds:
-            share = fleet.trials.upper_share(np.array([stratum]), fleet.pools)[0]
-            self._odds[stratum] = np.minimum(share / np.maximum(1.0 - share, 0.02), 50.0)
-        fleet.expected[control, ring] += self._odds[stratum][control]
+        if not self._control:
+            return
+        strata, crashes = (np.array(column, dtype=np.int64) for column in zip(*self._control.items(), strict=True))
+        row = places(strata)
+        control = np.repeat(crashes[:, None].astype(np.float64), len(fleet.since), axis=1)
+        for (stratum, update), count in self._listed.items():
+            control[row[stratum], update] -= count
+        control *= fleet.ledger.active[strata]
+        fleet.control_crashes[:, strata] += control
+        share = fleet.trials.upper_share(strata, fleet.pools)
+        expected = control * np.minimum(share / np.maximum(1.0 - share, 0.02), MAX_ODDS)
+        for place, ring in enumerate(fleet.ring_of[strata]):
+            fleet.control[:, ring] += control[place]
+            fleet.expected[:, ring] += expected[place]
 
     def _bucket(self, at: int) -> Bucket:
         number = at // BUCKET_MS
@@ -190,12 +205,15 @@ class Intake:
             fleet.ledger.slots[fleet.ledger.slots == oldest] = -2  # the slot stays spent
             fleet.signature_crashes[oldest] = 0.0
             fleet.signature_since[oldest] = 0
+            self._assigned.discard(oldest)
             position = fleet.signatures.add((code, module))
         if len(fleet.signatures) > known:
             fleet.resize()
         if not fleet.signature_since[position]:
             fleet.signature_since[position] = max(fleet.bucket, 1)
-        self._assign(position)
+        if position not in self._assigned:
+            self._assigned.add(position)
+            self._assign(position)
         fleet.signature_seen[position] = max(int(fleet.signature_seen[position]), bucket)
         fleet.signature_crashes[position] += 1.0
         return position
@@ -217,6 +235,7 @@ def take_in(fleet: Fleet, policies: PolicySet, partial: Partial, tolerated: Floa
     intake.enter_samples()
     for crash in partial.crashes:
         intake.enter_crash(crash)
+    intake.enter_control()
     intake.note_cut(rows_of(partial.cut_exposures, EXPOSURE_COLUMNS))
     fleet.events += partial.events
     return intake

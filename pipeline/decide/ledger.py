@@ -1,7 +1,8 @@
 """The evidence book: log evidence per update, by stratum, ring, all strata, and signature; closed buckets only.
 
 What is still open is added for the moment by `with_open`; what closes is entered by `close`. Both go through the same
-increment, so a bucket's evidence is the same whether it is judged early or late.
+increment, so a bucket's evidence is the same whether it is judged early or late. Open crashes are added only to updates
+that one of them was exposed to: evidence can rise for no other, and stands as it did when the last bucket closed.
 """
 
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.decide import evidence as ev
-from pipeline.decide.arrays import Bools, Floats, Ints, capacity, grown
+from pipeline.decide.arrays import Bools, Floats, Ints, capacity, grown, places
 from pipeline.decide.buckets import Bucket
 
 SIGNATURE_SLOTS = 16  # per update: the first half for signatures never seen before it, the second for known ones
@@ -33,7 +34,10 @@ class Totals(NamedTuple):
 
 
 class _Increment(NamedTuple):
+    """Of some strata (C) and some updates (U)."""
+
     evidence: Floats  # (C, U, T)
+    hits: tuple[Ints, ...]  # (row, column) of each cell with an exposed crash
     exposed: Floats  # (U,)
     expected: Floats  # (U,)
     crashes: Floats  # (U,)
@@ -106,36 +110,37 @@ class Ledger:
             self.slots[updates[free], first + used[free]] = signature
             self.signature_rate[updates[free], first + used[free]] = rate
 
-    def _increment(self, bucket: Bucket, strata: Ints, share: Floats, tolerated: Floats) -> _Increment:
-        """Evidence of a bucket's crashes on `strata`; `share` (C, U) is what a harmless update would get."""
-        rows = {int(s): i for i, s in enumerate(strata)}
-        active = self.active[strata]
+    def _increment(self, bucket: Bucket, strata: Ints, updates: Ints, share: Floats, tolerated: Floats) -> _Increment:
+        """Evidence of a bucket's crashes; `share` (C, U) is what harmless updates would get, `tolerated` (U,)."""
+        rows, columns = places(strata), places(updates)
+        active = self.active[np.ix_(strata, updates)]
         normaliser = ev.log_normaliser(ev.null_share(share, tolerated), ev.THETA)
         normaliser *= active[..., None]
         fair = share * active
-        crashes, exposed = bucket.columns(rows, share.shape[1])
+        crashes, exposed = bucket.columns(rows, columns)
         evidence = -crashes[..., None] * normaliser
-        at = np.nonzero(exposed)
-        evidence[at] += exposed[at][:, None] * ev.LOG_THETA
+        hits = np.nonzero(exposed)
+        evidence[hits] += exposed[hits][:, None] * ev.LOG_THETA
         usual = _usual(bucket, rows)
         by_bet, by_fair, by_active = usual @ normaliser.reshape(len(strata), -1), usual @ fair, usual @ active
         by_signature = {}
         for place, (signature, part) in enumerate(bucket.by_signature.items()):
-            its_evidence, its_exposed = -by_bet[place].reshape(normaliser.shape[1:]), np.zeros(share.shape[1])
+            its_evidence, its_exposed = -by_bet[place].reshape(normaliser.shape[1:]), np.zeros(len(updates))
             for (_, update), count in part.exposed.items():
-                its_exposed[update] += count
+                its_exposed[columns[update]] += count
             its_evidence += its_exposed[:, None] * ev.LOG_THETA
             for (stratum, update), count in part.excluded.items():
-                its_evidence[update] += count * normaliser[rows[stratum], update]
-                by_fair[place, update] -= count * fair[rows[stratum], update]
-                by_active[place, update] -= count * active[rows[stratum], update]
+                if (column := columns.get(update)) is not None:
+                    its_evidence[column] += count * normaliser[rows[stratum], column]
+                    by_fair[place, column] -= count * fair[rows[stratum], column]
+                    by_active[place, column] -= count * active[rows[stratum], column]
             by_signature[signature] = (its_evidence, its_exposed, by_fair[place], by_active[place])
         counts = exposed.sum(axis=0), (crashes * fair).sum(axis=0), (crashes * active).sum(axis=0)
-        return _Increment(evidence, *counts, by_signature)
+        return _Increment(evidence, hits, *counts, by_signature)
 
     def close(self, bucket: Bucket, strata: Ints, share: Floats, tolerated: Floats, ring_of: Ints) -> None:
-        """Enter a bucket for good."""
-        step = self._increment(bucket, strata, share, tolerated)
+        """Enter a bucket for good; `share` (len(strata), all updates)."""
+        step = self._increment(bucket, strata, np.arange(share.shape[1]), share, tolerated)
         self.strata[strata] += step.evidence
         self.stratum_log[strata] = ev.log_mixture(self.strata[strata])
         self.pooled += step.evidence.sum(axis=0)
@@ -153,35 +158,41 @@ class Ledger:
             for mine, count in zip(arrays, counts, strict=True):
                 mine[updates, slots] += count[updates]
 
-    def with_open(self, bucket: Bucket, strata: Ints, share: Floats, tolerated: Floats, ring_of: Ints) -> Totals:
-        """The evidence with what is still open; nothing is entered."""
-        if not len(strata):
-            return self.totals()
-        step = self._increment(bucket, strata, share, tolerated)
-        ring_log, stratum_log = self.ring_log.copy(), self.stratum_log.copy()
+    def with_open(
+        self, bucket: Bucket, strata: Ints, updates: Ints, share: Floats, tolerated: Floats, ring_of: Ints
+    ) -> Totals:
+        """The evidence with what is still open; nothing is entered. `updates` are those that `bucket` exposes, `share`
+        (len(strata), len(updates)) theirs."""
+        closed = self.totals()
+        if not len(updates):
+            return closed
+        step = self._increment(bucket, strata, updates, share, tolerated)
+        totals = Totals(*(array.copy() for array in closed))
+        row, column = step.hits
+        cell = strata[row], updates[column]
+        totals.strata[cell] = ev.log_mixture(self.strata[cell] + step.evidence[step.hits])
+        pooled = self.pooled[updates]
         for ring in np.unique(ring_of[strata]):
-            ring_log[ring] = ev.log_mixture(self.rings[ring] + step.evidence[ring_of[strata] == ring].sum(axis=0))
-        stratum_log[strata] = ev.log_mixture(self.strata[strata] + step.evidence)
-        totals = self.totals()._replace(
-            pooled=ev.log_mixture(self.pooled + step.evidence.sum(axis=0)),
-            rings=ring_log,
-            strata=stratum_log,
-            exposed=self.exposed + step.exposed,
-            expected=self.expected + step.expected,
-            crashes=self.crashes + step.crashes,
-            signatures=self.signature_log.copy(),
-            signature_exposed=self.signature_exposed.copy(),
-            signature_expected=self.signature_expected.copy(),
-            signature_crashes=self.signature_crashes.copy(),
-        )
-        for signature, (evidence, *counts) in step.by_signature.items():
-            updates, slots = np.nonzero(self.slots == signature)
-            mixture = ev.log_mixture(self.signatures[updates, slots] + evidence[updates])
-            totals.signatures[updates, slots] = mixture
-            arrays = totals.signature_exposed, totals.signature_expected, totals.signature_crashes
-            for mine, count in zip(arrays, counts, strict=True):
-                mine[updates, slots] += count[updates]
+            of_ring = step.evidence[ring_of[strata] == ring].sum(axis=0)
+            totals.rings[ring, updates] = ev.log_mixture(self.rings[ring, updates] + of_ring)
+            pooled += of_ring
+        totals.pooled[updates] = ev.log_mixture(pooled)
+        totals.exposed[updates] += step.exposed
+        totals.expected[updates] += step.expected
+        totals.crashes[updates] += step.crashes
+        self._open_signatures(step, updates, totals)
         return totals
+
+    def _open_signatures(self, step: _Increment, updates: Ints, totals: Totals) -> None:
+        arrays = totals.signature_exposed, totals.signature_expected, totals.signature_crashes
+        for signature, (evidence, *counts) in step.by_signature.items():
+            columns = np.flatnonzero(counts[0])
+            found, slots = np.nonzero(self.slots[updates[columns]] == signature)
+            columns = columns[found]
+            at = updates[columns], slots
+            totals.signatures[at] = ev.log_mixture(self.signatures[at] + evidence[columns])
+            for mine, count in zip(arrays, counts, strict=True):
+                mine[at] += count[columns]
 
     def totals(self) -> Totals:
         """The evidence of closed buckets."""

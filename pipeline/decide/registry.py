@@ -11,6 +11,7 @@ class Slots(Generic[K]):
 
     def __init__(self, limit: int, names: list[K | None] | None = None) -> None:
         self.limit = limit
+        self.changes = 0  # how often a name came or went
         self.names: list[K | None] = [] if names is None else names
         self._index: dict[K, int] = {name: i for i, name in enumerate(self.names) if name is not None}
         self._free = [i for i, name in enumerate(self.names) if name is None][::-1]
@@ -37,6 +38,7 @@ class Slots(Generic[K]):
         else:
             return -1
         self._index[name] = position
+        self.changes += 1
         return position
 
     def remove(self, position: int) -> None:
@@ -45,6 +47,7 @@ class Slots(Generic[K]):
         if name is not None:
             del self._index[name]
             self.names[position] = None
+            self.changes += 1
             self._free.append(position)
 
     def live(self) -> list[tuple[int, K]]:

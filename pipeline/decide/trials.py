@@ -8,7 +8,7 @@ too large a share only costs evidence.
 
 import numpy as np
 
-from pipeline.decide.arrays import Floats, Ints, capacity, grown
+from pipeline.decide.arrays import Floats, Ints, add_at, capacity, grown
 from pipeline.wire.partials import BUCKET_MS
 
 HALF_LIVES_MS = np.array([30_000.0, 300_000.0, 2_400_000.0])  # fast, middle, slow
@@ -62,7 +62,7 @@ class Trials:
         """Add rows of clean trials."""
         weighted = self._weights(buckets) * counts
         for scale in range(3):
-            np.add.at(self.trials[scale], (kinds, strata), weighted[scale])
+            add_at(self.trials[scale], (kinds, strata), weighted[scale])
 
     def add_exposures(
         self, buckets: Ints, kinds: Ints, strata: Ints, updates: Ints, exposed: Floats, excluded: Floats
@@ -72,25 +72,28 @@ class Trials:
         for target, counts in ((self.exposed, exposed), (self.excluded, excluded)):
             some = np.flatnonzero(counts)
             if len(some):
-                flat = np.ravel_multi_index((kinds[some], strata[some], updates[some]), target.shape[1:])
+                where = kinds[some], strata[some], updates[some]
                 for scale in range(3):
-                    np.add.at(target[scale].reshape(-1), flat, weights[scale, some] * counts[some])
+                    add_at(target[scale], where, weights[scale, some] * counts[some])
 
     def survey(self, pools: Floats) -> None:
         """Take note of the growth in each pool; `pools` (P, S) says which strata go together."""
         exposed, eligible = self.exposed, np.maximum(self.trials[..., None] - self.excluded, self.exposed)
         self.growth = _growth(np.matmul(pools, exposed), np.matmul(pools, eligible))
 
-    def upper_share(self, strata: Ints, pools: Floats) -> Floats:
-        """The share of each update in these strata, an upper confidence limit; shape (len(strata), updates).
+    def upper_share(self, strata: Ints, pools: Floats, updates: Ints | None = None) -> Floats:
+        """The share of these updates (None: of all) in these strata, an upper confidence limit; shape (len(strata),
+        len(updates)).
 
         `pools` (P, S) says which strata go together (all, a ring, a system, a model). A stratum has few trials of its
         own in the last minute; its pools have more, so the largest growth of a pool is taken for the stratum's own.
         """
         growth = grown(self.growth, (pools.shape[0], self.exposed.shape[3]), fill=1.0)
-        of_stratum = np.stack([growth[: len(pools)][pools[:, s] > 0].max(axis=0) for s in strata])
-        exposed = self.exposed[:, :, strata]
-        eligible = np.maximum(self.trials[:, :, strata, None] - self.excluded[:, :, strata], exposed)
+        chosen = slice(None) if updates is None else updates
+        of_stratum = np.stack([growth[: len(pools)][pools[:, s] > 0][:, chosen].max(axis=0) for s in strata])
+        exposed = self.exposed[:, :, strata][..., chosen]
+        excluded = self.excluded[:, :, strata][..., chosen]
+        eligible = np.maximum(self.trials[:, :, strata, None] - excluded, exposed)
         slow = slow_share(exposed, eligible)
         odds = slow / (1.0 - slow) * of_stratum
         share = np.maximum(largest_share(exposed, eligible), odds / (1.0 + odds))
@@ -114,6 +117,11 @@ class Trials:
     def slow(self) -> tuple[Floats, Floats, Floats]:
         """Slow-scale counts, kinds together: trials (strata), exposed and excluded (strata, updates)."""
         return self.trials[2].sum(axis=0), self.exposed[2].sum(axis=0), self.excluded[2].sum(axis=0)
+
+    def slow_of(self, update: int) -> tuple[Floats, Floats, Floats]:
+        """The same of one update: (strata,) each."""
+        exposed, excluded = self.exposed[2, ..., update].sum(axis=0), self.excluded[2, ..., update].sum(axis=0)
+        return self.trials[2].sum(axis=0), exposed, excluded
 
 
 def slow_share(exposed: Floats, eligible: Floats) -> Floats:

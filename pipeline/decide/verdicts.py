@@ -8,7 +8,7 @@ from pipeline.decide import attribution
 from pipeline.decide.clearing import needed_trials
 from pipeline.decide.evidence import LN10
 from pipeline.decide.explain import Explained
-from pipeline.decide.figures import basis_of, explained_of, figures, odds_of
+from pipeline.decide.figures import Facts, basis_of, explained_of, facts_of, figures
 from pipeline.decide.orders import HaltOrder
 from pipeline.wire.halts import Evidence
 from pipeline.wire.partials import BUCKET_MS
@@ -45,7 +45,7 @@ def order(
     fleet = detector.state
     name = fleet.updates.names[update]
     assert name is not None, "only live updates are judged"
-    facts = figures(detector, update, [ring for ring, _ in fleet.rings.live()])
+    facts = figures(detector, update, facts_of(detector, update))
     evidence = Evidence(**facts, flags=tuple(flags + flags_of(detector, update)), stream_time=decided_at)
     digest = detector.policy(update).digest
     return HaltOrder(mode, fleet.name, *name, ("*",), digest, reason(evidence), evidence)
@@ -79,7 +79,8 @@ def news(detector: "Detector", time_moved: bool) -> tuple[Verdict, ...]:
     told: list[Verdict] = []
     for update in due:
         fleet.told[update] = total[update]
-        told += [record(detector, update, ring) for ring in _rings_of(detector, update)]
+        facts, flags = facts_of(detector, update), tuple(flags_of(detector, update))
+        told += [record(detector, update, ring, facts, flags) for ring in _rings_of(detector, update)]
     return tuple(told)
 
 
@@ -114,16 +115,15 @@ def _review(detector: "Detector", explained: Explained) -> None:
             fleet.news.append(int(update))
 
 
-def record(detector: "Detector", update: int, ring: int) -> Verdict:
+def record(detector: "Detector", update: int, ring: int, facts: Facts, flags: tuple[str, ...]) -> Verdict:
     """The verdict on an update in a ring."""
     fleet, policy = detector.state, detector.policy(update)
     name = fleet.updates.names[update]
     assert name is not None, "only live updates are judged"
     state: Any = fleet.states.get(update, {}).get(ring, "halted" if update in fleet.halted else "watching")
-    facts = figures(detector, update, [ring])
     missing = 0
     if state == "watching":
-        odds = odds_of(detector, update, [ring])
+        odds = float(facts.odds[ring])
         crash_rate = float(fleet.history.crashes.sum() / max(fleet.history.trials.sum(), 1.0))
         log = fleet.clearing.log_evidence_of(update, ring)
         ring_name = fleet.rings.names[ring] or ""
@@ -138,8 +138,8 @@ def record(detector: "Detector", update: int, ring: int) -> Verdict:
         state=state,
         at=fleet.bucket * BUCKET_MS,
         needs_trials=missing,
-        flags=tuple(flags_of(detector, update)),
-        **facts,
+        flags=flags,
+        **figures(detector, update, facts, ring),
     )
 
 
