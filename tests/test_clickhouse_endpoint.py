@@ -214,11 +214,11 @@ def test_one_owner_and_a_clean_stop(tmp_path: Path) -> None:
         second = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=30, check=False)
         assert second.returncode == 1
         assert "another process already owns the ClickHouse engine" in second.stderr
-        own.client().insert("heartbeats", [["acme", 1]], ["fleet", "events"])
+        own.client().insert("verdicts", [["acme", 1]], ["fleet", "observed"])
         assert own.stage is not None
         assert own.stage.stop() == 0
         own.start()
-        assert own.client().command("SELECT sum(events) FROM heartbeats") == 1
+        assert own.client().command("SELECT sum(observed) FROM verdicts") == 1
 
 
 def test_without_a_password_it_does_not_start(tmp_path: Path) -> None:

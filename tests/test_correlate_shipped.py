@@ -67,7 +67,7 @@ def test_the_shipped_detector_survives_kills(tmp_path: Path) -> None:
     rng = random.Random(9)
     world, kills = World(partials), 0
     for _ in range(40):
-        world.fuse, world.after = rng.randint(35, 60), rng.random() < 0.5
+        world.fuse, world.after = rng.randint(15, 40), rng.random() < 0.5
         try:
             process = asyncio.run(live(world, tmp_path))
         except Killed:

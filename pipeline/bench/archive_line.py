@@ -74,6 +74,8 @@ class LocalClickHouse:
         self._directory = directory
         self.password = secrets.token_hex(16)
         self.read_password = secrets.token_hex(16)
+        self.grafana_password = secrets.token_hex(16)
+        self.write_password = secrets.token_hex(16)
         self.server = ClickHouseServer(
             clickhouse_url=f"http://127.0.0.1:{free_port()}", clickhouse_password=self.password
         )
@@ -83,7 +85,8 @@ class LocalClickHouse:
         """Start the process; the data of an earlier one is taken over."""
         port = self.server.clickhouse_url.rpartition(":")[2]
         arguments = ["clickhouse", "--data-dir", str(self._directory / "clickhouse"), "--port", port]
-        environ = {"ANDON_CLICKHOUSE_PASSWORD": self.password, "ANDON_CLICKHOUSE_READ_PASSWORD": self.read_password}
+        passwords = ("password", "read_password", "grafana_password", "write_password")
+        environ = {f"ANDON_CLICKHOUSE_{name}".upper(): getattr(self, name) for name in passwords}
         self.stage = Stage(arguments, self._directory / "clickhouse.log", "clickhouse ready", environ)
 
     def __enter__(self) -> "LocalClickHouse":

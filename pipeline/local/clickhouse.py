@@ -10,8 +10,9 @@ import click
 import msgspec
 from aiohttp import web
 
+from pipeline.local.clickhouse_accounts import Account, analyst, grafana, owner, writer
 from pipeline.local.clickhouse_engine import Engine
-from pipeline.local.clickhouse_http import Accounts, Endpoint
+from pipeline.local.clickhouse_http import Endpoint
 from pipeline.runtime import logging
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import ConfigError
@@ -28,12 +29,20 @@ class ClickHouseConfig(msgspec.Struct, frozen=True):
     data_dir: Annotated[str, Doc(min_length=1, description="directory of the engine's data")] = ".andon/clickhouse"
     host: Annotated[str, Doc(min_length=1, description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Doc(ge=0, le=65535, description="port to listen on, 0 for any free one")] = 8123
-    user: Annotated[str, Doc(min_length=1, description="user who may read and write")] = "andon"
+    user: Annotated[str, Doc(min_length=1, description="owner: may do everything in the engine")] = "andon"
     password: Annotated[str, Doc(description="its password; environment or file only")] = ""
     password_file: Annotated[str, Doc(description="file that holds the password")] = ""
     read_user: Annotated[str, Doc(min_length=1, description="user who may only read")] = "andon_read"
     read_password: Annotated[str, Doc(description="its password; environment or file only")] = ""
     read_password_file: Annotated[str, Doc(description="file that holds it; without one there is no such user")] = ""
+    grafana_user: Annotated[str, Doc(min_length=1, description="the same for dashboards, with tighter limits")] = (
+        "andon_grafana"
+    )
+    grafana_password: Annotated[str, Doc(description="its password; environment or file only")] = ""
+    grafana_password_file: Annotated[str, Doc(description="file that holds it; without one there is no such user")] = ""
+    write_user: Annotated[str, Doc(min_length=1, description="user who may only insert")] = "andon_write"
+    write_password: Annotated[str, Doc(description="its password; environment or file only")] = ""
+    write_password_file: Annotated[str, Doc(description="file that holds it; without one there is no such user")] = ""
     max_execution_time_seconds: Annotated[int, Doc(ge=0, description="default limit of a statement, 0 for none")] = 60
     max_body_bytes: Annotated[int, Doc(ge=1024, description="largest request body, decompressed")] = 256 * 1024 * 1024
 
@@ -52,16 +61,25 @@ def read_secret(key: str, value: str, file: str) -> str:
         raise ConfigError(f"{key}_file = {file!r}: cannot be read: {error}") from None
 
 
-def accounts(config: ClickHouseConfig) -> Accounts:
-    """Raises ConfigError without a password: there is no open door, not even on loopback."""
-    password = read_secret("clickhouse.password", config.password, config.password_file)
+def accounts(config: ClickHouseConfig) -> list[Account]:
+    """Raises ConfigError without the owner's password: there is no open door, not even on loopback."""
+
+    def secret(which: str) -> str:
+        value, file = getattr(config, which), getattr(config, f"{which}_file")
+        return read_secret(f"clickhouse.{which}", value, file)
+
+    password = secret("password")
     if not password:
         raise ConfigError("clickhouse.password is empty: set ANDON_CLICKHOUSE_PASSWORD or --password-file")
-    read_password = read_secret("clickhouse.read_password", config.read_password, config.read_password_file)
-    return Accounts(config.user, password, config.read_user, read_password)
+    return [
+        owner(config.user, password),
+        analyst(config.read_user, secret("read_password")),
+        grafana(config.grafana_user, secret("grafana_password")),
+        writer(config.write_user, secret("write_password")),
+    ]
 
 
-async def serve(config: ClickHouseConfig, who: Accounts) -> None:
+async def serve(config: ClickHouseConfig, who: list[Account]) -> None:
     """Serve until SIGTERM or SIGINT, then finish what runs."""
     log = logging.configure("clickhouse")
     stop = asyncio.Event()

@@ -41,7 +41,8 @@ class EngineError(Exception):
 
 
 class Request(NamedTuple):
-    """One statement with everything that belongs to it; `readonly` as ClickHouse's setting of that name."""
+    """One statement with everything that belongs to it; `readonly` as ClickHouse's setting of that name, `role` "" for
+    all that there are; `limited`: its limits are not to be changed by the statement itself."""
 
     sql: bytes
     statement: Statement
@@ -49,6 +50,8 @@ class Request(NamedTuple):
     database: str
     settings: dict[str, str]
     params: dict[str, str]
+    role: str
+    limited: bool
     readonly: int
     session: str
 
@@ -140,6 +143,9 @@ class Engine:
             connection.query(_set_statement(request.settings))
         if request.database:
             connection.query("USE `" + request.database.replace("\\", "\\\\").replace("`", "\\`") + "`")
+        connection.query(f"SET ROLE {request.role or 'ALL'}")
+        if request.limited:
+            connection.query("SET profile = 'andon_limited'")
         if request.readonly:  # last: from here on the request can no longer change it
             connection.query(f"SET readonly = {request.readonly}")
 

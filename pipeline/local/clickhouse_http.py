@@ -6,16 +6,16 @@ Not spoken: the native block compression of `compress=1`/`decompress=1`, and ext
 import asyncio
 import base64
 import binascii
-import hmac
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 from aiohttp import web
 
+from pipeline.local.clickhouse_accounts import Account, find
 from pipeline.local.clickhouse_engine import Answer, Engine, EngineError, Request
 from pipeline.local.clickhouse_sql import Statement, StatementError, inspect
 
@@ -28,25 +28,11 @@ _TRANSPORT = {"query", "database", "default_format", "user", "password", "role",
 _TRANSPORT |= {"session_id", "session_timeout", "session_check", "close_session", "client_protocol_version"}
 _TRANSPORT |= {"compress", "decompress", "enable_http_compression", "http_zlib_compression_level", "buffer_size"}
 _TRANSPORT |= {"wait_end_of_query", "send_progress_in_http_headers", "http_headers_progress_interval_ms"}
+# What accounts with a role may say at all: the engine has one user, so KILL would reach everybody's queries.
+_PLAIN = frozenset({"SELECT", "WITH", "INSERT", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS"})
 _STATUS = {194: 401, 192: 403, 193: 403, 516: 403, 497: 403, 62: 400, 36: 400, 27: 400, 43: 400, 53: 400, 115: 404}
 _STATUS |= {46: 404, 47: 404, 60: 404, 81: 404, 48: 501, 159: 408, 202: 503, 307: 413}
 _CODECS = {"gzip": "gzip", "zstd": "zstd", "lz4": "lz4", "x-gzip": "gzip"}
-
-
-class Accounts(NamedTuple):
-    """Who may come in: the writer, and a reader (who cannot write) when `read_password` is set."""
-
-    user: str
-    password: str
-    read_user: str
-    read_password: str
-
-    def readonly(self, user: str, password: str) -> int | None:
-        """0 for the writer, 2 for the reader, None for everybody else."""
-        for name, secret, mode in ((self.user, self.password, 0), (self.read_user, self.read_password, 2)):
-            if name and secret and user == name and hmac.compare_digest(password.encode(), secret.encode()):
-                return mode
-        return None
 
 
 def _fail(code: int, name: str, text: str) -> EngineError:
@@ -56,7 +42,7 @@ def _fail(code: int, name: str, text: str) -> EngineError:
 class Endpoint:
     """The HTTP handlers; `app` is what is served."""
 
-    def __init__(self, engine: Engine, accounts: Accounts, max_body_bytes: int) -> None:
+    def __init__(self, engine: Engine, accounts: list[Account], max_body_bytes: int) -> None:
         self._engine = engine
         self._accounts = accounts
         self._max_body_bytes = max_body_bytes
@@ -80,38 +66,44 @@ class Endpoint:
     async def _handle(self, http: web.Request) -> web.StreamResponse:
         query_id = http.query.get("query_id") or secrets.token_hex(16)
         try:
-            readonly = self._authenticate(http)
+            account = self._authenticate(http)
             if http.method == "GET" and "query" not in http.query:
                 return web.Response(text="Ok.\n")
-            request = await self._request(http, readonly)
+            request = await self._request(http, account)
             return await self._answer(http, request, query_id)
         except (EngineError, StatementError) as error:
             return self._error(error, query_id)
 
-    def _authenticate(self, http: web.Request) -> int:
+    def _authenticate(self, http: web.Request) -> Account:
         user, password = _credentials(http)
-        readonly = self._accounts.readonly(user, password)
-        if readonly is None:
+        account = find(self._accounts, user, password)
+        if account is None:
             text = "Authentication failed: password is incorrect, or there is no user with such name"
             raise _fail(516, "AUTHENTICATION_FAILED", f"{user}: {text}")
-        return 2 if http.method == "GET" else readonly  # a GET changes nothing, as on a server
+        return account
 
-    async def _request(self, http: web.Request, readonly: int) -> Request:
+    async def _request(self, http: web.Request, account: Account) -> Request:
         fields = dict(http.query)
         body = await self._body(http, fields)
         for name in ("compress", "decompress"):
             if fields.get(name, "0") not in ("0", "false"):
                 raise _fail(48, "NOT_IMPLEMENTED", f"{name}=1 (native block compression); use Content-Encoding")
+        settings = {k: v for k, v in fields.items() if k not in _TRANSPORT and not k.startswith("param_")}
         sql = b"\n".join(part for part in (fields.get("query", "").encode(), body) if part)
+        statement = inspect(sql)
+        if account.role and statement.kind not in _PLAIN:
+            raise _fail(497, "ACCESS_DENIED", f"{account.name}: {statement.kind} is not for this user")
         return Request(
             sql=sql,
-            statement=inspect(sql),
+            statement=statement,
             default_format=fields.get("default_format") or http.headers.get("X-ClickHouse-Format") or "TabSeparated",
             database=fields.get("database") or http.headers.get("X-ClickHouse-Database") or "",
-            settings={k: v for k, v in fields.items() if k not in _TRANSPORT and not k.startswith("param_")},
+            settings=account.limited(settings),
             params={k.removeprefix("param_"): v for k, v in fields.items() if k.startswith("param_")},
-            readonly=readonly,
-            session=fields.get("session_id", ""),
+            role=account.role,
+            limited=bool(account.limits),
+            readonly=account.readonly or (2 if http.method == "GET" else 0),  # a GET changes nothing, as on a server
+            session=f"{account.name}/{fields['session_id']}" if fields.get("session_id") else "",
         )
 
     async def _body(self, http: web.Request, fields: dict[str, str]) -> bytes:

@@ -287,13 +287,13 @@ FROM
 ) AS h
 LEFT JOIN
 (
-    SELECT fleet, vendor, product, version, min(update_days.installed) AS installed
+    SELECT fleet, vendor, product, version, toNullable(min(update_days.installed)) AS installed
     FROM update_days
     GROUP BY fleet, vendor, product, version
 ) AS u USING (fleet, vendor, product, version)
 LEFT JOIN
 (
-    SELECT fleet, vendor, product, version, min(crashes.ts) AS first_crash_at
+    SELECT fleet, vendor, product, version, toNullable(min(crashes.ts)) AS first_crash_at
     FROM crashes
     ARRAY JOIN
         `updates.vendor` AS vendor, `updates.product` AS product, `updates.version` AS version,
@@ -306,12 +306,11 @@ LEFT JOIN
     SELECT
         arrayMap(part -> decodeURLComponent(part), splitByChar('/', halt_key)) AS parts,
         parts[1] AS fleet, parts[2] AS vendor, parts[3] AS product, parts[4] AS version, epoch,
-        max(at) AS stopped_at, uniqExact(subscriber) AS subscribers
+        toNullable(max(at)) AS stopped_at, uniqExact(subscriber) AS subscribers
     FROM halt_acks
     WHERE status = 'stopped'
     GROUP BY halt_key, epoch
-) AS a USING (fleet, vendor, product, version, epoch)
-SETTINGS join_use_nulls = 1;
+) AS a USING (fleet, vendor, product, version, epoch);
 
 -- What a halt spared, by the plainest reckoning: hosts of the fleet that never had the update, times the share of those
 -- with it that crashed (Wilson's limits). It holds if the rest would have fared alike and all would have got it.
