@@ -136,6 +136,10 @@ class Crasher:
             raise AndonError(f"no halt of {self._fleet.update(trial)} after {MAX_CRASHES} crashed hosts")
         return self._attribute(found, produced)
 
+    def close(self) -> None:
+        """Wait for the last acknowledgement."""
+        self._producer.flush(LATE_SECONDS)
+
     def _attribute(self, found: tuple[Halt, float], produced: dict[int, float]) -> Trial:
         halt, at = found
         assert halt.evidence is not None, "halts of the correlator carry evidence"
@@ -194,6 +198,7 @@ def measure(setup: Setup) -> dict[str, Any]:
             time.sleep(setup.warm_up_seconds)
             crasher = Crasher(kafka, fleet, subscriber, setup.seed)
             trials = [crasher.run(trial) for trial in range(setup.halts)]
+            crasher.close()
         finally:
             background.stop()
             subscriber.close()
