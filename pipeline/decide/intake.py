@@ -51,6 +51,7 @@ class Intake:
         self._listed: Counter[tuple[int, int]] = Counter()  # stratum, update → those that are no control for it
         self.strata = np.array([self._stratum(Stratum(*s)) for s in partial.strata], dtype=np.int64)
         self.updates = np.array([fleet.updates.add(u) for u in partial.updates], dtype=np.int64)
+        self._update_list: list[int] = self.updates.tolist()
         fleet.resize()
 
     def _stratum(self, stratum: Stratum) -> int:
@@ -117,13 +118,17 @@ class Intake:
 
     def enter_samples(self) -> None:
         """Clean trials in full."""
-        positions = self.updates
+        samples, strata = self.fleet.samples, self.strata.tolist()
         for sample in self.partial.samples:
-            exposed = tuple(int(positions[u]) for u in sample.exposed if positions[u] >= 0)
-            excluded = tuple(int(positions[u]) for u in sample.excluded if positions[u] >= 0)
-            stratum = int(self.strata[sample.cell // 2])
-            self.fleet.samples.add(sample.minute, stratum, sample.host_hash, Sample(exposed, excluded))
+            stratum = strata[sample.cell // 2]
+            if samples.wants(sample.minute, stratum, sample.host_hash):
+                exposed, excluded = self._positions(sample.exposed), self._positions(sample.excluded)
+                samples.add(sample.minute, stratum, sample.host_hash, Sample(exposed, excluded))
         self.fleet.samples.expire(self.fleet.bucket * BUCKET_MS // (BIN_MINUTES * 60_000))
+
+    def _positions(self, updates: tuple[int, ...]) -> tuple[int, ...]:
+        """Of those updates that have one."""
+        return tuple([position for u in updates if (position := self._update_list[u]) >= 0])
 
     def enter_crash(self, crash: CrashRecord) -> None:
         """Count a crash if its host has not been counted yet, in all or with this signature."""
@@ -138,8 +143,7 @@ class Intake:
         if not in_all and not by_name:
             return
         stratum = int(self.strata[crash.stratum])
-        exposed = tuple(int(self.updates[u]) for u in crash.exposed if self.updates[u] >= 0)
-        excluded = tuple(int(self.updates[u]) for u in crash.excluded if self.updates[u] >= 0)
+        exposed, excluded = self._positions(crash.exposed), self._positions(crash.excluded)
         listed = np.array(exposed, dtype=np.int64)
         self.begin_updates(np.full(len(listed), at // BUCKET_MS), listed)
         ring = fleet.ring_of[stratum]

@@ -51,17 +51,19 @@ class Samples:
         self.bins = {} if bins is None else bins
         self._columns: dict[int, _Columns] = {}  # derived, by bin
 
+    def wants(self, minute: int, stratum: int, host_hash: int) -> bool:
+        """Whether `add` would keep it: a host that is new to its stratum and bin, with one of the smallest hashes."""
+        cell = self.bins.get(minute // BIN_MINUTES, {}).get(stratum, {})
+        return host_hash not in cell and (len(cell) < SAMPLES_PER_CELL_BIN or host_hash < max(cell))
+
     def add(self, minute: int, stratum: int, host_hash: int, sample: Sample) -> None:
-        """Keep the sample if its hash is among the smallest of its stratum and bin; a host counts once."""
+        """Keep the sample, if it is wanted, in place of the largest hash."""
+        if not self.wants(minute, stratum, host_hash):
+            return
         number = minute // BIN_MINUTES
         cell = self.bins.setdefault(number, {}).setdefault(stratum, {})
-        if host_hash in cell:
-            return
         if len(cell) >= SAMPLES_PER_CELL_BIN:
-            largest = max(cell)
-            if host_hash > largest:
-                return
-            del cell[largest]
+            del cell[max(cell)]
         cell[host_hash] = sample
         self._columns.pop(number, None)
 
