@@ -24,7 +24,7 @@ SHARDING = {
 
 _CREATE_TABLE = re.compile(r"CREATE TABLE (\w+)")
 _ENGINE = re.compile(r"ENGINE = (\w*MergeTree)(?:\((.*?)\))?")
-_FEED = re.compile(r"CREATE MATERIALIZED VIEW (\w+) TO (\w+) AS")
+_FEED = re.compile(r"CREATE MATERIALIZED VIEW (\w+) TO (\w+)")
 _FROM_EVENTS = re.compile(r"^FROM events\b", re.MULTILINE)
 _VIEW = re.compile(r"(CREATE|DROP) VIEW (\w+)")
 _ALTER = re.compile(r"ALTER TABLE (\w+)")
@@ -57,7 +57,7 @@ class Layout(NamedTuple):
         if (found := _CREATE_TABLE.match(step)) is not None:
             return self._create(found[1], step)
         if (found := _FEED.match(step)) is not None:
-            head = f"CREATE MATERIALIZED VIEW {found[1]}{self.everywhere} TO {self.local(found[2])} AS"
+            head = f"CREATE MATERIALIZED VIEW {found[1]}{self.everywhere} TO {self.local(found[2])}"
             return [head + _FROM_EVENTS.sub(f"FROM {self.local('events')}", step[found.end() :])]
         if (found := _VIEW.match(step)) is not None:
             return [f"{found[0]}{self.everywhere}{step[found.end() :]}"]

@@ -49,7 +49,8 @@ class Rebuild:
         try:
             self._client.command(f"CREATE TABLE {name(self._new)} AS {name(self._feed.table)}")
             self._client.command(
-                f"CREATE MATERIALIZED VIEW {name(self._view)} TO {name(self._new)} AS {self._feed.select}"
+                f"CREATE MATERIALIZED VIEW {name(self._view)} TO {name(self._new)} "
+                f"DEFINER = CURRENT_USER SQL SECURITY DEFINER AS {self._feed.select}"
             )
             kept = f"SELECT * FROM {name(self._feed.table)} WHERE NOT ({again(TIME[self._feed.table])})"
             self._client.command(

@@ -38,7 +38,7 @@ ORDER BY (fleet, toStartOfDay(ts), host, ts, id)
 TTL toDateTime(ingested_at) + INTERVAL 3 YEAR
 SETTINGS non_replicated_deduplication_window = 10000;
 
-CREATE MATERIALIZED VIEW crashes_feed TO crashes AS
+CREATE MATERIALIZED VIEW crashes_feed TO crashes DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT
     fleet, host, kind, ts, ingested_at, ring, os, model, region, site, prior_ended_at, signature_code, signature_module,
     `updates.vendor`, `updates.product`, `updates.version`, `updates.installed_at`, id
@@ -67,7 +67,7 @@ ORDER BY (fleet, host)
 TTL toDateTime(ingested_at) + INTERVAL 400 DAY
 SETTINGS non_replicated_deduplication_window = 10000;
 
-CREATE MATERIALIZED VIEW hosts_feed TO hosts AS
+CREATE MATERIALIZED VIEW hosts_feed TO hosts DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT
     fleet, host, ts AS last_seen, ingested_at, ring, os, model, region, site,
     `updates.vendor`, `updates.product`, `updates.version`, `updates.installed_at`

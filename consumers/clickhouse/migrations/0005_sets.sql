@@ -37,7 +37,7 @@ ORDER BY (fleet, minute, kind, ring, os, model)
 TTL stored_at + INTERVAL 90 DAY
 SETTINGS non_replicated_deduplication_window = 10000;
 
-CREATE MATERIALIZED VIEW stratum_minutes_feed TO stratum_minutes AS
+CREATE MATERIALIZED VIEW stratum_minutes_feed TO stratum_minutes DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT
     fleet, toStartOfMinute(ts) AS minute, kind, ring, os, model,
     max(toDateTime(ingested_at)) AS stored_at,
@@ -67,7 +67,7 @@ ORDER BY (fleet, hour, kind, ring, os, model)
 TTL stored_at + INTERVAL 3 YEAR
 SETTINGS non_replicated_deduplication_window = 10000;
 
-CREATE MATERIALIZED VIEW stratum_hours_feed TO stratum_hours AS
+CREATE MATERIALIZED VIEW stratum_hours_feed TO stratum_hours DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT
     fleet, toStartOfHour(ts) AS hour, kind, ring, os, model,
     max(toDateTime(ingested_at)) AS stored_at,
@@ -99,7 +99,7 @@ ORDER BY (fleet, vendor, product, version, minute, ring, os, model)
 TTL stored_at + INTERVAL 90 DAY
 SETTINGS non_replicated_deduplication_window = 10000;
 
-CREATE MATERIALIZED VIEW update_minutes_feed TO update_minutes AS
+CREATE MATERIALIZED VIEW update_minutes_feed TO update_minutes DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT
     fleet, vendor, product, version, toStartOfMinute(ts) AS minute, ring, os, model,
     max(toDateTime(ingested_at)) AS stored_at,
@@ -133,7 +133,7 @@ ORDER BY (fleet, vendor, product, version, hour, ring, os, model)
 TTL stored_at + INTERVAL 1 YEAR
 SETTINGS non_replicated_deduplication_window = 10000;
 
-CREATE MATERIALIZED VIEW update_hours_feed TO update_hours AS
+CREATE MATERIALIZED VIEW update_hours_feed TO update_hours DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT
     fleet, vendor, product, version, toStartOfHour(ts) AS hour, ring, os, model,
     max(toDateTime(ingested_at)) AS stored_at,
@@ -171,7 +171,7 @@ ORDER BY (fleet, vendor, product, version, day, ring, os, model)
 TTL stored_at + INTERVAL 3 YEAR
 SETTINGS non_replicated_deduplication_window = 10000;
 
-CREATE MATERIALIZED VIEW update_days_feed TO update_days AS
+CREATE MATERIALIZED VIEW update_days_feed TO update_days DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT
     fleet, vendor, product, version, toDate(ts) AS day, ring, os, model,
     max(toDateTime(ingested_at)) AS stored_at,

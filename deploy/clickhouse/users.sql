@@ -1,0 +1,39 @@
+-- Andon's users on a ClickHouse server with access control by SQL. Run once by an administrator; then set a password each:
+--     ALTER USER andon IDENTIFIED WITH sha256_password BY '…'      (or better: ssl_certificate, ldap, kerberos)
+-- Until then nobody can log in as one of them. The database is `andon`; name yours if [archive] database says otherwise.
+
+-- Limits: a query of an analyst may take a minute, one of a dashboard 15 seconds; neither may raise that.
+CREATE SETTINGS PROFILE IF NOT EXISTS andon_analyst SETTINGS
+    readonly = 1,
+    max_execution_time = 60,
+    max_memory_usage = 8589934592,
+    max_result_rows = 10000000;
+
+CREATE SETTINGS PROFILE IF NOT EXISTS andon_grafana SETTINGS
+    readonly = 2,
+    max_execution_time = 15 MAX 15,
+    max_memory_usage = 4294967296 MAX 4294967296,
+    max_result_rows = 1000000 MAX 1000000;
+
+-- andon migrate, backfill, forget: owns the tables.
+CREATE ROLE IF NOT EXISTS andon_owner;
+GRANT SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, OPTIMIZE, SHOW ON andon.* TO andon_owner;
+GRANT CREATE DATABASE ON andon.* TO andon_owner;
+GRANT SELECT ON system.parts TO andon_owner;
+
+-- andon archive: can insert, and do nothing else.
+CREATE ROLE IF NOT EXISTS andon_writer;
+GRANT INSERT ON andon.* TO andon_writer;
+
+-- People and dashboards: can read, and do nothing else.
+CREATE ROLE IF NOT EXISTS andon_reader;
+GRANT SELECT ON andon.* TO andon_reader;
+
+CREATE USER IF NOT EXISTS andon IDENTIFIED WITH no_authentication HOST NONE DEFAULT ROLE andon_owner;
+CREATE USER IF NOT EXISTS andon_write IDENTIFIED WITH no_authentication HOST NONE DEFAULT ROLE andon_writer;
+CREATE USER IF NOT EXISTS andon_read IDENTIFIED WITH no_authentication HOST NONE DEFAULT ROLE andon_reader SETTINGS PROFILE 'andon_analyst';
+CREATE USER IF NOT EXISTS andon_grafana IDENTIFIED WITH no_authentication HOST NONE DEFAULT ROLE andon_reader SETTINGS PROFILE 'andon_grafana';
+
+GRANT andon_owner TO andon;
+GRANT andon_writer TO andon_write;
+GRANT andon_reader TO andon_read, andon_grafana;
