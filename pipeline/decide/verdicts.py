@@ -8,7 +8,7 @@ from pipeline.decide import attribution
 from pipeline.decide.clearing import needed_trials
 from pipeline.decide.evidence import LN10
 from pipeline.decide.explain import Explained
-from pipeline.decide.figures import Facts, basis_of, explained_of, facts_of, figures
+from pipeline.decide.figures import MAX_RELATIVE_RISK, Facts, basis_of, explained_of, facts_of, figures
 from pipeline.decide.orders import HaltOrder
 from pipeline.wire.halts import Evidence
 from pipeline.wire.partials import BUCKET_MS
@@ -57,10 +57,16 @@ def reason(evidence: Evidence) -> str:
     where = {"signature": f" with {what.code or '?'} / {what.module or '?'}", "history": " against history"}
     place = where.get(what.kind, f" in {', '.join(what.strata)}" if what.strata else "")
     low, high = evidence.relative_risk
+    expected = _short(evidence.expected) if evidence.expected >= 0.01 else "fewer than 0.01"
+    risk = f"{_short(low)} to {_short(high)}" if high < MAX_RELATIVE_RISK else f"at least {_short(low)}"
     return (
-        f"{evidence.crashed_hosts} hosts crashed{place}, {evidence.expected:g} expected; relative risk {low:g} to "
-        f"{high:g}; evidence 10^{evidence.log10_evidence:.1f} of 10^{evidence.threshold:g} needed"
+        f"{evidence.crashed_hosts} hosts crashed{place}, {expected} expected; relative risk {risk}; "
+        f"evidence 10^{evidence.log10_evidence:.1f} of 10^{evidence.threshold:g} needed"
     )
+
+
+def _short(figure: float) -> str:
+    return f"{figure:.0f}" if figure >= 10 else f"{figure:.2g}"
 
 
 def news(detector: "Detector", time_moved: bool) -> tuple[Verdict, ...]:
