@@ -1,5 +1,6 @@
 """`andon topics`: make a cluster's topics what `pipeline.wire.topics` says, and say line by line where they differ."""
 
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.wire.topics import ALL, Topic
 
 CALL_SECONDS = 15.0
+LOOK_SECONDS = 0.1
 
 
 class Found(NamedTuple):
@@ -77,8 +79,17 @@ class TopicAdmin:
         self._where = kafka.bootstrap_servers
         self._admin = AdminClient(client_config(kafka, "andon-topics"))
 
-    def find(self, names: Iterable[str]) -> dict[str, Found]:
-        """Those of the topics that exist."""
+    def find(self, names: Iterable[str], created: Iterable[str] = ()) -> dict[str, Found]:
+        """Those of the topics that exist. The brokers learn one after another of those that were just `created`."""
+        wanted, fresh = list(names), set(created)
+        deadline = time.monotonic() + CALL_SECONDS
+        while True:
+            found = self._find(wanted)
+            if fresh <= found.keys() or time.monotonic() > deadline:
+                return found
+            time.sleep(LOOK_SECONDS)
+
+    def _find(self, names: Iterable[str]) -> dict[str, Found]:
         try:
             known = self._admin.list_topics(timeout=CALL_SECONDS).topics
         except KafkaException as error:
@@ -88,7 +99,9 @@ class TopicAdmin:
         configs = self._admin.describe_configs(list(resources.values()), request_timeout=CALL_SECONDS) if there else {}
         result = {}
         for name, resource in resources.items():
-            entries = _outcome(configs[resource], f"describe {name}")
+            entries = _outcome(configs[resource], f"describe {name}", accept=KafkaError.UNKNOWN_TOPIC_OR_PART)
+            if entries is None:
+                continue  # another broker knows it, this one not yet
             partitions = known[name].partitions
             replicas = min((len(each.replicas) for each in partitions.values()), default=0)
             result[name] = Found(len(partitions), replicas, {key: entry.value or "" for key, entry in entries.items()})
@@ -149,7 +162,7 @@ def apply(kafka: KafkaConfig, *, replication: int = -1, fix: bool = False, dry_r
     fixed = [difference for difference in before if fix and difference.key and difference.fixable]
     for difference in fixed:
         admin.fix(difference)
-    return Applied(created, fixed, differences(ALL, admin.find(names), kafka.topic_prefix))
+    return Applied(created, fixed, differences(ALL, admin.find(names, created), kafka.topic_prefix))
 
 
 @click.group()
