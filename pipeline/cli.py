@@ -20,6 +20,7 @@ COMMANDS = {
     "archive": ("consumers.clickhouse.main:command", "Stage: Kafka to ClickHouse."),
     "clickhouse": ("pipeline.local.clickhouse:command", "The local ClickHouse engine behind HTTP."),
     "migrate": ("consumers.clickhouse.migrate:command", "Create or upgrade the ClickHouse schema."),
+    "query": ("consumers.clickhouse.query:command", "Ask ClickHouse, by a query's name or in SQL."),
     "backfill": ("consumers.clickhouse.backfill:command", "Make a ClickHouse table anew from the raw events."),
     "forget": ("consumers.clickhouse.forget:command", "Drop a fleet's or a host's data from ClickHouse."),
     "replay": ("pipeline.simulate.replay:command", "Produce a scenario's events to a cluster or a file."),
@@ -35,6 +36,7 @@ BENCHES = {
     "archive": ("pipeline.bench.archive:command", "Kafka to ClickHouse: events per second, bytes per event."),
     "latency": ("pipeline.bench.latency:command", "From the deciding crash to the readable halt."),
     "backtest": ("pipeline.bench.backtest:command", "Events per second through `andon backtest`."),
+    "soak": ("pipeline.bench.soak:command", "A constant load on the whole line: does anything grow?"),
 }
 
 

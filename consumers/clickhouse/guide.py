@@ -1,0 +1,26 @@
+"""The named queries: those of docs/analysts.md, and nowhere else."""
+
+import re
+from importlib import resources
+from typing import NamedTuple
+
+_BLOCK = re.compile(r"^```sql name=([a-z-]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PARAMETER = re.compile(r"\{(\w+):(\w+)\}")
+
+
+class Named(NamedTuple):
+    """A query of the guide, and the parameters that it takes, by name with their ClickHouse type."""
+
+    name: str
+    sql: str
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """In order of appearance."""
+        return dict(_PARAMETER.findall(self.sql))
+
+
+def queries() -> dict[str, Named]:
+    """By name, in the order of the page."""
+    text = resources.files("consumers.clickhouse").joinpath("analysts.md").read_text("utf-8")
+    return {name: Named(name, sql.strip()) for name, sql in _BLOCK.findall(text)}

@@ -1,0 +1,148 @@
+"""docs/analysts.md: every query runs on the schema as shipped and finds what is there; `andon query` prints it."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as parquet
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from consumers.clickhouse.guide import queries
+from pipeline.bench.archive_line import LocalClickHouse
+
+PAGE = (Path(__file__).parent.parent / "docs" / "analysts.md").read_text("utf-8")
+HOSTILE = "x\x1b[2J\u202e<b>'; DROP"
+NOW = datetime.now(UTC).replace(microsecond=0)
+PARAMETERS = {"fleet": "acme", "version": "291", "host": "h-0"}
+LISTS = ["updates.vendor", "updates.product", "updates.version", "updates.installed_at"]
+NAMES = ["fleet", "host", "kind", "ts", "ingested_at", "ring", "model", "signature_code", "signature_module", "id"]
+
+
+def row(number: int) -> list[Any]:
+    """Hosts 0 to 3 have the update and 0 and 1 crash; 4 to 9 have another update."""
+    with_it = [["crowdstrike", "os"], ["content", "kb"], ["291", "5"], [NOW - timedelta(hours=1)] * 2]
+    without = [["os"], ["kb"], ["5"], [NOW - timedelta(hours=2)]]
+    crash = ["crash", "0x50", HOSTILE] if number < 2 else ["heartbeat", "", ""]
+    ts = NOW - timedelta(minutes=10 - number)
+    place = ["canary" if number % 2 else "broad", "latitude"]
+    kind, code, module = crash
+    updates = with_it if number < 4 else without
+    return ["acme", f"h-{number}", kind, ts, NOW, *place, code, module, f"id-{number}", *updates]
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
+    """Ten hosts, a halt with its acknowledgement and renewal, verdicts and a dead letter."""
+    with LocalClickHouse(tmp_path_factory.mktemp("guide")) as running:
+        client = running.client()
+        client.insert("events", [row(number) for number in range(10)], column_names=[*NAMES, *LISTS])
+        update, key = ["acme", "crowdstrike", "content", "291"], ["fleet", "vendor", "product", "version"]
+        verdict = [*update, "broad", NOW, "halted", 7.0, 6.0]
+        client.insert("verdicts", [verdict], column_names=[*key, "ring", "at", "state", "log10_evidence", "threshold"])
+        decided = NOW - timedelta(minutes=5)
+        halts = [
+            [*update, 1, "halt", NOW + timedelta(minutes=n), decided, ["*"], 2, f"because {HOSTILE}"] for n in (0, 30)
+        ]
+        names = [*key, "epoch", "action", "issued_at", "stream_time", "rings", "crashed_hosts", "reason"]
+        client.insert("halts", halts, column_names=names)
+        ack = ["acme/crowdstrike/content/291", 1, "sccm", "stopped", NOW + timedelta(seconds=3)]
+        client.insert("halt_acks", [ack], column_names=["halt_key", "epoch", "subscriber", "status", "at"])
+        letter = ["invalid_json", "combine", NOW, HOSTILE]
+        client.insert("dead_letters", [letter], column_names=["reason", "stage", "at", "detail"])
+        yield running
+
+
+@pytest.fixture
+def client(line: LocalClickHouse) -> Client:
+    """A client."""
+    return line.client()
+
+
+def andon(line: LocalClickHouse, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """`andon query` as an analyst runs it, with the reading user."""
+    environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.read_password, "PATH": ""}
+    where = ["--clickhouse-url", line.server.clickhouse_url, "--clickhouse-user", "andon_read"]
+    argv = [sys.executable, "-m", "pipeline", "query", *arguments, *where]
+    return subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False)
+
+
+def test_every_block_has_a_name() -> None:
+    """No SQL stands on the page that this test does not run."""
+    assert len(re.findall("^```sql", PAGE, re.MULTILINE)) == len(queries())
+    assert {name for query in queries().values() for name in query.parameters} <= set(PARAMETERS)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", queries())
+def test_queries_of_the_guide_find_what_is_there(client: Client, name: str) -> None:
+    """Each query runs and answers, with every number a number."""
+    query = queries()[name]
+    given = {parameter: PARAMETERS[parameter] for parameter in query.parameters}
+    answer = client.query(query.sql, parameters=given)
+    assert answer.result_rows
+    assert not any(value != value for row in answer.result_rows for value in row)
+
+
+@pytest.mark.system
+def test_the_numbers_are_right(client: Client) -> None:
+    """Two of four hosts with the update crashed: the views say so, with Wilson's limits to four digits."""
+
+    def first(sql: str) -> dict[str, Any]:
+        return next(iter(client.query(sql).named_results()))
+
+    rate = first("SELECT * FROM crash_rate_by_update WHERE version = '291'")
+    assert (rate["hosts"], rate["crashed_hosts"], rate["crash_rate"]) == (4, 2, 0.5)
+    assert (round(rate["crash_rate_low"], 4), round(rate["crash_rate_high"], 4)) == (0.15, 0.85)
+    halted = first("SELECT * FROM time_to_halt")
+    assert halted["seconds_release_to_decision"] == 55 * 60
+    assert (halted["seconds_decision_to_halt"], halted["seconds_halt_to_stopped"]) == (300, 3)
+    spared = first("SELECT * FROM machines_spared")
+    assert (spared["hosts_with_it"], spared["hosts_without_it"], spared["spared"]) == (4, 6, 3)
+    pair = first("SELECT * FROM update_pairs")
+    assert (pair["hosts_both"], pair["hosts_only_a"], pair["hosts_only_b"], pair["overlap"]) == (4, 0, 6, 0.4)
+    free = client.query("SELECT sum(hosts), sum(crash_free_hosts) FROM crash_free_hosts WHERE day = today()").first_row
+    assert free in ((10, 8), (0, 0)) or NOW.hour == 0
+    assert first("SELECT * FROM new_signatures")["newest_update_there"] == "crowdstrike/content/291"
+
+
+@pytest.mark.system
+def test_formats_and_hostile_text(line: LocalClickHouse) -> None:
+    """A table escapes what could drive a terminal; CSV, JSON and Parquet give it as it is."""
+    shown = andon(line, "crashes", "--param", "fleet=acme")
+    assert shown.returncode == 0, shown.stderr
+    assert b"\x1b" not in shown.stdout
+    assert "\u202e" not in shown.stdout.decode()
+    assert "x\\x1b[2J\\u202e<b>'; DROP" in shown.stdout.decode()
+    as_json = andon(line, "crashes", "--param", "fleet=acme", "--format", "json")
+    assert {row["signature_module"] for row in json.loads(as_json.stdout)["data"]} == {HOSTILE}
+    table = parquet.read_table(io.BytesIO(andon(line, "crashes", "-p", "fleet=acme", "--format", "parquet").stdout))
+    assert table.num_rows == 2
+    as_csv = andon(line, "SELECT version, hosts FROM crash_rate_by_update ORDER BY version", "--format", "csv")
+    assert as_csv.stdout.decode() == '"version","hosts"\n"291",4\n"5",10\n'
+    listed = andon(line).stdout.decode()
+    assert all(name in listed for name in queries())
+
+
+@pytest.mark.system
+def test_what_is_refused(line: LocalClickHouse) -> None:
+    """Missing parameters, unknown names, writes and slow queries: one line of reason, no traceback."""
+    for arguments, code, words in (
+        (["rates"], 2, "--param fleet=…"),
+        (["no-such-name"], 2, "no query is named"),
+        (["rates", "--param", "fleet"], 2, "should be NAME=VALUE"),
+        (["TRUNCATE TABLE events"], 1, "Code: "),
+        (["SELECT sum(sipHash64(number)) FROM numbers(1000000000000)", "--timeout", "1"], 1, "TIMEOUT"),
+        (["SELECT {fleet:UInt8}", "--param", f"fleet={HOSTILE}"], 1, "fleet"),
+    ):
+        done = andon(line, *arguments)
+        assert done.returncode == code, done.stderr
+        assert words in done.stderr.decode()
+        assert b"Traceback" not in done.stderr
+        assert b"\x1b" not in done.stderr
