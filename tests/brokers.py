@@ -56,11 +56,11 @@ class Clients:
         self.admin = AdminClient(client_config(kafka, "test"))
         self._consumers: list[Consumer] = []
 
-    def topic(self, name: str = "t", partitions: int = 1, **config: str) -> str:
+    def topic(self, name: str = "t", partitions: int = 1, replicas: int = 1, **config: str) -> str:
         """Create one; settings with "_" for ".". Returns its full name."""
         full = self.kafka.topic_prefix + name
         settings = {key.replace("_", "."): value for key, value in config.items()}
-        self.admin.create_topics([NewTopic(full, partitions, 1, config=settings)])[full].result(15)
+        self.admin.create_topics([NewTopic(full, partitions, replicas, config=settings)])[full].result(15)
         return full
 
     def producer(self, transactional_id: str = "", timeout_ms: int = 10_000, **more: Any) -> Producer:

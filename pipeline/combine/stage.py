@@ -46,9 +46,9 @@ class Combiner:
         self._events_topic = kafka.topic_prefix + topics.EVENTS.name
         self._decoder = LearnedDecoder()
         self._admission = Admission(config.admission_entries)
-        self._producer = TransactionalProducer(kafka, config.identity, MAX_LETTER_BYTES)
         self._consumer = Consumer(consumer_config(kafka, config.identity, GROUP, config.identity, **_PREFETCH))
         check_topics(kafka, self._consumer)
+        self._producer = TransactionalProducer(kafka, config.identity, MAX_LETTER_BYTES)
         self._assigned: list[TopicPartition] = []
         self._next: list[TopicPartition] = []  # where the open batch ends
         self._revoked = False  # during the call to consume that is under way

@@ -38,7 +38,10 @@ class TransactionalProducer:
         }
         self._too_large = False
         self._producer = Producer(settings)
-        _step("init_transactions", lambda: self._producer.init_transactions(INIT_SECONDS), INIT_SECONDS)
+        try:
+            _step("init_transactions", lambda: self._producer.init_transactions(INIT_SECONDS), INIT_SECONDS)
+        except KafkaException as error:
+            raise FatalStageError(f"no transactions at {kafka.bootstrap_servers}: {error}") from error
 
     def write(self, records: Iterable[Record], offsets: list[TopicPartition], group_metadata: Any) -> None:
         """Commit records and input offsets together.

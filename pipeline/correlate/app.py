@@ -18,14 +18,13 @@ from faust.types import TP
 
 from pipeline.correlate import fetching
 from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, Entry
-from pipeline.correlate.config import CorrelateConfig
+from pipeline.correlate.config import GROUP, CorrelateConfig
 from pipeline.correlate.halts import read_halts
 from pipeline.correlate.ports import Bounds, Message
 from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
 
-GROUP = "andon-correlate"
 TIMEOUT_SECONDS = 30.0  # for every acknowledgement
 BUFFERED_PARTIALS = 128  # read ahead; each may have half a megabyte
 POLL_SECONDS = 0.1

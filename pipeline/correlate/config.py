@@ -6,6 +6,8 @@ import msgspec
 
 Doc = msgspec.Meta
 
+GROUP = "andon-correlate"  # of consumers, and the name of the Faust app
+
 
 class CorrelateConfig(msgspec.Struct, frozen=True):
     """Section `correlate`."""

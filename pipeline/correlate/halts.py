@@ -6,6 +6,7 @@ import msgspec
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from pipeline.correlate.config import GROUP
 from pipeline.runtime import metrics
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, client_config
@@ -24,7 +25,8 @@ def read_halts(config: KafkaConfig, log: structlog.typing.FilteringBoundLogger) 
     """
     topic = config.topic_prefix + topics.HALTS.name
     settings = client_config(config, "andon-correlate-halts") | {
-        "group.id": "unused",  # librdkafka wants one; nothing is committed and no group is joined
+        # It never joins, and commits nothing; but librdkafka asks for its coordinator, and ACLs allow that of no other.
+        "group.id": config.topic_prefix + GROUP,
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
         "enable.partition.eof": True,

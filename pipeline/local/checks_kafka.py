@@ -64,7 +64,7 @@ def check_kafka(kafka: KafkaConfig, is_local: bool, max_skew_seconds: float) -> 
     findings.append(ok("kafka login", f"{login_name(kafka)}; {len(cluster.brokers)} broker(s)"))
     findings += [brokers_finding(cluster.brokers.values())]
     there = [kafka.topic_prefix + t.name for t in topics.ALL if kafka.topic_prefix + t.name in cluster.topics]
-    findings += topic_findings(kafka, is_local, len(cluster.brokers))
+    findings += topic_findings(kafka, admin, is_local, len(cluster.brokers))
     if there:
         findings.append(permission_finding(allowed_operations(admin, there)))
         findings.append(broker_clock(kafka, there, max_skew_seconds))
@@ -107,7 +107,7 @@ def brokers_finding(brokers: Any) -> Finding:
     return ok(check, "each is reachable under the address that it advertises")
 
 
-def topic_findings(kafka: KafkaConfig, is_local: bool, brokers: int) -> list[Finding]:
+def topic_findings(kafka: KafkaConfig, admin: AdminClient, is_local: bool, brokers: int) -> list[Finding]:
     """Missing topics, and settings that are not as defined."""
     check = "kafka topics"
     names = [kafka.topic_prefix + topic.name for topic in topics.ALL]
@@ -116,13 +116,32 @@ def topic_findings(kafka: KafkaConfig, is_local: bool, brokers: int) -> list[Fin
     except AndonError as error:
         advice = "let this account describe topics and their configuration (DESCRIBE, DESCRIBE_CONFIGS)"
         return [problem(check, str(error), advice)]
-    differing = differences(topics.ALL, found, kafka.topic_prefix)
+    hidden = hidden_topics(admin, [name for name in names if name not in found])
+    differing = [each for each in differences(topics.ALL, found, kafka.topic_prefix) if each.topic not in hidden]
     findings = [topic_finding(each) for each in differing if not (is_local and each.key in SIZING)]
+    if hidden:
+        words = f"this account may not see {', '.join(hidden)}: nobody can tell it whether they are there"
+        findings.append(
+            problem(check, words, "grant it DESCRIBE with kafka-acls (deploy/README.md), or ask as another")
+        )
     lonely = [name for name, topic in found.items() if brokers > 1 and topic.replicas < 2]
     if lonely:
         words = f"kept by one broker only, though there are {brokers}: {', '.join(lonely)}"
         findings.append(warning(check, words, "raise their replication: one lost disk would lose halts"))
     return findings or [ok(check, f"all {len(names)} are there, set up as defined")]
+
+
+def hidden_topics(admin: AdminClient, names: list[str]) -> list[str]:
+    """Those that an authorizer hides: they are left out of a list of all topics, and refused when asked for."""
+    asked = admin.describe_topics(TopicCollection(names), request_timeout=ANSWER_SECONDS) if names else {}
+    hidden = []
+    for name, future in asked.items():
+        try:
+            future.result(ANSWER_SECONDS)
+        except (KafkaException, FutureTimeoutError) as error:
+            if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                hidden.append(name)
+    return hidden
 
 
 def topic_finding(difference: Difference) -> Finding:

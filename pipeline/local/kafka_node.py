@@ -132,4 +132,5 @@ class BrokerProcess:
 
 
 def _last_words(said: str) -> str:
-    return " | ".join(printable(line) for line in said.splitlines()[-5:]) or "nothing"
+    lines = [line for line in said.splitlines() if not line.lstrip().startswith("at ")]  # not Java's stack
+    return " | ".join(printable(line) for line in lines[-5:]) or "nothing"
