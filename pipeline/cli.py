@@ -35,6 +35,7 @@ BENCHES = {
     "calibrate": ("pipeline.bench.calibrate:command", "False-halt rate over simulated null rollouts."),
     "archive": ("pipeline.bench.archive:command", "Kafka to ClickHouse: events per second, bytes per event."),
     "latency": ("pipeline.bench.latency:command", "From the deciding crash to the readable halt."),
+    "faults": ("pipeline.bench.faults:command", "Kills, cuts, restarts: is every event there, once?"),
     "backtest": ("pipeline.bench.backtest:command", "Events per second through `andon backtest`."),
     "soak": ("pipeline.bench.soak:command", "A constant load on the whole line: does anything grow?"),
 }

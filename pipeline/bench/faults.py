@@ -1,0 +1,113 @@
+"""`andon bench faults`: kills, cuts and restarts under load, on a seeded schedule; then every event is accounted for.
+
+Each scenario has topics of its own on the same brokers, and a ledger of its own.
+"""
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import click
+
+from pipeline.bench.brokers import described
+from pipeline.bench.faults_combine import combiner_killed, combiner_scaled
+from pipeline.bench.faults_line import Figures, Setup
+from pipeline.local.broker import EmbeddedBroker
+from pipeline.local.kafka_broker import KafkaCluster
+from pipeline.local.kafka_line import BrokerKind
+from pipeline.runtime.errors import AndonError
+
+SHARED_MEMORY = Path("/dev/shm")
+BROKERS: Literal[3] = 3
+EVENTS_PER_SECOND, SHORT_EVENTS_PER_SECOND = 2_000, 1_000
+BAD = ("lost", "repeated", "lost_by_brokers", "repeated_by_brokers")
+
+
+class Scenario(NamedTuple):
+    """`needs_cluster`: more than one broker. `in_short`: part of `--short`."""
+
+    run: Callable[[Setup], Figures]
+    needs_cluster: bool
+    in_short: bool
+
+
+SCENARIOS = {
+    "combiner-killed": Scenario(combiner_killed, False, True),
+    "combiner-scaled": Scenario(combiner_scaled, False, False),
+}
+
+
+def measure(names: tuple[str, ...], kind: BrokerKind, seed: int, short: bool, rate: int) -> dict[str, Any]:
+    """Run scenarios one after another, each on topics of its own. Raises AndonError when one cannot be finished."""
+    memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    found: dict[str, Figures] = {}
+    with tempfile.TemporaryDirectory(prefix="andon-faults-", dir=memory) as scratch:
+        directory = Path(scratch)
+        with KafkaCluster(directory / "kafka", BROKERS) if kind == "kafka" else EmbeddedBroker(directory) as broker:
+            setup = Setup(broker.client_options(), directory, seed, rate, short)
+            for name in names:
+                click.echo(f"andon: {name}", err=True)
+                found[name] = SCENARIOS[name].run(setup)
+    return {"scenarios": found, **{name: _total(found, name) for name in BAD}, "on": _on(kind, seed, rate, short)}
+
+
+def _total(found: dict[str, Figures], name: str) -> int:
+    return sum(figures.get(name, 0) for figures in found.values())
+
+
+def _on(kind: BrokerKind, seed: int, rate: int, short: bool) -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "confluent_kafka": version("confluent-kafka"),
+        "broker": described(kind),
+        "brokers": BROKERS if kind == "kafka" else 1,
+        "cpus": os.cpu_count(),
+        "seed": seed,
+        "events_per_second": rate,
+        "short": short,
+    }
+
+
+def chosen(names: tuple[str, ...], kind: BrokerKind, short: bool) -> tuple[str, ...]:
+    """The scenarios to run.
+
+    Raises:
+        AndonError: when one was named that needs a cluster, and there is none.
+    """
+    wanted = names or tuple(name for name, scenario in SCENARIOS.items() if scenario.in_short or not short)
+    unfit = [name for name in wanted if kind != "kafka" and SCENARIOS[name].needs_cluster]
+    if names and unfit:
+        raise AndonError(f"{', '.join(unfit)}: needs --broker kafka")
+    return tuple(name for name in wanted if name not in unfit)
+
+
+@click.command("faults")
+@click.option(
+    "--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="only this one; repeatable"
+)
+@click.option("--short", is_flag=True, help="three kills each and one broker restart")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--broker", type=click.Choice(["embedded", "kafka"]), default="kafka", show_default=True)
+@click.option("--events-per-second", type=click.IntRange(100), help="load [default: 2000, 1000 with --short]")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object on standard output")
+def command(
+    names: tuple[str, ...], short: bool, seed: int, broker: BrokerKind, events_per_second: int | None, as_json: bool
+) -> None:
+    """Nothing lost, nothing counted twice: exit code 1 when anything was."""
+    rate = events_per_second or (SHORT_EVENTS_PER_SECOND if short else EVENTS_PER_SECOND)
+    found = measure(chosen(names, broker, short), broker, seed, short, rate)
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        for name, figures in found["scenarios"].items():
+            click.echo(name)
+            for key, value in figures.items():
+                click.echo(f"  {key:34} {value}")
+    if any(found[name] for name in BAD):
+        sys.exit(1)
