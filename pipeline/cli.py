@@ -23,6 +23,7 @@ COMMANDS = {
     "query": ("consumers.clickhouse.query:command", "Ask ClickHouse, by a query's name or in SQL."),
     "backfill": ("consumers.clickhouse.backfill:command", "Make a ClickHouse table anew from the raw events."),
     "forget": ("consumers.clickhouse.forget:command", "Drop a fleet's or a host's data from ClickHouse."),
+    "deadletter": ("consumers.deadletter.main:command", "Refused messages: list, show, retry."),
     "replay": ("pipeline.simulate.replay:command", "Produce a scenario's events to a cluster or a file."),
     "backtest": ("pipeline.backtest.main:command", "What would have been halted? From files, without Kafka."),
     "bench": ("pipeline.cli:bench", "Measure, and print JSON."),

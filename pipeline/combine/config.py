@@ -20,6 +20,10 @@ class CombineConfig(msgspec.Struct, frozen=True):
     batch_messages: Annotated[int, Doc(ge=1, le=50_000, description="most messages in a micro-batch")] = 50_000
     window_hours: Annotated[int, Doc(ge=1, le=168, description="how long after its installation an update is new")] = 72
     admission_entries: Annotated[int, Doc(ge=1024, description="hosts remembered per hour; a power of two")] = 1 << 22
+    max_rejected_share: Annotated[
+        float, Doc(gt=0, le=1, description="the stage stops when more of its messages cannot be used; 1: never")
+    ] = 0.9
+    rejected_window: Annotated[int, Doc(ge=1, description="messages over which that share is taken, at least")] = 20_000
 
     def __post_init__(self) -> None:
         if self.admission_entries & (self.admission_entries - 1):

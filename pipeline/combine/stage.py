@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 from pipeline.combine.admit import Admission
 from pipeline.combine.batch import Batch
 from pipeline.combine.config import GROUP, MAX_BATCH_MS, CombineConfig
+from pipeline.combine.guard import RejectGuard
 from pipeline.combine.transaction import AbortedError, Record, TransactionalProducer
 from pipeline.runtime import metrics
 from pipeline.runtime.errors import FatalStageError
@@ -52,6 +53,7 @@ class Combiner:
         self._assigned: list[TopicPartition] = []
         self._next: list[TopicPartition] = []  # where the open batch ends
         self._revoked = False  # during the call to consume that is under way
+        self._guard = RejectGuard(config.max_rejected_share, config.rejected_window)
         self._aborts = 0
         self._cut_letters = False  # once the dead-letter topic has refused one for its size
         self._lag_at = 0.0
@@ -103,6 +105,8 @@ class Combiner:
         batch.errors.clear()
         if not batch.messages:
             return
+        if (why := self._guard.judge(batch.messages, len(batch.dead_letters))) is not None:
+            raise FatalStageError(why)
         offsets = [place for place in self._next if place.offset >= 0]
         try:
             with metrics.BATCH_SECONDS.labels(STAGE).time():

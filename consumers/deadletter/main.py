@@ -1,0 +1,194 @@
+"""`andon deadletter list|show|retry`: look at refused messages, and send them again once what was wrong is right."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+
+import click
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from consumers.deadletter.retry import Retrier, obstacle
+from consumers.deadletter.topic import RETRIED, Letter, LetterBox, Place
+from pipeline.runtime.config import configured
+from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.logging import printable
+
+NEWEST = 10_000
+SHOWN_BYTES = 4096
+NO_WIDTH = 10_000
+
+_newest = click.option(
+    "--newest", default=NEWEST, show_default=True, type=click.IntRange(1), help="Records of a partition to look at."
+)
+_reason = click.option("--reason", "reasons", multiple=True, help="Only letters refused for this; may be given often.")
+_stage = click.option("--stage", default="", help="Only letters of this stage.")
+
+
+@click.group("deadletter")
+def command() -> None:
+    """Refused messages: list them, show one, send them again."""
+
+
+@command.command("list")
+@_newest
+@_reason
+@_stage
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Letters to show, the newest.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a letter.")
+@configured(("kafka", KafkaConfig))
+def list_(kafka: KafkaConfig, newest: int, reasons: tuple[str, ...], stage: str, limit: int, as_json: bool) -> None:
+    """What was refused, why, and where it came from."""
+    with closing(LetterBox(kafka)) as box_:
+        letters, retried, counts = _survey(box_, box_.window(newest), _wanted(reasons, stage), limit)
+    if as_json:
+        for letter in letters:
+            record = {"place": str(letter.place), "at": letter.at_ms, "bytes": len(letter.value)}
+            more = {"origin": letter.origin, "retried": letter.place in retried}
+            click.echo(msgspec.json.encode(letter.headers | record | more))
+        return
+    table = Table("place", "at", "reason", "stage", "from", "bytes", "detail", box=box.SIMPLE_HEAD)
+    for letter in letters:
+        reason = letter.reason + (" (retried)" if letter.place in retried else "")
+        cells = (reason, letter.headers.get("stage", ""), letter.origin, f"{len(letter.value):,}")
+        detail = letter.headers.get("detail", "")[:120]
+        table.add_row(str(letter.place), _at(letter), *(Text(printable(cell)) for cell in (*cells, detail)))
+    _out().print(table)
+    said = ", ".join(f"{count:,} {printable(reason)}" for reason, count in counts.most_common())
+    _out().print(Text(f"{counts.total():,} letters" + (f": {said}" if said else "")))
+
+
+@command.command("show")
+@click.argument("place", metavar="PARTITION:OFFSET")
+@click.option("--raw", is_flag=True, help="Only the message's bytes, untouched, to standard output.")
+@configured(("kafka", KafkaConfig))
+def show(kafka: KafkaConfig, place: str, raw: bool) -> None:
+    """One letter in full; its bytes escaped, unless --raw."""
+    at = _place(place)
+    with closing(LetterBox(kafka)) as box_:
+        letter = next((one for one in box_.read({at.partition: (at.offset, at.offset + 1)}) if one.place == at), None)
+    if letter is None:
+        raise AndonError(f"no letter at {at}: expired, or never there")
+    if raw:
+        sys.stdout.buffer.write(letter.value)
+        return
+    for name, text in {"at": _at(letter), "from": letter.origin, **letter.headers}.items():
+        click.echo(f"{printable(name):<10} {printable(text)}")
+    click.echo(f"{'key':<10} {printable((letter.key or b'').decode('utf-8', 'backslashreplace'))}")
+    click.echo(f"{'bytes':<10} {len(letter.value):,}\n")
+    click.echo(printable(letter.value[:SHOWN_BYTES].decode("utf-8", "backslashreplace")))
+    if len(letter.value) > SHOWN_BYTES:
+        click.echo(f"… {len(letter.value) - SHOWN_BYTES:,} bytes more: --raw")
+
+
+@command.command("retry")
+@click.argument("places", metavar="[PARTITION:OFFSET]...", nargs=-1)
+@_newest
+@_reason
+@_stage
+@click.option("--all", "every", is_flag=True, help="Every letter that is looked at.")
+@click.option("--again", is_flag=True, help="Also those that were retried before.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be sent.")
+@configured(("kafka", KafkaConfig))
+def retry(
+    kafka: KafkaConfig,
+    places: tuple[str, ...],
+    newest: int,
+    reasons: tuple[str, ...],
+    stage: str,
+    every: bool,
+    again: bool,
+    dry_run: bool,
+) -> None:
+    """Send the original bytes to the topic that they came from, once each. Exit code 1 when some could not be sent."""
+    if not (places or reasons or stage or every):
+        raise ConfigError("name letters (PARTITION:OFFSET), a --reason, a --stage, or --all")
+    chosen = {_place(text) for text in places}
+    matches = _wanted(reasons, stage)
+
+    def wanted(letter: Letter) -> bool:
+        return (not chosen or letter.place in chosen) and matches(letter)
+
+    with closing(LetterBox(kafka)) as box_:
+        spans = _spans(box_, newest, chosen)
+        _, retried, _ = _survey(box_, spans, wanted, 0)
+        skipped: Counter[str] = Counter()
+        letters = _sendable(box_.read(spans), wanted, set() if again else retried, kafka.topic_prefix, skipped)
+        retrier = None if dry_run else Retrier(kafka, box_.topic)
+        sent = sum(retrier.retry(letters)) if retrier else sum(1 for _ in letters)
+    click.echo(f"{sent:,} {'would be sent' if dry_run else 'sent again'}")
+    for why, count in skipped.most_common():
+        click.echo(f"{count:,} not: {printable(why)}", err=True)
+    if skipped.total() - skipped[_BEFORE]:
+        raise SystemExit(1)
+
+
+_BEFORE = "retried before (--again)"
+
+
+def _sendable(
+    letters: Iterator[Letter],
+    wanted: Callable[[Letter], bool],
+    retried: set[Place],
+    prefix: str,
+    skipped: Counter[str],
+) -> Iterator[Letter]:
+    for letter in letters:
+        if letter.reason == RETRIED or not wanted(letter):
+            continue
+        why = _BEFORE if letter.place in retried else obstacle(letter, prefix)
+        if why is None:
+            yield letter
+        else:
+            skipped[why] += 1
+
+
+def _survey(
+    letter_box: LetterBox, spans: dict[int, tuple[int, int]], wanted: Callable[[Letter], bool], limit: int
+) -> tuple[list[Letter], set[Place], Counter[str]]:
+    """The newest letters (no more than `limit` are held), what was retried, and how many of each reason."""
+    kept: list[Letter] = []
+    retried: set[Place] = set()
+    counts: Counter[str] = Counter()
+    for letter in letter_box.read(spans):
+        if (marked := letter.marks(letter_box.topic)) is not None:
+            retried.add(marked)
+        elif wanted(letter):
+            counts[letter.reason] += 1
+            kept.append(letter)
+            del kept[: -limit or len(kept)]
+    return kept, retried, counts
+
+
+def _spans(letter_box: LetterBox, newest: int, chosen: set[Place]) -> dict[int, tuple[int, int]]:
+    """The newest records; letters that are named are found wherever they are, with every marker after them."""
+    spans = letter_box.window(newest if not chosen else sys.maxsize)
+    if chosen:
+        first = {at.partition: min(one.offset for one in chosen if one.partition == at.partition) for at in chosen}
+        spans = {part: (max(low, first[part]), high) for part, (low, high) in spans.items() if part in first}
+    return spans
+
+
+def _wanted(reasons: tuple[str, ...], stage: str) -> Callable[[Letter], bool]:
+    return lambda letter: (not reasons or letter.reason in reasons) and stage in ("", letter.headers.get("stage", ""))
+
+
+def _place(text: str) -> Place:
+    try:
+        return Place.parse(text)
+    except ValueError:
+        raise ConfigError(f"{text!r}: should be PARTITION:OFFSET, as `andon deadletter list` prints it") from None
+
+
+def _at(letter: Letter) -> str:
+    return datetime.fromtimestamp(letter.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _out() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else NO_WIDTH)
