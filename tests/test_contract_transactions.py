@@ -98,7 +98,7 @@ def test_a_dead_producers_transaction_times_out(clients: Clients) -> None:
         assert process.stdout.readline() == b"written\n"
         process.kill()
     clients.send(topic, "after")
-    assert values(take(clients.reader(topic), 1, 8)) == ["after"]
+    assert values(take(clients.reader(topic), 1, 12)) == ["after"]
 
 
 def test_offsets_are_committed_with_the_transaction(clients: Clients) -> None:
