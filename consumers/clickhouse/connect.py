@@ -1,11 +1,13 @@
 """How to reach ClickHouse over HTTP, local or real: one configuration for every command that does."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import clickhouse_connect
 import msgspec
+from clickhouse_connect import common
 from clickhouse_connect.driver.client import Client
 
 from pipeline.runtime.errors import ConfigError
@@ -61,6 +63,9 @@ def connect(config: ClickHouseServer, *, database: str = "default", timeout_seco
         port = 0
     if url.scheme not in ("http", "https") or not url.hostname or not port:
         raise ConfigError(f"archive.clickhouse_url = {config.clickhouse_url!r}: should be http(s)://host:port")
+    # A limited user's limits are not its to set: the server judges, not the client.
+    common.set_setting("invalid_setting_action", "send")
+    logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
     return clickhouse_connect.get_client(
         host=url.hostname,
         port=port,

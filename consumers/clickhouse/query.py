@@ -1,13 +1,11 @@
 """`andon query`: ask ClickHouse by a query's name or in SQL, reading only; a table, CSV, JSON or Parquet comes back."""
 
-import logging
 import sys
 from collections.abc import Callable
 from typing import IO, Any, Literal
 
 import click
 import pyarrow as pa
-from clickhouse_connect import common
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from rich import box
@@ -34,8 +32,6 @@ class Asker:
     """One connection, with limits that hold for each question."""
 
     def __init__(self, config: ArchiveConfig, timeout_seconds: int) -> None:
-        logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
-        common.set_setting("invalid_setting_action", "send")  # a reader's limits are not its own; the server judges
         self._client: Client = connect(
             config, database=config.database, timeout_seconds=timeout_seconds + GRACE_SECONDS
         )

@@ -5,41 +5,98 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from clickhouse_connect.driver.exceptions import Error
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from consumers.clickhouse.archive import ArchiveConfig
+from consumers.clickhouse.connect import connect
 from pipeline.backtest import lines
-from pipeline.backtest.report import halt_json, show_halt, show_summary, summary_json, summary_of
+from pipeline.backtest.report import (
+    halt_json,
+    show_differences,
+    show_halt,
+    show_summary,
+    summary_json,
+    summary_of,
+)
 from pipeline.backtest.run import Backtest
+from pipeline.backtest.stored import DAY_SECONDS, Span, differences, halts_then
+from pipeline.backtest.stored import batches as stored_batches
 from pipeline.decide.orders import HaltOrder
 from pipeline.decide.policy import PolicyError, PolicySet, load_policies
-from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.config import configured
+from pipeline.runtime.errors import AndonError, ConfigError
 
 Advance = Callable[[int], None]
+Source = Callable[[Advance], Iterable[list[bytes]]]
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
+NEVER = datetime(2100, 1, 1)  # later than any event may say
 _COLLECT_EVERY = 100_000  # events are not tracked by the collector, and hardly anything else is made
 
 
 @click.command("backtest")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="[FILE]...", nargs=-1)
 @click.option("--policy", type=click.Path(path_type=Path), help="Policy TOML; without it the built-in policy.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a decision, and last the summary.")
-def command(files: tuple[str, ...], policy: Path | None, as_json: bool) -> None:
+@click.option("--from-clickhouse", is_flag=True, help="Read what ClickHouse has stored, and compare with its halts.")
+@click.option("--since", type=MOMENT, help="With --from-clickhouse: first moment (UTC) of the events.")
+@click.option("--until", type=MOMENT, help="The moment before which they end. Default: no end.")
+@click.option("--fleet", default="", help="With --from-clickhouse: only this fleet.")
+@configured(("archive", ArchiveConfig))
+def command(
+    archive: ArchiveConfig,
+    files: tuple[str, ...],
+    policy: Path | None,
+    as_json: bool,
+    from_clickhouse: bool,
+    since: datetime | None,
+    until: datetime | None,
+    fleet: str,
+) -> None:
     """What would have been halted? Read NDJSON events (plain, gzip or zstd; "-" is standard input) and decide.
 
-    Several files are read one after the other, as one stream: name them in the order of their time.
+    Several files are read one after the other, as one stream: name them in the order of their time. With
+    --from-clickhouse there are no files; the last lines say what differs from the halts that went out.
     """
     policies = read_policies(policy)
-    sizes = [lines.check(name) for name in files]
+    if from_clickhouse == bool(files) or (from_clickhouse and since is None):
+        raise ConfigError("name FILEs, or --from-clickhouse with --since")
+    if not from_clickhouse:
+        sizes = [lines.check(name) for name in files]
+        run(policies, files_source(files), sum(sizes) if all(sizes) else None, as_json)
+        return
+    first, last = ((moment or NEVER).replace(tzinfo=UTC) for moment in (since, until))
+    span = Span(first, last, fleet)
+    try:
+        client = connect(archive, database=archive.database, timeout_seconds=DAY_SECONDS)
+        then = halts_then(client, span)
+        orders = run(policies, lambda advance: stored_batches(client, span, advance), None, as_json)
+    except Error as error:
+        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
+    show_differences(differences(then, orders), as_json)
+
+
+def files_source(files: Iterable[str]) -> Source:
+    """Files one after the other, as one stream."""
+    return lambda advance: (batch for name in files for batch in lines.batches(name, advance))
+
+
+def run(policies: PolicySet, source: Source, total_bytes: int | None, as_json: bool) -> list[HaltOrder]:
+    """Decide, and say what was decided when it is; returns the orders."""
     backtest = Backtest(policies)
+    orders = []
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
     out = Console(highlight=False)
     started = time.perf_counter()
-    with _progress(backtest, sum(sizes) if all(sizes) else None) as advance:
-        for halt in _halts(backtest, files, advance):
+    with _progress(backtest, total_bytes) as advance:
+        for halt in _halts(backtest, source(advance)):
+            orders.append(halt)
             if as_json:
                 click.echo(halt_json(halt))
             else:
@@ -49,6 +106,7 @@ def command(files: tuple[str, ...], policy: Path | None, as_json: bool) -> None:
         click.echo(summary_json(summary))
     else:
         show_summary(out, backtest, summary)
+    return orders
 
 
 def read_policies(path: Path | None) -> PolicySet:
@@ -63,10 +121,9 @@ def read_policies(path: Path | None) -> PolicySet:
         raise ConfigError(f"--policy {path}: {error}") from None
 
 
-def _halts(backtest: Backtest, files: Iterable[str], advance: Advance) -> Iterator[HaltOrder]:
-    for name in files:
-        for batch in lines.batches(name, advance):
-            yield from backtest.take(batch)
+def _halts(backtest: Backtest, batches: Iterable[list[bytes]]) -> Iterator[HaltOrder]:
+    for batch in batches:
+        yield from backtest.take(batch)
     yield from backtest.finish()
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.backtest.run import Backtest
+from pipeline.backtest.stored import Difference
 from pipeline.decide.orders import HaltOrder
 from pipeline.runtime.logging import printable
 
@@ -85,6 +86,24 @@ def show_summary(console: Console, backtest: Backtest, summary: Summary) -> None
     if summary.rejected:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in backtest.refused.most_common())
         console.print(Text(f"{summary.rejected:,} lines refused: {reasons}", style="yellow"))
+
+
+def show_differences(found: list[Difference], as_json: bool) -> None:
+    """What the policy would have changed: a JSON line an update, or a table."""
+    if as_json:
+        for one in found:
+            fleet, vendor, product, version = one.key
+            name = {"fleet": fleet, "vendor": vendor, "product": product, "version": version}
+            record = {"type": "difference", **name, **one._asdict()}
+            del record["key"]
+            print(msgspec.json.encode(record).decode())
+        return
+    table = Table("update", "", "halted then", "would halt", "seconds later", title="Against the halts that went out")
+    for one in found:
+        moments = (_moment(at_ms) if at_ms is not None else "" for at_ms in (one.then_ms, one.now_ms))
+        seconds = "" if one.seconds is None else f"{one.seconds:+,.0f}"
+        table.add_row(Text(printable("/".join(one.key))), one.what, *moments, seconds)
+    Console(highlight=False).print(table if found else Text("No halt then, and none now."))
 
 
 def _moment(at_ms: int) -> str:
