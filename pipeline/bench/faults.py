@@ -8,7 +8,8 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,8 +17,12 @@ from typing import Any, Literal, NamedTuple
 import click
 
 from pipeline.bench.brokers import described
+from pipeline.bench.faults_archive import archive_killed, clickhouse_failing
+from pipeline.bench.faults_brokers import brokers_restarted, leader_killed, network_cut
 from pipeline.bench.faults_combine import combiner_killed, combiner_scaled
+from pipeline.bench.faults_correlate import correlator_killed
 from pipeline.bench.faults_line import Figures, Setup
+from pipeline.bench.faults_proxy import Proxies
 from pipeline.local.broker import EmbeddedBroker
 from pipeline.local.kafka_broker import KafkaCluster
 from pipeline.local.kafka_line import BrokerKind
@@ -26,35 +31,67 @@ from pipeline.runtime.errors import AndonError
 SHARED_MEMORY = Path("/dev/shm")
 BROKERS: Literal[3] = 3
 EVENTS_PER_SECOND, SHORT_EVENTS_PER_SECOND = 2_000, 1_000
-BAD = ("lost", "repeated", "lost_by_brokers", "repeated_by_brokers")
+BAD = ("lost", "repeated", "lost_by_brokers", "repeated_by_brokers", "lost_halts", "repeated_halts", "wrong_cells")
 
 
 class Scenario(NamedTuple):
-    """`needs_cluster`: more than one broker. `in_short`: part of `--short`."""
+    """`brokers`: the least that it needs. `in_short`: part of `--short`. `proxied`: on brokers behind proxies."""
 
     run: Callable[[Setup], Figures]
-    needs_cluster: bool
-    in_short: bool
+    brokers: int = 1
+    in_short: bool = False
+    proxied: bool = False
 
 
 SCENARIOS = {
-    "combiner-killed": Scenario(combiner_killed, False, True),
-    "combiner-scaled": Scenario(combiner_scaled, False, False),
+    "combiner-killed": Scenario(combiner_killed, in_short=True),
+    "correlator-killed": Scenario(correlator_killed, in_short=True),
+    "archive-killed": Scenario(archive_killed, in_short=True),
+    "brokers-restarted": Scenario(brokers_restarted, brokers=BROKERS, in_short=True),
+    "combiner-scaled": Scenario(combiner_scaled),
+    "leader-killed": Scenario(leader_killed, brokers=BROKERS),
+    "clickhouse-failing": Scenario(clickhouse_failing),
+    "network-cut": Scenario(network_cut, brokers=BROKERS, proxied=True),
 }
 
 
-def measure(names: tuple[str, ...], kind: BrokerKind, seed: int, short: bool, rate: int) -> dict[str, Any]:
+def measure(names: Sequence[str], kind: BrokerKind, seed: int, short: bool, rate: int) -> dict[str, Any]:
     """Run scenarios one after another, each on topics of its own. Raises AndonError when one cannot be finished."""
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     found: dict[str, Figures] = {}
     with tempfile.TemporaryDirectory(prefix="andon-faults-", dir=memory) as scratch:
-        directory = Path(scratch)
-        with KafkaCluster(directory / "kafka", BROKERS) if kind == "kafka" else EmbeddedBroker(directory) as broker:
-            setup = Setup(broker.client_options(), directory, seed, rate, short)
-            for name in names:
-                click.echo(f"andon: {name}", err=True)
-                found[name] = SCENARIOS[name].run(setup)
+        for proxied in (False, True):
+            mine = [name for name in names if SCENARIOS[name].proxied is proxied]
+            if mine:
+                directory = Path(scratch) / ("proxied" if proxied else "direct")
+                with _brokers(kind, directory / "kafka", proxied) as (brokers, proxies):
+                    setup = Setup(brokers.client_options(), brokers, proxies, directory, seed, rate, short)
+                    found |= {name: _run(name, setup) for name in mine}
     return {"scenarios": found, **{name: _total(found, name) for name in BAD}, "on": _on(kind, seed, rate, short)}
+
+
+@contextmanager
+def _brokers(
+    kind: BrokerKind, data_dir: Path, proxied: bool
+) -> Iterator[tuple[KafkaCluster | EmbeddedBroker, Proxies | None]]:
+    data_dir.mkdir(parents=True)
+    if kind == "embedded":
+        with EmbeddedBroker(data_dir) as broker:
+            yield broker, None
+    elif not proxied:
+        with KafkaCluster(data_dir, BROKERS) as cluster:
+            yield cluster, None
+    else:
+        with Proxies(BROKERS) as proxies:
+            cluster = KafkaCluster(data_dir, BROKERS, advertised_ports=proxies.ports)
+            proxies.connect_to(tuple(node.port for node in cluster.nodes))
+            with cluster:
+                yield cluster, proxies
+
+
+def _run(name: str, setup: Setup) -> Figures:
+    click.echo(f"andon: {name}", err=True)
+    return SCENARIOS[name].run(setup)
 
 
 def _total(found: dict[str, Figures], name: str) -> int:
@@ -81,7 +118,7 @@ def chosen(names: tuple[str, ...], kind: BrokerKind, short: bool) -> tuple[str, 
         AndonError: when one was named that needs a cluster, and there is none.
     """
     wanted = names or tuple(name for name, scenario in SCENARIOS.items() if scenario.in_short or not short)
-    unfit = [name for name in wanted if kind != "kafka" and SCENARIOS[name].needs_cluster]
+    unfit = [name for name in wanted if kind != "kafka" and SCENARIOS[name].brokers > 1]
     if names and unfit:
         raise AndonError(f"{', '.join(unfit)}: needs --broker kafka")
     return tuple(name for name in wanted if name not in unfit)
@@ -109,5 +146,6 @@ def command(
             click.echo(name)
             for key, value in figures.items():
                 click.echo(f"  {key:34} {value}")
-    if any(found[name] for name in BAD):
+    wrong = [name for name, figures in found["scenarios"].items() if figures.get("different_states")]
+    if wrong or any(found[name] for name in BAD):
         sys.exit(1)

@@ -62,6 +62,11 @@ def by_id(events: Iterable[Mapping[str, Any]]) -> Counter[str]:
     return Counter(event["id"] for event in events)
 
 
+def by_fleet(events: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """How many events each fleet has."""
+    return Counter(event["fleet"] for event in events)
+
+
 def expected_in_partials(events: Iterable[Mapping[str, Any]]) -> Counter[Key]:
     """How events must show in partials."""
     return Counter(

@@ -5,6 +5,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,10 +15,13 @@ from confluent_kafka import IsolationLevel, KafkaException
 
 from pipeline.bench.faults_ledger import Ledger, by_id, expected_in_partials, judge
 from pipeline.bench.faults_load import Load, Rate
+from pipeline.bench.faults_proxy import Proxies
 from pipeline.bench.faults_schedule import Kill, looks
 from pipeline.bench.faults_stage import Stage
 from pipeline.bench.faults_watch import Broker, Halts, Partials
 from pipeline.combine.config import GROUP as COMBINE_GROUP
+from pipeline.local.broker import EmbeddedBroker
+from pipeline.local.kafka_broker import KafkaCluster
 from pipeline.local.ports import free_port
 from pipeline.runtime import topics as topic_admin
 from pipeline.runtime.errors import AndonError
@@ -33,10 +37,13 @@ POLICY = "[default]\nmax_halts_per_hour = 10000\n"  # more halts in a minute tha
 Figures = dict[str, Any]
 
 
-class Setup(msgspec.Struct, frozen=True):
-    """What every scenario is given."""
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What every scenario is given. `proxies` stand before the brokers where the scenario asks for them."""
 
     kafka: KafkaConfig
+    brokers: KafkaCluster | EmbeddedBroker
+    proxies: Proxies | None
     directory: Path
     seed: int
     events_per_second: int
@@ -76,6 +83,10 @@ class Line:
         for stage in self.stages:
             stage.end()
         self._stack.close()
+
+    def with_prefix(self, prefix: str) -> KafkaConfig:
+        """The same brokers, other topics."""
+        return msgspec.structs.replace(self.setup.kafka, topic_prefix=prefix)
 
     # -- stages
 

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, Message, TopicPartition
@@ -19,13 +20,20 @@ from pipeline.wire.topics import HALTS, PARTIALS
 CALL_SECONDS = 5.0
 READ_SECONDS = 60.0
 
+Decision = tuple[str, str, int]  # halt key, action, epoch
+
 
 class Pulse:
-    """The longest time between two signs of life, from the first one to `stop`."""
+    """The longest time between two signs of life, from `begin` or the first one to `stop`."""
 
     def __init__(self) -> None:
         self.longest_seconds = 0.0
         self._last: float | None = None
+
+    def begin(self) -> None:
+        """Silence counts from now on, unless it does already."""
+        if self._last is None:
+            self._last = time.monotonic()
 
     def beat(self) -> None:
         """A sign of life."""
@@ -39,11 +47,17 @@ class Pulse:
         self._last = None
 
 
+def longest_gap(moments: list[float]) -> float:
+    """Between two that follow each other."""
+    return max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
+
+
 class Tail(threading.Thread):
     """Follows the one partition of a topic from its beginning; `take` gets every committed record."""
 
     def __init__(self, kafka: KafkaConfig, topic: str) -> None:
         super().__init__(name=f"tail {topic}", daemon=True)
+        self.topic = topic
         self._place = TopicPartition(kafka.topic_prefix + topic, 0, 0)
         self._consumer = Consumer(consumer_config(kafka, "bench", "bench-tail", topic) | {"log_level": 0})
         self._stop_asked = threading.Event()
@@ -115,13 +129,9 @@ class Halts(Tail):
         """See Tail."""
         self.halts.append((decode_halt(message.value() or b""), time.monotonic()))
 
-    def epochs(self) -> Counter[tuple[str, str, int]]:
-        """How often each decision was said."""
-        return Counter((halt.key, halt.action, halt.epoch) for halt, _ in self.halts)
-
-    def first_after(self, moment: float) -> float | None:
-        """Seconds from then to the next halt."""
-        return next((at - moment for _, at in self.halts if at > moment), None)
+    def longest_gap(self, since: float) -> float:
+        """The longest time without a halt from then until now, in seconds."""
+        return longest_gap([since, *(at for _, at in self.halts if at > since), time.monotonic()])
 
 
 class Broker:
@@ -145,6 +155,11 @@ class Broker:
             return committed < self.ends(PARTIALS.name, 1, IsolationLevel.READ_UNCOMMITTED)
         except (KafkaException, TimeoutError):
             return False
+
+    def halts(self) -> Counter[Decision]:
+        """How often each decision was said on `fleet.halts`."""
+        said = [decode_halt(message.value() or b"") for message in self.read(HALTS.name, 1)]
+        return Counter((halt.key, halt.action, halt.epoch) for halt in said)
 
     def committed(self, group: str, topic: str, partitions: int) -> list[TopicPartition]:
         """What the group has committed. Raises KafkaException."""
