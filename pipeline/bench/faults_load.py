@@ -89,11 +89,11 @@ class Load(threading.Thread):
     def _healthy(self, number: int) -> dict[str, Any]:
         draw = self._random.random()
         if draw < SHARE_OF_HALT_FLEETS:
-            return _event(number, HALT_FLEETS[number % 2], f"model-{number % 5}", number % TRIALS, "heartbeat")
+            return event(number, HALT_FLEETS[number % 2], f"model-{number % 5}", number % TRIALS, "heartbeat")
         fleet = AUDIT_FLEETS[number % 3]
         draw = self._random.random()
         kind = "crash" if draw < AUDIT_CRASHES else "boot" if draw < AUDIT_CRASHES + AUDIT_BOOTS else "heartbeat"
-        return _event(number, fleet, f"block-{number // BLOCK}", number % 7, kind)
+        return event(number, fleet, f"block-{number // BLOCK}", number % 7, kind)
 
     def _due_crashes(self) -> list[int]:
         """The bad updates, once for each of their crashes that is due by now."""
@@ -110,7 +110,7 @@ class Load(threading.Thread):
     def _bad_crash(self, trial: int) -> dict[str, Any]:
         number = len(self._ledger.values) + 1_000_000_000  # a host that no other event has
         fleet = HALT_FLEETS[trial % 2]
-        return _event(number, fleet, f"model-{number % 5}", trial // 2 % TRIALS, "crash", f"0xbad{trial}")
+        return event(number, fleet, f"model-{number % 5}", trial // 2 % TRIALS, "crash", f"0xbad{trial}")
 
     def ask_to_stop(self) -> None:
         """Stop; the thread ends when the brokers have answered for everything."""
@@ -130,7 +130,7 @@ class Load(threading.Thread):
             raise AndonError(f"{missing} events were not acknowledged by the brokers: {why}")
 
 
-def _event(number: int, fleet: str, model: str, trial: int, kind: str, code: str = "0x1") -> dict[str, Any]:
+def event(number: int, fleet: str, model: str, trial: int, kind: str, code: str = "0x1") -> dict[str, Any]:
     now = wall_clock_ms()
     new = {"vendor": "acme", "product": f"agent-{trial}", "version": "2.0", "installed_at": now - HOUR_MS}
     old = {"vendor": "globex", "product": "firmware", "version": "7.1", "installed_at": now - 60 * HOUR_MS}

@@ -1,4 +1,4 @@
-"""A TCP proxy that can be cut, as a cable is: nothing passes, nobody is told, and connections outlive it if they wait."""
+"""A TCP proxy that can be cut as a cable is: nothing passes, nobody is told, and connections that wait outlive it."""
 
 import asyncio
 import contextlib
@@ -23,6 +23,7 @@ class Proxies:
         self._loop = asyncio.new_event_loop()
         self._whole = asyncio.Event()
         self._whole.set()
+        self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
 
@@ -67,7 +68,7 @@ class Proxies:
                 self._tasks.discard(task)
                 writer.close()
 
-        await asyncio.start_server(connected, sock=listening)
+        self._servers.append(await asyncio.start_server(connected, sock=listening))
 
     async def _join(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._whole.wait()
@@ -92,6 +93,8 @@ class Proxies:
             await writer.drain()
 
     async def _end(self) -> None:
+        for server in self._servers:
+            server.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
