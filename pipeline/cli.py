@@ -35,6 +35,7 @@ BENCHES = {
     "decide": ("pipeline.bench.decide:command", "Crashed hosts to a halt, beside MaxSPRT; time of a step."),
     "calibrate": ("pipeline.bench.calibrate:command", "False-halt rate over simulated null rollouts."),
     "archive": ("pipeline.bench.archive:command", "Kafka to ClickHouse: events per second, bytes per event."),
+    "queries": ("pipeline.bench.queries:command", "Seconds of the analysts' queries over many stored events."),
     "latency": ("pipeline.bench.latency:command", "From the deciding crash to the readable halt."),
     "faults": ("pipeline.bench.faults:command", "Kills, cuts, restarts: is every event there, once?"),
     "backtest": ("pipeline.bench.backtest:command", "Events per second through `andon backtest`."),

@@ -36,6 +36,8 @@ class Inserter:
 
     def __init__(self, server: ClickHouseServer, log: structlog.typing.FilteringBoundLogger) -> None:
         self._server = server
+        # On a cluster an insert is acknowledged once every shard has its rows, and not when they are queued.
+        self._sharding: dict[str, Any] = {"distributed_foreground_insert": 1} if server.cluster else {}
         self._log = log
         self._pool = ThreadPoolExecutor(THREADS, "archive-insert")
         self._mine = threading.local()
@@ -61,7 +63,8 @@ class Inserter:
         while not self._stop.is_set():
             started = time.monotonic()
             try:
-                self._client().insert_arrow(table, rows, settings=SETTINGS | {"insert_deduplication_token": token})
+                settings = SETTINGS | self._sharding | {"insert_deduplication_token": token}
+                self._client().insert_arrow(table, rows, settings=settings)
             except (Error, OSError) as error:
                 self._mine.client = None
                 text = str(error)[:500]

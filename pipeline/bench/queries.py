@@ -1,0 +1,115 @@
+"""`andon bench queries`: seconds of every query of the analysts' guide over many stored events."""
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+from clickhouse_connect.driver.client import Client
+
+from consumers.clickhouse.connect import connect
+from consumers.clickhouse.guide import queries
+from pipeline.bench.archive_line import LocalClickHouse, value
+from pipeline.bench.queries_load import FLEET, HOST, VERSION, Plan, decide, fill, generate
+from pipeline.runtime.errors import AndonError
+
+GOAL_SECONDS = 0.3
+RUNS = 5
+LONG_SECONDS = 7200
+RAW = {"host-events", "pairs"}  # read events or every host's updates, not aggregates
+GIVEN = {"fleet": FLEET, "version": VERSION, "host": HOST}
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def _sizes(client: Client, events: int) -> dict[str, Any]:
+    sql = (
+        "SELECT table, sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() "
+        "GROUP BY table HAVING table NOT IN ('verdicts', 'halts', 'halt_acks', 'dead_letters', 'schema_migrations')"
+    )
+    sizes = {table: round(size / events, 2) for table, size in client.query(sql).result_rows}
+    total = round(sum(sizes.values()), 1)
+    return {"bytes_per_event": sizes["events"], "bytes_per_event_with_aggregates": total, "bytes_by_table": sizes}
+
+
+def _time(client: Client) -> dict[str, dict[str, Any]]:
+    found = {}
+    for query in queries().values():
+        given = {name: GIVEN[name] for name in query.parameters}
+        seconds, rows = [], 0
+        for _ in range(RUNS + 1):
+            started = time.perf_counter()
+            rows = len(client.query(query.sql, parameters=given).result_rows)
+            seconds.append(time.perf_counter() - started)
+        if not rows:
+            raise AndonError(f"{query.name} found nothing")
+        first, *again = seconds
+        figures = {"seconds": round(statistics.median(again), 4), "first_seconds": round(first, 4), "rows": rows}
+        found[query.name] = figures | {"reads": "raw" if query.name in RAW else "aggregates"}
+    return found
+
+
+def measure(plan: Plan) -> dict[str, Any]:
+    """One run, everything started and stopped here."""
+    memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    with (
+        tempfile.TemporaryDirectory(prefix="andon-bench-", dir=memory) as scratch,
+        LocalClickHouse(Path(scratch)) as line,
+    ):
+        client = connect(line.server, database=line.server.database, timeout_seconds=LONG_SECONDS)
+        started = time.monotonic()
+        generate(client, plan)
+        generated = time.monotonic()
+        fill(client, line.server.database)
+        filled = time.monotonic()
+        for (table,) in client.query(
+            "SELECT name FROM system.tables WHERE database = 'andon' AND total_rows > 0"
+        ).result_rows:
+            client.command(f"OPTIMIZE TABLE {table} FINAL", settings={"max_execution_time": LONG_SECONDS})
+        merged = time.monotonic()
+        decide(client)
+        sizes, times = _sizes(client, plan.events), _time(client)
+        peak = line.stage.peak_rss_bytes() if line.stage is not None else 0
+        engine = value(client, "SELECT version()")
+    aggregates = {name: found["seconds"] for name, found in times.items() if found["reads"] == "aggregates"}
+    return {
+        "events": plan.events,
+        **sizes,
+        "generate_seconds": round(generated - started, 1),
+        "fill_seconds": round(filled - generated, 1),
+        "merge_seconds": round(merged - filled, 1),
+        "slowest_aggregate_seconds": max(aggregates.values()),
+        "over_goal": sorted(name for name, seconds in aggregates.items() if seconds > GOAL_SECONDS),
+        "peak_rss_bytes": peak,
+        "queries": times,
+        "on": {
+            "clickhouse": f"chdb {version('chdb')} ({engine}) behind the local HTTP endpoint, on tmpfs",
+            "cpus": os.cpu_count(),
+            "load_average": round(os.getloadavg()[0], 1),
+            **plan._asdict(),
+        },
+    }
+
+
+@click.command("queries")
+@click.option("--events", default=100_000_000, show_default=True, type=click.IntRange(1000), help="events stored")
+@click.option("--hosts", default=50_000, show_default=True, type=click.IntRange(1), help="hosts that report them")
+@click.option("--days", default=10, show_default=True, type=click.IntRange(1, 80), help="days that they span")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="one JSON object on standard output")
+def command(events: int, hosts: int, days: int, seed: int, as_json: bool) -> None:
+    """Seconds of every named query over so many stored events, generated in the engine; goal 0.3 for aggregates.
+
+    `seconds` is the median of five runs after a first one, as a client sees it over HTTP.
+    """
+    figures = measure(Plan(events, hosts, days, seed))
+    if as_json:
+        click.echo(json.dumps(figures))
+        return
+    for name, found in sorted(figures["queries"].items(), key=lambda item: -item[1]["seconds"]):
+        click.echo(f"{found['seconds']:>9.3f} s  {found['reads']:<10}  {name}")
+    click.echo(f"{figures['events']:,} events, {figures['bytes_per_event_with_aggregates']} bytes each")
