@@ -28,14 +28,20 @@ from pipeline.simulate.nulls import ROLLOUTS, NullFleet, null_fleet
 LEVELS = (10.0, 100.0, 1000.0)
 STEP_MS = 120_000
 CONFIDENCE = 0.99
+SHOWN = 10  # of the highest, by name
 
 
 class Outcome(NamedTuple):
-    """The highest log10 evidence that one harmless rollout ever reached."""
+    """The highest log10 evidence that one harmless rollout ever reached, and whether it was halted at the default
+    policy's alpha; `beside_guilty`: a guilty update was in its fleet, with which it may have been inseparable."""
 
+    seed: int
+    update: str
     shape: str
     relative_risk: float
     highest: float
+    halted: bool
+    beside_guilty: bool
 
 
 def run_fleet(seed: int, policies: PolicySet | None = None) -> tuple[list[Outcome], int]:
@@ -53,8 +59,12 @@ def run_fleet(seed: int, policies: PolicySet | None = None) -> tuple[list[Outcom
         for partial in fold.partials("calibrate", 0):
             detector.step(partial)
             _note(detector, fleet, highest)
+    halted = {detector.state.updates.names[update] for update in detector.state.halted}
+    beside = any(not plan.harmless for plan in fleet.rollouts)
     harmless = [
-        Outcome(plan.shape, float(plan.relative_risk), float(top))
+        Outcome(
+            seed, plan.update.product, plan.shape, float(plan.relative_risk), float(top), plan.update in halted, beside
+        )
         for plan, top in zip(fleet.rollouts, highest, strict=True)
         if plan.harmless
     ]
@@ -120,7 +130,11 @@ def report(outcomes: list[Outcome], events: int, seconds: float, seed: int) -> d
         "events": events,
         "seconds": round(seconds, 1),
         "levels": levels,
-        "highest_log10_evidence": round(float(top.max()), 3),
+        "halted": sum(o.halted and not o.beside_guilty for o in outcomes),
+        "halted_beside_guilty": sum(o.halted and o.beside_guilty for o in outcomes),
+        "highest": [
+            {**o._asdict(), "highest": round(o.highest, 3)} for o in sorted(outcomes, key=lambda o: -o.highest)[:SHOWN]
+        ],
         "by_shape": {
             shape: {
                 "rollouts": sum(o.shape == shape for o in outcomes),
