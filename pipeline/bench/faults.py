@@ -55,7 +55,9 @@ SCENARIOS = {
 }
 
 
-def measure(names: Sequence[str], kind: BrokerKind, seed: int, short: bool, rate: int) -> dict[str, Any]:
+def measure(
+    names: Sequence[str], kind: BrokerKind, seed: int, short: bool, rate: int, logs: Path | None = None
+) -> dict[str, Any]:
     """Run scenarios one after another, each on topics of its own. Raises AndonError when one cannot be finished."""
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     found: dict[str, Figures] = {}
@@ -65,7 +67,9 @@ def measure(names: Sequence[str], kind: BrokerKind, seed: int, short: bool, rate
             if mine:
                 directory = Path(scratch) / ("proxied" if proxied else "direct")
                 with _brokers(kind, directory / "kafka", proxied) as (brokers, proxies):
-                    setup = Setup(brokers.client_options(), brokers, proxies, directory, seed, rate, short)
+                    setup = Setup(
+                        brokers.client_options(), brokers, proxies, directory, logs or directory, seed, rate, short
+                    )
                     found |= {name: _run(name, setup) for name in mine}
     return {"scenarios": found, **{name: _total(found, name) for name in BAD}, "on": _on(kind, seed, rate, short)}
 
@@ -132,13 +136,20 @@ def chosen(names: tuple[str, ...], kind: BrokerKind, short: bool) -> tuple[str, 
 @click.option("--seed", default=1, show_default=True)
 @click.option("--broker", type=click.Choice(["embedded", "kafka"]), default="kafka", show_default=True)
 @click.option("--events-per-second", type=click.IntRange(100), help="load [default: 2000, 1000 with --short]")
+@click.option("--logs", type=click.Path(path_type=Path), help="keep the stages' logs in this directory")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on standard output")
 def command(
-    names: tuple[str, ...], short: bool, seed: int, broker: BrokerKind, events_per_second: int | None, as_json: bool
+    names: tuple[str, ...],
+    short: bool,
+    seed: int,
+    broker: BrokerKind,
+    events_per_second: int | None,
+    logs: Path | None,
+    as_json: bool,
 ) -> None:
     """Nothing lost, nothing counted twice: exit code 1 when anything was."""
     rate = events_per_second or (SHORT_EVENTS_PER_SECOND if short else EVENTS_PER_SECOND)
-    found = measure(chosen(names, broker, short), broker, seed, short, rate)
+    found = measure(chosen(names, broker, short), broker, seed, short, rate, logs)
     if as_json:
         click.echo(json.dumps(found))
     else:

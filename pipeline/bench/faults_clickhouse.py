@@ -60,7 +60,7 @@ class ClickHouse:
             f"ANDON_CLICKHOUSE_{name}_PASSWORD": self.write_password,
         }
         options = ("--data-dir", str(self._data_dir), "--port", str(self._port), *users)
-        self._stage = Stage("clickhouse", self._line.directory, options, environ).start()
+        self._stage = Stage("clickhouse", self._line.logs, options, environ).start()
         self._line.stages.append(self._stage)
         self._line.until("ClickHouse is ready", lambda: self.stage.said("clickhouse ready"), READY_SECONDS)
 

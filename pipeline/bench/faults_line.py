@@ -45,6 +45,7 @@ class Setup:
     brokers: KafkaCluster | EmbeddedBroker
     proxies: Proxies | None
     directory: Path
+    logs: Path
     seed: int
     events_per_second: int
     short: bool
@@ -57,7 +58,9 @@ class Line:
         self.setup, self.scenario = setup, scenario
         self.kafka = msgspec.structs.replace(setup.kafka, topic_prefix=f"{scenario}.")
         self.directory = setup.directory / scenario
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.logs = setup.logs / scenario
+        for needed in (self.directory, self.logs):
+            needed.mkdir(parents=True, exist_ok=True)
         self.broker = Broker(self.kafka)
         self.ledger = Ledger()
         self.stages: list[Stage] = []
@@ -94,7 +97,7 @@ class Line:
         """Start one on this line's topics, or on those of another prefix."""
         servers = ("--bootstrap-servers", self.kafka.bootstrap_servers)
         where = (*servers, "--topic-prefix", prefix or self.kafka.topic_prefix)
-        made = Stage(name, self.directory, (*where, *options), environ or {})
+        made = Stage(name, self.logs, (*where, *options), environ or {})
         self.stages.append(made)
         return made.start()
 

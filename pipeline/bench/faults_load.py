@@ -21,7 +21,7 @@ from pipeline.wire import topics
 SLICE_SECONDS = 0.01
 HOUR_MS = 3_600_000
 BLOCK = 100
-AUDIT_FLEETS = ("audit-0", "audit-1", "audit-2")
+AUDIT_FLEETS = ("audit-0",)
 HALT_FLEETS = ("halt-0", "halt-1")
 SHARE_OF_HALT_FLEETS = 0.4
 AUDIT_CRASHES, AUDIT_BOOTS = 0.1, 0.2
@@ -89,8 +89,8 @@ class Load(threading.Thread):
     def _healthy(self, number: int) -> dict[str, Any]:
         draw = self._random.random()
         if draw < SHARE_OF_HALT_FLEETS:
-            return event(number, HALT_FLEETS[number % 2], f"model-{number % 5}", number % TRIALS, "heartbeat")
-        fleet = AUDIT_FLEETS[number % 3]
+            return event(number, HALT_FLEETS[number % len(HALT_FLEETS)], f"model-{number % 5}", number % TRIALS, "heartbeat")
+        fleet = AUDIT_FLEETS[number % len(AUDIT_FLEETS)]
         draw = self._random.random()
         kind = "crash" if draw < AUDIT_CRASHES else "boot" if draw < AUDIT_CRASHES + AUDIT_BOOTS else "heartbeat"
         return event(number, fleet, f"block-{number // BLOCK}", number % 7, kind)
@@ -109,8 +109,8 @@ class Load(threading.Thread):
 
     def _bad_crash(self, trial: int) -> dict[str, Any]:
         number = len(self._ledger.values) + 1_000_000_000  # a host that no other event has
-        fleet = HALT_FLEETS[trial % 2]
-        return event(number, fleet, f"model-{number % 5}", trial // 2 % TRIALS, "crash", f"0xbad{trial}")
+        fleet, update = HALT_FLEETS[trial % len(HALT_FLEETS)], trial // len(HALT_FLEETS) % TRIALS
+        return event(number, fleet, f"model-{number % 5}", update, "crash", f"0xbad{trial}")
 
     def ask_to_stop(self) -> None:
         """Stop; the thread ends when the brokers have answered for everything."""

@@ -154,7 +154,8 @@ def summary(detector: "Detector", most: int = 50) -> list[dict[str, Any]]:
     fleet, explained = detector.state, detector.explained
     if explained is None:
         return []
-    live = sorted((u for u, _ in fleet.updates.live()), key=lambda u: -explained.total[u])[:most]
+    judged = (u for u, _ in fleet.updates.live() if u < len(explained.total))  # others came after the last judgement
+    live = sorted(judged, key=lambda u: -explained.total[u])[:most]
     listed = []
     for update in live:
         rings = {fleet.rings.names[r] or "": state for r, state in fleet.states.get(update, {}).items()}
