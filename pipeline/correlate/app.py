@@ -25,7 +25,7 @@ from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, Ka
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
 
-TIMEOUT_SECONDS = 30.0  # for every acknowledgement
+TIMEOUT_SECONDS = 75.0  # for every acknowledgement: one that waits out a cut goes on sooner than a new process would
 BUFFERED_PARTIALS = 128  # read ahead; each may have half a megabyte
 POLL_SECONDS = 0.1
 POLLED_PARTIALS = 16
