@@ -63,7 +63,7 @@ class Place:
         crashes = [event for event in events if event.__class__.__name__ == "Crash"]
         totals = "uniqExactMerge(crashes), uniqExactMerge(crashed_hosts), uniqCombinedMerge(hosts)"
         hosts = len({event.host for event in events})
-        for table in ("stratum_minutes", "stratum_hours"):
+        for table in ("stratum_minutes", "stratum_hours", "stratum_days"):
             found = client.query(f"SELECT {totals} FROM {table}").first_row
             assert found[:2] == (len(crashes), len({event.host for event in crashes}))
             assert found[2] == pytest.approx(hosts, rel=0.01)

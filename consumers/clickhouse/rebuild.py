@@ -23,6 +23,7 @@ TIME = {
     "update_minutes": "minute",
     "stratum_hours": "hour",
     "update_hours": "hour",
+    "stratum_days": "day",
     "update_days": "day",
 }
 
