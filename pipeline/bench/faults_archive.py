@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import orjson
 from clickhouse_connect.driver.client import Client
@@ -11,7 +10,7 @@ from confluent_kafka import KafkaException
 
 from consumers.clickhouse.archive import GROUP
 from consumers.clickhouse.intent import decode_intent
-from pipeline.bench.faults_clickhouse import WRITER, ClickHouse, Stored, small_disk
+from pipeline.bench.faults_clickhouse import WRITER, ClickHouse, Stored
 from pipeline.bench.faults_combine import SETTLE_SECONDS
 from pipeline.bench.faults_ledger import by_id, judge
 from pipeline.bench.faults_line import DRAIN_SECONDS, READY_SECONDS, Figures, Line, Setup
@@ -23,20 +22,15 @@ from pipeline.wire.topics import EVENTS
 KILLS, SHORT_KILLS = 20, 3
 GONE_SECONDS, SLOW_SECONDS, READ_ONLY_SECONDS, FULL_SECONDS = 60.0, 20.0, 15.0, 15.0
 HELD_ROWS = 30_000  # less than what comes while ClickHouse is gone: reading must pause
-DISK_BYTES = 1 << 30
 
 
 class Storing(Line):
     """A line whose events go into ClickHouse."""
 
-    def __init__(self, setup: Setup, scenario: str, data_dir: Path | None = None) -> None:
-        super().__init__(setup, scenario)
-        self._data_dir = data_dir or self.directory / "clickhouse"
-
     def __enter__(self) -> "Storing":
         super().__enter__()
         try:
-            self.clickhouse = ClickHouse(self, self._data_dir)
+            self.clickhouse = ClickHouse(self, self.directory / "clickhouse")
             self.stored = Stored(self.clickhouse)
             self.archive = self._archive()
         except BaseException:
@@ -133,10 +127,7 @@ def archive_killed(setup: Setup) -> Figures:
 
 def clickhouse_failing(setup: Setup) -> Figures:
     """ClickHouse gone, slow, read-only and out of disk, one after another, under load."""
-    with (
-        small_disk(setup.directory / "disk", DISK_BYTES) as disk,
-        Storing(setup, "clickhouse-failing", disk / "clickhouse") as line,
-    ):
+    with Storing(setup, "clickhouse-failing") as line:
         line.begin()
         line.run_for(4 * SETTLE_SECONDS)
         rss_before = line.archive.peak_rss_bytes
@@ -150,7 +141,7 @@ def clickhouse_failing(setup: Setup) -> Figures:
         return line.stored_account() | {
             "seconds_to_catch_up_after": recovered,
             "refusals_logged": {
-                word: line.archive.count(word) for word in ("READONLY", "NOT_ENOUGH_SPACE", "No space")
+                word: line.archive.count(word) for word in ("refused", "timed out", "ACCESS_DENIED", "NOT_ENOUGH_SPACE")
             },
             "archive_rss_before_bytes": rss_before,
             "archive_rss_under_faults_bytes": rss_under_faults,

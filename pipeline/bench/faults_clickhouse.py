@@ -1,11 +1,8 @@
 """The local ClickHouse endpoint of a scenario, and what can befall it."""
 
 import secrets
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
@@ -94,16 +91,14 @@ class ClickHouse:
         self.start()
 
     def full(self, seconds: float) -> None:
-        """Not a byte left on its disk."""
-        ballast = self._data_dir.parent / "ballast"
-        with ballast.open("wb", buffering=0) as stream, suppress(OSError):
-            while True:
-                stream.write(bytes(1 << 20))
-        with ballast.open("ab", buffering=0) as stream, suppress(OSError):
-            while True:
-                stream.write(bytes(512))
+        """Less room on the disk than it has to keep free: it refuses every insert, as before a disk is full."""
+        self._keep_free(1 << 60)
         self._line.run_for(seconds)
-        ballast.unlink()
+        self._keep_free(0)
+
+    def _keep_free(self, size_bytes: int) -> None:
+        command = f"ALTER TABLE events MODIFY SETTING min_free_disk_bytes_to_perform_insert = {size_bytes}"
+        self.client().command(command)
 
 
 class Stored(threading.Thread):
@@ -134,22 +129,3 @@ class Stored(threading.Thread):
         """Stop asking."""
         self._stop_asked.set()
         self.join()
-
-
-@contextmanager
-def small_disk(where: Path, size_bytes: int) -> Iterator[Path]:
-    """A file system of this size.
-
-    Raises:
-        AndonError: when this user may not mount one.
-    """
-    where.mkdir(parents=True, exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "andon-faults", str(where)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True, timeout=10)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise AndonError(f"needs root: a small file system cannot be mounted: {error}") from None
-    try:
-        yield where
-    finally:
-        subprocess.run(["umount", "--lazy", str(where)], check=False, capture_output=True, timeout=10)

@@ -89,7 +89,9 @@ class Load(threading.Thread):
     def _healthy(self, number: int) -> dict[str, Any]:
         draw = self._random.random()
         if draw < SHARE_OF_HALT_FLEETS:
-            return event(number, HALT_FLEETS[number % len(HALT_FLEETS)], f"model-{number % 5}", number % TRIALS, "heartbeat")
+            return event(
+                number, HALT_FLEETS[number % len(HALT_FLEETS)], f"model-{number % 5}", number % TRIALS, "heartbeat"
+            )
         fleet = AUDIT_FLEETS[number % len(AUDIT_FLEETS)]
         draw = self._random.random()
         kind = "crash" if draw < AUDIT_CRASHES else "boot" if draw < AUDIT_CRASHES + AUDIT_BOOTS else "heartbeat"

@@ -4,9 +4,11 @@ A connection costs well under a millisecond, keeps one request's settings from t
 """
 
 import fcntl
+import json
 import re
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import resources
@@ -21,6 +23,9 @@ MAX_SESSIONS = 64
 INSERT_CHUNK_BYTES = 4 * 1024 * 1024
 
 _ERROR = re.compile(r"Code: (\d+)\. (DB::Exception: .*)", re.DOTALL)
+_FAILED_INSERTS = "SELECT sum(value) FROM system.events WHERE event = 'FailedInsertQuery'"
+_OUTCOME = "SELECT type, exception_code, exception FROM system.query_log WHERE log_comment = '{mark}'"
+_UNKNOWN = "Code: 1002. DB::Exception: An INSERT failed, and the log does not say whose. (UNKNOWN_EXCEPTION)"
 _SETTING_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -128,7 +133,7 @@ class Engine:
             self._prepare(connection, request)
             if request.statement.streams(request.default_format):
                 return Answer(self._stream(connection, request))
-            answer = _insert(connection, request) if request.statement.data_at else _query(connection, request)
+            answer = self._insert(connection, request) if request.statement.data_at else _query(connection, request)
         except EngineError:
             self._release(connection, request)
             raise
@@ -148,6 +153,32 @@ class Engine:
             connection.query("SET profile = 'andon_limited'")
         if request.readonly:  # last: from here on the request can no longer change it
             connection.query(f"SET readonly = {request.readonly}")
+
+    def _insert(self, connection: Any, request: Request) -> Answer:
+        """As `_insert` below, and an error when it failed: of rows that it can read and that the table then refuses (no
+        space left, a constraint) the binding says nothing. The engine's counters do, and its log says who it was."""
+        mark = uuid.uuid4().hex
+        connection.query(f"SET log_comment = '{mark}'")
+        before = self._failed_inserts()
+        answer = _insert(connection, request)
+        if self._failed_inserts() != before:
+            self._check(mark)
+        return answer
+
+    def _failed_inserts(self) -> bytes:
+        with self._guard:
+            counted: bytes = self._keeper.query(_FAILED_INSERTS, "TSVRaw").bytes()
+        return counted
+
+    def _check(self, mark: str) -> None:
+        """An insert counts as stored only if the log says so."""
+        with self._guard:
+            self._keeper.query("SYSTEM FLUSH LOGS query_log")
+            found = self._keeper.query(_OUTCOME.format(mark=mark), "JSONCompact").bytes()
+        ends = [(code, text) for kind, code, text in json.loads(found)["data"] if kind != "QueryStart"]
+        code, text = ends[0] if ends else (1002, _UNKNOWN)
+        if code:
+            raise EngineError(code, text)
 
     def _stream(self, connection: Any, request: Request) -> Iterator[bytes]:
         try:
