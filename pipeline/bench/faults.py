@@ -157,6 +157,9 @@ def command(
             click.echo(name)
             for key, value in figures.items():
                 click.echo(f"  {key:34} {value}")
-    wrong = [name for name, figures in found["scenarios"].items() if figures.get("different_states")]
-    if wrong or any(found[name] for name in BAD):
+    different = any(figures.get("different_states") for figures in found["scenarios"].values())
+    late = not short and _total(
+        found["scenarios"], "halts_late"
+    )  # on a machine that also runs a test suite, they may be
+    if different or late or any(found[name] for name in BAD):
         sys.exit(1)

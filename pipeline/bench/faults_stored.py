@@ -9,9 +9,14 @@ from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
+from pipeline.runtime.errors import AndonError
+
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 EXACT_HOSTS = 2_000  # `uniqCombined` is exact up to thousands; above, within
 HOSTS_TOLERANCE = 0.01
+_AGGREGATES = (
+    "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%AggregatingMergeTree'"
+)
 
 PLACE = ("ring", "os", "model")
 UPDATE = ("vendor", "product", "version")
@@ -39,6 +44,7 @@ AGGREGATES = {
         "minute", MINUTE_MS, ("fleet",), ("kind", *PLACE), ("crashes", "crashed_hosts", "hosts", "reports")
     ),
     "stratum_hours": Aggregate("hour", HOUR_MS, ("fleet",), ("kind", *PLACE), ("crashes", "crashed_hosts", "hosts")),
+    "stratum_days": Aggregate("day", DAY_MS, ("fleet",), PLACE, ("crashes", "crashed_hosts", "hosts")),
     "update_minutes": Aggregate("minute", MINUTE_MS, ("fleet", *UPDATE), PLACE, ("crashes", "crashed_hosts"), True),
     "update_hours": Aggregate("hour", HOUR_MS, ("fleet", *UPDATE), PLACE, ("crashes", "crashed_hosts", "hosts")),
     "update_days": Aggregate("day", DAY_MS, ("fleet", *UPDATE), PLACE, ("crashes", "crashed_hosts", "hosts")),
@@ -87,7 +93,14 @@ def _close(wanted: int, found: int) -> bool:
 
 
 def wrong_aggregates(events: Sequence[Mapping[str, Any]], client: Client) -> dict[str, int]:
-    """Wrong cells by table, of every aggregate, and of the tables that hold a row per crash and per host."""
+    """Wrong cells by table, of every aggregate, and of the tables that hold a row per crash and per host.
+
+    Raises:
+        AndonError: when there is an aggregate that this file does not know.
+    """
+    there = client.query(_AGGREGATES).result_rows
+    if unknown := {row[0] for row in there} ^ AGGREGATES.keys():
+        raise AndonError(f"faults_stored.py and the schema disagree about aggregates: {sorted(unknown)}")
     found = {
         table: wrong_cells(expected_cells(aggregate, events), stored_cells(table, aggregate, client))
         for table, aggregate in AGGREGATES.items()
