@@ -1,6 +1,9 @@
 """Faults of the brokers under the whole line: the leader killed, the network cut, each restarted in turn."""
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -20,6 +23,8 @@ AFTER_SECONDS = 12.0  # of load after a fault: halts must go on within ten
 HALTS_WITHIN_SECONDS = 10.0
 SYNC_SECONDS = 90.0
 LEADER_KILLS = 2
+BROKER_SECONDS = 120.0  # to start or stop one
+_HANDS = ThreadPoolExecutor(1, "brokers")  # a broker ends with the thread that started it: this one stays
 
 
 def leader_killed(setup: Setup) -> Figures:
@@ -32,7 +37,7 @@ def leader_killed(setup: Setup) -> Figures:
             moment = time.monotonic()
             cluster.kill(number)
             line.run_for(DOWN_SECONDS)
-            cluster.restart(number)
+            _meanwhile(line, partial(cluster.restart, number))
             _in_sync(line)
             line.run_for(AFTER_SECONDS)
             stalls.append(line.halts.longest_gap(moment))
@@ -61,12 +66,19 @@ def brokers_restarted(setup: Setup) -> Figures:
         stalls = []
         for number in numbers:
             moment = time.monotonic()
-            cluster.stop(number)
-            cluster.restart(number)
+            _meanwhile(line, partial(cluster.stop, number))
+            _meanwhile(line, partial(cluster.restart, number))
             _in_sync(line)
             line.run_for(AFTER_SECONDS)
             stalls.append(line.halts.longest_gap(moment))
         return _account(line, correlate, stalls) | {"broker_restarts": len(numbers)}
+
+
+def _meanwhile(line: Line, act: Callable[[], None]) -> None:
+    """Do this, and go on tending the stages."""
+    doing = _HANDS.submit(act)
+    line.until("a broker starts or stops", doing.done, BROKER_SECONDS)
+    doing.result()
 
 
 def _begin(line: Line) -> Correlate:
