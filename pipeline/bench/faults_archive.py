@@ -14,18 +14,24 @@ from pipeline.bench.faults_clickhouse import WRITER, ClickHouse, Stored
 from pipeline.bench.faults_combine import SETTLE_SECONDS
 from pipeline.bench.faults_ledger import by_id, judge
 from pipeline.bench.faults_line import DRAIN_SECONDS, READY_SECONDS, Figures, Line, Setup
-from pipeline.bench.faults_schedule import kills
+from pipeline.bench.faults_schedule import Kill, kills
 from pipeline.bench.faults_stage import Stage
 from pipeline.bench.faults_stored import wrong_aggregates
 from pipeline.wire.topics import EVENTS
 
 KILLS, SHORT_KILLS = 20, 3
 GONE_SECONDS, SLOW_SECONDS, READ_ONLY_SECONDS, FULL_SECONDS = 60.0, 20.0, 15.0, 15.0
+LOOK_PACE = 15.0  # a look asks Kafka and ClickHouse
 HELD_ROWS = 30_000  # less than what comes while ClickHouse is gone: reading must pause
 
 
 class Storing(Line):
     """A line whose events go into ClickHouse."""
+
+    def __init__(self, setup: Setup, scenario: str) -> None:
+        super().__init__(setup, scenario)
+        self._promised: set[tuple[int, int, int]] = set()  # partition, start, end: at the last look
+        self._promised_before: set[tuple[int, int, int]] = set()  # and at the last kill
 
     def __enter__(self) -> "Storing":
         super().__enter__()
@@ -38,6 +44,11 @@ class Storing(Line):
             raise
         self.stored.start()
         return self
+
+    def kill_archive(self, kill: Kill) -> None:
+        """See `kill`."""
+        self.kill(self.archive, kill, self.between_insert_and_commit, LOOK_PACE)
+        self._promised_before = self._promised
 
     def _archive(self) -> Stage:
         where = ("--clickhouse-url", self.clickhouse.url, "--clickhouse-user", WRITER)
@@ -52,14 +63,16 @@ class Storing(Line):
         return stage.said(f"topic={self.kafka.topic_prefix}{EVENTS.name}")
 
     def between_insert_and_commit(self) -> bool:
-        """Whether a batch is promised, is in ClickHouse, and no commit says so yet. The archive must stand still."""
+        """Whether a batch is promised, is in ClickHouse, and no commit says so yet; not counting those of the kill
+        before, which the archive has to repeat. It must stand still."""
         try:
             places = self.broker.committed(GROUP, EVENTS.name, EVENTS.partitions)
             found = [(place, decode_intent(place.metadata)) for place in places if place.offset >= 0]
-            ranges = [(place.partition, place.offset, intent.end) for place, intent in found if intent is not None]
-            if not ranges:
+            ranges = {(place.partition, place.offset, intent.end) for place, intent in found if intent is not None}
+            self._promised = ranges
+            if not ranges - self._promised_before:
                 return False
-            firsts = [(partition, start, start + 1) for partition, start, _ in ranges]
+            firsts = [(partition, start, start + 1) for partition, start, _ in ranges - self._promised_before]
             values = [message.value() or b"" for message in self.broker.read(EVENTS.name, EVENTS.partitions, firsts)]
             ids = [event["id"] for event in map(orjson.loads, values)]
             return self._has(self.clickhouse.client(), ids)
@@ -116,7 +129,7 @@ def archive_killed(setup: Setup) -> Figures:
         line.begin()
         line.run_for(SETTLE_SECONDS)
         for kill in kills(setup.seed, line.scenario, SHORT_KILLS if setup.short else KILLS):
-            line.kill(line.archive, kill, line.between_insert_and_commit)
+            line.kill_archive(kill)
             line.archive.start()
             line.until("the archive is back", lambda: line.assigned(line.archive), READY_SECONDS)
         line.run_for(SETTLE_SECONDS)

@@ -177,15 +177,16 @@ class Line:
 
     # -- kills
 
-    def kill(self, stage: Stage, kill: Kill, inside: Callable[[], bool]) -> None:
-        """Kill it, at the time or, when aimed, at the first moment after it at which `inside` holds."""
+    def kill(self, stage: Stage, kill: Kill, inside: Callable[[], bool], pace: float = 1.0) -> None:
+        """Kill it, at the time or, when aimed, at the first moment after it at which `inside` holds. While one looks,
+        the stage stands still: the slower the look, the longer the `pace` between two."""
         self.run_for(kill.after_seconds)
         for _ in range(LOOKS if kill.aim == "inside" else 0):
             stage.freeze()
             if inside():
                 break
             stage.thaw()
-            time.sleep(next(self._looks))
+            time.sleep(pace * next(self._looks))
             self.tend()
         stage.kill()
         self.inside += inside()
