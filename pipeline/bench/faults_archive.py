@@ -70,9 +70,9 @@ class Storing(Line):
             found = [(place, decode_intent(place.metadata)) for place in places if place.offset >= 0]
             ranges = {(place.partition, place.offset, intent.end) for place, intent in found if intent is not None}
             self._promised = ranges
-            if not ranges - self._promised_before:
-                return False
             firsts = [(partition, start, start + 1) for partition, start, _ in ranges - self._promised_before]
+            if not firsts:
+                return False
             values = [message.value() or b"" for message in self.broker.read(EVENTS.name, EVENTS.partitions, firsts)]
             ids = [event["id"] for event in map(orjson.loads, values)]
             return self._has(self.clickhouse.client(), ids)
