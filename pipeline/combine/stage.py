@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, TopicPartition
 from structlog.typing import FilteringBoundLogger
 
 from pipeline.combine.admit import Admission
@@ -52,6 +52,7 @@ class Combiner:
         self._producer = TransactionalProducer(kafka, config.identity, MAX_LETTER_BYTES)
         self._assigned: list[TopicPartition] = []
         self._next: list[TopicPartition] = []  # where the open batch ends
+        self._committed: dict[int, int] = {}  # by partition: where the last batch ended, since it was assigned to us
         self._revoked = False  # during the call to consume that is under way
         self._guard = RejectGuard(config.max_rejected_share, config.rejected_window)
         self._aborts = 0
@@ -117,6 +118,7 @@ class Combiner:
             self._rewind()
             return
         self._aborts = 0
+        self._committed |= {place.partition: place.offset for place in offsets}
         self._count(batch)
         self._batch = self._new_batch()
 
@@ -147,15 +149,18 @@ class Combiner:
         self._batch = self._new_batch()
 
     def _rewind(self) -> None:
-        """Read on from the committed offsets."""
+        """Read on from the committed offsets: our own word for them where we have it, for when their broker has just
+        died, the client may ask for them in vain, and stand still."""
         if self._assigned:
-            self._consumer.assign([TopicPartition(place.topic, place.partition) for place in self._assigned])
+            known = self._committed
+            places = [(place.topic, place.partition) for place in self._assigned]
+            self._consumer.assign([TopicPartition(t, p, known.get(p, OFFSET_STORED)) for t, p in places])
         self._next = []
         if self._aborts:
             self._stop.wait(min(5.0, 0.05 * 2**self._aborts))
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        self._assigned, self._next = partitions, []
+        self._assigned, self._next, self._committed = partitions, [], {}
         self._log.info("partitions assigned", partitions=[place.partition for place in partitions])
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -163,11 +168,11 @@ class Combiner:
         self._log.info("partitions revoked", partitions=[place.partition for place in partitions])
         self._assigned, self._revoked = [], True
         self._commit()
-        self._next = []
+        self._next, self._committed = [], {}
 
     def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """They are another's already: nothing of the open batch may be committed."""
-        self._assigned, self._next, self._revoked = [], [], True
+        self._assigned, self._next, self._committed, self._revoked = [], [], {}, True
         if self._batch.messages:
             self._give_up(f"lost partitions {[place.partition for place in partitions]}")
 
