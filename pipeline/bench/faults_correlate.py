@@ -69,11 +69,14 @@ def _kill(line: Line, correlate: Correlate, kill: Kill, down: Pulse) -> None:
 def _catch_up(line: Line, correlate: Correlate) -> None:
     """Returns when it has taken in every partial, has said what follows, and has stopped with a last checkpoint."""
 
-    def done() -> bool:
-        fleets = correlate.fleets()
-        return {name: fleet["partials"] for name, fleet in fleets.items()} == dict(line.partials.by_fleet)
+    def taken() -> dict[str, int]:
+        return {name: fleet["partials"] for name, fleet in correlate.fleets().items()}
 
-    line.until("the correlator has taken in every partial", done, DRAIN_SECONDS)
+    due = dict(line.partials.by_fleet)
+    try:
+        line.until("the correlator has taken in every partial", lambda: taken() == due, DRAIN_SECONDS)
+    except AndonError as error:
+        raise AndonError(f"{error}\npartials {due}, taken in {taken()}") from None
     correlate.stage.stop()
 
 
