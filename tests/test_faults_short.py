@@ -12,6 +12,7 @@ TIMEOUT_SECONDS = 600.0
 
 
 @pytest.mark.system
+@pytest.mark.timeout(TIMEOUT_SECONDS + 60)
 def test_nothing_is_lost_and_nothing_is_counted_twice(kafka_jars: KafkaJars) -> None:
     """On three Kafka brokers, by a ledger of its own: every event and every halt is there once, and every aggregate."""
     assert kafka_jars.java
