@@ -1,8 +1,10 @@
 """A tiny deterministic detector, partials for it, and a worker process: support for the correlator's tests.
 
-Run as a script it is the correlator with this detector: arguments BOOTSTRAP PREFIX DATA_DIR PORT CHECKPOINT_SECONDS.
+Run as a script it is the correlator with this detector: arguments BOOTSTRAP PREFIX DATA_DIR PORT CHECKPOINT_SECONDS
+SLOW_SECONDS.
 """
 
+import asyncio
 import hashlib
 import socket
 import sys
@@ -136,11 +138,34 @@ def free_port() -> int:
         return port
 
 
+def slow_down(seconds: float) -> None:
+    """Let time pass where much can go wrong: between Faust's seek to the committed offset and its resuming the flow,
+    and, shorter, at each partial."""
+    from pipeline.correlate.app import ReadCommittedConsumer
+    from pipeline.correlate.correlator import Correlator
+
+    _delay(ReadCommittedConsumer, "seek_to_committed", seconds)
+    _delay(Correlator, "handle", seconds / 50)
+
+
+def _delay(of: type, name: str, seconds: float) -> None:
+    act = getattr(of, name)
+
+    async def slow(*args: Any) -> Any:
+        found = await act(*args)
+        await asyncio.sleep(seconds)
+        return found
+
+    setattr(of, name, slow)
+
+
 if __name__ == "__main__":
     from pipeline.correlate.main import run
     from pipeline.runtime.errors import AndonError
 
-    bootstrap, prefix, data_dir, port, seconds = sys.argv[1:6]
+    bootstrap, prefix, data_dir, port, seconds, slow_seconds = sys.argv[1:7]
+    if float(slow_seconds):
+        slow_down(float(slow_seconds))
     kafka = KafkaConfig(bootstrap_servers=bootstrap, topic_prefix=prefix)
     config = CorrelateConfig(
         data_dir=data_dir, web_port=int(port), checkpoint_seconds=float(seconds), heartbeat_seconds=0.5

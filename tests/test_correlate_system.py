@@ -53,10 +53,10 @@ class Stage:
         self.producer = Producer(producer_config(kafka, "test", **more))
         self.producer.init_transactions(10)
 
-    def start(self, checkpoint_seconds: float = 0.3) -> None:
-        """Run the correlator with the counting detector."""
+    def start(self, checkpoint_seconds: float = 0.3, slow_seconds: float = 0.0) -> None:
+        """Run the correlator with the counting detector; slowed down, see `slow_down`."""
         where = [self.kafka.bootstrap_servers, self.kafka.topic_prefix, str(self.directory / "data")]
-        argv = [sys.executable, support.__file__, *where, str(self.port), str(checkpoint_seconds)]
+        argv = [sys.executable, support.__file__, *where, str(self.port), str(checkpoint_seconds), str(slow_seconds)]
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
@@ -129,6 +129,10 @@ class Stage:
             consumer.close()
         raise TimeoutError(topic)
 
+    def last_offset(self) -> int:
+        """Of the last partial."""
+        return max(message.offset() for message in self.records(topics.PARTIALS.name))
+
     def halts(self) -> list[Halt]:
         """All records of fleet.halts, verified."""
         trusted = load_trusted(self.directory / "data" / "keys")
@@ -197,6 +201,24 @@ def test_aborted_partials_are_never_seen(stage: Stage) -> None:
     assert stage.halts() == []
 
 
+@pytest.mark.parametrize("committed", [False, True])
+def test_what_comes_while_it_gets_ready_counts(stage: Stage, committed: bool) -> None:
+    """Partials that arrive between the recovery and the first one taken in, with and without a committed offset."""
+    if committed:
+        stage.produce(partial("acme", 1))
+        stage.start()
+        stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 1)
+        assert stage.stop() == 0
+    stage.start(slow_seconds=1.5)
+    for number in range(100):
+        time.sleep(0.02)  # the pace: some arrive before, some during and some after
+        stage.produce(partial("acme", 1, at=number))
+    stage.wait_for(stage.ready)
+    stage.produce(*(partial("acme", 1, at=number) for number in range(100, 200)))
+    stage.wait_for(lambda: stage.fleets().get("acme", {}).get("offset", 0) >= stage.last_offset())
+    assert stage.fleets()["acme"]["events"] == 200 + committed
+
+
 def test_bad_input_view_and_clean_stop(stage: Stage) -> None:
     """A malformed partial becomes a dead letter and the stream goes on; the view is JSON, hostile text or not; SIGTERM
     exits 0, and the next life starts from the last partial without reading any again."""
@@ -230,7 +252,7 @@ def test_bad_input_view_and_clean_stop(stage: Stage) -> None:
 
 def test_no_topics_is_said_in_a_line(broker: AnyBroker, tmp_path: Path) -> None:
     """Started on a cluster without topics it exits 70 and names what to do."""
-    argv = [sys.executable, support.__file__, broker.bootstrap_servers, "none.", str(tmp_path), "6067", "1"]
+    argv = [sys.executable, support.__file__, broker.bootstrap_servers, "none.", str(tmp_path), "6067", "1", "0"]
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 70
     assert "andon topics apply" in ended.stderr

@@ -23,7 +23,7 @@ from pipeline.wire.halts import decode_halt
 from pipeline.wire.topics import PARTIALS
 
 KILLS, SHORT_KILLS = 10, 3
-CALM = "calm."  # prefix of the undisturbed line's topics
+CALM = "calm."  # after the prefix of a scenario: the undisturbed line's topics
 FLUSH_SECONDS = 30.0
 
 
@@ -88,15 +88,16 @@ def decided(line: Line, correlate: Correlate) -> Figures:
 
 def _calm_run(line: Line) -> KafkaConfig:
     """A correlator on a copy of the committed partials, from the first to the last without a fault."""
-    kafka = line.with_prefix(CALM)
+    prefix = line.kafka.topic_prefix + CALM
+    kafka = line.with_prefix(prefix)
     topic_admin.apply(kafka)
     producer = Producer(producer_config(kafka, "bench-copy"))
     for key, value in line.partials.records:
-        producer.produce(CALM + PARTIALS.name, value, key)
+        producer.produce(prefix + PARTIALS.name, value, key)
         producer.poll(0)
     if producer.flush(FLUSH_SECONDS):
         raise AndonError("the partials could not be copied")
-    _catch_up(line, line.correlator("calm", prefix=CALM))
+    _catch_up(line, line.correlator("calm", prefix=prefix))
     return kafka
 
 

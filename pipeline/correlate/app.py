@@ -6,7 +6,7 @@ acknowledge nothing, and offsets are committed when the correlator says so, behi
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +53,7 @@ class ReadCommittedThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 
 class ReadCommittedConsumer(driver.Consumer):  # type: ignore[misc]
-    """A consumer that commits the offsets it is given."""
+    """A consumer that commits the offsets it is given, and loses nothing while Faust gets ready."""
 
     def getmany(self, timeout: float) -> Any:
         """Faust sleeps this long when a stream's buffer is full: a second would cap the rate of catching up."""
@@ -61,6 +61,22 @@ class ReadCommittedConsumer(driver.Consumer):  # type: ignore[misc]
 
     def _new_consumer_thread(self) -> ReadCommittedThread:
         return ReadCommittedThread(self, loop=self.loop, beacon=self.beacon)
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Faust resumes partitions, seeks, and then empties the streams' buffers: what came meanwhile would be lost.
+        So nothing is taken until `resume_flow`, which always comes last."""
+        self.stop_flow()
+        super().resume_partitions(tps)
+
+    async def seek_to_committed(self) -> Mapping[TP, int | None]:
+        """aiokafka leaves a partition without a commit, or with one of 0, where it stands: behind what was fetched and
+        dropped because Faust was not ready."""
+        committed: Mapping[TP, int | None] = await super().seek_to_committed()
+        left = [tp for tp, offset in committed.items() if not offset and not self._is_changelog_tp(tp)]
+        if left:
+            for tp, low in (await self.earliest_offsets(*left)).items():
+                await self._seek(tp, low or 0)
+        return committed
 
     async def commit_to(self, tp: TP, offset: int) -> None:
         """Commit exactly this offset. Raises ConnectionError when the brokers refuse it."""
