@@ -31,6 +31,7 @@ from pipeline.wire.topics import EVENTS, PARTIALS
 READY_SECONDS = 60.0
 DRAIN_SECONDS = 120.0
 LOOKS = 400  # for the moment that a kill is aimed at; then it kills anyway
+UNDER_WAY_SECONDS = 0.05  # what a broker was asked for is done by then
 TEND_SECONDS = 0.02
 POLICY = "[default]\nmax_halts_per_hour = 10000\n"  # more halts in a minute than a person should let through in a year
 
@@ -178,13 +179,16 @@ class Line:
     # -- kills
 
     def kill(self, stage: Stage, kill: Kill, inside: Callable[[], bool], pace: float = 1.0) -> None:
-        """Kill it, at the time or, when aimed, at the first moment after it at which `inside` holds. While one looks,
-        the stage stands still: the slower the look, the longer the `pace` between two."""
+        """Kill it, at the time or, when aimed, at the first moment after it at which `inside` holds and goes on to: what
+        was already asked of a broker gets done. While one looks, the stage stands still: the slower the look, the longer
+        the `pace` between two."""
         self.run_for(kill.after_seconds)
         for _ in range(LOOKS if kill.aim == "inside" else 0):
             stage.freeze()
             if inside():
-                break
+                time.sleep(UNDER_WAY_SECONDS)
+                if inside():
+                    break
             stage.thaw()
             time.sleep(pace * next(self._looks))
             self.tend()
