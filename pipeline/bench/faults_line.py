@@ -179,9 +179,9 @@ class Line:
     # -- kills
 
     def kill(self, stage: Stage, kill: Kill, inside: Callable[[], bool], pace: float = 1.0) -> None:
-        """Kill it, at the time or, when aimed, at the first moment after it at which `inside` holds and goes on to: what
-        was already asked of a broker gets done. While one looks, the stage stands still: the slower the look, the longer
-        the `pace` between two."""
+        """Kill it, at the time or, when aimed, at the first moment after it at which `inside` holds and goes on to: a
+        broker may be doing what it was asked for before. While one looks, the stage stands still: the slower the look,
+        the longer the `pace` between two."""
         self.run_for(kill.after_seconds)
         for _ in range(LOOKS if kill.aim == "inside" else 0):
             stage.freeze()
