@@ -119,15 +119,15 @@ class Line:
     def clickhouse(self) -> Any:
         """The official client."""
         host, port = self.info["clickhouse_url"].removeprefix("http://").split(":")
-        password = Path(self.info["clickhouse_password_file"]).read_text().strip()
+        password = Path(self.info["clickhouse_reader_password_file"]).read_text().strip()
         return clickhouse_connect.get_client(
-            host=host, port=int(port), username=self.info["clickhouse_user"], password=password, database="andon"
+            host=host, port=int(port), username=self.info["clickhouse_reader"], password=password, database="andon"
         )
 
     def curl_query(self, query: str) -> str:
         """What ClickHouse answers to curl."""
-        password = Path(self.info["clickhouse_password_file"]).read_text().strip()
-        user = f"{self.info['clickhouse_user']}:{password}"
+        password = Path(self.info["clickhouse_reader_password_file"]).read_text().strip()
+        user = f"{self.info['clickhouse_reader']}:{password}"
         argv = ["curl", "-sS", "--fail", "--max-time", "30", "-u", user, "--data-binary", "@-"]
         url = self.info["clickhouse_url"] + "/?database=andon"
         done = subprocess.run([*argv, url], input=query, text=True, stdout=subprocess.PIPE, check=True)

@@ -2,7 +2,11 @@
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,19 +14,22 @@ from typing import Any
 import pytest
 from brokers import memory, take, until
 from click.testing import CliRunner
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from outside import incident
 from secured import Process, grant, grant_lines, options, principals, stage, start
 
 from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.bench.archive_line import value as clickhouse_value
 from pipeline.collect.tokens import add_token
+from pipeline.halt.keys import load_or_create
 from pipeline.local import doctor
 from pipeline.local.kafka_broker import KafkaCluster
 from pipeline.local.ports import free_port
-from pipeline.runtime.kafka import KafkaConfig, consumer_config
+from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
 from pipeline.runtime.topics import command as topics_command
 from pipeline.wire import topics
+from pipeline.wire.deadletter import DeadLetter
+from pipeline.wire.reasons import Reason
 
 pytestmark = pytest.mark.system
 
@@ -118,6 +125,32 @@ def test_the_line_halts_what_crashes(account: Account, tmp_path: Path) -> None:
             assert (halt.key() or b"").startswith(b"acme/guilty/")
             until("all is stored", lambda: clickhouse_value(client, "SELECT count() FROM events") == len(sent), 60)
             obeying.close()
+
+
+def test_people_get_by_with_their_accounts(account: Account, tmp_path: Path) -> None:
+    """A replay that obeys halts, a look at the line, a look at a refused message, and that message sent again."""
+    load_or_create(tmp_path / "keys")
+    words = ["quiet-week", "--speed", "max", "--hosts", "100", "--obey", str(tmp_path / "keys")]
+    assert "events" in andon(account("andon-replay"), "replay", *words)
+    fresh = uuid.uuid4().hex
+    letter = DeadLetter(b"x", None, Reason.INVALID_JSON, fresh, topics.EVENTS.name, 0, 0, "combine")
+    producer = Producer(producer_config(account("andon-combine"), "test"))
+    producer.produce(topics.DEADLETTER.name, letter.value, letter.key, headers=[*letter.headers()])
+    assert producer.flush(30) == 0
+    shown = json.loads(andon(account("andon-watch"), "status", "--json", "--once"))
+    assert shown
+    listed = [json.loads(line) for line in andon(account("andon-watch"), "deadletter", "list", "--json").splitlines()]
+    (mine,) = [one for one in listed if one["detail"] == fresh]
+    andon(account("andon-deadletter"), "deadletter", "retry", mine["place"])
+
+
+def andon(kafka: KafkaConfig, *words: str) -> str:
+    """What a command prints under an account; it succeeds."""
+    environ = os.environ | {"ANDON_KAFKA_SASL_PASSWORD": kafka.sasl_password}
+    argv = [sys.executable, "-m", "pipeline", *words, *options(kafka)]
+    done = subprocess.run(argv, capture_output=True, text=True, env=environ, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def test_doctor_is_content(account: Account, tmp_path: Path) -> None:

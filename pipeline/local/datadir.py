@@ -96,13 +96,22 @@ class Secrets:
     def __init__(self, data_dir: Path) -> None:
         folder = data_dir / "secrets"
         self.clickhouse_password_file = folder / "clickhouse-password"
+        self.clickhouse_read_password_file = folder / "clickhouse-read-password"
+        self.clickhouse_write_password_file = folder / "clickhouse-write-password"
+        self.clickhouse_grafana_password_file = folder / "clickhouse-grafana-password"
         self.gateway_token_file = folder / "gateway-token"
         self.gateway_tokens_file = folder / "gateway-tokens.toml"
 
     def make(self, fleet: str) -> "Secrets":
         """Random secrets on first start. The gateway's file holds only the token's SHA-256, with its fleet."""
-        if not self.clickhouse_password_file.exists():
-            write_private(self.clickhouse_password_file, secrets.token_urlsafe(24) + "\n")
+        for file in (
+            self.clickhouse_password_file,
+            self.clickhouse_read_password_file,
+            self.clickhouse_write_password_file,
+            self.clickhouse_grafana_password_file,
+        ):
+            if not file.exists():
+                write_private(file, secrets.token_urlsafe(24) + "\n")
         if not self.gateway_token_file.exists() or not self.gateway_tokens_file.exists():
             write_private(self.gateway_token_file, add_token(self.gateway_tokens_file, fleet) + "\n")
         return self

@@ -28,8 +28,8 @@ def ask(info: StackInfo, query: str, **parameters: str) -> str:
     Raises:
         AndonError: when ClickHouse does not answer, or refuses.
     """
-    password = Path(info.clickhouse_password_file).read_text("utf-8").strip()
-    login = base64.b64encode(f"{info.clickhouse_user}:{password}".encode()).decode()
+    password = Path(info.clickhouse_reader_password_file).read_text("utf-8").strip()
+    login = base64.b64encode(f"{info.clickhouse_reader}:{password}".encode()).decode()
     given = urllib.parse.urlencode({f"param_{name}": value for name, value in parameters.items()})
     request = urllib.request.Request(f"{info.clickhouse_url}/?{given}", query.encode())
     request.add_header("Authorization", f"Basic {login}")
@@ -58,5 +58,5 @@ def top_crashes(info: StackInfo, fleet: str) -> list[str]:
 
 def curl(info: StackInfo) -> str:
     """A command line that asks for the halts."""
-    login = f'"{info.clickhouse_user}:$(cat {shlex.quote(info.clickhouse_password_file)})"'
+    login = f'"{info.clickhouse_reader}:$(cat {shlex.quote(info.clickhouse_reader_password_file)})"'
     return f"curl -u {login} {info.clickhouse_url}/ --data-binary {shlex.quote(HALTS)}"

@@ -27,6 +27,6 @@ def _curl_gateway(info: StackInfo) -> str:
 
 
 def _curl_clickhouse(info: StackInfo) -> str:
-    password = shlex.quote(info.clickhouse_password_file)
+    password = shlex.quote(info.clickhouse_reader_password_file)
     query = "SHOW TABLES FROM andon"
-    return f'curl -u "{info.clickhouse_user}:$(cat {password})" {info.clickhouse_url}/ --data-binary {query!r}'
+    return f'curl -u "{info.clickhouse_reader}:$(cat {password})" {info.clickhouse_url}/ --data-binary {query!r}'

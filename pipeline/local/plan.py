@@ -19,7 +19,8 @@ from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topics import TopicAdmin, differences
 from pipeline.wire import topics
 
-CLICKHOUSE_USER = "andon"
+CLICKHOUSE_USER = "andon"  # owns the tables
+CLICKHOUSE_READER, CLICKHOUSE_WRITER = "andon_read", "andon_write"
 PORTS_FILE = "ports.json"
 PROBE_SECONDS = 2.0
 STAGE_STOP_SECONDS = 15.0
@@ -69,6 +70,9 @@ def _broker(at: Place) -> list[str]:
 def _clickhouse(at: Place) -> list[str]:
     where = ["--data-dir", str(at.data_dir / "clickhouse"), "--port", str(at.ports["clickhouse"])]
     who = ["--user", CLICKHOUSE_USER, "--password-file", str(at.secrets.clickhouse_password_file)]
+    who += ["--read-user", CLICKHOUSE_READER, "--read-password-file", str(at.secrets.clickhouse_read_password_file)]
+    who += ["--write-user", CLICKHOUSE_WRITER, "--write-password-file", str(at.secrets.clickhouse_write_password_file)]
+    who += ["--grafana-password-file", str(at.secrets.clickhouse_grafana_password_file)]
     return [*ANDON, "clickhouse", *where, *who]
 
 
@@ -87,17 +91,18 @@ def _collect(at: Place) -> list[str]:
 
 
 def _archive(at: Place) -> list[str]:
-    return [*ANDON, "archive", *clickhouse_options(at), *at.client("archive")]
+    store = _clickhouse_options(at, CLICKHOUSE_WRITER, at.secrets.clickhouse_write_password_file)
+    return [*ANDON, "archive", *store, *at.client("archive")]
 
 
-def clickhouse_options(at: Place) -> list[str]:
-    """How the archive and the migrations reach ClickHouse."""
-    user = ["--clickhouse-user", CLICKHOUSE_USER]
-    return ["--clickhouse-url", at.url("clickhouse"), *user, "--clickhouse-password-file", str(_password(at))]
+def migrate(at: Place) -> list[str]:
+    """Brings the schema up to date: the only command of the line that comes to ClickHouse as its owner."""
+    return [*ANDON, "migrate", *_clickhouse_options(at, CLICKHOUSE_USER, at.secrets.clickhouse_password_file)]
 
 
-def _password(at: Place) -> Path:
-    return at.secrets.clickhouse_password_file
+def _clickhouse_options(at: Place, user: str, password_file: Path) -> list[str]:
+    login = ["--clickhouse-user", user, "--clickhouse-password-file", str(password_file)]
+    return ["--clickhouse-url", at.url("clickhouse"), *login]
 
 
 STAGES: dict[str, Stage] = {

@@ -56,6 +56,8 @@ class StackInfo(msgspec.Struct, kw_only=True):
     clickhouse_url: str = ""
     clickhouse_user: str = ""
     clickhouse_password_file: str = ""
+    clickhouse_reader: str = ""  # may only read
+    clickhouse_reader_password_file: str = ""
     log_file: str = ""
     stages: dict[str, StageInfo]
 

@@ -17,7 +17,7 @@ from pipeline.local import datadir, kafka_line, plan, stack
 from pipeline.local.guide import guide
 from pipeline.local.kafka_line import BrokerKind
 from pipeline.local.mergedlog import MergedLog
-from pipeline.local.plan import ANDON, Place, Stage
+from pipeline.local.plan import Place, Stage
 from pipeline.local.stack import StackInfo
 from pipeline.local.supervisor import Supervisor
 from pipeline.runtime.clock import wall_clock_ms
@@ -147,8 +147,7 @@ class Line:
         supervisor = self.supervisor
         if stores := supervisor.phase(plan.STORE_PHASE):
             await supervisor.start(stores, READY_SECONDS)
-            migrate = [*ANDON, "migrate", *plan.clickhouse_options(self._at)]
-            await supervisor.run_to_end("migrate", migrate, MIGRATE_SECONDS)
+            await supervisor.run_to_end("migrate", plan.migrate(self._at), MIGRATE_SECONDS)
             await self._start_stages(after_store=True)
 
     async def _start_stages(self, after_store: bool) -> None:
@@ -183,6 +182,8 @@ def _describe(up: UpConfig, stages: list[Stage], at: Place, supervisor: Supervis
         info.clickhouse_url = at.url("clickhouse")
         info.clickhouse_user = plan.CLICKHOUSE_USER
         info.clickhouse_password_file = str(at.secrets.clickhouse_password_file)
+        info.clickhouse_reader = plan.CLICKHOUSE_READER
+        info.clickhouse_reader_password_file = str(at.secrets.clickhouse_read_password_file)
     return info
 
 
