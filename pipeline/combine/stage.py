@@ -49,7 +49,7 @@ class Combiner:
         self._admission = Admission(config.admission_entries)
         self._consumer = Consumer(consumer_config(kafka, config.identity, GROUP, config.identity, **_PREFETCH))
         check_topics(kafka, self._consumer)
-        self._producer = TransactionalProducer(kafka, config.identity, MAX_LETTER_BYTES)
+        self._producer = TransactionalProducer(kafka, config.identity, MAX_LETTER_BYTES, log)
         self._assigned: list[TopicPartition] = []
         self._next: list[TopicPartition] = []  # where the open batch ends
         self._committed: dict[int, int] = {}  # by partition: where the last batch ended, since it was assigned to us

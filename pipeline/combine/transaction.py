@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from structlog.typing import FilteringBoundLogger
 
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import TRANSACTION_TIMEOUT_MS, KafkaConfig, producer_config
+from pipeline.runtime.watchdog import Watchdog
 
 INIT_SECONDS = 30.0  # a killed predecessor's transaction must time out first, at worst
 STEP_SECONDS = 5.0  # below the transaction's own timeout: we abort before the broker does
+HUNG_SECONDS = 1.0  # a call that is so much later than its timeout does not return any more
 
 Headers = list[tuple[str, str | bytes | None]]
 Record = tuple[str, bytes | None, bytes, Headers]  # topic, key, value, headers
@@ -27,7 +30,9 @@ class AbortedError(Exception):
 class TransactionalProducer:
     """A producer whose every write belongs to a transaction. A fatal error ends the process."""
 
-    def __init__(self, kafka: KafkaConfig, transactional_id: str, max_message_bytes: int) -> None:
+    def __init__(
+        self, kafka: KafkaConfig, transactional_id: str, max_message_bytes: int, log: FilteringBoundLogger
+    ) -> None:
         settings = producer_config(kafka, transactional_id)
         settings |= {
             "transactional.id": kafka.topic_prefix + transactional_id,
@@ -37,9 +42,10 @@ class TransactionalProducer:
             "linger.ms": 0,  # commit flushes at once; waiting for more would only add delay
         }
         self._too_large = False
+        self._watchdog = Watchdog(log)
         self._producer = Producer(settings)
         try:
-            _step("init_transactions", lambda: self._producer.init_transactions(INIT_SECONDS), INIT_SECONDS)
+            self._step("init_transactions", lambda: self._producer.init_transactions(INIT_SECONDS), INIT_SECONDS)
         except KafkaException as error:
             raise FatalStageError(f"no transactions at {kafka.bootstrap_servers}: {error}") from error
 
@@ -52,15 +58,15 @@ class TransactionalProducer:
         """
         self._too_large = False
         try:
-            _step("begin_transaction", self._producer.begin_transaction, STEP_SECONDS)
+            self._step("begin_transaction", self._producer.begin_transaction, STEP_SECONDS)
             for record in records:
                 self._produce(*record)
-            _step(
+            self._step(
                 "send_offsets_to_transaction",
                 lambda: self._producer.send_offsets_to_transaction(offsets, group_metadata, STEP_SECONDS),
                 STEP_SECONDS,
             )
-            _step("commit_transaction", lambda: self._producer.commit_transaction(STEP_SECONDS), STEP_SECONDS)
+            self._step("commit_transaction", lambda: self._producer.commit_transaction(STEP_SECONDS), STEP_SECONDS)
         except (KafkaException, BufferError) as error:
             self._abort(error)
             local = isinstance(error, KafkaException) and error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
@@ -83,26 +89,26 @@ class TransactionalProducer:
 
     def _abort(self, cause: Exception) -> None:
         try:
-            _step("abort_transaction", lambda: self._producer.abort_transaction(STEP_SECONDS), STEP_SECONDS)
+            self._step("abort_transaction", lambda: self._producer.abort_transaction(STEP_SECONDS), STEP_SECONDS)
         except KafkaException as error:
             raise FatalStageError(f"transaction could not be aborted: {error} (after: {cause})") from error
 
+    def _step(self, name: str, call: Callable[[], Any], timeout_seconds: float) -> None:
+        """Call, again while the error says that it helps, for so long. One that hangs ends the process.
 
-def _step(name: str, call: Callable[[], Any], timeout_seconds: float) -> None:
-    """Call, again while the error says that it helps, for so long.
-
-    Raises:
-        FatalStageError: on an error that this producer cannot recover from.
-        KafkaException: on one that an abort clears.
-    """
-    deadline = time.monotonic() + timeout_seconds
-    while True:
-        try:
-            call()
-            return
-        except KafkaException as exception:
-            error = exception.args[0]
-            if error.fatal():
-                raise FatalStageError(f"{name}: {error}") from exception
-            if not error.retriable() or time.monotonic() > deadline:
-                raise
+        Raises:
+            FatalStageError: on an error that this producer cannot recover from.
+            KafkaException: on one that an abort clears.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                with self._watchdog.within(name, timeout_seconds + HUNG_SECONDS):
+                    call()
+                return
+            except KafkaException as exception:
+                error = exception.args[0]
+                if error.fatal():
+                    raise FatalStageError(f"{name}: {error}") from exception
+                if not error.retriable() or time.monotonic() > deadline:
+                    raise
