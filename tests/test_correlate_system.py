@@ -210,13 +210,18 @@ def test_what_comes_while_it_gets_ready_counts(stage: Stage, committed: bool) ->
         stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 1)
         assert stage.stop() == 0
     stage.start(slow_seconds=1.5)
-    for number in range(100):
-        time.sleep(0.02)  # the pace: some arrive before, some during and some after
-        stage.produce(partial("acme", 1, at=number))
-    stage.wait_for(stage.ready)
-    stage.produce(*(partial("acme", 1, at=number) for number in range(100, 200)))
+    produced = 0
+
+    def ready_after_one_more() -> bool:
+        nonlocal produced
+        stage.produce(partial("acme", 1, at=produced))
+        produced += 1
+        return stage.ready()
+
+    stage.wait_for(ready_after_one_more)
+    stage.produce(*(partial("acme", 1, at=produced + number) for number in range(100)))
     stage.wait_for(lambda: stage.fleets().get("acme", {}).get("offset", 0) >= stage.last_offset())
-    assert stage.fleets()["acme"]["events"] == 200 + committed
+    assert stage.fleets()["acme"]["events"] == produced + 100 + committed
 
 
 def test_bad_input_view_and_clean_stop(stage: Stage) -> None:

@@ -143,7 +143,7 @@ def test_retry_sends_the_same_bytes_once(place: Place) -> None:
     assert dry.stdout == b"2 would be sent\n"
     first = place.andon("deadletter", "retry", "--reason", "invalid_json")
     assert (first.returncode, first.stdout) == (1, b"1 sent again\n")
-    assert first.stderr.count(b"no topic of events") == 2
+    assert first.stderr.count(b"which no stage reads") == 2
     rest = place.andon("deadletter", "retry", "--all")
     assert (rest.returncode, rest.stdout) == (1, b"1 sent again\n")
     assert b"1 not: retried before" in rest.stderr

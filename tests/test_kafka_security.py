@@ -138,10 +138,19 @@ def test_people_get_by_with_their_accounts(account: Account, tmp_path: Path) -> 
     producer.produce(topics.DEADLETTER.name, letter.value, letter.key, headers=[*letter.headers()])
     assert producer.flush(30) == 0
     shown = json.loads(andon(account("andon-watch"), "status", "--json", "--once"))
-    assert shown
-    listed = [json.loads(line) for line in andon(account("andon-watch"), "deadletter", "list", "--json").splitlines()]
-    (mine,) = [one for one in listed if one["detail"] == fresh]
+    assert topics.EVENTS.name in shown["topics_per_second"]
+    assert shown["problems"] == []
+    mine = letter_of(account("andon-watch"), fresh)
+    assert not mine["retried"]
     andon(account("andon-deadletter"), "deadletter", "retry", mine["place"])
+    assert letter_of(account("andon-watch"), fresh)["retried"]
+
+
+def letter_of(kafka: KafkaConfig, detail: str) -> dict[str, Any]:
+    """The one dead letter with this detail, as it is listed."""
+    listed = [json.loads(line) for line in andon(kafka, "deadletter", "list", "--json").splitlines()]
+    (found,) = [one for one in listed if one["detail"] == detail]
+    return dict(found)
 
 
 def andon(kafka: KafkaConfig, *words: str) -> str:

@@ -21,7 +21,7 @@ def obstacle(letter: Letter, prefix: str) -> str | None:
     """Why a letter cannot be retried."""
     topic = letter.headers.get("topic", "")
     if topic.removeprefix(prefix) not in RETRYABLE or not topic.startswith(prefix):
-        return f"came from {topic or 'nowhere'}, which is no topic of events: its sender must send it again"
+        return f"came from {topic or 'nowhere'}, which no stage reads: its sender must send it again"
     if letter.headers.get("detail", "").startswith("cut from "):
         return "was cut when it was dead-lettered: its bytes are not all there"
     return None

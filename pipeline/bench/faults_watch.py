@@ -2,6 +2,7 @@
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
@@ -52,7 +53,7 @@ def longest_gap(moments: list[float]) -> float:
     return max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
 
 
-class Tail(threading.Thread):
+class Tail(threading.Thread, ABC):
     """Follows the one partition of a topic from its beginning; `take` gets every committed record."""
 
     def __init__(self, kafka: KafkaConfig, topic: str) -> None:
@@ -78,9 +79,9 @@ class Tail(threading.Thread):
         finally:
             self._consumer.close()
 
+    @abstractmethod
     def take(self, message: Message) -> None:
         """One record."""
-        raise NotImplementedError
 
     def check(self) -> None:
         """Raises AndonError when it cannot read on."""
