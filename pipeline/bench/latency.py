@@ -239,12 +239,7 @@ def figures(setup: Setup, trials: list[Trial], background: Background, shown: di
 
 
 @click.command("latency")
-@click.option(
-    "--halts",
-    default=15,
-    show_default=True,
-    help="updates that turn bad, one after another; each halt before it in the fleet makes the next need more crashes",
-)
+@click.option("--halts", default=60, show_default=True, help="updates that turn bad, one after another")
 @click.option("--events-per-second", default=10_000, show_default=True, help="background load")
 @click.option("--hosts", default=1_000_000, show_default=True)
 @click.option("--warm-up-seconds", default=30.0, show_default=True, help="healthy load before the first crash")

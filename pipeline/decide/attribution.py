@@ -165,7 +165,7 @@ def _impose(detector: "Detector", update: int, flags: list[str], decided_at: int
     if mode == "enforce":
         fleet.halt_times.append(now)
     fleet.halted[update] = fleet.bucket
-    fleet.rest_bucket = 0
+    fleet.apart_bucket = 0
     state = {"enforce": "halted", "shadow": "shadow_halted", "pending": "pending"}[mode]
     fleet.states[update] = {ring: state for ring, _ in fleet.rings.live()}
     fleet.news.append(update)

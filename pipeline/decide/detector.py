@@ -6,6 +6,7 @@ Pure: time is stream time (event time as far as it has been seen), state is a va
 import numpy as np
 
 from pipeline.decide import attribution, verdicts
+from pipeline.decide.apart import among_remaining, share_factor
 from pipeline.decide.arrays import Floats, Ints
 from pipeline.decide.buckets import OPEN_BUCKETS, Bucket
 from pipeline.decide.conditional import Separation
@@ -22,9 +23,8 @@ from pipeline.wire.partials import BUCKET_MS, TRIAL_COLUMNS, Partial
 
 MINUTE_BUCKETS = 6
 ARCHIVE_AFTER = 2  # shares from the start of a crash's 10 minutes to 20 minutes later: an estimate lags behind a push
-HALTED_BINS = 3  # how far back samples tell the shares among hosts without a halted update
-REST_BUCKETS = 6  # how long that survey holds
-REST_SHRINK_HOSTS = 10.0
+HALTED_BINS = 3  # how far back samples tell who has no halted update
+APART_BUCKETS = 6  # how long that survey holds
 
 
 class Detector:
@@ -142,8 +142,8 @@ class Detector:
     def shares(self, strata: Ints, updates: Ints | None = None) -> Floats:
         """What a harmless update's share of the crashes would be now; (len(strata), len(updates)), None for all.
 
-        Hosts with a halted update are in no comparison but that update's own: the others' shares then come from the
-        samples of hosts without it.
+        Hosts with a halted update are in no comparison but that update's own: the others' shares are then those among
+        the hosts that remain.
         """
         fleet = self.state
         if updates is None:
@@ -153,24 +153,23 @@ class Detector:
         share = fleet.trials.upper_share(strata, fleet.pools, updates)
         if not fleet.halted:
             return share
-        if fleet.rest_bucket <= fleet.bucket - REST_BUCKETS or fleet.rest.shape != fleet.rates.shape:
-            self._survey_rest()
-        rest = fleet.rest[np.ix_(strata, updates)]
-        keep = np.isnan(rest) | np.isin(updates, list(fleet.halted))
-        return np.where(keep, share, rest)
+        if fleet.apart_bucket <= fleet.bucket - APART_BUCKETS or fleet.apart.shape != fleet.rates.shape:
+            self._survey_apart()
+        return among_remaining(share, fleet.apart[np.ix_(strata, updates)], np.isin(updates, list(fleet.halted)))
 
-    def _survey_rest(self) -> None:
-        """Shares among the hosts without any halted update, upper limits; NaN where nearly all hosts are such."""
+    def _survey_apart(self) -> None:
+        """How the shares among the hosts without any halted update differ from those among all."""
         fleet = self.state
         since = fleet.bucket * BUCKET_MS // BIN_MS - HALTED_BINS + 1
         strata, updates = fleet.rates.shape
-        everyone, hosts, exposed = fleet.samples.without(frozenset(fleet.halted), strata, updates, since)
-        prior = (exposed.sum(axis=0) + 0.5) / (hosts.sum() + 1.0)
-        trials = REST_SHRINK_HOSTS + hosts[:, None]
-        share = (REST_SHRINK_HOSTS * prior + exposed) / trials
-        upper = np.minimum(share + np.sqrt(share * (1 - share) / trials), 1.0)
-        fleet.rest = np.where((hosts < 0.99 * everyone)[:, None], upper, np.nan)
-        fleet.rest_bucket = fleet.bucket
+        halted = np.array(sorted(fleet.halted), dtype=np.int64)
+        most = fleet.trials.upper_share(np.arange(strata), fleet.pools, halted).max(axis=1)
+        sampled = fleet.samples.remaining(frozenset(fleet.halted), strata, updates, since)
+        factor = share_factor(*sampled, 1.0 - most)
+        untouched = ~fleet.ledger.active[:, halted].any(axis=1)
+        factor[untouched] = 1.0
+        fleet.apart = factor
+        fleet.apart_bucket = fleet.bucket
 
     def _close(self, bucket: Bucket, share: Floats | None) -> None:
         """Enter a bucket for good: at the shares of now, or at those of its time."""

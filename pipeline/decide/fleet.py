@@ -15,7 +15,7 @@ from pipeline.decide.samples import Sample, Samples
 from pipeline.decide.trials import Trials
 from pipeline.wire.partials import Stratum, UpdateId
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 MAX_UPDATES = 2_048
 MAX_SIGNATURES = 4_096
 ARCHIVE_MS = 600_000  # shares are archived every 10 minutes, for crashes that are reported late
@@ -53,8 +53,8 @@ class Fleet:
         self.control: Floats = np.zeros((8, MAX_RINGS))  # (U, R) crashed control hosts
         self.exposed_trials: Floats = np.zeros((8, MAX_RINGS))
         self.capped: Floats = np.zeros(8)
-        self.rest: Floats = np.full((8, 8), np.nan)  # (S, U) shares among hosts without a halted update
-        self.rest_bucket = 0  # when they were surveyed
+        self.apart: Floats = np.ones((1, 1))  # (S, U) how shares differ among hosts without a halted update
+        self.apart_bucket = 0  # when that was surveyed
         self.trials = Trials()
         self.ledger = Ledger()
         self.clearing = Clearing()

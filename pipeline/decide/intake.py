@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from pipeline.decide.arrays import Floats, Ints, add_at, places
+from pipeline.decide.arrays import Bools, Floats, Ints, add_at, places
 from pipeline.decide.buckets import Bucket
 from pipeline.decide.conditional import Retained
 from pipeline.decide.dedup import DAY_MS, host_key
@@ -47,6 +47,7 @@ class Intake:
         self.late: dict[int, Bucket] = {}
         self.ignored = 0
         self._assigned: set[int] = set()  # signatures that have their slots
+        self._placed: dict[int, set[int]] = {}  # signature → updates that need no slot for it any more
         self._control: Counter[int] = Counter()  # stratum → crashed hosts without a halted update
         self._listed: Counter[tuple[int, int]] = Counter()  # stratum, update → those that are no control for it
         self.strata = np.array([self._stratum(Stratum(*s)) for s in partial.strata], dtype=np.int64)
@@ -156,12 +157,14 @@ class Intake:
         signature = self._signature(crash.code, crash.module, at // BUCKET_MS) if named else -1
         bucket = self._bucket(at)
         tainted = tuple(u for u in exposed if u in fleet.halted)
-        parts = [bucket] * in_all + [bucket.signature(signature)] * (by_name and signature >= 0)
-        for part in parts:
+        parts = [(bucket, frozenset[int]())] * in_all
+        if by_name and signature >= 0:
+            parts.append((bucket.signature(signature), frozenset() if tainted else self._hit(signature, exposed)))
+        for part, placed_by_it in parts:
             if tainted:
                 part.add_tainted(stratum, tainted if len(tainted) == 1 else ())
             else:
-                part.add(stratum, exposed, excluded)
+                part.add(stratum, tuple(u for u in exposed if u not in placed_by_it), (*excluded, *placed_by_it))
         fleet.crashes.crashes.append(Retained(at, stratum, signature, exposed, excluded))
         if in_all:
             fleet.counted[listed, ring] += 1
@@ -210,6 +213,7 @@ class Intake:
             fleet.signature_crashes[oldest] = 0.0
             fleet.signature_since[oldest] = 0
             self._assigned.discard(oldest)
+            self._placed.pop(oldest, None)
             position = fleet.signatures.add((code, module))
         if len(fleet.signatures) > known:
             fleet.resize()
@@ -223,11 +227,27 @@ class Intake:
         return position
 
     def _assign(self, signature: int) -> None:
-        fleet = self.fleet
-        live = np.flatnonzero(fleet.since > 0)
-        is_new = fleet.since <= fleet.signature_since[signature]
-        rate = fleet.history.signature_rate(float(fleet.signature_crashes[signature]))
-        fleet.ledger.assign(signature, is_new, live, rate if fleet.history.ready() else np.inf)
+        live = np.flatnonzero(self.fleet.since > 0)
+        self.fleet.ledger.assign(signature, self._new_to(signature), live, self._rate(signature))
+
+    def _hit(self, signature: int, listed: tuple[int, ...]) -> frozenset[int]:
+        """The listed updates that give the signature a place because of this crash."""
+        placed = self._placed.setdefault(signature, set())
+        fresh = [update for update in listed if update not in placed]
+        if not fresh:
+            return frozenset()
+        placed.update(fresh)
+        ledger, updates = self.fleet.ledger, np.array(fresh, dtype=np.int64)
+        return frozenset(ledger.assign_hit(signature, self._new_to(signature), updates, self._rate(signature)).tolist())
+
+    def _new_to(self, signature: int) -> Bools:
+        """(U,) whether the fleet had never seen the signature before the update."""
+        result: Bools = self.fleet.since <= self.fleet.signature_since[signature]
+        return result
+
+    def _rate(self, signature: int) -> float:
+        history = self.fleet.history
+        return history.signature_rate(float(self.fleet.signature_crashes[signature])) if history.ready() else np.inf
 
 
 def take_in(fleet: Fleet, policies: PolicySet, partial: Partial, tolerated: Floats) -> Intake:

@@ -14,6 +14,8 @@ from pipeline.decide.arrays import Bools, Floats, Ints, capacity, grown, places
 from pipeline.decide.buckets import Bucket
 
 SIGNATURE_SLOTS = 16  # per update: the first half for signatures never seen before it, the second for known ones
+_HALF = SIGNATURE_SLOTS // 2  # of which the first half goes to whatever appears, the rest to what hits its hosts
+_QUARTER = _HALF // 2
 MAX_RINGS = 16
 _BY_SLOT = ("signature_log", "signature_exposed", "signature_expected", "signature_crashes", "signature_rate")
 
@@ -97,18 +99,34 @@ class Ledger:
             getattr(self, name)[update] = 0.0
 
     def assign(self, signature: int, is_new: Bools, live: Ints, rate: float) -> None:
-        """Give `signature` the next free slot of each live update that has none for it yet.
+        """Give `signature` the next free slot, for whatever appears, of each live update that has none for it yet.
 
         Order of first appearance after the update is what makes the weights legitimate. `is_new` (updates,): the fleet
-        had never seen it before the update. Updates whose half is full go without.
+        had never seen it before the update. Updates whose quarter is full wait for a hit: `assign_hit`.
         """
         missing = live[~(self.slots[live] == signature).any(axis=1)]
-        half = SIGNATURE_SLOTS // 2
-        for first, updates in ((0, missing[is_new[missing]]), (half, missing[~is_new[missing]])):
-            used = (self.slots[updates, first : first + half] != -1).sum(axis=1)  # slots are filled in order
-            free = used < half
-            self.slots[updates[free], first + used[free]] = signature
-            self.signature_rate[updates[free], first + used[free]] = rate
+        for first, updates in ((0, missing[is_new[missing]]), (_HALF, missing[~is_new[missing]])):
+            self._fill(signature, updates, first, rate)
+
+    def assign_hit(self, signature: int, is_new: Bools, listed: Ints, rate: float) -> Ints:
+        """The same when a crashed host was exposed to `listed`: those of them that get a slot by this very crash.
+
+        It may be no evidence for them, for they would have no slot had it hit a control host instead.
+        """
+        missing = listed[~(self.slots[listed] == signature).any(axis=1)]
+        given = [
+            self._fill(signature, updates, first + _QUARTER, rate)
+            for first, updates in ((0, missing[is_new[missing]]), (_HALF, missing[~is_new[missing]]))
+        ]
+        return np.concatenate(given)
+
+    def _fill(self, signature: int, updates: Ints, first: int, rate: float) -> Ints:
+        """Of these updates, those with a free slot in the quarter that begins at `first`; slots are filled in order."""
+        used = (self.slots[updates, first : first + _QUARTER] != -1).sum(axis=1)
+        updates, places = updates[used < _QUARTER], first + used[used < _QUARTER]
+        self.slots[updates, places] = signature
+        self.signature_rate[updates, places] = rate
+        return updates
 
     def _increment(self, bucket: Bucket, strata: Ints, updates: Ints, share: Floats, tolerated: Floats) -> _Increment:
         """Evidence of a bucket's crashes; `share` (C, U) is what harmless updates would get, `tolerated` (U,)."""

@@ -109,11 +109,15 @@ class Samples:
                 exposed[:, at - since_bin] = np.bincount(columns.stratum[hit], minlength=strata)
         return Shares(eligible, exposed, since_bin)
 
-    def without(
+    def remaining(
         self, halted: frozenset[int], strata: int, updates: int, since_bin: int
-    ) -> tuple[Floats, Floats, Floats]:
-        """Recent hosts per stratum, those exposed to none of `halted`, and these by update: (S,), (S,), (S, U)."""
-        everyone, hosts, exposed = np.zeros(strata), np.zeros(strata), np.zeros((strata, updates))
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """Recent hosts by stratum, and those exposed to none of `halted`; both again by update that they have.
+
+        Shapes (S,), (S,), (S, U), (S, U).
+        """
+        everyone, hosts = np.zeros(strata), np.zeros(strata)
+        exposed, exposed_hosts = np.zeros((strata, updates)), np.zeros((strata, updates))
         for at in self.bins:
             if at >= since_bin:
                 columns = self._bin(at)
@@ -122,9 +126,11 @@ class Samples:
                     clean &= ~columns.having(update, columns.exposed)
                 everyone += np.bincount(columns.stratum, minlength=strata)
                 hosts += np.bincount(columns.stratum[clean], minlength=strata)
-                sample, listed = columns.exposed[:, clean[columns.exposed[0]]]
-                np.add.at(exposed, (columns.stratum[sample], listed), 1.0)
-        return everyone, hosts, exposed
+                sample, listed = columns.exposed
+                where = columns.stratum[sample], listed
+                np.add.at(exposed, where, 1.0)
+                np.add.at(exposed_hosts, where, clean[sample].astype(np.float64))
+        return everyone, hosts, exposed, exposed_hosts
 
 
 def upper_sample_share(counts: Shares, strata: Ints, bins: Ints) -> Floats:
