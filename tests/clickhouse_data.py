@@ -9,13 +9,16 @@ from clickhouse_connect.driver.client import Client
 from consumers.clickhouse.tables import EventRows
 from pipeline.bench.combine_load import Load, messages
 
-AGGREGATES = ("stratum_minutes", "stratum_hours", "stratum_days", "update_minutes", "update_hours", "update_days")
+STRATA = ("stratum_minutes", "stratum_hours", "stratum_days")
+UPDATES = ("update_minutes", "update_hours", "update_days", "update_installs")
+AGGREGATES = (*STRATA, *UPDATES)
 FED = ("crashes", "hosts", *AGGREGATES)
 PLAIN = (
     "SELECT * FROM strata_by_minute ORDER BY ALL",
     "SELECT * FROM strata_by_hour ORDER BY ALL",
     "SELECT * FROM updates_by_minute ORDER BY ALL",
     "SELECT * FROM updates_by_hour ORDER BY ALL",
+    "SELECT * FROM exposure_over_time ORDER BY ALL",
     "SELECT * FROM crash_rate_by_update_day ORDER BY ALL",
     "SELECT * FROM crash_rate_by_ring ORDER BY ALL",
     "SELECT fleet, host, last_seen, updates.version FROM hosts FINAL ORDER BY ALL",

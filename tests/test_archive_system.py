@@ -181,7 +181,8 @@ def test_the_same_report_twice(place: Place) -> None:
     assert client.query("SELECT events, crashes, hosts FROM strata_by_minute").result_rows == [(1, 1, 1)]
     assert client.query("SELECT count() FROM crashes FINAL").result_rows == [(1,)]
     assert client.query("SELECT crashes, crashed_hosts, hosts FROM strata_by_minute").result_rows == [(1, 1, 1)]
-    assert client.query("SELECT crashes, crashed_hosts, hosts FROM updates_by_hour").result_rows[0] == (1, 1, 1)
+    assert client.query("SELECT crashes, crashed_hosts FROM updates_by_hour").result_rows[0] == (1, 1)
+    assert client.query("SELECT hosts, hosts_so_far FROM exposure_over_time").result_rows[0] == (1, 1)
     assert archive.stop() == 0
 
 

@@ -19,12 +19,13 @@ from consumers.clickhouse.schema import (
     backfilled,
     created,
     dropped,
+    dropped_column,
     pending,
     shipped,
 )
 from pipeline.runtime.config import configured
 
-_EXISTS, _UNKNOWN = 57, 60  # TABLE_ALREADY_EXISTS, UNKNOWN_TABLE
+_EXISTS, _UNKNOWN, _NO_COLUMN = 57, 60, 10  # TABLE_ALREADY_EXISTS, UNKNOWN_TABLE, NOT_FOUND_COLUMN_IN_BLOCK
 
 
 class Migrator:
@@ -88,7 +89,7 @@ class Migrator:
             self._run(statement)
         except Error as error:
             # Only a step that was begun before may find its work done: it died before it could record that.
-            if not again or error.code != (_UNKNOWN if dropped(statement) else _EXISTS):
+            if not again or error.code != _done_already(statement):
                 raise
 
     def _fill(self, table: str) -> None:
@@ -115,6 +116,13 @@ class Migrator:
     @property
     def _status(self) -> str:
         return f"`{self._database}`.{STATUS_TABLE}"
+
+
+def _done_already(statement: str) -> int:
+    """The error code that says that the statement has run before."""
+    if dropped_column(statement):
+        return _NO_COLUMN
+    return _UNKNOWN if dropped(statement) else _EXISTS
 
 
 def shown(layout: Layout, step: str) -> list[str]:

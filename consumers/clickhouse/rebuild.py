@@ -25,6 +25,7 @@ TIME = {
     "update_hours": "hour",
     "stratum_days": "day",
     "update_days": "day",
+    "update_installs": "day",
 }
 
 Progress = Callable[[date], None]

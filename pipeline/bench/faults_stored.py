@@ -32,6 +32,7 @@ class Aggregate(NamedTuple):
     after: tuple[str, ...]
     counts: tuple[str, ...]
     crashes_only: bool = False
+    by_installation: bool = False  # a further key: the hour in which the update was installed
 
     @property
     def by_update(self) -> bool:
@@ -46,8 +47,9 @@ AGGREGATES = {
     "stratum_hours": Aggregate("hour", HOUR_MS, ("fleet",), ("kind", *PLACE), ("crashes", "crashed_hosts", "hosts")),
     "stratum_days": Aggregate("day", DAY_MS, ("fleet",), PLACE, ("crashes", "crashed_hosts", "hosts")),
     "update_minutes": Aggregate("minute", MINUTE_MS, ("fleet", *UPDATE), PLACE, ("crashes", "crashed_hosts"), True),
-    "update_hours": Aggregate("hour", HOUR_MS, ("fleet", *UPDATE), PLACE, ("crashes", "crashed_hosts", "hosts")),
+    "update_hours": Aggregate("hour", HOUR_MS, ("fleet", *UPDATE), PLACE, ("crashes", "crashed_hosts"), True),
     "update_days": Aggregate("day", DAY_MS, ("fleet", *UPDATE), PLACE, ("crashes", "crashed_hosts", "hosts")),
+    "update_installs": Aggregate("day", DAY_MS, ("fleet", *UPDATE), ("ring",), ("hosts",), by_installation=True),
 }
 
 
@@ -62,6 +64,8 @@ def expected_cells(aggregate: Aggregate, events: Iterable[Mapping[str, Any]]) ->
         for update in event["updates"] if aggregate.by_update else ({},):
             known = event | update
             cell = (*(known[k] for k in aggregate.before), start, *(known[k] for k in aggregate.after))
+            if aggregate.by_installation:
+                cell = (*cell, known["installed_at"] // HOUR_MS * HOUR_MS // 1000)
             for name, members in zip(aggregate.counts, sets[cell], strict=True):
                 if crashed or name in ("hosts", "reports"):
                     members.add(event["host"] if "hosts" in name else event["id"])
@@ -73,6 +77,8 @@ def stored_cells(table: str, aggregate: Aggregate, client: Client) -> dict[Cell,
     keys = (*aggregate.before, f"toUnixTimestamp(toDateTime({aggregate.time}, 'UTC'))", *aggregate.after)
     merged = [f"{'uniqCombined' if n in ('hosts', 'reports') else 'uniqExact'}Merge({n})" for n in aggregate.counts]
     names = (*aggregate.before, aggregate.time, *aggregate.after)
+    if aggregate.by_installation:
+        keys, names = (*keys, "toUnixTimestamp(hour)"), (*names, "hour")
     found = client.query(f"SELECT {', '.join((*keys, *merged))} FROM {table} GROUP BY {', '.join(names)}")
     size = len(keys)
     return {tuple(row[:size]): tuple(row[size:]) for row in found.result_rows}
