@@ -24,17 +24,32 @@ def test_the_life_of_a_batch() -> None:
     ours = lane(100)
     ours.hold(rows(5), 102, 110, 7_000, now=0.0)
     ours.hold(rows(2), 110, 113, 7_100, now=0.4)
-    assert not ours.due(0.4, 0.5, 100)
-    assert ours.due(0.5, 0.5, 100)
-    assert ours.due(0.4, 0.5, 7)
+    assert not ours.due(0.4, 0.5, 100, 1 << 20)
+    assert ours.due(0.5, 0.5, 100, 1 << 20)
+    assert ours.due(0.4, 0.5, 7, 1 << 20)
     load = ours.promise()
     assert load.token == "t:3:100:113:7:7000"
     ours.handed_over(load)
     ours.hold(rows(1), 113, 114, 7_200, now=1.0)
-    assert not ours.due(9.0, 0.5, 1)
+    assert not ours.due(9.0, 0.5, 1, 1 << 20)
     ours.acknowledged()
     assert ours.stored == 113
     assert ours.promise().token == "t:3:113:114:1:7200"
+
+
+def test_a_batch_is_due_by_its_bytes_too() -> None:
+    """Dead letters are up to 64 kB: rows alone would let gigabytes be held."""
+    ours = lane(0)
+    ours.hold(Batch({"t": pa.RecordBatch.from_pydict({"a": [b"x" * 60_000] * 10})}, []), 0, 10, 7_000, now=0.0)
+    held_rows, held_bytes = ours.load
+    assert held_rows == 10
+    assert 600_000 <= held_bytes < 610_000
+    assert not ours.due(0.0, 0.5, 100, held_bytes + 1)
+    assert ours.due(0.0, 0.5, 100, held_bytes)
+    ours.handed_over(ours.promise())
+    assert ours.load == (held_rows, held_bytes)
+    ours.acknowledged()
+    assert ours.load == (0, 0)
 
 
 def test_a_promise_is_kept_to_the_letter() -> None:
@@ -45,9 +60,9 @@ def test_a_promise_is_kept_to_the_letter() -> None:
     ours = lane(100, promised)
     assert not ours.room(113)
     ours.hold(rows(4), 102, 109, 7_000, now=0.0)
-    assert not ours.due(99.0, 0.5, 1)
+    assert not ours.due(99.0, 0.5, 1, 1 << 20)
     ours.hold(rows(3), 109, 113, 7_050, now=0.1)
-    assert ours.due(0.1, 0.5, 100)
+    assert ours.due(0.1, 0.5, 100, 1 << 20)
     assert ours.promise().token == "t:3:100:113:7:7000"
 
 

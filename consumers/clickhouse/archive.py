@@ -29,6 +29,7 @@ CONSUME_MESSAGES = 10_000
 POLL_SECONDS = 0.05
 COMMITTED_SECONDS = 10.0
 LAG_SECONDS = 1.0
+BATCHES_HELD = 4  # a batch is sent at this part of what may be held: others are held while it is on its way
 STOP_SECONDS = 10.0  # to get into ClickHouse what is held, after SIGTERM
 
 # Memory: a fetched response lives as long as any message of it, so little is asked for at a time. (The embedded broker
@@ -51,6 +52,7 @@ class ArchiveConfig(ClickHouseServer, frozen=True):
     batch_ms: Annotated[int, Doc(ge=10, description="longest time that a row waits for its batch")] = 500
     batch_rows: Annotated[int, Doc(ge=1, le=500_000, description="rows of a batch that is sent at once")] = 50_000
     max_held_rows: Annotated[int, Doc(ge=1, description="rows held in all before reading pauses")] = 120_000
+    max_held_bytes: Annotated[int, Doc(ge=1 << 20, description="the same in bytes: dead letters are large")] = 64 << 20
 
 
 Key = tuple[str, int]
@@ -158,7 +160,8 @@ class Archive:
 
     def _hand_over(self, drain: bool) -> None:
         now, wait = time.monotonic(), 0.0 if drain else self._config.batch_ms / 1000
-        due = [lane for lane in self._lanes.values() if lane.due(now, wait, self._config.batch_rows)]
+        limits = self._config.batch_rows, self._config.max_held_bytes // BATCHES_HELD
+        due = [lane for lane in self._lanes.values() if lane.due(now, wait, *limits)]
         loads = [(lane, lane.promise()) for lane in due]
         if not loads or not self._commit(_intent_offset(load) for _, load in loads):
             return
@@ -201,10 +204,10 @@ class Archive:
 
     def _throttle(self) -> None:
         """ClickHouse is slower than Kafka: stop reading, hold no more than was allowed, stay in the group."""
-        held = sum(lane.held.rows for lane in self._lanes.values() if lane.held is not None)
-        held += sum(lane.inserting.intent.rows for lane in self._lanes.values() if lane.inserting is not None)
-        limit = self._config.max_held_rows
-        if self._paused != (held > (limit // 2 if self._paused else limit)):
+        loads = [lane.load for lane in self._lanes.values()]
+        rows, size_bytes = (sum(counts) for counts in zip((0, 0), *loads, strict=True))
+        share = max(rows / self._config.max_held_rows, size_bytes / self._config.max_held_bytes)
+        if self._paused != (share > (0.5 if self._paused else 1.0)):
             self._paused = not self._paused
             change = self._consumer.pause if self._paused else self._consumer.resume
             change(self._consumer.assignment())

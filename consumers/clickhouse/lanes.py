@@ -23,12 +23,14 @@ class Held:
     first_ms: int
     opened_at: float  # monotonic seconds
     rows: int = 0
+    size_bytes: int = 0
     tables: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
 
     def add(self, batch: Batch, end: int) -> None:
         """Take the rows of the records before `end`."""
         for table, rows in batch.tables.items():
             self.tables.setdefault(table, []).append(rows)
+            self.size_bytes += rows.nbytes
         self.rows += batch.rows
         self.end = end
 
@@ -42,6 +44,7 @@ class Load:
     start: int
     intent: Intent
     tables: dict[str, list[pa.RecordBatch]]
+    size_bytes: int = 0
 
     @property
     def token(self) -> str:
@@ -79,13 +82,21 @@ class Lane:
             return self.inserting.intent.end
         return first if self.stored is None else self.stored
 
-    def due(self, now: float, wait_seconds: float, max_rows: int) -> bool:
+    def due(self, now: float, wait_seconds: float, max_rows: int, max_bytes: int) -> bool:
         """Whether what is held should go now."""
         if self.held is None or self.inserting is not None:
             return False
         if self.promised is not None:
             return self.held.end >= self.promised.end
-        return self.held.rows >= max_rows or now - self.held.opened_at >= wait_seconds
+        full = self.held.rows >= max_rows or self.held.size_bytes >= max_bytes
+        return full or now - self.held.opened_at >= wait_seconds
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Rows and bytes that are held or on their way."""
+        held, going = self.held, self.inserting
+        rows = (held.rows if held else 0) + (going.intent.rows if going else 0)
+        return rows, (held.size_bytes if held else 0) + (going.size_bytes if going else 0)
 
     def promise(self) -> Load:
         """The batch that is held, as it will be promised and inserted.
@@ -104,7 +115,7 @@ class Lane:
                     "topic, then commit the offset to go on from for the archive's consumer group"
                 )
             intent = self.promised
-        return Load(self.topic, self.partition, held.start, intent, held.tables)
+        return Load(self.topic, self.partition, held.start, intent, held.tables, held.size_bytes)
 
     def handed_over(self, load: Load) -> None:
         """The intent is committed and the batch is on its way."""
