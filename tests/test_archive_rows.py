@@ -4,7 +4,7 @@ import msgspec
 import pyarrow as pa
 
 from consumers.clickhouse.rows import KIND, PRIOR, event_batch
-from consumers.clickhouse.tables import SOURCES, EventRows, Record, record_rows
+from consumers.clickhouse.tables import EventRows, Record, record_rows
 from pipeline.bench.combine_load import Load, messages
 from pipeline.wire.events import Boot, Crash, decode_event
 from pipeline.wire.halts import HaltAck
@@ -63,26 +63,31 @@ def test_records_become_rows() -> None:
         crashed_hosts=3, exposed_trials=9, explanation=Explanation("pooled"), flags=("capped",),
     )  # fmt: skip
     beat = FleetHeartbeat(fleet="acme", at=NOW, stream_time=NOW, live_updates=1, events=2, offset=3)
-    convert = SOURCES[VERDICTS.name].convert
-    assert convert is not None
     found = [encode_verdict(verdict), encode_verdict(beat)]
-    batch = record_rows(convert, [record(found[0]), record(found[1], b"acme/-/heartbeat"), record(None), record(b"[")])
-    assert {table: rows.num_rows for table, rows in batch.tables.items()} == {"verdicts": 1, "heartbeats": 1}
+    batch = record_rows(
+        VERDICTS.name, [record(found[0]), record(found[1], b"acme/-/heartbeat"), record(None), record(b"[")]
+    )
+    assert {table: rows.num_rows for table, rows in batch.tables.items()} == {
+        "verdicts": 1,
+        "heartbeats": 1,
+        "dead_letters": 1,
+    }
     assert batch.refused == ["unreadable_record"]
+    letter = batch.tables["dead_letters"].to_pylist()[0]
+    assert (letter["value"], letter["reason"], letter["topic"], letter["stage"]) == (
+        b"[", "unreadable_record", "fleet.verdicts", "archive",
+    )  # fmt: skip
     assert batch.tables["verdicts"].to_pylist()[0]["record"] == found[0]
-    convert = SOURCES[DEADLETTER.name].convert
-    assert convert is not None
-    row = record_rows(convert, [record(b"\x00\xff{")]).tables["dead_letters"].to_pylist()[0]
+    row = record_rows(DEADLETTER.name, [record(b"\x00\xff{")]).tables["dead_letters"].to_pylist()[0]
     assert (row["value"], row["reason"], row["offset"], row["partition"]) == (b"\x00\xff{", "invalid_json", 17, 2)
 
 
 def test_a_number_that_no_column_holds_is_refused() -> None:
     """It costs its own row, not the batch, and never the stage."""
-    convert = SOURCES[HALT_ACKS.name].convert
-    assert convert is not None
     good = HaltAck(halt_key="k", epoch=1, subscriber="s", status="stopped", at=NOW)
     acks = [good, msgspec.structs.replace(good, epoch=2**64 - 1)]
-    batch = record_rows(convert, [record(msgspec.json.encode(ack)) for ack in acks])
+    batch = record_rows(HALT_ACKS.name, [record(msgspec.json.encode(ack)) for ack in acks])
     assert batch.tables["halt_acks"].num_rows == 1
     assert batch.refused == ["out_of_range"]
+    assert batch.tables["dead_letters"].to_pylist()[0]["value"] == msgspec.json.encode(acks[1])
     assert isinstance(batch.tables["halt_acks"], pa.RecordBatch)

@@ -153,15 +153,21 @@ def test_decisions_are_stored_once(place: Place) -> None:
     client = place.clickhouse.client()
     for _ in range(2):
         archive = place.archive()
-        for table in ("verdicts", "heartbeats", "halts", "halt_acks", "dead_letters"):
+        for table in ("verdicts", "heartbeats", "halts", "halt_acks"):
             wait_for(client, f"SELECT count() FROM {table}", 1, WAIT_SECONDS)
+        wait_for(client, "SELECT count() FROM dead_letters", 2, WAIT_SECONDS)
         assert archive.stop() == 0
     row = client.query("SELECT vendor, state, explanation_module, relative_risk_high FROM verdicts").result_rows
     assert row == [("v'; --", "halted", "csagent.sys", 90.4)]
     assert client.query("SELECT epoch, rings, reason FROM halts").result_rows == [(17, ["*"], "<b>\n\n; DROP")]
     assert json.loads(client.command("SELECT record FROM halts"))["sig"] == "s"
-    found = client.query("SELECT reason, topic, partition, offset, hex(value) FROM dead_letters").result_rows
-    assert found == [("invalid_json", EVENTS.name, 2, 17, letter.value.hex().upper())]
+    found = client.query(
+        "SELECT reason, topic, partition, offset, hex(value) FROM dead_letters ORDER BY ALL"
+    ).result_rows
+    assert found == [
+        ("invalid_json", EVENTS.name, 2, 17, letter.value.hex().upper()),
+        ("unreadable_record", HALTS.name, 0, 1, b"not a halt".hex().upper()),
+    ]
     assert client.command("SELECT count() FROM halt_acks") == 1
 
 

@@ -64,6 +64,7 @@ class Archive:
     def __init__(self, config: ArchiveConfig, kafka: KafkaConfig, log: structlog.typing.FilteringBoundLogger) -> None:
         self._config, self._log = config, log
         self._sources = {kafka.topic_prefix + name: source for name, source in SOURCES.items()}
+        self._prefix = kafka.topic_prefix
         self._events_topic = kafka.topic_prefix + EVENTS_TOPIC.name
         name = f"{GROUP}-{config.slot}"
         self._consumer = Consumer(consumer_config(kafka, name, GROUP, name, **_FETCHING))
@@ -154,9 +155,11 @@ class Archive:
             batch = self._event_rows(values, list(map(itemgetter(1), map(Message.timestamp, run))))
             EVENTS.labels(STAGE).inc(batch.rows)
             return batch
-        convert = self._sources[lane.topic].convert
-        assert convert is not None, "only events have no converter"
-        return record_rows(convert, [_record(message) for message in run])
+        batch = record_rows(lane.topic.removeprefix(self._prefix), [_record(message) for message in run])
+        if batch.refused:
+            log = self._log.bind(topic=lane.topic, partition=lane.partition, first_offset=_offset(run[0]))
+            log.warning("records that cannot be read; see dead_letters", records=len(batch.refused))
+        return batch
 
     def _hand_over(self, drain: bool) -> None:
         now, wait = time.monotonic(), 0.0 if drain else self._config.batch_ms / 1000

@@ -144,29 +144,52 @@ _LISTS = {"rings", "flags", "explanation_strata"}
 _BYTES = {"record", "key", "value"}
 
 
-def record_rows(convert: Callable[[Record, bytes], tuple[str, Fields]], records: Sequence[Record]) -> Batch:
-    """Rows of the small tables, each with where its record stood. A tombstone gives none."""
-    rows: dict[str, list[Fields]] = {}
-    refused: list[str] = []
+def record_rows(topic: str, records: Sequence[Record]) -> Batch:
+    """Rows of the small tables, each with where its record stood. A tombstone gives none; what cannot be read is a dead
+    letter. `topic` is one of SOURCES, without a prefix."""
+    convert = SOURCES[topic].convert
+    assert convert is not None, "only events have no converter"
+    rows: dict[str, list[tuple[Fields, Record]]] = {}
+    refused: list[tuple[str, Record]] = []
     for record in records:
         if record.value is None:
             continue
         try:
             table, fields = convert(record, record.value)
         except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError):
-            refused.append("unreadable_record")
+            refused.append(("unreadable_record", record))
             continue
         where = {"source_partition": record.partition, "source_offset": record.offset}
-        rows.setdefault(table, []).append(fields | where)
+        rows.setdefault(table, []).append((fields | where, record))
     tables = {}
     for table, found in rows.items():
         try:
-            tables[table] = _columns(found)
+            tables[table] = _columns([row for row, _ in found])
         except (pa.ArrowException, OverflowError):  # a number that no column holds: leave out the rows that have one
-            kept = [row for row in found if _fits(row)]
-            refused += ["out_of_range"] * (len(found) - len(kept))
+            kept = [row for row, _ in found if _fits(row)]
+            refused += [("out_of_range", record) for row, record in found if not _fits(row)]
             tables |= {table: _columns(kept)} if kept else {}
-    return Batch(tables, refused)
+    if refused and topic != DEADLETTER.name:
+        tables["dead_letters"] = _columns([_letter(topic, reason, record) for reason, record in refused])
+    return Batch(tables, [reason for reason, _ in refused])
+
+
+def _letter(topic: str, reason: str, record: Record) -> Fields:
+    """A row of `dead_letters` for a record that is none of this topic's: no other stage would say so."""
+    place = (1 + list(SOURCES).index(topic)) << 16 | record.partition  # no letter of the dead-letter topic stands there
+    return {
+        "at": record.at_ms,
+        "reason": reason,
+        "detail": "no record of this topic",
+        "topic": topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "stage": "archive",
+        "key": record.key,
+        "value": record.value,
+        "source_partition": place,
+        "source_offset": record.offset,
+    }
 
 
 def _fits(row: Fields) -> bool:

@@ -132,9 +132,8 @@ def report(outcomes: list[Outcome], events: int, seconds: float, seed: int) -> d
         "levels": levels,
         "halted": sum(o.halted and not o.beside_guilty for o in outcomes),
         "halted_beside_guilty": sum(o.halted and o.beside_guilty for o in outcomes),
-        "highest": [
-            {**o._asdict(), "highest": round(o.highest, 3)} for o in sorted(outcomes, key=lambda o: -o.highest)[:SHOWN]
-        ],
+        "false_halts": [_shown(o) for o in outcomes if o.halted],
+        "highest": [_shown(o) for o in sorted(outcomes, key=lambda o: -o.highest)[:SHOWN]],
         "by_shape": {
             shape: {
                 "rollouts": sum(o.shape == shape for o in outcomes),
@@ -147,6 +146,10 @@ def report(outcomes: list[Outcome], events: int, seconds: float, seed: int) -> d
         },
         "on": {"python": platform.python_version(), "numpy": np.__version__, "cpus": os.cpu_count(), "seed": seed},
     }
+
+
+def _shown(outcome: Outcome) -> dict[str, Any]:
+    return {**outcome._asdict(), "highest": round(outcome.highest, 3)}
 
 
 def calibrate(rollouts: int, seed: int, workers: int) -> dict[str, Any]:
