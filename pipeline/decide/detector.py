@@ -17,6 +17,7 @@ from pipeline.decide.ledger import MAX_RINGS
 from pipeline.decide.orders import Decisions
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.decide.samples import BIN_MS
+from pipeline.decide.tally import tally
 from pipeline.decide.trials import DECAY_PER_BUCKET
 from pipeline.wire.partials import BUCKET_MS, TRIAL_COLUMNS, Partial
 
@@ -174,33 +175,27 @@ class Detector:
 
     def _close(self, bucket: Bucket, share: Floats | None) -> None:
         """Enter a bucket for good: at the shares of now, or at those of its time."""
-        fleet = self.state
-        strata = np.array(sorted(bucket.strata()), dtype=np.int64)
-        if not len(strata):
+        fleet, crashes = self.state, tally([bucket])
+        if not len(crashes.strata):
             return
-        share = self.shares(strata) if share is None else share[strata]
-        tolerated = self._tolerated[: share.shape[1]]
-        fleet.ledger.close(bucket, strata, share, tolerated, fleet.ring_of)
-        lower = np.minimum(fleet.trials.lower_share(strata), share)
-        fleet.clearing.close(bucket, strata, lower, self._clear_risks(share.shape[1]), fleet.ring_of)
+        share = self.shares(crashes.strata) if share is None else share[crashes.strata]
+        fleet.ledger.close(crashes, share, self._tolerated[: share.shape[1]], fleet.ring_of)
+        lower = np.minimum(fleet.trials.lower_share(crashes.strata), share)
+        fleet.clearing.close(crashes, lower, self._clear_risks(share.shape[1]), fleet.ring_of)
 
     def _clear_risks(self, updates: int) -> Floats:
-        """The relative risk to rule out, (U, R)."""
-        risks = np.full((updates, MAX_RINGS), self.policies.default.clear_risk)
+        """The relative risk to rule out, (R, U)."""
+        risks = np.full((MAX_RINGS, updates), self.policies.default.clear_risk)
         for ring, name in self.state.rings.live():
             for update, policy in enumerate(self._policy):
-                risks[update, ring] = policy.clear_risk_in(name)
+                risks[ring, update] = policy.clear_risk_in(name)
         return risks
 
     def _explain(self) -> Explained:
-        fleet = self.state
-        merged = Bucket()
-        for bucket in fleet.open.values():
-            merged.merge(bucket)
-        strata = np.array(sorted(merged.strata()), dtype=np.int64)
-        updates = np.array(sorted(merged.reached()), dtype=np.int64)
-        share = self.shares(strata, updates)
-        self.totals = fleet.ledger.with_open(merged, strata, updates, share, self._tolerated[updates], fleet.ring_of)
+        fleet, crashes = self.state, tally(self.state.open.values())
+        updates = crashes.reached()
+        share = self.shares(crashes.strata, updates)
+        self.totals = fleet.ledger.with_open(crashes, updates, share, self._tolerated[updates], fleet.ring_of)
         self.past = self._past(len(fleet.since))
         return explain(self.totals, self.past)
 

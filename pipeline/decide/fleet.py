@@ -15,7 +15,7 @@ from pipeline.decide.samples import Sample, Samples
 from pipeline.decide.trials import Trials
 from pipeline.wire.partials import Stratum, UpdateId
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 MAX_UPDATES = 2_048
 MAX_SIGNATURES = 4_096
 ARCHIVE_MS = 600_000  # shares are archived every 10 minutes, for crashes that are reported late
