@@ -12,7 +12,7 @@ from pipeline.decide.conditional import Separation
 from pipeline.decide.explain import Explained, Historical, explain
 from pipeline.decide.fleet import ARCHIVE_MS, ARCHIVED, Fleet, unpack_fleet
 from pipeline.decide.history import HISTORY_BUCKETS, shock_factor, upper_exposure
-from pipeline.decide.intake import FORGET_AFTER_BUCKETS, rows_of, stream_bucket, take_in
+from pipeline.decide.intake import FORGET_AFTER_BUCKETS, columns_of, stream_bucket, take_in
 from pipeline.decide.ledger import MAX_RINGS
 from pipeline.decide.orders import Decisions
 from pipeline.decide.policy import Policy, PolicySet
@@ -57,7 +57,7 @@ class Detector:
     def step(self, partial: Partial) -> Decisions:
         """Take in one partial and decide."""
         fleet = self.state
-        trials = rows_of(partial.trials, TRIAL_COLUMNS)
+        trials = columns_of(partial.trials, TRIAL_COLUMNS)
         before = fleet.bucket
         fleet.bucket = stream_bucket(fleet, partial, trials)
         closed = fleet.bucket > before and self._advance(before)
