@@ -114,8 +114,7 @@ class Detector:
         trials, exposed, excluded = fleet.trials.slow()
         if trials.shape[0] != fleet.rates.shape[0] or exposed.shape[1] != fleet.rates.shape[1]:
             return
-        control = fleet.trials.control() * fleet.ledger.active
-        expected = np.nansum(control * fleet.rates, axis=1)
+        expected = fleet.trials.control(np.where(fleet.ledger.active & ~np.isnan(fleet.rates), fleet.rates, 0.0))
         fleet.shock = shock_factor(fleet.control_crashes.sum(axis=1), expected)
         eligible = (trials[:, None] - excluded).sum(axis=0)
         fleet.clearing.watch(exposed.sum(axis=0), eligible)

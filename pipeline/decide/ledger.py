@@ -107,12 +107,12 @@ class Ledger:
         crashes, exposed = tally.dense(updates)
         for rows, normaliser in normalisers(share, tolerated, active):
             groups.add(rows, normaliser)
-            strata = tally.strata[rows]
             normaliser *= crashes[rows, None]
-            self.strata[strata] -= normaliser
-            row, column = np.nonzero(exposed[rows])
-            self.strata[strata[row], :, column] += exposed[rows][row, column][:, None] * ev.LOG_THETA
-            self.stratum_log[strata] = _mixture(self.strata[strata])
+            for lost, won, stratum in zip(normaliser, exposed[rows], tally.strata[rows], strict=True):
+                log, hit = self.strata[stratum], np.flatnonzero(won)
+                log -= lost
+                log[:, hit] += won[hit] * ev.LOG_THETA[:, None]
+                self.stratum_log[stratum] = _mixture(log)
         rings = len(groups.rings)
         self.pooled += groups.evidence[:rings].sum(axis=0)
         self.rings[groups.rings] += groups.evidence[:rings]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.decide.arrays import Floats, Ints, add_at, capacity, grown
+from pipeline.decide.arrays import Bools, Floats, Ints, add_at, capacity, grown
 from pipeline.wire.partials import BUCKET_MS
 
 HALF_LIVES_MS = np.array([30_000.0, 300_000.0, 2_400_000.0])  # fast, middle, slow
@@ -36,6 +36,8 @@ class Trials:
         self.exposed: Floats = np.zeros((3, KINDS, 8, 8))
         self.excluded: Floats = np.zeros((3, KINDS, 8, 8))
         self.growth: Floats = np.ones((1, 8))  # (pool, update) as of the last survey
+        self._upper: Floats = np.empty((8, 8))  # derived: the upper shares of all updates, where a stratum's are known
+        self._known: Bools = np.zeros(8, dtype=np.bool_)
         if data:
             vars(self).update(data)
 
@@ -45,12 +47,18 @@ class Trials:
         self.trials = grown(self.trials, (3, KINDS, s))
         self.exposed = grown(self.exposed, (3, KINDS, s, u))
         self.excluded = grown(self.excluded, (3, KINDS, s, u))
+        self._changed()
+
+    def _changed(self) -> None:
+        """No share is known any more."""
+        self._known = np.zeros(0, dtype=np.bool_)
 
     def forget(self, update: int) -> None:
         """Empty a freed update's place."""
         self.exposed[..., update] = 0.0
         self.excluded[..., update] = 0.0
         self.growth[:, update : update + 1] = 1.0
+        self._changed()
 
     def advance(self, bucket: int) -> None:
         """Let the counts decay to `bucket`, which never lies before the last."""
@@ -60,6 +68,7 @@ class Trials:
             self.exposed *= decay[:, None, None, None]
             self.excluded *= decay[:, None, None, None]
             self.bucket = bucket
+            self._changed()
 
     def _weights(self, buckets: Ints) -> Floats:
         """Decay since each bucket, per scale; trials from the future count as of now. Shape (3, rows)."""
@@ -70,6 +79,7 @@ class Trials:
         weighted = self._weights(buckets) * counts
         for scale in range(3):
             add_at(self.trials[scale], (kinds, strata), weighted[scale])
+        self._changed()
 
     def add_exposures(
         self, buckets: Ints, kinds: Ints, strata: Ints, updates: Ints, exposed: Floats, excluded: Floats
@@ -81,11 +91,18 @@ class Trials:
             if counts.any():
                 for scale in range(3):
                     np.add.at(target[scale].reshape(-1), where, weights[scale] * counts)
+        self._changed()
 
     def survey(self, pools: Floats) -> None:
         """Take note of the growth in each pool; `pools` (P, S) says which strata go together."""
-        exposed, eligible = self.exposed, np.maximum(self.trials[..., None] - self.excluded, self.exposed)
-        self.growth = _growth(np.matmul(pools, exposed), np.matmul(pools, eligible))
+        shape = 3, KINDS, len(pools), self.exposed.shape[3]
+        exposed, eligible = np.empty(shape), np.empty(shape)
+        for cell in np.ndindex(3, KINDS):
+            np.matmul(pools, self.exposed[cell], out=exposed[cell])
+            others = self.trials[cell][:, None] - self.excluded[cell]
+            np.matmul(pools, np.maximum(others, self.exposed[cell], out=others), out=eligible[cell])
+        self.growth = _growth(exposed, eligible)
+        self._changed()
 
     def upper_share(self, strata: Ints, pools: Floats, updates: Ints | None = None) -> Floats:
         """The share of these updates (None: of all) in these strata, an upper confidence limit; shape (len(strata),
@@ -94,6 +111,19 @@ class Trials:
         `pools` (P, S) says which strata go together (all, a ring, a system, a model). A stratum has few trials of its
         own in the last minute; its pools have more, so the largest growth of a pool is taken for the stratum's own.
         """
+        shape = self.exposed.shape[2:]
+        if self._known.shape != shape[:1]:
+            self._known, self._upper = np.zeros(shape[0], dtype=np.bool_), np.empty(shape)
+        new = strata[~self._known[strata]]
+        if updates is None:
+            self._upper[new] = self._computed(new, pools, None)
+            self._known[new] = True
+            return self._upper[strata]
+        upper = self._upper[strata[:, None], updates]
+        upper[~self._known[strata]] = self._computed(new, pools, updates)
+        return upper
+
+    def _computed(self, strata: Ints, pools: Floats, updates: Ints | None) -> Floats:
         growth = grown(self.growth, (pools.shape[0], self.exposed.shape[3]), fill=1.0)
         growth = growth[: len(pools)] if updates is None else growth[: len(pools), updates]
         upper = np.empty((len(strata), growth.shape[1]))
@@ -125,11 +155,13 @@ class Trials:
             eligible = self.trials[:, :, some, None] - excluded
             yield rows, exposed, np.maximum(eligible, exposed, out=eligible)
 
-    def control(self) -> Floats:
-        """Trials that are neither exposed nor excluded, per scale; (3, strata, updates)."""
-        others = self.trials.sum(axis=1)[..., None] - self.exposed.sum(axis=1) - self.excluded.sum(axis=1)
-        result: Floats = np.maximum(others, 0.0)
-        return result
+    def control(self, rates: Floats) -> Floats:
+        """Trials that are neither exposed nor excluded, times `rates` (strata, updates), over strata; (3, updates)."""
+        expected = np.empty((3, rates.shape[1]))
+        for scale, (trials, exposed, excluded) in enumerate(zip(self.trials, self.exposed, self.excluded, strict=True)):
+            others = trials.sum(axis=0)[:, None] - exposed.sum(axis=0) - excluded.sum(axis=0)
+            expected[scale] = (np.maximum(others, 0.0, out=others) * rates).sum(axis=0)
+        return expected
 
     def slow(self) -> tuple[Floats, Floats, Floats]:
         """Slow-scale counts, kinds together: trials (strata), exposed and excluded (strata, updates)."""
