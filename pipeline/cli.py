@@ -1,11 +1,16 @@
 """`andon …`: a table of commands, each imported when it is called, so that a stage loads only what it runs."""
 
 import importlib
+import os
 import sys
 
 import click
 
 from pipeline.runtime.errors import AndonError
+
+# Before numpy is loaded: its matrix products are small, and threads that wait for one another on a busy machine made
+# single steps of the detector ten times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 COMMANDS = {
     "up": ("pipeline.local.up:command", "Run the whole line on this machine."),

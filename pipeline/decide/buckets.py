@@ -1,10 +1,6 @@
 """Crashes by event-time bucket. Open buckets are judged anew from their totals at every step, so it does not matter how
 the stream was cut into batches; a bucket closes for good once stream time is OPEN_BUCKETS past it."""
 
-import numpy as np
-
-from pipeline.decide.arrays import Floats
-
 OPEN_BUCKETS = 6
 
 
@@ -49,41 +45,6 @@ class Bucket:
     def signature(self, signature: int) -> "Bucket":
         """The part of the bucket that has this signature."""
         return self.by_signature.setdefault(signature, Bucket())
-
-    def strata(self) -> set[int]:
-        """Strata with anything in them, in all or under a signature."""
-        mine = set(self.crashes) | {s for s, _ in self.exposed}
-        return mine.union(*(b.strata() for b in self.by_signature.values()))
-
-    def reached(self) -> set[int]:
-        """Updates that a crashed host was exposed to, in all or under a signature."""
-        return {u for _, u in self.exposed}.union(*(b.reached() for b in self.by_signature.values()))
-
-    def columns(self, strata: dict[int, int], updates: dict[int, int]) -> tuple[Floats, Floats]:
-        """Counts over some strata and updates (position → row, column): crashes at risk of counting for each update,
-        and exposed ones.
-
-        Shapes (len(strata), len(updates)): what is excluded for an update is no crash as far as it is concerned.
-        """
-        crashes, exposed = np.zeros((len(strata), len(updates))), np.zeros((len(strata), len(updates)))
-        for stratum, count in self.crashes.items():
-            crashes[strata[stratum]] += count
-        for (stratum, update), count in self.excluded.items():
-            if (column := updates.get(update)) is not None:
-                crashes[strata[stratum], column] -= count
-        for (stratum, update), count in self.exposed.items():
-            exposed[strata[stratum], updates[update]] += count
-        return crashes, exposed
-
-    def merge(self, other: "Bucket") -> None:
-        """Add another bucket's counts."""
-        for stratum, count in other.crashes.items():
-            self.crashes[stratum] = self.crashes.get(stratum, 0) + count
-        for mine, theirs in ((self.exposed, other.exposed), (self.excluded, other.excluded)):
-            for key, count in theirs.items():
-                mine[key] = mine.get(key, 0) + count
-        for signature, bucket in other.by_signature.items():
-            self.signature(signature).merge(bucket)
 
     def forget(self, update: int) -> None:
         """Drop a freed update's counts."""

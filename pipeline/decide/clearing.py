@@ -4,19 +4,19 @@ rejects, no harm above r was found. No historical control, and the exposed share
 import numpy as np
 
 from pipeline.decide import evidence as ev
-from pipeline.decide.arrays import Floats, Ints, capacity, grown, places
-from pipeline.decide.buckets import Bucket
+from pipeline.decide.arrays import Floats, Ints, capacity, grown
 from pipeline.decide.ledger import MAX_RINGS
+from pipeline.decide.tally import Tally
 
 # Exposed hosts count as overdue when their share of trials falls below this part of its peak: they went silent.
 OVERDUE_SHARE = 0.8
 
 
 class Clearing:
-    """Log evidence of "less than r" over (update, ring, bet), and the peak share of exposed trials."""
+    """Log evidence of "less than r" over (ring, bet, update), and the peak share of exposed trials."""
 
     def __init__(self, data: dict[str, object] | None = None) -> None:
-        self.log: Floats = np.zeros((8, MAX_RINGS, len(ev.PHI)))
+        self.log: Floats = np.zeros((MAX_RINGS, len(ev.PHI), 8))
         self.peak: Floats = np.zeros(8)
         self.overdue: Floats = np.zeros(8)
         if data:
@@ -25,23 +25,26 @@ class Clearing:
     def resize(self, updates: int) -> None:
         """Make room."""
         u = capacity(updates)
-        self.log = grown(self.log, (u, MAX_RINGS, len(ev.PHI)))
+        self.log = grown(self.log, (MAX_RINGS, len(ev.PHI), u))
         self.peak = grown(self.peak, (u,))
         self.overdue = grown(self.overdue, (u,))
 
     def forget(self, update: int) -> None:
         """Empty a freed update's place."""
-        self.log[update] = 0.0
+        self.log[:, :, update] = 0.0
         self.peak[update] = self.overdue[update] = 0.0
 
-    def close(self, bucket: Bucket, strata: Ints, lower_share: Floats, risk: Floats, ring_of: Ints) -> None:
-        """Enter a closed bucket; `lower_share` (C, U), `risk` (U, R): the relative risk to rule out."""
-        crashes, exposed = bucket.columns(places(strata), places(np.arange(lower_share.shape[1])))
+    def close(self, tally: Tally, lower_share: Floats, risk: Floats, ring_of: Ints) -> None:
+        """Enter a closed bucket; `lower_share` (C, U), `risk` (R, U): the relative risk to rule out."""
+        crashes, exposed = tally.dense(np.arange(lower_share.shape[1]))
         reached = lower_share > 0
-        null = ev.null_share(lower_share, risk.T[ring_of[strata]])
-        increment = ev.bernoulli_log_increment(exposed * reached, crashes * reached, null, ev.PHI)
-        for row, stratum in enumerate(strata):
-            self.log[:, ring_of[stratum]] += increment[row]
+        crashes *= reached
+        exposed *= reached
+        rings = ring_of[tally.strata]
+        null = ev.null_share(lower_share, risk[rings])
+        for row, ring in enumerate(rings):
+            self.log[ring] += exposed[row] * ev.LOG_PHI[:, None]
+            self.log[ring] -= crashes[row] * ev.log_normaliser(null[row], ev.PHI[:, None])
 
     def watch(self, exposed: Floats, eligible: Floats) -> None:
         """Follow the share of exposed trials; (U,) decayed counts over all strata."""
@@ -52,11 +55,11 @@ class Clearing:
 
     def log_evidence_of(self, update: int, ring: int) -> float:
         """ln of one mixture."""
-        return float(ev.log_mixture(self.log[update, ring], ev.LOG_PHI_WEIGHT))
+        return float(ev.log_mixture(self.log[ring, :, update], ev.LOG_PHI_WEIGHT))
 
     def log_evidence(self) -> Floats:
-        """ln of the mixture; (U, R)."""
-        return ev.log_mixture(self.log, ev.LOG_PHI_WEIGHT)
+        """ln of the mixture; (R, U)."""
+        return ev.log_mixture(self.log.swapaxes(1, 2), ev.LOG_PHI_WEIGHT)
 
 
 def needed_trials(log_evidence: float, target: float, share: float, crash_rate: float, risk: float) -> int:
@@ -68,7 +71,7 @@ def needed_trials(log_evidence: float, target: float, share: float, crash_rate: 
     if not 0 < share < 1 or crash_rate <= 0:
         return 0
     null = ev.null_share(np.array([share]), risk)
-    gain = float((share * ev.LOG_PHI - ev.log_normaliser(null, ev.PHI)[0]).max())
+    gain = float((share * ev.LOG_PHI - ev.log_normaliser(null, ev.PHI)).max())
     if gain <= 0:
         return 0
     return max(0, round((target - log_evidence) / gain * share / crash_rate))

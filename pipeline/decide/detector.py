@@ -13,11 +13,12 @@ from pipeline.decide.conditional import Separation
 from pipeline.decide.explain import Explained, Historical, explain
 from pipeline.decide.fleet import ARCHIVE_MS, ARCHIVED, Fleet, unpack_fleet
 from pipeline.decide.history import HISTORY_BUCKETS, shock_factor, upper_exposure
-from pipeline.decide.intake import FORGET_AFTER_BUCKETS, rows_of, stream_bucket, take_in
+from pipeline.decide.intake import FORGET_AFTER_BUCKETS, columns_of, stream_bucket, take_in
 from pipeline.decide.ledger import MAX_RINGS
 from pipeline.decide.orders import Decisions
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.decide.samples import BIN_MS
+from pipeline.decide.tally import tally
 from pipeline.decide.trials import DECAY_PER_BUCKET
 from pipeline.wire.partials import BUCKET_MS, TRIAL_COLUMNS, Partial
 
@@ -56,7 +57,7 @@ class Detector:
     def step(self, partial: Partial) -> Decisions:
         """Take in one partial and decide."""
         fleet = self.state
-        trials = rows_of(partial.trials, TRIAL_COLUMNS)
+        trials = columns_of(partial.trials, TRIAL_COLUMNS)
         before = fleet.bucket
         fleet.bucket = stream_bucket(fleet, partial, trials)
         closed = fleet.bucket > before and self._advance(before)
@@ -113,8 +114,7 @@ class Detector:
         trials, exposed, excluded = fleet.trials.slow()
         if trials.shape[0] != fleet.rates.shape[0] or exposed.shape[1] != fleet.rates.shape[1]:
             return
-        control = fleet.trials.control() * fleet.ledger.active
-        expected = np.nansum(control * fleet.rates, axis=1)
+        expected = fleet.trials.control(np.where(fleet.ledger.active & ~np.isnan(fleet.rates), fleet.rates, 0.0))
         fleet.shock = shock_factor(fleet.control_crashes.sum(axis=1), expected)
         eligible = (trials[:, None] - excluded).sum(axis=0)
         fleet.clearing.watch(exposed.sum(axis=0), eligible)
@@ -173,33 +173,27 @@ class Detector:
 
     def _close(self, bucket: Bucket, share: Floats | None) -> None:
         """Enter a bucket for good: at the shares of now, or at those of its time."""
-        fleet = self.state
-        strata = np.array(sorted(bucket.strata()), dtype=np.int64)
-        if not len(strata):
+        fleet, crashes = self.state, tally([bucket])
+        if not len(crashes.strata):
             return
-        share = self.shares(strata) if share is None else share[strata]
-        tolerated = self._tolerated[: share.shape[1]]
-        fleet.ledger.close(bucket, strata, share, tolerated, fleet.ring_of)
-        lower = np.minimum(fleet.trials.lower_share(strata), share)
-        fleet.clearing.close(bucket, strata, lower, self._clear_risks(share.shape[1]), fleet.ring_of)
+        share = self.shares(crashes.strata) if share is None else share[crashes.strata]
+        fleet.ledger.close(crashes, share, self._tolerated[: share.shape[1]], fleet.ring_of)
+        lower = np.minimum(fleet.trials.lower_share(crashes.strata), share)
+        fleet.clearing.close(crashes, lower, self._clear_risks(share.shape[1]), fleet.ring_of)
 
     def _clear_risks(self, updates: int) -> Floats:
-        """The relative risk to rule out, (U, R)."""
-        risks = np.full((updates, MAX_RINGS), self.policies.default.clear_risk)
+        """The relative risk to rule out, (R, U)."""
+        risks = np.full((MAX_RINGS, updates), self.policies.default.clear_risk)
         for ring, name in self.state.rings.live():
             for update, policy in enumerate(self._policy):
-                risks[update, ring] = policy.clear_risk_in(name)
+                risks[ring, update] = policy.clear_risk_in(name)
         return risks
 
     def _explain(self) -> Explained:
-        fleet = self.state
-        merged = Bucket()
-        for bucket in fleet.open.values():
-            merged.merge(bucket)
-        strata = np.array(sorted(merged.strata()), dtype=np.int64)
-        updates = np.array(sorted(merged.reached()), dtype=np.int64)
-        share = self.shares(strata, updates)
-        self.totals = fleet.ledger.with_open(merged, strata, updates, share, self._tolerated[updates], fleet.ring_of)
+        fleet, crashes = self.state, tally(self.state.open.values())
+        updates = crashes.reached()
+        share = self.shares(crashes.strata, updates)
+        self.totals = fleet.ledger.with_open(crashes, updates, share, self._tolerated[updates], fleet.ring_of)
         self.past = self._past(len(fleet.since))
         return explain(self.totals, self.past)
 

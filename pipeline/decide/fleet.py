@@ -132,7 +132,7 @@ class Fleet:
             {
                 "version": SNAPSHOT_VERSION,
                 "plain": state,
-                "parts": {k: vars(getattr(self, k)) for k in parts},
+                "parts": {k: _own(getattr(self, k)) for k in parts},
                 "slots": {k: getattr(self, k).names for k in slots},
                 "samples": self.samples.bins,
                 "crashes": list(self.crashes.crashes),
@@ -141,6 +141,11 @@ class Fleet:
                 "sites": self.sites.counts,
             }
         )
+
+
+def _own(part: object) -> dict[str, object]:
+    """A part's state without what is derived from it."""
+    return {k: v for k, v in vars(part).items() if not k.startswith("_")}
 
 
 def unpack_fleet(raw: bytes) -> Fleet:

@@ -19,18 +19,18 @@ MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 FORGET_AFTER_BUCKETS = 8 * DAY_MS // BUCKET_MS
 
 
-def rows_of(blob: bytes, columns: int) -> Ints:
-    """Int32 rows as int64; shape (rows, columns)."""
-    return np.frombuffer(blob, dtype="<i4").reshape(-1, columns).astype(np.int64)
+def columns_of(blob: bytes, columns: int) -> Ints:
+    """Int32 rows as int64, each column in one piece; shape (columns, rows)."""
+    return np.frombuffer(blob, dtype="<i4").reshape(-1, columns).T.astype(np.int64, order="C")
 
 
 def stream_bucket(fleet: Fleet, partial: Partial, trials: Ints) -> int:
     """Where stream time stands after this partial."""
     crashes = np.array([c.at // BUCKET_MS for c in partial.crashes], dtype=np.int64)
-    buckets = np.concatenate([trials[:, 0], crashes])
+    buckets = np.concatenate([trials[0], crashes])
     if not len(buckets):
         return fleet.bucket
-    weights = np.concatenate([trials[:, 2], np.ones(len(crashes), dtype=np.int64)])
+    weights = np.concatenate([trials[2], np.ones(len(crashes), dtype=np.int64)])
     order = np.argsort(-buckets)
     beyond = np.cumsum(weights[order])
     enough = int(np.searchsorted(beyond, max(1.0, AHEAD_SHARE * beyond[-1])))
@@ -79,8 +79,9 @@ class Intake:
         """Note first and newest exposures; what history says is fixed when an update first appears."""
         fleet = self.fleet
         np.maximum.at(fleet.seen, updates, np.minimum(buckets, fleet.bucket))
-        fresh = np.unique(updates[fleet.since[updates] == 0])
+        fresh = updates[fleet.since[updates] == 0]
         if len(fresh):
+            fresh = np.unique(fresh)
             self._assigned.clear()
             first = np.full(len(fleet.since), fleet.bucket)
             np.minimum.at(first, updates, buckets)
@@ -91,23 +92,24 @@ class Intake:
 
     def enter_trials(self, trials: Ints) -> None:
         """Clean trials: the exposed share, and history."""
-        fleet, cells = self.fleet, trials[:, 1]
-        kinds, strata, counts = cells % 2, self.strata[cells // 2], trials[:, 2].astype(np.float64)
-        fleet.trials.add_trials(trials[:, 0], kinds, strata, counts)
-        hours = trials[:, 0] * BUCKET_MS // 3_600_000
+        fleet, (buckets, cells, trials_seen) = self.fleet, trials
+        kinds, strata, counts = cells % 2, self.strata[cells // 2], trials_seen.astype(np.float64)
+        fleet.trials.add_trials(buckets, kinds, strata, counts)
+        hours = buckets * BUCKET_MS // 3_600_000
         for hour in np.unique(hours):
             some = hours == hour
             np.add.at(fleet.history.trials[:, fleet.history.place(int(hour) * 3_600_000)], strata[some], counts[some])
 
-    def enter_exposures(self, rows: Ints, tolerated: Floats) -> None:
+    def enter_exposures(self, columns: Ints, tolerated: Floats) -> None:
         """Exposed and excluded trials, and with them what history expects of each update."""
         fleet = self.fleet
-        rows = rows[self.updates[rows[:, 2]] >= 0]
-        kinds, strata, updates = rows[:, 1] % 2, self.strata[rows[:, 1] // 2], self.updates[rows[:, 2]]
-        exposed, excluded = rows[:, 3].astype(np.float64), rows[:, 4].astype(np.float64)
+        known = self.updates[columns[2]] >= 0
+        buckets, cells, listed, exposures, exclusions = columns if known.all() else columns[:, known]
+        kinds, strata, updates = cells & 1, self.strata[cells >> 1], self.updates[listed]
+        exposed, excluded = exposures.astype(np.float64), exclusions.astype(np.float64)
         some = exposed > 0
-        self.begin_updates(rows[some, 0], updates[some])
-        fleet.trials.add_exposures(rows[:, 0], kinds, strata, updates, exposed, excluded)
+        self.begin_updates(buckets[some], updates[some])
+        fleet.trials.add_exposures(buckets, kinds, strata, updates, exposed, excluded)
         s, u, n = strata[some], updates[some], exposed[some]
         fleet.ledger.active[s, u] = True
         add_at(fleet.exposed_trials, (u, fleet.ring_of[s]), n)
@@ -173,9 +175,9 @@ class Intake:
                 self._control[stratum] += 1
                 self._listed.update((stratum, update) for update in exposed + excluded)
 
-    def note_cut(self, rows: Ints) -> None:
+    def note_cut(self, columns: Ints) -> None:
         """Crashes that did not fit into the partial are not known by host, so they are no evidence: it is said."""
-        updates = self.updates[rows[rows[:, 3] > 0, 2]]
+        updates = self.updates[columns[2, columns[3] > 0]]
         self.fleet.capped[updates[updates >= 0]] = 1.0
 
     def enter_control(self) -> None:
@@ -254,12 +256,12 @@ def take_in(fleet: Fleet, policies: PolicySet, partial: Partial, tolerated: Floa
     """Enter everything; stream time has been moved on before."""
     intake = Intake(fleet, policies, partial)
     tolerated = np.concatenate([tolerated, np.full(max(0, len(fleet.since) - len(tolerated)), tolerated[-1])])
-    intake.enter_trials(rows_of(partial.trials, TRIAL_COLUMNS))
-    intake.enter_exposures(rows_of(partial.exposures, EXPOSURE_COLUMNS), tolerated)
+    intake.enter_trials(columns_of(partial.trials, TRIAL_COLUMNS))
+    intake.enter_exposures(columns_of(partial.exposures, EXPOSURE_COLUMNS), tolerated)
     intake.enter_samples()
     for crash in partial.crashes:
         intake.enter_crash(crash)
     intake.enter_control()
-    intake.note_cut(rows_of(partial.cut_exposures, EXPOSURE_COLUMNS))
+    intake.note_cut(columns_of(partial.cut_exposures, EXPOSURE_COLUMNS))
     fleet.events += partial.events
     return intake

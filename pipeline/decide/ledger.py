@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.decide import evidence as ev
-from pipeline.decide.arrays import Bools, Floats, Ints, capacity, grown, places
-from pipeline.decide.buckets import Bucket
+from pipeline.decide.arrays import Bools, Floats, Ints, capacity, grown
+from pipeline.decide.increment import Groups, normalisers
+from pipeline.decide.tally import Tally
 
 SIGNATURE_SLOTS = 16  # per update: the first half for signatures never seen before it, the second for known ones
 _HALF = SIGNATURE_SLOTS // 2  # of which the first half goes to whatever appears, the rest to what hits its hosts
@@ -35,26 +36,15 @@ class Totals(NamedTuple):
     signature_crashes: Floats  # (U, K)
 
 
-class _Increment(NamedTuple):
-    """Of some strata (C) and some updates (U)."""
-
-    evidence: Floats  # (C, U, T)
-    hits: tuple[Ints, ...]  # (row, column) of each cell with an exposed crash
-    exposed: Floats  # (U,)
-    expected: Floats  # (U,)
-    crashes: Floats  # (U,)
-    by_signature: dict[int, tuple[Floats, Floats, Floats, Floats]]  # (U, T), and exposed, expected, crashes (U,)
-
-
 class Ledger:
-    """Arrays over (stratum, update, bet) and their sums."""
+    """Arrays over (stratum, bet, update) and their sums."""
 
     def __init__(self, data: dict[str, object] | None = None) -> None:
         bets = len(ev.THETA)
-        self.strata: Floats = np.zeros((8, 8, bets))
+        self.strata: Floats = np.zeros((8, bets, 8))
         self.stratum_log: Floats = np.zeros((8, 8))
-        self.pooled: Floats = np.zeros((8, bets))
-        self.rings: Floats = np.zeros((MAX_RINGS, 8, bets))
+        self.pooled: Floats = np.zeros((bets, 8))
+        self.rings: Floats = np.zeros((MAX_RINGS, bets, 8))
         self.ring_log: Floats = np.zeros((MAX_RINGS, 8))
         self.active: Bools = np.zeros((8, 8), dtype=np.bool_)
         self.exposed: Floats = np.zeros(8)
@@ -73,10 +63,10 @@ class Ledger:
     def resize(self, strata: int, updates: int) -> None:
         """Make room."""
         s, u, t = capacity(strata), capacity(updates), len(ev.THETA)
-        self.strata = grown(self.strata, (s, u, t))
+        self.strata = grown(self.strata, (s, t, u))
         self.stratum_log = grown(self.stratum_log, (s, u))
-        self.pooled = grown(self.pooled, (u, t))
-        self.rings = grown(self.rings, (MAX_RINGS, u, t))
+        self.pooled = grown(self.pooled, (t, u))
+        self.rings = grown(self.rings, (MAX_RINGS, t, u))
         self.ring_log = grown(self.ring_log, (MAX_RINGS, u))
         self.active = grown(self.active, (s, u))
         self.exposed = grown(self.exposed, (u,))
@@ -89,11 +79,11 @@ class Ledger:
 
     def forget(self, update: int) -> None:
         """Empty a freed update's place."""
-        self.strata[:, update] = self.rings[:, update] = 0.0
+        self.strata[..., update] = self.rings[..., update] = self.pooled[:, update] = 0.0
         self.stratum_log[:, update] = self.ring_log[:, update] = 0.0
         self.active[:, update] = False
         self.slots[update] = -1
-        for name in ("pooled", "exposed", "expected", "crashes", "signatures"):
+        for name in ("exposed", "expected", "crashes", "signatures"):
             getattr(self, name)[update] = 0.0
         for name in _BY_SLOT:
             getattr(self, name)[update] = 0.0
@@ -128,94 +118,76 @@ class Ledger:
         self.signature_rate[updates, places] = rate
         return updates
 
-    def _increment(self, bucket: Bucket, strata: Ints, updates: Ints, share: Floats, tolerated: Floats) -> _Increment:
-        """Evidence of a bucket's crashes; `share` (C, U) is what harmless updates would get, `tolerated` (U,)."""
-        rows, columns = places(strata), places(updates)
-        active = self.active[np.ix_(strata, updates)]
-        normaliser = ev.log_normaliser(ev.null_share(share, tolerated), ev.THETA)
-        normaliser *= active[..., None]
-        fair = share * active
-        crashes, exposed = bucket.columns(rows, columns)
-        evidence = -crashes[..., None] * normaliser
-        hits = np.nonzero(exposed)
-        evidence[hits] += exposed[hits][:, None] * ev.LOG_THETA
-        usual = _usual(bucket, rows)
-        by_bet, by_fair, by_active = usual @ normaliser.reshape(len(strata), -1), usual @ fair, usual @ active
-        by_signature = {}
-        for place, (signature, part) in enumerate(bucket.by_signature.items()):
-            its_evidence, its_exposed = -by_bet[place].reshape(normaliser.shape[1:]), np.zeros(len(updates))
-            for (_, update), count in part.exposed.items():
-                its_exposed[columns[update]] += count
-            its_evidence += its_exposed[:, None] * ev.LOG_THETA
-            for (stratum, update), count in part.excluded.items():
-                if (column := columns.get(update)) is not None:
-                    its_evidence[column] += count * normaliser[rows[stratum], column]
-                    by_fair[place, column] -= count * fair[rows[stratum], column]
-                    by_active[place, column] -= count * active[rows[stratum], column]
-            by_signature[signature] = (its_evidence, its_exposed, by_fair[place], by_active[place])
-        counts = exposed.sum(axis=0), (crashes * fair).sum(axis=0), (crashes * active).sum(axis=0)
-        return _Increment(evidence, hits, *counts, by_signature)
-
-    def close(self, bucket: Bucket, strata: Ints, share: Floats, tolerated: Floats, ring_of: Ints) -> None:
-        """Enter a bucket for good; `share` (len(strata), all updates)."""
-        step = self._increment(bucket, strata, np.arange(share.shape[1]), share, tolerated)
-        self.strata[strata] += step.evidence
-        self.stratum_log[strata] = ev.log_mixture(self.strata[strata])
-        self.pooled += step.evidence.sum(axis=0)
-        np.add.at(self.rings, ring_of[strata], step.evidence)
-        rings = np.unique(ring_of[strata])
-        self.ring_log[rings] = ev.log_mixture(self.rings[rings])
-        self.exposed += step.exposed
-        self.expected += step.expected
-        self.crashes += step.crashes
-        for signature, (evidence, *counts) in step.by_signature.items():
+    def close(self, tally: Tally, share: Floats, tolerated: Floats, ring_of: Ints) -> None:
+        """Enter a bucket for good; `share` (C, U) of all updates in the strata of the tally."""
+        updates, active = np.arange(share.shape[1]), self.active[tally.strata]
+        groups = Groups(tally, updates, share, active, ring_of)
+        crashes, exposed = tally.dense(updates)
+        for rows, normaliser in normalisers(share, tolerated, active):
+            groups.add(rows, normaliser)
+            normaliser *= crashes[rows, None]
+            for lost, won, stratum in zip(normaliser, exposed[rows], tally.strata[rows], strict=True):
+                log, hit = self.strata[stratum], np.flatnonzero(won)
+                log -= lost
+                log[:, hit] += won[hit] * ev.LOG_THETA[:, None]
+                self.stratum_log[stratum] = _mixture(log)
+        rings = len(groups.rings)
+        self.pooled += groups.evidence[:rings].sum(axis=0)
+        self.rings[groups.rings] += groups.evidence[:rings]
+        self.ring_log[groups.rings] = _mixture(self.rings[groups.rings])
+        self.exposed += groups.exposed[:rings].sum(axis=0)
+        self.expected += groups.expected[:rings].sum(axis=0)
+        self.crashes += groups.crashes[:rings].sum(axis=0)
+        for group, signature in enumerate(groups.signatures, rings):
             updates, slots = np.nonzero(self.slots == signature)
-            self.signatures[updates, slots] += evidence[updates]
+            self.signatures[updates, slots] += groups.evidence[group, :, updates]
             self.signature_log[updates, slots] = ev.log_mixture(self.signatures[updates, slots])
-            arrays = self.signature_exposed, self.signature_expected, self.signature_crashes
-            for mine, count in zip(arrays, counts, strict=True):
-                mine[updates, slots] += count[updates]
+            self.signature_exposed[updates, slots] += groups.exposed[group, updates]
+            self.signature_expected[updates, slots] += groups.expected[group, updates]
+            self.signature_crashes[updates, slots] += groups.crashes[group, updates]
 
-    def with_open(
-        self, bucket: Bucket, strata: Ints, updates: Ints, share: Floats, tolerated: Floats, ring_of: Ints
-    ) -> Totals:
-        """The evidence with what is still open; nothing is entered. `updates` are those that `bucket` exposes, `share`
-        (len(strata), len(updates)) theirs."""
+    def with_open(self, tally: Tally, updates: Ints, share: Floats, tolerated: Floats, ring_of: Ints) -> Totals:
+        """The evidence with what is still open; nothing is entered. `updates` are those that the tally reaches, `share`
+        (C, U) theirs in its strata."""
         closed = self.totals()
         if not len(updates):
             return closed
-        step = self._increment(bucket, strata, updates, share, tolerated)
         totals = Totals(*(array.copy() for array in closed))
-        row, column = step.hits
-        cell = strata[row], updates[column]
-        totals.strata[cell] = ev.log_mixture(self.strata[cell] + step.evidence[step.hits])
-        pooled = self.pooled[updates]
-        for ring in np.unique(ring_of[strata]):
-            of_ring = step.evidence[ring_of[strata] == ring].sum(axis=0)
-            totals.rings[ring, updates] = ev.log_mixture(self.rings[ring, updates] + of_ring)
-            pooled += of_ring
-        totals.pooled[updates] = ev.log_mixture(pooled)
-        totals.exposed[updates] += step.exposed
-        totals.expected[updates] += step.expected
-        totals.crashes[updates] += step.crashes
-        self._open_signatures(step, updates, totals)
+        active = self.active[np.ix_(tally.strata, updates)]
+        groups = Groups(tally, updates, share, active, ring_of)
+        crashes, exposed = tally.dense(updates)
+        for rows, normaliser in normalisers(share, tolerated, active):
+            groups.add(rows, normaliser)
+            row, column = np.nonzero(exposed[rows])
+            cell = tally.strata[rows][row], updates[column]
+            lost = crashes[rows][row, column][:, None] * normaliser[row, :, column]
+            won = exposed[rows][row, column][:, None] * ev.LOG_THETA
+            totals.strata[cell] = ev.log_mixture(self.strata[cell[0], :, cell[1]] - lost + won)
+        rings = len(groups.rings)
+        for group, ring in enumerate(groups.rings):
+            totals.rings[ring, updates] = _mixture(self.rings[ring][:, updates] + groups.evidence[group])
+        totals.pooled[updates] = _mixture(self.pooled[:, updates] + groups.evidence[:rings].sum(axis=0))
+        totals.exposed[updates] += groups.exposed[:rings].sum(axis=0)
+        totals.expected[updates] += groups.expected[:rings].sum(axis=0)
+        totals.crashes[updates] += groups.crashes[:rings].sum(axis=0)
+        self._open_signatures(groups, updates, totals)
         return totals
 
-    def _open_signatures(self, step: _Increment, updates: Ints, totals: Totals) -> None:
-        arrays = totals.signature_exposed, totals.signature_expected, totals.signature_crashes
-        for signature, (evidence, *counts) in step.by_signature.items():
-            columns = np.flatnonzero(counts[0])
+    def _open_signatures(self, groups: Groups, updates: Ints, totals: Totals) -> None:
+        for group, signature in enumerate(groups.signatures, len(groups.rings)):
+            columns = np.flatnonzero(groups.exposed[group])
             found, slots = np.nonzero(self.slots[updates[columns]] == signature)
             columns = columns[found]
             at = updates[columns], slots
-            totals.signatures[at] = ev.log_mixture(self.signatures[at] + evidence[columns])
-            for mine, count in zip(arrays, counts, strict=True):
-                mine[at] += count[columns]
+            totals.signatures[at] = ev.log_mixture(self.signatures[at] + groups.evidence[group, :, columns])
+            totals.signature_exposed[at] += groups.exposed[group, columns]
+            totals.signature_expected[at] += groups.expected[group, columns]
+            totals.signature_crashes[at] += groups.crashes[group, columns]
 
     def totals(self) -> Totals:
         """The evidence of closed buckets."""
         return Totals(
-            ev.log_mixture(self.pooled),
+            _mixture(self.pooled),
             self.ring_log,
             self.stratum_log,
             self.signature_log,
@@ -228,10 +200,6 @@ class Ledger:
         )
 
 
-def _usual(bucket: Bucket, rows: dict[int, int]) -> Floats:
-    """Crashes by (signature, stratum row)."""
-    counts = np.zeros((len(bucket.by_signature), len(rows)))
-    for place, part in enumerate(bucket.by_signature.values()):
-        for stratum, count in part.crashes.items():
-            counts[place, rows[stratum]] = count
-    return counts
+def _mixture(evidence: Floats) -> Floats:
+    """ln of the mixture over the bets of (..., T, U)."""
+    return ev.log_mixture(evidence.swapaxes(-1, -2))

@@ -6,16 +6,25 @@ like strata suggests, plus one standard error: while a rollout ramps up a laggin
 too large a share only costs evidence.
 """
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 
-from pipeline.decide.arrays import Floats, Ints, add_at, capacity, grown
+from pipeline.decide.arrays import Bools, Floats, Ints, add_at, capacity, grown
 from pipeline.wire.partials import BUCKET_MS
 
 HALF_LIVES_MS = np.array([30_000.0, 300_000.0, 2_400_000.0])  # fast, middle, slow
 SHRINK_TRIALS = 10.0  # how many trials of its own outweigh the slower estimate
 STANDARD_ERRORS = 1.0
 KINDS = 2
+DAY_BUCKETS = 8_640
 DECAY_PER_BUCKET = 2.0 ** (-BUCKET_MS / HALF_LIVES_MS)
+
+
+_DECAYED: Floats = DECAY_PER_BUCKET[:, None] ** np.arange(DAY_BUCKETS + 1)  # by age; from a day on nothing is left
+_DECAYED[:, DAY_BUCKETS] = 0.0
+BLOCK_STRATA = 8
 
 
 class Trials:
@@ -27,6 +36,8 @@ class Trials:
         self.exposed: Floats = np.zeros((3, KINDS, 8, 8))
         self.excluded: Floats = np.zeros((3, KINDS, 8, 8))
         self.growth: Floats = np.ones((1, 8))  # (pool, update) as of the last survey
+        self._upper: Floats = np.empty((8, 8))  # derived: the upper shares of all updates, where a stratum's are known
+        self._known: Bools = np.zeros(8, dtype=np.bool_)
         if data:
             vars(self).update(data)
 
@@ -36,12 +47,18 @@ class Trials:
         self.trials = grown(self.trials, (3, KINDS, s))
         self.exposed = grown(self.exposed, (3, KINDS, s, u))
         self.excluded = grown(self.excluded, (3, KINDS, s, u))
+        self._changed()
+
+    def _changed(self) -> None:
+        """No share is known any more."""
+        self._known = np.zeros(0, dtype=np.bool_)
 
     def forget(self, update: int) -> None:
         """Empty a freed update's place."""
         self.exposed[..., update] = 0.0
         self.excluded[..., update] = 0.0
         self.growth[:, update : update + 1] = 1.0
+        self._changed()
 
     def advance(self, bucket: int) -> None:
         """Let the counts decay to `bucket`, which never lies before the last."""
@@ -51,35 +68,41 @@ class Trials:
             self.exposed *= decay[:, None, None, None]
             self.excluded *= decay[:, None, None, None]
             self.bucket = bucket
+            self._changed()
 
     def _weights(self, buckets: Ints) -> Floats:
         """Decay since each bucket, per scale; trials from the future count as of now. Shape (3, rows)."""
-        age = np.maximum(self.bucket - buckets, 0)
-        result: Floats = DECAY_PER_BUCKET[:, None] ** age
-        return result
+        return np.take(_DECAYED, np.clip(self.bucket - buckets, 0, DAY_BUCKETS), axis=1)
 
     def add_trials(self, buckets: Ints, kinds: Ints, strata: Ints, counts: Floats) -> None:
         """Add rows of clean trials."""
         weighted = self._weights(buckets) * counts
         for scale in range(3):
             add_at(self.trials[scale], (kinds, strata), weighted[scale])
+        self._changed()
 
     def add_exposures(
         self, buckets: Ints, kinds: Ints, strata: Ints, updates: Ints, exposed: Floats, excluded: Floats
     ) -> None:
         """Add rows of exposed and excluded trials."""
         weights = self._weights(buckets)
+        where = np.ravel_multi_index((kinds, strata, updates), self.exposed.shape[1:])
         for target, counts in ((self.exposed, exposed), (self.excluded, excluded)):
-            some = np.flatnonzero(counts)
-            if len(some):
-                where = kinds[some], strata[some], updates[some]
+            if counts.any():
                 for scale in range(3):
-                    add_at(target[scale], where, weights[scale, some] * counts[some])
+                    np.add.at(target[scale].reshape(-1), where, weights[scale] * counts)
+        self._changed()
 
     def survey(self, pools: Floats) -> None:
         """Take note of the growth in each pool; `pools` (P, S) says which strata go together."""
-        exposed, eligible = self.exposed, np.maximum(self.trials[..., None] - self.excluded, self.exposed)
-        self.growth = _growth(np.matmul(pools, exposed), np.matmul(pools, eligible))
+        shape = 3, KINDS, len(pools), self.exposed.shape[3]
+        exposed, eligible = np.empty(shape), np.empty(shape)
+        for cell in np.ndindex(3, KINDS):
+            np.matmul(pools, self.exposed[cell], out=exposed[cell])
+            others = self.trials[cell][:, None] - self.excluded[cell]
+            np.matmul(pools, np.maximum(others, self.exposed[cell], out=others), out=eligible[cell])
+        self.growth = _growth(exposed, eligible)
+        self._changed()
 
     def upper_share(self, strata: Ints, pools: Floats, updates: Ints | None = None) -> Floats:
         """The share of these updates (None: of all) in these strata, an upper confidence limit; shape (len(strata),
@@ -88,31 +111,57 @@ class Trials:
         `pools` (P, S) says which strata go together (all, a ring, a system, a model). A stratum has few trials of its
         own in the last minute; its pools have more, so the largest growth of a pool is taken for the stratum's own.
         """
+        shape = self.exposed.shape[2:]
+        if self._known.shape != shape[:1]:
+            self._known, self._upper = np.zeros(shape[0], dtype=np.bool_), np.empty(shape)
+        new = strata[~self._known[strata]]
+        if updates is None:
+            self._upper[new] = self._computed(new, pools, None)
+            self._known[new] = True
+            return self._upper[strata]
+        upper = self._upper[strata[:, None], updates]
+        upper[~self._known[strata]] = self._computed(new, pools, updates)
+        return upper
+
+    def _computed(self, strata: Ints, pools: Floats, updates: Ints | None) -> Floats:
         growth = grown(self.growth, (pools.shape[0], self.exposed.shape[3]), fill=1.0)
-        chosen = slice(None) if updates is None else updates
-        of_stratum = np.stack([growth[: len(pools)][pools[:, s] > 0][:, chosen].max(axis=0) for s in strata])
-        exposed = self.exposed[:, :, strata][..., chosen]
-        excluded = self.excluded[:, :, strata][..., chosen]
-        eligible = np.maximum(self.trials[:, :, strata, None] - excluded, exposed)
-        slow = slow_share(exposed, eligible)
-        odds = slow / (1.0 - slow) * of_stratum
-        share = np.maximum(largest_share(exposed, eligible), odds / (1.0 + odds))
-        result: Floats = np.minimum(share + slow_error(exposed, eligible), 1.0)
-        return result
+        growth = growth[: len(pools)] if updates is None else growth[: len(pools), updates]
+        upper = np.empty((len(strata), growth.shape[1]))
+        for rows, exposed, eligible in self._blocks(strata, updates):
+            found = estimates(exposed, eligible)
+            stratum, pool = np.nonzero(pools.T[strata[rows]])
+            first = np.flatnonzero(np.diff(stratum, prepend=-1))  # every stratum is in the pool of all
+            odds = found.slow / (1.0 - found.slow) * np.maximum.reduceat(growth[pool], first, axis=0)
+            share = np.maximum(found.largest, odds / (1.0 + odds))
+            np.minimum(share + found.error, 1.0, out=upper[rows])
+        return upper
 
     def lower_share(self, strata: Ints) -> Floats:
         """The mirror image without pools, a lower confidence limit: for clearing."""
-        exposed = self.exposed[:, :, strata]
-        eligible = np.maximum(self.trials[:, :, strata, None] - self.excluded[:, :, strata], exposed)
-        others = eligible - exposed
-        result: Floats = np.maximum(1.0 - largest_share(others, eligible) - slow_error(others, eligible), 0.0)
-        return result
+        lower = np.empty((len(strata), self.exposed.shape[3]))
+        for rows, exposed, eligible in self._blocks(strata, None):
+            others = estimates(eligible - exposed, eligible)
+            np.maximum(1.0 - others.largest - others.error, 0.0, out=lower[rows])
+        return lower
 
-    def control(self) -> Floats:
-        """Trials that are neither exposed nor excluded, per scale; (3, strata, updates)."""
-        others = self.trials.sum(axis=1)[..., None] - self.exposed.sum(axis=1) - self.excluded.sum(axis=1)
-        result: Floats = np.maximum(others, 0.0)
-        return result
+    def _blocks(self, strata: Ints, updates: Ints | None) -> Iterator[tuple[slice, Floats, Floats]]:
+        """Exposed and eligible trials (3, KINDS, rows, U) of a few strata at a time, so that they stay in the cache."""
+        for first in range(0, len(strata), BLOCK_STRATA):
+            rows = slice(first, first + BLOCK_STRATA)
+            some = strata[rows]
+            exposed, excluded = self.exposed[:, :, some], self.excluded[:, :, some]
+            if updates is not None:
+                exposed, excluded = exposed[..., updates], excluded[..., updates]
+            eligible = self.trials[:, :, some, None] - excluded
+            yield rows, exposed, np.maximum(eligible, exposed, out=eligible)
+
+    def control(self, rates: Floats) -> Floats:
+        """Trials that are neither exposed nor excluded, times `rates` (strata, updates), over strata; (3, updates)."""
+        expected = np.empty((3, rates.shape[1]))
+        for scale, (trials, exposed, excluded) in enumerate(zip(self.trials, self.exposed, self.excluded, strict=True)):
+            others = trials.sum(axis=0)[:, None] - exposed.sum(axis=0) - excluded.sum(axis=0)
+            expected[scale] = (np.maximum(others, 0.0, out=others) * rates).sum(axis=0)
+        return expected
 
     def slow(self) -> tuple[Floats, Floats, Floats]:
         """Slow-scale counts, kinds together: trials (strata), exposed and excluded (strata, updates)."""
@@ -124,38 +173,37 @@ class Trials:
         return self.trials[2].sum(axis=0), exposed, excluded
 
 
-def slow_share(exposed: Floats, eligible: Floats) -> Floats:
-    """(x + 1/2) / (n + 1) on the slowest scale, kinds together; positive at zero counts."""
-    result: Floats = (exposed[2].sum(axis=0) + 0.5) / (eligible[2].sum(axis=0) + 1.0)
-    return result
+class Estimates(NamedTuple):
+    """Of exposed/eligible; without the first two axes of the counts."""
+
+    slow: Floats  # (x + 1/2) / (n + 1) on the slowest scale, kinds together; positive at zero counts
+    largest: Floats
+    error: Floats  # STANDARD_ERRORS of the slow one
 
 
-def slow_error(exposed: Floats, eligible: Floats) -> Floats:
-    """STANDARD_ERRORS of the slow share."""
-    share = slow_share(exposed, eligible)
-    result: Floats = STANDARD_ERRORS * np.sqrt(share * (1.0 - share) / (eligible[2].sum(axis=0) + 1.0))
-    return result
+def estimates(exposed: Floats, eligible: Floats) -> Estimates:
+    """From counts of shape (scale, kind, …).
 
-
-def largest_share(exposed: Floats, eligible: Floats) -> Floats:
-    """The largest estimate of exposed/eligible from counts of shape (scale, kind, …); the first two axes are consumed.
-
-    The faster scales, and each kind alone, are shrunk as by SHRINK_TRIALS trials at the slower share.
+    For the largest, the faster scales, and each kind alone, are shrunk as by SHRINK_TRIALS trials at the slower share.
     """
     both_exposed, both_eligible = exposed.sum(axis=1), eligible.sum(axis=1)
-    share = largest = slow_share(exposed, eligible)
+    trials = both_eligible[2] + 1.0
+    slow = share = (both_exposed[2] + 0.5) / trials
+    largest = slow.copy()
     for scale in (2, 1, 0):
         if scale < 2:
             share = (SHRINK_TRIALS * share + both_exposed[scale]) / (SHRINK_TRIALS + both_eligible[scale])
-        largest = np.maximum(largest, share)
+            np.maximum(largest, share, out=largest)
+        shrunk = SHRINK_TRIALS * share
         for kind in range(KINDS):
-            alone = (SHRINK_TRIALS * share + exposed[scale, kind]) / (SHRINK_TRIALS + eligible[scale, kind])
-            largest = np.maximum(largest, alone)
-    return largest
+            alone = (shrunk + exposed[scale, kind]) / (SHRINK_TRIALS + eligible[scale, kind])
+            np.maximum(largest, alone, out=largest)
+    return Estimates(slow, largest, STANDARD_ERRORS * np.sqrt(slow * (1.0 - slow) / trials))
 
 
 def _growth(exposed: Floats, eligible: Floats) -> Floats:
     """By how much the odds of exposure have grown since the slow estimate, at least 1; counts by (scale, kind, …)."""
-    slow, now = slow_share(exposed, eligible), np.minimum(largest_share(exposed, eligible), 0.9999)
+    found = estimates(exposed, eligible)
+    slow, now = found.slow, np.minimum(found.largest, 0.9999)
     result: Floats = np.maximum(now / (1.0 - now) * (1.0 - slow) / slow, 1.0)
     return result

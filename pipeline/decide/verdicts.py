@@ -102,7 +102,7 @@ def _review(detector: "Detector", explained: Explained) -> None:
     rings = fleet.rings.live()
     log = fleet.clearing.log_evidence()
     ten = np.log(10.0)
-    for update in np.flatnonzero((log.max(axis=1) > 0) & (fleet.since > 0)):
+    for update in np.flatnonzero((log.max(axis=0) > 0) & (fleet.since > 0)):
         if update in fleet.halted:
             continue
         policy = detector.policy(int(update))
@@ -111,7 +111,7 @@ def _review(detector: "Detector", explained: Explained) -> None:
         calm = explained.strongest[update] <= ten
         target = np.log(len(rings) / policy.clear_alpha)
         for ring, _ in rings:
-            earned = aged and calm and not fleet.clearing.overdue[update] and log[update, ring] >= target
+            earned = aged and calm and not fleet.clearing.overdue[update] and log[ring, update] >= target
             if states.get(ring) == "cleared" and not calm:
                 states[ring] = "watching"
             elif states.get(ring) != "cleared" and earned:
