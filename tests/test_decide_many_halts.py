@@ -12,6 +12,7 @@ from pipeline.decide.buckets import Bucket
 from pipeline.decide.detector import Detector
 from pipeline.decide.ledger import SIGNATURE_SLOTS, Ledger
 from pipeline.decide.policy import Policy, PolicySet
+from pipeline.decide.tally import tally
 from pipeline.wire.events import AnyEvent, Crash, Heartbeat, Signature, Update
 
 T = 1_721_361_600_000
@@ -127,7 +128,7 @@ def test_a_place_taken_by_a_hit_is_still_a_fair_bet(share: float) -> None:
             signature, hit = draw.choice((50, 51, 52)), draw.random() < share
             given = ledger.assign_hit(signature, ALWAYS, ONLY, 0.0).tolist() if hit else []
             bucket.signature(signature).add(0, (0,) if hit and not given else (), tuple(given))
-        ledger.close(bucket, ONLY, np.full((1, 8), share), np.ones(8), np.zeros(8, dtype=np.int64))
+        ledger.close(tally([bucket]), np.full((1, 8), share), np.ones(8), np.zeros(8, dtype=np.int64))
         logs = ledger.signature_log[0, SIGNATURE_SLOTS // 4 : SIGNATURE_SLOTS // 2]
         values.append(float(np.exp(logs[:3]).mean()))
     mean, error = np.mean(values), np.std(values) / np.sqrt(len(values))
