@@ -78,11 +78,13 @@ def reference(events: Iterable[tuple[AnyEvent, int, int]], window_ms: int = WIND
         totals.trials[where] += 1
         totals.exposed.update((*where, name) for name in updates[0])
         totals.excluded.update((*where, name) for name in updates[1])
-        totals.samples[event.ts // 60_000, kind, stratum][int(hash_names([event.host])[0])] = updates
+        kept = totals.samples[event.ts // 60_000, kind, stratum]
+        host = int(hash_names([event.host])[0])  # twice in one minute when an hour of its own ends in it
+        kept[host] = min(updates, kept.get(host, updates), key=lambda sides: [sorted(side) for side in sides])
     for totals in fleets.values():
-        for kept in totals.samples.values():
-            for host in sorted(kept)[SAMPLES_PER_CELL_MINUTE:]:
-                del kept[host]
+        for sampled in totals.samples.values():
+            for host in sorted(sampled)[SAMPLES_PER_CELL_MINUTE:]:
+                del sampled[host]
     return dict(fleets)
 
 

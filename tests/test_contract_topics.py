@@ -53,6 +53,14 @@ def test_a_record_comes_back_as_it_was(clients: Clients) -> None:
     assert found == sent * len(codecs)
 
 
+def test_a_backlog_larger_than_the_clients_own_limit_is_read(clients: Clients) -> None:
+    """120 MB wait: the embedded broker answers with all of it at once, and librdkafka by default takes 100 MB."""
+    topic, count = clients.topic(), 128
+    producer = clients.producer(**{"compression.type": "none"})
+    clients.send(topic, *[bytes(900 << 10)] * count, producer=producer)
+    assert len(take(clients.reader(topic), count, seconds=8.0)) == count
+
+
 def test_a_topic_sets_its_own_limit(clients: Clients) -> None:
     """A record above the topic's limit is refused by name; the dead letter's limit takes one of 5 MB."""
     usual, large = clients.topic("usual"), clients.topic("large", max_message_bytes=str(16 * MIB))

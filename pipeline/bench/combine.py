@@ -17,6 +17,7 @@ import click
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition, libversion
 
 from pipeline.bench.brokers import broker_option, described, running
+from pipeline.bench.collect import peak_rss_bytes
 from pipeline.bench.combine_load import Load, messages
 from pipeline.local.kafka_line import BrokerKind
 from pipeline.runtime import topics as topic_admin
@@ -41,7 +42,8 @@ class Read(NamedTuple):
 
 
 class Used(NamedTuple):
-    """What the combiner's process took, by the kernel's account of it (getrusage on its exit)."""
+    """What the combiner's process took. Its CPU time by the kernel's account of it (getrusage on its exit), its peak
+    by /proc: getrusage would count what the bench itself held when it started the process."""
 
     cpu_seconds: float
     start_cpu_seconds: float
@@ -92,13 +94,14 @@ def run_combiner(kafka: KafkaConfig, expected: int, log: Path) -> tuple[Read, Us
     try:
         started = _cpu_when_ready(process, log)
         read = read_partials(kafka, expected)
+        peak = peak_rss_bytes(process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise AndonError(f"the combiner ended with {process.returncode}: {log.read_text('utf-8')[-2000:]}")
-    return read, Used(_seconds(usage), started, usage.ru_maxrss * 1024)
+    return read, Used(_seconds(usage), started, peak)
 
 
 def plain_loop(kafka: KafkaConfig, expected: int) -> float:

@@ -79,7 +79,7 @@ class Admission:
         are to be decided again."""
         sets = (keys & np.uint64(len(self._table) - 1)).astype(np.int64)
         tags = keys >> _LOW_BITS | np.uint64(1)  # never 0, which is an empty entry's
-        entry, way, known, ahead = _seats(self._table[sets], tags, hours)
+        entry, way, known, ahead = _seats(self._table.take(sets, axis=0), tags, hours)
         counts = ~known | (ahead != 0)
         low = (hours & _HOUR_MASK) << _BITMAP_BITS  # of a new entry: its hour, none before it
         written = counts
@@ -103,7 +103,7 @@ def _seats(lines: Hashes, tags: Hashes, hours: Ints) -> tuple[Hashes, Ints, Bool
     rows, way = np.arange(hours.size), match.argmax(axis=1)
     known = match[rows, way]
     if (fresh := np.flatnonzero(~known)).size:
-        way[fresh] = _to_give_up(lines[fresh], hours[fresh])
+        way[fresh] = _to_give_up(lines.take(fresh, axis=0), hours[fresh])
     entry = lines[rows, way]
     return entry, way, known, _ahead(hours, entry)
 
@@ -127,11 +127,11 @@ def _ahead(hours: Ints, entries: Hashes) -> Ints:
 
 def _first_of_each(sets: Ints) -> Bools:
     """Which trials are the first of their set."""
-    ordered = np.sort(sets)
-    if not (ordered[1:] == ordered[:-1]).any():
-        return np.ones(sets.size, np.bool_)
-    first = np.zeros(sets.size, np.bool_)
-    first[np.unique(sets, return_index=True)[1]] = True
+    first = np.ones(sets.size, np.bool_)
+    bits = sets.size.bit_length()
+    ordered = np.sort(sets << bits | np.arange(sets.size))  # by set, and within a set in order
+    again = ordered[1:] >> bits == ordered[:-1] >> bits
+    first[ordered[1:][again] & ((1 << bits) - 1)] = False
     return first
 
 

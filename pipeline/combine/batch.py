@@ -10,7 +10,6 @@ from pipeline.wire.events import MAX_SKEW_MS, AnyEvent, check_not_future
 from pipeline.wire.learned import LearnedDecoder
 from pipeline.wire.reasons import MalformedMessage
 
-_AT_ONCE = 256  # events decoded and taken apart together: they fit the processor's cache
 _TIMESTAMP_EVERY = 64  # reading a record's timestamp costs a tenth of decoding it
 
 
@@ -40,10 +39,6 @@ class Batch:
 
     def take(self, messages: Sequence[Message]) -> None:
         """Fold messages in; those that cannot be used become dead letters."""
-        for start in range(0, len(messages), _AT_ONCE):
-            self._take(messages[start : start + _AT_ONCE])
-
-    def _take(self, messages: Sequence[Message]) -> None:
         refused: list[tuple[int, MalformedMessage]] = []
         values = [message.value() or b"" for message in messages]
         events = self._decoder.decode_all(values, lambda index, error: refused.append((index, error)))

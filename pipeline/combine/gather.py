@@ -5,7 +5,6 @@ Hosts, times and fleets are read of every event; strata and updates only of thos
 
 from collections.abc import Callable, Sequence
 from itertools import chain, compress
-from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -22,8 +21,7 @@ Name = TypeVar("Name", str, tuple[str, ...])
 
 CRASH, UNDATED = 2, 3  # kinds of a row beside BOOT and HEARTBEAT
 
-_EVENTS_AT_ONCE = 1536  # more leave the processor's cache, fewer do not pay for the calls into numpy
-_stratum_of = attrgetter("fleet", "ring", "os", "model")
+_EVENTS_AT_ONCE = 4096  # fewer do not pay for the calls into numpy
 
 
 class Index(dict[Name, int]):
@@ -112,10 +110,10 @@ class Gather:
             return
         kind = np.repeat((BOOT, HEARTBEAT), (len(self._boots), len(self._heartbeats)))
         self._boots, self._heartbeats = [], []
-        time_ms = np.array([event.ts for event in clean], np.int64)
+        time_ms = _integers([event.ts for event in clean])
         host_hash = hash_names([event.host for event in clean])
         fleets = self.fleets
-        fleet = np.array([fleets[event.fleet] for event in clean], np.int64)
+        fleet = _integers([fleets[event.fleet] for event in clean])
         counts = self._admit(fleet, host_hash, kind, time_ms)
         self._tally(fleet, repeats=fleet[~counts])
         counted = list(compress(clean, counts.tolist()))
@@ -131,7 +129,7 @@ class Gather:
     def _take_crashes(self, crashes: list[CrashSource]) -> None:
         events = [source.event for source in crashes]
         kind, time_ms = np.array([source.moment for source in crashes], np.int64).T
-        fleet = np.array([self.fleets[event.fleet] for event in events], np.int64)
+        fleet = _integers([self.fleets[event.fleet] for event in events])
         self._tally(fleet, undated=fleet[kind == UNDATED])
         self._append(events, kind, time_ms, hash_names([event.host for event in events]))
         self.newest_ms = max(self.newest_ms, int(time_ms.max()))
@@ -146,15 +144,18 @@ class Gather:
         strata, updates = self.strata, self.updates
         listed = [event.updates for event in events]
         flat = list(chain.from_iterable(listed))
-        numbers = [updates[update.vendor, update.product, update.version] for update in flat]
         self._rows.append(
             Rows(
                 kind=kind,
-                stratum=np.array(list(map(strata.__getitem__, map(_stratum_of, events))), np.int64),
+                stratum=_integers([strata[event.fleet, event.ring, event.os, event.model] for event in events]),
                 time_ms=time_ms,
                 host_hash=host_hash,
-                listed=np.array(list(map(len, listed)), np.int64),
-                update=np.array(numbers, np.int64),
-                installed_ms=np.array([update.installed_at for update in flat], np.int64),
+                listed=_integers(list(map(len, listed))),
+                update=_integers([updates[update.vendor, update.product, update.version] for update in flat]),
+                installed_ms=_integers([update.installed_at for update in flat]),
             )
         )
+
+
+def _integers(numbers: list[int]) -> Ints:
+    return np.fromiter(numbers, np.int64, len(numbers))  # array() would look at each number twice

@@ -10,6 +10,7 @@ PARTITIONER = "murmur2_random"
 SESSION_TIMEOUT_MS = 6_000  # a static member's slot is taken over this long after it died
 HEARTBEAT_INTERVAL_MS = 1_000
 TRANSACTION_TIMEOUT_MS = 6_000  # a dead slot stalls read-committed readers no longer than this
+MAX_RESPONSE_BYTES = 1 << 30  # the embedded broker answers with a whole backlog; whoever refuses that reads no more
 
 
 class KafkaConfig(msgspec.Struct, frozen=True):
@@ -37,6 +38,7 @@ def client_config(config: KafkaConfig, client_id: str) -> dict[str, Any]:
         "client.id": client_id,
         "security.protocol": config.security_protocol,
         "socket.keepalive.enable": True,
+        "receive.message.max.bytes": MAX_RESPONSE_BYTES,
         "log_level": 4,
     }
     if config.security_protocol.startswith("SASL"):
