@@ -181,7 +181,5 @@ def _print(result: dict[str, Any]) -> None:
     for row in result["shipped"]:
         click.echo(f"as shipped, relative risk {row['relative_risk']:g}: {row['crashed_hosts_median']:g} crashed hosts")
     for name, row in result["step"].items():
-        limit = STEP_SECONDS[name]
-        click.echo(
-            f"step, {name}: {row['p50_seconds'] * 1e3:.1f} ms in the middle, p99 {row['p99_seconds'] * 1e3:.1f} (goal {limit * 1e3:g} ms)"
-        )
+        middle, most, goal = (seconds * 1e3 for seconds in (row["p50_seconds"], row["p99_seconds"], STEP_SECONDS[name]))
+        click.echo(f"step, {name}: {middle:.1f} ms in the middle, p99 {most:.1f} (goal {goal:g} ms)")
