@@ -181,5 +181,5 @@ def _print(result: dict[str, Any]) -> None:
     for row in result["shipped"]:
         click.echo(f"as shipped, relative risk {row['relative_risk']:g}: {row['crashed_hosts_median']:g} crashed hosts")
     for name, row in result["step"].items():
-        p50, p99, goal = (1e3 * seconds for seconds in (row["p50_seconds"], row["p99_seconds"], STEP_SECONDS[name]))
-        click.echo(f"step, {name}: {p50:.1f} ms in the middle, p99 {p99:.1f} (goal {goal:g} ms)")
+        middle, most, goal = (seconds * 1e3 for seconds in (row["p50_seconds"], row["p99_seconds"], STEP_SECONDS[name]))
+        click.echo(f"step, {name}: {middle:.1f} ms in the middle, p99 {most:.1f} (goal {goal:g} ms)")

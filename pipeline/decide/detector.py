@@ -35,8 +35,9 @@ class Detector:
         self.policies = policies
         self.state = Fleet(fleet)
         self._policy: list[Policy] = []
-        self._policies_read = -1  # at which state of the registry of updates
+        self._policies_read = (-1, -1)  # at which state of the registries of updates and rings
         self._tolerated: Floats = np.ones(8)
+        self._clear_risks: Floats = np.ones((MAX_RINGS, 8))  # the relative risks to rule out
         self.explained: Explained | None = None
         self.totals = self.state.ledger.totals()
         self.past = self._past(len(self.state.since))  # what history expects as of this step
@@ -81,14 +82,17 @@ class Detector:
         return self._policy[update]
 
     def _read_policies(self) -> None:
-        updates = self.state.updates
-        if self._policies_read == updates.changes:
+        updates, rings = self.state.updates, self.state.rings
+        if self._policies_read == (updates.changes, rings.changes):
             return
-        self._policies_read, names = updates.changes, updates.names
+        self._policies_read, names = (updates.changes, rings.changes), updates.names
         self._policy = [self.policies.for_update(n) if n else self.policies.default for n in names]
         size = len(self.state.since)
         risks = [p.tolerated_risk for p in self._policy]
         self._tolerated = np.array(risks + [self.policies.default.tolerated_risk] * (size - len(risks)))
+        self._clear_risks = np.full((MAX_RINGS, size), self.policies.default.clear_risk)
+        for ring, name in rings.live():
+            self._clear_risks[ring, : len(names)] = [p.clear_risk_in(name) for p in self._policy]
 
     def _advance(self, before: int) -> bool:
         """Stream time moves on: close what is past, let counts decay, archive shares. Whether a bucket closed."""
@@ -115,7 +119,7 @@ class Detector:
         if trials.shape[0] != fleet.rates.shape[0] or exposed.shape[1] != fleet.rates.shape[1]:
             return
         expected = fleet.trials.control(np.where(fleet.ledger.active & ~np.isnan(fleet.rates), fleet.rates, 0.0))
-        fleet.shock = shock_factor(fleet.control_crashes.sum(axis=1), expected)
+        fleet.shock = shock_factor(fleet.control_crashes[1:].sum(axis=1), expected)
         eligible = (trials[:, None] - excluded).sum(axis=0)
         fleet.clearing.watch(exposed.sum(axis=0), eligible)
 
@@ -179,15 +183,7 @@ class Detector:
         share = self.shares(crashes.strata) if share is None else share[crashes.strata]
         fleet.ledger.close(crashes, share, self._tolerated[: share.shape[1]], fleet.ring_of)
         lower = np.minimum(fleet.trials.lower_share(crashes.strata), share)
-        fleet.clearing.close(crashes, lower, self._clear_risks(share.shape[1]), fleet.ring_of)
-
-    def _clear_risks(self, updates: int) -> Floats:
-        """The relative risk to rule out, (R, U)."""
-        risks = np.full((MAX_RINGS, updates), self.policies.default.clear_risk)
-        for ring, name in self.state.rings.live():
-            for update, policy in enumerate(self._policy):
-                risks[ring, update] = policy.clear_risk_in(name)
-        return risks
+        fleet.clearing.close(crashes, lower, self._clear_risks[:, : share.shape[1]], fleet.ring_of)
 
     def _explain(self) -> Explained:
         fleet, crashes = self.state, tally(self.state.open.values())

@@ -70,5 +70,6 @@ def log_sum_exp(terms: Floats) -> Floats:
     peak = terms.max(axis=-1)
     peak = np.where(np.isfinite(peak), peak, 0.0)
     with np.errstate(divide="ignore"):
-        result: Floats = peak + np.log(np.exp(terms - peak[..., None]).sum(axis=-1))
+        shifted = terms - peak[..., None]
+        result: Floats = peak + np.log(np.exp(shifted, out=shifted).sum(axis=-1))
     return result

@@ -45,27 +45,26 @@ class Explained(NamedTuple):
 
 def explain(totals: Totals, history: Historical) -> Explained:
     """Weigh the explanations. Columns of `terms`: pooled, rings, strata, slots, history, history by slot."""
-    pooled, rings, strata = totals.pooled, totals.rings.T, totals.strata.T
-    counting = _signature_counts(totals)
+    counting, strata = _signature_counts(totals), len(totals.strata)
     slots = np.where(counting, totals.signatures, -np.inf)
     past, past_slots = against_history(totals, history, counting)
-    plain = np.concatenate([pooled[:, None], rings, strata, slots, past[:, None], past_slots], axis=1)
+    plain = np.concatenate([totals.pooled[None], totals.rings, totals.strata, slots.T, past[None], past_slots.T])
     weight = np.concatenate(
         [
             [np.log(WEIGHTS["pooled"])],
             np.log(WEIGHTS["ring"]) + RING_LOG_WEIGHT,
-            np.full(strata.shape[1], np.log(WEIGHTS["stratum"] / max(MAX_STRATA, strata.shape[1]))),
+            np.full(strata, np.log(WEIGHTS["stratum"] / max(MAX_STRATA, strata))),
             np.log(WEIGHTS["signature"]) + SLOT_LOG_WEIGHT,
             [np.log(WEIGHTS["history"])],
             np.log(WEIGHTS["history signature"]) + SLOT_LOG_WEIGHT,
         ]
     )
-    terms = plain + weight
+    terms = (plain + weight[:, None]).T
     first_historical = terms.shape[1] - 1 - SIGNATURE_SLOTS
     concurrent = ev.log_sum_exp(terms[:, :first_historical])
     historical = ev.log_sum_exp(terms[:, first_historical:])
     return Explained(
-        concurrent, historical, np.logaddexp(concurrent, historical), terms.argmax(axis=1), terms, plain.max(axis=1)
+        concurrent, historical, np.logaddexp(concurrent, historical), terms.argmax(axis=1), terms, plain.max(axis=0)
     )
 
 

@@ -87,10 +87,11 @@ class History:
 def shock_factor(control_crashes: Floats, control_expected: Floats) -> Floats:
     """By how much crash rates may have risen for everyone, as far as the control hosts cannot rule it out.
 
-    Counts by (scale, update); the scale that leaves the most room counts, for a shock may have begun just now.
+    Counts by (scale, update), the fastest scale left out; the scale that leaves the most room counts, for a shock may
+    have begun just now.
     """
     upper = control_crashes + 1.0 + LIMIT_ERRORS * np.sqrt(control_crashes + 1.0)
-    result: Floats = np.clip((upper / np.maximum(control_expected, 1e-9))[1:].max(axis=0), 1.0, SHOCK_LIMIT)
+    result: Floats = np.clip((upper / np.maximum(control_expected, 1e-9)).max(axis=0), 1.0, SHOCK_LIMIT)
     return result
 
 

@@ -64,15 +64,17 @@ class Intake:
         room = fleet.strata.limit - len(fleet.rings) - fleet.rings.limit // 4
         position = fleet.strata.get(stratum)
         if position < 0:
-            crowded = len(fleet.strata) >= room
+            known = len(fleet.strata)
+            crowded = known >= room
             parent = Stratum(stratum.ring, REST, REST)
             position = fleet.strata.add(parent if crowded else stratum)
             if position < 0:
                 position = max(fleet.strata.add(Stratum(REST, REST, REST)), 0)
-            fleet.resize()
-            name = fleet.strata.names[position]
-            fleet.ring_of[position] = max(fleet.rings.get(name.ring if name else REST), 0)
-            fleet.pool()
+            if len(fleet.strata) > known:
+                fleet.resize()
+                name = fleet.strata.names[position]
+                fleet.ring_of[position] = max(fleet.rings.get(name.ring if name else REST), 0)
+                fleet.pool()
         return position
 
     def begin_updates(self, buckets: Ints, updates: Ints) -> None:

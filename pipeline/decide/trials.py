@@ -156,11 +156,13 @@ class Trials:
             yield rows, exposed, np.maximum(eligible, exposed, out=eligible)
 
     def control(self, rates: Floats) -> Floats:
-        """Trials that are neither exposed nor excluded, times `rates` (strata, updates), over strata; (3, updates)."""
-        expected = np.empty((3, rates.shape[1]))
-        for scale, (trials, exposed, excluded) in enumerate(zip(self.trials, self.exposed, self.excluded, strict=True)):
-            others = trials.sum(axis=0)[:, None] - exposed.sum(axis=0) - excluded.sum(axis=0)
-            expected[scale] = (np.maximum(others, 0.0, out=others) * rates).sum(axis=0)
+        """Trials that are neither exposed nor excluded, times `rates` (strata, updates), over strata; on the middle
+        and the slow scale (2, updates)."""
+        expected = np.empty((2, rates.shape[1]))
+        for row, scale in enumerate((1, 2)):
+            others = self.trials[scale].sum(axis=0)[:, None] - self.exposed[scale].sum(axis=0)
+            others -= self.excluded[scale].sum(axis=0)
+            expected[row] = (np.maximum(others, 0.0, out=others) * rates).sum(axis=0)
         return expected
 
     def slow(self) -> tuple[Floats, Floats, Floats]:
