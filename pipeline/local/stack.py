@@ -149,6 +149,7 @@ class LocalStack:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # the log is in the data directory
             stderr=self._errors,
+            env={key: value for key, value in os.environ.items() if not key.startswith("ANDON_UP_")},
             start_new_session=True,
             preexec_fn=leash(signal.SIGTERM),
         )

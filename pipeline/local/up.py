@@ -29,6 +29,14 @@ Port = Annotated[int, Doc(ge=0, le=65535, description="fixed port; 0 takes the o
 
 READY_SECONDS = 90.0  # each; an idle machine needs five seconds for all, a busy one much more
 MIGRATE_SECONDS = 90.0
+# Settings of some other cluster, left over in the environment; and our own, which are none of the stages'.
+ELSEWHERE = (
+    "ANDON_KAFKA_",
+    "ANDON_ARCHIVE_CLICKHOUSE_",
+    "ANDON_ARCHIVE_DATABASE",
+    "ANDON_ARCHIVE_CLUSTER",
+    "ANDON_UP_",
+)
 CONTROLLER_PORT = "broker-controller"  # Apache Kafka's second one
 
 
@@ -189,7 +197,7 @@ def _describe(up: UpConfig, stages: list[Stage], at: Place, supervisor: Supervis
 
 def _environ() -> Mapping[str, str]:
     """What the stages inherit, without settings of some other cluster, and with the same configuration file."""
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("ANDON_KAFKA_", "ANDON_UP_"))}
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(ELSEWHERE)}
     config = click.get_current_context().params.get("config")
     if config:
         environ["ANDON_CONFIG"] = str(Path(config).absolute())

@@ -1,12 +1,13 @@
 """Configuration: a frozen struct beside its component, filled from TOML, environment and command line, in that order.
 
-`[section] key` in the file, `ANDON_SECTION_KEY` in the environment, `--key` on the command line.
+`[section] key` in the file, `ANDON_SECTION_KEY` in the environment, `--key` on the command line. A secret may be given as
+itself or as `…_file`, the file that holds it: the way that the higher level takes holds.
 """
 
 import functools
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -17,6 +18,8 @@ from pipeline.runtime.errors import ConfigError
 
 S = TypeVar("S", bound=msgspec.Struct)
 F = TypeVar("F", bound=Callable[..., Any])
+
+Values = dict[str, tuple[Any, str]]  # by key: the value, and where it was set
 
 SECRET_WORDS = ("password", "token", "secret")
 
@@ -37,23 +40,42 @@ def load(cls: type[S], section: str, *, file: Path | None, environ: Mapping[str,
     Raises:
         ConfigError: naming key, value, source and what would be right.
     """
-    values: dict[str, tuple[Any, str]] = {}
     known = {field.name for field in msgspec.structs.fields(cls)}
-    if file is not None:
-        for key, value in read_toml(file).get(section, {}).items():
-            if key not in known:
-                raise ConfigError(f"{file}: unknown key {section}.{key}; known: {', '.join(sorted(known))}")
-            values[key] = (value, str(file))
-    for key in known:
-        name = f"ANDON_{section}_{key}".upper()
-        if name in environ:
-            values[key] = (environ[name], name)
-        if options.get(key) is not None:
-            values[key] = (options[key], "--" + key.replace("_", "-"))
+    values: Values = {}
+    for given in (
+        _of_file(section, known, file),
+        {key: (environ[name], name) for key in known if (name := f"ANDON_{section}_{key}".upper()) in environ},
+        {key: (options[key], _flag(key)) for key in known if options.get(key) is not None},
+    ):
+        values = _over(values, given)
     return _convert(cls, section, values)
 
 
-def _convert(cls: type[S], section: str, values: Mapping[str, tuple[Any, str]]) -> S:
+def _of_file(section: str, known: Set[str], file: Path | None) -> Values:
+    values: Values = {}
+    for key, value in (read_toml(file).get(section, {}) if file is not None else {}).items():
+        if key not in known:
+            raise ConfigError(f"{file}: unknown key {section}.{key}; known: {', '.join(sorted(known))}")
+        values[key] = (value, str(file))
+    return values
+
+
+def _over(lower: Values, higher: Values) -> Values:
+    """What a higher level gives holds; a secret and the file that holds it are one setting, given in two ways."""
+    replaced = {_other_way(key) for key, (value, _) in higher.items() if value}
+    return {key: value for key, value in lower.items() if key not in replaced} | higher
+
+
+def _other_way(key: str) -> str:
+    stem = key.removesuffix("_file")
+    return stem if stem != key else f"{key}_file" if is_secret(key) else key
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def _convert(cls: type[S], section: str, values: Values) -> S:
     hints = get_type_hints(cls, include_extras=True)
     converted: dict[str, Any] = {}
     for key, (value, source) in values.items():
@@ -114,4 +136,4 @@ def _option(section: str, cls: type[msgspec.Struct], field: msgspec.structs.Fiel
     docs = [meta.description for meta in getattr(hint, "__metadata__", ()) if getattr(meta, "description", None)]
     default = "" if field.default is msgspec.NODEFAULT else f" [default: {field.default!r}]"
     text = f"{docs[0] if docs else field.name.replace('_', ' ')} ({section}.{field.name}){default}"
-    return click.option("--" + field.name.replace("_", "-"), field.name, default=None, help=text)
+    return click.option(_flag(field.name), field.name, default=None, help=text)
