@@ -1,7 +1,7 @@
 """Configuration: a frozen struct beside its component, filled from TOML, environment and command line, in that order.
 
-`[section] key` in the file, `ANDON_SECTION_KEY` in the environment, `--key` on the command line. A secret may be given as
-itself or as `…_file`, the file that holds it: the way that the higher level takes holds.
+`[section] key` in the file, `ANDON_SECTION_KEY` in the environment, `--key` on the command line. A secret may be given
+as itself or as `…_file`, the file that holds it: the way that the higher level takes holds.
 """
 
 import functools
@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.wrong import Wrong, convert
 
 S = TypeVar("S", bound=msgspec.Struct)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,6 +23,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 Values = dict[str, tuple[Any, str]]  # by key: the value, and where it was set
 
 SECRET_WORDS = ("password", "token", "secret")
+# Every section that a file may have: one file serves all commands, and none passes over a misspelt one.
+SECTIONS = ("kafka", "metrics", "collect", "combine", "correlate", "archive", "clickhouse", "up", "status", "doctor")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -53,11 +56,22 @@ def load(cls: type[S], section: str, *, file: Path | None, environ: Mapping[str,
 
 def _of_file(section: str, known: Set[str], file: Path | None) -> Values:
     values: Values = {}
-    for key, value in (read_toml(file).get(section, {}) if file is not None else {}).items():
-        if key not in known:
+    for key, value in _sections(file).get(section, {}).items() if file is not None else ():
+        if key not in known:  # its value stays unsaid: it may be a secret under a misspelt name
             raise ConfigError(f"{file}: unknown key {section}.{key}; known: {', '.join(sorted(known))}")
         values[key] = (value, str(file))
     return values
+
+
+def _sections(file: Path) -> dict[str, dict[str, Any]]:
+    document = read_toml(file)
+    for name, table in document.items():
+        if name not in SECTIONS:
+            what = f"section [{name}]" if isinstance(table, dict | list) else f"key {name} outside of any section"
+            raise ConfigError(f"{file}: unknown {what}; known: {', '.join(f'[{known}]' for known in SECTIONS)}")
+        if not isinstance(table, dict):
+            raise ConfigError(f"{file}: {name} = {table!r}: should be a section: a line [{name}], its keys below it")
+    return document
 
 
 def _over(lower: Values, higher: Values) -> Values:
@@ -79,11 +93,10 @@ def _convert(cls: type[S], section: str, values: Values) -> S:
     hints = get_type_hints(cls, include_extras=True)
     converted: dict[str, Any] = {}
     for key, (value, source) in values.items():
-        try:
-            converted[key] = msgspec.convert(value, hints[key], strict=False)
-        except msgspec.ValidationError as error:
+        converted[key] = convert(value, hints[key], strict=False)
+        if isinstance(converted[key], Wrong):
             shown = "***" if is_secret(key) else repr(value)
-            raise ConfigError(f"{section}.{key} = {shown} (set by {source}): {error}") from None
+            raise ConfigError(f"{section}.{key} = {shown} (set by {source}): {converted[key].words}")
     try:
         return cls(**converted)
     except (TypeError, ValueError) as error:
@@ -105,6 +118,8 @@ def masked(config: msgspec.Struct) -> dict[str, Any]:
 
 def configured(*sections: tuple[str, type[msgspec.Struct]]) -> Callable[[F], F]:
     """Give a click command one option per configuration key, and pass it each section's struct by section name."""
+    if strangers := {section for section, _ in sections} - set(SECTIONS):
+        raise ValueError(f"not in SECTIONS: {', '.join(strangers)}")
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
