@@ -70,6 +70,7 @@ class LetterBox:
     """Reads the topic with a consumer of its own that joins no group and commits nothing."""
 
     def __init__(self, kafka: KafkaConfig) -> None:
+        self._where = kafka.bootstrap_servers
         self.topic = kafka.topic_prefix + topics.DEADLETTER.name
         settings = client_config(kafka, "andon-deadletter") | {
             "group.id": kafka.topic_prefix + "andon-deadletter",
@@ -101,7 +102,7 @@ class LetterBox:
                 spans[partition] = (max(low, high - newest), high)
             return spans
         except KafkaException as error:
-            raise AndonError(f"Kafka: {error}") from None
+            raise AndonError(f"Kafka at {self._where}: {error}") from None
 
     def read(self, spans: dict[int, tuple[int, int]]) -> Iterator[Letter]:
         """The records within, in order of each partition; markers of retries too.

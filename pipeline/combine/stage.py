@@ -14,6 +14,7 @@ from pipeline.combine.transaction import AbortedError, Record, TransactionalProd
 from pipeline.runtime import metrics
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
+from pipeline.runtime.kafka_log import spoken
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
@@ -47,7 +48,8 @@ class Combiner:
         self._events_topic = kafka.topic_prefix + topics.EVENTS.name
         self._decoder = LearnedDecoder()
         self._admission = Admission(config.admission_entries)
-        self._consumer = Consumer(consumer_config(kafka, config.identity, GROUP, config.identity, **_PREFETCH))
+        more = _PREFETCH | spoken(log)
+        self._consumer = Consumer(consumer_config(kafka, config.identity, GROUP, config.identity, **more))
         check_topics(kafka, self._consumer)
         self._producer = TransactionalProducer(kafka, config.identity, MAX_LETTER_BYTES, log)
         self._assigned: list[TopicPartition] = []
