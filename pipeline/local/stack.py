@@ -79,8 +79,9 @@ def save(info: StackInfo) -> None:
 
 
 def remove(data_dir: Path) -> None:
-    """The line is no longer ready."""
-    (data_dir / STACK_FILE).unlink(missing_ok=True)
+    """The line is no longer ready. Raises ConfigError when the directory cannot be written to."""
+    with datadir.writable(data_dir):
+        (data_dir / STACK_FILE).unlink(missing_ok=True)
 
 
 def running(data_dir: Path) -> StackInfo | None:

@@ -22,7 +22,7 @@ from pipeline.local.stack import StackInfo
 from pipeline.local.supervisor import Supervisor
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
-from pipeline.runtime.errors import AndonError
+from pipeline.runtime.errors import AndonError, ConfigError
 
 Doc = msgspec.Meta
 Port = Annotated[int, Doc(ge=0, le=65535, description="fixed port; 0 takes the one used here last, or any free one")]
@@ -70,7 +70,8 @@ def command(up: UpConfig, data_dir: Path) -> None:
     """Run the whole line on this machine: broker, ClickHouse, every stage, each kept running."""
     chosen = plan.chosen(up.stages)
     data_dir = data_dir.absolute()
-    is_new = not data_dir.exists() or not any(data_dir.iterdir())
+    with datadir.writable(data_dir):
+        is_new = not data_dir.exists() or not any(data_dir.iterdir())
     data_dir = datadir.prepare(data_dir)
     lock = datadir.lock(data_dir)
     try:
@@ -85,11 +86,12 @@ def command(up: UpConfig, data_dir: Path) -> None:
 async def _run(up: UpConfig, stages: list[Stage], data_dir: Path, lock: int) -> None:
     names = [port for stage in stages for port in stage.listens]
     fixed = {name: getattr(up, f"{name}_port", 0) for name in names}
-    ports = plan.find_ports(data_dir, [*names, CONTROLLER_PORT], fixed)
-    broker_argv = kafka_line.prepare(up.broker, data_dir / "broker", ports["broker"], ports[CONTROLLER_PORT])
-    at = Place(data_dir, ports, datadir.Secrets(data_dir).make(up.fleet), broker_argv)
-    log_file = data_dir / "logs" / "andon.log"
-    log = MergedLog(log_file, sys.stdout, max(len(name) for name in plan.STAGES))
+    with datadir.writable(data_dir):
+        ports = plan.find_ports(data_dir, [*names, CONTROLLER_PORT], fixed)
+        broker_argv = kafka_line.prepare(up.broker, data_dir / "broker", ports["broker"], ports[CONTROLLER_PORT])
+        at = Place(data_dir, ports, datadir.Secrets(data_dir).make(up.fleet), broker_argv)
+        log_file = data_dir / "logs" / "andon.log"
+        log = MergedLog(log_file, sys.stdout, max(len(name) for name in plan.STAGES))
     line = Line(
         up, stages, at, Supervisor([plan.process(s, at, up.ephemeral) for s in stages], log, _environ(), keep=(lock,))
     )
@@ -166,7 +168,10 @@ class Line:
     def withdraw(self) -> None:
         """From now on nobody should rely on the line."""
         self._ready = False
-        stack.remove(self._at.data_dir)
+        try:
+            stack.remove(self._at.data_dir)
+        except ConfigError as error:  # the stages must be stopped all the same
+            self.supervisor.log.line("andon", f"stack.json cannot be removed: {error}")
 
 
 def _describe(up: UpConfig, stages: list[Stage], at: Place, supervisor: Supervisor) -> StackInfo:
