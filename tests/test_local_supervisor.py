@@ -131,7 +131,7 @@ def test_a_stage_that_keeps_failing_is_shown_with_its_last_words(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("code", "word"),
-    [("raise SystemExit('bad key')", "ends at once: bad key"), ("raise SystemExit(2)", "ends at once")],
+    [("raise SystemExit('bad key')", "ends at once: bad key"), ("raise SystemExit(2)", "refuses its configuration")],
 )
 def test_a_stage_that_cannot_start_ends_the_start(tmp_path: Path, code: str, word: str) -> None:
     """A start that cannot succeed is given up with the stage's last words, not waited for."""

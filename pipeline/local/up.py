@@ -13,7 +13,7 @@ from typing import Annotated
 import click
 import msgspec
 
-from pipeline.local import datadir, kafka_line, plan, stack
+from pipeline.local import datadir, kafka_line, plan, settings, stack
 from pipeline.local.guide import guide
 from pipeline.local.kafka_line import BrokerKind
 from pipeline.local.mergedlog import MergedLog
@@ -92,9 +92,10 @@ async def _run(up: UpConfig, stages: list[Stage], data_dir: Path, lock: int) -> 
         at = Place(data_dir, ports, datadir.Secrets(data_dir).make(up.fleet), broker_argv)
         log_file = data_dir / "logs" / "andon.log"
         log = MergedLog(log_file, sys.stdout, max(len(name) for name in plan.STAGES))
-    line = Line(
-        up, stages, at, Supervisor([plan.process(s, at, up.ephemeral) for s in stages], log, _environ(), keep=(lock,))
-    )
+    environ, file = _environ()
+    settings.check(stages, at, file, environ)
+    specs = [plan.process(stage, at, up.ephemeral) for stage in stages]
+    line = Line(up, stages, at, Supervisor(specs, log, environ, keep=(lock,)))
     stop = _stop_signals(line.supervisor.hurry)
     begun = asyncio.create_task(line.start())
     asked = asyncio.create_task(stop.wait())
@@ -200,13 +201,12 @@ def _describe(up: UpConfig, stages: list[Stage], at: Place, supervisor: Supervis
     return info
 
 
-def _environ() -> Mapping[str, str]:
+def _environ() -> tuple[Mapping[str, str], Path | None]:
     """What the stages inherit, without settings of some other cluster, and with the same configuration file."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith(ELSEWHERE)}
     config = click.get_current_context().params.get("config")
-    if config:
-        environ["ANDON_CONFIG"] = str(Path(config).absolute())
-    return environ | {"PYTHONUNBUFFERED": "1"}
+    file = Path(config).absolute() if config else None
+    return environ | ({"ANDON_CONFIG": str(file)} if file else {}) | {"PYTHONUNBUFFERED": "1"}, file
 
 
 def _stop_signals(hurry: asyncio.Event) -> asyncio.Event:

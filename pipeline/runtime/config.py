@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping, Set
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 import click
 import msgspec
@@ -117,7 +117,10 @@ def masked(config: msgspec.Struct) -> dict[str, Any]:
 
 
 def configured(*sections: tuple[str, type[msgspec.Struct]]) -> Callable[[F], F]:
-    """Give a click command one option per configuration key, and pass it each section's struct by section name."""
+    """Give a click command one option per configuration key, and pass it each section's struct by section name.
+
+    The function keeps them as its `sections`.
+    """
     if strangers := {section for section, _ in sections} - set(SECTIONS):
         raise ValueError(f"not in SECTIONS: {', '.join(strangers)}")
 
@@ -136,8 +139,9 @@ def configured(*sections: tuple[str, type[msgspec.Struct]]) -> Callable[[F], F]:
                     wrapped = _option(section, cls, field)(wrapped)
         path = click.Path(path_type=Path)  # read later: a missing file is then a ConfigError like any other
         help_text = "TOML file with a section per component."
-        decorated: F = click.option("--config", type=path, envvar="ANDON_CONFIG", help=help_text)(wrapped)
-        return decorated
+        decorated: Any = click.option("--config", type=path, envvar="ANDON_CONFIG", help=help_text)(wrapped)
+        decorated.sections = dict(sections)
+        return cast(F, decorated)
 
     return decorate
 
