@@ -143,6 +143,21 @@ def test_a_stage_that_cannot_start_ends_the_start(tmp_path: Path, code: str, wor
     supervised(tmp_path, [spec("a", code, ready=False)], scenario)
 
 
+def test_the_loaders_weak_versions_are_left_out(tmp_path: Path) -> None:
+    """They are no error, and not a stage's last words; every other line of the loader is shown."""
+    words = "{0}: libc.so.6: {1}version `GLIBC_2.39' not found (required by {0})"
+    lines = [words.format("broker", "weak "), words.format("broker", "")]
+
+    async def scenario(supervisor: Supervisor) -> None:
+        stage = supervisor.stages["a"]
+        stage.start()
+        await until(lambda: stage.info.restarts >= 1)
+
+    log, _ = supervised(tmp_path, [spec("a", f"print({chr(10).join(lines)!r})", ready=False)], scenario)
+    assert lines[0] not in log
+    assert lines[1] in log
+
+
 def test_stop_goes_from_the_last_phase_to_the_first(tmp_path: Path) -> None:
     """Stages stop before what they depend on, so that they can still finish what they hold."""
     code = (

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,6 +18,8 @@ PROBE_SECONDS = 0.05
 KILLED_SECONDS = 10.0
 NOT_STARTED = 127
 FAILING_AFTER = 3  # ends in a row before a stage counts as failing rather than restarting
+# The loader's word, at each start of the embedded broker, for what that can do without.
+NOISE = re.compile(r": weak version `\S+' not found \(required by ")
 BAD_CONFIGURATION = ConfigError.exit_code
 
 Probe = Callable[[], Awaitable[bool]]
@@ -106,6 +109,8 @@ class Supervised:
         return code
 
     def _line(self, line: str) -> None:
+        if NOISE.search(line):
+            return
         if line.strip():
             self.info.last_line = line
         self._home.log.line(self.spec.name, line)
