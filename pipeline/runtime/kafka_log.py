@@ -1,13 +1,22 @@
-"""What librdkafka says, as lines of a stage's log: each kind at once, and then now and then, with how often it came."""
+"""What librdkafka says: as lines of a stage's log, each kind now and then, and as the reason of a failure."""
 
 import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
+from confluent_kafka import KafkaError, KafkaException
 from structlog.typing import FilteringBoundLogger
 
 EVERY_SECONDS = 15.0  # with no broker there, a client says so several times a second
+# The more telling ones first: a client that is refused also says that it reaches nobody.
+_TELLING = (
+    KafkaError._AUTHENTICATION,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._SSL,
+    KafkaError._RESOLVE,
+    KafkaError._TRANSPORT,
+)
 WARNINGS = 4  # librdkafka's `log_level`, as syslog counts
 
 
@@ -45,3 +54,19 @@ def spoken(log: FilteringBoundLogger) -> dict[str, Any]:
     logger = logging.Logger("librdkafka")  # of its own, not in logging's tree: nobody else handles it
     logger.addHandler(Forward(log))
     return {"logger": logger, "log_level": WARNINGS}
+
+
+class Errors:
+    """What a silent client met, for the one sentence that its user says. `settings` go to the client."""
+
+    def __init__(self) -> None:
+        met: dict[int, KafkaError] = {}
+        self._met = met
+        # Not a method: it would tie this object and the client into a cycle, and the client would outlive its use.
+        self.settings: dict[str, Any] = {"error_cb": lambda error: met.setdefault(error.code(), error)}
+
+    def why(self, failure: KafkaException | str, poll: Callable[[float], object]) -> str:
+        """The reason of a failure; `poll` is the client's, which hands over what it met."""
+        poll(0)
+        told = [self._met[code] for code in _TELLING if code in self._met]
+        return str(told[0].str() if told else failure)
