@@ -1,6 +1,7 @@
 """`andon …`: a table of commands, each imported when it is called, so that a stage loads only what it runs."""
 
 import importlib
+import io
 import os
 import sys
 
@@ -76,6 +77,8 @@ andon = LazyGroup(COMMANDS, "andon", "Andon: the cord that stops a fleet rollout
 
 def main() -> None:
     """Entry point: an AndonError becomes one line on standard error and its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no reason to end
     try:
         andon(prog_name="andon")
     except AndonError as error:

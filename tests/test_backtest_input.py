@@ -195,3 +195,14 @@ def test_late_reports_are_not_refused() -> None:
     clock = StreamClock()
     assert len([*clock.admit(events(300)), *clock.admit(events(300, NOW_MS - 7 * AHEAD_MS))]) == 600
     assert clock.refused == 0
+
+
+@pytest.mark.parametrize("option", [("--since", "2024-07-18"), ("--until", "2024-07-20"), ("--fleet", "acme")])
+def test_options_for_clickhouse_are_refused_with_files(tmp_path: Path, option: tuple[str, str]) -> None:
+    """They would select nothing from a file: the account would be of more than was asked for."""
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(line() + b"\n")
+    assert run(str(path)).exit_code == 0
+    refused = run(str(path), *option)
+    assert refused.exit_code == 2
+    assert f"{option[0]} needs --from-clickhouse" in refused.output

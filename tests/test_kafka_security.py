@@ -25,7 +25,9 @@ from pipeline.halt.keys import load_or_create
 from pipeline.local import doctor
 from pipeline.local.kafka_broker import KafkaCluster
 from pipeline.local.ports import free_port
+from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
+from pipeline.runtime.topics import TopicAdmin
 from pipeline.runtime.topics import command as topics_command
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
@@ -235,3 +237,15 @@ def test_a_stage_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster, name: s
     assert "uthenti" in said
     assert "not-the-password" not in said
     assert "Traceback" not in said
+
+
+def test_a_tool_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster) -> None:
+    """The client is silent, so the sentence has to name the reason."""
+    wrong = KafkaConfig(
+        bootstrap_servers=sasl_kafka.bootstrap_servers,
+        security_protocol="SASL_PLAINTEXT",
+        sasl_username="andon-watch",
+        sasl_password="not-the-password",
+    )
+    with pytest.raises(AndonError, match=r"no Kafka broker answers .*[Aa]uthenticat"):
+        TopicAdmin(wrong).find([topics.EVENTS.name])

@@ -131,7 +131,7 @@ def test_a_stage_that_keeps_failing_is_shown_with_its_last_words(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("code", "word"),
-    [("raise SystemExit('bad key')", "ends at once: bad key"), ("raise SystemExit(2)", "ends at once")],
+    [("raise SystemExit('bad key')", "ends at once: bad key"), ("raise SystemExit(2)", "refuses its configuration")],
 )
 def test_a_stage_that_cannot_start_ends_the_start(tmp_path: Path, code: str, word: str) -> None:
     """A start that cannot succeed is given up with the stage's last words, not waited for."""
@@ -141,6 +141,21 @@ def test_a_stage_that_cannot_start_ends_the_start(tmp_path: Path, code: str, wor
             await supervisor.start(list(supervisor.stages.values()), DEADLINE_SECONDS)
 
     supervised(tmp_path, [spec("a", code, ready=False)], scenario)
+
+
+def test_the_loaders_weak_versions_are_left_out(tmp_path: Path) -> None:
+    """They are no error, and not a stage's last words; every other line of the loader is shown."""
+    words = "{0}: libc.so.6: {1}version `GLIBC_2.39' not found (required by {0})"
+    lines = [words.format("broker", "weak "), words.format("broker", "")]
+
+    async def scenario(supervisor: Supervisor) -> None:
+        stage = supervisor.stages["a"]
+        stage.start()
+        await until(lambda: stage.info.restarts >= 1)
+
+    log, _ = supervised(tmp_path, [spec("a", f"print({chr(10).join(lines)!r})", ready=False)], scenario)
+    assert lines[0] not in log
+    assert lines[1] in log
 
 
 def test_stop_goes_from_the_last_phase_to_the_first(tmp_path: Path) -> None:

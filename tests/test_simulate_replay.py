@@ -167,3 +167,11 @@ def test_a_halt_for_another_fleet_changes_nothing() -> None:
         run.until(run.simulation.end_ms)
         assert len(run.obeyed) == obeyed
         assert (run.simulation.ledger.lost(GUILTY) == 0) is bool(obeyed)
+
+
+@pytest.mark.parametrize("speed", ["0", "0.5", "-1", "nan", "fast"])
+def test_a_speed_is_refused_as_the_error_says(speed: str) -> None:
+    """What the sentence leaves out is not let through."""
+    refused = CliRunner().invoke(command, ["quiet-week", "--speed", speed])
+    assert refused.exit_code == 2
+    assert f"'{speed}': a number from 1 to 1000000, or max" in refused.output

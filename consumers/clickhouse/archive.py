@@ -17,6 +17,7 @@ from consumers.clickhouse.lanes import Lane, Load
 from consumers.clickhouse.tables import SOURCES, Batch, EventRows, Record, record_rows
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
+from pipeline.runtime.kafka_log import spoken
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.runtime.metrics import BATCHES, EVENTS, LAG, REJECTED
 from pipeline.wire.topics import EVENTS as EVENTS_TOPIC
@@ -67,7 +68,7 @@ class Archive:
         self._prefix = kafka.topic_prefix
         self._events_topic = kafka.topic_prefix + EVENTS_TOPIC.name
         name = f"{GROUP}-{config.slot}"
-        self._consumer = Consumer(consumer_config(kafka, name, GROUP, name, **_FETCHING))
+        self._consumer = Consumer(consumer_config(kafka, name, GROUP, name, **_FETCHING, **spoken(log)))
         self._inserter = Inserter(config, log)
         self._event_rows = EventRows()
         self._lanes: dict[Key, Lane] = {}

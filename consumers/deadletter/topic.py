@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.runtime.kafka_log import Errors
 from pipeline.wire import topics
 
 CALL_SECONDS = 10.0
@@ -70,6 +71,7 @@ class LetterBox:
     """Reads the topic with a consumer of its own that joins no group and commits nothing."""
 
     def __init__(self, kafka: KafkaConfig) -> None:
+        self._where = kafka.bootstrap_servers
         self.topic = kafka.topic_prefix + topics.DEADLETTER.name
         settings = client_config(kafka, "andon-deadletter") | {
             "group.id": kafka.topic_prefix + "andon-deadletter",
@@ -78,7 +80,8 @@ class LetterBox:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
         }
-        self._consumer = Consumer(settings | _FETCHING)
+        self._errors = Errors()
+        self._consumer = Consumer(settings | _FETCHING | self._errors.settings)
 
     def close(self) -> None:
         """Leave."""
@@ -101,7 +104,7 @@ class LetterBox:
                 spans[partition] = (max(low, high - newest), high)
             return spans
         except KafkaException as error:
-            raise AndonError(f"Kafka: {error}") from None
+            raise AndonError(f"Kafka at {self._where}: {self._errors.why(error, self._consumer.poll)}") from None
 
     def read(self, spans: dict[int, tuple[int, int]]) -> Iterator[Letter]:
         """The records within, in order of each partition; markers of retries too.

@@ -45,7 +45,9 @@ _COLLECT_EVERY = 100_000  # events are not tracked by the collector, and hardly 
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a decision, and last the summary.")
 @click.option("--from-clickhouse", is_flag=True, help="Read what ClickHouse has stored, and compare with its halts.")
 @click.option("--since", type=MOMENT, help="With --from-clickhouse: first moment (UTC) of the events.")
-@click.option("--until", type=MOMENT, help="The moment before which they end. Default: no end.")
+@click.option(
+    "--until", type=MOMENT, help="With --from-clickhouse: the moment before which they end. [default: no end]"
+)
 @click.option("--fleet", default="", help="With --from-clickhouse: only this fleet.")
 @configured(("archive", ArchiveConfig))
 def command(
@@ -63,9 +65,11 @@ def command(
     Several files are read one after the other, as one stream: name them in the order of their time. With
     --from-clickhouse there are no files; the last lines say what differs from the halts that went out.
     """
-    policies = read_policies(policy)
     if from_clickhouse == bool(files) or (from_clickhouse and since is None):
         raise ConfigError("name FILEs, or --from-clickhouse with --since")
+    if not from_clickhouse:
+        _refuse(since=since, until=until, fleet=fleet)
+    policies = read_policies(policy)
     if not from_clickhouse:
         sizes = [lines.check(name) for name in files]
         run(policies, files_source(files), sum(sizes) if all(sizes) else None, as_json)
@@ -79,6 +83,13 @@ def command(
     except Error as error:
         raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
     show_differences(differences(then, orders), as_json)
+
+
+def _refuse(**options: object) -> None:
+    """Nothing is passed over in silence."""
+    for name, value in options.items():
+        if value:
+            raise click.UsageError(f"--{name} needs --from-clickhouse: of a FILE every event is read")
 
 
 def files_source(files: Iterable[str]) -> Source:

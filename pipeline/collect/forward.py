@@ -13,11 +13,13 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.collect.refusals import buffer_full
 from pipeline.runtime.kafka import KafkaConfig, producer_config
+from pipeline.runtime.kafka_log import spoken
 from pipeline.runtime.metrics import BUFFERED
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
 
 POLL_SECONDS = 0.001  # adds at most this to an acknowledgement; a poll costs about a microsecond
+LISTEN_SECONDS = 1.0
 MAX_DEADLETTER_BYTES = 512 * 1024  # a Kafka message is limited to 1 MB by default
 
 
@@ -63,10 +65,11 @@ class Forwarder:
         more: dict[str, Any] = {
             "message.timeout.ms": int(delivery_timeout_seconds * 1000),
             "linger.ms": 5,  # measured: less costs a tenth more CPU an event, more only adds waiting
-            "reconnect.backoff.max.ms": 1000,  # a broker that is back is found within a second
             "error_cb": self._on_error,
+            **spoken(self._log),
         }
         self._producer = Producer(producer_config(kafka, "andon-collect", **more))
+        self._listen()
 
     def check_room(self, count: int) -> None:
         """Raises Refusal: 429 while `count` more messages would be too many under way."""
@@ -116,6 +119,11 @@ class Forwarder:
         if not self._pumping:
             self._pumping = True
             self._loop.call_later(POLL_SECONDS, self._pump)
+
+    def _listen(self) -> None:
+        """Without events under way too: what the client says would pile up, and a fatal error go unnoticed."""
+        self._producer.poll(0)
+        self._loop.call_later(LISTEN_SECONDS, self._listen)
 
     def _pump(self) -> None:
         self._pumping = False

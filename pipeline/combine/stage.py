@@ -14,6 +14,7 @@ from pipeline.combine.transaction import AbortedError, Record, TransactionalProd
 from pipeline.runtime import metrics
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
+from pipeline.runtime.kafka_log import Errors, spoken
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
@@ -49,8 +50,10 @@ class Combiner:
         self._events_topic = kafka.topic_prefix + topics.EVENTS.name
         self._decoder = LearnedDecoder()
         self._admission = Admission(config.admission_entries)
-        self._consumer = Consumer(consumer_config(kafka, config.identity, GROUP, config.identity, **_PREFETCH))
-        check_topics(kafka, self._consumer)
+        errors = Errors()
+        more = _PREFETCH | spoken(log) | errors.settings
+        self._consumer = Consumer(consumer_config(kafka, config.identity, GROUP, config.identity, **more))
+        check_topics(kafka, self._consumer, errors)
         self._producer = TransactionalProducer(kafka, config.identity, MAX_LETTER_BYTES, log)
         self._assigned: list[TopicPartition] = []
         self._next: list[TopicPartition] = []  # where the open batch ends
@@ -203,12 +206,13 @@ def _cut(letter: DeadLetter) -> DeadLetter:
     return letter._replace(value=letter.value[:MAX_MESSAGE_BYTES], detail=detail)
 
 
-def check_topics(kafka: KafkaConfig, consumer: Consumer) -> None:
+def check_topics(kafka: KafkaConfig, consumer: Consumer, errors: Errors) -> None:
     """Raises FatalStageError when a topic that the combiner needs is missing."""
     try:
         known = consumer.list_topics(timeout=CALL_SECONDS).topics
     except KafkaException as error:
-        raise FatalStageError(f"no Kafka broker answers at {kafka.bootstrap_servers}: {error}") from error
+        why = errors.why(error, consumer.poll)
+        raise FatalStageError(f"no Kafka broker answers at {kafka.bootstrap_servers}: {why}") from error
     names = [kafka.topic_prefix + topic.name for topic in (topics.EVENTS, topics.PARTIALS, topics.DEADLETTER)]
     missing = [name for name in names if name not in known]
     if missing:

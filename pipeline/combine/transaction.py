@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import TRANSACTION_TIMEOUT_MS, KafkaConfig, producer_config
+from pipeline.runtime.kafka_log import spoken
 from pipeline.runtime.watchdog import Watchdog
 
 INIT_SECONDS = 30.0  # a killed predecessor's transaction must time out first, at worst
@@ -33,7 +34,7 @@ class TransactionalProducer:
     def __init__(
         self, kafka: KafkaConfig, transactional_id: str, max_message_bytes: int, log: FilteringBoundLogger
     ) -> None:
-        settings = producer_config(kafka, transactional_id)
+        settings = producer_config(kafka, transactional_id, **spoken(log))
         settings |= {
             "transactional.id": kafka.topic_prefix + transactional_id,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,

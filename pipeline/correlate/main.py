@@ -23,6 +23,7 @@ from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.runtime.kafka_log import Errors
 from pipeline.runtime.logging import configure
 from pipeline.wire import topics
 
@@ -145,10 +146,13 @@ async def _leave(stopping: Awaitable[None], code: int, log: Log) -> None:
 
 def _layout(kafka: KafkaConfig) -> tuple[int, int]:
     """Partitions and replicas of `fleet.partials`. Raises FatalStageError when a topic is missing."""
+    errors = Errors()
+    admin = AdminClient(client_config(kafka, "andon-correlate-admin") | errors.settings)
     try:
-        found = AdminClient(client_config(kafka, "andon-correlate-admin")).list_topics(timeout=ADMIN_SECONDS).topics
+        found = admin.list_topics(timeout=ADMIN_SECONDS).topics
     except KafkaException as error:
-        raise FatalStageError(f"no broker answers at {kafka.bootstrap_servers}: {error}") from None
+        why = errors.why(error, admin.poll)
+        raise FatalStageError(f"no broker answers at {kafka.bootstrap_servers}: {why}") from None
     wanted = (topics.PARTIALS, topics.VERDICTS, topics.HALTS, topics.DEADLETTER)
     if missing := [kafka.topic_prefix + topic.name for topic in wanted if kafka.topic_prefix + topic.name not in found]:
         raise FatalStageError(f"missing topics: {', '.join(missing)}; create them with `andon topics apply`")

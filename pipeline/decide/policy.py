@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from pipeline.runtime.wrong import Wrong, convert, unknown
 from pipeline.wire.partials import UpdateId
 
 Meta = msgspec.Meta
@@ -33,6 +34,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # The longest delay after which a crashed host is still expected to report: nothing is cleared before.
     reporting_delay_minutes: Annotated[float, Meta(ge=0, le=10_080)] = 60.0
     # A power cut crashes a whole site at once and is one event: crashes counted per site and minute.
+    # It belongs to no single update, so only [default] may say it.
     crashes_per_site_minute: Annotated[int, Meta(ge=1, le=1_000_000)] = 3
 
     @property
@@ -43,6 +45,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def clear_risk_in(self, ring: str) -> float:
         """The relative risk that must be ruled out to clear an update in `ring`."""
         return self.clear_risk_by_ring.get(ring, self.clear_risk)
+
+
+KEYS = frozenset(field.name for field in msgspec.structs.fields(Policy))
+RULE_KEYS = KEYS - {"crashes_per_site_minute"} | {"vendor", "product"}
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -89,6 +95,9 @@ def load_policies(text: str) -> PolicySet:
 
 
 def _rule(where: str, table: dict[str, Any], default: Policy) -> Rule:
+    for key in table.keys() - RULE_KEYS:
+        why = " (only [default] may set it)" if key in KEYS else ""
+        raise PolicyError(f"policy: {where} {unknown(key, table[key], RULE_KEYS)}{why}")
     keys = dict(table)
     vendor, product = keys.pop("vendor", None), keys.pop("product", "*")
     if not isinstance(vendor, str) or not isinstance(product, str):
@@ -98,10 +107,8 @@ def _rule(where: str, table: dict[str, Any], default: Policy) -> Rule:
 
 def _policy(where: str, keys: dict[str, Any]) -> Policy:
     if not isinstance(keys, dict):
-        raise PolicyError(f"policy: {where} is a table of keys")
-    try:
-        return msgspec.convert(keys, Policy)
-    except msgspec.ValidationError as error:
-        key = str(error).rpartition("`$.")[2].rstrip("`").split("[")[0]
-        value = f" = {keys[key]!r}" if key in keys else ""
-        raise PolicyError(f"policy: {where}{' ' + key if key in keys else ''}{value}: {error}") from None
+        raise PolicyError(f"policy: {where} = {keys!r}: should be a table of keys")
+    policy = convert(keys, Policy)
+    if isinstance(policy, Wrong):
+        raise PolicyError(f"policy: {where} {policy}")
+    return policy

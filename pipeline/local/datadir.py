@@ -11,6 +11,9 @@ broker/ clickhouse/ correlate/   each stage's own
 import fcntl
 import os
 import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.collect.tokens import add_token
@@ -20,6 +23,26 @@ LOCK = "andon.lock"
 DEFAULT = Path(".andon")
 
 
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """What the system refuses inside is a ConfigError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        what = "" if error.filename in (None, str(path)) else f" ({error.filename})"
+        reason = f"{error.strerror or error}{what}"
+        raise ConfigError(f"up.data_dir = {str(path)!r}: {reason}; it must be a writable directory") from None
+
+
+def _probe(path: Path) -> None:
+    """That it can be written to is known now, not when half of the line runs."""
+    try:
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        error.filename = str(path)  # not the random name
+        raise
+
+
 def prepare(path: Path) -> Path:
     """Create the directory (0700), or refuse one that others may read; returns the absolute path.
 
@@ -27,7 +50,7 @@ def prepare(path: Path) -> Path:
         ConfigError: when it cannot be made, or holds somebody's files and is open to others.
     """
     path = path.absolute()
-    try:
+    with writable(path):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = path.stat().st_mode & 0o777
         if mode & 0o077:
@@ -37,10 +60,9 @@ def prepare(path: Path) -> Path:
                     "name a directory of its own, which will be made with mode 700"
                 )
             path.chmod(0o700)
+        _probe(path)
         for part in ("secrets", "logs", "broker", "clickhouse", "correlate"):
             (path / part).mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"up.data_dir = {str(path)!r}: {error.strerror}; it must be a writable directory") from None
     return path
 
 
@@ -49,8 +71,10 @@ def lock(data_dir: Path) -> int:
 
     Raises:
         AndonError: when a line runs here, or one that was killed has not wholly gone yet.
+        ConfigError: when it cannot be written to.
     """
-    descriptor = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with writable(data_dir):
+        descriptor = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

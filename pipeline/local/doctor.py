@@ -16,8 +16,7 @@ from pipeline.local.checks_clickhouse import check_clickhouse
 from pipeline.local.checks_http import check_correlator, check_gateway
 from pipeline.local.checks_kafka import check_kafka
 from pipeline.runtime.config import configured
-from pipeline.runtime.errors import ConfigError
-from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.kafka import KafkaConfig, check
 from pipeline.runtime.logging import printable
 
 Doc = msgspec.Meta
@@ -57,7 +56,7 @@ class Targets(msgspec.Struct, frozen=True):
 @configured(("doctor", DoctorConfig), ("kafka", KafkaConfig), ("archive", ArchiveConfig))
 def command(as_json: bool, data_dir: Path, doctor: DoctorConfig, kafka: KafkaConfig, archive: ArchiveConfig) -> None:
     """Check every server that Andon is configured for. Exit code 0: all well; 1: problems; 2: bad configuration."""
-    check_settings(kafka)
+    check(kafka)
     source = click.get_current_context().get_parameter_source("bootstrap_servers")
     elsewhere = kafka != KafkaConfig() or source is ParameterSource.COMMANDLINE
     found = targets(doctor, kafka, archive, None if elsewhere else stack.running(data_dir.absolute()))
@@ -69,17 +68,6 @@ def command(as_json: bool, data_dir: Path, doctor: DoctorConfig, kafka: KafkaCon
         show(findings)
     if not healthy:
         raise SystemExit(1)
-
-
-def check_settings(kafka: KafkaConfig) -> None:
-    """Raises ConfigError for what can be known without asking anybody."""
-    if kafka.security_protocol.startswith("SASL") and not (kafka.sasl_username and kafka.sasl_password):
-        lacking = "sasl_password" if kafka.sasl_username else "sasl_username"
-        raise ConfigError(f"kafka.{lacking} is empty: security_protocol = {kafka.security_protocol!r} needs it")
-    for key in ("ssl_ca_file", "ssl_certificate_file", "ssl_key_file"):
-        path = getattr(kafka, key)
-        if path and not Path(path).is_file():
-            raise ConfigError(f"kafka.{key} = {path!r}: there is no such file")
 
 
 def targets(doctor: DoctorConfig, kafka: KafkaConfig, archive: ArchiveConfig, info: stack.StackInfo | None) -> Targets:

@@ -58,9 +58,16 @@ def kafka_version() -> str:
 
 
 def cache_dir() -> Path:
-    """The user's own."""
+    """The user's own.
+
+    Raises:
+        AndonError: when nobody says where.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "andon"
+    try:
+        return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "andon"
+    except RuntimeError as error:
+        raise AndonError(f"no place to keep Apache Kafka's jars: {error}; set XDG_CACHE_HOME") from None
 
 
 def find_jars(say: Say = lambda _: None) -> KafkaJars:
@@ -105,9 +112,19 @@ def find_java() -> tuple[str, str]:
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """One process at a time fetches, or makes the class archive."""
-    cache_dir().mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (cache_dir() / "kafka.lock").open("w") as file:
+    """One process at a time fetches, or makes the class archive.
+
+    Raises:
+        AndonError: when nothing can be kept there.
+    """
+    place = cache_dir()
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (place / "kafka.lock").open("w")
+    except OSError as error:
+        why = error.strerror or error
+        raise AndonError(f"Apache Kafka's jars cannot be kept in {place}: {why}; set XDG_CACHE_HOME") from None
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -21,6 +21,7 @@ from pipeline.wire import topics
 
 CLICKHOUSE_USER = "andon"  # owns the tables
 CLICKHOUSE_READER, CLICKHOUSE_WRITER = "andon_read", "andon_write"
+DATABASE = "andon"  # what `andon demo` and the advice of `andon up` ask
 PORTS_FILE = "ports.json"
 PROBE_SECONDS = 2.0
 STAGE_STOP_SECONDS = 15.0
@@ -48,8 +49,17 @@ class Place(NamedTuple):
         return f"{LOOPBACK}:{self.ports['broker']}"
 
     def client(self, stage: str) -> list[str]:
-        """Options of every stage that talks to Kafka."""
-        return ["--bootstrap-servers", self.bootstrap_servers, "--metrics-port", str(self.ports[f"{stage}-metrics"])]
+        """Options of every stage that talks to Kafka: all that says where, so that a configuration file for some other
+        cluster may be given as well."""
+        kafka = [
+            "--bootstrap-servers",
+            self.bootstrap_servers,
+            "--security-protocol",
+            "PLAINTEXT",
+            "--topic-prefix",
+            "",
+        ]
+        return [*kafka, "--metrics-host", LOOPBACK, "--metrics-port", str(self.ports[f"{stage}-metrics"])]
 
 
 class Stage(NamedTuple):
@@ -68,7 +78,8 @@ def _broker(at: Place) -> list[str]:
 
 
 def _clickhouse(at: Place) -> list[str]:
-    where = ["--data-dir", str(at.data_dir / "clickhouse"), "--port", str(at.ports["clickhouse"])]
+    where = ["--data-dir", str(at.data_dir / "clickhouse"), "--host", LOOPBACK]
+    where += ["--port", str(at.ports["clickhouse"])]
     who = ["--user", CLICKHOUSE_USER, "--password-file", str(at.secrets.clickhouse_password_file)]
     who += ["--read-user", CLICKHOUSE_READER, "--read-password-file", str(at.secrets.clickhouse_read_password_file)]
     who += ["--write-user", CLICKHOUSE_WRITER, "--write-password-file", str(at.secrets.clickhouse_write_password_file)]
@@ -81,7 +92,8 @@ def _combine(at: Place) -> list[str]:
 
 
 def _correlate(at: Place) -> list[str]:
-    own = ["--data-dir", str(at.data_dir / "correlate"), "--web-port", str(at.ports["correlate"])]
+    own = ["--data-dir", str(at.data_dir / "correlate"), "--web-host", LOOPBACK]
+    own += ["--web-port", str(at.ports["correlate"])]
     return [*ANDON, "correlate", "--slot", "0", *own, *at.client("correlate")]
 
 
@@ -102,7 +114,7 @@ def migrate(at: Place) -> list[str]:
 
 def _clickhouse_options(at: Place, user: str, password_file: Path) -> list[str]:
     login = ["--clickhouse-user", user, "--clickhouse-password-file", str(password_file)]
-    return ["--clickhouse-url", at.url("clickhouse"), *login]
+    return ["--clickhouse-url", at.url("clickhouse"), *login, "--database", DATABASE, "--cluster", ""]
 
 
 STAGES: dict[str, Stage] = {

@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.runtime.kafka_log import Errors
 from pipeline.wire import topics
 
 REQUEST_SECONDS = 5.0
@@ -45,7 +46,8 @@ class Cluster:
 
     def __init__(self, config: KafkaConfig) -> None:
         self._prefix = config.topic_prefix
-        self._admin = AdminClient(client_config(config, "andon-status") | {"log_level": 0})
+        self._errors = Errors()
+        self._admin = AdminClient(client_config(config, "andon-status") | self._errors.settings)
         self.bootstrap_servers = config.bootstrap_servers
 
     def partitions(self) -> dict[str, int]:
@@ -57,7 +59,8 @@ class Cluster:
         try:
             found = self._admin.list_topics(timeout=REQUEST_SECONDS).topics
         except KafkaException as error:
-            raise AndonError(f"no Kafka broker answers at {self.bootstrap_servers}: {error}") from None
+            why = self._errors.why(error, self._admin.poll)
+            raise AndonError(f"no Kafka broker answers at {self.bootstrap_servers}: {why}") from None
         names = {self._prefix + topic.name: topic.name for topic in topics.ALL}
         return {names[name]: len(topic.partitions) for name, topic in found.items() if name in names}
 

@@ -79,8 +79,9 @@ def save(info: StackInfo) -> None:
 
 
 def remove(data_dir: Path) -> None:
-    """The line is no longer ready."""
-    (data_dir / STACK_FILE).unlink(missing_ok=True)
+    """The line is no longer ready. Raises ConfigError when the directory cannot be written to."""
+    with datadir.writable(data_dir):
+        (data_dir / STACK_FILE).unlink(missing_ok=True)
 
 
 def running(data_dir: Path) -> StackInfo | None:
@@ -149,6 +150,7 @@ class LocalStack:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # the log is in the data directory
             stderr=self._errors,
+            env={key: value for key, value in os.environ.items() if not key.startswith("ANDON_UP_")},
             start_new_session=True,
             preexec_fn=leash(signal.SIGTERM),
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,6 +18,8 @@ PROBE_SECONDS = 0.05
 KILLED_SECONDS = 10.0
 NOT_STARTED = 127
 FAILING_AFTER = 3  # ends in a row before a stage counts as failing rather than restarting
+# The loader's word, at each start of the embedded broker, for what that can do without.
+NOISE = re.compile(r": weak version `\S+' not found \(required by ")
 BAD_CONFIGURATION = ConfigError.exit_code
 
 Probe = Callable[[], Awaitable[bool]]
@@ -59,6 +62,7 @@ class Supervised:
         self.info = StageInfo(metrics_port=spec.metrics_port)
         self.is_ready = asyncio.Event()
         self.failures = 0
+        self._was_ready = False
         self._home = home
         self._stopping = asyncio.Event()
         self._child: Child | None = None
@@ -74,6 +78,10 @@ class Supervised:
             code = await self._run_once()
             if self._stopping.is_set():
                 break
+            if code == BAD_CONFIGURATION and not self._was_ready:
+                self._say(f"refuses its configuration ({describe(code)})")
+                self._change("failing", pid=0, exit_code=code)
+                return  # whoever starts the line gives up, and says why
             ran_seconds = time.monotonic() - begun
             self.failures = self._home.backoff.failures(self.failures, ran_seconds)
             delay = self._home.backoff.delay_seconds(self.failures)
@@ -101,6 +109,8 @@ class Supervised:
         return code
 
     def _line(self, line: str) -> None:
+        if NOISE.search(line):
+            return
         if line.strip():
             self.info.last_line = line
         self._home.log.line(self.spec.name, line)
@@ -108,6 +118,7 @@ class Supervised:
     async def _probe(self) -> None:
         while not await self.spec.ready():
             await asyncio.sleep(PROBE_SECONDS)
+        self._was_ready = True
         self.is_ready.set()
         self._change("up")
 
@@ -178,17 +189,20 @@ class Supervisor:
         """Start these and wait until all are ready.
 
         Raises:
-            AndonError: when one refuses its configuration, keeps failing or is not ready in time, with its last words.
+            ConfigError: when one refuses its configuration, with its last words.
+            AndonError: when one keeps failing or is not ready in time, with its last words.
         """
         for stage in stages:
             stage.start()
         deadline = time.monotonic() + timeout_seconds
         for stage in stages:
             while not stage.is_ready.is_set():
-                given_up = stage.failures >= FAILING_AFTER or stage.info.exit_code == BAD_CONFIGURATION
+                said = stage.info.last_line or "it said nothing"
+                if stage.info.exit_code == BAD_CONFIGURATION:
+                    raise ConfigError(f"{stage.spec.name} refuses its configuration: {said.removeprefix('andon: ')}")
+                given_up = stage.failures >= FAILING_AFTER
                 if given_up or time.monotonic() > deadline:
                     why = "ends at once" if given_up else f"is not ready after {timeout_seconds:.0f} s"
-                    said = stage.info.last_line or "it said nothing"
                     raise AndonError(f"{stage.spec.name} {why}: {said}")
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stage.is_ready.wait(), PROBE_SECONDS)

@@ -13,7 +13,7 @@ from typing import Annotated
 import click
 import msgspec
 
-from pipeline.local import datadir, kafka_line, plan, stack
+from pipeline.local import datadir, kafka_line, plan, settings, stack
 from pipeline.local.guide import guide
 from pipeline.local.kafka_line import BrokerKind
 from pipeline.local.mergedlog import MergedLog
@@ -22,13 +22,21 @@ from pipeline.local.stack import StackInfo
 from pipeline.local.supervisor import Supervisor
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
-from pipeline.runtime.errors import AndonError
+from pipeline.runtime.errors import AndonError, ConfigError
 
 Doc = msgspec.Meta
 Port = Annotated[int, Doc(ge=0, le=65535, description="fixed port; 0 takes the one used here last, or any free one")]
 
 READY_SECONDS = 90.0  # each; an idle machine needs five seconds for all, a busy one much more
 MIGRATE_SECONDS = 90.0
+# Settings of some other cluster, left over in the environment; and our own, which are none of the stages'.
+ELSEWHERE = (
+    "ANDON_KAFKA_",
+    "ANDON_ARCHIVE_CLICKHOUSE_",
+    "ANDON_ARCHIVE_DATABASE",
+    "ANDON_ARCHIVE_CLUSTER",
+    "ANDON_UP_",
+)
 CONTROLLER_PORT = "broker-controller"  # Apache Kafka's second one
 
 
@@ -62,7 +70,8 @@ def command(up: UpConfig, data_dir: Path) -> None:
     """Run the whole line on this machine: broker, ClickHouse, every stage, each kept running."""
     chosen = plan.chosen(up.stages)
     data_dir = data_dir.absolute()
-    is_new = not data_dir.exists() or not any(data_dir.iterdir())
+    with datadir.writable(data_dir):
+        is_new = not data_dir.exists() or not any(data_dir.iterdir())
     data_dir = datadir.prepare(data_dir)
     lock = datadir.lock(data_dir)
     try:
@@ -77,14 +86,16 @@ def command(up: UpConfig, data_dir: Path) -> None:
 async def _run(up: UpConfig, stages: list[Stage], data_dir: Path, lock: int) -> None:
     names = [port for stage in stages for port in stage.listens]
     fixed = {name: getattr(up, f"{name}_port", 0) for name in names}
-    ports = plan.find_ports(data_dir, [*names, CONTROLLER_PORT], fixed)
-    broker_argv = kafka_line.prepare(up.broker, data_dir / "broker", ports["broker"], ports[CONTROLLER_PORT])
-    at = Place(data_dir, ports, datadir.Secrets(data_dir).make(up.fleet), broker_argv)
-    log_file = data_dir / "logs" / "andon.log"
-    log = MergedLog(log_file, sys.stdout, max(len(name) for name in plan.STAGES))
-    line = Line(
-        up, stages, at, Supervisor([plan.process(s, at, up.ephemeral) for s in stages], log, _environ(), keep=(lock,))
-    )
+    with datadir.writable(data_dir):
+        ports = plan.find_ports(data_dir, [*names, CONTROLLER_PORT], fixed)
+        broker_argv = kafka_line.prepare(up.broker, data_dir / "broker", ports["broker"], ports[CONTROLLER_PORT])
+        at = Place(data_dir, ports, datadir.Secrets(data_dir).make(up.fleet), broker_argv)
+        log_file = data_dir / "logs" / "andon.log"
+        log = MergedLog(log_file, sys.stdout, max(len(name) for name in plan.STAGES))
+    environ, file = _environ()
+    settings.check(stages, at, file, environ)
+    specs = [plan.process(stage, at, up.ephemeral) for stage in stages]
+    line = Line(up, stages, at, Supervisor(specs, log, environ, keep=(lock,)))
     stop = _stop_signals(line.supervisor.hurry)
     begun = asyncio.create_task(line.start())
     asked = asyncio.create_task(stop.wait())
@@ -158,7 +169,10 @@ class Line:
     def withdraw(self) -> None:
         """From now on nobody should rely on the line."""
         self._ready = False
-        stack.remove(self._at.data_dir)
+        try:
+            stack.remove(self._at.data_dir)
+        except ConfigError as error:  # the stages must be stopped all the same
+            self.supervisor.log.line("andon", f"stack.json cannot be removed: {error}")
 
 
 def _describe(up: UpConfig, stages: list[Stage], at: Place, supervisor: Supervisor) -> StackInfo:
@@ -187,13 +201,12 @@ def _describe(up: UpConfig, stages: list[Stage], at: Place, supervisor: Supervis
     return info
 
 
-def _environ() -> Mapping[str, str]:
+def _environ() -> tuple[Mapping[str, str], Path | None]:
     """What the stages inherit, without settings of some other cluster, and with the same configuration file."""
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("ANDON_KAFKA_", "ANDON_UP_"))}
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(ELSEWHERE)}
     config = click.get_current_context().params.get("config")
-    if config:
-        environ["ANDON_CONFIG"] = str(Path(config).absolute())
-    return environ | {"PYTHONUNBUFFERED": "1"}
+    file = Path(config).absolute() if config else None
+    return environ | ({"ANDON_CONFIG": str(file)} if file else {}) | {"PYTHONUNBUFFERED": "1"}, file
 
 
 def _stop_signals(hurry: asyncio.Event) -> asyncio.Event:

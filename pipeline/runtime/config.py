@@ -1,24 +1,30 @@
 """Configuration: a frozen struct beside its component, filled from TOML, environment and command line, in that order.
 
-`[section] key` in the file, `ANDON_SECTION_KEY` in the environment, `--key` on the command line.
+`[section] key` in the file, `ANDON_SECTION_KEY` in the environment, `--key` on the command line. A secret may be given
+as itself or as `…_file`, the file that holds it: the way that the higher level takes holds.
 """
 
 import functools
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 import click
 import msgspec
 
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.wrong import Wrong, convert
 
 S = TypeVar("S", bound=msgspec.Struct)
 F = TypeVar("F", bound=Callable[..., Any])
 
+Values = dict[str, tuple[Any, str]]  # by key: the value, and where it was set
+
 SECRET_WORDS = ("password", "token", "secret")
+# Every section that a file may have: one file serves all commands, and none passes over a misspelt one.
+SECTIONS = ("kafka", "metrics", "collect", "combine", "correlate", "archive", "clickhouse", "up", "status", "doctor")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -37,31 +43,60 @@ def load(cls: type[S], section: str, *, file: Path | None, environ: Mapping[str,
     Raises:
         ConfigError: naming key, value, source and what would be right.
     """
-    values: dict[str, tuple[Any, str]] = {}
     known = {field.name for field in msgspec.structs.fields(cls)}
-    if file is not None:
-        for key, value in read_toml(file).get(section, {}).items():
-            if key not in known:
-                raise ConfigError(f"{file}: unknown key {section}.{key}; known: {', '.join(sorted(known))}")
-            values[key] = (value, str(file))
-    for key in known:
-        name = f"ANDON_{section}_{key}".upper()
-        if name in environ:
-            values[key] = (environ[name], name)
-        if options.get(key) is not None:
-            values[key] = (options[key], "--" + key.replace("_", "-"))
+    values: Values = {}
+    for given in (
+        _of_file(section, known, file),
+        {key: (environ[name], name) for key in known if (name := f"ANDON_{section}_{key}".upper()) in environ},
+        {key: (options[key], _flag(key)) for key in known if options.get(key) is not None},
+    ):
+        values = _over(values, given)
     return _convert(cls, section, values)
 
 
-def _convert(cls: type[S], section: str, values: Mapping[str, tuple[Any, str]]) -> S:
+def _of_file(section: str, known: Set[str], file: Path | None) -> Values:
+    values: Values = {}
+    for key, value in _sections(file).get(section, {}).items() if file is not None else ():
+        if key not in known:  # its value stays unsaid: it may be a secret under a misspelt name
+            raise ConfigError(f"{file}: unknown key {section}.{key}; known: {', '.join(sorted(known))}")
+        values[key] = (value, str(file))
+    return values
+
+
+def _sections(file: Path) -> dict[str, dict[str, Any]]:
+    document = read_toml(file)
+    for name, table in document.items():
+        if name not in SECTIONS:
+            what = f"section [{name}]" if isinstance(table, dict | list) else f"key {name} outside of any section"
+            raise ConfigError(f"{file}: unknown {what}; known: {', '.join(f'[{known}]' for known in SECTIONS)}")
+        if not isinstance(table, dict):
+            raise ConfigError(f"{file}: {name} = {table!r}: should be a section: a line [{name}], its keys below it")
+    return document
+
+
+def _over(lower: Values, higher: Values) -> Values:
+    """What a higher level gives holds; a secret and the file that holds it are one setting, given in two ways."""
+    replaced = {_other_way(key) for key, (value, _) in higher.items() if value}
+    return {key: value for key, value in lower.items() if key not in replaced} | higher
+
+
+def _other_way(key: str) -> str:
+    stem = key.removesuffix("_file")
+    return stem if stem != key else f"{key}_file" if is_secret(key) else key
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def _convert(cls: type[S], section: str, values: Values) -> S:
     hints = get_type_hints(cls, include_extras=True)
     converted: dict[str, Any] = {}
     for key, (value, source) in values.items():
-        try:
-            converted[key] = msgspec.convert(value, hints[key], strict=False)
-        except msgspec.ValidationError as error:
+        converted[key] = convert(value, hints[key], strict=False)
+        if isinstance(converted[key], Wrong):
             shown = "***" if is_secret(key) else repr(value)
-            raise ConfigError(f"{section}.{key} = {shown} (set by {source}): {error}") from None
+            raise ConfigError(f"{section}.{key} = {shown} (set by {source}): {converted[key].words}")
     try:
         return cls(**converted)
     except (TypeError, ValueError) as error:
@@ -82,7 +117,12 @@ def masked(config: msgspec.Struct) -> dict[str, Any]:
 
 
 def configured(*sections: tuple[str, type[msgspec.Struct]]) -> Callable[[F], F]:
-    """Give a click command one option per configuration key, and pass it each section's struct by section name."""
+    """Give a click command one option per configuration key, and pass it each section's struct by section name.
+
+    The function keeps them as its `sections`.
+    """
+    if strangers := {section for section, _ in sections} - set(SECTIONS):
+        raise ValueError(f"not in SECTIONS: {', '.join(strangers)}")
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
@@ -99,8 +139,9 @@ def configured(*sections: tuple[str, type[msgspec.Struct]]) -> Callable[[F], F]:
                     wrapped = _option(section, cls, field)(wrapped)
         path = click.Path(path_type=Path)  # read later: a missing file is then a ConfigError like any other
         help_text = "TOML file with a section per component."
-        decorated: F = click.option("--config", type=path, envvar="ANDON_CONFIG", help=help_text)(wrapped)
-        return decorated
+        decorated: Any = click.option("--config", type=path, envvar="ANDON_CONFIG", help=help_text)(wrapped)
+        decorated.sections = dict(sections)
+        return cast(F, decorated)
 
     return decorate
 
@@ -114,4 +155,4 @@ def _option(section: str, cls: type[msgspec.Struct], field: msgspec.structs.Fiel
     docs = [meta.description for meta in getattr(hint, "__metadata__", ()) if getattr(meta, "description", None)]
     default = "" if field.default is msgspec.NODEFAULT else f" [default: {field.default!r}]"
     text = f"{docs[0] if docs else field.name.replace('_', ' ')} ({section}.{field.name}){default}"
-    return click.option("--" + field.name.replace("_", "-"), field.name, default=None, help=text)
+    return click.option(_flag(field.name), field.name, default=None, help=text)

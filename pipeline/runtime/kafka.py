@@ -1,14 +1,20 @@
 """Kafka client settings, in one place for every client. Partitioner pinned to murmur2, Java's and Faust's."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+
+from pipeline.runtime.errors import ConfigError
 
 Doc = msgspec.Meta
 
 PARTITIONER = "murmur2_random"
 SESSION_TIMEOUT_MS = 6_000  # a static member's slot is taken over this long after it died
 HEARTBEAT_INTERVAL_MS = 1_000
+# A broker that is back is found within about a second. With librdkafka's own 100 ms a client without one tries 20 times
+# a second.
+RECONNECT_MS, RECONNECT_MAX_MS = 250, 1_000
 TRANSACTION_TIMEOUT_MS = 6_000  # a dead slot stalls read-committed readers no longer than this
 MAX_RESPONSE_BYTES = 1 << 30  # the embedded broker answers with a whole backlog; whoever refuses that reads no more
 
@@ -31,15 +37,38 @@ class KafkaConfig(msgspec.Struct, frozen=True):
     topic_prefix: Annotated[str, Doc(max_length=64, description="put before every topic name")] = ""
 
 
+def check(config: KafkaConfig) -> None:
+    """Raises ConfigError for what can be known to be wrong without asking anybody."""
+    protocol = config.security_protocol
+    if protocol.startswith("SASL") and not (config.sasl_username and config.sasl_password):
+        lacking = "sasl_password" if config.sasl_username else "sasl_username"
+        raise ConfigError(
+            f"kafka.{lacking} is empty: security_protocol = {protocol!r} needs it "
+            f"(ANDON_KAFKA_{lacking.upper()}, or {lacking} in the file's [kafka])"
+        )
+    for key in ("ssl_ca_file", "ssl_certificate_file", "ssl_key_file") if protocol.endswith("SSL") else ():
+        path = getattr(config, key)
+        if path and not Path(path).is_file():
+            raise ConfigError(f"kafka.{key} = {path!r}: there is no such file")
+
+
 def client_config(config: KafkaConfig, client_id: str) -> dict[str, Any]:
-    """librdkafka settings common to producers, consumers and admin clients."""
+    """librdkafka settings common to producers, consumers and admin clients. The client is silent: what fails, its user
+    says; `pipeline.runtime.kafka_log` lets one speak.
+
+    Raises:
+        ConfigError: for settings that no client can be made with.
+    """
+    check(config)
     settings: dict[str, Any] = {
         "bootstrap.servers": config.bootstrap_servers,
         "client.id": client_id,
         "security.protocol": config.security_protocol,
         "socket.keepalive.enable": True,
         "receive.message.max.bytes": MAX_RESPONSE_BYTES,
-        "log_level": 4,
+        "reconnect.backoff.ms": RECONNECT_MS,
+        "reconnect.backoff.max.ms": RECONNECT_MAX_MS,
+        "log_level": 0,
     }
     if config.security_protocol.startswith("SASL"):
         settings |= {

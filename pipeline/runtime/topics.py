@@ -20,6 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.runtime.kafka_log import Errors
 from pipeline.wire.topics import ALL, Topic
 
 CALL_SECONDS = 15.0
@@ -77,7 +78,8 @@ class TopicAdmin:
 
     def __init__(self, kafka: KafkaConfig) -> None:
         self._where = kafka.bootstrap_servers
-        self._admin = AdminClient(client_config(kafka, "andon-topics"))
+        self._errors = Errors()
+        self._admin = AdminClient(client_config(kafka, "andon-topics") | self._errors.settings)
 
     def find(self, names: Iterable[str], created: Iterable[str] = ()) -> dict[str, Found]:
         """Those of the topics that exist. The brokers learn one after another of those that were just `created`."""
@@ -93,7 +95,8 @@ class TopicAdmin:
         try:
             known = self._admin.list_topics(timeout=CALL_SECONDS).topics
         except KafkaException as error:
-            raise AndonError(f"no Kafka broker answers at {self._where}: {error}") from None
+            why = self._errors.why(error, self._admin.poll)
+            raise AndonError(f"no Kafka broker answers at {self._where}: {why}") from None
         there = [name for name in names if name in known and known[name].error is None]
         resources = {name: ConfigResource(ResourceType.TOPIC, name) for name in there}
         configs = self._admin.describe_configs(list(resources.values()), request_timeout=CALL_SECONDS) if there else {}

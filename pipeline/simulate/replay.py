@@ -25,17 +25,19 @@ from pipeline.wire.halts import Halt
 
 
 class Speed(click.ParamType):
-    """`max` (or 0), or a number of at least 1."""
+    """`max`, or a number of at least 1."""
 
     name = "speed"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Event seconds a second."""
+        if value == "max":
+            return FASTEST
         try:
-            speed = FASTEST if value == "max" else float(value)
+            speed = float(value)
         except ValueError:
-            speed = -1.0
-        if speed != FASTEST and not 1 <= speed <= 1_000_000:
+            speed = 0.0
+        if not 1 <= speed <= 1_000_000:
             self.fail(f"{value!r}: a number from 1 to 1000000, or max", param, ctx)
         return speed
 

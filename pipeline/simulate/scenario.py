@@ -10,6 +10,7 @@ import msgspec
 
 from pipeline.runtime.config import read_toml
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.wrong import Wrong, convert
 from pipeline.wire.events import Name, Signature, Text
 from pipeline.wire.partials import UpdateId
 
@@ -183,10 +184,9 @@ def load(name_or_file: str, hosts: int | None = None, fleet: str | None = None) 
     table = _read(name_or_file)
     overrides = {"hosts": hosts, "name": fleet}
     table["fleet"] = table.get("fleet", {}) | {key: value for key, value in overrides.items() if value is not None}
-    try:
-        scenario = msgspec.convert(table, Scenario)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"scenario {name_or_file}: {error}") from None
+    scenario = convert(table, Scenario)
+    if isinstance(scenario, Wrong):
+        raise ConfigError(f"scenario {name_or_file}: {scenario}")
     for problem in _problems(scenario):
         raise ConfigError(f"scenario {name_or_file}: {problem}")
     return scenario

@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
+from pipeline.runtime.kafka_log import Errors
 from pipeline.wire import topics
 
 FLUSH_SECONDS = 60.0
@@ -43,8 +44,8 @@ class KafkaSink:
             # Not a method: it would tie this object and the client into a cycle, and the client would outlive its use.
             "on_delivery": lambda error, _message: failures.append(str(error)),
         }
-        self._failures = failures
-        self._producer = Producer(producer_config(config, "andon-replay", **more))
+        self._failures, self._errors = failures, Errors()
+        self._producer = Producer(producer_config(config, "andon-replay", **more, **self._errors.settings))
         self._topic = config.topic_prefix + topics.EVENTS.name
 
     def send(self, key: bytes, value: bytes) -> None:
@@ -72,7 +73,8 @@ class KafkaSink:
     def _check(self, is_stuck: bool) -> None:
         if self._failures or is_stuck:
             why = self._failures[0] if self._failures else "no acknowledgement in time"
-            raise AndonError(f"Kafka does not take the events: {why}")
+            reason = self._errors.why("", self._producer.poll)
+            raise AndonError(f"Kafka does not take the events: {'; '.join(filter(None, (why, reason)))}")
 
 
 class FileSink:

@@ -14,6 +14,7 @@ from pipeline.halt.register import HaltRegister
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.runtime.kafka_log import Errors
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.topics import Topic
 
@@ -38,8 +39,10 @@ class Tail:
     def __init__(self, config: KafkaConfig, topics: Iterable[Topic]) -> None:
         self._names = [config.topic_prefix + topic.name for topic in topics]
         self._prefix = config.topic_prefix
+        self._where = config.bootstrap_servers
         settings = client_config(config, "andon-tail")
-        self._admin = AdminClient(settings)
+        self._errors = Errors()
+        self._admin = AdminClient(settings | self._errors.settings)
         self._consumer = Consumer(
             settings
             | {
@@ -64,7 +67,8 @@ class Tail:
         try:
             known = self._admin.list_topics(timeout=METADATA_SECONDS).topics
         except KafkaException as error:
-            raise AndonError(f"no Kafka broker answers: {error}") from None
+            why = self._errors.why(error, self._admin.poll)
+            raise AndonError(f"no Kafka broker answers at {self._where}: {why}") from None
         for name in self._names:
             if name not in known:
                 raise AndonError(f"topic {name} does not exist: create it with `andon topics apply`")

@@ -1,0 +1,34 @@
+"""What the stages of a local line are configured with, looked at before the first process starts."""
+
+import importlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pipeline.local.plan import ANDON, Place, Stage
+from pipeline.runtime.config import load
+
+KAFKA = ("kafka", "pipeline.runtime.kafka:KafkaConfig")
+METRICS = ("metrics", "pipeline.runtime.metrics:MetricsConfig")
+# Imported only when something is set: the supervisor itself needs none of them. A test compares them with the commands.
+SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
+    "clickhouse": (("clickhouse", "pipeline.local.clickhouse:ClickHouseConfig"),),
+    "combine": (KAFKA, METRICS, ("combine", "pipeline.combine.config:CombineConfig")),
+    "correlate": (KAFKA, METRICS, ("correlate", "pipeline.correlate.config:CorrelateConfig")),
+    "collect": (KAFKA, METRICS, ("collect", "pipeline.collect.config:CollectConfig")),
+    "archive": (KAFKA, METRICS, ("archive", "consumers.clickhouse.archive:ArchiveConfig")),
+}
+
+
+def check(stages: Iterable[Stage], at: Place, file: Path | None, environ: Mapping[str, str]) -> None:
+    """Raises ConfigError for the first setting that a stage would refuse."""
+    for stage in stages:
+        for section, where in SECTIONS.get(stage.name, ()):
+            if file is not None or any(name.startswith(f"ANDON_{section.upper()}_") for name in environ):
+                module, name = where.split(":")
+                cls = getattr(importlib.import_module(module), name)
+                load(cls, section, file=file, environ=environ, options=_options(stage.argv(at)))
+
+
+def _options(argv: list[str]) -> dict[str, str]:
+    words = argv[len(ANDON) + 1 :]
+    return {key.removeprefix("--").replace("-", "_"): value for key, value in zip(words[::2], words[1::2], strict=True)}

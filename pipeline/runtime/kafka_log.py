@@ -1,0 +1,72 @@
+"""What librdkafka says: as lines of a stage's log, each kind now and then, and as the reason of a failure."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from structlog.typing import FilteringBoundLogger
+
+EVERY_SECONDS = 15.0  # with no broker there, a client says so several times a second
+# The more telling ones first: a client that is refused also says that it reaches nobody.
+_TELLING = (
+    KafkaError._AUTHENTICATION,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._SSL,
+    KafkaError._RESOLVE,
+    KafkaError._TRANSPORT,
+)
+WARNINGS = 4  # librdkafka's `log_level`, as syslog counts
+
+
+class Forward(logging.Handler):
+    """Lines of one client. A kind is librdkafka's own word for it, such as FAIL; those left out are counted."""
+
+    def __init__(self, log: FilteringBoundLogger, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._log, self._clock = log, clock
+        self._silent_until: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called from the client's poll."""
+        kind, text = _parts(record)
+        now = self._clock()
+        if now < self._silent_until.get(kind, now):
+            self._left_out[kind] = self._left_out.get(kind, 0) + 1
+            return
+        self._silent_until[kind] = now + EVERY_SECONDS
+        more = {"left_out": left} if (left := self._left_out.pop(kind, 0)) else {}
+        self._log.log(record.levelno, "Kafka client", kind=kind, says=text, **more)
+
+
+def _parts(record: logging.LogRecord) -> tuple[str, str]:
+    """The kind and the text; confluent_kafka logs kind, client and text, which begins with the thread's name."""
+    if not isinstance(record.args, tuple) or len(record.args) != 3:
+        return "", record.getMessage()
+    kind, _, text = map(str, record.args)
+    return kind, text.partition("]: ")[2] if text.startswith("[thrd:") else text
+
+
+def spoken(log: FilteringBoundLogger) -> dict[str, Any]:
+    """Client settings that let a client speak in the log, if it is polled all the time: else what it says piles up."""
+    logger = logging.Logger("librdkafka")  # of its own, not in logging's tree: nobody else handles it
+    logger.addHandler(Forward(log))
+    return {"logger": logger, "log_level": WARNINGS}
+
+
+class Errors:
+    """What a silent client met, for the one sentence that its user says. `settings` go to the client."""
+
+    def __init__(self) -> None:
+        met: dict[int, KafkaError] = {}
+        self._met = met
+        # Not a method: it would tie this object and the client into a cycle, and the client would outlive its use.
+        self.settings: dict[str, Any] = {"error_cb": lambda error: met.setdefault(error.code(), error)}
+
+    def why(self, failure: KafkaException | str, poll: Callable[[float], object]) -> str:
+        """The reason of a failure; `poll` is the client's, which hands over what it met."""
+        poll(0)
+        told = [self._met[code] for code in _TELLING if code in self._met]
+        return str(told[0].str() if told else failure)

@@ -1,0 +1,91 @@
+"""Configuration: which of several places holds, and what is said about a mistake in one of them."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from consumers.clickhouse.connect import ClickHouseServer, password
+from pipeline.local.up import UpConfig
+from pipeline.runtime import topics
+from pipeline.runtime.config import load
+from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.kafka import KafkaConfig
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a test writes its configuration."""
+    return tmp_path / "andon.toml"
+
+
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    """A file that holds a password."""
+    path = tmp_path / "password"
+    path.write_text("of the file\n", "utf-8")
+    return path
+
+
+def archive(file: Path | None, environ: dict[str, str], **options: str) -> ClickHouseServer:
+    """The section `archive` of these."""
+    return load(ClickHouseServer, "archive", file=file, environ=environ, options=options)
+
+
+def test_the_higher_level_says_where_a_secret_is(file: Path, secret_file: Path) -> None:
+    """`--…-password-file` beats a password in the environment, and either there beats the configuration file."""
+    file.write_text(f'[archive]\nclickhouse_password_file = "{secret_file}"', "utf-8")
+    named, given = {"clickhouse_password_file": str(secret_file)}, {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": "given"}
+    assert password(archive(None, given)) == "given"
+    assert password(archive(None, given, **named)) == "of the file"
+    assert password(archive(file, {})) == "of the file"
+    assert password(archive(file, given)) == "given"
+    file.write_text('[archive]\nclickhouse_password = "in the configuration"', "utf-8")
+    assert password(archive(file, {})) == "in the configuration"
+    assert password(archive(file, {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD_FILE": str(secret_file)})) == "of the file"
+
+
+def test_an_empty_secret_is_none(file: Path, secret_file: Path) -> None:
+    """An empty variable, as compose files leave them, does not take away what a lower level names."""
+    file.write_text(f'[archive]\nclickhouse_password_file = "{secret_file}"', "utf-8")
+    assert password(archive(file, {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": ""})) == "of the file"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[kafak]\nbootstrap_servers = 'a:1'", "andon.toml: unknown section [kafak]; known: [kafka], [metrics], "),
+        ("[[kafak]]", "unknown section [kafak]; known: [kafka]"),
+        ("sasl_password = 'hunter2'", "unknown key sasl_password outside of any section; known: [kafka]"),
+        ("kafka = 3", "andon.toml: kafka = 3: should be a section: a line [kafka], its keys below it"),
+        ("[[kafka]]\nbootstrap_servers = 'a:1'", "kafka = [{'bootstrap_servers': 'a:1'}]: should be a section"),
+        ("up = 3", "andon.toml: up = 3: should be a section"),
+        ("[kafka]\nsasl_pasword = 'hunter2'", "unknown key kafka.sasl_pasword; known: bootstrap_servers, sasl_mech"),
+        ("[kafka]\nsecurity_protocol = 'FOO'", "'FOO' (set by "),
+        ("[kafka]\nsecurity_protocol = 'FOO'", "andon.toml): one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"),
+        ("[kafka]\nbootstrap_servers = 3", "kafka.bootstrap_servers = 3 (set by "),
+        ("[kafka]\nsasl_password = 3", "kafka.sasl_password = *** (set by "),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(file: Path, text: str, words: str) -> None:
+    """File, section, key and what would be right, whatever section the command reads; never a secret."""
+    file.write_text(text, "utf-8")
+    with pytest.raises(ConfigError) as error:
+        load(KafkaConfig, "kafka", file=file, environ={}, options={})
+    assert words in str(error.value)
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_misspelt_section_stops_a_command(file: Path) -> None:
+    """`andon topics apply` does not go to the default address instead."""
+    file.write_text("[kafak]\nbootstrap_servers = 'kafka.example:9093'", "utf-8")
+    ended = CliRunner().invoke(topics.command, ["apply", "--config", str(file)])
+    assert isinstance(ended.exception, ConfigError)
+    assert "[kafak]" in str(ended.exception)
+
+
+@pytest.mark.parametrize("value", ["foo", ""])
+def test_a_word_that_is_none_of_those_known(value: str) -> None:
+    """On the command line too: the words that there are."""
+    with pytest.raises(ConfigError, match=rf"up.broker = '{value}' \(set by --broker\): one of embedded, kafka"):
+        load(UpConfig, "up", file=None, environ={}, options={"broker": value})
