@@ -112,6 +112,62 @@ def test_the_numbers_are_right(client: Client) -> None:
     assert first("SELECT * FROM new_signatures")["newest_update_there"] == "crowdstrike/content/291"
 
 
+def cells(shown: bytes) -> list[dict[str, str]]:
+    """Rows of a printed table, cell by cell; columns stand where the rule is."""
+    header, rule, *rows = [line for line in shown.decode().splitlines() if line.strip()][:-1]
+    assert set(rule) <= {" ", "─"}
+    names = re.split(r"\s{3,}", header.strip())
+    return [dict(zip(names, re.split(r"\s{3,}", row.strip()), strict=True)) for row in rows]
+
+
+@pytest.mark.system
+def test_tables_show_times_as_times_and_enums_by_name(line: LocalClickHouse) -> None:
+    """What the queries of the guide print: hours, minutes and moments as UTC, kinds by name, one cell per column."""
+    hour = NOW.replace(minute=0, second=0)
+    exposed = andon(line, "exposure", "-p", "fleet=acme", "-p", "version=291")
+    hours = {(NOW - timedelta(minutes=10 - n)).replace(minute=0, second=0) for n in range(4)}
+    assert [row["hour"] for row in cells(exposed.stdout)] == [f"{at:%Y-%m-%d %H:%M:%S}" for at in sorted(hours)]
+    events = andon(line, "host-events", "-p", "fleet=acme", "-p", "host=h-0").stdout.decode()
+    (event,) = (row.split() for row in events.splitlines() if "0x50" in row)
+    at = f"{NOW - timedelta(minutes=10):%Y-%m-%d %H:%M:%S}.000"
+    assert event[:4] == [*at.split(), "crash", "0x50"]  # `prior` is "" but for boots
+    assert event[-2:] == ["[291,", "5]"]
+    sql = (
+        "-- a comment first\nSELECT kind, host, kind, minute, map('a', 1, 'b', NULL) AS m, (1, 'x') AS t, "
+        "CAST((1, [0.5]), 'Tuple(n UInt8, l Array(Float64))') AS named, toDecimal64(2.500001, 6) AS d, "
+        "unhex('ff41') AS raw, toFloat64(3) AS three, nan AS none "
+        "FROM (SELECT kind, host, toStartOfMinute(toDateTime({at:UInt32}, 'UTC')) AS minute FROM events "
+        "WHERE host = 'h-9')"
+    )
+    shown = andon(line, sql, "-p", f"at={int(hour.timestamp()) + 61}").stdout.decode().splitlines()
+    got = next(row for row in shown if "h-9" in row)
+    minute = f"{hour + timedelta(minutes=1):%Y-%m-%d %H:%M:%S}"
+    expected = ["heartbeat", "h-9", "heartbeat", minute, "{a: 1, b: }", "(1, x)", "{n: 1, l: [0.5]}", "2.500001"]
+    assert re.split(r"\s{3,}", got.strip()) == [*expected, "\\xffA", "3", "nan"]
+
+
+@pytest.mark.system
+def test_files_have_times_and_names_too(line: LocalClickHouse) -> None:
+    """CSV and JSON as text, Parquet as timestamps and strings; equal names are refused where names tell columns."""
+    given = ("host-events", "-p", "fleet=acme", "-p", "host=h-0", "--format")
+    at = f"{NOW - timedelta(minutes=10):%Y-%m-%d %H:%M:%S}.000"
+    header, row = andon(line, *given, "csv").stdout.decode().splitlines()
+    assert header.startswith('"ts","kind","prior",')
+    assert row.startswith(f'"{at}","crash","",')
+    (found,) = json.loads(andon(line, *given, "json").stdout)["data"]
+    assert (found["ts"], found["kind"], found["prior"]) == (at, "crash", "")
+    table = parquet.read_table(io.BytesIO(andon(line, *given, "parquet").stdout))
+    (event,) = table.to_pylist()
+    assert (event["ts"], event["kind"]) == (NOW - timedelta(minutes=10), "crash")
+    exposure = ("exposure", "-p", "fleet=acme", "-p", "version=291", "--format", "parquet")
+    hours = parquet.read_table(io.BytesIO(andon(line, *exposure).stdout))["hour"]
+    assert all(value.as_py().minute == 0 and value.as_py().date() >= NOW.date() - timedelta(1) for value in hours)
+    for form in ("json", "parquet"):
+        refused = andon(line, "SELECT kind, host, kind FROM events", "--format", form)
+        assert (refused.returncode, refused.stdout) == (2, b"")
+        assert b"more than one is kind" in refused.stderr
+
+
 @pytest.mark.system
 def test_formats_and_hostile_text(line: LocalClickHouse) -> None:
     """A table escapes what could drive a terminal; CSV, JSON and Parquet give it as it is."""
@@ -140,6 +196,8 @@ def test_what_is_refused(line: LocalClickHouse) -> None:
         (["TRUNCATE TABLE events"], 1, "Code: "),
         (["SELECT sum(sipHash64(number)) FROM numbers(1000000000000)", "--timeout", "1"], 1, "TIMEOUT"),
         (["SELECT {fleet:UInt8}", "--param", f"fleet={HOSTILE}"], 1, "fleet"),
+        (["SELECT 1 FORMAT CSV;"], 2, "no FORMAT in the SQL: say --format"),
+        (["--no-such-option"], 2, "No such option"),
     ):
         done = andon(line, *arguments)
         assert done.returncode == code, done.stderr

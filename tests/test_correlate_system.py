@@ -28,6 +28,7 @@ from pipeline.wire.partials import Partial, UpdateId, encode_partial
 pytestmark = pytest.mark.system
 
 DEADLINE_SECONDS = 40.0
+DYING_PRODUCER = str(Path(__file__).with_name("contract_producer.py"))
 
 
 @pytest.fixture
@@ -49,9 +50,13 @@ class Stage:
         new = [NewTopic(kafka.topic_prefix + t.name, t.partitions, 1, config=t.config) for t in topics.ALL]
         for created in admin.create_topics(new).values():
             created.result(10)
-        more = {"transactional.id": f"{kafka.topic_prefix}test"}
-        self.producer = Producer(producer_config(kafka, "test", **more))
-        self.producer.init_transactions(10)
+        self.take_over()
+
+    def take_over(self) -> None:
+        """A new producer under the same transactional id."""
+        more = {"transactional.id": f"{self.kafka.topic_prefix}test"}
+        self.producer = Producer(producer_config(self.kafka, "test", **more))
+        self.producer.init_transactions(20)
 
     def start(self, checkpoint_seconds: float = 0.3, slow_seconds: float = 0.0) -> None:
         """Run the correlator with the counting detector; slowed down, see `slow_down`."""
@@ -199,6 +204,25 @@ def test_aborted_partials_are_never_seen(stage: Stage) -> None:
     stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 2)
     assert stage.fleets()["acme"]["events"] == 3
     assert stage.halts() == []
+
+
+def test_a_producer_killed_amid_a_transaction_does_not_silence_it(stage: Stage) -> None:
+    """Killed with -9 while the correlator follows: all of its successor under the same id is heard. On the
+    embedded broker other live readers hear nothing of it (see fetching.py)."""
+    stage.start()
+    stage.produce(partial("acme", 1))
+    stage.wait_for(lambda: "acme" in stage.fleets())
+    transactional_id, topic = f"{stage.kafka.topic_prefix}test", f"{stage.kafka.topic_prefix}{topics.PARTIALS.name}"
+    where = [stage.kafka.bootstrap_servers, transactional_id, topic, "6000"]
+    with subprocess.Popen([sys.executable, DYING_PRODUCER, *where], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        process.kill()
+    stage.take_over()
+    for number in range(50):
+        stage.produce(partial("acme", 1, at=1 + number))
+    stage.wait_for(lambda: stage.fleets()["acme"]["partials"] == 51)
+    assert stage.fleets()["acme"]["events"] == 51
 
 
 @pytest.mark.parametrize("committed", [False, True])

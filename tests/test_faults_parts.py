@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.bench.faults import SCENARIOS, chosen
+from pipeline.bench.faults_clickhouse import VIEWED
 from pipeline.bench.faults_correlate import different, same
 from pipeline.bench.faults_ledger import Ledger, by_id, expected_in_partials, judge, seen_in_partial, unaccounted
 from pipeline.bench.faults_load import event
@@ -23,6 +25,7 @@ from pipeline.combine.admit import Admission
 from pipeline.combine.batch import Batch
 from pipeline.correlate.checkpoint import VERSION, FleetState
 from pipeline.decide import arrays
+from pipeline.runtime.errors import AndonError
 from pipeline.wire.learned import LearnedDecoder
 
 WAIT_SECONDS = 10.0
@@ -155,6 +158,23 @@ def test_states_are_compared_to_the_last_bit() -> None:
     assert different({"f": state()}, {"f": state(detector=nudged)}) == ["f: detector"]
     assert different({"f": state()}, {}) == ["f: there is one only"]
     assert not same({"a": 1}, {"b": 1})
+
+
+def test_the_embedded_broker_is_not_put_to_what_it_cannot_do(capsys: pytest.CaptureFixture[str]) -> None:
+    """A named scenario is refused with its reason; unnamed, it is left out, and said to be."""
+    with pytest.raises(AndonError, match=r"combiner-killed needs --broker kafka: on the embedded broker .* deaf"):
+        chosen(("archive-killed", "combiner-killed"), "embedded", short=True)
+    with pytest.raises(AndonError, match="leader-killed needs --broker kafka: it takes 3 brokers"):
+        chosen(("leader-killed",), "embedded", short=False)
+    assert chosen((), "embedded", short=True) == ("correlator-killed", "archive-killed")
+    assert "left out: combiner-killed needs" in capsys.readouterr().err
+    assert chosen((), "kafka", short=False) == tuple(SCENARIOS)
+    assert capsys.readouterr().err == ""
+
+
+def test_half_full_fails_between_events_and_what_is_counted() -> None:
+    """By stratum and by update, in tables whose cells are judged, and never `events` itself."""
+    assert {AGGREGATES[table].by_update for table in VIEWED} == {False, True}
 
 
 def test_the_longest_gap() -> None:

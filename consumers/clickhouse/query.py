@@ -1,11 +1,12 @@
 """`andon query`: ask ClickHouse by a query's name or in SQL, reading only; a table, CSV, JSON or Parquet comes back."""
 
+import codecs
+import re
 import sys
-from collections.abc import Callable
-from typing import IO, Any, Literal
+from collections import Counter
+from typing import IO, Any, Literal, Protocol
 
 import click
-import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from rich import box
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from consumers.clickhouse.answer import ROWS_FORMAT, ROWS_SETTINGS, Answer, CutOff, Pairs, Reading, read_answer
 from consumers.clickhouse.archive import ArchiveConfig
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.guide import Named, queries
@@ -28,6 +30,32 @@ Form = Literal["table", "csv", "json", "parquet"]
 FORMATS = {"csv": "CSVWithNames", "json": "JSON", "parquet": "Parquet"}
 
 
+SYNTAX_ERROR = 62
+_FORMAT_CLAUSE = re.compile(r"\bFORMAT\s+\w+\s*$", re.IGNORECASE)
+_ENUM = re.compile(r"Enum(8|16)\((?:'(?:[^'\\]|\\.)*'|[^')])*\)")
+_COMMENT_FIRST = re.compile(r"--([^\s=]*).*\s", re.DOTALL)
+
+
+class Sink(Protocol):
+    """Takes an answer's bytes."""
+
+    def write(self, data: bytes, /) -> object:
+        """All of them."""
+
+
+class Terminal:
+    """A sink for people's eyes: what could drive a terminal is escaped, line breaks and tabs are not."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def write(self, data: bytes) -> None:
+        """Bytes that are not UTF-8 are escaped, too."""
+        text = self._decoder.decode(data)
+        self._out.write("".join(c if c in "\n\t" else printable(c) for c in text).encode())
+
+
 class Asker:
     """One connection, with limits that hold for each question."""
 
@@ -35,20 +63,51 @@ class Asker:
         self._client: Client = connect(
             config, database=config.database, timeout_seconds=timeout_seconds + GRACE_SECONDS
         )
-        self._settings = {"readonly": 2, "max_execution_time": timeout_seconds}
+        self._settings = {"readonly": 2, "max_execution_time": timeout_seconds, "session_timezone": "UTC"}
 
-    def table(self, sql: str, parameters: dict[str, str]) -> pa.Table:
-        """The whole answer, columns of Arrow."""
-        return self._client.query_arrow(sql, parameters=parameters, settings=self._settings, use_strings=False)
+    def table(self, sql: str, parameters: dict[str, str]) -> Answer:
+        """The answer's first rows."""
+        settings = self._settings | ROWS_SETTINGS
+        with self._client.raw_stream(sql, parameters=parameters, settings=settings, fmt=ROWS_FORMAT) as stream:
+            return read_answer(Reading(stream), SHOWN_ROWS)
 
-    def copy(self, sql: str, parameters: dict[str, str], form: str, out: IO[bytes]) -> None:
+    def copy(self, sql: str, parameters: dict[str, str], form: str, out: Sink) -> None:
         """The answer's bytes, as they come."""
         with self._client.raw_stream(sql, parameters=parameters, settings=self._settings, fmt=FORMATS[form]) as stream:
-            while chunk := stream.read(1 << 16):
+            read = Reading(stream)
+            while chunk := read():
                 out.write(chunk)
 
+    def columns(self, sql: str, parameters: dict[str, str]) -> list[tuple[str, str]]:
+        """Names and types; none where ClickHouse cannot say before it answers."""
+        try:
+            found = self._client.query(f"DESCRIBE TABLE ({sql}\n)", parameters=parameters, settings=self._settings)
+        except Error:
+            return []
+        return [(row[0], row[1]) for row in found.result_rows]
 
-@click.command("query")
+
+def _enums_as_strings(sql: str, columns: list[tuple[str, str]]) -> str:
+    """Parquet has a type of its own for them, which readers take for bytes."""
+    plain = [(name.replace("`", "\\`"), kind, _ENUM.sub("String", kind)) for name, kind in columns]
+    casts = [f"CAST(`{name}` AS {wanted}) AS `{name}`" for name, kind, wanted in plain if kind != wanted]
+    return f"SELECT * REPLACE ({', '.join(casts)}) FROM ({sql}\n)" if casts else sql
+
+
+class SqlCommand(click.Command):
+    """Click takes all that begins with "--" for an option; SQL may begin with a comment."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Comments go behind a "--"."""
+        known = {name for parameter in self.params for name in parameter.opts}
+        found = [(_COMMENT_FIRST.match(argument), argument) for argument in args]
+        sql = [argument for match, argument in found if match and "--" + match[1] not in known]
+        if sql and "--" not in args:
+            args = [argument for argument in args if argument not in sql] + ["--", *sql]
+        return super().parse_args(ctx, args)
+
+
+@click.command("query", cls=SqlCommand)
 @click.argument("what", metavar="NAME|SQL", required=False)
 @click.option("--param", "-p", "given", multiple=True, metavar="K=V", help="Value of {K:Type}; may be given often.")
 @click.option("--format", "form", type=click.Choice(["table", *FORMATS]), default="table", show_default=True)
@@ -62,15 +121,29 @@ def command(archive: ArchiveConfig, what: str | None, given: tuple[str, ...], fo
         return
     sql, parameters = _question(what, given, named)
     try:
-        asker = Asker(archive, timeout)
-        if form == "table":
-            _show(asker.table(sql, parameters))
-        else:
-            if form == "parquet" and sys.stdout.isatty():
-                raise ConfigError("--format parquet is no text: send it to a file")
-            asker.copy(sql, parameters, form, sys.stdout.buffer)
+        _answer(Asker(archive, timeout), sql, parameters, form)
+    except CutOff as error:
+        sys.stdout.flush()
+        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
     except Error as error:
+        if error.code == SYNTAX_ERROR and _FORMAT_CLAUSE.search(sql):
+            raise ConfigError("no FORMAT in the SQL: say --format " + "|".join(FORMATS)) from None
         raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {printable(str(error))}") from None
+
+
+def _answer(asker: Asker, sql: str, parameters: dict[str, str], form: Form) -> None:
+    if form == "table":
+        _show(asker.table(sql, parameters))
+        return
+    to_people = sys.stdout.isatty()
+    if form == "parquet" and to_people:
+        raise ConfigError("--format parquet is no text: send it to a file")
+    columns = asker.columns(sql, parameters) if form != "csv" else []
+    if equal := [name for name, count in Counter(name for name, _ in columns).items() if count > 1]:
+        raise ConfigError(f"--format {form} tells columns by name, and more than one is {', '.join(equal)}: use AS")
+    if form == "parquet":
+        sql = _enums_as_strings(sql, columns)
+    asker.copy(sql, parameters, form, Terminal(sys.stdout.buffer) if to_people else sys.stdout.buffer)
 
 
 def _question(what: str, given: tuple[str, ...], named: dict[str, Named]) -> tuple[str, dict[str, str]]:
@@ -97,31 +170,38 @@ def _list(named: dict[str, Named]) -> None:
     Console().print(table)
 
 
-def _show(answer: pa.Table) -> None:
+def _show(answer: Answer) -> None:
     """For people: hostile text escaped, numbers short. Folded to the terminal's width, if it is one."""
     out = Console(highlight=False, width=None if sys.stdout.isatty() else NO_WIDTH)
     table = Table(box=box.SIMPLE_HEAD)
-    for field in answer.schema:
-        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        table.add_column(Text(printable(field.name)), justify="right" if number else "left", overflow="fold")
-    for row in answer.slice(0, SHOWN_ROWS).to_pylist():
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
+    kinds = [re.sub(r"^(LowCardinality|Nullable)\(", "", kind).removeprefix("Nullable(") for kind in answer.types]
+    for name, kind in zip(answer.names, kinds, strict=True):
+        right = kind.startswith(("Int", "UInt", "Float", "BFloat", "Decimal"))
+        table.add_column(Text(_text(name)), justify="right" if right else "left", overflow="fold")
+    for row in answer.rows:
+        table.add_row(*(Text(_cell(value, kind)) for value, kind in zip(row, kinds, strict=True)))
     out.print(table)
-    more = f", the first {SHOWN_ROWS:,} shown" if answer.num_rows > SHOWN_ROWS else ""
-    out.print(f"{answer.num_rows:,} row{'' if answer.num_rows == 1 else 's'}{more}")
+    more = f", the first {len(answer.rows):,} shown" if answer.total > len(answer.rows) else ""
+    out.print(f"{answer.total:,} row{'' if answer.total == 1 else 's'}{more}")
 
 
-_CELLS: tuple[tuple[type, Callable[[Any], str]], ...] = (
-    (bytes, lambda value: printable(value.decode("utf-8", "backslashreplace"))),
-    (float, lambda value: f"{value:.4g}"),
-    (list, lambda value: "[" + ", ".join(map(_cell, value)) + "]"),
-)
+def _cell(value: Any, kind: str = "") -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:.4g}"
+        case Pairs():
+            return "{" + ", ".join(f"{_text(key)}: {_cell(of)}" for key, of in value.pairs) + "}"
+        case list():
+            left, right = "()" if kind.startswith("Tuple(") else "[]"
+            return left + ", ".join(map(_cell, value)) + right
+    if "Float" in kind[:6]:  # JSON writes a whole float as an integer, and what is no number as text
+        return f"{float(value):.4g}"
+    return _text(str(value))
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    for kind, show in _CELLS:
-        if isinstance(value, kind):
-            return show(value)
-    return printable(str(value).removesuffix("+00:00"))
+def _text(text: str) -> str:
+    return printable(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))

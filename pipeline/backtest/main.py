@@ -13,6 +13,7 @@ from clickhouse_connect.driver.exceptions import Error
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from consumers.clickhouse.answer import CutOff
 from consumers.clickhouse.archive import ArchiveConfig
 from consumers.clickhouse.connect import connect
 from pipeline.backtest import lines
@@ -31,6 +32,7 @@ from pipeline.decide.orders import HaltOrder
 from pipeline.decide.policy import PolicyError, PolicySet, load_policies
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.logging import printable
 
 Advance = Callable[[int], None]
 Source = Callable[[Advance], Iterable[list[bytes]]]
@@ -80,8 +82,11 @@ def command(
         client = connect(archive, database=archive.database, timeout_seconds=DAY_SECONDS)
         then = halts_then(client, span)
         orders = run(policies, lambda advance: stored_batches(client, span, advance), None, as_json)
+    except CutOff as error:
+        sys.stdout.flush()
+        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}; so are the halts printed") from None
     except Error as error:
-        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
+        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {printable(str(error))}") from None
     show_differences(differences(then, orders), as_json)
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
+from consumers.clickhouse.answer import Reading
 from pipeline.backtest.lines import Advance, split
 from pipeline.decide.orders import HaltOrder
 
@@ -73,12 +74,16 @@ class Difference(NamedTuple):
 
 
 def batches(client: Client, span: Span, advance: Advance) -> Iterator[list[bytes]]:
-    """The lines, some thousand at a time; held is one block of one day's answer."""
+    """The lines, some thousand at a time; held is one block of one day's answer.
+
+    Raises:
+        CutOff: when the answer broke off.
+    """
     for day in _days(client, span):
         sql = _LINES.replace("WHICH", span.where("events.ts"))
         parameters = {**span.parameters, "day": day}
         with client.raw_stream(sql, parameters=parameters, settings=SETTINGS, fmt="JSONEachRow") as stream:
-            yield from split(stream.read, advance)
+            yield from split(Reading(stream), advance)
 
 
 def _days(client: Client, span: Span) -> list[date]:

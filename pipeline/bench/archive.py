@@ -40,12 +40,14 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 class Plan(NamedTuple):
-    """`events` as fast as they are stored, then `rate` a second for `seconds`."""
+    """`events` as fast as they are stored, then `rate` a second for `seconds`; at last as many of one day for their
+    size, so many from each host."""
 
     events: int
     rate: int
     seconds: float
     seed: int
+    reports_per_host_and_day: int
 
 
 class Ledger:
@@ -83,23 +85,47 @@ class Ledger:
         return {"lost": (self.ids - stored).total(), "repeated": (stored - self.ids).total()}
 
 
-def _speed(plan: Plan, ledger: Ledger, archive: Stage, client: Client) -> dict[str, Any]:
+def _feed(made: list[tuple[bytes, bytes]], ledger: Ledger, client: Client) -> float:
     """Feed as fast as it is stored, never more than MAX_UNREAD ahead: the embedded broker answers a fetch with all that
-    it has, so that the reader's memory would measure the backlog."""
-    load = list(messages(Load(plan.events, 1_000_000, 150, 150.0, wall_clock_ms(), plan.seed)))
-    cpu, started = archive.cpu_seconds(), time.monotonic()
-    for first in range(0, plan.events, SLICE_EVENTS):
+    it has, so that the reader's memory would measure the backlog. The monotonic time of its end."""
+    for first in range(0, len(made), SLICE_EVENTS):
         wait_for(client, COUNT, first - MAX_UNREAD, RUN_SECONDS)
-        for key, event in load[first : first + SLICE_EVENTS]:
+        for key, event in made[first : first + SLICE_EVENTS]:
             ledger.produce(key, event)
         ledger.flush()
-    ended = wait_for(client, COUNT, plan.events, RUN_SECONDS)
+    return wait_for(client, COUNT, len(made), RUN_SECONDS)
+
+
+def _speed(plan: Plan, ledger: Ledger, archive: Stage, client: Client) -> dict[str, Any]:
+    made = list(messages(_sparse(plan)))
+    cpu, started = archive.cpu_seconds(), time.monotonic()
+    ended = _feed(made, ledger, client)
     cpu = archive.cpu_seconds() - cpu
     return {
         "events_per_second": round(plan.events / (ended - started)),
         "events_per_cpu_second": round(plan.events / cpu),
         "cpu_seconds": round(cpu, 2),
     }
+
+
+def _sparse(plan: Plan) -> Load:
+    """A million hosts within minutes: hardly any host reports twice, no set serves many reports."""
+    return Load(plan.events, 1_000_000, 150, 150.0, wall_clock_ms(), plan.seed)
+
+
+def _dense(plan: Plan) -> Load:
+    """Yesterday, from its first to its last moment: what a host costs a day is shared by its reports."""
+    hosts = max(1, plan.events // plan.reports_per_host_and_day)
+    return Load(plan.events, hosts, 150, 86_400.0, wall_clock_ms() // 86_400_000 * 86_400_000, plan.seed + 2)
+
+
+def _dense_size(plan: Plan, kafka: KafkaConfig, client: Client) -> dict[str, Any]:
+    """Bytes per event of the dense load, alone in emptied tables; and its own account."""
+    for table in TABLES:
+        client.command(f"TRUNCATE TABLE {table}")
+    ledger = Ledger(kafka)
+    _feed(list(messages(_dense(plan))), ledger, client)
+    return {f"dense_{name}": found for name, found in (_size(client, plan.events) | ledger.compare(client)).items()}
 
 
 def _size(client: Client, rows: int) -> dict[str, Any]:
@@ -113,7 +139,7 @@ def _size(client: Client, rows: int) -> dict[str, Any]:
 
 
 class Freshness:
-    """Watches marked events from their production until a query shows them."""
+    """Watches marked events from when they were due until a query shows them."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -122,10 +148,10 @@ class Freshness:
         self._done = threading.Event()
         self.seconds: list[float] = []
 
-    def mark(self, event_id: str) -> None:
-        """This event is produced now."""
+    def mark(self, event_id: str, due: float) -> None:
+        """This event is produced now, and was due then (monotonic): a producer that is held up hides no waiting."""
         with self._lock:
-            self._waiting[event_id] = time.monotonic()
+            self._waiting[event_id] = due
 
     def watch(self) -> None:
         """Poll until `finish`, and then until every marked event has been seen."""
@@ -157,10 +183,11 @@ def _freshness(plan: Plan, ledger: Ledger, client: Client) -> dict[str, Any]:
     watcher.start()
     start = time.monotonic()
     for first in range(0, count, slice_events):
-        time.sleep(max(0.0, start + first / plan.rate - time.monotonic()))
+        due = start + first / plan.rate
+        time.sleep(max(0.0, due - time.monotonic()))
         key, event = load[first]
         marked = event.replace(_HOST_FLEET, b'"fleet":"marked"')
-        fresh.mark(marked[_ID].decode())
+        fresh.mark(marked[_ID].decode(), due)
         ledger.produce(key, marked)
         for key, event in load[first + 1 : first + slice_events]:
             ledger.produce(key, event)
@@ -195,8 +222,9 @@ def measure(plan: Plan) -> dict[str, Any]:
             figures |= _size(client, plan.events)
             figures |= _freshness(plan, ledger, client)
             wait_for(client, COUNT, ledger.ids.total(), RUN_SECONDS)
-            figures |= {"peak_rss_bytes": archive.peak_rss_bytes(), "exit_code": archive.stop()}
-            figures |= ledger.compare(client)
+            figures |= {"peak_rss_bytes": archive.peak_rss_bytes(), **ledger.compare(client)}
+            figures |= _dense_size(plan, kafka, client)
+            figures |= {"exit_code": archive.stop()}
         finally:
             archive.kill()
         engine = value(client, "SELECT version()")
@@ -222,14 +250,19 @@ def _on(plan: Plan, engine: str) -> dict[str, Any]:
 @click.option("--rate", default=20_000, show_default=True, help="events per second of the steady stream")
 @click.option("--seconds", default=15.0, show_default=True, help="length of the steady stream")
 @click.option("--seed", default=1, show_default=True)
+@click.option(
+    "--reports-per-host-and-day", type=click.IntRange(1), default=20, show_default=True, help="of the last part"
+)
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on standard output")
-def command(events: int, rate: int, seconds: float, seed: int, as_json: bool) -> None:
-    """Kafka to ClickHouse: events per second, bytes per event, seconds from produced to queryable.
+def command(events: int, rate: int, seconds: float, seed: int, reports_per_host_and_day: int, as_json: bool) -> None:
+    """Kafka to ClickHouse: events per second, bytes per event, seconds from due to queryable.
 
-    events_per_cpu_second counts the archive process only, all its threads, from when it has its partitions.
+    events_per_cpu_second counts the archive process only, all its threads, from when it has its partitions. Bytes per
+    event are those of a fleet whose hosts report once in minutes, and, as dense_…, of one whose hosts report often in a
+    day: what is kept per host is shared by more events.
     """
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what was started is stopped on the way
-    figures = measure(Plan(events, rate, seconds, seed))
+    figures = measure(Plan(events, rate, seconds, seed, reports_per_host_and_day))
     if as_json:
         click.echo(json.dumps(figures))
         return

@@ -17,6 +17,7 @@ from consumers.clickhouse.connect import ClickHouseServer, connect
 from consumers.clickhouse.migrate import Migrator
 from consumers.clickhouse.schema import shipped
 from pipeline.local.leash import leash
+from pipeline.local.plan import CLICKHOUSE_WRITER
 from pipeline.local.ports import free_port
 from pipeline.runtime.errors import AndonError
 
@@ -106,12 +107,13 @@ class LocalClickHouse:
             self.stage.stop()
 
     def archive(self, bootstrap_servers: str, **options: Any) -> Stage:
-        """Start an archive from this broker into this ClickHouse; it has its partitions when this returns."""
+        """Start an archive from this broker into this ClickHouse, as the user who may only insert, like `andon up`; it
+        has its partitions when this returns."""
         arguments = ["archive", "--bootstrap-servers", bootstrap_servers]
-        arguments += ["--clickhouse-url", self.server.clickhouse_url]
+        arguments += ["--clickhouse-url", self.server.clickhouse_url, "--clickhouse-user", CLICKHOUSE_WRITER]
         for name, value in options.items():
             arguments += ["--" + name.replace("_", "-"), str(value)]
-        environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": self.password}
+        environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": self.write_password}
         return Stage(arguments, self._directory / "archive.log", "topic=fleet.events", environ)
 
 

@@ -1,4 +1,4 @@
-"""Faults of the archive: killed again and again, and a ClickHouse that is gone, slow, read-only, or full."""
+"""Faults of the archive: killed again and again, and a ClickHouse that is gone, slow, read-only, full, or half full."""
 
 import time
 from collections.abc import Callable
@@ -139,7 +139,7 @@ def archive_killed(setup: Setup) -> Figures:
 
 
 def clickhouse_failing(setup: Setup) -> Figures:
-    """ClickHouse gone, slow, read-only and out of disk, one after another, under load."""
+    """ClickHouse gone, slow, read-only, out of disk, and that behind `events` only; one after another, under load."""
     with Storing(setup, "clickhouse-failing") as line:
         line.begin()
         line.run_for(4 * SETTLE_SECONDS)
@@ -156,6 +156,7 @@ def clickhouse_failing(setup: Setup) -> Figures:
             "refusals_logged": {
                 word: line.archive.count(word) for word in ("refused", "timed out", "ACCESS_DENIED", "NOT_ENOUGH_SPACE")
             },
+            "crashes_ahead_while_half_full": clickhouse.crashes_ahead,
             "archive_rss_before_bytes": rss_before,
             "archive_rss_under_faults_bytes": rss_under_faults,
         }
@@ -167,4 +168,5 @@ def _faults(clickhouse: ClickHouse) -> list[tuple[str, Callable[[float], None], 
         ("slow", clickhouse.slow, SLOW_SECONDS),
         ("read-only", clickhouse.read_only, READ_ONLY_SECONDS),
         ("full", clickhouse.full, FULL_SECONDS),
+        ("half-full", clickhouse.half_full, FULL_SECONDS),
     ]

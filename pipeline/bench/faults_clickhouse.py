@@ -25,6 +25,9 @@ NO_MERGES = (
     "ALTER TABLE events MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1, "
     "max_bytes_to_merge_at_min_space_in_pool = 1, parts_to_delay_insert = 100000, parts_to_throw_insert = 100000"
 )
+VIEWED = ("stratum_days", "update_hours")
+CRASHES = """
+SELECT (SELECT uniqExact(id) FROM events WHERE kind = 'crash'), (SELECT uniqExactMerge(crashes) FROM stratum_days)"""
 
 
 class ClickHouse:
@@ -37,6 +40,7 @@ class ClickHouse:
         self.url = f"http://127.0.0.1:{self._port}"
         self.server = ClickHouseServer(clickhouse_url=self.url, clickhouse_password=self._password)
         self._stage: Stage | None = None
+        self.crashes_ahead = 0  # of the tables behind `events`, at the end of `half_full`
         self.start()
         Migrator(connect(self.server), self.server.database).up(shipped())
         self.client().command(NO_MERGES)
@@ -92,13 +96,26 @@ class ClickHouse:
 
     def full(self, seconds: float) -> None:
         """Less room on the disk than it has to keep free: it refuses every insert, as before a disk is full."""
-        self._keep_free(1 << 60)
+        self._keep_free(1 << 60, "events")
         self._line.run_for(seconds)
-        self._keep_free(0)
+        self._keep_free(0, "events")
 
-    def _keep_free(self, size_bytes: int) -> None:
-        command = f"ALTER TABLE events MODIFY SETTING min_free_disk_bytes_to_perform_insert = {size_bytes}"
-        self.client().command(command)
+    def half_full(self, seconds: float) -> None:
+        """The same for tables behind materialized views only: `events` takes a block, then its insert fails."""
+        self._keep_free(1 << 60, *VIEWED)
+        self._line.run_for(seconds)
+        self.crashes_ahead = self._crashes_ahead()
+        self._keep_free(0, *VIEWED)
+
+    def _keep_free(self, size_bytes: int, *tables: str) -> None:
+        for table in tables:
+            command = f"ALTER TABLE {table} MODIFY SETTING min_free_disk_bytes_to_perform_insert = {size_bytes}"
+            self.client().command(command)
+
+    def _crashes_ahead(self) -> int:
+        """How many crashes `events` has that a table behind it has not."""
+        there, viewed = self.client().query(CRASHES).first_row
+        return int(there) - int(viewed)
 
 
 class Stored(threading.Thread):

@@ -72,8 +72,16 @@ class SoakLoad(threading.Thread):
         self._stop_asked = threading.Event()
         self.events = 0
         self.refused = 0
+        self.error = ""
 
     def run(self) -> None:
+        """Until `stop`, or until it cannot go on: `error` then says why."""
+        try:
+            self._produce()
+        except Exception as error:
+            self.error = f"{type(error).__name__}: {error}"
+
+    def _produce(self) -> None:
         """Catch up with what is due, sleep for the rest of the slice."""
         start = time.monotonic()
         while not self._stop_asked.is_set():

@@ -22,7 +22,7 @@ GROUP BY ALL ORDER BY hosts DESC, signature_code LIMIT 4 FORMAT TSVRaw"""
 HALTS = "SELECT fleet, vendor, product, version, rings, crashed_hosts, reason FROM andon.halts FORMAT Vertical"
 
 
-def ask(info: StackInfo, query: str, **parameters: str) -> str:
+def ask(info: StackInfo, query: str, timeout_seconds: float = QUERY_SECONDS, **parameters: str) -> str:
     """The answer to a query, as text.
 
     Raises:
@@ -34,7 +34,7 @@ def ask(info: StackInfo, query: str, **parameters: str) -> str:
     request = urllib.request.Request(f"{info.clickhouse_url}/?{given}", query.encode())
     request.add_header("Authorization", f"Basic {login}")
     try:
-        with urllib.request.urlopen(request, timeout=QUERY_SECONDS) as answer:
+        with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:
             return str(answer.read().decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
         detail = error.read(500).decode("utf-8", "replace")
