@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 from aiohttp import web
 
+from pipeline.local import clickhouse_guard
 from pipeline.local.clickhouse_accounts import Account, find
 from pipeline.local.clickhouse_engine import Answer, Engine, EngineError, Request
 from pipeline.local.clickhouse_sql import Statement, StatementError, inspect
@@ -93,6 +94,10 @@ class Endpoint:
         statement = inspect(sql)
         if account.role and statement.kind not in _PLAIN:
             raise _fail(497, "ACCESS_DENIED", f"{account.name}: {statement.kind} is not for this user")
+        if account.role:
+            clickhouse_guard.check(sql, statement)
+            for name in settings:
+                clickhouse_guard.check_name(name)
         return Request(
             sql=sql,
             statement=statement,

@@ -7,12 +7,13 @@ told apart here, and handed to the engine apart from the statement.
 """
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _TOKEN = re.compile(
     r"""(?P<skip>\s+|--[^\n]*|\#[ !][^\n]*|/\*.*?(?:\*/|\Z))
       | (?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`|\$(\w*)\$.*?\$\3\$)
-      | (?P<word>[A-Za-z_]\w*)
+      | (?P<word>[A-Za-z_][\w$]*)
       | (?P<end>;)
       | (?P<other>.)""",
     re.DOTALL | re.VERBOSE,
@@ -47,6 +48,13 @@ class Statement(NamedTuple):
     def streams(self, default_format: str) -> bool:
         """Whether blocks of the answer can be sent as they come: the format has neither header nor footer."""
         return self.kind in _READS and (self.format or default_format).upper() in _STREAMED
+
+
+def tokens(sql: bytes) -> Iterator[tuple[bool, str]]:
+    """Words, and quoted names and strings with their quotes; whether it is quoted, and the text."""
+    for token in _TOKEN.finditer(sql.decode("latin-1")):
+        if token["word"] is not None or token["quoted"] is not None:
+            yield token["quoted"] is not None, token[0]
 
 
 def inspect(sql: bytes) -> Statement:
