@@ -4,10 +4,10 @@
 
 -- Limits: a query of an analyst may take a minute, one of a dashboard 15 seconds; neither may raise that.
 CREATE SETTINGS PROFILE IF NOT EXISTS andon_analyst SETTINGS
-    readonly = 1,
-    max_execution_time = 60,
-    max_memory_usage = 8589934592,
-    max_result_rows = 10000000;
+    readonly = 2,
+    max_execution_time = 60 MAX 60,
+    max_memory_usage = 8589934592 MAX 8589934592,
+    max_result_rows = 10000000 MAX 10000000;
 
 CREATE SETTINGS PROFILE IF NOT EXISTS andon_grafana SETTINGS
     readonly = 2,
@@ -21,9 +21,14 @@ GRANT SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, OPTIMIZE, SHOW ON andon.* T
 GRANT CREATE DATABASE ON andon.* TO andon_owner;
 GRANT SELECT ON system.parts TO andon_owner;
 
--- andon archive: can insert, and do nothing else.
+-- andon archive: can insert what it reads from Kafka, and do nothing else; aggregates are fed by their owner.
 CREATE ROLE IF NOT EXISTS andon_writer;
-GRANT INSERT ON andon.* TO andon_writer;
+GRANT INSERT ON andon.events TO andon_writer;
+GRANT INSERT ON andon.verdicts TO andon_writer;
+GRANT INSERT ON andon.heartbeats TO andon_writer;
+GRANT INSERT ON andon.halts TO andon_writer;
+GRANT INSERT ON andon.halt_acks TO andon_writer;
+GRANT INSERT ON andon.dead_letters TO andon_writer;
 
 -- People and dashboards: can read, and do nothing else.
 CREATE ROLE IF NOT EXISTS andon_reader;
