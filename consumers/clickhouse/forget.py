@@ -19,7 +19,7 @@ from consumers.clickhouse.archive import ArchiveConfig
 from consumers.clickhouse.cluster import Layout
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.feeds import FILL_SECONDS, FILL_SETTINGS, Feeds
-from consumers.clickhouse.rebuild import TIME, Rebuild, among
+from consumers.clickhouse.rebuild import TIME, Rebuild, among, first_complete_day
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.wire.keys import update_key
@@ -32,7 +32,8 @@ REMAINS = (
     "The server's logs of queries (system.query_log: 7 days here) may name it. Backups are yours to clean.",
 )
 HOST_REMAINS = (
-    "Sets of days whose raw events have expired keep the hash of the name, not the name.",
+    "Sets of days whose raw events may have expired cannot be made anew: they keep the hash of the name, not the name, "
+    "until they expire themselves, and are counted above.",
     "Verdicts and halts name no host.",
 )
 
@@ -48,7 +49,7 @@ class Subject(NamedTuple):
         wanted = {name: value for name, value in self._asdict().items() if value}
         if table == "dead_letters":  # may be anything, broken JSON too
             quoted = [f"position(value, concat('\"', {{{name}:String}}, '\"')) > 0" for name in wanted]
-            by_key = ["key = {host:String}"] if self.host and not self.fleet else []
+            by_key = ["key = {host:String}"] if self.host else []
             return " OR ".join([f"({' AND '.join(quoted)})", *by_key])
         if table == "halt_acks" and not self.host:
             return "startsWith(halt_key, {halts:String})"
@@ -90,7 +91,8 @@ class Forget:
             self._client.command(sql + condition, parameters=self._subject.parameters, settings={"mutations_sync": 2})
         for feed in self._feeds.all().values() if self._days else ():
             if feed.table not in ("crashes", "hosts"):
-                Rebuild(self._client, self._feeds, feed).run(among(self._days), self._days, lambda _: None)
+                complete = [day for day in self._days if day >= first_complete_day()]
+                Rebuild(self._client, self._feeds, feed).run(among(complete), complete, lambda _: None)
         after = dict(self._counts())
         return [Found(table, what, count, after[table, what]) for (table, what), count in before.items()]
 
@@ -119,7 +121,7 @@ class Forget:
             yield (table, "rows"), self._count(f"FROM {self._layout.name(table)} WHERE {condition}")
         if self._subject.host:
             for table, columns in tables.items():
-                if columns & set(SETS) and table in TIME and self._days:
+                if columns & set(SETS) and table in TIME:
                     yield (table, "sets"), self._count(self._sets(table, columns))
 
     def _sets(self, table: str, columns: set[str]) -> str:
@@ -135,9 +137,7 @@ class Forget:
             for name in SETS
             if name in columns
         ]
-        return (
-            f"FROM {self._layout.name(table)} WHERE {fleet}{among(self._days)(TIME[table])} AND ({' OR '.join(inside)})"
-        )
+        return f"FROM {self._layout.name(table)} WHERE {fleet}({' OR '.join(inside)})"
 
     def _count(self, rest: str) -> int:
         sql = f"SELECT count() {rest}"

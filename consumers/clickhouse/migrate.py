@@ -94,6 +94,7 @@ class Migrator:
 
     def _fill(self, table: str) -> None:
         feeds = Feeds(self._client, self._layout)
+        feeds.settle()
         for _ in feeds.fill(feeds.of(table), table, feeds.days()):
             pass
 

@@ -54,6 +54,7 @@ class Rebuild:
                 f"CREATE MATERIALIZED VIEW {name(self._view)} TO {name(self._new)} "
                 f"DEFINER = CURRENT_USER SQL SECURITY DEFINER AS {self._feed.select}"
             )
+            self._feeds.settle()
             kept = f"SELECT * FROM {name(self._feed.table)} WHERE NOT ({again(TIME[self._feed.table])})"
             self._client.command(
                 f"INSERT INTO {name(self._new)} {kept}", settings={"max_partitions_per_insert_block": 0}
@@ -71,9 +72,14 @@ class Rebuild:
         self._client.command(f"DROP TABLE IF EXISTS {name(self._new)} SYNC SETTINGS max_table_size_to_drop = 0")
 
 
+def first_complete_day() -> date:
+    """The first day of which no raw event can have gone."""
+    return datetime.now(UTC).date() - timedelta(days=COMPLETE_DAYS)
+
+
 def between(since: date | None, until: date | None) -> Callable[[str], str]:
     """The rows of a span of days. Without `since`: of the days of which no raw event can have gone."""
-    low = since or datetime.now(UTC).date() - timedelta(days=COMPLETE_DAYS)
+    low = since or first_complete_day()
     high = f" AND toDate({{}}) <= toDate('{until}')" if until else ""
     return lambda column: f"toDate({column}) >= toDate('{low}')" + high.format(column)
 
