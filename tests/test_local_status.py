@@ -2,6 +2,8 @@
 
 import io
 
+import msgspec
+import pytest
 from rich.console import Console
 
 from pipeline.local.snapshot import Snapshot, group_rows, halt_rows, produced_per_second, stage_rows, top_verdicts
@@ -171,3 +173,19 @@ def test_times_and_explanations_read_well() -> None:
     assert (
         explain(Explanation("signature", "0x50", "csagent.sys", ("canary",))) == "signature, 0x50 / csagent.sys, canary"
     )
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_what_one_decides_by_is_on_every_screen(width: int) -> None:
+    """State, rings, evidence and hosts are there however narrow the terminal, whatever a restarted stage said last."""
+    kept = halt("crowdstrike-of-a-long-name", NOW - 60_000, NOW + 9_000_000)
+    why = "5 hosts crashed, fewer than 0.01 expected; relative risk at least 2339; evidence 10^6.7 of 10^6 needed."
+    kept = msgspec.structs.replace(kept, rings=("canary",), reason=why)
+    shot = snapshot("2024-07-19T04:11:54Z [warning ] " + "consumer error " * 20)
+    ring = msgspec.structs.replace(verdict("falcon-content-updates", 38.2), ring="broad")
+    shot = msgspec.structs.replace(shot, halts=halt_rows({b"k": kept}, NOW), verdicts=[ring])
+    sink = io.StringIO()
+    Console(file=sink, width=width).print(render(shot))
+    shown = sink.getvalue()
+    for word in ("in force", "canary", "halted", "broad", "10^38.2", "37", "failing", "restarts", "evidence"):
+        assert word in shown, word

@@ -157,7 +157,14 @@ class Presenter:
         elif data_dir is not None:
             words += [f"  andon up --data-dir {shlex.quote(info.data_dir)}: the line again, with all that it stored"]
         else:
-            words += ["  andon demo --keep: the same, and the line stays up to be asked"]
+            words += [
+                "  andon demo --keep: the same, and the line stays up to be asked, with every address",
+                "  andon demo --data-dir DIR, then andon up --data-dir DIR: what it stored, to be asked later",
+            ]
+        words += [
+            "  andon query evidence|spared|time-to-halt -p fleet=FLEET …: what to ask, see docs/analysts.md",
+            "  README.md, Subscribe to halts in ten minutes: what a rollout system does with fleet.halts",
+        ]
         others = ", ".join(name for name in scenarios.names() if name != scenario)
         words += [f"  andon demo --scenario NAME: {others}", "  andon replay --help: against a cluster of yours"]
         self._console.print("\n".join(words), markup=False, soft_wrap=True)

@@ -1,6 +1,7 @@
 """How `andon status` looks. Text from endpoints is hostile: each cell is plain text, control characters escaped."""
 
 from datetime import UTC, datetime
+from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,6 +13,7 @@ from pipeline.wire.keys import update_key
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict
 
 SILENT_SECONDS = 30.0  # three heartbeats missed
+FIXED_COLUMNS = 24  # characters of a column that does not give way: rings are named by endpoints
 STATE_STYLES = {
     "up": "green",
     "starting": "yellow",
@@ -46,11 +48,16 @@ def _headline(snapshot: Snapshot) -> Text:
 
 
 def _table(title: str, *columns: str) -> Table:
-    """Columns that end in ">" are figures, aligned to the right."""
+    """Columns that end in ">" are figures, aligned to the right; those that end in "~" give way when the terminal is
+    narrow, and take several lines then. What one decides by never does."""
     table = Table(title=title, title_justify="left", title_style="bold", expand=False, box=None, pad_edge=False)
     for column in columns:
-        name = column.removesuffix(">")
-        table.add_column(name, justify="right" if column != name else "left", overflow="ellipsis", no_wrap=True)
+        name = column.rstrip(">~")
+        if column.endswith("~"):
+            table.add_column(name, overflow="fold", min_width=8)
+        else:
+            side: Literal["left", "right"] = "right" if column != name else "left"
+            table.add_column(name, justify=side, overflow="ellipsis", no_wrap=True, max_width=FIXED_COLUMNS)
     return table
 
 
@@ -61,7 +68,7 @@ def cell(text: str) -> Text:
 
 def _stages(snapshot: Snapshot) -> Table:
     table = _table(
-        "Stages", "stage", "state", "pid>", "up>", "restarts>", "CPU %>", "MB>", "last line of a restarted one"
+        "Stages", "stage", "state", "pid>", "up>", "restarts>", "CPU %>", "MB>", "last line of a restarted one~"
     )
     for row in snapshot.stages:
         table.add_row(row.name, _state(row.state), *_figures(row), cell(row.last_line if row.restarts else ""))
@@ -114,7 +121,7 @@ def _fleet(beat: FleetHeartbeat, now_ms: int) -> list[str | Text]:
 
 
 def _halts(snapshot: Snapshot) -> Table:
-    columns = ("fleet/vendor/product/version", "rings", "state", "age>", "expires in>", "hosts>", "evidence>", "why")
+    columns = ("fleet/vendor/product/version~", "rings", "state", "age>", "expires in>", "hosts>", "evidence>", "why~")
     table = _table("Halts", *columns)
     for row in snapshot.halts:
         table.add_row(*_halt(row))
@@ -138,8 +145,8 @@ def _halt(row: HaltRow) -> list[str | Text]:
 
 def _verdicts(snapshot: Snapshot) -> Table:
     shown = len(snapshot.verdicts)
-    columns = ("fleet/vendor/product/version", "ring", "state", "evidence>", "hosts>", "expected>", "relative risk>")
-    table = _table(f"Verdicts ({shown} of {snapshot.verdicts_total}, most evidence first)", *columns, "explanation")
+    columns = ("fleet/vendor/product/version~", "ring", "state", "evidence>", "hosts>", "expected>", "relative risk~")
+    table = _table(f"Verdicts ({shown} of {snapshot.verdicts_total}, most evidence first)", *columns, "explanation~")
     for verdict in snapshot.verdicts:
         table.add_row(*_verdict(verdict))
     return table
