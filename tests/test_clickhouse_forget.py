@@ -5,13 +5,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from clickhouse_data import AGGREGATES, FED, events, insert, plain
+from clickhouse_data import AGGREGATES, FED, SLOW_ROWS, events, insert, plain, slow_insert
 
+from consumers.clickhouse.cluster import Layout
+from consumers.clickhouse.rebuild import COMPLETE_DAYS
+from consumers.clickhouse.settle import settle
 from pipeline.bench.archive_line import LocalClickHouse
+from pipeline.runtime.errors import AndonError
 from pipeline.wire.events import decode_event
 
 pytestmark = pytest.mark.system
@@ -68,6 +72,21 @@ def test_backfill_while_the_stream_runs(line: LocalClickHouse, client: Client) -
     assert left == []
 
 
+def test_backfill_waits_for_inserts_that_do_not_know_the_new_feed(line: LocalClickHouse, client: Client) -> None:
+    """One INSERT has looked up its views before the rebuild begins and shows its rows after the fill: none is lost."""
+    with slow_insert(line):
+        done = andon(line, "backfill", "stratum_days")
+    assert done.returncode == 0, done.stderr
+    sql = "SELECT uniqExactMerge(crashes), uniqCombinedMerge(hosts) FROM stratum_days WHERE fleet = 'slow'"
+    assert client.query(sql).first_row == (SLOW_ROWS, SLOW_ROWS)
+
+
+def test_what_does_not_end_is_not_waited_for_for_ever(line: LocalClickHouse) -> None:
+    """At the deadline it says which INSERT it was, and has taken nothing out of the table."""
+    with slow_insert(line), pytest.raises(AndonError, match=r"still run after 0 s.*INSERT INTO andon.events"):
+        settle(line.client(), Layout("andon"), wait_seconds=0.2)
+
+
 def test_backfill_of_one_day_leaves_the_others(line: LocalClickHouse, client: Client) -> None:
     """What is wrong in a day is made right; what stands about another day stays, whether it is right or not."""
     today = datetime.now(UTC).date()
@@ -79,6 +98,17 @@ def test_backfill_of_one_day_leaves_the_others(line: LocalClickHouse, client: Cl
     assert client.query(sql).result_rows == [("old",)]
     assert andon(line, "backfill", "update_days").returncode == 0
     assert client.query(sql).result_rows == [("old",)]
+    since = str(today - timedelta(days=COMPLETE_DAYS + 1))
+    refused = andon(line, "backfill", "update_days", "--since", since)
+    assert refused.returncode == 2
+    assert f"The first day that can be made anew is {today - timedelta(days=COMPLETE_DAYS)}" in refused.stderr
+    assert client.query(sql).result_rows == [("old",)]
+    complete = str(today - timedelta(days=COMPLETE_DAYS))
+    assert andon(line, "backfill", "update_days", "--since", complete).returncode == 0
+    assert andon(line, "backfill", "update_days", "--since", "2001-01-01", "--add").returncode == 0
+    assert client.query(sql).result_rows == [("old",)]
+    assert andon(line, "backfill", "update_days", "--since", "2001-01-01", "--yes").returncode == 0
+    assert client.query(sql).result_rows == []
     unknown = andon(line, "backfill", "verdicts")
     assert unknown.returncode == 1
     assert "update_days" in unknown.stderr

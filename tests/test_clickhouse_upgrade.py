@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from clickhouse_data import events, insert, plain
+from clickhouse_data import SLOW_ROWS, events, insert, plain, slow_insert
 
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.migrate import Migrator
@@ -45,6 +45,16 @@ def test_upgraded_is_as_made_anew(line: LocalClickHouse, client: Client, version
     assert [migration.number for migration in migrator.up(shipped())] == list(range(version + 1, len(shipped()) + 1))
     insert(client, AFTER, DATABASE)
     assert plain(client, DATABASE) == plain(line.client())
+
+
+def test_what_is_being_stored_meanwhile_is_not_lost(line: LocalClickHouse, client: Client) -> None:
+    """An INSERT that began under the old schema ends after the new one's tables were filled: they have its rows."""
+    migrator = Migrator(client, DATABASE)
+    migrator.up(shipped()[:7])
+    with slow_insert(line, DATABASE):
+        migrator.up(shipped())
+    sql = f"SELECT uniqExactMerge(crashes) FROM {DATABASE}.stratum_days"
+    assert client.query(sql).first_row == (SLOW_ROWS,)
 
 
 def test_every_step_may_run_twice(client: Client, line: LocalClickHouse) -> None:

@@ -90,7 +90,7 @@ class Forget:
             self._client.command(sql + condition, parameters=self._subject.parameters, settings={"mutations_sync": 2})
         for feed in self._feeds.all().values() if self._days else ():
             if feed.table not in ("crashes", "hosts"):
-                Rebuild(self._client, self._feeds, feed).run(among(self._days), self._days, lambda _: None)
+                Rebuild(self._client, self._feeds, feed).run(among(self._days), lambda: self._days, lambda _: None)
         after = dict(self._counts())
         return [Found(table, what, count, after[table, what]) for (table, what), count in before.items()]
 

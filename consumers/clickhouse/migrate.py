@@ -22,6 +22,7 @@ from consumers.clickhouse.schema import (
     pending,
     shipped,
 )
+from consumers.clickhouse.settle import settle
 from pipeline.runtime.config import configured
 
 _EXISTS, _UNKNOWN = 57, 60  # TABLE_ALREADY_EXISTS, UNKNOWN_TABLE
@@ -93,6 +94,7 @@ class Migrator:
 
     def _fill(self, table: str) -> None:
         feeds = Feeds(self._client, self._layout)
+        settle(self._client, self._layout)  # an INSERT that began before the table's feed was created does not know it
         for _ in feeds.fill(feeds.of(table), table, feeds.days()):
             pass
 
