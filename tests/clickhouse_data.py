@@ -1,5 +1,7 @@
 """Events for tests of the ClickHouse schema: put in as the archive does it, asked for as people do."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -46,6 +48,13 @@ def insert(client: Client, values: list[bytes], database: str = "andon") -> None
 def plain(client: Client, database: str = "andon") -> list[list[Any]]:
     """What every aggregate says, in plain numbers."""
     return [client.query(sql, settings={"database": database}).result_rows for sql in PLAIN]
+
+
+def andon(line: LocalClickHouse, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command against this ClickHouse."""
+    environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.password, "PATH": ""}
+    argv = [sys.executable, "-m", "pipeline", *arguments, "--clickhouse-url", line.server.clickhouse_url]
+    return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
 SLOW_ROWS = 24

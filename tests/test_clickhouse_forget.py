@@ -1,15 +1,13 @@
 """`andon backfill` and `andon forget` on the real engine, with inserts going on."""
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from clickhouse_data import AGGREGATES, FED, SLOW_ROWS, events, insert, plain, slow_insert
+from clickhouse_data import AGGREGATES, FED, SLOW_ROWS, andon, events, insert, plain, slow_insert
 
 from consumers.clickhouse.cluster import Layout
 from consumers.clickhouse.rebuild import COMPLETE_DAYS
@@ -34,13 +32,6 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
 def client(line: LocalClickHouse) -> Client:
     """A client."""
     return line.client()
-
-
-def andon(line: LocalClickHouse, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command against this ClickHouse."""
-    environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.password, "PATH": ""}
-    argv = [sys.executable, "-m", "pipeline", *arguments, "--clickhouse-url", line.server.clickhouse_url]
-    return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_backfill_while_the_stream_runs(line: LocalClickHouse, client: Client) -> None:
