@@ -1,14 +1,17 @@
-"""The schema on a cluster, as text that ClickHouse's parser takes: no cluster can run here."""
+"""The schema on a cluster: as text, by ClickHouse's parser, and over one shard without replication: more cannot run."""
 
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from consumers.clickhouse.cluster import Layout
 from consumers.clickhouse.schema import CREATE_STATUS, backfilled, created, shipped
+from consumers.clickhouse.settle import synced
 from pipeline.bench.archive_line import LocalClickHouse
 
 CLUSTER = Layout("andon", "prod")
@@ -53,6 +56,67 @@ def test_feeds_run_where_the_rows_are() -> None:
     assert not any("_local" in text for text in STATEMENTS if text.startswith("CREATE VIEW"))
 
 
+def test_a_repeated_batch_is_known_as_long_as_on_one_server() -> None:
+    """Every replicated table of rows knows as many batches, and does not forget them by the hour, as is the default."""
+    for step in STEPS:
+        window = re.search(r"non_replicated_deduplication_window = (\d+)", step)
+        if not step.startswith("CREATE TABLE"):
+            continue
+        assert window is not None, step
+        (local, _) = CLUSTER.statements(step)
+        assert f" replicated_deduplication_window = {window[1]}," in local
+        seconds = re.search(r" replicated_deduplication_window_seconds = (\d+)$", local)
+        assert seconds is not None, local
+        assert int(seconds[1]) > 365 * 86_400  # longer than a batch can wait anywhere
+
+
+def test_a_column_is_altered_where_it_is_stored_and_where_it_is_written() -> None:
+    """The Distributed table fills in defaults, so it must know them; of deadlines it knows nothing."""
+    for table, column in (("events", "ingested_at"), ("dead_letters", "at")):
+        step = next(step for step in STEPS if step.startswith(f"ALTER TABLE {table} MODIFY COLUMN {column} "))
+        definition = step.partition("MODIFY COLUMN ")[2]
+        head = "ALTER TABLE {} ON CLUSTER `prod` MODIFY COLUMN "
+        assert CLUSTER.statements(step) == [head.format(name) + definition for name in (f"{table}_local", table)]
+    deadlines = [step for step in STEPS if " MODIFY TTL " in step]
+    assert deadlines
+    for step in deadlines:
+        (one,) = CLUSTER.statements(step)
+        assert re.match(r"ALTER TABLE \w+_local ON CLUSTER `prod` MODIFY TTL ", one)
+
+
+ONE_SHARD = """<clickhouse><tcp_port>9000</tcp_port><remote_servers><prod><shard>
+<internal_replication>true</internal_replication><replica><host>127.0.0.1</host><port>9000</port></replica>
+</shard></prod></remote_servers></clickhouse>"""
+RUN = """
+import json, sys
+import chdb
+engine = chdb.connect(sys.argv[1])
+for statement in json.load(sys.stdin):
+    answer = engine.query(statement, "TSV").bytes().decode()
+print(answer)
+"""
+
+
+@pytest.mark.system
+def test_on_a_cluster_of_one_shard(tmp_path: Path) -> None:
+    """All but replication, run by the engine: a writer that leaves out `ingested_at` stores the time of now, in the
+    table of the shard and in what it feeds."""
+    (tmp_path / "config.xml").write_text(ONE_SHARD)
+    plain = [re.sub(r"Replicated(\w+)\('[^']+', '[^']+'(?:, (\w+))?\)", r"\1(\2)", text) for text in STATEMENTS]
+    statements = ["CREATE DATABASE andon ENGINE = Atomic", "USE andon"]
+    statements += [text.replace(" ON CLUSTER `prod`", "") for text in plain]
+    statements += [
+        "INSERT INTO events (fleet, host, ts, kind, id) SETTINGS distributed_foreground_insert = 1 "
+        "SELECT 'acme', toString(number), now64(3), 'crash', toString(number) FROM numbers(10)",
+        "SELECT (SELECT countIf(ingested_at > now() - 600) FROM events_local), (SELECT count() FROM events_once), "
+        "(SELECT countIf(ingested_at > now() - 600) FROM crashes), (SELECT sum(hosts) FROM crash_rate_by_day)",
+    ]
+    address = f"{tmp_path / 'data'}?config-file={tmp_path / 'config.xml'}"
+    argv = [sys.executable, "-c", RUN, address]
+    done = subprocess.run(argv, input=json.dumps(statements), capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.split() == ["10", "10", "10", "10"], done.stderr
+
+
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
     """The endpoint."""
@@ -63,11 +127,13 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
 @pytest.mark.system
 def test_clickhouse_parses_every_statement(line: LocalClickHouse) -> None:
     """EXPLAIN AST of each; and a dry run of the command prints them all, running none."""
-    for text in STATEMENTS:
+    for text in (*STATEMENTS, synced(CLUSTER)):
         assert line.client().raw_query("EXPLAIN AST " + text), text
     environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.password, "PATH": ""}
     where = ["--clickhouse-url", line.server.clickhouse_url, "--database", "elsewhere", "--cluster", "prod"]
     argv = [sys.executable, "-m", "pipeline", "migrate", "--dry-run", *where]
     dry = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=True)
-    assert dry.stdout.count("ON CLUSTER `prod`") == len(STATEMENTS) - 1
+    assert dry.stdout.startswith("CREATE DATABASE `elsewhere` ON CLUSTER `prod` ENGINE = Atomic;\n")
+    assert dry.stdout.count("ON CLUSTER `prod`") == len(STATEMENTS) + 1
+    assert STATEMENTS[0] in dry.stdout
     assert line.client().command("SELECT count() FROM system.databases WHERE name = 'elsewhere'") == 0

@@ -1,21 +1,19 @@
 """`andon backfill` and `andon forget` on the real engine, with inserts going on."""
 
-import contextlib
 import json
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import DatabaseError
-from clickhouse_data import AGGREGATES, FED, events, insert, plain
+from clickhouse_data import AGGREGATES, FED, SLOW_ROWS, andon, events, insert, plain, slow_insert
 
+from consumers.clickhouse.cluster import Layout
+from consumers.clickhouse.rebuild import COMPLETE_DAYS
+from consumers.clickhouse.settle import settle
 from pipeline.bench.archive_line import LocalClickHouse
+from pipeline.runtime.errors import AndonError
 from pipeline.wire.events import decode_event
 
 pytestmark = pytest.mark.system
@@ -36,13 +34,6 @@ def client(line: LocalClickHouse) -> Client:
     return line.client()
 
 
-def andon(line: LocalClickHouse, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command against this ClickHouse."""
-    environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.password, "PATH": ""}
-    argv = [sys.executable, "-m", "pipeline", *arguments, "--clickhouse-url", line.server.clickhouse_url]
-    return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_backfill_while_the_stream_runs(line: LocalClickHouse, client: Client) -> None:
     """Every table is emptied and made anew while batches come in: it ends as if nothing had happened."""
     for table in AGGREGATES:
@@ -53,10 +44,7 @@ def test_backfill_while_the_stream_runs(line: LocalClickHouse, client: Client) -
         ours = line.client()
         while not stop.is_set():
             inserted.append(events(200, seed=100 + len(inserted)))
-            while True:  # as the archive does: an insert that meets the exchange of tables is aborted, and sent again
-                with contextlib.suppress(DatabaseError):
-                    insert(ours, inserted[-1])
-                    break
+            insert(ours, inserted[-1])
 
     thread = threading.Thread(target=stream)
     thread.start()
@@ -75,6 +63,21 @@ def test_backfill_while_the_stream_runs(line: LocalClickHouse, client: Client) -
     assert left == []
 
 
+def test_backfill_waits_for_inserts_that_do_not_know_the_new_feed(line: LocalClickHouse, client: Client) -> None:
+    """One INSERT has looked up its views before the rebuild begins and shows its rows after the fill: none is lost."""
+    with slow_insert(line):
+        done = andon(line, "backfill", "stratum_days")
+    assert done.returncode == 0, done.stderr
+    sql = "SELECT uniqExactMerge(crashes), uniqCombinedMerge(hosts) FROM stratum_days WHERE fleet = 'slow'"
+    assert client.query(sql).first_row == (SLOW_ROWS, SLOW_ROWS)
+
+
+def test_what_does_not_end_is_not_waited_for_for_ever(line: LocalClickHouse) -> None:
+    """At the deadline it says which INSERT it was, and has taken nothing out of the table."""
+    with slow_insert(line), pytest.raises(AndonError, match=r"still run after 0 s.*INSERT INTO andon.events"):
+        settle(line.client(), Layout("andon"), wait_seconds=0.2)
+
+
 def test_backfill_of_one_day_leaves_the_others(line: LocalClickHouse, client: Client) -> None:
     """What is wrong in a day is made right; what stands about another day stays, whether it is right or not."""
     today = datetime.now(UTC).date()
@@ -86,6 +89,17 @@ def test_backfill_of_one_day_leaves_the_others(line: LocalClickHouse, client: Cl
     assert client.query(sql).result_rows == [("old",)]
     assert andon(line, "backfill", "update_days").returncode == 0
     assert client.query(sql).result_rows == [("old",)]
+    since = str(today - timedelta(days=COMPLETE_DAYS + 1))
+    refused = andon(line, "backfill", "update_days", "--since", since)
+    assert refused.returncode == 2
+    assert f"The first day that can be made anew is {today - timedelta(days=COMPLETE_DAYS)}" in refused.stderr
+    assert client.query(sql).result_rows == [("old",)]
+    complete = str(today - timedelta(days=COMPLETE_DAYS))
+    assert andon(line, "backfill", "update_days", "--since", complete).returncode == 0
+    assert andon(line, "backfill", "update_days", "--since", "2001-01-01", "--add").returncode == 0
+    assert client.query(sql).result_rows == [("old",)]
+    assert andon(line, "backfill", "update_days", "--since", "2001-01-01", "--yes").returncode == 0
+    assert client.query(sql).result_rows == []
     unknown = andon(line, "backfill", "verdicts")
     assert unknown.returncode == 1
     assert "update_days" in unknown.stderr
@@ -106,48 +120,6 @@ def test_a_host_is_forgotten(line: LocalClickHouse, client: Client) -> None:
         client.command(f"TRUNCATE TABLE {table}")
     insert(client, [raw for raw in FIRST if decode_event(raw).host != host])
     assert plain(client) == found
-
-
-def test_what_cannot_be_made_anew_stays(line: LocalClickHouse, client: Client) -> None:
-    """A host reports a day whose raw events have expired: forgetting it leaves others' history, and says what is."""
-    old = datetime.now(UTC) - timedelta(days=200)
-    client.command(
-        "INSERT INTO stratum_days SELECT 'zeta' AS fleet, {day:Date} AS day, 'r' AS ring, 'o' AS os, 'm' AS model, "
-        "now() AS stored_at, uniqCombinedState(number) AS hosts, uniqExactState(number) AS crashes, "
-        "uniqExactState(number) AS crashed_hosts FROM numbers(500)",
-        parameters={"day": old.date()},
-    )
-    late = msgspec.json.decode(FIRST[0]) | {"host": "late-1", "ts": int(old.timestamp() * 1000), "updates": []}
-    insert(client, [msgspec.json.encode(late)])
-    done = andon(line, "forget", "--host", "late-1", "--yes", "--json")
-    said = {(row["table"], row["what"]): row["after"] for row in json.loads(done.stdout)["tables"]}
-    assert said["events", "rows"] == 0
-    assert said["stratum_days", "sets"] == 1
-    assert done.returncode == 1
-    assert client.command("SELECT uniqCombinedMerge(hosts) FROM stratum_days WHERE fleet = 'zeta'") == 500
-    refused = andon(line, "backfill", "stratum_days", "--since", str(old.date()))
-    assert refused.returncode == 2
-    assert "--yes" in refused.stderr
-    assert client.command("SELECT uniqCombinedMerge(hosts) FROM stratum_days WHERE fleet = 'zeta'") == 500
-
-
-def test_an_insert_that_began_before_a_rebuild_counts(line: LocalClickHouse, client: Client) -> None:
-    """Its events are committed only after the day would have been read: the rebuild waits for it."""
-    slow = (
-        "INSERT INTO events SELECT * REPLACE (concat(id, '-slow') AS id, concat(host, '-slow') AS host) "
-        "FROM (SELECT * FROM events LIMIT 28) WHERE sleepEachRow(0.1) = 0"
-    )
-    other = line.client()
-    thread = threading.Thread(target=lambda: other.command(slow))
-    thread.start()
-    running = "SELECT count() FROM system.processes WHERE query LIKE 'INSERT INTO events SELECT%'"
-    deadline = time.monotonic() + 30
-    while not client.command(running):
-        assert time.monotonic() < deadline
-    assert andon(line, "backfill", "stratum_days").returncode == 0
-    thread.join()
-    hosts = client.command("SELECT uniqExact(host) FROM events")
-    assert client.command("SELECT uniqCombinedMerge(hosts) FROM stratum_days") == hosts
 
 
 def test_a_fleet_is_forgotten(line: LocalClickHouse, client: Client) -> None:

@@ -111,9 +111,14 @@ def test_the_command(line: LocalClickHouse, client: Client) -> None:
     before = andon("--status", "--json")
     assert (before.returncode, json.loads(before.stdout)) == (1, {"applied": [], "pending": numbers})
     dry = andon("--dry-run")
-    assert dry.stdout.count("CREATE TABLE") == sum(s.startswith("CREATE TABLE") for m in shipped() for s in m.steps)
+    steps = [step for migration in shipped() for step in migration.steps]
+    assert dry.stdout.startswith("CREATE DATABASE `trial` ENGINE = Atomic;\nCREATE TABLE schema_migrations\n")
+    assert dry.stdout.count("CREATE TABLE") == 1 + sum(step.startswith("CREATE TABLE") for step in steps)
     assert client.command("SELECT count() FROM system.databases WHERE name = 'trial'") == 0
+    client.command("CREATE DATABASE trial ENGINE = Atomic")
+    assert andon("--dry-run").stdout.startswith("CREATE TABLE schema_migrations\n")
     assert andon().returncode == 0
+    assert andon("--dry-run").stdout == ""
     after = andon("--status", "--json")
     assert (after.returncode, json.loads(after.stdout)) == (0, {"applied": numbers, "pending": []})
     client.command("INSERT INTO trial.schema_migrations SELECT 1, 'x', repeat('0', 64), 99, 99, now64(3)")

@@ -12,6 +12,11 @@ LOCAL = "_local"
 _PATH = "'/clickhouse/tables/{uuid}/{shard}', '{replica}'"
 _STATUS_PATH = "'/clickhouse/tables/{uuid}/all', '{shard}-{replica}'"  # one status for all shards
 
+# A repeated batch must be known again however much later it comes. On one server only the number of batches is limited;
+# replicated tables forget them after an hour, too, unless they are told otherwise. A batch waits for days at most.
+_WINDOW = re.compile(r"non_replicated_deduplication_window = (\d+)")
+WINDOW_SECONDS = 10 * 365 * 86_400
+
 # All rows with one key must meet on one shard, for only there they merge.
 _HOST, _FLEET = "cityHash64(fleet, host)", "cityHash64(fleet)"
 SHARDING = {
@@ -27,7 +32,7 @@ _ENGINE = re.compile(r"ENGINE = (\w*MergeTree)(?:\((.*?)\))?")
 _FEED = re.compile(r"CREATE MATERIALIZED VIEW (\w+) TO (\w+)")
 _FROM_EVENTS = re.compile(r"^FROM events\b", re.MULTILINE)
 _VIEW = re.compile(r"(CREATE|DROP) VIEW (\w+)")
-_ALTER = re.compile(r"ALTER TABLE (\w+)")
+_ALTER = re.compile(r"ALTER TABLE (\w+)(?P<column> (?:ADD|MODIFY|DROP|RENAME|COMMENT) COLUMN )?")
 _DROP_TABLE = re.compile(r"DROP TABLE (\w+)")
 
 
@@ -62,11 +67,18 @@ class Layout(NamedTuple):
         if (found := _VIEW.match(step)) is not None:
             return [f"{found[0]}{self.everywhere}{step[found.end() :]}"]
         if (found := _ALTER.match(step)) is not None:
-            return [f"ALTER TABLE {self.local(found[1])}{self.everywhere}{step[found.end() :]}"]
+            return self._alter(found[1], step, column=found["column"] is not None)
         if (found := _DROP_TABLE.match(step)) is not None:
             both = (found[1], self.local(found[1]))
             return [f"DROP TABLE {name}{self.everywhere} SYNC{step[found.end() :]}" for name in both]
         raise ValueError(f"no rule for this step on a cluster: {step[:80]}")
+
+    def _alter(self, table: str, step: str, *, column: bool) -> list[str]:
+        """A Distributed table has columns of its own, whose defaults it fills in before it sends a row on; nothing else
+        of it can be altered."""
+        rest = step.removeprefix(f"ALTER TABLE {table}")
+        names = (self.local(table), table) if column else (self.local(table),)
+        return [f"ALTER TABLE {name}{self.everywhere}{rest}" for name in names]
 
     def _create(self, table: str, step: str) -> list[str]:
         local = self.replicated(f"CREATE TABLE {self.local(table)}{self.everywhere}{step[12 + 1 + len(table) :]}")
@@ -81,9 +93,8 @@ class Layout(NamedTuple):
             arguments = f"{path}, {found[2]}" if found[2] else path
             return f"ENGINE = Replicated{found[1]}({arguments})"
 
-        return _ENGINE.sub(engine, create).replace(
-            "non_replicated_deduplication_window", "replicated_deduplication_window"
-        )
+        window = rf"replicated_deduplication_window = \1, replicated_deduplication_window_seconds = {WINDOW_SECONDS}"
+        return _WINDOW.sub(window, _ENGINE.sub(engine, create))
 
     def status(self, create: str) -> str:
         """The statement that creates the status table: every server sees the same one."""

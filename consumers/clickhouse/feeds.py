@@ -5,7 +5,6 @@ these tables are sets (or keep one row per key), so to fill in what is there alr
 """
 
 import re
-import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import NamedTuple
@@ -18,8 +17,6 @@ from pipeline.runtime.errors import AndonError
 SOURCE = "events"
 SUFFIX = "_feed"
 FILL_SECONDS = 3600  # of one day's events
-SETTLE_SECONDS = 600.0  # for inserts that began before a feed did
-LOOK_SECONDS = 0.05
 # A day of a large fleet does not fit in memory at once.
 FILL_SETTINGS = {
     "max_execution_time": FILL_SECONDS,
@@ -75,22 +72,6 @@ class Feeds:
         for day in days:
             self._client.command(f"INSERT INTO {self.layout.name(into)} {self.over(feed, day)}", settings=FILL_SETTINGS)
             yield day
-
-    def settle(self) -> None:
-        """Wait until every INSERT that is running now has ended: one that began before a feed was created does not fill
-        it, and may commit its events only after a fill has read their day.
-
-        Raises:
-            AndonError: when one does not end.
-        """
-        running = "SELECT query_id FROM system.processes WHERE query_kind IN ('Insert', 'AsyncInsertFlush')"
-        before = {row[0] for row in self._client.query(running).result_rows}
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while before:
-            before &= {row[0] for row in self._client.query(running).result_rows}
-            if before and time.monotonic() > deadline:
-                raise AndonError(f"inserts have been running for {SETTLE_SECONDS:g} s: {', '.join(sorted(before))}")
-            time.sleep(LOOK_SECONDS if before else 0.0)
 
     def over(self, feed: Feed, day: date) -> str:
         """The feed's SELECT, reading one day of the stored events instead of what is being inserted."""

@@ -1,7 +1,8 @@
 """`andon forget`: drop what is stored about a fleet or a host, and show that it is gone.
 
 Rows go by a mutation that rewrites the parts they are in. Aggregates hold sets of 32- and 64-bit hashes of host names:
-of the days on which the host reported they are made anew from the raw events that remain.
+of the days on which the host reported they are made anew from the raw events that remain, if those are all still there.
+Of older days they are kept, for they are all that is left of every other host as well; what holds the hash is counted.
 """
 
 import json
@@ -19,48 +20,20 @@ from consumers.clickhouse.archive import ArchiveConfig
 from consumers.clickhouse.cluster import Layout
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.feeds import FILL_SECONDS, FILL_SETTINGS, Feeds
-from consumers.clickhouse.rebuild import TIME, Rebuild, among, first_complete_day
+from consumers.clickhouse.rebuild import Rebuild, among, first_complete_day
+from consumers.clickhouse.sets import Holding, Sets
+from consumers.clickhouse.subject import Subject
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError, ConfigError
-from pipeline.wire.keys import update_key
 
-SET_SIZE = 4096  # up to here a uniqCombined lists its hashes, and one can be looked for
-SETS = ("hosts", "crashed_hosts")
 REMAINS = (
     "Kafka keeps what it has for its own time: fleet.events 2 days, fleet.partials 6 hours, fleet.deadletter 7 days.",
     "What Kafka still holds unread, or a sender reports again, will be stored again.",
-    "The server's logs of queries (system.query_log: 7 days here) may name it. Backups are yours to clean.",
+    "On disk, parts that nobody reads any more stay until the server removes them (old_parts_lifetime: 8 minutes).",
+    "The server's logs of queries (system.query_log: 7 days here) and of mutations (system.mutations: a table's last "
+    "100) may name it. Backups are yours to clean.",
 )
-HOST_REMAINS = (
-    "Sets of days whose raw events may have expired cannot be made anew: they keep the hash of the name, not the name, "
-    "until they expire themselves, and are counted above.",
-    "Verdicts and halts name no host.",
-)
-
-
-class Subject(NamedTuple):
-    """Whose data; "" is every fleet, or every host of the fleet."""
-
-    fleet: str
-    host: str
-
-    def condition(self, table: str, columns: set[str]) -> str | None:
-        """The rows of a table that are about the subject; None when the table knows nothing of it."""
-        wanted = {name: value for name, value in self._asdict().items() if value}
-        if table == "dead_letters":  # may be anything, broken JSON too
-            quoted = [f"position(value, concat('\"', {{{name}:String}}, '\"')) > 0" for name in wanted]
-            by_key = ["key = {host:String}"] if self.host else []
-            return " OR ".join([f"({' AND '.join(quoted)})", *by_key])
-        if table == "halt_acks" and not self.host:
-            return "startsWith(halt_key, {halts:String})"
-        if wanted.keys() <= columns:
-            return " AND ".join(f"{name} = {{{name}:String}}" for name in wanted)
-        return None
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        """Of every statement about the subject: its names are data."""
-        return {**self._asdict(), "halts": update_key(self.fleet, "", "", "").removesuffix("//")}
+HOST_REMAINS = ("Verdicts and halts name no host.",)
 
 
 class Found(NamedTuple):
@@ -72,6 +45,19 @@ class Found(NamedTuple):
     after: int
 
 
+class Expired(NamedTuple):
+    """Sets that still hold a hash of the host and cannot be made anew; `expire_on` "" when there are none."""
+
+    sets: int
+    expire_on: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.sets:,} sets of days whose raw events have expired still hold a hash of the host, not its name; "
+            f"they expire on {self.expire_on}. They hold every other host of these days, too, so they are kept."
+        )
+
+
 class Forget:
     """One request."""
 
@@ -80,21 +66,24 @@ class Forget:
             raise AndonError("a host's hashes cannot be taken out of aggregates on a cluster: not built yet")
         self._client, self._layout, self._subject = client, layout, subject
         self._feeds = Feeds(client, layout)
-        self._days: list[date] = []
+        self._sets = Sets(client, layout, subject)
 
-    def run(self) -> list[Found]:
+    def run(self) -> tuple[list[Found], Expired]:
         """Count, drop, make anew, count."""
-        self._days = self._days_of_host() if self._subject.host else []
-        before = dict(self._counts())
+        rows, sets = self._counted(), self._sets.holding()
+        days = self._days(sets)
         for table, condition in self._rows():
             sql = f"ALTER TABLE {self._layout.name(self._layout.local(table))}{self._layout.everywhere} DELETE WHERE "
-            self._client.command(sql + condition, parameters=self._subject.parameters, settings={"mutations_sync": 2})
-        for feed in self._feeds.all().values() if self._days else ():
+            # Not `command`: that puts parameters into the URL, however long they are.
+            settings = {"mutations_sync": 2}
+            self._client.raw_query(sql + condition, parameters=self._subject.parameters, settings=settings)
+        for feed in self._feeds.all().values() if days else ():
             if feed.table not in ("crashes", "hosts"):
-                complete = [day for day in self._days if day >= first_complete_day()]
-                Rebuild(self._client, self._feeds, feed).run(among(complete), complete, lambda _: None)
-        after = dict(self._counts())
-        return [Found(table, what, count, after[table, what]) for (table, what), count in before.items()]
+                Rebuild(self._client, self._feeds, feed).run(among(days), lambda: days, lambda _: None)
+        rows_after, sets_after = self._counted(), self._sets.holding()
+        found = [Found(table, "rows", count, rows_after[table]) for table, count in rows.items()]
+        found += [Found(table, "sets", _sum(held), _sum(sets_after[table])) for table, held in sets.items()]
+        return found, _expired(sets_after)
 
     def _rows(self) -> Iterator[tuple[str, str]]:
         for table, columns in self._tables().items():
@@ -110,38 +99,32 @@ class Forget:
         rows = self._client.query(sql, parameters={"db": self._layout.database, "kind": kind}).result_rows
         return {table: set(columns) for table, columns in rows}
 
-    def _days_of_host(self) -> list[date]:
+    def _days(self, sets: dict[str, list[Holding]]) -> list[date]:
+        """Of which sets are made anew: on which the host reported, or that a run which died has left; none of which a
+        raw event may have expired, for the sets would lose all other hosts."""
+        if not self._subject.host:
+            return []
         condition = self._subject.condition("events", {"fleet", "host"})
-        sql = f"SELECT DISTINCT toDate(ts) AS day FROM {self._layout.name('events')} WHERE {condition} ORDER BY day"
-        return [row[0] for row in self._client.query(sql, parameters=self._subject.parameters).result_rows]
+        sql = f"SELECT DISTINCT toDate(ts) FROM {self._layout.name('events')} WHERE {condition}"
+        days = {row[0] for row in self._client.query(sql, parameters=self._subject.parameters).result_rows}
+        days |= {one.day for held in sets.values() for one in held}
+        return sorted(day for day in days if day >= first_complete_day())
 
-    def _counts(self) -> Iterator[tuple[tuple[str, str], int]]:
-        tables = self._tables()
-        for table, condition in self._rows():
-            yield (table, "rows"), self._count(f"FROM {self._layout.name(table)} WHERE {condition}")
-        if self._subject.host:
-            for table, columns in tables.items():
-                if columns & set(SETS) and table in TIME:
-                    yield (table, "sets"), self._count(self._sets(table, columns))
+    def _counted(self) -> dict[str, int]:
+        return {table: self._count(table, condition) for table, condition in self._rows()}
 
-    def _sets(self, table: str, columns: set[str]) -> str:
-        """Sets that do not grow when the host is added to them: it is in them."""
-        fleet = "fleet = {fleet:String} AND " if self._subject.fleet else ""
-        one = {"hosts": "uniqCombinedState", "crashed_hosts": "uniqExactState"}
-        size, grown = (
-            "finalizeAggregation({0})",
-            "finalizeAggregation({0} + arrayReduce('{1}', [sipHash64({{host:String}})]))",
-        )
-        inside = [
-            f"({size} < {SET_SIZE} AND {size} = {grown})".format(name, one[name], host="{host}")
-            for name in SETS
-            if name in columns
-        ]
-        return f"FROM {self._layout.name(table)} WHERE {fleet}({' OR '.join(inside)})"
-
-    def _count(self, rest: str) -> int:
-        sql = f"SELECT count() {rest}"
+    def _count(self, table: str, condition: str) -> int:
+        sql = f"SELECT count() FROM {self._layout.name(table)} WHERE {condition}"
         return int(self._client.query(sql, parameters=self._subject.parameters, settings=FILL_SETTINGS).first_row[0])
+
+
+def _sum(held: list[Holding]) -> int:
+    return sum(one.sets for one in held)
+
+
+def _expired(sets: dict[str, list[Holding]]) -> Expired:
+    old = [one for held in sets.values() for one in held if one.day < first_complete_day()]
+    return Expired(_sum(old), max((one.expire_on for one in old), default=""))
 
 
 @click.command("forget")
@@ -153,7 +136,7 @@ class Forget:
 def command(archive: ArchiveConfig, fleet: str, host: str, yes: bool, as_json: bool) -> None:
     """Drop what ClickHouse holds about a fleet or a host from every table, and show that it is gone.
 
-    Exit code 1 when something is left.
+    Exit code 1 when something is left: also when that is a hash in a set that cannot be made anew.
     """
     if not fleet and not host:
         raise ConfigError("name a --fleet, a --host, or both")
@@ -162,12 +145,13 @@ def command(archive: ArchiveConfig, fleet: str, host: str, yes: bool, as_json: b
         click.confirm(f"Drop everything about {what} in {archive.clickhouse_url}?", abort=True, err=True)
     try:
         client = connect(archive, timeout_seconds=FILL_SECONDS)
-        found = Forget(client, Layout(archive.database, archive.cluster), Subject(fleet, host)).run()
+        found, expired = Forget(client, Layout(archive.database, archive.cluster), Subject(fleet, host)).run()
     except Error as error:
         raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
-    remains = (*REMAINS, *(HOST_REMAINS if host else ()))
+    remains = (*REMAINS, *(HOST_REMAINS if host else ()), *([str(expired)] if expired.sets else ()))
     if as_json:
-        click.echo(json.dumps({"tables": [row._asdict() for row in found], "remains": remains}))
+        tables = [row._asdict() for row in found]
+        click.echo(json.dumps({"tables": tables, "expired": expired._asdict(), "remains": remains}))
     else:
         _show(found, remains)
     if any(row.after for row in found):

@@ -23,6 +23,7 @@ from consumers.clickhouse.schema import (
     pending,
     shipped,
 )
+from consumers.clickhouse.settle import settle
 from pipeline.runtime.config import configured
 
 _EXISTS, _UNKNOWN, _NO_COLUMN = 57, 60, 10  # TABLE_ALREADY_EXISTS, UNKNOWN_TABLE, NOT_FOUND_COLUMN_IN_BLOCK
@@ -62,14 +63,21 @@ class Migrator:
                 self._step(migration, index, again=index == done and migration.number in begun)
         return [migration for migration, _ in todo]
 
-    def _prepare(self) -> None:
+    def missing(self) -> list[str]:
+        """The statements that come before any migration: of the database and of its status table, if it lacks them."""
+        everywhere = self._layout.everywhere
         sql = "SELECT count() FROM system.databases WHERE name = {database:String}"
-        if not self._client.command(sql, parameters={"database": self._database}):
-            everywhere = self._layout.everywhere
-            self._client.command(f"CREATE DATABASE `{self._database}`{everywhere} ENGINE = Atomic")
-        if STATUS_TABLE not in self._tables():
-            self._run(self._layout.status(CREATE_STATUS))
-            self._assert(STATUS_TABLE)
+        there = self._client.command(sql, parameters={"database": self._database})
+        database = [] if there else [f"CREATE DATABASE `{self._database}`{everywhere} ENGINE = Atomic"]
+        return database + ([] if STATUS_TABLE in self._tables() else [self._layout.status(CREATE_STATUS).strip()])
+
+    def _prepare(self) -> None:
+        for statement in self.missing():
+            if statement.startswith("CREATE DATABASE"):
+                self._client.command(statement)
+            else:
+                self._run(statement)
+                self._assert(STATUS_TABLE)
 
     def _step(self, migration: Migration, index: int, again: bool) -> None:
         self._record(migration, index)
@@ -94,7 +102,7 @@ class Migrator:
 
     def _fill(self, table: str) -> None:
         feeds = Feeds(self._client, self._layout)
-        feeds.settle()
+        settle(self._client, self._layout)  # an INSERT that began before the table's feed was created does not know it
         for _ in feeds.fill(feeds.of(table), table, feeds.days()):
             pass
 
@@ -145,6 +153,8 @@ def command(archive: ArchiveConfig, dry_run: bool, status: bool, as_json: bool) 
         if status:
             _show(migrator, as_json)
         elif dry_run:
+            for statement in migrator.missing():
+                click.echo(f"{statement};")
             for migration, done in migrator.pending(shipped()):
                 click.echo(f"-- {migration.number:04d}_{migration.name}")
                 click.echo("\n".join(f"{text};" for step in migration.steps[done:] for text in shown(layout, step)))

@@ -20,6 +20,11 @@ CREATE ROLE IF NOT EXISTS andon_owner;
 GRANT SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, OPTIMIZE, SHOW ON andon.* TO andon_owner;
 GRANT CREATE DATABASE ON andon.* TO andon_owner;
 GRANT SELECT ON system.parts TO andon_owner;
+-- backfill and migrate wait for INSERTs of whichever user that began before a new feed.
+GRANT SELECT ON system.processes TO andon_owner;
+-- Only for [archive] cluster: ON CLUSTER; Distributed tables, and what runs on every replica; replicas that catch up.
+GRANT CLUSTER, REMOTE ON *.* TO andon_owner;
+GRANT SYSTEM SYNC REPLICA ON andon.* TO andon_owner;
 
 -- andon archive: can insert what it reads from Kafka, and do nothing else; aggregates are fed by their owner.
 CREATE ROLE IF NOT EXISTS andon_writer;
