@@ -18,9 +18,11 @@ from pipeline.local.broker import EmbeddedBroker
 from pipeline.local.checks import clock_finding
 from pipeline.local.checks_kafka import login_trouble, permission_finding
 from pipeline.local.doctor import command
+from pipeline.local.plan import local_topics
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topics import TopicAdmin, apply
+from pipeline.runtime.topics import command as topics_command
 from pipeline.wire import topics
 
 pytestmark = pytest.mark.system
@@ -107,6 +109,25 @@ def test_missing_and_differing_topics(broker: EmbeddedBroker, tmp_path: Path) ->
     assert said["half-fleet.verdicts: missing"]["advice"] == "`andon topics apply` creates it"
     assert said["half-fleet.halts: cleanup.policy is delete, should be compact"]["level"] == "problem"
     assert said["half-fleet.events: retention.ms is 3600000, should be 172800000"]["level"] == "warning"
+
+
+def test_a_small_disk_is_no_fault(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """On the topics of a local line, doctor and `topics apply` agree: as defined, smaller by choice, left alone."""
+    kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix="small-")
+    admin, small = TopicAdmin(kafka), local_topics(events_retention_mib=64)
+    for topic in small:
+        admin.create(topic, "small-" + topic.name, 1)
+    where = ["--bootstrap-servers", broker.bootstrap_servers, "--topic-prefix", "small-"]
+    code, found = findings(tmp_path, *where)
+    assert (code, found["kafka topics"]["level"]) == (0, "ok")
+    assert "keep fewer bytes than defined: small-fleet.events" in found["kafka topics"]["words"]
+    for options in ([], ["--fix"]):
+        applied = CliRunner().invoke(topics_command, ["apply", *options, *where])
+        assert applied.exit_code == 0, applied.output
+        assert "small-fleet.events: retention.bytes is 16777216, below the" in applied.output
+        assert "--fix" not in applied.output
+    kept = admin.find(["small-fleet.events"])["small-fleet.events"].config["retention.bytes"]
+    assert kept == "16777216"
 
 
 @pytest.mark.parametrize(("ahead_seconds", "level"), [(0.0, "ok"), (120.0, "problem"), (-120.0, "problem")])

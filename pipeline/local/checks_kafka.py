@@ -43,8 +43,8 @@ REFUSED = {
 }
 
 
-def check_kafka(kafka: KafkaConfig, is_local: bool, max_skew_seconds: float) -> list[Finding]:
-    """All findings about the cluster. `is_local`: an `andon up` line, which keeps less than a real cluster does.
+def check_kafka(kafka: KafkaConfig, max_skew_seconds: float) -> list[Finding]:
+    """All findings about the cluster.
 
     Raises:
         ConfigError: when the settings cannot be used at all.
@@ -64,7 +64,7 @@ def check_kafka(kafka: KafkaConfig, is_local: bool, max_skew_seconds: float) -> 
     findings.append(ok("kafka login", f"{login_name(kafka)}; {len(cluster.brokers)} broker(s)"))
     findings += [brokers_finding(cluster.brokers.values())]
     there = [kafka.topic_prefix + t.name for t in topics.ALL if kafka.topic_prefix + t.name in cluster.topics]
-    findings += topic_findings(kafka, admin, is_local, len(cluster.brokers))
+    findings += topic_findings(kafka, admin, len(cluster.brokers))
     if there:
         findings.append(permission_finding(allowed_operations(admin, there)))
         findings.append(broker_clock(kafka, there, max_skew_seconds))
@@ -107,7 +107,7 @@ def brokers_finding(brokers: Any) -> Finding:
     return ok(check, "each is reachable under the address that it advertises")
 
 
-def topic_findings(kafka: KafkaConfig, admin: AdminClient, is_local: bool, brokers: int) -> list[Finding]:
+def topic_findings(kafka: KafkaConfig, admin: AdminClient, brokers: int) -> list[Finding]:
     """Missing topics, and settings that are not as defined."""
     check = "kafka topics"
     names = [kafka.topic_prefix + topic.name for topic in topics.ALL]
@@ -118,7 +118,7 @@ def topic_findings(kafka: KafkaConfig, admin: AdminClient, is_local: bool, broke
         return [problem(check, str(error), advice)]
     hidden = hidden_topics(admin, [name for name in names if name not in found])
     differing = [each for each in differences(topics.ALL, found, kafka.topic_prefix) if each.topic not in hidden]
-    findings = [topic_finding(each) for each in differing if not (is_local and each.key in SIZING)]
+    findings = [topic_finding(each) for each in differing if not each.is_choice]
     if hidden:
         words = f"this account may not see {', '.join(hidden)}: nobody can tell it whether they are there"
         findings.append(
@@ -128,7 +128,9 @@ def topic_findings(kafka: KafkaConfig, admin: AdminClient, is_local: bool, broke
     if lonely:
         words = f"kept by one broker only, though there are {brokers}: {', '.join(lonely)}"
         findings.append(warning(check, words, "raise their replication: one lost disk would lose halts"))
-    return findings or [ok(check, f"all {len(names)} are there, set up as defined")]
+    smaller = [each.topic for each in differing if each.is_choice]
+    chosen = f", but keep fewer bytes than defined: {', '.join(smaller)}" if smaller else ""
+    return findings or [ok(check, f"all {len(names)} are there, set up as defined{chosen}")]
 
 
 def hidden_topics(admin: AdminClient, names: list[str]) -> list[str]:
