@@ -23,9 +23,11 @@ from pipeline.local.checks import (
     ok,
     problem,
     split_addresses,
+    unchecked,
     warning,
 )
 from pipeline.local.checks_address import check_address
+from pipeline.local.checks_groups import Groups
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig, client_config
@@ -65,10 +67,11 @@ def check_kafka(kafka: KafkaConfig, max_skew_seconds: float) -> list[Finding]:
     findings += [brokers_finding(cluster.brokers.values())]
     there = [kafka.topic_prefix + t.name for t in topics.ALL if kafka.topic_prefix + t.name in cluster.topics]
     findings += topic_findings(kafka, admin, len(cluster.brokers))
+    groups = Groups(kafka)
     if there:
         findings.append(permission_finding(allowed_operations(admin, there)))
         findings.append(broker_clock(kafka, there, max_skew_seconds))
-    return findings
+    return [*findings, groups.finding()]
 
 
 def admin_client(kafka: KafkaConfig, errors: list[KafkaError]) -> AdminClient:
@@ -185,7 +188,7 @@ def permission_finding(allowed: Mapping[str, list[AclOperation] | None]) -> Find
         advice = "grant it with kafka-acls, unless the stage that needs it runs as another account"
         return problem(check, words, advice)
     if None in allowed.values():
-        return ok(check, "not checked: the broker does not tell what this account may do")
+        return unchecked(check, "the broker does not tell what this account may do")
     return ok(check, "this account may read and write every topic")
 
 
@@ -196,13 +199,13 @@ def broker_clock(kafka: KafkaConfig, names: list[str], max_skew_seconds: float) 
         fresh, newest_ms = watch_stamps(kafka, names)
     except KafkaException as error:
         advice = "let this account READ Andon's topics"
-        return warning(check, f"not checked: topics cannot be read: {error.args[0].str()}", advice)
+        return warning(check, f"not compared: topics cannot be read: {error.args[0].str()}", advice)
     if fresh is not None:
         return clock_finding(check, fresh, max_skew_seconds, "a record that just arrived")
     ahead = (newest_ms - wall_clock_ms()) / 1000
     if newest_ms and ahead > max_skew_seconds:
         return clock_finding(check, ahead, max_skew_seconds, "the newest record is from the future")
-    return ok(check, f"not compared: no record arrived within {WATCH_SECONDS:.0f} s, and none is from the future")
+    return unchecked(check, f"no record arrived within {WATCH_SECONDS:.0f} s, and none is from the future")
 
 
 def watch_stamps(kafka: KafkaConfig, names: list[str]) -> tuple[float | None, int]:

@@ -1,5 +1,6 @@
 """`andon doctor`: reach every server that Andon is configured for, and say in plain words what is wrong."""
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +24,7 @@ from pipeline.runtime.logging import printable
 Doc = msgspec.Meta
 Checks = list[Callable[[], list[Finding]]]
 
-COLORS = {"ok": "green", "warning": "yellow", "problem": "red", "not configured": "bright_black"}
+COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}  # the others: dim
 
 
 class DoctorConfig(msgspec.Struct, frozen=True):
@@ -152,10 +153,13 @@ def show(findings: list[Finding]) -> None:
     """For people: one line a finding, advice below what needs it."""
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
-        level = click.style(f"{finding.level:14}", fg=COLORS[finding.level])
+        level = click.style(f"{finding.level:14}", fg=COLORS.get(finding.level, "bright_black"))
         words = finding.advice if finding.level == "not configured" else finding.words
         click.echo(f"{level}  {finding.check:{width}}  {printable(words)}")
         if finding.level in ("warning", "problem"):
             click.echo(f"{'':14}  {'':{width}}  → {printable(finding.advice)}")
-    problems = sum(finding.level == "problem" for finding in findings)
-    click.echo(f"{problems} problem(s)" if problems else "all well")
+    count = Counter(finding.level for finding in findings)
+    bad = [
+        f"{count[level]} {level}{'' if count[level] == 1 else 's'}" for level in ("problem", "warning") if count[level]
+    ]
+    click.echo(", ".join(bad) or "all well")
