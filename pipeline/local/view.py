@@ -132,7 +132,7 @@ def _flow(snapshot: Snapshot, width: int) -> Table:
         rows.append([cell(row.group), row.topic, *speeds])
     refused = snapshot.topics_per_second.get("fleet.deadletter", 0.0)
     rows.append(["(dead letters)", "fleet.deadletter", f"{refused:,.0f}", "", ""])
-    figures = map(figure, ("produced/s", "read/s", "lag"))
+    figures = map(figure, ("produced/s", "read/s", "lag to commit"))
     return _table(width, "Flow", (Column("consumer group"), Column("topic"), *figures), rows)
 
 
