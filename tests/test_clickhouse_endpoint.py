@@ -3,12 +3,14 @@
 import gzip
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import clickhouse_connect
 import pyarrow as pa
@@ -195,6 +197,21 @@ def test_a_long_query_does_not_hold_up_inserts(line: LocalClickHouse, client: Cl
     for thread in threads:
         thread.join()
     assert inserted < min(done)
+
+
+def test_who_goes_away_in_mid_answer_is_no_error(tmp_path: Path) -> None:
+    """A client that is killed while it reads leaves no traceback in the log, and the next one is served."""
+    with LocalClickHouse(tmp_path) as own:
+        address = urlsplit(own.server.clickhouse_url)
+        head = f"X-ClickHouse-User: andon\r\nX-ClickHouse-Key: {own.password}\r\n\r\n"
+        ask = "GET /?query=SELECT+number+FROM+numbers(20000000) HTTP/1.1\r\nHost: h\r\n" + head
+        with socket.create_connection((address.hostname or "", address.port or 0)) as going:
+            going.sendall(ask.encode())
+            assert going.recv(100).startswith(b"HTTP/1.1 200")
+        assert own.client().command("SELECT 1") == 1
+        assert own.stage is not None
+        assert own.stage.stop() == 0
+        assert "Traceback" not in (tmp_path / "clickhouse.log").read_text("utf-8")
 
 
 def test_one_owner_and_a_clean_stop(tmp_path: Path) -> None:

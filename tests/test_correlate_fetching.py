@@ -1,8 +1,12 @@
 """Which listed aborted transactions still matter; and that only one file knows Faust."""
 
+import asyncio
 import re
 from pathlib import Path
 
+import pytest
+
+from pipeline.correlate import fetching
 from pipeline.correlate.fetching import Passed
 
 ROOT = Path(__file__).parent.parent
@@ -52,3 +56,20 @@ def test_one_file_imports_faust() -> None:
     assert [str(p.relative_to(ROOT)) for p in files if importing.search(p.read_text("utf-8"))] == [
         "pipeline/correlate/app.py"
     ]
+
+
+def test_a_fetch_that_is_told_to_end_in_its_pause_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka cancels its fetches to close and awaits them bare: a cancellation that came through would end the
+    consumer's thread with its connections open, and Faust's stop would wait for it in vain."""
+
+    async def nothing(*_: object) -> bool:
+        return False
+
+    async def close() -> object:
+        fetch = asyncio.create_task(fetching._patient_fetch(None))
+        await asyncio.sleep(0)  # it pauses now
+        fetch.cancel()
+        return await fetch
+
+    monkeypatch.setattr(fetching, "_fetch", nothing)
+    assert asyncio.run(close()) is False

@@ -1,14 +1,19 @@
 """The demo's account: its figures are the ledger's and the halt topic's, and its exit code follows them."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from consumers.clickhouse.guide import queries
 from pipeline.halt.keys import SigningKey
-from pipeline.local.demo_account import Account, lines, power, settle, span
+from pipeline.local import guide
+from pipeline.local.demo_account import Account, UpdateFigures, counted, lines, power, settle, span
 from pipeline.local.demo_watch import Watch
+from pipeline.local.stack import StackInfo
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.run import Run
 from pipeline.simulate.scenario import Scenario, unix_ms
@@ -19,6 +24,7 @@ from pipeline.wire.keys import verdict_key
 from pipeline.wire.partials import UpdateId
 from pipeline.wire.verdicts import Explanation, Verdict, encode_verdict
 
+ROOT = Path(__file__).parent.parent
 JULY = scenarios.load("crowdstrike-2024-07-19", hosts=2_000)
 GUILTY = UpdateId("crowdstrike", "falcon-content", "291")
 INNOCENT = UpdateId("zoom", "workplace", "6.1.5")
@@ -147,6 +153,47 @@ def test_the_words_carry_the_figures(halted: Account) -> None:
     assert "zoom/workplace/6.1.5" in text
     assert "10^1.2" in text or "10^1.3" in text
     assert "FAILED" not in text
+
+
+def quick(update: UpdateFigures) -> UpdateFigures:
+    """Its halt as one on a live line: here it is received by a clock of its own."""
+    assert update.halt is not None
+    halt = msgspec.structs.replace(update.halt, wall_seconds=12.345, crashed_hosts=1, down_hosts=25_562)
+    return msgspec.structs.replace(update, halt=halt)
+
+
+def test_the_account_fits_a_terminal_of_80_columns(halted: Account) -> None:
+    """Nothing wraps in its box, so the columns stay columns; one host is not "1 hosts"."""
+    loudest = msgspec.structs.replace(halted.updates[0], name="microsoft/cumulative-update/kb5040442", guilty=False)
+    few = [msgspec.structs.replace(update, reached=1, lost=1, lost_without_halt=2) for update in halted.updates]
+    few = [update if update.halt is None else quick(update) for update in few]
+    words = lines(msgspec.structs.replace(halted, updates=(*few, loudest)))
+    assert max(map(len, words)) <= 80 - len("│  " + "  │")
+    assert not re.search(r"\b1 hosts", "\n".join(words))
+    start = words.index(next(line for line in words if line.startswith("Untouched")))
+    reached = [line.index(" host") for line in words[start + 1 : start + 6]]
+    assert len(set(reached)) == 1
+    lost = [line.index(" host", 40) for line in lines(halted) if line.startswith(("  lost", "  spared"))]
+    assert len(lost) == 3
+    assert len(set(lost)) == 1
+    assert [counted(n, "crash", 3) for n in (0, 1, 2)] == ["  0 crashes", "  1 crash", "  2 crashes"]
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(False, False), (False, True), (True, False)])
+def test_every_ending_of_the_demo_names_queries_and_pages(keep: bool, kept: bool) -> None:
+    """Queries of the guide that need only the fleet, pages that are there, and how to get a line that stays."""
+    info = StackInfo(supervisor_pid=1, started_at=0, data_dir="/a b", fleet="acme", bootstrap_servers="h:1", stages={})
+    words = guide.after_demo(info, Path("/a b/correlate/keys"), ["quiet-week"], keep=keep, kept=kept)
+    named = re.findall(r"andon query (\S+) --param fleet=acme", words)
+    assert len(named) == 3
+    assert all(list(queries()[name].parameters) == ["fleet"] for name in named)
+    assert (ROOT / "docs" / "analysts.md").is_file()
+    assert f"## {guide.HALTS_SECTION}\n" in (ROOT / "README.md").read_text("utf-8")
+    for text in ("docs/analysts.md", guide.HALTS_SECTION, "andon status --data-dir", "quiet-week"):
+        assert text in words
+    assert ("andon demo --keep" in words and "andon up --data-dir DIR" in words) == (not keep and not kept)
+    assert ("ANDON_ARCHIVE_CLICKHOUSE_USER" in words) == keep
+    assert ("andon up --data-dir '/a b'" in words) == kept
 
 
 def test_a_guilty_update_that_nobody_halted_is_a_failure() -> None:

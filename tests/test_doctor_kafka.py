@@ -10,17 +10,21 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 
 from pipeline.local import checks, checks_kafka
 from pipeline.local.broker import EmbeddedBroker
 from pipeline.local.checks import clock_finding
+from pipeline.local.checks_groups import groups_finding
 from pipeline.local.checks_kafka import login_trouble, permission_finding
 from pipeline.local.doctor import command
+from pipeline.local.plan import local_topics
+from pipeline.local.sources import Offsets
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topics import TopicAdmin, apply
+from pipeline.runtime.topics import command as topics_command
 from pipeline.wire import topics
 
 pytestmark = pytest.mark.system
@@ -54,6 +58,8 @@ def test_healthy_broker(broker: EmbeddedBroker, tmp_path: Path) -> None:
     levels = {check: finding["level"] for check, finding in found.items()}
     unconfigured = {check for check, level in levels.items() if level == "not configured"}
     assert unconfigured == {"gateway", "correlator", "clickhouse"}
+    assert levels.pop("kafka clock") == "not checked"  # nothing is produced that could tell
+    assert levels.pop("kafka permissions") == "not checked"  # this broker does not tell
     assert {levels[check] for check in levels if check.startswith("kafka")} == {"ok"}
 
 
@@ -107,6 +113,61 @@ def test_missing_and_differing_topics(broker: EmbeddedBroker, tmp_path: Path) ->
     assert said["half-fleet.verdicts: missing"]["advice"] == "`andon topics apply` creates it"
     assert said["half-fleet.halts: cleanup.policy is delete, should be compact"]["level"] == "problem"
     assert said["half-fleet.events: retention.ms is 3600000, should be 172800000"]["level"] == "warning"
+
+
+def test_a_stage_that_stands_still_is_named(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """A frozen combiner answers nobody and no server knows: its lag that does not move gives it away."""
+    kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix="still-")
+    apply(kafka)
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+    for number in range(50):
+        producer.produce("still-fleet.events", str(number).encode(), partition=0)
+    producer.flush(10)
+    group = {"group.id": "still-andon-combine", "bootstrap.servers": broker.bootstrap_servers}
+    consumer = Consumer(group)
+    where = ["--bootstrap-servers", broker.bootstrap_servers, "--topic-prefix", "still-"]
+    for offset, level in ((3, "warning"), (50, "ok")):
+        consumer.commit(offsets=[TopicPartition("still-fleet.events", 0, offset)], asynchronous=False)
+        code, found = findings(tmp_path, *where)
+        assert (code, found["kafka groups"]["level"]) == (0, level)
+        if level == "warning":
+            assert "still-andon-combine (47 messages of fleet.events)" in found["kafka groups"]["words"]
+            assert doctor(tmp_path, *where).stdout.endswith("\n1 warning\n")
+    consumer.close()
+
+
+def test_a_group_that_reads_or_checkpoints_is_not_accused() -> None:
+    """What arrived just now, what is being read, and the correlator's commits, half a minute apart, are all as well."""
+    place = ("fleet.events", 0)
+
+    def at(seconds: float, end: int, **committed: int) -> Offsets:
+        groups = {name.replace("_", "-"): {place: offset} for name, offset in committed.items()}
+        return Offsets(seconds, {place: 0}, {place: end}, groups)
+
+    still = groups_finding(at(0, 5_000, andon_combine=7), at(2, 5_000, andon_combine=7))
+    assert (still.level, "andon-combine (4,993 messages" in still.words) == ("warning", True)
+    assert groups_finding(at(0, 5_000, andon_combine=7), at(2, 9_000, andon_combine=8)).level == "ok"
+    assert groups_finding(at(0, 7, andon_combine=7), at(2, 9_000, andon_combine=7)).level == "ok"
+    assert groups_finding(at(0, 5_000, andon_correlate=7), at(2, 5_000, andon_correlate=7)).level == "ok"
+
+
+def test_a_small_disk_is_no_fault(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """On the topics of a local line, doctor and `topics apply` agree: as defined, smaller by choice, left alone."""
+    kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix="small-")
+    admin, small = TopicAdmin(kafka), local_topics(events_retention_mib=64)
+    for topic in small:
+        admin.create(topic, "small-" + topic.name, 1)
+    where = ["--bootstrap-servers", broker.bootstrap_servers, "--topic-prefix", "small-"]
+    code, found = findings(tmp_path, *where)
+    assert (code, found["kafka topics"]["level"]) == (0, "ok")
+    assert "keep fewer bytes than defined: small-fleet.events" in found["kafka topics"]["words"]
+    for options in ([], ["--fix"]):
+        applied = CliRunner().invoke(topics_command, ["apply", *options, *where])
+        assert applied.exit_code == 0, applied.output
+        assert "small-fleet.events: retention.bytes is 16777216, below the" in applied.output
+        assert "--fix" not in applied.output
+    kept = admin.find(["small-fleet.events"])["small-fleet.events"].config["retention.bytes"]
+    assert kept == "16777216"
 
 
 @pytest.mark.parametrize(("ahead_seconds", "level"), [(0.0, "ok"), (120.0, "problem"), (-120.0, "problem")])
@@ -168,7 +229,7 @@ def test_permissions_are_named_one_by_one() -> None:
     finding = permission_finding({"a": every, "b": [AclOperation.DESCRIBE, AclOperation.READ], "c": None})
     assert (finding.level, finding.words) == ("problem", "this account may not WRITE b")
     assert "may not DESCRIBE d, READ d, WRITE d" in permission_finding({"d": []}).words
-    assert "not checked" in permission_finding({"a": every, "c": None}).words
+    assert permission_finding({"a": every, "c": None}).level == "not checked"
 
 
 @pytest.mark.parametrize(

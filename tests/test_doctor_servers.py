@@ -22,7 +22,7 @@ from pipeline.local.checks import Finding
 from pipeline.local.checks_clickhouse import check_clickhouse, version_finding
 from pipeline.local.checks_http import check_correlator, check_gateway
 from pipeline.local.doctor import DoctorConfig, command, targets
-from pipeline.local.stack import LocalStack
+from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.runtime.kafka import KafkaConfig
 
 pytestmark = pytest.mark.system
@@ -158,3 +158,31 @@ def test_what_is_configured_wins_over_the_local_line(tmp_path: Path) -> None:
         found = targets(doctor, KafkaConfig(), ArchiveConfig(), line.info)
     assert (found.doctor.gateway_url, found.doctor.gateway_token_file) == ("http://127.0.0.1:1", "")
     assert found.kafka.bootstrap_servers == line.info.bootstrap_servers
+
+
+def test_the_line_keeps_its_clickhouse_whatever_else_is_configured() -> None:
+    """One key of the section changes that key; another server, or another user, is not given the line's password."""
+    info = StackInfo(
+        supervisor_pid=1,
+        started_at=0,
+        data_dir="",
+        fleet="acme",
+        bootstrap_servers="h:1",
+        clickhouse_url="http://127.0.0.1:4711",
+        clickhouse_user="andon",
+        clickhouse_password_file="/line/password",
+        stages={},
+    )
+
+    def looked_at(**keys: str) -> tuple[str, str, str, str]:
+        found = targets(DoctorConfig(), KafkaConfig(), ArchiveConfig(**keys), info).clickhouse  # type: ignore[arg-type]
+        assert found is not None
+        return found.clickhouse_url, found.clickhouse_user, found.clickhouse_password_file, found.database
+
+    url = info.clickhouse_url
+    assert looked_at() == (url, "andon", "/line/password", "andon")
+    assert looked_at(database="nodb") == (url, "andon", "/line/password", "nodb")
+    assert looked_at(clickhouse_password="p") == (url, "andon", "", "andon")
+    assert looked_at(clickhouse_password_file="/mine") == (url, "andon", "/mine", "andon")
+    assert looked_at(clickhouse_user="andon_read") == (url, "andon_read", "", "andon")
+    assert looked_at(clickhouse_url="http://far:8123", database="nodb") == ("http://far:8123", "andon", "", "nodb")

@@ -12,6 +12,7 @@ On a broker that lists only what it should, and waits, nothing is changed by thi
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -103,7 +104,10 @@ _fetch = fetcher.Fetcher._proc_fetch_request
 async def _patient_fetch(self: Any, *request: Any) -> Any:
     got_records = await _fetch(self, *request)
     if not got_records:
-        await asyncio.sleep(EMPTY_SECONDS)
+        # aiokafka cancels a fetch to stop and awaits it, so it must end quietly, as its own does: a cancellation that
+        # comes through ends the consumer's thread before that has closed its connections.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(EMPTY_SECONDS)
     return got_records
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from pipeline.runtime.errors import ConfigError
 
-Level = Literal["ok", "warning", "problem", "not configured"]
+Level = Literal["ok", "warning", "problem", "not checked", "not configured"]
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
@@ -35,6 +35,11 @@ def warning(check: str, words: str, advice: str) -> Finding:
 def problem(check: str, words: str, advice: str) -> Finding:
     """Andon cannot do its work like this."""
     return Finding(check, "problem", words, advice)
+
+
+def unchecked(check: str, why: str) -> Finding:
+    """Nobody can tell from here."""
+    return Finding(check, "not checked", why)
 
 
 def not_configured(check: str, advice: str) -> Finding:

@@ -23,9 +23,11 @@ from pipeline.local.checks import (
     ok,
     problem,
     split_addresses,
+    unchecked,
     warning,
 )
 from pipeline.local.checks_address import check_address
+from pipeline.local.checks_groups import Groups
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig, client_config
@@ -43,8 +45,8 @@ REFUSED = {
 }
 
 
-def check_kafka(kafka: KafkaConfig, is_local: bool, max_skew_seconds: float) -> list[Finding]:
-    """All findings about the cluster. `is_local`: an `andon up` line, which keeps less than a real cluster does.
+def check_kafka(kafka: KafkaConfig, max_skew_seconds: float) -> list[Finding]:
+    """All findings about the cluster.
 
     Raises:
         ConfigError: when the settings cannot be used at all.
@@ -64,11 +66,12 @@ def check_kafka(kafka: KafkaConfig, is_local: bool, max_skew_seconds: float) -> 
     findings.append(ok("kafka login", f"{login_name(kafka)}; {len(cluster.brokers)} broker(s)"))
     findings += [brokers_finding(cluster.brokers.values())]
     there = [kafka.topic_prefix + t.name for t in topics.ALL if kafka.topic_prefix + t.name in cluster.topics]
-    findings += topic_findings(kafka, admin, is_local, len(cluster.brokers))
+    findings += topic_findings(kafka, admin, len(cluster.brokers))
+    groups = Groups(kafka)
     if there:
         findings.append(permission_finding(allowed_operations(admin, there)))
         findings.append(broker_clock(kafka, there, max_skew_seconds))
-    return findings
+    return [*findings, groups.finding()]
 
 
 def admin_client(kafka: KafkaConfig, errors: list[KafkaError]) -> AdminClient:
@@ -107,7 +110,7 @@ def brokers_finding(brokers: Any) -> Finding:
     return ok(check, "each is reachable under the address that it advertises")
 
 
-def topic_findings(kafka: KafkaConfig, admin: AdminClient, is_local: bool, brokers: int) -> list[Finding]:
+def topic_findings(kafka: KafkaConfig, admin: AdminClient, brokers: int) -> list[Finding]:
     """Missing topics, and settings that are not as defined."""
     check = "kafka topics"
     names = [kafka.topic_prefix + topic.name for topic in topics.ALL]
@@ -118,7 +121,7 @@ def topic_findings(kafka: KafkaConfig, admin: AdminClient, is_local: bool, broke
         return [problem(check, str(error), advice)]
     hidden = hidden_topics(admin, [name for name in names if name not in found])
     differing = [each for each in differences(topics.ALL, found, kafka.topic_prefix) if each.topic not in hidden]
-    findings = [topic_finding(each) for each in differing if not (is_local and each.key in SIZING)]
+    findings = [topic_finding(each) for each in differing if not each.is_choice]
     if hidden:
         words = f"this account may not see {', '.join(hidden)}: nobody can tell it whether they are there"
         findings.append(
@@ -128,7 +131,9 @@ def topic_findings(kafka: KafkaConfig, admin: AdminClient, is_local: bool, broke
     if lonely:
         words = f"kept by one broker only, though there are {brokers}: {', '.join(lonely)}"
         findings.append(warning(check, words, "raise their replication: one lost disk would lose halts"))
-    return findings or [ok(check, f"all {len(names)} are there, set up as defined")]
+    smaller = [each.topic for each in differing if each.is_choice]
+    chosen = f", but keep fewer bytes than defined: {', '.join(smaller)}" if smaller else ""
+    return findings or [ok(check, f"all {len(names)} are there, set up as defined{chosen}")]
 
 
 def hidden_topics(admin: AdminClient, names: list[str]) -> list[str]:
@@ -183,7 +188,7 @@ def permission_finding(allowed: Mapping[str, list[AclOperation] | None]) -> Find
         advice = "grant it with kafka-acls, unless the stage that needs it runs as another account"
         return problem(check, words, advice)
     if None in allowed.values():
-        return ok(check, "not checked: the broker does not tell what this account may do")
+        return unchecked(check, "the broker does not tell what this account may do")
     return ok(check, "this account may read and write every topic")
 
 
@@ -194,13 +199,13 @@ def broker_clock(kafka: KafkaConfig, names: list[str], max_skew_seconds: float) 
         fresh, newest_ms = watch_stamps(kafka, names)
     except KafkaException as error:
         advice = "let this account READ Andon's topics"
-        return warning(check, f"not checked: topics cannot be read: {error.args[0].str()}", advice)
+        return warning(check, f"not compared: topics cannot be read: {error.args[0].str()}", advice)
     if fresh is not None:
         return clock_finding(check, fresh, max_skew_seconds, "a record that just arrived")
     ahead = (newest_ms - wall_clock_ms()) / 1000
     if newest_ms and ahead > max_skew_seconds:
         return clock_finding(check, ahead, max_skew_seconds, "the newest record is from the future")
-    return ok(check, f"not compared: no record arrived within {WATCH_SECONDS:.0f} s, and none is from the future")
+    return unchecked(check, f"no record arrived within {WATCH_SECONDS:.0f} s, and none is from the future")
 
 
 def watch_stamps(kafka: KafkaConfig, names: list[str]) -> tuple[float | None, int]:

@@ -74,6 +74,8 @@ class Endpoint:
             return await self._answer(http, request, query_id)
         except (EngineError, StatementError) as error:
             return self._error(error, query_id)
+        except ConnectionResetError:  # whoever asked is gone: nobody gets this
+            return web.Response()
 
     def _authenticate(self, http: web.Request) -> Account:
         user, password = _credentials(http)

@@ -1,7 +1,6 @@
 """`andon demo`: start the line, replay an incident against it, and give the account. Every number is measured."""
 
 import contextlib
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from pipeline.halt.keys import load_trusted
-from pipeline.local import demo_archive
+from pipeline.local import demo_archive, guide
 from pipeline.local.demo_account import Account, lines
 from pipeline.local.demo_act import QUICK, Act, Pace
 from pipeline.local.demo_watch import Watch
@@ -145,29 +144,9 @@ class Presenter:
 
     def point_on(self, info: StackInfo, scenario: str, keep: bool, data_dir: Path | None) -> None:
         """Where to look next."""
-        words, keys = ["", "Where to look next"], shlex.quote(str(_keys(info)))
-        if keep:
-            words += [
-                f"  ask ClickHouse  {demo_archive.curl(info)}",
-                f"  halts           kcat -C -e -b {info.bootstrap_servers} -t {topics.HALTS.name} -o beginning",
-                f"  detector state  {info.correlate_url}/state",
-                f"  replay more     andon replay NAME --bootstrap-servers {info.bootstrap_servers} --obey {keys}",
-                f"  see it live     andon status --data-dir {shlex.quote(info.data_dir)}",
-            ]
-        elif data_dir is not None:
-            words += [f"  andon up --data-dir {shlex.quote(info.data_dir)}: the line again, with all that it stored"]
-        else:
-            words += [
-                "  andon demo --keep: the same, and the line stays up to be asked, with every address",
-                "  andon demo --data-dir DIR, then andon up --data-dir DIR: what it stored, to be asked later",
-            ]
-        words += [
-            "  andon query evidence|spared|time-to-halt -p fleet=FLEET …: what to ask, see docs/analysts.md",
-            "  README.md, Subscribe to halts in ten minutes: what a rollout system does with fleet.halts",
-        ]
-        others = ", ".join(name for name in scenarios.names() if name != scenario)
-        words += [f"  andon demo --scenario NAME: {others}", "  andon replay --help: against a cluster of yours"]
-        self._console.print("\n".join(words), markup=False, soft_wrap=True)
+        others = [name for name in scenarios.names() if name != scenario]
+        words = guide.after_demo(info, _keys(info), others, keep=keep, kept=data_dir is not None)
+        self._console.print(words, markup=False, soft_wrap=True)
 
     def wait(self) -> None:
         """Until Ctrl-C or SIGTERM."""

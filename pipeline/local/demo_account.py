@@ -11,6 +11,8 @@ from pipeline.simulate.scenario import unix_ms
 from pipeline.simulate.simulation import without_halts
 from pipeline.wire.partials import UpdateId
 
+NAME_COLUMNS = 37  # what most names need
+
 
 class HaltFigures(msgspec.Struct, frozen=True, kw_only=True):
     """How an update was halted. Event times in unix ms of the scenario's own calendar."""
@@ -141,6 +143,12 @@ def span(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
 
 
+def counted(number: int, noun: str, width: int = 0) -> str:
+    """A number, right-aligned in `width`, with its noun."""
+    ending = "" if number == 1 else "es" if noun.endswith("sh") else "s"
+    return f"{number:>{width},} {noun}{ending}"
+
+
 def power(log10: float | None) -> str:
     """Evidence for people."""
     return "none" if log10 is None else f"10^{log10:.1f}"
@@ -149,7 +157,11 @@ def power(log10: float | None) -> str:
 def lines(account: Account) -> list[str]:
     """The account in plain words."""
     by = clock(account.account_at)[:5]
-    words = [f"{account.title}", f"{account.hosts:,} hosts, {account.events:,} events, seed {account.seed}", ""]
+    words = [
+        f"{account.title}",
+        f"{counted(account.hosts, 'host')}, {counted(account.events, 'event')}, seed {account.seed}",
+        "",
+    ]
     guilty = [update for update in account.updates if update.guilty]
     for update in guilty:
         words += [*_guilty_lines(update, by), ""]
@@ -159,28 +171,35 @@ def lines(account: Account) -> list[str]:
             "No update is at fault." if halted else "No update is at fault: nothing to halt, and nothing was.",
             "",
         ]
-    words += ["Untouched" if guilty else "Watched"]
-    for update in account.updates:
-        if not update.guilty:
-            state = "HALTED" if update.halt else "not halted"
-            reached = f"{update.reached:,} hosts"
-            words.append(f"  {printable(update.name):<44} {state}, {reached}, evidence {power(update.log10_evidence)}")
+    innocent = [update for update in account.updates if not update.guilty]
+    words += _innocent_lines("Untouched" if guilty else "Watched", innocent) if innocent else []
     return words + [f"FAILED: {failure}" for failure in account.failures]
 
 
 def _guilty_lines(update: UpdateFigures, by: str) -> list[str]:
     name, halt = printable(update.name), update.halt
     if halt is None:
-        return [f"{name} was NOT halted; {update.lost:,} hosts are down at {by} UTC"]
+        return [f"{name} was NOT halted;", f"  down at {by} UTC: {counted(update.lost, 'host')}"]
     code, module = (printable(text) or "?" for text in halt.signature)
     look = f" with {code} / {module}" if any(halt.signature) else ""
     return [
-        f"{name} halted at {clock(halt.stopped_at)} UTC, {span(halt.event_seconds)} after its release,",
-        f"  after {halt.crashed_hosts:,} crashed hosts had reported{look}; {halt.down_hosts:,} were down by then",
+        f"{name} halted at {clock(halt.stopped_at)} UTC,",
+        f"  {span(halt.event_seconds)} after its release, with {counted(halt.down_hosts, 'host')} down by then,",
+        f"  once {counted(halt.crashed_hosts, 'crashed host')} had reported{look}",
         f"  evidence {power(halt.log10_evidence)}; the crash that decided happened at {clock(halt.decided_at)}",
         f"  {halt.wall_seconds * 1000:,.0f} ms of wall time from producing its report to reading the halt",
         "",
-        f"  lost by {by} UTC without the halt  {update.lost_without_halt:>10,} hosts",
-        f"  lost with it                      {update.lost:>10,} hosts",
-        f"  spared                            {update.spared:>10,} hosts",
+        f"  lost by {by} UTC without the halt  {counted(update.lost_without_halt, 'host', 10)}",
+        f"  lost with it                        {counted(update.lost, 'host', 10)}",
+        f"  spared                              {counted(update.spared, 'host', 10)}",
     ]
+
+
+def _innocent_lines(title: str, updates: list[UpdateFigures]) -> list[str]:
+    """Aligned, and narrow enough for a terminal of 80 columns."""
+    width = max(NAME_COLUMNS, *(len(printable(update.name)) for update in updates))
+    words = [f"{title:<{width}}  {'reached':>15}  evidence"]
+    for update in updates:
+        figures = f"{counted(update.reached, 'host', 8):<14}  {power(update.log10_evidence):>8}"
+        words.append(f"  {printable(update.name):<{width}} {figures}" + ("  HALTED" if update.halt else ""))
+    return words

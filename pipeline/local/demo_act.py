@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from pipeline.local.demo_account import Account, clock, power, settle
+from pipeline.local.demo_account import Account, clock, counted, power, settle
 from pipeline.local.demo_watch import Seen, Watch, events_read
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
@@ -73,15 +73,18 @@ class Act:
     def _healthy(self, until_ms: int, correlate_url: str) -> None:
         fleet = self._scenario.fleet
         self._say(f"{self._scenario.title}")
-        self._say(f"{fleet.hosts:,} hosts report; {len(self._scenario.updates)} updates are on their way")
+        self._say(
+            f"{counted(fleet.hosts, 'host')} report; on their way: {counted(len(self._scenario.updates), 'update')}"
+        )
         began = time.monotonic()
         self._run.until(until_ms, self._fast(), self._tell_halts)
         self._catch_up(correlate_url)
         seconds, crashes = time.monotonic() - began, self._simulation.ledger.reports["crash"]
         since = datetime.fromtimestamp(unix_ms(self._scenario.starts) / 1000, UTC)
         self._say(
-            f"{since:%H:%M} to {self._now()[:5]} UTC, sent and judged in {seconds:.0f} s: {self._run.sent:,} events, "
-            f"{crashes:,} crashes, {len(self._watch.halted(fleet.name))} halts"
+            f"{since:%H:%M} to {self._now()[:5]} UTC, sent and judged in {seconds:.0f} s: "
+            f"{counted(self._run.sent, 'event')}, {counted(crashes, 'crash')}, "
+            f"{counted(len(self._watch.halted(fleet.name)), 'halt')}"
         )
 
     def _incident(self, release_ms: int) -> None:
@@ -110,8 +113,8 @@ class Act:
                 reported = self._simulation.ledger.reports["crash"]
                 evidence = power(self._watch.evidence(self._scenario.fleet.name, update))
                 self._say(
-                    f"{self._now()} UTC  reached {reached:,} hosts, {lost:,} down; {reported:,} crash reports in all; "
-                    f"evidence {evidence}"
+                    f"{self._now()} UTC  reached {counted(reached, 'host')}, {lost:,} down; "
+                    f"{counted(reported, 'crash report')} in all; evidence {evidence}"
                 )
         return False
 
@@ -125,9 +128,10 @@ class Act:
     def _halt_line(self, seen: Seen) -> str:
         halt = seen.halt
         spared = sum(o.spared for o in self._run.obeyed if o.halt.key == halt.key and o.halt.epoch == halt.epoch)
+        left = counted(spared, "host")
         return (
             f"{self._now()} UTC  HALT {printable('/'.join(seen.update))} in {', '.join(map(printable, halt.rings))}, "
-            f"signed by {halt.kid}: {printable(halt.reason)}. The rollout stops: {spared:,} hosts were still to come"
+            f"signed by {halt.kid}: {printable(halt.reason)}. The rollout stops with {left} still to come"
         )
 
     def _catch_up(self, correlate_url: str) -> None:

@@ -1,13 +1,13 @@
 """What ClickHouse has of the demo, asked over HTTP as anybody would."""
 
 import base64
-import shlex
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from pipeline.local.demo_account import counted
 from pipeline.local.stack import StackInfo
 from pipeline.runtime.errors import AndonError
 
@@ -19,7 +19,6 @@ TOP_CRASHES = """
 SELECT signature_code, signature_module, uniqExact(host) AS hosts
 FROM andon.events_once WHERE fleet = {fleet:String} AND kind = 'crash'
 GROUP BY ALL ORDER BY hosts DESC, signature_code LIMIT 4 FORMAT TSVRaw"""
-HALTS = "SELECT fleet, vendor, product, version, rings, crashed_hosts, reason FROM andon.halts FORMAT Vertical"
 
 
 def ask(info: StackInfo, query: str, timeout_seconds: float = QUERY_SECONDS, **parameters: str) -> str:
@@ -53,10 +52,4 @@ def wait_for_events(info: StackInfo, fleet: str, events: int, deadline: float) -
 def top_crashes(info: StackInfo, fleet: str) -> list[str]:
     """The most frequent signatures, with the hosts that reported them."""
     rows = (line.split("\t") for line in ask(info, TOP_CRASHES, fleet=fleet).splitlines())
-    return [f"{code:<6} {module:<20} {hosts:>6} hosts reported it" for code, module, hosts in rows]
-
-
-def curl(info: StackInfo) -> str:
-    """A command line that asks for the halts."""
-    login = f'"{info.clickhouse_reader}:$(cat {shlex.quote(info.clickhouse_reader_password_file)})"'
-    return f"curl -u {login} {info.clickhouse_url}/ --data-binary {shlex.quote(HALTS)}"
+    return [f"{code:<6} {module:<20} reported by {counted(int(hosts), 'host', 6)}" for code, module, hosts in rows]

@@ -1,5 +1,6 @@
 """`andon doctor`: reach every server that Andon is configured for, and say in plain words what is wrong."""
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +23,7 @@ from pipeline.runtime.logging import printable
 Doc = msgspec.Meta
 Checks = list[Callable[[], list[Finding]]]
 
-COLORS = {"ok": "green", "warning": "yellow", "problem": "red", "not configured": "bright_black"}
+COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}  # the others: dim
 
 
 class DoctorConfig(msgspec.Struct, frozen=True):
@@ -40,7 +41,6 @@ class Targets(msgspec.Struct, frozen=True):
     kafka: KafkaConfig
     clickhouse: ArchiveConfig | None
     doctor: DoctorConfig
-    is_local: bool
 
 
 @click.command("doctor")
@@ -72,22 +72,30 @@ def command(as_json: bool, data_dir: Path, doctor: DoctorConfig, kafka: KafkaCon
 
 def targets(doctor: DoctorConfig, kafka: KafkaConfig, archive: ArchiveConfig, info: stack.StackInfo | None) -> Targets:
     """What is configured, filled up from the running local line if there is one."""
-    clickhouse = None if archive == ArchiveConfig() else archive
     if info is None:
-        return Targets(kafka, clickhouse, doctor, is_local=False)
-    if clickhouse is None and info.clickhouse_url:
-        clickhouse = ArchiveConfig(
-            clickhouse_url=info.clickhouse_url,
-            clickhouse_user=info.clickhouse_user,
-            clickhouse_password_file=info.clickhouse_password_file,
-        )
+        return Targets(kafka, None if archive == ArchiveConfig() else archive, doctor)
     local = msgspec.structs.replace(
         doctor,
         gateway_url=doctor.gateway_url or info.gateway_url,
         gateway_token_file=doctor.gateway_token_file or ("" if doctor.gateway_url else info.gateway_token_file),
         correlate_url=doctor.correlate_url or info.correlate_url,
     )
-    return Targets(KafkaConfig(bootstrap_servers=info.bootstrap_servers), clickhouse, local, is_local=True)
+    return Targets(KafkaConfig(bootstrap_servers=info.bootstrap_servers), _clickhouse(archive, info), local)
+
+
+def _clickhouse(archive: ArchiveConfig, info: stack.StackInfo) -> ArchiveConfig | None:
+    """The line's server, with what else is configured; another server never gets the line's credentials."""
+    default = ArchiveConfig()
+    if archive.clickhouse_url != default.clickhouse_url or not info.clickhouse_url:
+        return None if archive == default else archive
+    user = archive.clickhouse_user if archive.clickhouse_user != default.clickhouse_user else info.clickhouse_user
+    has_password = archive.clickhouse_password or archive.clickhouse_password_file or user != info.clickhouse_user
+    return msgspec.structs.replace(
+        archive,
+        clickhouse_url=info.clickhouse_url,
+        clickhouse_user=user,
+        clickhouse_password_file=archive.clickhouse_password_file if has_password else info.clickhouse_password_file,
+    )
 
 
 def examine(found: Targets) -> list[Finding]:
@@ -100,7 +108,7 @@ def examine(found: Targets) -> list[Finding]:
 
 def kafka_findings(found: Targets) -> list[Finding]:
     """The cluster is always looked at: every stage needs it, and has a default address."""
-    findings = check_kafka(found.kafka, found.is_local, found.doctor.max_skew_seconds)
+    findings = check_kafka(found.kafka, found.doctor.max_skew_seconds)
     if found.kafka == KafkaConfig() and any(finding.level == "problem" for finding in findings):
         advice = "start a local line with `andon up`, or name your cluster with --bootstrap-servers"
         findings.append(problem("kafka", "no cluster is configured: the default address was tried", advice))
@@ -133,10 +141,13 @@ def show(findings: list[Finding]) -> None:
     """For people: one line a finding, advice below what needs it."""
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
-        level = click.style(f"{finding.level:14}", fg=COLORS[finding.level])
+        level = click.style(f"{finding.level:14}", fg=COLORS.get(finding.level, "bright_black"))
         words = finding.advice if finding.level == "not configured" else finding.words
         click.echo(f"{level}  {finding.check:{width}}  {printable(words)}")
         if finding.level in ("warning", "problem"):
             click.echo(f"{'':14}  {'':{width}}  → {printable(finding.advice)}")
-    problems = sum(finding.level == "problem" for finding in findings)
-    click.echo(f"{problems} problem(s)" if problems else "all well")
+    count = Counter(finding.level for finding in findings)
+    bad = [
+        f"{count[level]} {level}{'' if count[level] == 1 else 's'}" for level in ("problem", "warning") if count[level]
+    ]
+    click.echo(", ".join(bad) or "all well")

@@ -1,8 +1,14 @@
-"""What `andon up` tells a person once the line is ready: where everything is, as commands to copy."""
+"""What a person is told once the line is ready, and at the end of the demo: where everything is, to be copied."""
 
 import shlex
+from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.local.stack import StackInfo
+
+HALTS = "SELECT fleet, vendor, product, version, rings, crashed_hosts, reason FROM andon.halts FORMAT Vertical"
+QUERIES = ("rates", "top-signatures", "time-to-halt")  # of docs/analysts.md; each asks for a fleet and nothing else
+HALTS_SECTION = "Subscribe to halts in ten minutes"
 
 
 def guide(info: StackInfo, stages: set[str]) -> str:
@@ -26,7 +32,53 @@ def _curl_gateway(info: StackInfo) -> str:
     return f"curl -H {token} -H {kind} --data-binary @events.ndjson {info.gateway_url}/v1/events"
 
 
-def _curl_clickhouse(info: StackInfo) -> str:
-    password = shlex.quote(info.clickhouse_reader_password_file)
-    query = "SHOW TABLES FROM andon"
-    return f'curl -u "{info.clickhouse_reader}:$(cat {password})" {info.clickhouse_url}/ --data-binary {query!r}'
+def _curl_clickhouse(info: StackInfo, query: str = "SHOW TABLES FROM andon") -> str:
+    login = f'"{info.clickhouse_reader}:$(cat {shlex.quote(info.clickhouse_reader_password_file)})"'
+    return f"curl -u {login} {info.clickhouse_url}/ --data-binary {shlex.quote(query)}"
+
+
+def after_demo(info: StackInfo, keys: Path, scenarios: Sequence[str], *, keep: bool, kept: bool) -> str:
+    """Where to look next. `keep`: the line stays up; `kept`: what it stored stays in the directory that was named."""
+    where = shlex.quote(info.data_dir)
+    if keep:
+        lines = [
+            f"  see it live     andon status --data-dir {where}",
+            "  ask ClickHouse  " + _curl_clickhouse(info, HALTS),
+            f"  halts           kcat -C -e -b {info.bootstrap_servers} -t fleet.halts -o beginning",
+            f"  detector state  {info.correlate_url}/state",
+            f"  replay more     andon replay NAME --bootstrap-servers {info.bootstrap_servers} "
+            f"--obey {shlex.quote(str(keys))}",
+        ]
+    elif kept:
+        lines = [
+            f"  the line again  andon up --data-dir {where}    with all that it stored",
+            f"  see it live     andon status --data-dir {where}",
+        ]
+    else:
+        lines = [
+            "  a line to ask   andon demo --keep    the same, and it stays up; or, without a story:",
+            "                  andon up --data-dir DIR    andon status --data-dir DIR",
+        ]
+    settings = _settings(info) if keep else 'settings as in README.md, "Ask ClickHouse"'
+    return "\n".join(["", "Where to look next", *lines, *_reading(info.fleet, settings, scenarios)])
+
+
+def _settings(info: StackInfo) -> str:
+    """For `andon query`, as the user that may only read."""
+    names = {
+        "URL": info.clickhouse_url,
+        "USER": info.clickhouse_reader,
+        "PASSWORD_FILE": info.clickhouse_reader_password_file,
+    }
+    return "export " + " ".join(f"ANDON_ARCHIVE_CLICKHOUSE_{key}={shlex.quote(text)}" for key, text in names.items())
+
+
+def _reading(fleet: str, settings: str, scenarios: Sequence[str]) -> list[str]:
+    return [
+        f"  queries         {settings}",
+        *(f"                  andon query {name} --param fleet={shlex.quote(fleet)}" for name in QUERIES),
+        "  pages           docs/analysts.md    every query, and how sure its numbers are",
+        f'                  README.md           "{HALTS_SECTION}"',
+        f"  other stories   andon demo --scenario NAME    {', '.join(scenarios)}",
+        "  your cluster    andon replay --help",
+    ]

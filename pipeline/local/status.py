@@ -15,7 +15,7 @@ from pipeline.local import datadir, snapshot, stack
 from pipeline.local.snapshot import Snapshot
 from pipeline.local.sources import Cluster, Compacted, Offsets, Usage, usage
 from pipeline.local.stack import StackInfo
-from pipeline.local.view import render
+from pipeline.local.view import Screen
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError
@@ -61,7 +61,7 @@ def command(once: bool, as_json: bool, data_dir: Path, status: StatusConfig, kaf
             _print_json(watcher, once, status.interval_seconds)
         elif once or not sys.stdout.isatty():
             console = Console(width=None if sys.stdout.isatty() else WIDE_COLUMNS)
-            console.print(render(watcher.look()))
+            console.print(Screen(watcher.look()))
         else:
             _show(watcher, status.interval_seconds)
     except KeyboardInterrupt:
@@ -79,10 +79,10 @@ def _print_json(watcher: "Watcher", once: bool, interval_seconds: float) -> None
 
 
 def _show(watcher: "Watcher", interval_seconds: float) -> None:
-    with Live(render(watcher.look()), screen=True, auto_refresh=False) as live:
+    with Live(Screen(watcher.look()), screen=True, auto_refresh=False) as live:
         while True:
             time.sleep(interval_seconds)
-            live.update(render(watcher.look()), refresh=True)
+            live.update(Screen(watcher.look()), refresh=True)
 
 
 class Watcher:

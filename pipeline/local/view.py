@@ -1,9 +1,12 @@
 """How `andon status` looks. Text from endpoints is hostile: each cell is plain text, control characters escaped."""
 
+import re
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +16,8 @@ from pipeline.wire.keys import update_key
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict
 
 SILENT_SECONDS = 30.0  # three heartbeats missed
-FIXED_COLUMNS = 24  # characters of a column that does not give way: rings are named by endpoints
+STACKED_BELOW = 150  # columns of the screen; from there on, explanations have a column of their own
+LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z \[\w+ *\] ")  # of our own log lines: time and level
 STATE_STYLES = {
     "up": "green",
     "starting": "yellow",
@@ -26,38 +30,66 @@ STATE_STYLES = {
     "resumed": "cyan",
 }
 
+Cell = str | Text
 
-def render(snapshot: Snapshot) -> RenderableType:
-    """The whole screen."""
-    parts: list[RenderableType] = [_headline(snapshot)]
-    parts += [Text(f"! {printable(problem)}", style="bold yellow") for problem in snapshot.problems]
-    parts.append(_halts(snapshot))  # first: a low terminal cuts the end off
-    if snapshot.stages:
-        parts.append(_stages(snapshot))
-    parts += [_flow(snapshot), _fleets(snapshot), _verdicts(snapshot)]
-    return Group(*parts)
+
+class Column(NamedTuple):
+    """`from_width`: narrower screens leave it out. A "figure" is never cut, "words" (the last column) may be long."""
+
+    name: str
+    kind: Literal["name", "figure", "words"] = "name"
+    from_width: int = 0
+
+    def fits(self, width: int) -> bool:
+        """Whether a screen of this width has it."""
+        return width >= self.from_width
+
+
+def figure(name: str, from_width: int = 0) -> Column:
+    """A column of numbers."""
+    return Column(name, "figure", from_width)
+
+
+class Screen:
+    """The whole screen, laid out for the width that it is drawn at."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        snapshot, width = self._snapshot, options.max_width
+        yield _headline(snapshot)
+        yield from (Text(f"! {printable(problem)}", style="bold yellow") for problem in snapshot.problems)
+        yield _halts(snapshot, width)  # first: a low terminal cuts the end off
+        if snapshot.stages:
+            yield _stages(snapshot, width)
+            yield from (_last_line(row) for row in snapshot.stages if row.restarts and row.last_line)
+        yield from (_flow(snapshot, width), _fleets(snapshot, width), _verdicts(snapshot, width))
 
 
 def _headline(snapshot: Snapshot) -> Text:
     events = snapshot.topics_per_second.get("fleet.events", 0.0)
     in_force = sum(row.in_force for row in snapshot.halts)
     words = f"{moment(snapshot.at)}  Kafka {printable(snapshot.bootstrap_servers)}  {events:,.0f} events/s in  "
-    return Text(words, style="bold") + Text(
-        f"{in_force} halts in force", style="bold red" if in_force else "bold green"
-    )
+    halts = f"{in_force} halt{'' if in_force == 1 else 's'} in force"
+    return Text(words, style="bold") + Text(halts, style="bold red" if in_force else "bold green")
 
 
-def _table(title: str, *columns: str) -> Table:
-    """Columns that end in ">" are figures, aligned to the right; those that end in "~" give way when the terminal is
-    narrow, and take several lines then. What one decides by never does."""
-    table = Table(title=title, title_justify="left", title_style="bold", expand=False, box=None, pad_edge=False)
-    for column in columns:
-        name = column.rstrip(">~")
-        if column.endswith("~"):
-            table.add_column(name, overflow="fold", min_width=8)
-        else:
-            side: Literal["left", "right"] = "right" if column != name else "left"
-            table.add_column(name, justify=side, overflow="ellipsis", no_wrap=True, max_width=FIXED_COLUMNS)
+def _table(width: int, title: str, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> Table:
+    """A table in which figures and states are never cut: names are folded, and on a screen that is not wide, words
+    stand below the name that they are about."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    stacked = columns[-1].kind == "words" and width < STACKED_BELOW
+    own = columns[:-1] if stacked else columns
+    for column in own:
+        if column.fits(width):
+            justify: JustifyMethod = "right" if column.kind == "figure" else "left"
+            table.add_column(column.name, justify=justify, overflow="fold", no_wrap=column.kind == "figure")
+    for row in rows:
+        cells: list[RenderableType] = [text for column, text in zip(columns, row, strict=True) if column.fits(width)]
+        if stacked:
+            cells[0] = Group(cells[0], Padding(cells.pop(), (0, 0, 0, 2), style="dim"))
+        table.add_row(*cells)
     return table
 
 
@@ -66,13 +98,10 @@ def cell(text: str) -> Text:
     return Text(printable(text))
 
 
-def _stages(snapshot: Snapshot) -> Table:
-    table = _table(
-        "Stages", "stage", "state", "pid>", "up>", "restarts>", "CPU %>", "MB>", "last line of a restarted one~"
-    )
-    for row in snapshot.stages:
-        table.add_row(row.name, _state(row.state), *_figures(row), cell(row.last_line if row.restarts else ""))
-    return table
+def _stages(snapshot: Snapshot, width: int) -> Table:
+    figures = (figure("pid", from_width=100), *map(figure, ("up", "restarts", "CPU %", "MB")))
+    rows: list[list[Cell]] = [[row.name, _state(row.state), *_figures(row)] for row in snapshot.stages]
+    return _table(width, "Stages", (Column("stage"), Column("state"), *figures), rows)
 
 
 def _figures(row: StageRow) -> list[str]:
@@ -85,31 +114,37 @@ def _figures(row: StageRow) -> list[str]:
     ]
 
 
+def _last_line(row: StageRow) -> Text:
+    """What a restarted stage said last: one line below the table, which it would squeeze as a column."""
+    said = LOG_PREFIX.sub("", row.last_line)
+    return Text(f"  {row.name} says: {printable(said)}", style="dim", overflow="ellipsis", no_wrap=True)
+
+
 def _state(state: str) -> Text:
     return Text(state, style=STATE_STYLES.get(state, ""))
 
 
-def _flow(snapshot: Snapshot) -> Table:
-    table = _table("Flow", "consumer group", "topic", "produced/s>", "read/s>", "lag>")
+def _flow(snapshot: Snapshot, width: int) -> Table:
+    rows: list[list[Cell]] = []
     for row in snapshot.groups:
         produced = snapshot.topics_per_second.get(row.topic, 0.0)
         speeds = [f"{produced:,.0f}", f"{row.messages_per_second:,.0f}", f"{row.lag_messages:,}"]
-        table.add_row(cell(row.group), row.topic, *speeds)
+        rows.append([cell(row.group), row.topic, *speeds])
     refused = snapshot.topics_per_second.get("fleet.deadletter", 0.0)
-    table.add_row("(dead letters)", "fleet.deadletter", f"{refused:,.0f}", "", "")
-    return table
+    rows.append(["(dead letters)", "fleet.deadletter", f"{refused:,.0f}", "", ""])
+    figures = map(figure, ("produced/s", "read/s", "lag to commit"))
+    return _table(width, "Flow", (Column("consumer group"), Column("topic"), *figures), rows)
 
 
-def _fleets(snapshot: Snapshot) -> Table:
-    table = _table("Detector", "fleet", "heartbeat", "stream time", "behind>", "live updates>", "events>")
-    for beat in snapshot.fleets:
-        table.add_row(*_fleet(beat, snapshot.at))
+def _fleets(snapshot: Snapshot, width: int) -> RenderableType:
     if not snapshot.fleets:
-        table.add_row("no heartbeat yet: the detector has said nothing, which is not the same as safe")
-    return table
+        words = "no heartbeat yet: the detector has said nothing, which is not the same as safe"
+        return Group(Text("Detector", style="bold"), words)
+    columns = (*map(Column, ("fleet", "heartbeat", "stream time")), *map(figure, ("behind", "live updates", "events")))
+    return _table(width, "Detector", columns, (_fleet(beat, snapshot.at) for beat in snapshot.fleets))
 
 
-def _fleet(beat: FleetHeartbeat, now_ms: int) -> list[str | Text]:
+def _fleet(beat: FleetHeartbeat, now_ms: int) -> list[Cell]:
     age_seconds = (now_ms - beat.at) / 1000
     heard = (
         Text(f"SILENT {span(age_seconds)}", style="bold red")
@@ -120,17 +155,15 @@ def _fleet(beat: FleetHeartbeat, now_ms: int) -> list[str | Text]:
     return [cell(beat.fleet), heard, moment(beat.stream_time), behind, f"{beat.live_updates:,}", f"{beat.events:,}"]
 
 
-def _halts(snapshot: Snapshot) -> Table:
-    columns = ("fleet/vendor/product/version~", "rings", "state", "age>", "expires in>", "hosts>", "evidence>", "why~")
-    table = _table("Halts", *columns)
-    for row in snapshot.halts:
-        table.add_row(*_halt(row))
+def _halts(snapshot: Snapshot, width: int) -> RenderableType:
     if not snapshot.halts:
-        table.add_row("none")
-    return table
+        return Group(Text("Halts", style="bold"), "none")
+    figures = (figure("age", from_width=110), figure("expires in", from_width=110), figure("hosts"), figure("evidence"))
+    columns = (Column("update"), Column("rings"), Column("state"), *figures, Column("why", "words"))
+    return _table(width, "Halts", columns, map(_halt, snapshot.halts))
 
 
-def _halt(row: HaltRow) -> list[str | Text]:
+def _halt(row: HaltRow) -> list[Cell]:
     halt = row.halt
     state = (
         Text("in force", style="bold red") if row.in_force else Text("EXPIRED: detector silent", style="bold yellow")
@@ -143,16 +176,14 @@ def _halt(row: HaltRow) -> list[str | Text]:
     return [cell(halt.key), cell(rings), state, span(row.age_seconds), expires, *figures, cell(halt.reason)]
 
 
-def _verdicts(snapshot: Snapshot) -> Table:
-    shown = len(snapshot.verdicts)
-    columns = ("fleet/vendor/product/version~", "ring", "state", "evidence>", "hosts>", "expected>", "relative risk~")
-    table = _table(f"Verdicts ({shown} of {snapshot.verdicts_total}, most evidence first)", *columns, "explanation~")
-    for verdict in snapshot.verdicts:
-        table.add_row(*_verdict(verdict))
-    return table
+def _verdicts(snapshot: Snapshot, width: int) -> Table:
+    title = f"Verdicts ({len(snapshot.verdicts)} of {snapshot.verdicts_total}, most evidence first)"
+    figures = (*map(figure, ("evidence", "hosts", "expected")), figure("relative risk", from_width=120))
+    columns = (Column("update"), Column("ring"), Column("state"), *figures, Column("explanation", "words"))
+    return _table(width, title, columns, map(_verdict, snapshot.verdicts))
 
 
-def _verdict(verdict: Verdict) -> list[str | Text]:
+def _verdict(verdict: Verdict) -> list[Cell]:
     low, high = verdict.relative_risk
     flags = f" [{', '.join(verdict.flags)}]" if verdict.flags else ""
     needs = f" (needs {verdict.needs_trials:,} more trials)" if verdict.needs_trials else ""

@@ -48,9 +48,17 @@ class Difference(NamedTuple):
         """Whether Kafka can change it in place: partitions can be added, never taken away."""
         return self.key != "partitions" or int(self.found) < int(self.wanted)
 
+    @property
+    def is_choice(self) -> bool:
+        """Fewer bytes kept than defined: the disk's owner decides that, as the local line does for a small machine.
+        It breaks nothing, and is not lifted: the disk may not hold what is defined."""
+        return self.key == "retention.bytes" and 0 < int(self.found or 0) < int(self.wanted)
+
     def __str__(self) -> str:
         if not self.key:
             return f"{self.topic}: missing"
+        if self.is_choice:
+            return f"{self.topic}: {self.key} is {self.found}, below the {self.wanted} that are defined"
         return f"{self.topic}: {self.key} is {self.found or 'unset'}, should be {self.wanted}"
 
 
@@ -141,11 +149,12 @@ def _outcome(future: "Future[Any]", what: str, accept: int | None = None) -> Any
 
 
 class Applied(NamedTuple):
-    """What `apply` did, and what is still different."""
+    """What `apply` did, what is still different, and what is smaller by choice."""
 
     created: list[str]
     fixed: list[Difference]
     remaining: list[Difference]
+    chosen: list[Difference]
 
 
 def apply(kafka: KafkaConfig, *, replication: int = -1, fix: bool = False, dry_run: bool = False) -> Applied:
@@ -158,14 +167,23 @@ def apply(kafka: KafkaConfig, *, replication: int = -1, fix: bool = False, dry_r
     names = {kafka.topic_prefix + topic.name: topic for topic in ALL}
     before = differences(ALL, admin.find(names), kafka.topic_prefix)
     if dry_run:
-        return Applied([], [], before)
+        return _applied([], [], before)
     created = [difference.topic for difference in before if not difference.key]
     for name in created:
         admin.create(names[name], name, replication)
-    fixed = [difference for difference in before if fix and difference.key and difference.fixable]
+    fixed = [
+        difference
+        for difference in before
+        if fix and difference.key and difference.fixable and not difference.is_choice
+    ]
     for difference in fixed:
         admin.fix(difference)
-    return Applied(created, fixed, differences(ALL, admin.find(names, created), kafka.topic_prefix))
+    return _applied(created, fixed, differences(ALL, admin.find(names, created), kafka.topic_prefix))
+
+
+def _applied(created: list[str], fixed: list[Difference], after: list[Difference]) -> Applied:
+    chosen = [difference for difference in after if difference.is_choice]
+    return Applied(created, fixed, [difference for difference in after if not difference.is_choice], chosen)
 
 
 @click.group()
@@ -188,6 +206,8 @@ def apply_command(kafka: KafkaConfig, dry_run: bool, fix: bool, replication: int
     for difference in applied.remaining:
         hint = "" if not difference.key or fix else "  (--fix alters it)" if difference.fixable else ""
         click.echo(f"differs  {difference}{hint}")
+    for difference in applied.chosen:
+        click.echo(f"smaller  {difference}; left as it is")
     if applied.remaining:
         raise SystemExit(1)
     click.echo(f"{len(ALL)} topics are as they should be")
