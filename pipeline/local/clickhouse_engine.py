@@ -22,7 +22,7 @@ SESSION_SECONDS = 60.0  # an idle session is closed after this long, as a server
 MAX_SESSIONS = 64
 INSERT_CHUNK_BYTES = 4 * 1024 * 1024
 
-_ERROR = re.compile(r"Code: (\d+)\. (DB::Exception: .*)", re.DOTALL)
+_ERROR = re.compile(r"Code: (\d+)\. (DB::\w*Exception: .*)", re.DOTALL)
 _FAILED_INSERTS = "SELECT sum(value) FROM system.events WHERE event = 'FailedInsertQuery'"
 _OUTCOME = "SELECT type, exception_code, exception FROM system.query_log WHERE log_comment = '{mark}'"
 _UNKNOWN = "Code: 1002. DB::Exception: An INSERT failed, and the log does not say whose. (UNKNOWN_EXCEPTION)"
