@@ -47,7 +47,7 @@ class EngineError(Exception):
 
 class Request(NamedTuple):
     """One statement with everything that belongs to it; `readonly` as ClickHouse's setting of that name, `role` "" for
-    all that there are; `limited`: its limits are not to be changed by the statement itself."""
+    all that there are; `profile`: the settings profile whose constraints hold for the statement, "" for none."""
 
     sql: bytes
     statement: Statement
@@ -56,7 +56,7 @@ class Request(NamedTuple):
     settings: dict[str, str]
     params: dict[str, str]
     role: str
-    limited: bool
+    profile: str
     readonly: int
     session: str
 
@@ -122,6 +122,12 @@ class Engine:
         except RuntimeError as error:
             raise AndonError(f"the ClickHouse engine does not start: {error}") from None
 
+    def names(self, sql: str) -> list[str]:
+        """The values of a query's one column: names that the engine knows."""
+        with self._guard:
+            found: bytes = self._keeper.query(sql, "TSVRaw").bytes()
+        return found.decode().splitlines()
+
     def run(self, request: Request) -> Answer:
         """Run a statement; blocking.
 
@@ -149,8 +155,8 @@ class Engine:
         if request.database:
             connection.query("USE `" + request.database.replace("\\", "\\\\").replace("`", "\\`") + "`")
         connection.query(f"SET ROLE {request.role or 'ALL'}")
-        if request.limited:
-            connection.query("SET profile = 'andon_limited'")
+        if request.profile:
+            connection.query(f"SET profile = '{request.profile}'")
         if request.readonly:  # last: from here on the request can no longer change it
             connection.query(f"SET readonly = {request.readonly}")
 
