@@ -98,12 +98,16 @@ def test_readers_read_and_nothing_else(line: LocalClickHouse, user: str) -> None
 
 @pytest.mark.system
 def test_the_writer_only_inserts(line: LocalClickHouse) -> None:
-    """It may insert, which fills the aggregates too, and may not read back, change or drop a thing."""
+    """It may insert what the archive does, which fills the aggregates too, and not read, change or drop a thing."""
     writer = client(line, "andon_write", line.write_password)
     insert(writer, events(100, seed=2))
     for sql in (*CHANGES[1:], *SECRETS, "SELECT count() FROM andon.events", "SELECT * FROM andon.hosts"):
         assert refused(writer, sql), sql
+    for table in ("schema_migrations", "strata_by_minute", "stratum_minutes", "crashes", "hosts"):
+        assert refused(writer, f"INSERT INTO andon.{table} SELECT * FROM andon.{table} WHERE 0"), table
+    assert refused(writer, "INSERT INTO andon.schema_migrations (number) VALUES (999)")
     ours = line.client()
+    assert ours.command("SELECT count() FROM schema_migrations WHERE number = 999") == 0
     assert ours.command("SELECT count() FROM events_once") == 300
     assert ours.command("SELECT sum(events) FROM strata_by_minute") == 300
     ours.command("ALTER TABLE events DELETE WHERE id IN {ids:Array(String)}", parameters={"ids": []})
