@@ -36,7 +36,7 @@ SECRETS = (
     "SELECT * FROM file('/etc/passwd', 'LineAsString')",
     "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
 )
-OTHERS = ("system.query_log", "system.part_log", "system.processes")
+OTHERS = ("query_log", "part_log", "processes", "user_query_log", "errors", "disks", "server_settings", "mutations")
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,8 @@ def test_readers_read_and_nothing_else(line: LocalClickHouse, user: str) -> None
     for sql in (*CHANGES, *SECRETS):
         assert refused(reader, sql), sql
     for table in OTHERS:
-        assert reader.command(f"SELECT count() FROM {table}") == 0, table
-        assert line.client().command(f"SELECT count() FROM {table}") > 0, table
+        assert reader.command(f"SELECT count() FROM system.{table}") == 0, table
+        assert line.client().command(f"SELECT count() FROM system.{table}") > 0, table
     for seconds in (0, 5, 1000):
         assert refused(reader, f"SELECT 1 SETTINGS max_execution_time = {seconds}")
         assert refused(reader, f"SELECT 1 SETTINGS profile = 'default', max_execution_time = {seconds}")
