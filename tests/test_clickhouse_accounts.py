@@ -36,7 +36,7 @@ SECRETS = (
     "SELECT * FROM file('/etc/passwd', 'LineAsString')",
     "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
 )
-OTHERS = ("system.query_log", "system.part_log", "system.processes")
+OTHERS = ("query_log", "part_log", "processes", "user_query_log", "errors", "disks", "server_settings", "mutations")
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,8 @@ def test_readers_read_and_nothing_else(line: LocalClickHouse, user: str) -> None
     for sql in (*CHANGES, *SECRETS):
         assert refused(reader, sql), sql
     for table in OTHERS:
-        assert reader.command(f"SELECT count() FROM {table}") == 0, table
-        assert line.client().command(f"SELECT count() FROM {table}") > 0, table
+        assert reader.command(f"SELECT count() FROM system.{table}") == 0, table
+        assert line.client().command(f"SELECT count() FROM system.{table}") > 0, table
     for seconds in (0, 5, 1000):
         assert refused(reader, f"SELECT 1 SETTINGS max_execution_time = {seconds}")
         assert refused(reader, f"SELECT 1 SETTINGS profile = 'default', max_execution_time = {seconds}")
@@ -98,14 +98,18 @@ def test_readers_read_and_nothing_else(line: LocalClickHouse, user: str) -> None
 
 @pytest.mark.system
 def test_the_writer_only_inserts(line: LocalClickHouse) -> None:
-    """It may insert, which fills the aggregates too, and may not read back, change or drop a thing."""
+    """It may insert what the archive does, which fills the aggregates too, and not read, change or drop a thing."""
     writer = client(line, "andon_write", line.write_password)
     insert(writer, events(100, seed=2))
     others = "INSERT INTO andon.schema_migrations (number) VALUES (999)", "INSERT INTO andon.hosts (host) VALUES ('h')"
     reads = "SELECT count() FROM andon.events", "SELECT * FROM andon.hosts"
     for sql in (*CHANGES[1:], *SECRETS, *others, *reads):
         assert refused(writer, sql), sql
+    for table in ("schema_migrations", "strata_by_minute", "stratum_minutes", "crashes", "hosts"):
+        assert refused(writer, f"INSERT INTO andon.{table} SELECT * FROM andon.{table} WHERE 0"), table
+    assert refused(writer, "INSERT INTO andon.schema_migrations (number) VALUES (999)")
     ours = line.client()
+    assert ours.command("SELECT count() FROM schema_migrations WHERE number = 999") == 0
     assert ours.command("SELECT count() FROM events_once") == 300
     assert ours.command("SELECT sum(events) FROM strata_by_minute") == 300
     ours.command("ALTER TABLE events DELETE WHERE id IN {ids:Array(String)}", parameters={"ids": []})

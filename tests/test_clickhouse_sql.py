@@ -27,6 +27,9 @@ def test_kind_and_format(sql: bytes, kind: str, format_name: str) -> None:
     [
         (b"SELECT 1; DROP TABLE andon.events", 62),
         (b"SELECT 1 /* ; */ ; -- x\n SELECT 2", 62),
+        (b"SELECT 1 // it's\n; DROP TABLE andon.events // '", 62),
+        (b"SELECT $ a $ ' $ a $; DROP TABLE andon.events -- '", 62),
+        (b"SELECT 1 AS \xe2\x80\x9c'\xe2\x80\x9d; DROP TABLE andon.events -- '", 62),
         (b"  -- nothing\n", 62),
         (b"", 62),
         (b"SELECT 1 INTO OUTFILE '/tmp/x'", 1),

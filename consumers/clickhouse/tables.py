@@ -125,19 +125,23 @@ def _dead_letter(record: Record, raw: bytes) -> tuple[str, Fields]:
 
 
 class Source(NamedTuple):
-    """How a topic's records become rows. A compacted topic may have forgotten records that an intent counted."""
+    """How a topic's records become rows, and of which tables. A compacted topic may have forgotten records that an
+    intent counted."""
 
     convert: Callable[[Record, bytes], tuple[str, Fields]] | None
     compacted: bool
+    tables: tuple[str, ...]
 
 
 SOURCES = {
-    EVENTS.name: Source(None, False),
-    VERDICTS.name: Source(_verdict, True),
-    HALTS.name: Source(_halt, True),
-    HALT_ACKS.name: Source(_ack, False),
-    DEADLETTER.name: Source(_dead_letter, False),
+    EVENTS.name: Source(None, False, ("events",)),
+    VERDICTS.name: Source(_verdict, True, ("verdicts", "heartbeats")),
+    HALTS.name: Source(_halt, True, ("halts",)),
+    HALT_ACKS.name: Source(_ack, False, ("halt_acks",)),
+    DEADLETTER.name: Source(_dead_letter, False, ("dead_letters",)),
 }
+# All that the archive inserts into, and so all that its user may: the rest is fed from these, or is the owner's.
+WRITTEN = tuple(table for source in SOURCES.values() for table in source.tables)
 
 _TIMES = {"at", "stream_time", "issued_at", "expires_at"}
 _LISTS = {"rings", "flags", "explanation_strata"}

@@ -2,18 +2,19 @@
 --     ALTER USER andon IDENTIFIED WITH sha256_password BY '…'      (or better: ssl_certificate, ldap, kerberos)
 -- Until then nobody can log in as one of them. The database is `andon`; name yours if [archive] database says otherwise.
 
--- Limits: a query of an analyst may take a minute, one of a dashboard 15 seconds; neither may raise that.
+-- Limits: a query of an analyst may take a minute, one of a dashboard 15 seconds; neither may raise that. readonly = 2
+-- lets them choose a shorter time and an answer's form, which clients do, and change nothing. 0 would be no limit: MIN 1.
 CREATE SETTINGS PROFILE IF NOT EXISTS andon_analyst SETTINGS
     readonly = 2,
-    max_execution_time = 60 MAX 60,
-    max_memory_usage = 8589934592 MAX 8589934592,
-    max_result_rows = 10000000 MAX 10000000;
+    max_execution_time = 60 MIN 1 MAX 60,
+    max_memory_usage = 8589934592 MIN 1 MAX 8589934592,
+    max_result_rows = 10000000 MIN 1 MAX 10000000;
 
 CREATE SETTINGS PROFILE IF NOT EXISTS andon_grafana SETTINGS
     readonly = 2,
-    max_execution_time = 15 MAX 15,
-    max_memory_usage = 4294967296 MAX 4294967296,
-    max_result_rows = 1000000 MAX 1000000;
+    max_execution_time = 15 MIN 1 MAX 15,
+    max_memory_usage = 4294967296 MIN 1 MAX 4294967296,
+    max_result_rows = 1000000 MIN 1 MAX 1000000;
 
 -- andon migrate, backfill, forget: owns the tables.
 CREATE ROLE IF NOT EXISTS andon_owner;
@@ -26,7 +27,7 @@ GRANT SELECT ON system.processes TO andon_owner;
 GRANT CLUSTER, REMOTE ON *.* TO andon_owner;
 GRANT SYSTEM SYNC REPLICA ON andon.* TO andon_owner;
 
--- andon archive: can insert what it reads from Kafka, and do nothing else; aggregates are fed by their owner.
+-- andon archive: can insert into the tables that it fills, and do nothing else; on a cluster their rows are in …_local.
 CREATE ROLE IF NOT EXISTS andon_writer;
 GRANT INSERT ON andon.events TO andon_writer;
 GRANT INSERT ON andon.verdicts TO andon_writer;
@@ -34,6 +35,12 @@ GRANT INSERT ON andon.heartbeats TO andon_writer;
 GRANT INSERT ON andon.halts TO andon_writer;
 GRANT INSERT ON andon.halt_acks TO andon_writer;
 GRANT INSERT ON andon.dead_letters TO andon_writer;
+GRANT INSERT ON andon.events_local TO andon_writer;
+GRANT INSERT ON andon.verdicts_local TO andon_writer;
+GRANT INSERT ON andon.heartbeats_local TO andon_writer;
+GRANT INSERT ON andon.halts_local TO andon_writer;
+GRANT INSERT ON andon.halt_acks_local TO andon_writer;
+GRANT INSERT ON andon.dead_letters_local TO andon_writer;
 
 -- People and dashboards: can read, and do nothing else.
 CREATE ROLE IF NOT EXISTS andon_reader;

@@ -13,6 +13,7 @@ from aiohttp import web
 from pipeline.local.clickhouse_accounts import Account, analyst, grafana, owner, writer
 from pipeline.local.clickhouse_engine import Engine
 from pipeline.local.clickhouse_http import Endpoint
+from pipeline.local.confine import confine
 from pipeline.runtime import logging
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import ConfigError
@@ -113,8 +114,21 @@ async def _listen(site: web.TCPSite, config: ClickHouseConfig) -> None:
         raise ConfigError(f"clickhouse.port = {config.port}: cannot listen on {config.host}: {text}") from None
 
 
+def _confine(data_dir: Path) -> None:
+    """Before the engine starts its threads: it is to reach its own directory and nothing else."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = data_dir.resolve() / "tmp"
+    scratch.mkdir(exist_ok=True, mode=0o700)
+    os.environ["TMPDIR"] = str(scratch)  # where the engine's binding tries itself when it is imported
+    if why := confine(data_dir):
+        text = "the kernel does not keep the engine from this user's files: only what statements may say does"
+        logging.configure("clickhouse").warning(text, why=why)
+
+
 @click.command("clickhouse", help="Own the embedded ClickHouse engine and serve it over HTTP.")
 @configured(("clickhouse", ClickHouseConfig))
 def command(clickhouse: ClickHouseConfig) -> None:
     """Foreground; SIGTERM stops it."""
-    asyncio.run(serve(clickhouse, accounts(clickhouse)))
+    who = accounts(clickhouse)  # reads files that the engine may not
+    _confine(Path(clickhouse.data_dir))
+    asyncio.run(serve(clickhouse, who))

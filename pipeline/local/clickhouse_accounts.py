@@ -1,5 +1,7 @@
 """Who may come in through the local endpoint, and as what. The engine has one user; what it may do is a role of
-clickhouse_users.xml, set anew for every request, and the engine's own access control decides."""
+clickhouse_users.xml, set anew for every request, and the engine's own access control decides. What that is not asked
+about (clickhouse_guard.py), every account with a role is refused before.
+"""
 
 import hmac
 from collections.abc import Mapping
@@ -18,6 +20,13 @@ class Account(NamedTuple):
     role: str = ""
     readonly: int = 0
     limits: Mapping[str, int] = {}
+
+    @property
+    def profile(self) -> str:
+        """The settings profile of clickhouse_users.xml whose constraints hold for its statements."""
+        if not self.role:
+            return ""
+        return "andon_limited" if self.limits else "andon_guarded"
 
     def limited(self, settings: dict[str, str]) -> dict[str, str]:
         """The settings of a request, none above this account's limits; 0 stands for no limit, and is none here."""

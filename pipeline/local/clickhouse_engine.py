@@ -22,7 +22,7 @@ SESSION_SECONDS = 60.0  # an idle session is closed after this long, as a server
 MAX_SESSIONS = 64
 INSERT_CHUNK_BYTES = 4 * 1024 * 1024
 
-_ERROR = re.compile(r"Code: (\d+)\. (DB::Exception: .*)", re.DOTALL)
+_ERROR = re.compile(r"Code: (\d+)\. (DB::\w*Exception: .*)", re.DOTALL)
 _FAILED_INSERTS = "SELECT sum(value) FROM system.events WHERE event = 'FailedInsertQuery'"
 _OUTCOME = "SELECT type, exception_code, exception FROM system.query_log WHERE log_comment = '{mark}'"
 _UNKNOWN = "Code: 1002. DB::Exception: An INSERT failed, and the log does not say whose. (UNKNOWN_EXCEPTION)"
@@ -47,7 +47,7 @@ class EngineError(Exception):
 
 class Request(NamedTuple):
     """One statement with everything that belongs to it; `readonly` as ClickHouse's setting of that name, `role` "" for
-    all that there are; `limited`: its limits are not to be changed by the statement itself."""
+    all that there are; `profile`: the settings profile whose constraints hold for the statement, "" for none."""
 
     sql: bytes
     statement: Statement
@@ -56,7 +56,7 @@ class Request(NamedTuple):
     settings: dict[str, str]
     params: dict[str, str]
     role: str
-    limited: bool
+    profile: str
     readonly: int
     session: str
 
@@ -122,6 +122,12 @@ class Engine:
         except RuntimeError as error:
             raise AndonError(f"the ClickHouse engine does not start: {error}") from None
 
+    def names(self, sql: str) -> list[str]:
+        """The values of a query's one column: names that the engine knows."""
+        with self._guard:
+            found: bytes = self._keeper.query(sql, "TSVRaw").bytes()
+        return found.decode().splitlines()
+
     def run(self, request: Request) -> Answer:
         """Run a statement; blocking.
 
@@ -149,8 +155,8 @@ class Engine:
         if request.database:
             connection.query("USE `" + request.database.replace("\\", "\\\\").replace("`", "\\`") + "`")
         connection.query(f"SET ROLE {request.role or 'ALL'}")
-        if request.limited:
-            connection.query("SET profile = 'andon_limited'")
+        if request.profile:
+            connection.query(f"SET profile = '{request.profile}'")
         if request.readonly:  # last: from here on the request can no longer change it
             connection.query(f"SET readonly = {request.readonly}")
 

@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 from aiohttp import web
 
-from pipeline.local import clickhouse_guard
 from pipeline.local.clickhouse_accounts import Account, find
 from pipeline.local.clickhouse_engine import Answer, Engine, EngineError, Request
+from pipeline.local.clickhouse_guard import Guard
 from pipeline.local.clickhouse_sql import Statement, StatementError, inspect
 
 READERS = 6  # SELECTs side by side, and
@@ -46,6 +46,7 @@ class Endpoint:
     def __init__(self, engine: Engine, accounts: list[Account], max_body_bytes: int) -> None:
         self._engine = engine
         self._accounts = accounts
+        self._guard = Guard.of(engine.names)
         self._max_body_bytes = max_body_bytes
         self._readers = ThreadPoolExecutor(READERS, "clickhouse-read")
         self._writers = ThreadPoolExecutor(WRITERS, "clickhouse-write")
@@ -94,21 +95,22 @@ class Endpoint:
         settings = {k: v for k, v in fields.items() if k not in _TRANSPORT and not k.startswith("param_")}
         sql = b"\n".join(part for part in (fields.get("query", "").encode(), body) if part)
         statement = inspect(sql)
-        if account.role and statement.kind not in _PLAIN:
-            raise _fail(497, "ACCESS_DENIED", f"{account.name}: {statement.kind} is not for this user")
+        default_format = fields.get("default_format") or http.headers.get("X-ClickHouse-Format") or "TabSeparated"
         if account.role:
-            clickhouse_guard.check(sql, statement)
-            for name in settings:
-                clickhouse_guard.check_name(name)
+            if statement.kind not in _PLAIN:
+                raise _fail(497, "ACCESS_DENIED", f"{account.name}: {statement.kind} is not for this user")
+            self._guard.check_settings(settings)
+            self._guard.check_format(statement.format or default_format)
+            self._guard.check(sql[: statement.ends_at or len(sql)])
         return Request(
             sql=sql,
             statement=statement,
-            default_format=fields.get("default_format") or http.headers.get("X-ClickHouse-Format") or "TabSeparated",
+            default_format=default_format,
             database=fields.get("database") or http.headers.get("X-ClickHouse-Database") or "",
             settings=account.limited(settings),
             params={k.removeprefix("param_"): v for k, v in fields.items() if k.startswith("param_")},
             role=account.role,
-            limited=bool(account.limits),
+            profile=account.profile,
             readonly=account.readonly or (2 if http.method == "GET" else 0),  # a GET changes nothing, as on a server
             session=f"{account.name}/{fields['session_id']}" if fields.get("session_id") else "",
         )

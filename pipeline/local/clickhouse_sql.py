@@ -7,16 +7,18 @@ told apart here, and handed to the engine apart from the statement.
 """
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
-_TOKEN = re.compile(
-    r"""(?P<skip>\s+|--[^\n]*|\#[ !][^\n]*|/\*.*?(?:\*/|\Z))
-      | (?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`|\$(\w*)\$.*?\$\3\$)
+# As ClickHouse's lexer divides a statement (read as latin-1), or more finely; what it cannot read at all is "other".
+TOKEN = re.compile(
+    r"""(?P<skip>\s+|\xc2\xa0|--[^\n]*|//[^\n]*|\#[ !][^\n]*|/\*.*?(?:\*/|\Z))
+      | (?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`
+                  |\xe2\x80\x98.*?\xe2\x80\x99|\xe2\x80\x9c.*?\xe2\x80\x9d|(\$[^$]*\$).*?\3)
       | (?P<word>[A-Za-z_][\w$]*)
+      | (?P<number>\d\w*)
       | (?P<end>;)
       | (?P<other>.)""",
-    re.DOTALL | re.VERBOSE,
+    re.ASCII | re.DOTALL | re.VERBOSE,
 )
 
 _BEFORE_DATA = re.compile(rb"[ \t\f]*\r?\n?")  # as ClickHouse skips it between FORMAT's name and the data
@@ -50,13 +52,6 @@ class Statement(NamedTuple):
         return self.kind in _READS and (self.format or default_format).upper() in _STREAMED
 
 
-def tokens(sql: bytes) -> Iterator[tuple[bool, str]]:
-    """Words, and quoted names and strings with their quotes; whether it is quoted, and the text."""
-    for token in _TOKEN.finditer(sql.decode("latin-1")):
-        if token["word"] is not None or token["quoted"] is not None:
-            yield token["quoted"] is not None, token[0]
-
-
 def inspect(sql: bytes) -> Statement:
     """Look at a statement; the data of an INSERT … FORMAT is not looked at.
 
@@ -65,7 +60,7 @@ def inspect(sql: bytes) -> Statement:
     """
     kind, previous, format_name, ended = "", "", "", False
     depth, format_at, formatting, selects = 0, 0, False, False
-    for token in _TOKEN.finditer(sql.decode("latin-1")):
+    for token in TOKEN.finditer(sql.decode("latin-1")):
         if token["skip"] is not None:
             continue
         if ended:
