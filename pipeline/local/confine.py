@@ -41,6 +41,7 @@ _SYSTEM += ("/dev/null", "/dev/urandom", "/sys/fs/cgroup", "/sys/devices/system/
 _SYSTEM += ("/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/proc/self/statm", "/proc/self/cgroup")
 _SYSTEM += ("/proc/sys/vm/overcommit_memory", "/sys/kernel/mm/transparent_hugepage/enabled")
 _SYSTEM += ("/proc/self/maps",)  # where libc reads how large the main thread's stack is
+_SYSTEM += ("/proc/self/auxv",)  # where the engine finds the vDSO; denied, it takes whatever lies there and may crash
 
 _held: list[int] = []  # a rule on a file of /proc lasts while it is open
 
