@@ -1,6 +1,7 @@
 """The archive between a real broker and the real engine: killed, cut off, stopped; every event there once."""
 
 import json
+import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from brokers import AnyBroker, until
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Consumer, Producer, TopicPartition
 
@@ -15,6 +17,7 @@ from pipeline.bench.archive_line import LocalClickHouse, Stage, value, wait_for
 from pipeline.bench.combine_load import Load, messages
 from pipeline.bench.faults_clickhouse import VIEWED
 from pipeline.local.broker import EmbeddedBroker
+from pipeline.local.kafka_broker import KafkaCluster
 from pipeline.runtime import topics
 from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
 from pipeline.wire.deadletter import DeadLetter
@@ -34,7 +37,7 @@ QUICK = {"batch_ms": 50, "batch_rows": 1000}
 class Place:
     """A broker with the topics, a ClickHouse with the schema, and what was produced."""
 
-    def __init__(self, broker: EmbeddedBroker, clickhouse: LocalClickHouse) -> None:
+    def __init__(self, broker: AnyBroker, clickhouse: LocalClickHouse) -> None:
         self.servers = broker.bootstrap_servers
         self.kafka = KafkaConfig(bootstrap_servers=self.servers)
         self.clickhouse = clickhouse
@@ -50,9 +53,9 @@ class Place:
                 self.producer.produce(EVENTS.name, b"{" + event[:20], key)
         assert self.producer.flush(30) == 0
 
-    def archive(self) -> Stage:
+    def archive(self, slot: int = 0) -> Stage:
         """An archive with small batches, so that much can go wrong."""
-        return self.clickhouse.archive(self.servers, **QUICK)
+        return self.clickhouse.archive(self.servers, slot=slot, **QUICK)
 
     def all_there(self, client: Client) -> None:
         """Every produced event is in the table, once, and in every aggregate."""
@@ -87,8 +90,12 @@ class Place:
     def settled(self) -> None:
         """Wait until nothing is under way: rows are seen in `events` a moment before they are in its aggregates."""
         deadline = time.monotonic() + WAIT_SECONDS
-        while any(partition.metadata for partition in self.committed()):
+        while self.promised():
             assert time.monotonic() < deadline
+
+    def promised(self) -> bool:
+        """Whether a batch of events is under way, as the broker knows."""
+        return any(partition.metadata for partition in self.committed())
 
     def committed(self) -> list[TopicPartition]:
         """What the archive's group has committed for the events."""
@@ -105,6 +112,14 @@ def place(tmp_path: Path) -> Iterator[Place]:
     with EmbeddedBroker(tmp_path / "broker") as broker, LocalClickHouse(tmp_path) as clickhouse:
         topics.apply(KafkaConfig(bootstrap_servers=broker.bootstrap_servers), replication=1)
         yield Place(broker, clickhouse)
+
+
+@pytest.fixture
+def place_on_kafka(kafka: KafkaCluster, tmp_path: Path) -> Iterator[Place]:
+    """The same on Apache Kafka; for one test, its topics have no prefix."""
+    with LocalClickHouse(tmp_path) as clickhouse:
+        topics.apply(KafkaConfig(bootstrap_servers=kafka.bootstrap_servers), replication=1)
+        yield Place(kafka, clickhouse)
 
 
 def test_killed_again_and_again(place: Place) -> None:
@@ -127,6 +142,31 @@ def test_killed_again_and_again(place: Place) -> None:
     assert not any(partition.metadata for partition in place.committed())
     ends = sum(partition.offset for partition in place.committed())
     assert ends == len(place.events) + sum(-(-count // 100) for count in (4000,) * 5 + (1000,))
+
+
+def test_batches_change_hands(place_on_kafka: Place) -> None:
+    """A batch of all partitions is left under way, and its partitions go to two members; and the other way round.
+
+    On Apache Kafka: the embedded broker waits for a dead member for ever."""
+    place = place_on_kafka
+    client = place.clickhouse.client()
+    assert place.clickhouse.stage is not None
+    engine = place.clickhouse.stage.process
+    for round_number, slots in enumerate([(0,), (1, 2), (0,)]):
+        members = [place.archive(slot) for slot in slots]
+        have = value(client, "SELECT count() FROM events") or 0
+        place.produce(2000, seed=round_number)
+        wait_for(client, "SELECT count() FROM events", have + 500, WAIT_SECONDS)
+        engine.send_signal(signal.SIGSTOP)
+        place.produce(2000, seed=10 + round_number)
+        until("a batch is under way", place.promised)
+        for member in members:
+            member.kill()
+        engine.send_signal(signal.SIGCONT)  # what it has been sent by then it takes, or does not
+    archive = place.archive()
+    place.all_there(client)
+    assert archive.stop() == 0
+    assert archive.log.read_text("utf-8").count("promised batch repeated") >= 3
 
 
 def test_decisions_are_stored_once(place: Place) -> None:

@@ -1,26 +1,27 @@
-"""The archive's loop: read, convert, promise, insert, settle. One thread; inserts run beside it."""
+"""The archive's loop: read, convert, promise, insert, settle; before all, what was promised again. One thread; inserts
+run beside it."""
 
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future
-from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from consumers.clickhouse.connect import ClickHouseServer
+from consumers.clickhouse.convert import Converter, spans
 from consumers.clickhouse.insert import Abandoned, Inserter
-from consumers.clickhouse.intent import decode_intent, encode_intent
-from consumers.clickhouse.lanes import Lane, Load
-from consumers.clickhouse.tables import SOURCES, Batch, EventRows, Record, record_rows
+from consumers.clickhouse.intent import Place, decode_intent, encode_intent, under_way
+from consumers.clickhouse.lanes import Key, Lane, Load, Span, key_of
+from consumers.clickhouse.tables import Batch
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import spoken
+from pipeline.runtime.kafka_ranges import read_ranges
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.runtime.metrics import BATCHES, EVENTS, LAG, REJECTED
-from pipeline.wire.topics import EVENTS as EVENTS_TOPIC
 
 Doc = msgspec.Meta
 
@@ -29,6 +30,7 @@ GROUP = "andon-archive"
 CONSUME_MESSAGES = 10_000
 POLL_SECONDS = 0.05
 COMMITTED_SECONDS = 10.0
+REREAD_SECONDS = 60.0  # for a promised batch
 LAG_SECONDS = 1.0
 BATCHES_HELD = 4  # a batch is sent at this part of what may be held: others are held while it is on its way
 STOP_SECONDS = 10.0  # to get into ClickHouse what is held, after SIGTERM
@@ -56,21 +58,15 @@ class ArchiveConfig(ClickHouseServer, frozen=True):
     max_held_bytes: Annotated[int, Doc(ge=1 << 20, description="the same in bytes: dead letters are large")] = 64 << 20
 
 
-Key = tuple[str, int]
-
-
 class Archive:
-    """Lanes by (topic, partition), and the consumer and inserter that they share."""
+    """The lanes, and the consumer and inserter that they share."""
 
     def __init__(self, config: ArchiveConfig, kafka: KafkaConfig, log: structlog.typing.FilteringBoundLogger) -> None:
-        self._config, self._log = config, log
-        self._sources = {kafka.topic_prefix + name: source for name, source in SOURCES.items()}
-        self._prefix = kafka.topic_prefix
-        self._events_topic = kafka.topic_prefix + EVENTS_TOPIC.name
+        self._config, self._kafka, self._log = config, kafka, log
+        self._convert = Converter(kafka.topic_prefix)
         name = f"{GROUP}-{config.slot}"
         self._consumer = Consumer(consumer_config(kafka, name, GROUP, name, **_FETCHING, **spoken(log)))
         self._inserter = Inserter(config, log)
-        self._event_rows = EventRows()
         self._lanes: dict[Key, Lane] = {}
         self._futures: dict[Future[None], Lane] = {}
         self._paused = False
@@ -82,7 +78,7 @@ class Archive:
         Raises:
             FatalStageError: when this process cannot go on.
         """
-        self._consumer.subscribe(list(self._sources), on_assign=self._assigned, on_revoke=self._revoked)
+        self._consumer.subscribe(list(self._convert.sources), on_assign=self._assigned, on_revoke=self._revoked)
         try:
             while not stop.is_set():
                 self._turn(drain=False)
@@ -96,23 +92,18 @@ class Archive:
         if messages:
             self._take(messages)
         self._reap()
+        self._repeat()
         self._hand_over(drain)
         self._settle()
         self._throttle()
         self._report_lag()
 
     def _take(self, messages: list[Message]) -> None:
-        now = time.monotonic()
         if any(map(Message.error, messages)):
             messages = [message for message in messages if self._usable(message)]
-        runs: dict[Any, list[Message]] = {}
-        keys = zip(map(Message.topic, messages), map(Message.partition, messages), strict=True)
-        for key, message in zip(keys, messages, strict=True):
-            runs.setdefault(key, []).append(message)
-        for key, run in runs.items():
-            lane = self._lanes.get(key)
-            if lane is not None:
-                self._take_run(lane, run, now)
+        for key, run in _runs(messages).items():
+            if lane := self._lanes.get(key):
+                self._hold(lane, run)
 
     def _usable(self, message: Message) -> bool:
         error = message.error()
@@ -123,51 +114,53 @@ class Archive:
         self._log.warning("Kafka error", error=str(error))
         return False
 
-    def _take_run(self, lane: Lane, run: list[Message], now: float) -> None:
-        if lane.promised is not None and not lane.room(_offset(run[-1])):
-            inside = [message for message in run if lane.room(_offset(message))]
-            self._hold(lane, inside, now, end=lane.promised.end)
-            # What lies beyond is read again once the promised range has gone.
-            self._consumer.seek(TopicPartition(lane.topic, lane.partition, lane.promised.end))
-            return
-        self._hold(lane, run, now, end=_offset(run[-1]) + 1)
-
-    def _hold(self, lane: Lane, run: list[Message], now: float, end: int) -> None:
-        first, first_ms = (_offset(run[0]), run[0].timestamp()[1]) if run else (end, 0)
-        if lane.held is None and lane.stored is not None and first > lane.stored:
-            self._warn_of_gap(lane)
-        batch = self._rows(lane, run) if run else Batch({}, [])
-        lane.hold(batch, first, end, first_ms, now)
+    def _hold(self, lane: Lane, run: list[Message]) -> None:
+        read = spans(run)
+        self._warn_of_gaps(lane, read)
+        batch = self._rows(lane, run, read[0])
+        lane.hold(batch, read, time.monotonic())
         for reason in batch.refused:
             REJECTED.labels(STAGE, reason).inc()
 
-    def _warn_of_gap(self, lane: Lane) -> None:
+    def _warn_of_gaps(self, lane: Lane, read: list[Span]) -> None:
         """Offsets skip transaction markers; but records that retention deleted unread are lost, and that is said."""
-        low, _ = self._consumer.get_watermark_offsets(TopicPartition(lane.topic, lane.partition), cached=True)
-        if low > (lane.stored or 0) and not lane.compacted:
-            lost = low - (lane.stored or 0)
-            self._log.error(
-                "records deleted before they were read", topic=lane.topic, partition=lane.partition, upto=lost
-            )
+        for span in read:
+            before = lane.following[span.partition]
+            if before is None or span.first == before or lane.compacted or lane.holds(span.partition):
+                continue
+            log = self._log.bind(topic=lane.topic, partition=span.partition)
+            if span.first < before:
+                log.error("the log is not what it was: read again", from_offset=span.first, was_at=before)
+            low, _ = self._consumer.get_watermark_offsets(TopicPartition(lane.topic, span.partition), cached=True)
+            if low > before:
+                log.error("records deleted before they were read", upto=low - before)
 
-    def _rows(self, lane: Lane, run: list[Message]) -> Batch:
-        if lane.topic == self._events_topic:
-            values = [value or b"" for value in map(Message.value, run)]
-            batch = self._event_rows(values, list(map(itemgetter(1), map(Message.timestamp, run))))
+    def _rows(self, lane: Lane, run: list[Message], first: Span) -> Batch:
+        batch = self._convert(lane.topic, run)
+        if self._convert.is_events(lane.topic):
             EVENTS.labels(STAGE).inc(batch.rows)
-            return batch
-        batch = record_rows(lane.topic.removeprefix(self._prefix), [_record(message) for message in run])
-        if batch.refused:
-            log = self._log.bind(topic=lane.topic, partition=lane.partition, first_offset=_offset(run[0]))
+        elif batch.refused:
+            log = self._log.bind(topic=lane.topic, partition=first.partition, first_offset=first.first)
             log.warning("records that cannot be read; see dead_letters", records=len(batch.refused))
         return batch
+
+    def _repeat(self) -> None:
+        """Read again and insert again what may be in ClickHouse or may not; what is read meanwhile waits behind it."""
+        for lane in self._lanes.values():
+            if lane.promised and lane.inserting is None:
+                ranges = [(of.partition, of.start, of.end) for of in lane.promised[0].ranges]
+                found = read_ranges(self._kafka, GROUP, lane.topic, ranges, REREAD_SECONDS)
+                first_ms = {span.partition: span.first_ms for span in spans(found)}
+                load = lane.repeat(self._convert(lane.topic, found), first_ms)
+                self._futures[self._inserter.submit(load)] = lane
+                self._log.info("promised batch repeated", topic=lane.topic, ranges=ranges, rows=load.intent.rows)
 
     def _hand_over(self, drain: bool) -> None:
         now, wait = time.monotonic(), 0.0 if drain else self._config.batch_ms / 1000
         limits = self._config.batch_rows, self._config.max_held_bytes // BATCHES_HELD
         due = [lane for lane in self._lanes.values() if lane.due(now, wait, *limits)]
         loads = [(lane, lane.promise()) for lane in due]
-        if not loads or not self._commit(_intent_offset(load) for _, load in loads):
+        if not loads or not self._commit(place for lane, load in loads for place in _intent_offsets(lane, load)):
             return
         for lane, load in loads:
             lane.handed_over(load)
@@ -179,20 +172,16 @@ class Archive:
             lane = self._futures.pop(future)
             error = future.exception()
             if error is not None and not isinstance(error, Abandoned):
-                raise FatalStageError(f"{lane.topic}[{lane.partition}]: batch cannot be inserted: {error!r}") from error
+                raise FatalStageError(f"{lane.topic}: batch cannot be inserted: {error!r}") from error
             if error is None:
                 lane.acknowledged()
 
     def _settle(self) -> None:
         """Say on the broker that nothing is under way any more; a lane that goes on says it with its next intent."""
-        idle = [
-            lane
-            for lane in self._lanes.values()
-            if not lane.settled and lane.inserting is None and lane.held is None and lane.stored is not None
-        ]
-        if idle and self._commit(TopicPartition(lane.topic, lane.partition, lane.stored or 0) for lane in idle):
+        idle = [lane for lane in self._lanes.values() if lane.unsettled and lane.idle]
+        if idle and self._commit(place for lane in idle for place in _settled_offsets(lane)):
             for lane in idle:
-                lane.settled = True
+                lane.unsettled.clear()
 
     def _commit(self, offsets: Iterable[TopicPartition]) -> bool:
         """False when it must be tried again, or a rebalance is about to take the partitions away."""
@@ -217,23 +206,47 @@ class Archive:
             change(self._consumer.assignment())
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        for found in consumer.committed(partitions, timeout=COMMITTED_SECONDS):
-            stored = found.offset if found.offset >= 0 else None
+        committed = self._committed(partitions)
+        intents = {(topic, place.intent) for (topic, _), place in committed.items() if place.intent is not None}
+        lacking = {(topic, of.partition) for topic, intent in intents for of in intent.ranges} - committed.keys()
+        committed |= self._committed([TopicPartition(*place) for place in lacking])
+        kept = {
+            (topic, intent)
+            for topic, intent in intents
+            if under_way(intent, {of.partition: committed[topic, of.partition] for of in intent.ranges})
+        }
+        for found in partitions:
+            lane = self._lane(found)
+            place = committed[found.topic, found.partition]
+            start = lane.own(found.partition, place, (found.topic, place.intent) in kept)
+            found.offset = OFFSET_BEGINNING if start is None else start
+            stored = lane.stored[found.partition]
+            self._log.info("assigned", topic=found.topic, partition=found.partition, stored=stored, reads_from=start)
+        consumer.assign(partitions)
+        self._paused = False
+
+    def _lane(self, found: TopicPartition) -> Lane:
+        key = key_of(found.topic, found.partition)
+        if key not in self._lanes:
+            self._lanes[key] = Lane(found.topic, self._convert.sources[found.topic].compacted)
+        return self._lanes[key]
+
+    def _committed(self, partitions: list[TopicPartition]) -> dict[tuple[str, int], Place]:
+        committed = {}
+        for found in self._consumer.committed(partitions, timeout=COMMITTED_SECONDS) if partitions else ():
             try:
-                promised = decode_intent(found.metadata) if stored is not None else None
+                intent = decode_intent(found.metadata) if found.offset >= 0 else None
             except msgspec.DecodeError as error:
                 text = f"{found.topic}[{found.partition}]: commit metadata {found.metadata!r} is none of ours: {error}"
                 raise FatalStageError(text) from None
-            compacted = self._sources[found.topic].compacted
-            self._lanes[found.topic, found.partition] = Lane(found.topic, found.partition, compacted, stored, promised)
-            self._log.info("assigned", topic=found.topic, partition=found.partition, stored=stored, promised=promised)
-        self._paused = False
+            committed[found.topic, found.partition] = Place(found.offset, intent)
+        return committed
 
-    def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        """What is held is dropped: the next owner reads it again, and repeats what may be under way by its intent."""
-        for gone in partitions:
-            lane = self._lanes.pop((gone.topic, gone.partition), None)
-            self._futures = {future: owner for future, owner in self._futures.items() if owner is not lane}
+    def _revoked(self, _: Consumer, __: list[TopicPartition]) -> None:
+        """What is held is dropped: the next owner reads it again, and repeats what may be under way by its intent. The
+        classic protocol takes all partitions away before it gives any."""
+        self._lanes.clear()
+        self._futures.clear()
 
     def _report_lag(self) -> None:
         now = time.monotonic()
@@ -241,9 +254,10 @@ class Archive:
             return
         self._lag_at = now + LAG_SECONDS
         for lane in self._lanes.values():
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(lane.topic, lane.partition), cached=True)
-            if high >= 0:
-                LAG.labels(STAGE, lane.topic, lane.partition).set(max(0, high - (lane.stored or 0)))
+            for partition, stored in lane.stored.items():
+                _, high = self._consumer.get_watermark_offsets(TopicPartition(lane.topic, partition), cached=True)
+                if high >= 0:
+                    LAG.labels(STAGE, lane.topic, partition).set(max(0, high - (stored or 0)))
 
     def _drain(self) -> None:
         deadline = time.monotonic() + STOP_SECONDS
@@ -251,24 +265,30 @@ class Archive:
             self._turn(drain=True)
             time.sleep(0.005)
         left = sum(self._unfinished(lane) for lane in self._lanes.values())
-        self._log.info("stopped", partitions_left_promised=left)
+        self._log.info("stopped", topics_left_promised=left)
 
     @staticmethod
     def _unfinished(lane: Lane) -> bool:
-        partial = lane.promised is not None  # not read to its end: stays promised
-        return not lane.settled or (lane.held is not None and not partial)
+        return bool(lane.unsettled) or not lane.idle
 
 
-def _intent_offset(load: Load) -> TopicPartition:
-    return TopicPartition(load.topic, load.partition, load.start, metadata=encode_intent(load.intent))
+def _runs(messages: list[Message]) -> dict[Key, list[Message]]:
+    """Messages by their lane: most often there is one."""
+    places = list(zip(map(Message.topic, messages), map(Message.partition, messages), strict=True))
+    keys = {(topic, partition): key_of(topic or "", partition or 0) for topic, partition in set(places)}
+    if len(set(keys.values())) == 1:
+        return {keys[places[0]]: messages}
+    runs: dict[Key, list[Message]] = {}
+    for place, message in zip(places, messages, strict=True):
+        runs.setdefault(keys[place], []).append(message)
+    return runs
 
 
-def _offset(message: Message) -> int:
-    return message.offset() or 0  # only a message that carries an error has none
+def _intent_offsets(lane: Lane, load: Load) -> list[TopicPartition]:
+    said = encode_intent(load.intent)
+    ranges = [TopicPartition(lane.topic, of.partition, of.start, metadata=said) for of in load.intent.ranges]
+    return ranges + _settled_offsets(lane, load)
 
 
-def _record(message: Message) -> Record:
-    key: Any = message.key()
-    headers: Any = message.headers() or ()
-    at_ms = message.timestamp()[1]
-    return Record(message.partition() or 0, _offset(message), at_ms, key, message.value(), headers)
+def _settled_offsets(lane: Lane, load: Load | None = None) -> list[TopicPartition]:
+    return [TopicPartition(lane.topic, partition, offset) for partition, offset in lane.to_settle(load).items()]

@@ -1,38 +1,61 @@
-"""A lane is one partition on its way into ClickHouse: what is held, what is promised, what is being inserted. Pure.
+"""A lane is a topic on its way into ClickHouse: what is held, what is promised, what is being inserted. Pure.
 
 holding ──due──▶ intent committed ──▶ inserting ──acknowledged──▶ stored, the next commit says so
    ▲                                                                  │
-   └──────────────── after a crash: the range of the intent again ◀───┘
+   └──────────────── after a crash: the ranges of the intent again ◀──┘
+
+All partitions of a topic share a batch: an insert costs ClickHouse a tenth of a second before its first row. (Of many
+partitions, 64 do: an intent must fit into a commit.)
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pyarrow as pa
 
-from consumers.clickhouse.intent import Intent
+from consumers.clickhouse.intent import MAX_RANGES, Intent, Place, Range
 from consumers.clickhouse.tables import Batch
 from pipeline.runtime.errors import FatalStageError
 
 
-@dataclass(slots=True)
-class Held:
-    """Rows of consecutive records, not yet handed over. Offsets [start, end)."""
+class Key(NamedTuple):
+    """Of a lane: the topic as the cluster names it, and which MAX_RANGES of its partitions."""
 
-    start: int
+    topic: str
+    block: int
+
+
+def key_of(topic: str, partition: int) -> Key:
+    """The lane of this partition."""
+    return Key(topic, partition // MAX_RANGES)
+
+
+class Span(NamedTuple):
+    """Consecutive records of one partition, as read: offsets [first, end), Kafka timestamp of the first."""
+
+    partition: int
+    first: int
     end: int
     first_ms: int
+
+
+@dataclass(slots=True)
+class Held:
+    """Rows not yet handed over, and the ranges that they come from, by partition."""
+
     opened_at: float  # monotonic seconds
     rows: int = 0
     size_bytes: int = 0
+    ranges: dict[int, Range] = field(default_factory=dict)
     tables: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
 
-    def add(self, batch: Batch, end: int) -> None:
-        """Take the rows of the records before `end`."""
+    def add(self, batch: Batch) -> None:
+        """Take the rows."""
         for table, rows in batch.tables.items():
             self.tables.setdefault(table, []).append(rows)
             self.size_bytes += rows.nbytes
         self.rows += batch.rows
-        self.end = end
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,56 +63,88 @@ class Load:
     """One batch to insert, under one token."""
 
     topic: str
-    partition: int
-    start: int
     intent: Intent
     tables: dict[str, list[pa.RecordBatch]]
     size_bytes: int = 0
 
     @property
     def token(self) -> str:
-        """The same for the same range, whenever and by whomever it is read."""
-        return self.intent.token(self.topic, self.partition, self.start)
+        """The same for the same ranges, whenever and by whomever they are read."""
+        return self.intent.token(self.topic)
 
 
 @dataclass(slots=True)
 class Lane:
-    """The state of one assigned partition."""
+    """The assigned partitions of one topic."""
 
     topic: str  # as the cluster names it
-    partition: int
     compacted: bool
-    stored: int | None  # everything before this offset is in ClickHouse; None: nothing committed yet
-    promised: Intent | None = None  # found at the start: to be read again exactly
+    stored: dict[int, int | None] = field(default_factory=dict)  # all before is in ClickHouse; None: nothing committed
+    following: dict[int, int | None] = field(default_factory=dict)  # all before is stored, or promised
+    promised: list[Intent] = field(default_factory=list)  # found at the start: to be read again exactly
     held: Held | None = None
     inserting: Load | None = None
-    settled: bool = True  # the commit on the broker says just `stored`
+    unsettled: set[int] = field(default_factory=set)  # partitions whose commit does not say just `stored`
 
-    def room(self, offset: int) -> bool:
-        """Whether the record at `offset` may join what is held: a promised range takes nothing beyond its end."""
-        return self.promised is None or offset < self.promised.end
+    def own(self, partition: int, committed: Place, under_way: bool) -> int | None:
+        """Take a partition over; from where to read on, None for the beginning. `under_way`: its intent, if there is
+        one, is to be kept."""
+        stored = self.stored[partition] = self.following[partition] = (
+            committed.offset if committed.offset >= 0 else None
+        )
+        if committed.intent is None:
+            return stored
+        self.unsettled.add(
+            partition
+        )  # an intent that is void must not stay there: what it says could come to look true
+        if under_way:
+            if committed.intent not in self.promised:
+                self.promised.append(committed.intent)
+            self.following[partition] = next(of.end for of in committed.intent.ranges if of.partition == partition)
+        return self.following[partition]
 
-    def hold(self, batch: Batch, first: int, end: int, first_ms: int, now: float) -> None:
-        """Take the rows of records [first, end)."""
-        if self.held is None:
-            start = self._next(first)
-            self.held = Held(start, start, first_ms, now)
-        self.held.add(batch, end)
+    def hold(self, batch: Batch, spans: Iterable[Span], now: float) -> None:
+        """Take the rows of these records.
 
-    def _next(self, first: int) -> int:
-        """Where the next batch begins: behind the one that is being inserted, though that is not stored yet."""
-        if self.inserting is not None:
-            return self.inserting.intent.end
-        return first if self.stored is None else self.stored
+        Raises:
+            FatalStageError: records that are held come once more; what follows them is read again by a new process.
+        """
+        held = self.held = self.held or Held(now)
+        for partition, first, end, first_ms in spans:
+            known = held.ranges.get(partition)
+            if known is not None and first < known.end:
+                raise FatalStageError(f"{self.topic}[{partition}]: offset {first} comes after {known.end - 1}")
+            start = self._start(partition, first)
+            of = Range(partition, start, end, first_ms) if known is None else known
+            held.ranges[partition] = Range(partition, of.start, end, of.first_ms)
+        held.add(batch)
+
+    def _start(self, partition: int, first: int) -> int:
+        """Of a batch: where the last one ended, though this one's first record may be further on, behind markers. It
+        is further back if the log is not what it was."""
+        following = self.following[partition]
+        return first if following is None else min(first, following)
 
     def due(self, now: float, wait_seconds: float, max_rows: int, max_bytes: int) -> bool:
         """Whether what is held should go now."""
-        if self.held is None or self.inserting is not None:
+        if self.held is None or self.busy:
             return False
-        if self.promised is not None:
-            return self.held.end >= self.promised.end
         full = self.held.rows >= max_rows or self.held.size_bytes >= max_bytes
         return full or now - self.held.opened_at >= wait_seconds
+
+    def holds(self, partition: int) -> bool:
+        """Whether something of this partition is held."""
+        return self.held is not None and partition in self.held.ranges
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is on its way, or has to be repeated first."""
+        return self.inserting is not None or bool(self.promised)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.busy and self.held is None
 
     @property
     def load(self) -> tuple[int, int]:
@@ -99,29 +154,46 @@ class Lane:
         return rows, (held.size_bytes if held else 0) + (going.size_bytes if going else 0)
 
     def promise(self) -> Load:
-        """The batch that is held, as it will be promised and inserted.
-
-        Raises:
-            FatalStageError: a promised range reads differently now: rows would be lost or repeated without a word.
-        """
+        """The batch that is held, as it will be promised and inserted."""
         held = self.held
         assert held is not None, "promise() is for a lane that is due"
-        intent = Intent(end=held.end, rows=held.rows, first_ms=held.first_ms)
-        if self.promised is not None:
-            if intent != self.promised and not self.compacted:
-                raise FatalStageError(
-                    f"{self.topic}[{self.partition}] from {held.start}: promised {self.promised}, read {intent} now; "
-                    "the records changed under a batch that may be in ClickHouse already. Compare the table with the "
-                    "topic, then commit the offset to go on from for the archive's consumer group"
-                )
-            intent = self.promised
-        return Load(self.topic, self.partition, held.start, intent, held.tables, held.size_bytes)
+        intent = Intent(rows=held.rows, ranges=tuple(of for _, of in sorted(held.ranges.items())))
+        return Load(self.topic, intent, held.tables, held.size_bytes)
+
+    def repeat(self, batch: Batch, first_ms: Mapping[int, int]) -> Load:
+        """The first promised batch, read again; it counts as on its way.
+
+        Raises:
+            FatalStageError: it reads differently now: rows would be lost or repeated without a word.
+        """
+        promised = self.promised.pop(0)
+        again = promised.again(batch.rows, first_ms)
+        if again != promised and not self.compacted:
+            raise FatalStageError(
+                f"{self.topic}: promised {promised}, read {again} now; the records changed under a batch that may be "
+                "in ClickHouse already. Compare the table with the topic, then commit the offsets to go on from for "
+                "the archive's consumer group"
+            )
+        tables = {table: [rows] for table, rows in batch.tables.items()}
+        self.inserting = Load(self.topic, promised, tables, sum(rows.nbytes for rows in batch.tables.values()))
+        return self.inserting
+
+    def to_settle(self, load: Load | None = None) -> dict[int, int]:
+        """Partitions, and offsets to commit for them, whose commit is behind; those of `load` left out."""
+        also = {of.partition for of in load.intent.ranges} if load else set()
+        return {partition: self.stored[partition] or 0 for partition in self.unsettled - also}
 
     def handed_over(self, load: Load) -> None:
-        """The intent is committed and the batch is on its way."""
-        self.inserting, self.held, self.promised, self.settled = load, None, None, False
+        """The intent is committed, with all that was to be settled, and the batch is on its way."""
+        self.inserting, self.held = load, None
+        self.unsettled = {of.partition for of in load.intent.ranges}
+        self.following |= {of.partition: of.end for of in load.intent.ranges}
 
     def acknowledged(self) -> None:
-        """ClickHouse has it."""
-        assert self.inserting is not None, "acknowledged() follows handed_over()"
-        self.stored, self.inserting = self.inserting.intent.end, None
+        """ClickHouse has it. Of a repeated batch some partitions may be another's, or further on already."""
+        assert self.inserting is not None, "acknowledged() follows handed_over() or repeat()"
+        for of in self.inserting.intent.ranges:
+            following = self.following.get(of.partition)
+            if following is not None and following <= of.end:
+                self.stored[of.partition] = of.end
+        self.inserting = None

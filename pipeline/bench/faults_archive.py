@@ -67,8 +67,8 @@ class Storing(Line):
         before, which the archive has to repeat. It must stand still."""
         try:
             places = self.broker.committed(GROUP, EVENTS.name, EVENTS.partitions)
-            found = [(place, decode_intent(place.metadata)) for place in places if place.offset >= 0]
-            ranges = {(place.partition, place.offset, intent.end) for place, intent in found if intent is not None}
+            found = [decode_intent(place.metadata) for place in places if place.offset >= 0]
+            ranges = {(of.partition, of.start, of.end) for intent in found if intent for of in intent.ranges}
             self._promised = ranges
             firsts = [(partition, start, start + 1) for partition, start, _ in ranges - self._promised_before]
             if not firsts:

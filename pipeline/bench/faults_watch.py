@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from pipeline.bench.faults_ledger import Key, seen_in_partial, unaccounted
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config
+from pipeline.runtime.kafka_ranges import read_ranges
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import decode_partial
 from pipeline.wire.topics import HALTS, PARTIALS
@@ -184,19 +185,4 @@ class Broker:
         if not ranges:
             ends = self.ends(topic, partitions, IsolationLevel.READ_COMMITTED)
             ranges = [(number, 0, end) for number, end in enumerate(ends) if end > 0]
-        reader = Consumer(consumer_config(self._kafka, "bench", "bench-read", topic) | {"log_level": 0})
-        reader.assign([TopicPartition(name, number, start) for number, start, _ in ranges])
-        ends_of = {number: end for number, _, end in ranges}
-        found: list[Message] = []
-        deadline = time.monotonic() + READ_SECONDS
-        try:
-            while ends_of:
-                messages = [message for message in reader.consume(5000, 0.1) if message.error() is None]
-                found += [m for m in messages if (m.offset() or 0) < ends_of.get(m.partition() or 0, 0)]
-                places = reader.position([TopicPartition(name, number) for number in ends_of])
-                ends_of = {p.partition: ends_of[p.partition] for p in places if p.offset < ends_of[p.partition]}
-                if time.monotonic() > deadline:
-                    raise AndonError(f"{name} could not be read to its end")
-        finally:
-            reader.close()
-        return found
+        return read_ranges(self._kafka, "bench", name, ranges, READ_SECONDS)
