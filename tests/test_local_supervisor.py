@@ -1,7 +1,9 @@
 """The supervisor: restarts with backoff, readable bounded logs, clean stops."""
 
 import asyncio
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,6 +61,16 @@ def test_a_stopped_terminal_never_stops_the_line(tmp_path: Path) -> None:
     finally:
         if read >= 0:
             os.close(read)
+
+
+def test_the_terminal_shows_one_clock(tmp_path: Path) -> None:
+    """A stage's own exact time is in the file; people read one."""
+    terminal = io.StringIO()
+    log = MergedLog(tmp_path / "log", terminal, 7)
+    log.line("combine", "2026-11-27T08:42:07.574414Z [info     ] ready slot=0")
+    log.close()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d combine \| \[info     \] ready slot=0\n", terminal.getvalue())
+    assert " combine | 2026-11-27T08:42:07.574414Z [info     ] ready" in (tmp_path / "log").read_text()
 
 
 def spec(name: str, code: str, *, phase: int = 0, stop_seconds: float = 5.0, ready: bool = True) -> ProcessSpec:

@@ -48,6 +48,16 @@ def test_settings_that_cannot_work(config: KafkaConfig, words: str) -> None:
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize("key", ["ssl_ca_file", "ssl_certificate_file"])
+def test_files_that_are_no_certificates(key: str, tmp_path: Path) -> None:
+    """Key, value and what would be right, before a client is made of them."""
+    (file := tmp_path / "ca.pem").write_text("none")
+    with pytest.raises(ConfigError) as error:
+        client_config(KafkaConfig(security_protocol="SSL", **{key: str(file)}), "test")
+    assert f"kafka.{key} = '{file}'" in str(error.value)
+    assert "should be PEM" in str(error.value)
+
+
 def test_what_the_protocol_does_not_read_is_no_mistake() -> None:
     """A file for production, used with PLAINTEXT on a machine that has none of its certificates."""
     client_config(KafkaConfig(ssl_ca_file="/nowhere.pem", sasl_username="me"), "test")

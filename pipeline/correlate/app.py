@@ -5,7 +5,6 @@ acknowledge nothing, and offsets are committed when the correlator says so, behi
 """
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, Entry
 from pipeline.correlate.config import GROUP, CorrelateConfig
 from pipeline.correlate.halts import read_halts
 from pipeline.correlate.ports import Bounds, Message
-from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig
+from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig, tls_context
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
 
@@ -259,11 +258,7 @@ def _settings(config: CorrelateConfig, kafka: KafkaConfig, layout: Layout) -> di
 
 
 def _credentials(kafka: KafkaConfig) -> Any:
-    context = None
-    if kafka.security_protocol.endswith("SSL"):
-        context = ssl.create_default_context(cafile=kafka.ssl_ca_file or None)
-        if kafka.ssl_certificate_file:
-            context.load_cert_chain(kafka.ssl_certificate_file, kafka.ssl_key_file or None)
+    context = tls_context(kafka) if kafka.security_protocol.endswith("SSL") else None
     if kafka.security_protocol.startswith("SASL"):
         user = {"username": kafka.sasl_username, "password": kafka.sasl_password}
         return faust.SASLCredentials(ssl_context=context, mechanism=kafka.sasl_mechanism, **user)

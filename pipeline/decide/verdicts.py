@@ -59,8 +59,9 @@ def reason(evidence: Evidence) -> str:
     low, high = evidence.relative_risk
     expected = _short(evidence.expected) if evidence.expected >= 0.01 else "fewer than 0.01"
     risk = f"{_short(low)} to {_short(high)}" if high < MAX_RELATIVE_RISK else f"at least {_short(low)}"
+    hosts = f"{evidence.crashed_hosts} {'host' if evidence.crashed_hosts == 1 else 'hosts'}"
     return (
-        f"{evidence.crashed_hosts} hosts crashed{place}, {expected} expected; relative risk {risk}; "
+        f"{hosts} crashed{place}, {expected} expected; relative risk {risk}; "
         f"evidence 10^{evidence.log10_evidence:.1f} of 10^{evidence.threshold:g} needed"
     )
 

@@ -9,7 +9,8 @@ import struct
 import time
 
 from pipeline.local.checks import ANSWER_SECONDS, CONNECT_SECONDS, Finding, ok, plain, problem, warning
-from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.kafka import KafkaConfig, tls_context
 
 API_VERSIONS_KEY = 18
 MAX_ANSWER_BYTES = 64 * 1024
@@ -46,16 +47,10 @@ def check_address(kafka: KafkaConfig, host: str, port: int) -> list[Finding]:
     try:
         with raw, tls_context(kafka).wrap_socket(raw, server_hostname=host) as stream:
             return [*findings, certificate_finding(where, stream), features(where, stream)]
+    except ConfigError as error:
+        return [*findings, problem(where + " TLS", str(error), "name the right file")]
     except OSError as error:  # ssl.SSLError is one
         return [*findings, tls_trouble(where, error)]
-
-
-def tls_context(kafka: KafkaConfig) -> ssl.SSLContext:
-    """As librdkafka would be set up. Raises OSError (ssl.SSLError is one) for unusable files."""
-    context = ssl.create_default_context(cafile=kafka.ssl_ca_file or None)
-    if kafka.ssl_certificate_file:
-        context.load_cert_chain(kafka.ssl_certificate_file, kafka.ssl_key_file or None)
-    return context
 
 
 def speaks_tls(host: str, port: int) -> bool:

@@ -5,6 +5,7 @@ What stages print may contain text from endpoints: control characters are escape
 
 import logging
 import queue
+import re
 import threading
 import time
 from logging.handlers import RotatingFileHandler
@@ -18,6 +19,7 @@ FILE_BYTES = 16 << 20
 OLD_FILES = 2
 TERMINAL_LINES = 10_000  # waiting for a terminal that does not take them (Ctrl-S); more are left out there
 FLUSH_SECONDS = 1.0
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]{8,15}Z ")  # of a stage's own: to the microsecond, for the file
 COLOURS = (36, 33, 35, 32, 34, 96, 93, 95)
 
 
@@ -74,6 +76,8 @@ class MergedLog:
         plain = f"{clock} {name} | {text}"
         self._file.emit(logging.makeLogRecord({"msg": plain}))
         if self._terminal is not None:
+            text = _STAMP.sub("", text)
+            plain = f"{clock} {name} | {text}"
             colour = self._assigned.setdefault(stage, COLOURS[len(self._assigned) % len(COLOURS)])
             self._show(f"\x1b[2m{clock}\x1b[0m \x1b[{colour}m{name} |\x1b[0m {text}" if self._colours else plain)
 

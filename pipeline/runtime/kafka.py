@@ -1,5 +1,6 @@
 """Kafka client settings, in one place for every client. Partitioner pinned to murmur2, Java's and Faust's."""
 
+import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,6 +51,28 @@ def check(config: KafkaConfig) -> None:
         path = getattr(config, key)
         if path and not Path(path).is_file():
             raise ConfigError(f"kafka.{key} = {path!r}: there is no such file")
+    if protocol.endswith("SSL") and (config.ssl_ca_file or config.ssl_certificate_file):
+        tls_context(config)
+
+
+def tls_context(config: KafkaConfig) -> ssl.SSLContext:
+    """What librdkafka makes of the same files, for clients that are not its.
+
+    Raises:
+        ConfigError: when a file holds no certificate, or no key that belongs to it.
+    """
+    key, file = "ssl_ca_file", config.ssl_ca_file
+    try:
+        context = ssl.create_default_context(cafile=file or None)
+        key, file = "ssl_certificate_file", config.ssl_certificate_file
+        if file:
+            context.load_cert_chain(file, config.ssl_key_file or None, password="")  # or it would ask the terminal
+    except OSError as error:  # ssl.SSLError is one
+        with_key = f", with the key of kafka.ssl_key_file = {config.ssl_key_file!r}" if key != "ssl_ca_file" else ""
+        raise ConfigError(
+            f"kafka.{key} = {file!r}{with_key}: should be PEM that can be read without a passphrase: {error}"
+        ) from None
+    return context
 
 
 def client_config(config: KafkaConfig, client_id: str) -> dict[str, Any]:
