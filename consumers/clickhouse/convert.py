@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
+import pyarrow as pa
 from confluent_kafka import Message
 
 from consumers.clickhouse.lanes import Span
@@ -17,6 +18,7 @@ class Converter:
     def __init__(self, topic_prefix: str) -> None:
         self._prefix = topic_prefix
         self._event_rows = EventRows()
+        pa.array(())  # looks for pandas, which takes most of a second where there is one: no batch should wait for it
         self.sources = {topic_prefix + name: source for name, source in SOURCES.items()}
 
     def is_events(self, topic: str) -> bool:
