@@ -77,6 +77,10 @@ class ReadCommittedConsumer(driver.Consumer):  # type: ignore[misc]
                 await self._seek(tp, low or 0)
         return committed
 
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Faust remembers every offset that it saw no message for, until it commits them by itself, which it never does
+        here. Each transaction leaves a marker: a tree of them would grow for ever, and be sorted with every partial."""
+
     async def commit_to(self, tp: TP, offset: int) -> None:
         """Commit exactly this offset. Raises ConnectionError when the brokers refuse it."""
         if not await self._commit({tp: offset}):
