@@ -57,16 +57,17 @@ def test_what_is_stored_is_said_with_the_next_intent() -> None:
     ours = lane(p1=0, p3=0)
     ours.hold(rows(2), [Span(1, 0, 1, 1), Span(3, 0, 1, 1)], now=0.0)
     first = ours.promise()
-    assert ours.to_settle(first) == {}
+    assert ours.commits(first) == [(1, 0, encode_intent(first.intent)), (3, 0, encode_intent(first.intent))]
     ours.handed_over(first)
     ours.acknowledged()
     ours.hold(rows(1), [Span(3, 1, 2, 2)], now=1.0)
     second = ours.promise()
-    assert ours.to_settle(second) == {1: 1}
+    assert ours.commits(second) == [(3, 1, encode_intent(second.intent)), (1, 1, "")]
     ours.handed_over(second)
     ours.acknowledged()
-    assert ours.idle
-    assert ours.to_settle() == {3: 2}
+    assert ours.commits() == [(3, 2, "")]
+    ours.settled()
+    assert ours.commits() == []
 
 
 def test_a_batch_is_due_by_its_bytes_too() -> None:
@@ -98,7 +99,7 @@ def test_a_promise_is_kept_to_the_letter() -> None:
     assert ours.due(99.0, 0.5, 1, 1 << 20)
     load = ours.promise()
     assert load.intent.ranges == (Range(3, 113, 117, 8_000),)
-    assert ours.to_settle(load) == {1: 50}
+    assert ours.commits(load)[1:] == [(1, 50, "")]
 
 
 def test_each_owner_of_a_partition_repeats_the_whole_batch() -> None:
@@ -144,7 +145,11 @@ def test_a_void_intent_is_wiped_out_before_anything_else() -> None:
     ours = lane(p1=40)
     assert ours.own(3, Place(100, PROMISED), under_way=False) == 100
     ours.hold(rows(1), [Span(1, 40, 41, 1)], now=0.0)
-    assert ours.to_settle(ours.promise()) == {3: 100}
+    assert ours.commits() == [(3, 100, "")]
+    assert ours.commits(ours.promise())[1:] == [(3, 100, "")]
+    ours.settled()
+    assert ours.commits() == []
+    assert len(ours.commits(ours.promise())) == 1
 
 
 def test_records_that_come_once_more_are_refused() -> None:
@@ -163,7 +168,7 @@ def test_a_log_that_was_cut_is_read_from_where_it_is() -> None:
     assert load.intent.ranges == (Range(1, 0, 3, 1),)
     ours.handed_over(load)
     ours.acknowledged()
-    assert ours.to_settle() == {1: 3}
+    assert ours.commits() == [(1, 3, "")]
 
 
 counts = st.integers(0, (1 << 63) - 1)

@@ -37,9 +37,10 @@ QUICK = {"batch_ms": 50, "batch_rows": 1000}
 class Place:
     """A broker with the topics, a ClickHouse with the schema, and what was produced."""
 
-    def __init__(self, broker: AnyBroker, clickhouse: LocalClickHouse) -> None:
-        self.servers = broker.bootstrap_servers
-        self.kafka = KafkaConfig(bootstrap_servers=self.servers)
+    def __init__(self, broker: AnyBroker, clickhouse: LocalClickHouse, prefix: str = "") -> None:
+        self.kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix=prefix)
+        topics.apply(self.kafka, replication=1)
+        self.events_topic = prefix + EVENTS.name
         self.clickhouse = clickhouse
         self.producer = Producer(producer_config(self.kafka, "test"))
         self.events: list[bytes] = []
@@ -47,15 +48,16 @@ class Place:
     def produce(self, count: int, seed: int) -> None:
         """Events onto the topic, one in a hundred followed by one that is none."""
         for number, (key, event) in enumerate(messages(Load(count, 5000, 30, 600.0, NOW, seed))):
-            self.producer.produce(EVENTS.name, event, key)
+            self.producer.produce(self.events_topic, event, key)
             self.events.append(event)
             if number % 100 == 0:
-                self.producer.produce(EVENTS.name, b"{" + event[:20], key)
+                self.producer.produce(self.events_topic, b"{" + event[:20], key)
         assert self.producer.flush(30) == 0
 
-    def archive(self, slot: int = 0) -> Stage:
+    def archive(self, **options: int) -> Stage:
         """An archive with small batches, so that much can go wrong."""
-        return self.clickhouse.archive(self.servers, slot=slot, **QUICK)
+        prefix = self.kafka.topic_prefix
+        return self.clickhouse.archive(self.kafka.bootstrap_servers, topic_prefix=prefix, **QUICK, **options)
 
     def all_there(self, client: Client) -> None:
         """Every produced event is in the table, once, and in every aggregate."""
@@ -100,7 +102,7 @@ class Place:
     def committed(self) -> list[TopicPartition]:
         """What the archive's group has committed for the events."""
         reader = Consumer(consumer_config(self.kafka, "test", "andon-archive", "test"))
-        wanted = [TopicPartition(EVENTS.name, number) for number in range(EVENTS.partitions)]
+        wanted = [TopicPartition(self.events_topic, number) for number in range(EVENTS.partitions)]
         found = reader.committed(wanted, timeout=10)
         reader.close()
         return list(found)
@@ -110,16 +112,14 @@ class Place:
 def place(tmp_path: Path) -> Iterator[Place]:
     """Fresh for each test: counts are of everything there is."""
     with EmbeddedBroker(tmp_path / "broker") as broker, LocalClickHouse(tmp_path) as clickhouse:
-        topics.apply(KafkaConfig(bootstrap_servers=broker.bootstrap_servers), replication=1)
         yield Place(broker, clickhouse)
 
 
 @pytest.fixture
 def place_on_kafka(kafka: KafkaCluster, tmp_path: Path) -> Iterator[Place]:
-    """The same on Apache Kafka; for one test, its topics have no prefix."""
+    """The same on Apache Kafka."""
     with LocalClickHouse(tmp_path) as clickhouse:
-        topics.apply(KafkaConfig(bootstrap_servers=kafka.bootstrap_servers), replication=1)
-        yield Place(kafka, clickhouse)
+        yield Place(kafka, clickhouse, f"{tmp_path.name}.")
 
 
 def test_killed_again_and_again(place: Place) -> None:
@@ -153,7 +153,7 @@ def test_batches_change_hands(place_on_kafka: Place) -> None:
     assert place.clickhouse.stage is not None
     engine = place.clickhouse.stage.process
     for round_number, slots in enumerate([(0,), (1, 2), (0,)]):
-        members = [place.archive(slot) for slot in slots]
+        members = [place.archive(slot=slot) for slot in slots]
         have = value(client, "SELECT count() FROM events") or 0
         place.produce(2000, seed=round_number)
         wait_for(client, "SELECT count() FROM events", have + 500, WAIT_SECONDS)
@@ -167,6 +167,39 @@ def test_batches_change_hands(place_on_kafka: Place) -> None:
     place.all_there(client)
     assert archive.stop() == 0
     assert archive.log.read_text("utf-8").count("promised batch repeated") >= 3
+
+
+def test_a_paused_archive_reads_on_after_a_rebalance(place_on_kafka: Place) -> None:
+    """librdkafka keeps a partition paused when it is taken away and given back."""
+    place = place_on_kafka
+    assert place.clickhouse.stage is not None
+    engine = place.clickhouse.stage.process
+    first = place.archive(max_held_rows=1000)
+    engine.send_signal(signal.SIGSTOP)
+    place.produce(4000, seed=1)
+    until("reading pauses", lambda: "reading pauses" in first.log.read_text("utf-8"))
+    second = place.archive(slot=1)
+    engine.send_signal(signal.SIGCONT)
+    place.produce(4000, seed=2)
+    place.all_there(place.clickhouse.client())
+    assert second.stop() == 0
+    assert first.stop() == 0
+
+
+def test_sigterm_ends_it_though_clickhouse_hangs(place: Place) -> None:
+    """An engine that takes a request and never answers: what it was sent stays promised, and is there once later."""
+    assert place.clickhouse.stage is not None
+    engine = place.clickhouse.stage.process
+    archive = place.archive()
+    engine.send_signal(signal.SIGSTOP)
+    place.produce(2000, seed=1)
+    until("a batch is under way", place.promised)
+    assert archive.stop() == 0
+    assert place.promised()
+    engine.send_signal(signal.SIGCONT)
+    archive = place.archive()
+    place.all_there(place.clickhouse.client())
+    assert archive.stop() == 0
 
 
 def test_decisions_are_stored_once(place: Place) -> None:

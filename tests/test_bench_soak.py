@@ -81,6 +81,15 @@ def test_the_changelog_is_read_by_the_update() -> None:
     assert leaking[names[1]] > 1.5 * leaking[names[0]]
 
 
+def test_remembered_crashes_are_no_leak() -> None:
+    """They are bounded, by a day and in number; the rest of the state is judged."""
+    looks = [Look(at, changelog_bytes=100 * at + 3 * at * at, live_updates=20, remembered=10 * at) for at in TIMES]
+    found = changelog(looks)
+    assert found["remembered_crashes_at_the_end"] == 8000
+    names = [f"changelog_bytes_per_update_and_second_{when}" for when in ("after_warm_up", "at_the_end")]
+    assert [found[name] for name in names] == [5.0, 5.0]
+
+
 TABLE = {
     "table": "events",
     "rows": 9,
@@ -117,6 +126,11 @@ def test_without_a_trouble_nothing_is_told() -> None:
     ("changes", "said"),
     [
         ({"stages": {"combine": {"growth": 0.2, "restarts": 1}}}, ["combine grew by 20%", "combine was restarted"]),
+        (
+            {"stages": {"broker": {"growth": 0.2, "restarts": 0, "bound_bytes": 9 << 20, "peak_rss_bytes": 10 << 20}}},
+            ["broker grew past 9 MiB"],
+        ),
+        ({"stages": {"broker": {"growth": 0.2, "restarts": 0, "bound_bytes": 9, "peak_rss_bytes": 9}}}, []),
         (
             {"lag_messages": {"andon-combine": LAG | {"median_at_the_end": 101}}},
             ["andon-combine lags by 101 messages"],

@@ -2,9 +2,8 @@
 run beside it."""
 
 import time
-from collections.abc import Iterable
 from concurrent.futures import Future
-from typing import Annotated, Any
+from typing import Annotated, NamedTuple
 
 import msgspec
 import structlog
@@ -13,13 +12,13 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from consumers.clickhouse.connect import ClickHouseServer
 from consumers.clickhouse.convert import Converter, spans
 from consumers.clickhouse.insert import Abandoned, Inserter
-from consumers.clickhouse.intent import Place, decode_intent, encode_intent, under_way
 from consumers.clickhouse.lanes import Key, Lane, Load, Span, key_of
 from consumers.clickhouse.tables import Batch
+from consumers.clickhouse.takeover import taken_over
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import spoken
-from pipeline.runtime.kafka_ranges import read_ranges
+from pipeline.runtime.kafka_ranges import Offsets, RangeReader
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.runtime.metrics import BATCHES, EVENTS, LAG, REJECTED
 
@@ -29,10 +28,10 @@ STAGE = "archive"
 GROUP = "andon-archive"
 CONSUME_MESSAGES = 10_000
 POLL_SECONDS = 0.05
-COMMITTED_SECONDS = 10.0
-REREAD_SECONDS = 60.0  # for a promised batch
+SAY_SECONDS = 30.0  # between two words about the same
 LAG_SECONDS = 1.0
 BATCHES_HELD = 4  # a batch is sent at this part of what may be held: others are held while it is on its way
+DRAIN_PAUSE_SECONDS = 0.02
 STOP_SECONDS = 10.0  # to get into ClickHouse what is held, after SIGTERM
 
 # Memory: a fetched response lives as long as any message of it, so little is asked for at a time. (The embedded broker
@@ -58,6 +57,13 @@ class ArchiveConfig(ClickHouseServer, frozen=True):
     max_held_bytes: Annotated[int, Doc(ge=1 << 20, description="the same in bytes: dead letters are large")] = 64 << 20
 
 
+class Again(NamedTuple):
+    """A promised batch that is being read again; when (monotonic) it is said that it takes long."""
+
+    reader: RangeReader
+    say_at: float
+
+
 class Archive:
     """The lanes, and the consumer and inserter that they share."""
 
@@ -68,12 +74,13 @@ class Archive:
         self._consumer = Consumer(consumer_config(kafka, name, GROUP, name, **_FETCHING, **spoken(log)))
         self._inserter = Inserter(config, log)
         self._lanes: dict[Key, Lane] = {}
+        self._again: dict[Key, Again] = {}
         self._futures: dict[Future[None], Lane] = {}
         self._paused = False
-        self._lag_at = 0.0
+        self._lag_at = self._say_paused_at = 0.0
 
-    def run(self, stop: StopSignal) -> None:
-        """Until the stop.
+    def run(self, stop: StopSignal) -> bool:
+        """Until the stop; False when a request to ClickHouse still hangs then: what it carries stays promised.
 
         Raises:
             FatalStageError: when this process cannot go on.
@@ -84,8 +91,10 @@ class Archive:
                 self._turn(drain=False)
             self._drain()
         finally:
-            self._inserter.close()
+            self._forget()
+            answered = self._inserter.close()
             self._consumer.close()
+        return answered
 
     def _turn(self, drain: bool) -> None:
         messages = [] if drain else self._consumer.consume(CONSUME_MESSAGES, POLL_SECONDS)
@@ -117,7 +126,7 @@ class Archive:
     def _hold(self, lane: Lane, run: list[Message]) -> None:
         read = spans(run)
         self._warn_of_gaps(lane, read)
-        batch = self._rows(lane, run, read[0])
+        batch = self._rows(lane.topic, run)
         lane.hold(batch, read, time.monotonic())
         for reason in batch.refused:
             REJECTED.labels(STAGE, reason).inc()
@@ -135,37 +144,45 @@ class Archive:
             if low > before:
                 log.error("records deleted before they were read", upto=low - before)
 
-    def _rows(self, lane: Lane, run: list[Message], first: Span) -> Batch:
-        batch = self._convert(lane.topic, run)
-        if self._convert.is_events(lane.topic):
+    def _rows(self, topic: str, run: list[Message]) -> Batch:
+        batch = self._convert(topic, run)
+        if self._convert.is_events(topic):
             EVENTS.labels(STAGE).inc(batch.rows)
         elif batch.refused:
-            log = self._log.bind(topic=lane.topic, partition=first.partition, first_offset=first.first)
-            log.warning("records that cannot be read; see dead_letters", records=len(batch.refused))
+            self._log.warning("records that cannot be read; see dead_letters", topic=topic, records=len(batch.refused))
         return batch
 
     def _repeat(self) -> None:
         """Read again and insert again what may be in ClickHouse or may not; what is read meanwhile waits behind it."""
-        for lane in self._lanes.values():
-            if lane.promised and lane.inserting is None:
-                ranges = [(of.partition, of.start, of.end) for of in lane.promised[0].ranges]
-                found = read_ranges(self._kafka, GROUP, lane.topic, ranges, REREAD_SECONDS)
-                first_ms = {span.partition: span.first_ms for span in spans(found)}
-                load = lane.repeat(self._convert(lane.topic, found), first_ms)
+        for key, lane in self._lanes.items():
+            if not lane.promised or lane.inserting is not None:
+                continue
+            again = self._again.get(key) or self._again.setdefault(key, self._read_again(lane))
+            if again.reader.poll():
+                first_ms = {span.partition: span.first_ms for span in spans(again.reader.found)}
+                load = lane.repeat(self._convert(lane.topic, again.reader.found), first_ms)
+                self._again.pop(key).reader.close()
                 self._futures[self._inserter.submit(load)] = lane
-                self._log.info("promised batch repeated", topic=lane.topic, ranges=ranges, rows=load.intent.rows)
+                self._log.info("promised batch repeated", topic=lane.topic, rows=load.intent.rows)
+            elif time.monotonic() > again.say_at:
+                self._again[key] = again._replace(say_at=time.monotonic() + SAY_SECONDS)
+                self._log.warning("a promised batch cannot be read again yet", topic=lane.topic)
+
+    def _read_again(self, lane: Lane) -> Again:
+        ranges = [Offsets(of.partition, of.start, of.end) for of in lane.promised[0].ranges]
+        reader = RangeReader(self._kafka, GROUP, lane.topic, ranges, **_FETCHING)
+        return Again(reader, time.monotonic() + SAY_SECONDS)
 
     def _hand_over(self, drain: bool) -> None:
         now, wait = time.monotonic(), 0.0 if drain else self._config.batch_ms / 1000
         limits = self._config.batch_rows, self._config.max_held_bytes // BATCHES_HELD
         due = [lane for lane in self._lanes.values() if lane.due(now, wait, *limits)]
-        loads = [(lane, lane.promise()) for lane in due]
-        if not loads or not self._commit(place for lane, load in loads for place in _intent_offsets(lane, load)):
-            return
-        for lane, load in loads:
-            lane.handed_over(load)
-            self._futures[self._inserter.submit(load)] = lane
-            BATCHES.labels(STAGE).inc()
+        for lane in due:
+            load = lane.promise()
+            if self._commit(lane, load):
+                lane.handed_over(load)
+                self._futures[self._inserter.submit(load)] = lane
+                BATCHES.labels(STAGE).inc()
 
     def _reap(self) -> None:
         for future in [future for future in self._futures if future.done()]:
@@ -178,22 +195,25 @@ class Archive:
 
     def _settle(self) -> None:
         """Say on the broker that nothing is under way any more; a lane that goes on says it with its next intent."""
-        idle = [lane for lane in self._lanes.values() if lane.unsettled and lane.idle]
-        if idle and self._commit(place for lane in idle for place in _settled_offsets(lane)):
-            for lane in idle:
-                lane.unsettled.clear()
+        for lane in self._lanes.values():
+            if lane.commits() and self._commit(lane):
+                lane.settled()
 
-    def _commit(self, offsets: Iterable[TopicPartition]) -> bool:
+    def _commit(self, lane: Lane, load: Load | None = None) -> bool:
         """False when it must be tried again, or a rebalance is about to take the partitions away."""
+        said = [
+            TopicPartition(lane.topic, number, offset, metadata=text) for number, offset, text in lane.commits(load)
+        ]
         try:
-            done = self._consumer.commit(offsets=list(offsets), asynchronous=False)
+            done = self._consumer.commit(offsets=said, asynchronous=False) or []
+            failures = [partition.error for partition in done if partition.error is not None]
         except KafkaException as failure:
-            error: Any = failure.args[0]
+            failures = [failure.args[0]]
+        for error in failures[:1]:
             if error.fatal() or error.code() in _FENCED:
                 raise FatalStageError(f"Kafka: {error}") from None
-            self._log.warning("commit failed, will be retried", error=str(error))
-            return False
-        return all(partition.error is None for partition in done or ())
+            self._log.warning("commit failed, will be retried", topic=lane.topic, error=str(error))
+        return not failures
 
     def _throttle(self) -> None:
         """ClickHouse is slower than Kafka: stop reading, hold no more than was allowed, stay in the group."""
@@ -204,25 +224,18 @@ class Archive:
             self._paused = not self._paused
             change = self._consumer.pause if self._paused else self._consumer.resume
             change(self._consumer.assignment())
+            if self._paused and time.monotonic() > self._say_paused_at:
+                self._say_paused_at = time.monotonic() + SAY_SECONDS
+                self._log.info("ClickHouse is slower than Kafka: reading pauses now and then", held_rows=rows)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        committed = self._committed(partitions)
-        intents = {(topic, place.intent) for (topic, _), place in committed.items() if place.intent is not None}
-        lacking = {(topic, of.partition) for topic, intent in intents for of in intent.ranges} - committed.keys()
-        committed |= self._committed([TopicPartition(*place) for place in lacking])
-        kept = {
-            (topic, intent)
-            for topic, intent in intents
-            if under_way(intent, {of.partition: committed[topic, of.partition] for of in intent.ranges})
-        }
-        for found in partitions:
-            lane = self._lane(found)
-            place = committed[found.topic, found.partition]
-            start = lane.own(found.partition, place, (found.topic, place.intent) in kept)
+        for found, committed, is_under_way in taken_over(consumer, partitions):
+            start = self._lane(found).own(found.partition, committed, is_under_way)
             found.offset = OFFSET_BEGINNING if start is None else start
-            stored = lane.stored[found.partition]
-            self._log.info("assigned", topic=found.topic, partition=found.partition, stored=stored, reads_from=start)
+            where = {"topic": found.topic, "partition": found.partition}
+            self._log.info("assigned", **where, committed=committed.offset, reads_from=start)
         consumer.assign(partitions)
+        consumer.resume(partitions)  # a pause outlives the assignment that it was made in
         self._paused = False
 
     def _lane(self, found: TopicPartition) -> Lane:
@@ -231,20 +244,16 @@ class Archive:
             self._lanes[key] = Lane(found.topic, self._convert.sources[found.topic].compacted)
         return self._lanes[key]
 
-    def _committed(self, partitions: list[TopicPartition]) -> dict[tuple[str, int], Place]:
-        committed = {}
-        for found in self._consumer.committed(partitions, timeout=COMMITTED_SECONDS) if partitions else ():
-            try:
-                intent = decode_intent(found.metadata) if found.offset >= 0 else None
-            except msgspec.DecodeError as error:
-                text = f"{found.topic}[{found.partition}]: commit metadata {found.metadata!r} is none of ours: {error}"
-                raise FatalStageError(text) from None
-            committed[found.topic, found.partition] = Place(found.offset, intent)
-        return committed
-
     def _revoked(self, _: Consumer, __: list[TopicPartition]) -> None:
-        """What is held is dropped: the next owner reads it again, and repeats what may be under way by its intent. The
-        classic protocol takes all partitions away before it gives any."""
+        """What is held or not yet acknowledged is dropped: the next owner reads it again, and repeats what may be under
+        way by its intent. The classic protocol takes all partitions away before it gives any."""
+        self._inserter.give_up()
+        self._forget()
+
+    def _forget(self) -> None:
+        for again in self._again.values():
+            again.reader.close()
+        self._again.clear()
         self._lanes.clear()
         self._futures.clear()
 
@@ -263,9 +272,9 @@ class Archive:
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline and any(self._unfinished(lane) for lane in self._lanes.values()):
             self._turn(drain=True)
-            time.sleep(0.005)
+            time.sleep(DRAIN_PAUSE_SECONDS)
         left = sum(self._unfinished(lane) for lane in self._lanes.values())
-        self._log.info("stopped", topics_left_promised=left)
+        self._log.info("stopped", batches_left_promised=left)
 
     @staticmethod
     def _unfinished(lane: Lane) -> bool:
@@ -282,13 +291,3 @@ def _runs(messages: list[Message]) -> dict[Key, list[Message]]:
     for place, message in zip(places, messages, strict=True):
         runs.setdefault(keys[place], []).append(message)
     return runs
-
-
-def _intent_offsets(lane: Lane, load: Load) -> list[TopicPartition]:
-    said = encode_intent(load.intent)
-    ranges = [TopicPartition(lane.topic, of.partition, of.start, metadata=said) for of in load.intent.ranges]
-    return ranges + _settled_offsets(lane, load)
-
-
-def _settled_offsets(lane: Lane, load: Load | None = None) -> list[TopicPartition]:
-    return [TopicPartition(lane.topic, partition, offset) for partition, offset in lane.to_settle(load).items()]

@@ -1,8 +1,8 @@
-"""Batches into ClickHouse: retried with the same token until they are acknowledged, or the stage stops."""
+"""Batches into ClickHouse: retried with the same token until they are acknowledged, or given up."""
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from pipeline.runtime.metrics import INSERT_SECONDS, ROWS
 THREADS = 2  # one batch is being sent while ClickHouse works on another
 FIRST_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
 
 SETTINGS: dict[str, Any] = {
     "async_insert": 0,
@@ -28,7 +29,7 @@ SETTINGS: dict[str, Any] = {
 
 
 class Abandoned(Exception):
-    """The stage stops before ClickHouse has acknowledged; the promise stays on the broker."""
+    """Given up before ClickHouse has acknowledged; the promise stays on the broker."""
 
 
 class Inserter:
@@ -41,26 +42,39 @@ class Inserter:
         self._log = log
         self._pool = ThreadPoolExecutor(THREADS, "archive-insert")
         self._mine = threading.local()
-        self._stop = threading.Event()
+        self._given_up = threading.Event()
+        self._pending: set[Future[None]] = set()
 
     def submit(self, load: Load) -> "Future[None]":
-        """Insert; the future fails with Abandoned at the stop, with anything else if the batch cannot be sent."""
-        return self._pool.submit(self._insert, load)
+        """Insert; the future fails with Abandoned when it is given up, with anything else if it cannot be sent."""
+        future = self._pool.submit(self._insert, load, self._given_up)
+        self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
+        return future
 
-    def close(self) -> None:
-        """Give up what ClickHouse does not take at once."""
-        self._stop.set()
-        self._pool.shutdown(cancel_futures=True)
+    def give_up(self) -> None:
+        """What has been submitted is no longer ours: it is not tried again."""
+        self._given_up.set()
+        self._given_up = threading.Event()
 
-    def _insert(self, load: Load) -> None:
+    def close(self) -> bool:
+        """Give up what ClickHouse does not take at once; False when it has not even refused it by then."""
+        self._given_up.set()
+        hangs = wait(list(self._pending), CLOSE_SECONDS).not_done
+        self._pool.shutdown(wait=not hangs, cancel_futures=True)
+        return not hangs
+
+    def _insert(self, load: Load, given_up: threading.Event) -> None:
         for table, batches in load.tables.items():
-            rows = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
-            self._insert_table(table, rows, load.token)
+            # A column that is null in all of one batch has another type there.
+            parts = [pa.Table.from_batches([rows]) for rows in batches]
+            rows = pa.concat_tables(parts, promote_options="permissive").unify_dictionaries().combine_chunks()
+            self._insert_table(table, rows, load.token, given_up)
             ROWS.labels(table).inc(rows.num_rows)
 
-    def _insert_table(self, table: str, rows: pa.Table, token: str) -> None:
+    def _insert_table(self, table: str, rows: pa.Table, token: str, given_up: threading.Event) -> None:
         backoff = FIRST_BACKOFF_SECONDS
-        while not self._stop.is_set():
+        while not given_up.is_set():
             started = time.monotonic()
             try:
                 settings = SETTINGS | self._sharding | {"insert_deduplication_token": token}
@@ -69,7 +83,7 @@ class Inserter:
                 self._mine.client = None
                 text = str(error)[:500]
                 self._log.warning("insert failed, will be retried", table=table, token=token, error=text, wait=backoff)
-                self._stop.wait(backoff)
+                given_up.wait(backoff)
                 backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
             else:
                 INSERT_SECONDS.observe(time.monotonic() - started)

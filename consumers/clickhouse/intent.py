@@ -54,8 +54,9 @@ class Place(NamedTuple):
 def under_way(intent: Intent, committed: Mapping[int, Place]) -> bool:
     """Whether the batch may be in ClickHouse, given what is committed for each of its partitions.
 
-    It is sent once every partition has said so. One that stands at its range's start and says something else never did:
-    then the batch was not sent. One that stands at its end or beyond shows that it was.
+    It is sent once every partition has said so; Kafka stores one commit of several partitions as one. One that stands
+    at its range's start and says something else never did: then the batch was not sent. One that stands at its end or
+    beyond shows that it was.
     """
     places = ((of, committed[of.partition]) for of in intent.ranges)
     return all(place.offset >= of.end or place == Place(of.start, intent) for of, place in places)

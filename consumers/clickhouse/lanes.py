@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from consumers.clickhouse.intent import MAX_RANGES, Intent, Place, Range
+from consumers.clickhouse.intent import MAX_RANGES, Intent, Place, Range, encode_intent
 from consumers.clickhouse.tables import Batch
 from pipeline.runtime.errors import FatalStageError
 
@@ -75,7 +75,7 @@ class Load:
 
 @dataclass(slots=True)
 class Lane:
-    """The assigned partitions of one topic."""
+    """The assigned partitions of one block of a topic's."""
 
     topic: str  # as the cluster names it
     compacted: bool
@@ -85,23 +85,24 @@ class Lane:
     held: Held | None = None
     inserting: Load | None = None
     unsettled: set[int] = field(default_factory=set)  # partitions whose commit does not say just `stored`
+    void: set[int] = field(default_factory=set)  # of these, those whose commit says what was never sent
 
     def own(self, partition: int, committed: Place, under_way: bool) -> int | None:
         """Take a partition over; from where to read on, None for the beginning. `under_way`: its intent, if there is
         one, is to be kept."""
-        stored = self.stored[partition] = self.following[partition] = (
-            committed.offset if committed.offset >= 0 else None
-        )
+        stored = committed.offset if committed.offset >= 0 else None
+        self.stored[partition], self.following[partition] = stored, stored
         if committed.intent is None:
             return stored
-        self.unsettled.add(
-            partition
-        )  # an intent that is void must not stay there: what it says could come to look true
-        if under_way:
-            if committed.intent not in self.promised:
-                self.promised.append(committed.intent)
-            self.following[partition] = next(of.end for of in committed.intent.ranges if of.partition == partition)
-        return self.following[partition]
+        self.unsettled.add(partition)
+        if not under_way:
+            self.void.add(partition)
+            return stored
+        if committed.intent not in self.promised:
+            self.promised.append(committed.intent)
+        end = next(of.end for of in committed.intent.ranges if of.partition == partition)
+        self.following[partition] = end
+        return end
 
     def hold(self, batch: Batch, spans: Iterable[Span], now: float) -> None:
         """Take the rows of these records.
@@ -178,15 +179,26 @@ class Lane:
         self.inserting = Load(self.topic, promised, tables, sum(rows.nbytes for rows in batch.tables.values()))
         return self.inserting
 
-    def to_settle(self, load: Load | None = None) -> dict[int, int]:
-        """Partitions, and offsets to commit for them, whose commit is behind; those of `load` left out."""
-        also = {of.partition for of in load.intent.ranges} if load else set()
-        return {partition: self.stored[partition] or 0 for partition in self.unsettled - also}
+    def commits(self, load: Load | None = None) -> list[tuple[int, int, str]]:
+        """Partition, offset and metadata of what is to be committed now: the intent of `load`, if there is one, and
+        what is stored of partitions whose commit is behind. Without a load, a lane that goes on only wipes out what is
+        void."""
+        ranges = load.intent.ranges if load else ()
+        said = [(of.partition, of.start, encode_intent(load.intent)) for of in ranges] if load else []
+        behind = self.unsettled if load or self.idle else self.void
+        others = behind - {of.partition for of in ranges}
+        return said + [(partition, self.stored[partition] or 0, "") for partition in sorted(others)]
+
+    def settled(self) -> None:
+        """What `commits()` gave is committed."""
+        self.unsettled -= self.unsettled if self.idle else self.void
+        self.void.clear()
 
     def handed_over(self, load: Load) -> None:
         """The intent is committed, with all that was to be settled, and the batch is on its way."""
         self.inserting, self.held = load, None
         self.unsettled = {of.partition for of in load.intent.ranges}
+        self.void.clear()
         self.following |= {of.partition: of.end for of in load.intent.ranges}
 
     def acknowledged(self) -> None:

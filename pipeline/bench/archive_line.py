@@ -20,6 +20,7 @@ from pipeline.local.leash import leash
 from pipeline.local.plan import CLICKHOUSE_WRITER
 from pipeline.local.ports import free_port
 from pipeline.runtime.errors import AndonError
+from pipeline.wire.topics import EVENTS
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -106,15 +107,15 @@ class LocalClickHouse:
         if self.stage is not None and self.stage.process.poll() is None:
             self.stage.stop()
 
-    def archive(self, bootstrap_servers: str, **options: Any) -> Stage:
+    def archive(self, bootstrap_servers: str, topic_prefix: str = "", **options: Any) -> Stage:
         """Start an archive from this broker into this ClickHouse, as the user who may only insert, like `andon up`; it
         has its partitions when this returns."""
-        arguments = ["archive", "--bootstrap-servers", bootstrap_servers]
+        arguments = ["archive", "--bootstrap-servers", bootstrap_servers, "--topic-prefix", topic_prefix]
         arguments += ["--clickhouse-url", self.server.clickhouse_url, "--clickhouse-user", CLICKHOUSE_WRITER]
         for name, value in options.items():
             arguments += ["--" + name.replace("_", "-"), str(value)]
         environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": self.write_password}
-        return Stage(arguments, self._directory / "archive.log", "topic=fleet.events", environ)
+        return Stage(arguments, self._directory / "archive.log", f"topic={topic_prefix}{EVENTS.name}", environ)
 
 
 def value(client: Client, sql: str) -> Any:

@@ -1,5 +1,6 @@
 """Readers that stand beside the line: what is on its topics, committed only, and how long nothing came."""
 
+import itertools
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -14,7 +15,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from pipeline.bench.faults_ledger import Key, seen_in_partial, unaccounted
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config
-from pipeline.runtime.kafka_ranges import read_ranges
+from pipeline.runtime.kafka_ranges import Offsets, read_ranges
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import decode_partial
 from pipeline.wire.topics import HALTS, PARTIALS
@@ -185,4 +186,4 @@ class Broker:
         if not ranges:
             ends = self.ends(topic, partitions, IsolationLevel.READ_COMMITTED)
             ranges = [(number, 0, end) for number, end in enumerate(ends) if end > 0]
-        return read_ranges(self._kafka, "bench", name, ranges, READ_SECONDS)
+        return read_ranges(self._kafka, "bench", name, itertools.starmap(Offsets, ranges), READ_SECONDS)

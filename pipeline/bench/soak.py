@@ -21,6 +21,7 @@ from pipeline.bench.soak_judge import Look, Size, changelog, lag, memory, tables
 from pipeline.bench.soak_load import FLEET, PRODUCTS, SoakLoad
 from pipeline.local.demo_archive import ask
 from pipeline.local.kafka_line import BrokerKind
+from pipeline.local.kafka_node import HEAP_MIB
 from pipeline.local.snapshot import Snapshot
 from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.local.status import Watcher
@@ -32,6 +33,7 @@ DRAIN_SECONDS = 120.0
 COUNT_SECONDS = 120.0  # for counting every id
 POLL_SECONDS = 0.5
 TOP_VERDICTS = 1
+BESIDE_HEAP_MIB = 200  # of a JVM: classes, code, stacks, mapped indexes
 
 TABLE_BYTES = """
 SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes, count() AS parts FROM system.parts
@@ -73,6 +75,7 @@ def look(watcher: Watcher, info: StackInfo, at: float) -> Look:
         tables=sizes,
         changelog_bytes=shown.get("changelog_bytes_total", 0),
         live_updates=sum(fleet["live_updates"] for fleet in shown.get("fleets", ())),
+        remembered=sum(fleet["remembered_crashes"] for fleet in shown.get("fleets", ())),
     )
 
 
@@ -129,8 +132,11 @@ def measure(soak: Soak, kind: BrokerKind) -> dict[str, Any]:
 def figures(soak: Soak, kind: BrokerKind, looks: list[Look], info: StackInfo) -> dict[str, Any]:
     """What the looks say."""
     groups = sorted({group for look in looks for group in look.lag_messages})
+    stages = {name: memory(looks, name) | {"restarts": stage.restarts} for name, stage in info.stages.items()}
+    if kind == "kafka":
+        stages["broker"]["bound_bytes"] = (HEAP_MIB + BESIDE_HEAP_MIB) << 20
     return {
-        "stages": {name: memory(looks, name) | {"restarts": stage.restarts} for name, stage in info.stages.items()},
+        "stages": stages,
         "lag_messages": {group: lag(looks, group) for group in groups},
         "tables": tables(looks),
         **changelog(looks),

@@ -15,6 +15,9 @@ PARTS_GROWTH = 20  # and by more than half
 TABLE_SHARE = 0.05  # tables smaller than this share of all bytes are judged with the rest
 WINDOW_SECONDS = 60.0  # two checkpoints of the correlator, which commits only then: its lag is a saw
 LEAST_WINDOWS = 3
+# A crashed host is remembered for a day, at most 400,000 of them (decide/dedup.py), so a run of minutes sees it grow:
+# key and time, 9 bytes each, in every checkpoint.
+REMEMBERED_BYTES, CHECKPOINT_SECONDS = 18, 30.0
 
 
 class Size(NamedTuple):
@@ -27,7 +30,7 @@ class Size(NamedTuple):
 
 class Look(NamedTuple):
     """One moment: seconds since the start; memory by process; lag, and messages read a second, by group; tables; bytes
-    that the correlator has written to its changelog, and the updates that it watches."""
+    that the correlator has written to its changelog, the updates that it watches and the crashes that it remembers."""
 
     at: float
     rss_bytes: Mapping[str, int] = {}
@@ -36,6 +39,7 @@ class Look(NamedTuple):
     tables: Mapping[str, Size] = {}
     changelog_bytes: int = 0
     live_updates: int = 0
+    remembered: int = 0
 
 
 def settled(looks: list[Look]) -> list[Look]:
@@ -115,18 +119,25 @@ def _median(value: Callable[[Look], float], looks: Iterable[Look]) -> float:
 
 
 def changelog(looks: list[Look]) -> dict[str, float]:
-    """Bytes a second from the start on, and in the first and the last third after the warm-up; and for each update that
-    is watched, for their number grows for days before the first is forgotten."""
+    """Bytes a second from the start on, and in the first and the last third after the warm-up. Of those, without what
+    remembered crashes take, for each update that is watched: both grow for days before the first is forgotten."""
     written = looks[-1].changelog_bytes / looks[-1].at if looks[-1].at else 0.0
     found: dict[str, float] = {"changelog_bytes_per_second": round(written)}
     for name, part in zip(("after_warm_up", "at_the_end"), thirds(looks), strict=True):
         known = [look for look in part if look.changelog_bytes]
         seconds = known[-1].at - known[0].at if known else 0.0
         rate = (known[-1].changelog_bytes - known[0].changelog_bytes) / seconds if seconds else 0.0
-        updates = float(np.mean([look.live_updates for look in known])) if known else 0.0
+        updates, crashes = (_mean(getattr(look, what) for look in known) for what in ("live_updates", "remembered"))
+        rest = rate - crashes * REMEMBERED_BYTES / CHECKPOINT_SECONDS
         found[f"changelog_bytes_per_second_{name}"] = round(rate)
-        found[f"changelog_bytes_per_update_and_second_{name}"] = round(rate / updates, 1) if updates else 0.0
+        found[f"remembered_crashes_{name}"] = round(crashes)
+        found[f"changelog_bytes_per_update_and_second_{name}"] = round(rest / updates, 1) if updates else 0.0
     return found
+
+
+def _mean(values: Iterable[int]) -> float:
+    found = list(values)
+    return sum(found) / len(found) if found else 0.0
 
 
 # -- troubles
@@ -134,7 +145,7 @@ def changelog(looks: list[Look]) -> dict[str, float]:
 
 def troubles(found: Mapping[str, Any]) -> list[str]:
     """What has grown, lagged or got lost; or was not what was asked for."""
-    said = [f"{name} grew by {of['growth']:.0%}" for name, of in found["stages"].items() if of["growth"] > GROWTH_LIMIT]
+    said = [words for name, of in found["stages"].items() for words in _grows(name, of)]
     said += [f"{name} was restarted" for name, of in found["stages"].items() if of["restarts"]]
     said += [words for group, of in found["lag_messages"].items() for words in _lags(group, of, found["on"])]
     said += _tables_grow(found["tables"])
@@ -143,6 +154,13 @@ def troubles(found: Mapping[str, Any]) -> list[str]:
     if last > (1 + GROWTH_LIMIT) * first:
         said.append(f"the changelog's bytes for each update that is watched grew from {first} to {last} a second")
     return said + [f"{found[name]} events {name}" for name in ("lost", "repeated") if found[name]]
+
+
+def _grows(name: str, of: Mapping[str, Any]) -> list[str]:
+    """Of a process; a Java heap grows to what it is allowed before it is swept, so it has a bound instead."""
+    if "bound_bytes" in of:
+        return [f"{name} grew past {of['bound_bytes'] >> 20} MiB"] if of["peak_rss_bytes"] > of["bound_bytes"] else []
+    return [f"{name} grew by {of['growth']:.0%}"] if of["growth"] > GROWTH_LIMIT else []
 
 
 def _lags(group: str, of: Mapping[str, Any], on: Mapping[str, Any]) -> list[str]:
