@@ -17,6 +17,7 @@ from pipeline.bench.faults_line import DRAIN_SECONDS, READY_SECONDS, Figures, Li
 from pipeline.bench.faults_schedule import Kill, kills
 from pipeline.bench.faults_stage import Stage
 from pipeline.bench.faults_stored import wrong_aggregates
+from pipeline.runtime.errors import AndonError
 from pipeline.wire.topics import EVENTS
 
 KILLS, SHORT_KILLS = 20, 3
@@ -76,7 +77,7 @@ class Storing(Line):
             values = [message.value() or b"" for message in self.broker.read(EVENTS.name, EVENTS.partitions, firsts)]
             ids = [event["id"] for event in map(orjson.loads, values)]
             return self._has(self.clickhouse.client(), ids)
-        except (KafkaException, Error, OSError):
+        except (KafkaException, Error, OSError, AndonError):
             return False
 
     @staticmethod
