@@ -166,7 +166,7 @@ def test_batches_change_hands(place_on_kafka: Place) -> None:
     archive = place.archive()
     place.all_there(client)
     assert archive.stop() == 0
-    assert archive.log.read_text("utf-8").count("promised batch repeated") >= 3
+    assert archive.log.read_text("utf-8").count("a batch left under way is finished") >= 3
 
 
 def test_a_paused_archive_reads_on_after_a_rebalance(place_on_kafka: Place) -> None:

@@ -151,7 +151,7 @@ def test_the_program_reads_a_topic(key: SigningKey, tmp_path: Path) -> None:
     feed = b"\n".join([raw, raw.replace(b"halt", b"resume", 1), b"nonsense"])
     done = subprocess.run(argv, input=feed, stdout=subprocess.PIPE, check=True, timeout=60)
     lines = done.stdout.decode().splitlines()
-    assert lines[0] == "new halt crowdstrike falcon-content 291 ['*']"
+    assert lines[0] == "new halt acme crowdstrike falcon-content 291 ['*']"
     assert [line.startswith("not believed:") for line in lines[1:]] == [True, True]
 
 

@@ -163,10 +163,10 @@ class Archive:
                 load = lane.repeat(self._convert(lane.topic, again.reader.found), first_ms)
                 self._again.pop(key).reader.close()
                 self._futures[self._inserter.submit(load)] = lane
-                self._log.info("promised batch repeated", topic=lane.topic, rows=load.intent.rows)
+                self._log.info("a batch left under way is finished", topic=lane.topic, rows=load.intent.rows)
             elif time.monotonic() > again.say_at:
                 self._again[key] = again._replace(say_at=time.monotonic() + SAY_SECONDS)
-                self._log.warning("a promised batch cannot be read again yet", topic=lane.topic)
+                self._log.warning("a batch left under way cannot be read again yet", topic=lane.topic)
 
     def _read_again(self, lane: Lane) -> Again:
         ranges = [Offsets(of.partition, of.start, of.end) for of in lane.promised[0].ranges]
@@ -233,7 +233,7 @@ class Archive:
             start = self._lane(found).own(found.partition, committed, is_under_way)
             found.offset = OFFSET_BEGINNING if start is None else start
             where = {"topic": found.topic, "partition": found.partition}
-            self._log.info("assigned", **where, committed=committed.offset, reads_from=start)
+            self._log.info("assigned", **where, reads_from="the beginning" if start is None else start)
         consumer.assign(partitions)
         consumer.resume(partitions)  # a pause outlives the assignment that it was made in
         self._paused = False

@@ -54,7 +54,8 @@ def command(
                     bar.update(1)
 
                 days = one(feed, done)
-            click.echo(f"{feed.table}: {days} days of raw events {'added' if add else 'made anew'}")
+            done_days = f"{days} day{'' if days == 1 else 's'} of raw events"
+            click.echo(f"{feed.table}: {done_days} {'added' if add else 'made anew'}")
     except Error as error:
         raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
 

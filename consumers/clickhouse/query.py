@@ -128,7 +128,17 @@ def command(archive: ArchiveConfig, what: str | None, given: tuple[str, ...], fo
     except Error as error:
         if error.code == SYNTAX_ERROR and _FORMAT_CLAUSE.search(sql):
             raise ConfigError("no FORMAT in the SQL: say --format " + "|".join(FORMATS)) from None
-        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {printable(str(error))}") from None
+        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {printable(_plain(str(error)))}") from None
+
+
+def _plain(error: str) -> str:
+    """The server's own words: no client's around them, nothing of what was put behind the SQL or would be accepted."""
+    if refused := error.partition("Failed to establish a new connection: ")[2]:
+        return refused.partition('"')[0] + "; `andon up` prints the settings of a local line"
+    words = error.partition("DB::Exception: ")[2] or error
+    for rest in (f"\n FORMAT {ROWS_FORMAT}", " Expected one of:", " (version ", " (for url "):
+        words = words.partition(rest)[0]
+    return words.strip()
 
 
 def _answer(asker: Asker, sql: str, parameters: dict[str, str], form: Form) -> None:
@@ -157,9 +167,12 @@ def _question(what: str, given: tuple[str, ...], named: dict[str, Named]) -> tup
         if not any(character.isspace() for character in what):
             raise ConfigError(f"no query is named {what!r}; `andon query` lists them, and SQL has a space in it")
         return what.rstrip().removesuffix(";"), parameters
-    missing = [name for name in named[what].parameters if name not in parameters]
-    if missing:
+    wanted = named[what].parameters
+    if missing := [name for name in wanted if name not in parameters]:
         raise ConfigError(f"{what} needs " + ", ".join(f"--param {name}=…" for name in missing))
+    if unknown := [name for name in parameters if name not in wanted]:
+        takes = ", ".join(wanted) or "none"
+        raise ConfigError(f"--param {unknown[0]}=…: {what} has no such parameter; it takes {takes}")
     return named[what].sql, parameters
 
 

@@ -82,7 +82,8 @@ def show_summary(console: Console, backtest: Backtest, summary: Summary) -> None
             table.add_row(Text(printable(name)), f"10^{evidence:.1f}")
         console.print(table)
     rate = summary.events / summary.seconds if summary.seconds else 0.0
-    console.print(f"{summary.events:,} events in {summary.seconds:.1f} s ({rate:,.0f} a second), {summary.halts} halts")
+    halts = f"{summary.halts} halt{'' if summary.halts == 1 else 's'}"
+    console.print(f"{summary.events:,} events in {summary.seconds:.1f} s ({rate:,.0f} a second), {halts}")
     if summary.rejected:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in backtest.refused.most_common())
         console.print(Text(f"{summary.rejected:,} lines refused: {reasons}", style="yellow"))

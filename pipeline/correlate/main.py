@@ -99,7 +99,7 @@ async def _run(config: CorrelateConfig, kafka: KafkaConfig, detectors: Detectors
 
     timers = [
         _every(min(1.0, config.checkpoint_seconds), lambda: correlator.checkpoint(config.checkpoint_seconds)),
-        _every(config.heartbeat_seconds, correlator.heartbeat),
+        _every(config.heartbeat_seconds, correlator.heartbeat, at_once=True),
         _every(RENEW_SECONDS, correlator.renew),
         _every(LAG_SECONDS, measure_lag),
     ]
@@ -116,7 +116,9 @@ async def _run(config: CorrelateConfig, kafka: KafkaConfig, detectors: Detectors
         await _leave(line.stop(), code, log)
 
 
-async def _every(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
+async def _every(seconds: float, act: Callable[[], Awaitable[None]], at_once: bool = False) -> None:
+    if at_once:
+        await act()
     while True:
         await asyncio.sleep(seconds)
         await act()

@@ -113,7 +113,7 @@ class Presenter:
     def play(self, acts: list[Scenario], info: StackInfo) -> list[Account]:
         """Every act, with its account."""
         kafka = KafkaConfig(bootstrap_servers=info.bootstrap_servers)
-        trusted = load_trusted(_keys(info))
+        trusted = load_trusted(guide.keys_of(info))
         accounts = []
         with Tail(kafka, [topics.HALTS, topics.VERDICTS]) as tail:
             watch = Watch(tail, trusted)
@@ -145,7 +145,7 @@ class Presenter:
     def point_on(self, info: StackInfo, scenario: str, keep: bool, data_dir: Path | None) -> None:
         """Where to look next."""
         others = [name for name in scenarios.names() if name != scenario]
-        words = guide.after_demo(info, _keys(info), others, keep=keep, kept=data_dir is not None)
+        words = guide.after_demo(info, guide.keys_of(info), others, keep=keep, kept=data_dir is not None)
         self._console.print(words, markup=False, soft_wrap=True)
 
     def wait(self) -> None:
@@ -154,8 +154,3 @@ class Presenter:
         stop = StopSignal().install()
         while not stop.wait(1.0):
             pass
-
-
-def _keys(info: StackInfo) -> Path:
-    """Where the line's correlator leaves its public key."""
-    return Path(info.data_dir) / "correlate" / "keys"

@@ -58,8 +58,8 @@ def command(as_json: bool, data_dir: Path, doctor: DoctorConfig, kafka: KafkaCon
     """Check every server that Andon is configured for. Exit code 0: all well; 1: problems; 2: bad configuration."""
     check(kafka)
     source = click.get_current_context().get_parameter_source("bootstrap_servers")
-    elsewhere = kafka != KafkaConfig() or source is ParameterSource.COMMANDLINE
-    found = targets(doctor, kafka, archive, None if elsewhere else stack.running(data_dir.absolute()))
+    local = stack.meant(data_dir.absolute(), kafka, source is ParameterSource.COMMANDLINE)
+    found = targets(doctor, kafka, archive, stack.running(data_dir.absolute()) if local else None)
     findings = examine(found)
     healthy = all(finding.level != "problem" for finding in findings)
     if as_json:

@@ -17,13 +17,26 @@ def guide(info: StackInfo, stages: set[str]) -> str:
     if "collect" in stages:
         lines += ["  send events     " + _curl_gateway(info)]
     lines += [f"  or by Kafka     kcat -P -b {info.bootstrap_servers} -t fleet.events -l events.ndjson"]
-    lines += [f"  watch halts     kcat -C -b {info.bootstrap_servers} -t fleet.halts -o beginning -f '%k %s\\n'"]
+    lines += [f"  watch halts     kcat -C -b {info.bootstrap_servers} -t fleet.halts -o beginning -f '%k\\t%s\\n'"]
     if "clickhouse" in stages:
         lines += ["  ask ClickHouse  " + _curl_clickhouse(info)]
     if "correlate" in stages:
         lines += [f"  detector state  {info.correlate_url}/state"]
+        lines += [f"  keys of halts   {shlex.quote(str(keys_of(info)))}/*.pub.pem"]
     where = f" --data-dir {shlex.quote(info.data_dir)}"
-    return "\n".join([*lines, f"  see it live     andon status{where}", "  stop            Ctrl-C", ""])
+    lines += [f"  see it live     andon status{where}"]
+    lines += [f"  what is wrong   andon doctor{where}"]
+    lines += [f"  other commands  {_settings(info, stages)}"]
+    lines += [f"                  andon replay quiet-week --hosts 2000 --fleet {shlex.quote(info.fleet)}"]
+    if "clickhouse" in stages:
+        lines += [f"                  andon query rates --param fleet={shlex.quote(info.fleet)}"]
+    lines += ["                  andon deadletter list"]
+    return "\n".join([*lines, "  stop            Ctrl-C", ""])
+
+
+def keys_of(info: StackInfo) -> Path:
+    """Where the line's correlator keeps its signing key and the public half."""
+    return Path(info.data_dir) / "correlate" / "keys"
 
 
 def _curl_gateway(info: StackInfo) -> str:
@@ -59,18 +72,20 @@ def after_demo(info: StackInfo, keys: Path, scenarios: Sequence[str], *, keep: b
             "  a line to ask   andon demo --keep    the same, and it stays up; or, without a story:",
             "                  andon up --data-dir DIR    andon status --data-dir DIR",
         ]
-    settings = _settings(info) if keep else 'settings as in README.md, "Ask ClickHouse"'
+    settings = _settings(info, {"clickhouse"}) if keep else 'settings as in README.md, "Ask ClickHouse"'
     return "\n".join(["", "Where to look next", *lines, *_reading(info.fleet, settings, scenarios)])
 
 
-def _settings(info: StackInfo) -> str:
-    """For `andon query`, as the user that may only read."""
-    names = {
-        "URL": info.clickhouse_url,
-        "USER": info.clickhouse_reader,
-        "PASSWORD_FILE": info.clickhouse_reader_password_file,
-    }
-    return "export " + " ".join(f"ANDON_ARCHIVE_CLICKHOUSE_{key}={shlex.quote(text)}" for key, text in names.items())
+def _settings(info: StackInfo, stages: set[str]) -> str:
+    """For commands that know nothing of local lines: Kafka, and ClickHouse as the user that may only read."""
+    names = {"ANDON_KAFKA_BOOTSTRAP_SERVERS": info.bootstrap_servers}
+    if "clickhouse" in stages:
+        names |= {
+            "ANDON_ARCHIVE_CLICKHOUSE_URL": info.clickhouse_url,
+            "ANDON_ARCHIVE_CLICKHOUSE_USER": info.clickhouse_reader,
+            "ANDON_ARCHIVE_CLICKHOUSE_PASSWORD_FILE": info.clickhouse_reader_password_file,
+        }
+    return "export " + " ".join(f"{name}={shlex.quote(text)}" for name, text in names.items())
 
 
 def _reading(fleet: str, settings: str, scenarios: Sequence[str]) -> list[str]:

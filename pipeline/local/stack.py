@@ -17,6 +17,7 @@ import msgspec
 from pipeline.local import datadir
 from pipeline.local.leash import leash
 from pipeline.runtime.errors import AndonError
+from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.logging import printable
 
 STACK_FILE = "stack.json"
@@ -82,6 +83,14 @@ def remove(data_dir: Path) -> None:
     """The line is no longer ready. Raises ConfigError when the directory cannot be written to."""
     with datadir.writable(data_dir):
         (data_dir / STACK_FILE).unlink(missing_ok=True)
+
+
+def meant(data_dir: Path, kafka: KafkaConfig, named: bool) -> bool:
+    """Whether these settings mean the local line: none are given, or just its address. `named`: by an option."""
+    if kafka == KafkaConfig():
+        return not named
+    info = running(data_dir)
+    return info is not None and kafka == KafkaConfig(bootstrap_servers=info.bootstrap_servers)
 
 
 def running(data_dir: Path) -> StackInfo | None:

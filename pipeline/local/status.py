@@ -52,8 +52,8 @@ class StatusConfig(msgspec.Struct, frozen=True):
 def command(once: bool, as_json: bool, data_dir: Path, status: StatusConfig, kafka: KafkaConfig) -> None:
     """Show rates, lag, verdicts and halts, live. Exit code 1 when nothing runs."""
     source = click.get_current_context().get_parameter_source("bootstrap_servers")
-    remote = kafka != KafkaConfig() or source is ParameterSource.COMMANDLINE
-    watcher = Watcher(kafka, None if remote else data_dir.absolute(), status.top)
+    local = stack.meant(data_dir.absolute(), kafka, source is ParameterSource.COMMANDLINE)
+    watcher = Watcher(kafka, data_dir.absolute() if local else None, status.top)
     try:
         watcher.look()
         time.sleep(status.interval_seconds)  # rates are differences

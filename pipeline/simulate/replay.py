@@ -83,6 +83,8 @@ def command(
             run = Run(simulation, KafkaSink(kafka), reader.halts if reader is not None else tuple)
         _play(run, speed, stop)
         run.settle()
+    if stop.is_set():
+        click.echo("stopped before its end; until then:", err=True)
     _summary(run)
 
 
