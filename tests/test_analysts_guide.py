@@ -69,7 +69,7 @@ def andon(line: LocalClickHouse, *arguments: str) -> subprocess.CompletedProcess
     """`andon query` as an analyst runs it, with the reading user."""
     environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.read_password, "PATH": ""}
     where = ["--clickhouse-url", line.server.clickhouse_url, "--clickhouse-user", "andon_read"]
-    argv = [sys.executable, "-m", "pipeline", "query", *arguments, *where]
+    argv = [sys.executable, "-m", "pipeline", "query", *where, *arguments]
     return subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False)
 
 
@@ -195,6 +195,7 @@ def test_what_is_refused(line: LocalClickHouse) -> None:
         (["no-such-name"], 2, "no query is named"),
         (["rates", "--param", "fleet"], 2, "should be NAME=VALUE"),
         (["TRUNCATE TABLE events"], 1, "TRUNCATE is not for this user. (ACCESS_DENIED)\n"),
+        (["SELECT 1", "--clickhouse-url", "http://127.0.0.1:1"], 1, "Connection refused; `andon up` prints"),
         (["SELECT 1 FORM 2 THE"], 1, "Syntax error: failed at position"),
         (["rates", "--param", "fleet=a", "--param", "flet=b"], 2, "rates has no such parameter; it takes fleet"),
         (["SELECT sum(sipHash64(number)) FROM numbers(1000000000000)", "--timeout", "1"], 1, "TIMEOUT"),

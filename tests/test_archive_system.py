@@ -91,9 +91,7 @@ class Place:
 
     def settled(self) -> None:
         """Wait until nothing is under way: rows are seen in `events` a moment before they are in its aggregates."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        while self.promised():
-            assert time.monotonic() < deadline
+        until("nothing is under way", lambda: not self.promised(), WAIT_SECONDS)
 
     def promised(self) -> bool:
         """Whether a batch of events is under way, as the broker knows."""
@@ -176,6 +174,8 @@ def test_a_paused_archive_reads_on_after_a_rebalance(place_on_kafka: Place) -> N
     engine = place.clickhouse.stage.process
     first = place.archive(max_held_rows=1000)
     engine.send_signal(signal.SIGSTOP)
+    place.produce(100, seed=0)  # a batch that is no reason to pause again when it is repeated
+    until("it is under way", place.promised)
     place.produce(4000, seed=1)
     until("reading pauses", lambda: "reading pauses" in first.log.read_text("utf-8"))
     second = place.archive(slot=1)
@@ -275,9 +275,7 @@ def test_an_insert_that_fails_behind_the_events_table_is_made_whole(place: Place
     place.produce(2000, seed=1)
     archive = place.archive()
     wait_for(client, "SELECT count() FROM events", 1, WAIT_SECONDS)
-    deadline = time.monotonic() + WAIT_SECONDS
-    while "NOT_ENOUGH_SPACE" not in archive.log.read_text("utf-8"):
-        assert time.monotonic() < deadline
+    until("it is refused", lambda: "NOT_ENOUGH_SPACE" in archive.log.read_text("utf-8"), WAIT_SECONDS)
     assert client.command("SELECT uniqExactMerge(crashes) FROM stratum_days") == 0
     for table in VIEWED:
         client.command(keep_free.format(table, 0))
@@ -291,9 +289,7 @@ def test_wrong_password_is_said_and_nothing_lost(place: Place) -> None:
     right = place.clickhouse.write_password
     place.clickhouse.write_password = "wrong"
     archive = place.archive()
-    deadline = time.monotonic() + WAIT_SECONDS
-    while "AUTHENTICATION_FAILED" not in archive.log.read_text("utf-8"):
-        assert time.monotonic() < deadline
+    until("it is refused", lambda: "AUTHENTICATION_FAILED" in archive.log.read_text("utf-8"), WAIT_SECONDS)
     assert archive.stop() == 0
     place.clickhouse.write_password = right
     archive = place.archive()

@@ -56,7 +56,7 @@ async def main():
     runner = web.AppRunner(endpoint.app, auto_decompress=False)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
-    await asyncio.sleep(300)
+    await asyncio.Event().wait()  # to be killed
 asyncio.run(main())
 """
 

@@ -153,13 +153,15 @@ def test_a_killed_stage_comes_back_on_the_same_port(line: LocalStack) -> None:
 
 @pytest.mark.system
 def test_status_of_the_line(line: LocalStack) -> None:
-    """One table of the running line; exit code 1 and a clear word where nothing runs."""
-    shown = subprocess.run(
-        [*ANDON, "status", "--once", "--interval-seconds", "0.1", "--data-dir", str(line.data_dir)],
-        capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=True,
-    ).stdout  # fmt: skip
-    assert "collect" in shown
-    assert line.info.bootstrap_servers in shown
+    """One table of the running line, also with the address that it tells in the environment; exit code 1 and a clear
+    word where nothing runs."""
+    for settings in ({}, {"ANDON_KAFKA_BOOTSTRAP_SERVERS": line.info.bootstrap_servers}):
+        shown = subprocess.run(
+            [*ANDON, "status", "--once", "--interval-seconds", "0.1", "--data-dir", str(line.data_dir)],
+            capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=True, env=os.environ | settings,
+        ).stdout  # fmt: skip
+        assert "collect" in shown
+        assert line.info.bootstrap_servers in shown
     nothing = subprocess.run(
         [*ANDON, "status", "--once", "--data-dir", str(line.data_dir / "none")],
         capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False,

@@ -4,8 +4,8 @@ holding ──due──▶ intent committed ──▶ inserting ──acknowledg
    ▲                                                                  │
    └──────────────── after a crash: the ranges of the intent again ◀──┘
 
-All partitions of a topic share a batch: an insert costs ClickHouse a tenth of a second before its first row. (Of many
-partitions, 64 do: an intent must fit into a commit.)
+All partitions of a topic share a batch: every insert costs ClickHouse much before its first row. (Of many partitions,
+64 do: an intent must fit into a commit.)
 """
 
 from collections.abc import Iterable, Mapping

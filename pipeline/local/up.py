@@ -1,7 +1,6 @@
 """`andon up`: the whole line on this machine, until Ctrl-C or SIGTERM."""
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
@@ -218,6 +217,5 @@ def _stop_signals(hurry: asyncio.Event) -> asyncio.Event:
         (hurry if stop.is_set() else stop).set()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, handle)
+        loop.add_signal_handler(number, handle)
     return stop
