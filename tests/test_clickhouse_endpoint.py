@@ -19,6 +19,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
 from pipeline.bench.archive_line import LocalClickHouse
+from pipeline.local.clickhouse_http import READERS
 
 pytestmark = pytest.mark.system
 
@@ -177,26 +178,47 @@ def test_an_error_in_mid_stream_is_seen(client: Client) -> None:
             pass
 
 
-def test_a_long_query_does_not_hold_up_inserts(line: LocalClickHouse, client: Client) -> None:
-    """Readers at work, an insert is acknowledged before the first of them is done."""
-    sql = "SELECT sleepEachRow(0.3) FROM numbers(10) SETTINGS max_block_size = 1"
-    done: list[float] = []
+def _succeeds(client: Client, sql: str) -> bool:
+    try:
+        client.command(sql)
+    except DatabaseError as error:
+        if "too few" not in str(error):
+            raise
+        return False
+    return True
 
-    def read() -> None:
-        line.client().query(sql)
-        done.append(time.monotonic())
 
-    threads = [threading.Thread(target=read) for _ in range(7)]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + 10
-    while client.command("SELECT count() FROM system.processes WHERE query LIKE '%sleepEachRow(0.3)%'") < 3:
-        assert time.monotonic() < deadline
-    line.client().insert("d.t", [[1, "x", []]], ["a", "s", "l"])
-    inserted = time.monotonic()
-    for thread in threads:
-        thread.join()
-    assert inserted < min(done)
+def test_long_queries_do_not_hold_up_the_writer(tmp_path: Path) -> None:
+    """With every place for readers taken, and more of them waiting, the writer connects and inserts: they go on for a
+    minute, unless the endpoint is stopped."""
+    sql = "SELECT sum(sleepEachRow(1)) FROM numbers(60) SETTINGS max_block_size = 1"
+    with LocalClickHouse(tmp_path) as own:
+        owner = own.client()
+        owner.command("CREATE TABLE seen (running UInt64) ENGINE = MergeTree ORDER BY running")
+        failures: list[DatabaseError] = []
+
+        def read(reader: Client) -> None:
+            try:
+                reader.query(sql)
+            except DatabaseError as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=read, args=(own.client(),)) for _ in range(READERS + 1)]
+        for thread in threads:
+            thread.start()
+        running = f"FROM system.processes WHERE query LIKE '{sql}%'"
+        look = f"INSERT INTO seen SELECT throwIf(count() < {READERS}, 'too few') {running}"  # not in the readers' queue
+        deadline = time.monotonic() + 20
+        while not _succeeds(owner, look):
+            assert time.monotonic() < deadline
+        writer = connect(own, "andon_write", own.write_password, database="andon")
+        writer.command("INSERT INTO halt_acks (subscriber) VALUES ('s')")
+        assert all(thread.is_alive() for thread in threads)
+        assert own.stage is not None
+        assert own.stage.stop() == 0
+        for thread in threads:
+            thread.join(timeout=20)
+        assert len(failures) == READERS + 1
 
 
 def test_who_goes_away_in_mid_answer_is_no_error(tmp_path: Path) -> None:

@@ -98,12 +98,20 @@ async def serve(config: ClickHouseConfig, who: list[Account]) -> None:
         await stop.wait()
         log.info("stopping")
     finally:
-        cancel = asyncio.get_running_loop().call_later(STOP_SECONDS / 2, engine.cancel_reads)
+        cancel = asyncio.create_task(_cancel_reads(engine))
         await runner.cleanup()
         await asyncio.to_thread(endpoint.close)
         cancel.cancel()
         await asyncio.to_thread(engine.close)
         log.info("stopped")
+
+
+async def _cancel_reads(engine: Engine) -> None:
+    """Give SELECTs their time, then end them; again and again, for one that waited may have its turn then."""
+    await asyncio.sleep(STOP_SECONDS / 2)
+    while True:
+        await asyncio.to_thread(engine.cancel_reads)
+        await asyncio.sleep(1)
 
 
 async def _listen(site: web.TCPSite, config: ClickHouseConfig) -> None:

@@ -7,6 +7,8 @@ import hmac
 from collections.abc import Mapping
 from typing import NamedTuple
 
+WRITER_ROLE = "andon_writer"
+
 # Of every statement of a limited account; a request may ask for less.
 ANALYST_LIMITS = {"max_execution_time": 60, "max_memory_usage": 8 << 30, "max_result_rows": 10_000_000}
 GRAFANA_LIMITS = {"max_execution_time": 15, "max_memory_usage": 4 << 30, "max_result_rows": 1_000_000}
@@ -44,7 +46,7 @@ def owner(name: str, password: str) -> Account:
 
 def writer(name: str, password: str) -> Account:
     """May only insert."""
-    return Account(name, password, "andon_writer")
+    return Account(name, password, WRITER_ROLE)
 
 
 def analyst(name: str, password: str) -> Account:

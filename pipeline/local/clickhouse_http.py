@@ -15,13 +15,13 @@ from typing import Any
 import pyarrow as pa
 from aiohttp import web
 
-from pipeline.local.clickhouse_accounts import Account, find
+from pipeline.local.clickhouse_accounts import WRITER_ROLE, Account, find
 from pipeline.local.clickhouse_engine import Answer, Engine, EngineError, Request
 from pipeline.local.clickhouse_guard import Guard
 from pipeline.local.clickhouse_sql import Statement, StatementError, inspect
 
 READERS = 6  # SELECTs side by side, and
-WRITERS = 2  # inserts beside them: a long query never holds up an insert
+WRITERS = 2  # beside them inserts, and whatever the writer asks before one: long queries never hold up the archive
 MAX_WAITING = 64
 
 # Said to the HTTP layer, not settings of the engine.
@@ -184,7 +184,8 @@ class Endpoint:
             chunk = await self._run(request, next, chunks, None)
 
     async def _run(self, request: Request, function: Callable[..., Any], *args: Any) -> Any:
-        pool = self._writers if request.statement.kind == "INSERT" else self._readers
+        writes = request.statement.kind == "INSERT" or request.role == WRITER_ROLE
+        pool = self._writers if writes else self._readers
         return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
 
     def _headers(self, request: Request, answer: Answer, query_id: str) -> dict[str, str]:
