@@ -21,7 +21,7 @@ Name = TypeVar("Name", str, tuple[str, ...])
 
 CRASH, UNDATED = 2, 3  # kinds of a row beside BOOT and HEARTBEAT
 
-_EVENTS_AT_ONCE = 1024  # fewer do not pay for the calls into numpy; with more, events leave the cache before they are read
+_EVENTS_AT_ONCE = 1024  # fewer do not pay for the calls into numpy; more leave the cache before they are read
 
 
 class Index(dict[Name, int]):
