@@ -168,6 +168,16 @@ def test_the_table_escapes_what_endpoints_say() -> None:
     assert "\x1b" not in result.output
 
 
+def test_what_goes_into_a_pipe_is_whole() -> None:
+    """Names as long as they may be stand uncut, one update a line."""
+    name = {field: 128 * letter for field, letter in (("vendor", "v"), ("product", "p"), ("version", "1"))}
+    rows = [
+        line(number, NOW_MS + number * 100, updates=[name | {"installed_at": NOW_MS - 1}]) for number in range(7_000)
+    ]
+    output = run("-", stdin=b"\n".join(rows)).output
+    assert any("/".join(name.values()) in row for row in output.splitlines())
+
+
 def test_an_event_of_the_future_is_refused() -> None:
     """More than a day ahead of the stream, alone or first of all: refused, and the clock stands."""
     clock = StreamClock()

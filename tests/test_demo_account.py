@@ -234,4 +234,4 @@ def test_without_a_fault_there_is_nothing_to_halt() -> None:
 def test_durations_and_evidence_for_people() -> None:
     """Units change with size."""
     assert [span(s) for s in (0.25, 59.9, 61, 3_700)] == ["0.2 s", "59.9 s", "1 min 1 s", "1 h 1 min"]
-    assert [power(x) for x in (None, 6.04, -0.5)] == ["none", "10^6.0", "10^-0.5"]
+    assert [power(x) for x in (None, 6.04, -0.5, -0.04)] == ["none", "10^6.0", "10^-0.5", "10^0.0"]

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import click
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
-from rich.console import Console
 from rich.table import Table
 
 from consumers.clickhouse.archive import ArchiveConfig
@@ -24,6 +23,7 @@ from consumers.clickhouse.rebuild import Rebuild, among, first_complete_day
 from consumers.clickhouse.sets import Holding, Sets
 from consumers.clickhouse.subject import Subject
 from pipeline.runtime.config import configured
+from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 
 REMAINS = (
@@ -162,7 +162,7 @@ def _show(found: list[Found], remains: tuple[str, ...]) -> None:
     table = Table("table", "holds", "before", "after")
     for row in found:
         table.add_row(row.table, row.what, f"{row.before:,}", f"{row.after:,}")
-    console = Console()
-    console.print(table)
+    out = stdout_console()
+    out.print(table)
     for line in remains:
-        console.print("· " + line, highlight=False)
+        out.print("· " + line)

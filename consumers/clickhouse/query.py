@@ -10,7 +10,6 @@ import click
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,12 +18,12 @@ from consumers.clickhouse.archive import ArchiveConfig
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.guide import Named, queries
 from pipeline.runtime.config import configured
+from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.logging import printable
 
 GRACE_SECONDS = 5  # ClickHouse gives up first, and says so
 SHOWN_ROWS = 1000
-NO_WIDTH = 10_000  # columns, of a file or a pipe
 Form = Literal["table", "csv", "json", "parquet"]
 # As ClickHouse words them; "…WithNames" has the header that a spreadsheet wants.
 FORMATS = {"csv": "CSVWithNames", "json": "JSON", "parquet": "Parquet"}
@@ -180,12 +179,12 @@ def _list(named: dict[str, Named]) -> None:
     table = Table("name", "parameters", box=box.SIMPLE_HEAD)
     for query in named.values():
         table.add_row(query.name, ", ".join(query.parameters))
-    Console().print(table)
+    stdout_console().print(table)
 
 
 def _show(answer: Answer) -> None:
     """For people: hostile text escaped, numbers short. Folded to the terminal's width, if it is one."""
-    out = Console(highlight=False, width=None if sys.stdout.isatty() else NO_WIDTH)
+    out = stdout_console()
     table = Table(box=box.SIMPLE_HEAD)
     kinds = [re.sub(r"^(LowCardinality|Nullable)\(", "", kind).removeprefix("Nullable(") for kind in answer.types]
     for name, kind in zip(answer.names, kinds, strict=True):

@@ -9,20 +9,19 @@ from datetime import UTC, datetime
 import click
 import msgspec
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from consumers.deadletter.retry import Retrier, obstacle
 from consumers.deadletter.topic import RETRIED, Letter, LetterBox, Place
 from pipeline.runtime.config import configured
+from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.logging import printable
 
 NEWEST = 10_000
 SHOWN_BYTES = 4096
-NO_WIDTH = 10_000
 
 _newest = click.option(
     "--newest", default=NEWEST, show_default=True, type=click.IntRange(1), help="Records of a partition to look at."
@@ -59,9 +58,9 @@ def list_(kafka: KafkaConfig, newest: int, reasons: tuple[str, ...], stage: str,
         cells = (reason, letter.headers.get("stage", ""), letter.origin, f"{len(letter.value):,}")
         detail = letter.headers.get("detail", "")[:120]
         table.add_row(str(letter.place), _at(letter), *(Text(printable(cell)) for cell in (*cells, detail)))
-    _out().print(table)
+    stdout_console().print(table)
     said = ", ".join(f"{count:,} {printable(reason)}" for reason, count in counts.most_common())
-    _out().print(Text(f"{counts.total():,} letters" + (f": {said}" if said else "")))
+    stdout_console().print(Text(f"{counts.total():,} letters" + (f": {said}" if said else "")))
 
 
 @command.command("show")
@@ -188,7 +187,3 @@ def _place(text: str) -> Place:
 
 def _at(letter: Letter) -> str:
     return datetime.fromtimestamp(letter.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _out() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else NO_WIDTH)

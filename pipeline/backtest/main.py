@@ -31,6 +31,7 @@ from pipeline.backtest.stored import batches as stored_batches
 from pipeline.decide.orders import HaltOrder
 from pipeline.decide.policy import PolicyError, PolicySet, load_policies
 from pipeline.runtime.config import configured
+from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.logging import printable
 
@@ -108,7 +109,7 @@ def run(policies: PolicySet, source: Source, total_bytes: int | None, as_json: b
     orders = []
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
-    out = Console(highlight=False)
+    out = stdout_console()
     started = time.perf_counter()
     with _progress(backtest, total_bytes) as advance:
         for halt in _halts(backtest, source(advance)):
@@ -147,7 +148,7 @@ def _halts(backtest: Backtest, batches: Iterable[list[bytes]]) -> Iterator[HaltO
 def _progress(backtest: Backtest, total_bytes: int | None) -> Iterator[Advance]:
     """A bar on standard error when that is a terminal; `total_bytes` None: nobody knows how much there is."""
     columns = (TextColumn("backtest"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[events]} events"))
-    console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as progress:
+    to_people = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=to_people, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=total_bytes, events="0")
         yield lambda size: progress.update(task, advance=size, events=f"{backtest.events:,}")

@@ -11,7 +11,9 @@ from rich.text import Text
 from pipeline.backtest.run import Backtest
 from pipeline.backtest.stored import Difference
 from pipeline.decide.orders import HaltOrder
+from pipeline.runtime.console import stdout_console
 from pipeline.runtime.logging import printable
+from pipeline.wire.verdicts import power_of_ten
 
 SHOWN_UPDATES = 20
 
@@ -79,7 +81,7 @@ def show_summary(console: Console, backtest: Backtest, summary: Summary) -> None
     if summary.max_log10_evidence:
         table = Table("update", "largest evidence", title="The most suspect updates", title_justify="left")
         for name, evidence in list(summary.max_log10_evidence.items())[:SHOWN_UPDATES]:
-            table.add_row(Text(printable(name)), f"10^{evidence:.1f}")
+            table.add_row(Text(printable(name)), power_of_ten(evidence))
         console.print(table)
     rate = summary.events / summary.seconds if summary.seconds else 0.0
     halts = f"{summary.halts} halt{'' if summary.halts == 1 else 's'}"
@@ -104,7 +106,7 @@ def show_differences(found: list[Difference], as_json: bool) -> None:
         moments = (_moment(at_ms) if at_ms is not None else "" for at_ms in (one.then_ms, one.now_ms))
         seconds = "" if one.seconds is None else f"{one.seconds:+,.0f}"
         table.add_row(Text(printable("/".join(one.key))), one.what, *moments, seconds)
-    Console(highlight=False).print(table if found else Text("No halt then, and none now."))
+    stdout_console().print(table if found else Text("No halt then, and none now."))
 
 
 def _moment(at_ms: int) -> str:

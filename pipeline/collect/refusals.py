@@ -28,6 +28,16 @@ def unauthorized() -> Refusal:
     return Refusal(401, "unauthorized", detail, WWW_Authenticate='Bearer realm="andon"')
 
 
+def wrong_method(methods: str) -> Refusal:
+    """There is something at this path, but not for this method."""
+    return Refusal(405, "wrong_method", f"the methods of this path are: {methods}", Allow=methods)
+
+
+def no_such_path(paths: str) -> Refusal:
+    """A path that the gateway does not have."""
+    return Refusal(404, "no_such_path", f"the gateway has these paths: {paths}")
+
+
 def buffer_full(detail: str) -> Refusal:
     """The broker, or this process, is slower than the senders just now."""
     return Refusal(429, "buffer_full", detail, Retry_After=str(RETRY_BUFFER_FULL_SECONDS))

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -11,7 +12,7 @@ from confluent_kafka import KafkaException
 from pipeline.collect.body import ENCODINGS, numbered_lines, read_body, too_large
 from pipeline.collect.config import CollectConfig
 from pipeline.collect.forward import Forwarder
-from pipeline.collect.refusals import Refusal, buffer_full, not_delivered, unauthorized
+from pipeline.collect.refusals import Refusal, buffer_full, no_such_path, not_delivered, unauthorized, wrong_method
 from pipeline.collect.tokens import TokenTable
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.metrics import EVENTS, REJECTED, REQUEST_SECONDS, REQUESTS
@@ -24,7 +25,7 @@ CURL_CONTENT_TYPE = "application/x-www-form-urlencoded"  # what `curl --data-bin
 MAX_DETAIL_CHARS = 200
 HEALTH_TIMEOUT_SECONDS = 2.0
 HEALTH_FRESH_SECONDS = 1.0  # however often /health is asked, the broker is asked once a second
-ROUTE = "/v1/events"
+ROUTE, HEALTH = "/v1/events", "/health"
 
 
 class Sorted(NamedTuple):
@@ -74,8 +75,15 @@ class Gateway:
         """Ready to be served with `auto_decompress=False`: bodies are decompressed here, within bounds."""
         app = web.Application()
         app.router.add_post(ROUTE, self.post_events)
-        app.router.add_get("/health", self.get_health)
+        app.router.add_get(HEALTH, self.get_health)
+        for route, methods in ((ROUTE, "POST"), (HEALTH, "GET, HEAD")):
+            app.router.add_route("*", route, partial(self._refuse, wrong_method(methods)))
+        app.router.add_route("*", "/{path:.*}", partial(self._refuse, no_such_path(f"{ROUTE}, {HEALTH}")))
         return app
+
+    @staticmethod
+    async def _refuse(refusal: Refusal, _request: web.Request) -> web.Response:
+        return refusal.response()
 
     async def post_events(self, request: web.Request) -> web.Response:
         """Answer a batch; every refusal of the whole request ends here."""

@@ -12,7 +12,7 @@ from pipeline.decide.figures import MAX_RELATIVE_RISK, Facts, basis_of, explaine
 from pipeline.decide.orders import HaltOrder
 from pipeline.wire.halts import Evidence
 from pipeline.wire.partials import BUCKET_MS
-from pipeline.wire.verdicts import Verdict
+from pipeline.wire.verdicts import Verdict, power_of_ten
 
 if TYPE_CHECKING:
     from pipeline.decide.detector import Detector
@@ -62,7 +62,7 @@ def reason(evidence: Evidence) -> str:
     hosts = f"{evidence.crashed_hosts} {'host' if evidence.crashed_hosts == 1 else 'hosts'}"
     return (
         f"{hosts} crashed{place}, {expected} expected; relative risk {risk}; "
-        f"evidence 10^{evidence.log10_evidence:.1f} of 10^{evidence.threshold:g} needed"
+        f"evidence {power_of_ten(evidence.log10_evidence)} of 10^{evidence.threshold:g} needed"
     )
 
 

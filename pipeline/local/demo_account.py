@@ -10,6 +10,7 @@ from pipeline.simulate.run import Run
 from pipeline.simulate.scenario import unix_ms
 from pipeline.simulate.simulation import without_halts
 from pipeline.wire.partials import UpdateId
+from pipeline.wire.verdicts import power_of_ten
 
 NAME_COLUMNS = 37  # what most names need
 
@@ -151,7 +152,7 @@ def counted(number: int, noun: str, width: int = 0) -> str:
 
 def power(log10: float | None) -> str:
     """Evidence for people."""
-    return "none" if log10 is None else f"10^{log10:.1f}"
+    return "none" if log10 is None else power_of_ten(log10)
 
 
 def lines(account: Account) -> list[str]:

@@ -13,7 +13,7 @@ from rich.text import Text
 from pipeline.local.snapshot import HaltRow, Snapshot, StageRow
 from pipeline.runtime.logging import printable
 from pipeline.wire.keys import update_key
-from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict
+from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, power_of_ten
 
 SILENT_SECONDS = 30.0  # three heartbeats missed
 STACKED_BELOW = 150  # columns of the screen; from there on, explanations have a column of their own
@@ -171,7 +171,7 @@ def _halt(row: HaltRow) -> list[Cell]:
     expires = span(row.expires_in_seconds) if row.in_force else "-"
     figures = ["-", "-"]
     if halt.evidence is not None:
-        figures = [f"{halt.evidence.crashed_hosts:,}", f"10^{halt.evidence.log10_evidence:.1f}"]
+        figures = [f"{halt.evidence.crashed_hosts:,}", power_of_ten(halt.evidence.log10_evidence)]
     rings = ", ".join(halt.rings)
     return [cell(halt.key), cell(rings), state, span(row.age_seconds), expires, *figures, cell(halt.reason)]
 
@@ -191,7 +191,7 @@ def _verdict(verdict: Verdict) -> list[Cell]:
         cell(update_key(verdict.fleet, verdict.vendor, verdict.product, verdict.version)),
         cell(verdict.ring),
         _state(verdict.state),
-        f"10^{verdict.log10_evidence:.1f}",
+        power_of_ten(verdict.log10_evidence),
         f"{verdict.crashed_hosts:,}",
         f"{verdict.expected:,.1f}",
         f"×{low:.3g} … ×{high:.3g}",

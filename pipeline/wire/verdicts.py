@@ -62,6 +62,11 @@ class FleetHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
 
 
+def power_of_ten(log10: float) -> str:
+    """Evidence for people: 10^6.3, and never 10^-0.0."""
+    return f"10^{round(log10, 1) + 0.0:.1f}"
+
+
 def encode_verdict(record: Verdict | FleetHeartbeat) -> bytes:
     """JSON."""
     return msgspec.json.encode(record)
