@@ -4,9 +4,8 @@ What a host is (fleet, ring, os, model, …) and which updates it lists recur en
 once per event and its columns are dictionaries over the few that occur, which ClickHouse takes as LowCardinality.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import chain
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -25,10 +24,6 @@ PRIOR = {"": 0, "clean": 1, "crash": 2, "unknown": 3}
 
 _PLACE = ("fleet", "ring", "os", "model", "region", "site")
 _UPDATE = ("vendor", "product", "version")
-_place = attrgetter("__class__", *_PLACE)
-_update = attrgetter(*_UPDATE)
-_own = attrgetter("host", "id", "ts", "updates")
-_installed_at = attrgetter("installed_at")
 
 
 class _Codes(dict[Hashable, int]):
@@ -38,28 +33,24 @@ class _Codes(dict[Hashable, int]):
         code = self[thing] = len(self)
         return code
 
-    def of(self, things: Iterable[Hashable], count: int) -> Ints:
-        return np.fromiter(map(self.__getitem__, things), np.int64, count)
-
 
 def event_batch(events: Sequence[AnyEvent], ingested_at_ms: Sequence[int]) -> pa.RecordBatch:
     """Rows of table `events`, in the order given."""
-    size = len(events)
     places = _Codes()
-    place = places.of(map(_place, events), size)
+    # Comprehensions, here and below: Python reads a field by name in half the time that an attrgetter takes.
+    place = _ints([places[type(e), e.fleet, e.ring, e.os, e.model, e.region, e.site] for e in events])
     classes, *words = zip(*places, strict=True)
     kind = np.array([KIND[cls] for cls in classes], np.int8)[place]
-    host, ids, ts, updates = zip(*map(_own, events), strict=True)
     columns = {
         **{name: _words(column, place) for name, column in zip(_PLACE, words, strict=True)},
-        "host": pa.array(host, pa.string()),
+        "host": pa.array([event.host for event in events], pa.string()),
         "kind": pa.array(kind),
-        "ts": _millis(ts, size),
-        "ingested_at": _millis(ingested_at_ms, size),
-        "id": pa.array(ids, pa.string()),
+        "ts": _millis([event.ts for event in events]),
+        "ingested_at": _millis(ingested_at_ms),
+        "id": pa.array([event.id for event in events], pa.string()),
         **_boots(events, np.flatnonzero(kind == KIND[Boot])),
         **_crashes(events, np.flatnonzero(kind == KIND[Crash])),
-        **_updates(updates),
+        **_updates([event.updates for event in events]),
     }
     return pa.RecordBatch.from_pydict(columns)
 
@@ -67,12 +58,16 @@ def event_batch(events: Sequence[AnyEvent], ingested_at_ms: Sequence[int]) -> pa
 def _words(values: Sequence[str], codes: Ints) -> pa.DictionaryArray:
     """`values` by code, as a dictionary over those that differ."""
     distinct = _Codes()
-    short = distinct.of(values, len(values))
+    short = _ints([distinct[value] for value in values])
     return pa.DictionaryArray.from_arrays(short[codes].astype(np.int32), pa.array(distinct, pa.string()))
 
 
-def _millis(values: Iterable[int], count: int) -> pa.Array:
-    return pa.array(np.fromiter(values, np.int64, count)).view(MILLIS)
+def _ints(values: Sequence[int]) -> Ints:
+    return np.fromiter(values, np.int64, len(values))
+
+
+def _millis(values: Sequence[int]) -> pa.Array:
+    return pa.array(_ints(values)).view(MILLIS)
 
 
 def _boots(events: Sequence[AnyEvent], where: Ints) -> dict[str, pa.Array]:
@@ -97,10 +92,10 @@ def _crashes(events: Sequence[AnyEvent], where: Ints) -> dict[str, pa.Array]:
 def _updates(lists: Sequence[tuple[Any, ...]]) -> dict[str, pa.Array]:
     offsets = np.zeros(len(lists) + 1, np.int32)
     np.cumsum(np.fromiter(map(len, lists), np.int32, len(lists)), out=offsets[1:])
-    flat, size = list(chain.from_iterable(lists)), int(offsets[-1])
+    flat = list(chain.from_iterable(lists))
     known = _Codes()
-    update = known.of(map(_update, flat), size)
+    update = _ints([known[each.vendor, each.product, each.version] for each in flat])
     words = zip(*known, strict=True) if known else ((), (), ())
     arrays = {name: _words(column, update) for name, column in zip(_UPDATE, words, strict=True)}
-    arrays["installed_at"] = _millis(map(_installed_at, flat), size)
+    arrays["installed_at"] = _millis([each.installed_at for each in flat])
     return {f"updates.{name}": pa.ListArray.from_arrays(offsets, array) for name, array in arrays.items()}
