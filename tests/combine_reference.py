@@ -14,7 +14,7 @@ from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Up
 from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE, Partial
 
 T = 1_764_000_000_000
-HOUR_MS = 3_600_000
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 WINDOW_MS = 72 * HOUR_MS
 
 Name = tuple[str, ...]
@@ -31,7 +31,7 @@ class Totals:
     trials: Counter[Any] = field(default_factory=Counter)  # bucket, kind, stratum
     exposed: Counter[Any] = field(default_factory=Counter)  # bucket, kind, stratum, update
     excluded: Counter[Any] = field(default_factory=Counter)
-    crashes: dict[Any, Any] = field(default_factory=dict)  # host, code, module → the earliest
+    crashes: dict[Any, Any] = field(default_factory=dict)  # host, code, module, day, undated → the earliest
     cut: Counter[Any] = field(default_factory=Counter)
     samples: dict[Any, dict[int, Exposure]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -98,7 +98,7 @@ def _crash(totals: Totals, event: Boot | Crash, stratum: Name, partition: int, o
     else:
         t = min(event.prior_ended_at, event.ts)
     crash = (t, partition, offset, stratum, event.site, exposure(event.updates, t, undated, window_ms))
-    key = (event.host, *signature)
+    key = (event.host, *signature, t // DAY_MS, undated)
     if key not in totals.crashes or crash[:3] < totals.crashes[key][:3]:
         totals.crashes[key] = crash
 
@@ -123,7 +123,7 @@ def read_partials(partials: Iterable[Partial]) -> dict[str, Totals]:
         for crash in partial.crashes:
             named = tuple(frozenset(updates[n] for n in numbers) for numbers in (crash.exposed, crash.excluded))
             found = (crash.at, crash.partition, crash.offset, strata[crash.stratum], crash.site, named)
-            key = (crash.host, crash.code, crash.module)
+            key = (crash.host, crash.code, crash.module, crash.at // DAY_MS, crash.undated)
             if key not in totals.crashes or found[:3] < totals.crashes[key][:3]:
                 totals.crashes[key] = found
         for sample in partial.samples:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pipeline.combine.fold import Fold
 from pipeline.decide.detector import Detector
 from pipeline.decide.orders import HaltOrder
-from pipeline.wire.events import AnyEvent, Crash, Heartbeat, Signature, Update
+from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
 from pipeline.wire.verdicts import Verdict
 
 HOUR_MS, MINUTE_MS = 3_600_000, 60_000
@@ -44,6 +44,14 @@ def crash(host: int, ts: int, updates: tuple[Update, ...], signature: Signature)
     name, ring, model = f"h{host}", ring_of(host), f"model-{host % 3}"
     common = {"v": 1, "id": f"{host}-{ts}", "fleet": "acme", "host": name, "ring": ring, "os": "os", "model": model}
     return Crash(**common, site=f"site-{host % 40}", ts=ts, updates=updates, signature=signature)
+
+
+def boot_after(event: AnyEvent, ts: int, ended_at: int | None = None) -> Boot:
+    """The boot that reports this crash in its own way."""
+    same = {
+        name: getattr(event, name) for name in ("v", "id", "fleet", "host", "ring", "os", "model", "site", "updates")
+    }
+    return Boot(**same, ts=ts, prior="crash", prior_ended_at=ended_at)
 
 
 def life(from_ms: int, to_ms: int, update: Update | None = None, share: int = 10) -> list[AnyEvent]:

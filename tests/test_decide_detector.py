@@ -10,6 +10,7 @@ from decide_world import (
     MINUTE_MS,
     ORDINARY,
     T0,
+    boot_after,
     crash,
     fault,
     feed,
@@ -144,6 +145,43 @@ def test_a_report_older_than_a_day_is_no_evidence(ordinary_morning: bytes, rollo
     late: list[AnyEvent] = [crash(n, T0 - 48 * HOUR_MS + n, (old,), KERNEL_FAULT) for n in range(50)]
     assert feed(detector, late, HOUR_MS).halts == []
     assert detector.state.crashed[detector.state.updates.get(("old", "update", "1"))].sum() == 0  # type: ignore[arg-type]
+    assert detector.summary()["crashes_too_late"] == 50
+
+
+@pytest.mark.parametrize("cut_ms", [10_000, HOUR_MS])
+def test_a_boot_that_does_not_know_when_hides_no_crash(
+    cut_ms: int, ordinary_morning: bytes, rollout: list[AnyEvent]
+) -> None:
+    """Hosts that come up, say `prior: crash` without a moment, and send the crash itself later, count as without that
+    boot; the boot alone exposes nobody."""
+    vague: list[AnyEvent] = [boot_after(event, event.ts - 30_000) for event in outbreak()]
+    detector, without = after(ordinary_morning), after(ordinary_morning)
+    found, expected = feed(detector, rollout + vague + outbreak(), cut_ms), feed(without, rollout + outbreak(), cut_ms)
+    assert [h.evidence.crashed_hosts for h in found.halts] == [h.evidence.crashed_hosts for h in expected.halts]
+    assert found.halted == {KEY}
+    assert feed(after(ordinary_morning), rollout + vague, cut_ms).halts == []
+
+
+def test_a_crash_of_last_week_hides_none_of_today(ordinary_morning: bytes, rollout: list[AnyEvent]) -> None:
+    """Queued reports of one host that come in one batch each count for their own day."""
+    week = 7 * 24 * HOUR_MS
+    queued: list[AnyEvent] = [crash(10 * n, T0 - week + n, (), KERNEL_FAULT) for n in range(40)]
+    fold, detector = Fold(), after(ordinary_morning)
+    feed(detector, rollout, MINUTE_MS)
+    fold.add_all([*queued, *outbreak()], lambda index: (0, index))
+    halts = [halt for partial in fold.partials("test", T0) for halt in detector.step(partial).halts]
+    assert [(h.version, h.evidence.crashed_hosts >= 40) for h in halts] == [("291", True)]
+
+
+def test_two_reports_of_a_crash_are_one_of_its_site(ordinary_morning: bytes, rollout: list[AnyEvent]) -> None:
+    """Three hosts of a site that each report by a boot and by the crash itself are within what counts of a site."""
+    crashes = [crash(40 * n, T0 + 15 * MINUTE_MS + n, installed(0, T0, GUILTY, 10), KERNEL_FAULT) for n in range(3)]
+    boots: list[AnyEvent] = [boot_after(event, event.ts - 1_000, event.ts - 1_000) for event in crashes]
+    detector = after(ordinary_morning)
+    feed(detector, [*rollout, *boots, *crashes])
+    update = detector.state.updates.names.index(KEY)
+    assert detector.state.capped[update] == 0
+    assert detector.state.counted[update].sum() == detector.state.crashed[update].sum() >= 3
 
 
 def test_below_the_minimum_of_crashed_hosts_nothing_halts(ordinary_morning: bytes, rollout: list[AnyEvent]) -> None:

@@ -160,10 +160,17 @@ def test_a_power_cut_is_one_event() -> None:
     """Three crashes a site and minute count; other minutes, other sites and hosts without a site have their own."""
     sites = SiteMinutes()
     start = T // MINUTE_MS * MINUTE_MS
-    assert [sites.admit("ber", start + n, 3) for n in range(100)].count(True) == 3
-    assert sites.admit("ber", start + MINUTE_MS, 3)
-    assert sites.admit("aus", start, 3)
-    assert all(sites.admit("", start, 3) for _ in range(10))
+    assert [sites.admit("ber", start + n, 3, False) for n in range(100)].count(True) == 3
+    assert sites.admit("ber", start + MINUTE_MS, 3, False)
+    assert sites.admit("aus", start, 3, False)
+    assert all(sites.admit("", start, 3, False) for _ in range(10))
+
+
+def test_further_reports_take_no_host_s_place() -> None:
+    """A site's places for hosts and those for further reports of theirs are used up apart."""
+    sites = SiteMinutes()
+    assert [sites.admit("ber", T, 3, True) for _ in range(10)].count(True) == 3
+    assert [sites.admit("ber", T, 3, False) for _ in range(10)].count(True) == 3
 
 
 def test_slots_are_bounded_and_used_again() -> None:

@@ -22,10 +22,10 @@ from pipeline.wire.partials import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.combine.fold import Fold, FoldedCrash
+    from pipeline.combine.fold import CrashKey, Fold, FoldedCrash
 
 Ints = npt.NDArray[np.int64]
-Crash = tuple[tuple[str, str, str], "FoldedCrash"]  # host, code, module
+Crash = tuple["CrashKey", "FoldedCrash"]
 
 
 class Sample(NamedTuple):
@@ -72,8 +72,8 @@ def _shares(fold: "Fold", strata: list[tuple[str, ...]]) -> Iterator[Share]:
     fleet_of = np.array([fold.fleets[name[0]] for name in strata], np.int64)
     tallied = dict(zip(*(values.tolist() for values in (fold.tallies[0][0], fold.tallies[1].T)), strict=True))
     crashes: dict[str, list[Crash]] = {fleet: [] for fleet in fleets}
-    for (name, *signature), crash in fold.crashes.items():
-        crashes[name].append(((signature[0], signature[1], signature[2]), crash))
+    for key, crash in fold.crashes.items():
+        crashes[key.fleet].append((key, crash))
     samples: dict[str, list[Sample]] = {fleet: [] for fleet in fleets}
     for (cell, minute), kept in sorted(fold.samples.items()):
         samples[strata[cell // 2][0]] += [Sample(minute, cell, host, *kept[host]) for host in sorted(kept)]
@@ -200,19 +200,19 @@ def _bytes(rows: Ints) -> bytes:
     return rows.astype("<i4").tobytes()
 
 
-def _crash(identity: tuple[str, str, str], crash: "FoldedCrash", strata: _Numbers, updates: _Numbers) -> CrashRecord:
-    host, code, module = identity
+def _crash(key: "CrashKey", crash: "FoldedCrash", strata: _Numbers, updates: _Numbers) -> CrashRecord:
     return CrashRecord(
         at=crash.at,
-        host=host,
+        host=key.host,
         stratum=strata.one(crash.stratum),
-        code=code,
-        module=module,
+        code=key.code,
+        module=key.module,
         site=crash.site,
         exposed=updates.all(crash.exposed),
         excluded=updates.all(crash.excluded),
         partition=crash.partition,
         offset=crash.offset,
+        undated=key.undated,
     )
 
 

@@ -12,19 +12,30 @@ import numpy.typing as npt
 from pipeline.combine.admit import Admission
 from pipeline.combine.emit import partials_of
 from pipeline.combine.exposure import EXCLUDED, NEITHER, Columns, Exposure, columns_of
-from pipeline.combine.gather import CrashSource, Gather, Index, Name, Position
+from pipeline.combine.gather import UNDATED, CrashSource, Gather, Index, Name, Position
 from pipeline.combine.hashing import Hashes
 from pipeline.combine.tally import Tally, count_flagged, count_rows
 from pipeline.wire.events import AnyEvent, Crash
 from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE, Partial
 
 DEFAULT_WINDOW_MS = 72 * 3_600_000
-MINUTE_MS = 60_000
+MINUTE_MS, DAY_MS = 60_000, 86_400_000
 _ROWS_AT_ONCE = 1 << 16  # trials and crashes held before they become counts
 _MINUTES = 1 << 28  # more minutes than there are until the latest time that an event may have
 
 Ints = npt.NDArray[np.int64]
-CrashKey = tuple[str, str, str, str]  # fleet, host, code, module
+
+
+class CrashKey(NamedTuple):
+    """Of the crashes of a batch that have all of this in common, the earliest is kept. With the day, because a crash of
+    last week, reported late, must not hide today's."""
+
+    fleet: str
+    host: str
+    code: str
+    module: str
+    day: int
+    undated: bool
 
 
 class FoldedCrash(NamedTuple):
@@ -124,7 +135,7 @@ class Fold:
 
     @property
     def crashes(self) -> dict[CrashKey, FoldedCrash]:
-        """The earliest crash of each host and signature."""
+        """The earliest crash of each key."""
         self._settle()
         return self._crashes
 
@@ -203,12 +214,13 @@ class Fold:
 
     def _collect_crashes(self, crashes: list[CrashSource], columns: Columns) -> None:
         rows = np.arange(columns.kind.size - len(crashes), columns.kind.size)
-        places = zip(columns.time_ms[rows].tolist(), columns.stratum[rows].tolist(), strict=True)
-        for source, (at, stratum), exposure in zip(crashes, places, columns.updates_of(rows), strict=True):
+        undated = (columns.kind[rows] == UNDATED).tolist()
+        places = zip(columns.time_ms[rows].tolist(), columns.stratum[rows].tolist(), undated, strict=True)
+        for source, (at, stratum, vague), exposure in zip(crashes, places, columns.updates_of(rows), strict=True):
             event = source.event
             code, module = (event.signature.code, event.signature.module) if isinstance(event, Crash) else ("", "")
             crash = FoldedCrash(at, source.partition, source.offset, stratum, event.site, *exposure)
-            self._keep_crash((event.fleet, event.host, code, module), crash)
+            self._keep_crash(CrashKey(event.fleet, event.host, code, module, at // DAY_MS, vague), crash)
 
     def _keep_crash(self, key: CrashKey, crash: FoldedCrash) -> None:
         before = self._crashes.get(key)

@@ -23,13 +23,16 @@ class Recent:
         self.seen: dict[int, int] = {} if seen is None else seen
         self.forgotten = forgotten
 
+    def knows(self, key: int, at_ms: int) -> bool:
+        """Whether `key` has been counted within 24 hours of `at_ms`."""
+        last = self.seen.get(key)
+        return last is not None and abs(at_ms - last) < DAY_MS
+
     def first(self, key: int, at_ms: int) -> bool:
         """Whether `key` has not been counted within 24 hours of `at_ms`; it has from now on."""
-        last = self.seen.get(key)
-        if last is not None and abs(at_ms - last) < DAY_MS:
+        if self.knows(key, at_ms):
             return False
-        self.seen.pop(key, None)
-        self.seen[key] = max(at_ms, last or 0)
+        self.seen[key] = max(at_ms, self.seen.pop(key, 0))
         if len(self.seen) > LIMIT:
             del self.seen[next(iter(self.seen))]
             self.forgotten += 1
@@ -44,11 +47,12 @@ class SiteMinutes:
     def __init__(self, counts: dict[str, int] | None = None) -> None:
         self.counts: dict[str, int] = {} if counts is None else counts
 
-    def admit(self, site: str, at_ms: int, most: int) -> bool:
-        """Whether this crash is among the first `most` of its site and minute. Hosts without a site always are."""
+    def admit(self, site: str, at_ms: int, most: int, apart: bool) -> bool:
+        """Whether this report is among the first `most` of its site and minute; without a site it always is. Counted
+        apart are reports that must not take a host's place: undated ones, and further signatures of counted hosts."""
         if not site:
             return True
-        key = f"{at_ms // MINUTE_MS}/{site}"
+        key = f"{at_ms // MINUTE_MS}/{'+' * apart}{site}"
         count = self.counts.get(key, 0)
         if count >= most:
             return False

@@ -227,6 +227,7 @@ class Detector:
             "events": fleet.events,
             "live_updates": len(fleet.updates.live()),
             "strata": len(fleet.strata.live()),
+            "crashes_too_late": fleet.too_late,
             "remembered_crashes": len(fleet.hosts.seen) + len(fleet.host_signatures.seen),
             "history_ready": fleet.history.ready(),
             "updates": verdicts.summary(self),

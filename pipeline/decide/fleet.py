@@ -30,6 +30,7 @@ class Fleet:
         self.name = name
         self.bucket = 0
         self.events = 0
+        self.too_late = 0  # crashes that were reported more than a day after: no evidence
         self.updates: Slots[UpdateId] = Slots(MAX_UPDATES)
         self.strata: Slots[Stratum] = Slots(MAX_STRATA)
         self.rings: Slots[str] = Slots(MAX_RINGS)

@@ -45,7 +45,6 @@ class Intake:
         self.policies = policies
         self.partial = partial
         self.late: dict[int, Bucket] = {}
-        self.ignored = 0
         self._assigned: set[int] = set()  # signatures that have their slots
         self._placed: dict[int, set[int]] = {}  # signature → updates that need no slot for it any more
         self._control: Counter[int] = Counter()  # stratum → crashed hosts without a halted update
@@ -140,9 +139,9 @@ class Intake:
         fleet = self.fleet
         at = min(crash.at, fleet.bucket * BUCKET_MS + BUCKET_MS - 1)
         if at < fleet.bucket * BUCKET_MS - DAY_MS:
-            self.ignored += 1
+            fleet.too_late += 1
             return
-        in_all = fleet.hosts.first(host_key(crash.host), at)
+        in_all = self._first_in_all(crash, at)
         named = bool(crash.code or crash.module)
         by_name = named and fleet.host_signatures.first(host_key(crash.host, crash.code, crash.module), at)
         if not in_all and not by_name:
@@ -154,7 +153,9 @@ class Intake:
         ring = fleet.ring_of[stratum]
         if in_all:
             fleet.crashed[listed, ring] += 1
-        if not fleet.sites.admit(crash.site, at, self.policies.default.crashes_per_site_minute):
+        if not fleet.sites.admit(
+            crash.site, at, self.policies.default.crashes_per_site_minute, crash.undated or not in_all
+        ):
             fleet.capped[listed] = 1.0
             return
         fleet.ledger.active[stratum, listed] = True
@@ -176,6 +177,13 @@ class Intake:
                 fleet.history.crashes[stratum, fleet.history.place(at)] += 1
                 self._control[stratum] += 1
                 self._listed.update((stratum, update) for update in exposed + excluded)
+
+    def _first_in_all(self, crash: CrashRecord, at: int) -> bool:
+        """An undated report speaks for none of the host's updates, so it leaves the host's one count to a dated one."""
+        hosts, key = self.fleet.hosts, host_key(crash.host)
+        if not crash.undated:
+            return hosts.first(key, at)
+        return not hosts.knows(key, at) and hosts.first(host_key(crash.host, "undated"), at)
 
     def note_cut(self, columns: Ints) -> None:
         """Crashes that did not fit into the partial are not known by host, so they are no evidence: it is said."""

@@ -62,7 +62,7 @@ class Boot(Event[W, P], Generic[W, P], frozen=True, gc=False, tag="boot", kw_onl
     """A host came up; `prior` says how its last session ended, `prior_ended_at` (unix ms) when, if known."""
 
     prior: Literal["clean", "crash", "unknown"]
-    prior_ended_at: Millis | None = None
+    prior_ended_at: Moment | None = None
 
 
 class Crash(Event[W, P], Generic[W, P], frozen=True, gc=False, tag="crash", kw_only=True):

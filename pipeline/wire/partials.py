@@ -36,7 +36,8 @@ class Stratum(NamedTuple):
 class CrashRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One crash in full. `at` is the moment of the crash (unix ms), `stratum` and the updates are indices into the
     partial's dictionaries; `excluded` updates make the host neither exposed nor control for them.
-    `partition` and `offset` say where the event stands in `fleet.events`."""
+    `partition` and `offset` say where the event stands in `fleet.events`; `undated`: a boot's report of a crash before
+    it, at an unknown moment, so that `at` is the boot's and no update is exposed."""
 
     at: int
     host: str
@@ -48,6 +49,7 @@ class CrashRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     excluded: tuple[int, ...]
     partition: int
     offset: int
+    undated: bool = False
 
 
 class SampleRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
