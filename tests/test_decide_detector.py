@@ -14,14 +14,17 @@ from decide_world import (
     crash,
     fault,
     feed,
+    heartbeat,
     installed,
     life,
 )
 
 from pipeline.combine.fold import Fold
 from pipeline.decide.detector import Detector
+from pipeline.decide.fleet import MAX_UPDATES
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.wire.events import AnyEvent, Signature, Update
+from pipeline.wire.partials import UpdateId
 
 KEY = (GUILTY.vendor, GUILTY.product, GUILTY.version)
 
@@ -182,6 +185,34 @@ def test_two_reports_of_a_crash_are_one_of_its_site(ordinary_morning: bytes, rol
     update = detector.state.updates.names.index(KEY)
     assert detector.state.capped[update] == 0
     assert detector.state.counted[update].sum() == detector.state.crashed[update].sum() >= 3
+
+
+def test_invented_updates_hide_none(ordinary_morning: bytes, rollout: list[AnyEvent]) -> None:
+    """One sender that names more updates than there are places, before and during a rollout, keeps nobody from
+    watching it."""
+    detector = after(ordinary_morning)
+    invented: list[AnyEvent] = [
+        heartbeat(1, T0 - MINUTE_MS + 10_000 * n, tuple(Update("x", f"{n}-{k}", "1", T0) for k in range(64)))
+        for n in range(90)
+    ]
+    halts = feed(detector, invented[:50]).halts
+    assert len(detector.state.updates.names) == MAX_UPDATES
+    fed = feed(detector, rollout + invented[50:] + outbreak())
+    assert halts == []
+    assert fed.halted == {KEY}
+    assert fed.halts[0].evidence.crashed_hosts <= 30
+    assert detector.summary()["updates_unwatched"] == 0
+
+
+def test_a_partial_with_more_updates_than_places_says_so(ordinary_morning: bytes) -> None:
+    """What finds no place is counted, and nothing else suffers."""
+    detector = after(ordinary_morning)
+    flood: list[AnyEvent] = [
+        heartbeat(1, T0 + n, tuple(Update("x", f"{n}-{k}", "1", T0 - 1) for k in range(64))) for n in range(40)
+    ]
+    assert feed(detector, flood).halts == []
+    assert detector.summary()["updates_unwatched"] == 40 * 64 - (MAX_UPDATES - 1)
+    assert detector.state.updates.get(UpdateId("google", "chrome", "126")) >= 0
 
 
 def test_below_the_minimum_of_crashed_hosts_nothing_halts(ordinary_morning: bytes, rollout: list[AnyEvent]) -> None:

@@ -206,7 +206,7 @@ def test_samples_tell_the_share_of_hosts_without_another_update() -> None:
         samples.add(10, 0, host, Sample(exposed, excluded))
     shares = samples.shares(update=0, without=1, strata=1, since_bin=1)
     assert (shares.eligible.sum(), shares.exposed.sum()) == (4, 2)
-    samples.forget(0)
+    samples.forget(np.array([0]))
     assert samples.shares(update=0, without=1, strata=1, since_bin=1).exposed.sum() == 0
 
 

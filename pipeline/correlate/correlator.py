@@ -131,7 +131,7 @@ class Correlator:
     async def heartbeat(self) -> None:
         """Say of every fleet that its detector lives, and how far it has read."""
         now = self._clock()
-        live, newest = 0, 0
+        live, newest, unwatched = 0, 0, 0
         for fleet in list(self.engine.fleets.values()):
             summary = fleet.detector.summary()
             beat = FleetHeartbeat(
@@ -143,8 +143,10 @@ class Correlator:
                 offset=fleet.offset,
             )
             live, newest = live + beat.live_updates, max(newest, beat.stream_time)
+            unwatched += summary["updates_unwatched"]
             await self._ports.publish(topics.VERDICTS.name, heartbeat_key(fleet.name).encode(), encode_verdict(beat))
         metrics.LIVE_UPDATES.set(live)
+        metrics.UNWATCHED_UPDATES.set(unwatched)
         metrics.STREAM_TIME.labels(STAGE).set(newest / 1000)
 
     async def renew(self) -> None:

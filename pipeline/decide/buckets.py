@@ -46,9 +46,9 @@ class Bucket:
         """The part of the bucket that has this signature."""
         return self.by_signature.setdefault(signature, Bucket())
 
-    def forget(self, update: int) -> None:
-        """Drop a freed update's counts."""
-        self.exposed = {k: n for k, n in self.exposed.items() if k[1] != update}
-        self.excluded = {k: n for k, n in self.excluded.items() if k[1] != update}
+    def forget(self, gone: frozenset[int]) -> None:
+        """Drop freed updates' counts."""
+        self.exposed = {k: n for k, n in self.exposed.items() if k[1] not in gone}
+        self.excluded = {k: n for k, n in self.excluded.items() if k[1] not in gone}
         for bucket in self.by_signature.values():
-            bucket.forget(update)
+            bucket.forget(gone)

@@ -29,10 +29,10 @@ class Clearing:
         self.peak = grown(self.peak, (u,))
         self.overdue = grown(self.overdue, (u,))
 
-    def forget(self, update: int) -> None:
-        """Empty a freed update's place."""
-        self.log[:, :, update] = 0.0
-        self.peak[update] = self.overdue[update] = 0.0
+    def forget(self, updates: Ints) -> None:
+        """Empty freed updates' places."""
+        self.log[:, :, updates] = 0.0
+        self.peak[updates] = self.overdue[updates] = 0.0
 
     def close(self, tally: Tally, lower_share: Floats, risk: Floats, ring_of: Ints) -> None:
         """Enter a closed bucket; `lower_share` (C, U), `risk` (R, U): the relative risk to rule out."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.decide import evidence as ev
+from pipeline.decide.arrays import Ints
 from pipeline.decide.samples import BIN_MS, KEPT_BINS, Samples, upper_sample_share
 
 RETAINED_CRASHES = 5_000
@@ -38,14 +39,15 @@ class CrashList:
     def __init__(self, crashes: list[Retained] | None = None) -> None:
         self.crashes: deque[Retained] = deque(crashes or (), maxlen=RETAINED_CRASHES)
 
-    def forget(self, update: int) -> None:
-        """Take a freed update's position out of every crash."""
-        kept = [c._replace(exposed=_less(c.exposed, update), excluded=_less(c.excluded, update)) for c in self.crashes]
+    def forget(self, updates: Ints) -> None:
+        """Take freed updates' positions out of every crash."""
+        gone = frozenset(updates.tolist())
+        kept = [c._replace(exposed=_less(c.exposed, gone), excluded=_less(c.excluded, gone)) for c in self.crashes]
         self.crashes = deque(kept, maxlen=RETAINED_CRASHES)
 
 
-def _less(listed: tuple[int, ...], update: int) -> tuple[int, ...]:
-    return tuple(u for u in listed if u != update)
+def _less(listed: tuple[int, ...], gone: frozenset[int]) -> tuple[int, ...]:
+    return tuple(u for u in listed if u not in gone)
 
 
 def separate(

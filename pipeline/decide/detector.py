@@ -140,7 +140,7 @@ class Detector:
         for place, old in enumerate(near if settled else [old for _, old in fleet.archive]):
             rows, columns = old.shape  # an update that is younger than the archive keeps its share of now
             now = share[:rows, :columns]
-            now[:] = old if settled and place == 0 else np.maximum(now, old)
+            now[:] = np.where(np.isnan(old), now, old if settled and place == 0 else np.maximum(now, old))
         return share
 
     def shares(self, strata: Ints, updates: Ints | None = None) -> Floats:
@@ -213,10 +213,9 @@ class Detector:
     def _forget_updates(self) -> None:
         """Once an hour: free the places of updates that no host has listed for a week."""
         fleet = self.state
-        for update, _ in fleet.updates.live():
-            stale = fleet.bucket - max(int(fleet.seen[update]), 0) > FORGET_AFTER_BUCKETS
-            if fleet.seen[update] and stale:
-                fleet.forget(update)
+        stale = (fleet.seen > 0) & (fleet.bucket - fleet.seen > FORGET_AFTER_BUCKETS)
+        if gone := [update for update, _ in fleet.updates.live() if stale[update]]:
+            fleet.forget(gone)
 
     def summary(self) -> dict[str, object]:
         """What people may look at, fit for JSON."""
@@ -228,6 +227,7 @@ class Detector:
             "live_updates": len(fleet.updates.live()),
             "strata": len(fleet.strata.live()),
             "crashes_too_late": fleet.too_late,
+            "updates_unwatched": fleet.unwatched,
             "remembered_crashes": len(fleet.hosts.seen) + len(fleet.host_signatures.seen),
             "history_ready": fleet.history.ready(),
             "updates": verdicts.summary(self),

@@ -17,6 +17,7 @@ from pipeline.wire.partials import Stratum, UpdateId
 
 SNAPSHOT_VERSION = 2
 MAX_UPDATES = 2_048
+DISPLACED_AT_ONCE = 256  # to forget some costs as much as to forget one: milliseconds
 MAX_SIGNATURES = 4_096
 ARCHIVE_MS = 600_000  # shares are archived every 10 minutes, for crashes that are reported late
 ARCHIVED = 24
@@ -31,6 +32,7 @@ class Fleet:
         self.bucket = 0
         self.events = 0
         self.too_late = 0  # crashes that were reported more than a day after: no evidence
+        self.unwatched = 0  # times that a partial named an update for which there was no place
         self.updates: Slots[UpdateId] = Slots(MAX_UPDATES)
         self.strata: Slots[Stratum] = Slots(MAX_STRATA)
         self.rings: Slots[str] = Slots(MAX_RINGS)
@@ -103,25 +105,36 @@ class Fleet:
                 groups.setdefault((part, name), np.zeros(size))[position] = 1.0
         self.pools = np.stack([np.ones(size), *groups.values()])
 
-    def forget(self, update: int) -> None:
-        """An update has left the fleet: free its place everywhere."""
+    def make_room(self, needed: set[int]) -> None:
+        """The registry of updates is full: forget those on the fewest hosts, of which no crash is known. Not what is
+        `needed`. Whoever invents updates displaces their like, not a rollout."""
+        size = len(self.updates)
+        trials, crashed = (counts[:size].sum(axis=1) for counts in (self.exposed_trials, self.crashed))
+        free = [u for u, _ in self.updates.live() if not crashed[u] and u not in self.halted and u not in needed]
+        self.forget(sorted(free, key=lambda u: (trials[u], self.since[u]))[:DISPLACED_AT_ONCE])
+
+    def forget(self, updates: list[int]) -> None:
+        """These updates have left the fleet: free their places everywhere."""
+        gone = np.array(updates, dtype=np.int64)
         for part in (self.trials, self.ledger, self.clearing, self.samples, self.crashes):
-            part.forget(update)
+            part.forget(gone)
         for bucket in self.open.values():
-            bucket.forget(update)
+            bucket.forget(frozenset(updates))
         for name in ("since", "seen", "past_expected", "past_exposure", "capped", "told"):
-            getattr(self, name)[update] = 0
-        self.shock[update] = 1.0
-        self.settled[update] = -np.inf
-        self.rates[:, update] = np.nan
-        self.control_crashes[:, :, update] = 0.0
+            getattr(self, name)[gone] = 0
+        self.shock[gone] = 1.0
+        self.settled[gone] = -np.inf
+        self.rates[:, gone] = np.nan
+        self.control_crashes[:, :, gone] = 0.0
         for name in ("crashed", "counted", "expected", "control", "exposed_trials"):
-            getattr(self, name)[update] = 0.0
+            getattr(self, name)[gone] = 0.0
         for _, share in self.archive:
-            share[:, update : update + 1] = 0.0
-        self.states.pop(update, None)
-        self.halted.pop(update, None)
-        self.updates.remove(update)
+            share[:, gone[gone < share.shape[1]]] = np.nan  # whoever has the place next was not there then
+        self.apart_bucket = 0
+        for update in updates:
+            self.states.pop(update, None)
+            self.halted.pop(update, None)
+            self.updates.remove(update)
 
     def pack(self) -> bytes:
         """The whole state; `unpack_fleet` is the inverse."""

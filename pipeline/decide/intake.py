@@ -11,7 +11,7 @@ from pipeline.decide.dedup import DAY_MS, host_key
 from pipeline.decide.fleet import REST, Fleet
 from pipeline.decide.policy import PolicySet
 from pipeline.decide.samples import BIN_MINUTES, Sample
-from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, TRIAL_COLUMNS, CrashRecord, Partial, Stratum
+from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, TRIAL_COLUMNS, CrashRecord, Partial, Stratum, UpdateId
 
 # Stream time moves on once this share of a partial is past it: one host's fast clock does not drag the fleet along.
 AHEAD_SHARE = 0.02
@@ -50,9 +50,22 @@ class Intake:
         self._control: Counter[int] = Counter()  # stratum → crashed hosts without a halted update
         self._listed: Counter[tuple[int, int]] = Counter()  # stratum, update → those that are no control for it
         self.strata = np.array([self._stratum(Stratum(*s)) for s in partial.strata], dtype=np.int64)
-        self.updates = np.array([fleet.updates.add(u) for u in partial.updates], dtype=np.int64)
+        self._made_room = False
+        self.updates = np.array([self._update(u) for u in partial.updates], dtype=np.int64)
         self._update_list: list[int] = self.updates.tolist()
         fleet.resize()
+
+    def _update(self, update: UpdateId) -> int:
+        """The update's position, if need be another's; -1 when the partial names more than there are places."""
+        fleet = self.fleet
+        position = fleet.updates.add(update)
+        if position < 0 and not self._made_room:
+            self._made_room = True
+            fleet.resize()
+            fleet.make_room({fleet.updates.get(name) for name in self.partial.updates})
+            position = fleet.updates.add(update)
+        fleet.unwatched += position < 0
+        return position
 
     def _stratum(self, stratum: Stratum) -> int:
         """The stratum's position; past the limit, rare ones fold into their ring, and rings into the rest."""

@@ -77,16 +77,16 @@ class Ledger:
         for name in _BY_SLOT:
             setattr(self, name, grown(getattr(self, name), (u, SIGNATURE_SLOTS)))
 
-    def forget(self, update: int) -> None:
-        """Empty a freed update's place."""
-        self.strata[..., update] = self.rings[..., update] = self.pooled[:, update] = 0.0
-        self.stratum_log[:, update] = self.ring_log[:, update] = 0.0
-        self.active[:, update] = False
-        self.slots[update] = -1
+    def forget(self, updates: Ints) -> None:
+        """Empty freed updates' places."""
+        self.strata[..., updates] = self.rings[..., updates] = self.pooled[:, updates] = 0.0
+        self.stratum_log[:, updates] = self.ring_log[:, updates] = 0.0
+        self.active[:, updates] = False
+        self.slots[updates] = -1
         for name in ("exposed", "expected", "crashes", "signatures"):
-            getattr(self, name)[update] = 0.0
+            getattr(self, name)[updates] = 0.0
         for name in _BY_SLOT:
-            getattr(self, name)[update] = 0.0
+            getattr(self, name)[updates] = 0.0
 
     def assign(self, signature: int, is_new: Bools, live: Ints, rate: float) -> None:
         """Give `signature` the next free slot, for whatever appears, of each live update that has none for it yet.

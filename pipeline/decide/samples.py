@@ -73,15 +73,15 @@ class Samples:
             del self.bins[old]
             self._columns.pop(old, None)
 
-    def forget(self, update: int) -> None:
-        """Take a freed update's position out of every sample, before another update gets it."""
+    def forget(self, updates: Ints) -> None:
+        """Take freed updates' positions out of every sample, before others get them."""
+        gone = frozenset(updates.tolist())
         self._columns.clear()
         for strata in self.bins.values():
             for cell in strata.values():
                 for host, sample in cell.items():
-                    if update in sample.exposed or update in sample.excluded:
-                        kept = [tuple(u for u in listed if u != update) for listed in sample]
-                        cell[host] = Sample(*kept)
+                    if not gone.isdisjoint(sample.exposed) or not gone.isdisjoint(sample.excluded):
+                        cell[host] = Sample(*(tuple(u for u in listed if u not in gone) for listed in sample))
 
     def _bin(self, number: int) -> _Columns:
         if number not in self._columns:

@@ -53,11 +53,11 @@ class Trials:
         """No share is known any more."""
         self._known = np.zeros(0, dtype=np.bool_)
 
-    def forget(self, update: int) -> None:
-        """Empty a freed update's place."""
-        self.exposed[..., update] = 0.0
-        self.excluded[..., update] = 0.0
-        self.growth[:, update : update + 1] = 1.0
+    def forget(self, updates: Ints) -> None:
+        """Empty freed updates' places."""
+        self.exposed[..., updates] = 0.0
+        self.excluded[..., updates] = 0.0
+        self.growth[:, updates[updates < self.growth.shape[1]]] = 1.0
         self._changed()
 
     def advance(self, bucket: int) -> None:

@@ -18,6 +18,7 @@ LAG = Gauge("andon_lag_messages", "Messages not yet read", ["stage", "topic", "p
 STREAM_TIME = Gauge("andon_stream_time_seconds", "Event time reached, unix seconds", ["stage"])
 STEP_SECONDS = Histogram("andon_decide_step_seconds", "Time to decide on one partial", buckets=_LATENCY)
 LIVE_UPDATES = Gauge("andon_live_updates", "Updates under watch")
+UNWATCHED_UPDATES = Gauge("andon_unwatched_updates", "Times that there was no place for an update")
 HALTS = Counter("andon_halts", "Halts published", ["mode"])
 CHANGELOG_BYTES = Counter("andon_changelog_bytes", "State written to the changelog")
 BUFFERED = Gauge("andon_buffered_events", "Events accepted and not yet acknowledged by the broker")
