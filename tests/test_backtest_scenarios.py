@@ -89,11 +89,11 @@ def same_but_for_time(first: Found, second: Found) -> bool:
 
 
 def disturbed(lines: Lines, seed: int) -> Lines:
-    """Every event moved by up to five minutes, a tenth of them sent again within five minutes more."""
+    """Every event moved by up to five minutes, half of them sent again within five minutes more."""
     draw = random.Random(seed)
     timed = [(json.loads(line)["ts"], line) for line in lines]
     moved = [(at + draw.uniform(0, 5 * MINUTE_MS), line) for at, line in timed]
-    again = [(at + draw.uniform(0, 5 * MINUTE_MS), line) for at, line in moved if draw.random() < 0.1]
+    again = [(at + draw.uniform(0, 5 * MINUTE_MS), line) for at, line in moved if draw.random() < 0.5]
     return [line for _, line in sorted(moved + again)]
 
 

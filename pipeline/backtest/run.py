@@ -7,6 +7,7 @@ where it matters: at a host's first crash, as long as the budget for that lasts,
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from pipeline.backtest.order import Order
 from pipeline.backtest.stream import StreamClock
 from pipeline.combine.admit import Admission
 from pipeline.combine.fold import Fold
@@ -19,8 +20,8 @@ from pipeline.wire.partials import BUCKET_MS
 from pipeline.wire.reasons import MalformedMessage, Reason
 
 AT_ONCE = 256  # lines decoded together
-PARTIAL_EVENTS = 16_384
-PARTIAL_MS = 600_000  # of stream time
+PARTIAL_EVENTS = 65_536
+PARTIAL_MS = 300_000  # of stream time
 # A partial costs as much as some thousand events, so cuts at crashes come from a budget: one for so many events, and
 # enough of them in reserve that the first hosts of an incident are judged one by one.
 EVENTS_PER_CUT = 2_000
@@ -42,12 +43,14 @@ class Backtest:
         self._detectors: dict[str, Detector] = {}
         self._decoder = LearnedDecoder()
         self._admission = Admission()
+        self._rest: list[bytes] = []  # too few yet to be decoded together
         self._clock = StreamClock()
+        self._order = Order()
         self._fold = Fold(self._admission)
         self._pending = 0  # events in the fold
         self._crashed = False  # whether a host is among them that had not crashed before
         self._known: set[str] = set()
-        self._cut_at_ms = 0
+        self._now_ms = self._cut_at_ms = 0
         self._budget = float(RESERVED_CUTS)
 
     @property
@@ -56,18 +59,26 @@ class Backtest:
         return self._clock.now_ms
 
     def take(self, lines: Sequence[bytes]) -> Iterator[HaltOrder]:
-        """Take in lines; the halts that follow from them."""
-        for start in range(0, len(lines), AT_ONCE):
-            events = self._decode(lines[start : start + AT_ONCE])
-            yield from self._enter(self._clock.admit(events))
-            if self._is_due():
-                yield from self._cut()
+        """Take in lines; the halts that follow from them. How many come at once makes no difference."""
+        lines = [*self._rest, *lines]
+        whole = len(lines) // AT_ONCE * AT_ONCE
+        self._rest = lines[whole:]
+        for start in range(0, whole, AT_ONCE):
+            yield from self._take(lines[start : start + AT_ONCE])
+
+    def _take(self, lines: Sequence[bytes]) -> Iterator[HaltOrder]:
+        events = self._clock.admit(self._decode(lines))
+        for bucket in self._order.take(events, self._clock.now_ms):
+            yield from self._enter(bucket)
 
     def finish(self) -> Iterator[HaltOrder]:
         """The stream has ended; the halts that are left."""
+        yield from self._take(self._rest)
         self._clock.finish()
         if self._clock.refused:
             self.refused[str(Reason.FUTURE_TIMESTAMP)] += self._clock.refused
+        for bucket in self._order.finish():
+            yield from self._enter(bucket)
         yield from self._cut()
 
     def _decode(self, lines: Sequence[bytes]) -> list[AnyEvent]:
@@ -77,7 +88,15 @@ class Backtest:
 
         return self._decoder.decode_all(lines, refuse)
 
-    def _enter(self, events: Sequence[AnyEvent]) -> Iterator[HaltOrder]:
+    def _enter(self, bucket: Sequence[AnyEvent]) -> Iterator[HaltOrder]:
+        """Where partials are cut depends on times, not on how the file brought them."""
+        self._now_ms = max(self._now_ms, bucket[-1].ts // BUCKET_MS * BUCKET_MS)
+        for start in range(0, len(bucket), PARTIAL_EVENTS):
+            yield from self._fold_and_cut(bucket[start : start + PARTIAL_EVENTS])
+            if self._is_due():
+                yield from self._cut()
+
+    def _fold_and_cut(self, events: Sequence[AnyEvent]) -> Iterator[HaltOrder]:
         self._budget = min(self._budget + len(events) / EVENTS_PER_CUT, RESERVED_CUTS)
         start = 0
         for place in [i for i, event in enumerate(events) if type(event) is not Heartbeat and is_crash(event)]:
@@ -109,13 +128,13 @@ class Backtest:
     def _is_due(self) -> bool:
         if self._pending >= PARTIAL_EVENTS:
             return True
-        return self._clock.now_ms - self._cut_at_ms >= (BUCKET_MS if self._crashed else PARTIAL_MS)
+        return self._now_ms - self._cut_at_ms >= (BUCKET_MS if self._crashed else PARTIAL_MS)
 
     def _cut(self) -> Iterator[HaltOrder]:
-        partials = self._fold.partials("backtest", self._clock.now_ms)
+        partials = self._fold.partials("backtest", self._now_ms)
         self._fold = Fold(self._admission)
         self._pending, self._crashed = 0, False
-        self._cut_at_ms = self._clock.now_ms
+        self._cut_at_ms = self._now_ms
         for partial in partials:
             if partial.fleet not in self._detectors:
                 self._detectors[partial.fleet] = Detector(partial.fleet, self._policies)
