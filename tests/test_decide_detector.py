@@ -140,6 +140,16 @@ def test_one_fast_clock_does_not_drag_the_fleet_along(ordinary_morning: bytes, r
     assert now <= detector.state.bucket <= (T0 + 20 * MINUTE_MS) // 10_000
 
 
+def test_one_fast_clock_drags_no_small_fleet_along(ordinary_morning: bytes) -> None:
+    """A host that is hours ahead, in partials of a single event, moves no stream time either."""
+    detector = after(ordinary_morning)
+    for minute in range(20):
+        ts = T0 + minute * MINUTE_MS
+        for event in [*(heartbeat(host, ts, ()) for host in range(12)), heartbeat(77, ts + 9 * HOUR_MS, ())]:
+            feed(detector, [event])
+    assert T0 + 17 * MINUTE_MS <= detector.state.bucket * 10_000 <= T0 + 19 * MINUTE_MS
+
+
 def test_a_report_older_than_a_day_is_no_evidence(ordinary_morning: bytes, rollout: list[AnyEvent]) -> None:
     """Crashes of two days ago count for nothing."""
     old = Update("old", "update", "1", T0 - 60 * HOUR_MS)

@@ -31,6 +31,7 @@ class Fleet:
         self.name = name
         self.bucket = 0
         self.events = 0
+        self.recent: Ints = np.zeros((2, 0), dtype=np.int64)  # buckets and weights of the newest reports, newest first
         self.too_late = 0  # crashes that were reported more than a day after: no evidence
         self.unwatched = 0  # times that a partial named an update for which there was no place
         self.updates: Slots[UpdateId] = Slots(MAX_UPDATES)

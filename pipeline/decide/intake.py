@@ -13,8 +13,10 @@ from pipeline.decide.policy import PolicySet
 from pipeline.decide.samples import BIN_MINUTES, Sample
 from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, TRIAL_COLUMNS, CrashRecord, Partial, Stratum, UpdateId
 
-# Stream time moves on once this share of a partial is past it: one host's fast clock does not drag the fleet along.
-AHEAD_SHARE = 0.02
+# Stream time moves on once this share of the newest reports is past it: one host's fast clock does not drag the fleet
+# along, and with few reports a partial neither does that of one host in a small fleet.
+AHEAD_SHARE, MIN_AHEAD = 0.02, 4.0
+RECENT_REPORTS = 200
 MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 FORGET_AFTER_BUCKETS = 8 * DAY_MS // BUCKET_MS
 
@@ -25,16 +27,18 @@ def columns_of(blob: bytes, columns: int) -> Ints:
 
 
 def stream_bucket(fleet: Fleet, partial: Partial, trials: Ints) -> int:
-    """Where stream time stands after this partial."""
+    """Where stream time stands after this partial: where a share of the newest reports are, of this partial and, while
+    they are few, of those before it."""
     crashes = np.array([c.at // BUCKET_MS for c in partial.crashes], dtype=np.int64)
-    buckets = np.concatenate([trials[0], crashes])
+    buckets = np.concatenate([trials[0], crashes, fleet.recent[0]])
     if not len(buckets):
         return fleet.bucket
-    weights = np.concatenate([trials[2], np.ones(len(crashes), dtype=np.int64)])
-    order = np.argsort(-buckets)
-    beyond = np.cumsum(weights[order])
-    enough = int(np.searchsorted(beyond, max(1.0, AHEAD_SHARE * beyond[-1])))
-    return max(fleet.bucket, int(buckets[order[enough]]))
+    weights = np.concatenate([trials[2], np.ones(len(crashes), dtype=np.int64), fleet.recent[1]])
+    fleet.recent = np.stack((buckets, weights))[:, : int(np.searchsorted(np.cumsum(weights), RECENT_REPORTS)) + 1]
+    order = np.argsort(-fleet.recent[0])
+    beyond = np.cumsum(fleet.recent[1][order])
+    enough = min(max(MIN_AHEAD, AHEAD_SHARE * beyond[-1]), (beyond[-1] + 1) // 2)
+    return max(fleet.bucket, int(fleet.recent[0][order[int(np.searchsorted(beyond, enough))]]))
 
 
 class Intake:
