@@ -5,15 +5,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.tables import EventRows
-from pipeline.backtest.stored import Span, batches, differences
+from pipeline.backtest.stored import Span, batches, differences, halts_then
 from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.wire.events import decode_event
 
@@ -30,6 +31,14 @@ LINES = (
     b'{"v":1,"id":"n","kind":"boot","fleet":"acme","host":"h-2","ts":1721363000000,"ring":"r","os":"o","model":"m",'
     b'"prior":"clean","updates":[]}',
 )
+
+
+HALT = ["fleet", "vendor", "product", "version", "epoch", "action", "decided_by", "stream_time", "issued_at"]
+
+
+def halt_row(update: list[Any], epoch: int, at: datetime, action: str = "halt") -> list[Any]:
+    """A record of `halts`, as far as it is compared."""
+    return [*update, epoch, action, "andon", None if action == "resume" else at, at]
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +105,7 @@ def test_the_same_answer_as_from_a_file_and_what_differs(line: LocalClickHouse, 
     assert (found["version"], found["what"], found["now_ms"]) == (halt["version"], "new", halt["at"])
     then = datetime.fromtimestamp(int(str(halt["at"])) / 1000 + 90, UTC)
     update = ["acme", halt["vendor"], halt["product"], halt["version"]]
-    names = ["fleet", "vendor", "product", "version", "epoch", "action", "decided_by", "stream_time", "issued_at"]
-    client.insert(
-        "halts",
-        [[*update, 1, "halt", "andon", then, then], [*update[:3], "never", 1, "halt", "andon", then, then]],
-        column_names=names,
-    )
+    client.insert("halts", [halt_row(update, 1, then), halt_row([*update[:3], "never"], 1, then)], column_names=HALT)
     policy = tmp_path / "shadow.toml"
     policy.write_text('[default]\nmode = "shadow"\n', "utf-8")
     said = {str(one["version"]): one for one in andon(line, *span) if one["type"] == "difference"}
@@ -109,8 +113,32 @@ def test_the_same_answer_as_from_a_file_and_what_differs(line: LocalClickHouse, 
     assert said[str(halt["version"])]["seconds"] == -90
     shadow = [one for one in andon(line, *span, "--policy", str(policy)) if one["type"] == "difference"]
     assert [one["what"] for one in shadow] == ["missing", "missing"]
+    before = datetime(2024, 7, 17, tzinfo=UTC)
+    client.command("TRUNCATE TABLE halts")
+    client.insert("halts", [halt_row(update, 1, before), halt_row([*update[:3], "old"], 1, before)], column_names=HALT)
+    (standing,) = [one for one in andon(line, *span) if one["type"] == "difference"]
+    assert (standing["version"], standing["what"], standing["seconds"]) == (halt["version"], "standing", None)
+    assert standing["then_ms"] == before.timestamp() * 1000
+
+
+@pytest.mark.system
+def test_a_halt_stands_until_it_is_resumed(line: LocalClickHouse) -> None:
+    """Halts of any time before the end, the first of each update; renewals and other fleets' change nothing, and what
+    was resumed before the span did not stand in it."""
+    client = line.client()
+    client.command("TRUNCATE TABLE halts")
+    ours, lifted, theirs = ["f", "v", "p", "ours"], ["f", "v", "p", "lifted"], ["g", "v", "p", "theirs"]
+    moments = [SINCE + timedelta(days=days) for days in (-30, -20, -10, 1, 30)]
+    rows = [halt_row(ours, 1, moments[0]), halt_row(ours, 1, moments[3]), halt_row(theirs, 1, moments[0])]
+    rows += [halt_row(lifted, 1, moments[0]), halt_row(lifted, 2, moments[1], "resume"), halt_row(ours, 2, moments[4])]
+    client.insert("halts", rows, column_names=HALT)
+    span = Span(SINCE, UNTIL, "f")
+    assert halts_then(client, span) == {tuple(ours): moments[0].timestamp() * 1000}
+    client.insert("halts", [halt_row(lifted, 3, moments[3])], column_names=HALT)
+    assert halts_then(client, span)[("f", "v", "p", "lifted")] == moments[3].timestamp() * 1000
+    client.command("TRUNCATE TABLE halts")
 
 
 def test_differences_without_any() -> None:
     """Nothing then and nothing now is nothing."""
-    assert differences({}, []) == []
+    assert differences({}, [], 0) == []

@@ -88,7 +88,7 @@ def command(
         raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}; so are the halts printed") from None
     except Error as error:
         raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {printable(str(error))}") from None
-    show_differences(differences(then, orders), as_json)
+    show_differences(differences(then, orders, span.since_ms), as_json)
 
 
 def _refuse(**options: object) -> None:
