@@ -11,11 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.tables import EventRows
+from pipeline.backtest.main import command
 from pipeline.backtest.stored import Span, batches, differences, halts_then
 from pipeline.bench.archive_line import LocalClickHouse
+from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.wire.events import decode_event
 
 NOW = int(time.time() * 1000)
@@ -48,10 +51,15 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
         yield running
 
 
+def reader(line: LocalClickHouse) -> tuple[list[str], dict[str, str]]:
+    """Options and environment of the reading user."""
+    where = ["--clickhouse-url", line.server.clickhouse_url, "--clickhouse-user", "andon_read"]
+    return where, {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.read_password, "PATH": ""}
+
+
 def andon(line: LocalClickHouse, *arguments: str) -> list[dict[str, object]]:
     """A backtest's lines, with the reading user."""
-    where = ["--clickhouse-url", line.server.clickhouse_url, "--clickhouse-user", "andon_read"]
-    environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.read_password, "PATH": ""}
+    where, environ = reader(line)
     argv = [sys.executable, "-m", "pipeline", "backtest", *arguments, "--json", *where]
     done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -67,7 +75,15 @@ def test_events_come_back_as_they_were(line: LocalClickHouse) -> None:
         client.insert_arrow("events", pa.Table.from_batches([stored]))
     got = [raw for batch in batches(client, Span(SINCE, UNTIL), lambda _: None) for raw in batch]
     assert [decode_event(raw) for raw in got] == [decode_event(raw) for raw in LINES]
-    assert list(batches(client, Span(SINCE, UNTIL, "another"), lambda _: None)) == []
+    nobody = "fleet 'another' from 2024-07-18 00:00:00 to before 2024-07-21 00:00:00"
+    with pytest.raises(AndonError, match=nobody):
+        list(batches(client, Span(SINCE, UNTIL, "another"), lambda _: None))
+    where, environ = reader(line)
+    words = ["--from-clickhouse", "--since", "2030-01-01", "--fleet", "acme", *where]
+    nothing = CliRunner().invoke(command, words, env=environ)
+    assert isinstance(nothing.exception, AndonError)
+    assert "no event of fleet 'acme' from 2030-01-01" in str(nothing.exception)
+    assert nothing.output == ""
     client.command("TRUNCATE TABLE events")
 
 
@@ -137,6 +153,14 @@ def test_a_halt_stands_until_it_is_resumed(line: LocalClickHouse) -> None:
     client.insert("halts", [halt_row(lifted, 3, moments[3])], column_names=HALT)
     assert halts_then(client, span)[("f", "v", "p", "lifted")] == moments[3].timestamp() * 1000
     client.command("TRUNCATE TABLE halts")
+
+
+@pytest.mark.parametrize("until", ["2024-07-19", "2024-07-20"])
+def test_a_span_that_ends_before_it_begins_is_refused(until: str) -> None:
+    """It would find nothing and call that a good policy."""
+    refused = CliRunner().invoke(command, ["--from-clickhouse", "--since", "2024-07-20", "--until", until])
+    assert isinstance(refused.exception, ConfigError)
+    assert "is not after --since" in str(refused.exception)
 
 
 def test_differences_without_any() -> None:

@@ -66,10 +66,13 @@ def command(
     """What would have been halted? Read NDJSON events (plain, gzip or zstd; "-" is standard input) and decide.
 
     Several files are read one after the other, as one stream: name them in the order of their time. With
-    --from-clickhouse there are no files; the last lines say what differs from the halts that went out.
+    --from-clickhouse there are no files; the last lines say what differs from the halts that went out. Exit code 1 when
+    there is no such event.
     """
     if from_clickhouse == bool(files) or (from_clickhouse and since is None):
         raise ConfigError("name FILEs, or --from-clickhouse with --since")
+    if since and until and until <= since:
+        raise ConfigError(f"--until {until} is not after --since {since}")
     if not from_clickhouse:
         _refuse(since=since, until=until, fleet=fleet)
     policies = read_policies(policy)

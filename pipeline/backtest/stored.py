@@ -10,6 +10,7 @@ from clickhouse_connect.driver.client import Client
 from consumers.clickhouse.answer import Reading
 from pipeline.backtest.lines import Advance, split
 from pipeline.decide.orders import HaltOrder
+from pipeline.runtime.errors import AndonError
 
 DAY_SECONDS = 3600  # for the answer of one day
 SETTINGS = {
@@ -63,6 +64,10 @@ class Span(NamedTuple):
         fleet = " AND fleet = {fleet:String}" if self.fleet else ""
         return f"{column} < {{until:DateTime64(3, 'UTC')}}{fleet}"
 
+    def __str__(self) -> str:
+        fleet = f"fleet {self.fleet!r}" if self.fleet else "any fleet"
+        return f"{fleet} from {self.since:%Y-%m-%d %H:%M:%S} to before {self.until:%Y-%m-%d %H:%M:%S} (UTC)"
+
     @property
     def parameters(self) -> dict[str, object]:
         """Of every query about the span."""
@@ -90,8 +95,12 @@ def batches(client: Client, span: Span, advance: Advance) -> Iterator[list[bytes
 
     Raises:
         CutOff: when the answer broke off.
+        AndonError: when there are none: from nothing nothing follows.
     """
-    for day in _days(client, span):
+    days = _days(client, span)
+    if not days:
+        raise AndonError(f"ClickHouse has no event of {span}")
+    for day in days:
         sql = _LINES.replace("WHICH", span.where("events.ts"))
         parameters = {**span.parameters, "day": day}
         with client.raw_stream(sql, parameters=parameters, settings=SETTINGS, fmt="JSONEachRow") as stream:
