@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from click.testing import CliRunner
 from clickhouse_connect.driver.client import Client
 from clickhouse_data import AGGREGATES, FED, SLOW_ROWS, andon, events, insert, plain, slow_insert
 
+from consumers.clickhouse.backfill import command as backfill
 from consumers.clickhouse.cluster import Layout
 from consumers.clickhouse.rebuild import COMPLETE_DAYS
 from consumers.clickhouse.settle import settle
 from pipeline.bench.archive_line import LocalClickHouse
-from pipeline.runtime.errors import AndonError
+from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.wire.events import decode_event
 
 pytestmark = pytest.mark.system
@@ -76,6 +78,13 @@ def test_what_does_not_end_is_not_waited_for_for_ever(line: LocalClickHouse) -> 
     """At the deadline it says which INSERT it was, and has taken nothing out of the table."""
     with slow_insert(line), pytest.raises(AndonError, match=r"still run after 0 s.*INSERT INTO andon.events"):
         settle(line.client(), Layout("andon"), wait_seconds=0.2)
+
+
+def test_backfill_of_days_that_end_before_they_begin_is_refused() -> None:
+    """Nothing would be done, and that be called done."""
+    refused = CliRunner().invoke(backfill, ["update_days", "--since", "2026-11-28", "--until", "2026-11-20", "--add"])
+    assert isinstance(refused.exception, ConfigError)
+    assert "--until 2026-11-20 is before --since 2026-11-28" in str(refused.exception)
 
 
 def test_backfill_of_one_day_leaves_the_others(line: LocalClickHouse, client: Client) -> None:

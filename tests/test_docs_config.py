@@ -1,4 +1,4 @@
-"""The example configuration in deploy/ says what the code knows: every section, every key, every default."""
+"""What is in deploy/ says what the code knows: every section, every key, every default, every right on Kafka."""
 
 import ast
 import tomllib
@@ -6,12 +6,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from confluent_kafka.admin import ResourcePatternType  # type: ignore[attr-defined]
+from secured import bindings, grant_lines
 
 from consumers.clickhouse.archive import ArchiveConfig
 from pipeline.collect.config import CollectConfig
 from pipeline.combine.config import CombineConfig
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.decide.policy import Policy, load_policies
+from pipeline.local.checks_rights import CHANGELOG, NEEDS, Right
 from pipeline.local.clickhouse import ClickHouseConfig
 from pipeline.local.doctor import DoctorConfig
 from pipeline.local.status import StatusConfig
@@ -85,3 +88,26 @@ def test_policy_example_shows_every_key_and_the_defaults() -> None:
     watched = policies.for_update(UpdateId("example-vendor", "agent", "1"))
     assert (watched.mode, watched.historical_may_halt) == ("shadow", False)
     assert policies.for_update(UpdateId("another", "agent", "1")) == policies.default
+
+
+def fits(right: Right, grant: tuple[str, str, str, bool]) -> bool:
+    """Whether a grant (kind, name, operation, whether of all that begin so) gives the right."""
+    (kind, name), operation = right
+    same_name = name.startswith(grant[1]) if grant[3] else name == grant[1]
+    return same_name and (kind, operation.name) == (grant[0], grant[2])
+
+
+def test_needs_are_those_that_are_documented() -> None:
+    """What the doctor asks for, stage by stage, and what deploy/README.md grants are the same."""
+    granted: dict[str, set[tuple[str, str, str, bool]]] = {}
+    for binding in (binding for line in grant_lines() for binding in bindings(line)):
+        stage = binding.principal.removeprefix("User:").removeprefix("andon-")
+        kind = binding.restype.name.lower().replace("_", " ")
+        is_prefix = binding.resource_pattern_type == ResourcePatternType.PREFIXED
+        granted.setdefault(stage, set()).add((kind, binding.name, binding.operation.name, is_prefix))
+    assert granted.keys() == NEEDS.keys()
+    granted["correlate"].remove(("topic", CHANGELOG, "CREATE", False))  # as long as it is not there
+    for stage, rights in NEEDS.items():
+        used = {grant for grant in granted[stage] if any(fits(right, grant) for right in rights)}
+        assert used == granted[stage]
+        assert all(any(fits(right, grant) for grant in used) for right in rights)

@@ -17,7 +17,8 @@ from pipeline.local import checks, checks_kafka
 from pipeline.local.broker import EmbeddedBroker
 from pipeline.local.checks import clock_finding
 from pipeline.local.checks_groups import groups_finding
-from pipeline.local.checks_kafka import login_trouble, permission_finding
+from pipeline.local.checks_kafka import login_trouble
+from pipeline.local.checks_rights import RESOURCES, Resource, permission_finding
 from pipeline.local.doctor import command
 from pipeline.local.plan import local_topics
 from pipeline.local.sources import Offsets
@@ -223,13 +224,20 @@ def test_bad_configuration_is_exit_code_2(tmp_path: Path, options: list[str], wo
 
 
 def test_permissions_are_named_one_by_one() -> None:
-    """What is lacking is named by operation and topic; a broker that does not tell is not called healthy or ill."""
-    every = [AclOperation.DESCRIBE, AclOperation.READ, AclOperation.WRITE, AclOperation.ALTER]
-    assert permission_finding({"a": every}).words == "this account may read and write every topic"
-    finding = permission_finding({"a": every, "b": [AclOperation.DESCRIBE, AclOperation.READ], "c": None})
-    assert (finding.level, finding.words) == ("problem", "this account may not WRITE b")
-    assert "may not DESCRIBE d, READ d, WRITE d" in permission_finding({"d": []}).words
-    assert permission_finding({"a": every, "c": None}).level == "not checked"
+    """What is lacking is named by operation and resource; what nobody can tell of is called neither healthy nor ill."""
+    every = {resource: list(AclOperation) for resource in RESOURCES}
+    assert permission_finding(every, None) == checks.ok("kafka permissions", "this account may run every stage")
+    halts, acks = Resource("topic", "fleet.halts"), Resource("topic", "fleet.halt-acks")
+    allowed = every | {halts: [AclOperation.DESCRIBE, AclOperation.WRITE]}
+    finding = permission_finding(allowed, "rollout")
+    assert (finding.level, finding.words.split(": ")[1]) == ("problem", "rollout lacks READ fleet.halts")
+    assert permission_finding(allowed, "collect").level == "ok"
+    finding = permission_finding(allowed, None)
+    assert (finding.level, "may run collect, combine, deadletter, and no other" in finding.words) == ("warning", True)
+    assert permission_finding({key: [] for key in RESOURCES}, None).level == "problem"
+    finding = permission_finding(every | {acks: None}, "rollout")
+    assert (finding.level, finding.words.split(": ")[1]) == ("not checked", "fleet.halt-acks")
+    assert permission_finding(dict.fromkeys(RESOURCES), "archive").level == "not checked"
 
 
 @pytest.mark.parametrize(

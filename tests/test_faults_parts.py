@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.bench.faults import SCENARIOS, chosen
+from pipeline.bench.faults import AIMED, SCENARIOS, chosen, troubles
 from pipeline.bench.faults_clickhouse import VIEWED
 from pipeline.bench.faults_correlate import different, same
 from pipeline.bench.faults_ledger import Ledger, by_id, expected_in_partials, judge, seen_in_partial, unaccounted
@@ -170,6 +170,31 @@ def test_the_embedded_broker_is_not_put_to_what_it_cannot_do(capsys: pytest.Capt
     assert "left out: combiner-killed needs" in capsys.readouterr().err
     assert chosen((), "kafka", short=False) == tuple(SCENARIOS)
     assert capsys.readouterr().err == ""
+
+
+def test_what_a_run_must_hold_is_judged() -> None:
+    """Losses, differing states and an archive past its bound always; late halts, and kills that all missed, in full."""
+
+    def said(short: bool = False, **figures: Any) -> list[str]:
+        good = {
+            "lost": 0,
+            "different_states": [],
+            "kills_in_recovery": 3,
+            "archive_rss_under_faults_bytes": 399_999_999,
+        }
+        return troubles({"scenarios": {"x": good | figures, "other": {"lost": 0}}, "on": {"short": short}})
+
+    assert said() == said(short=True) == []
+    for short in (False, True):
+        assert said(short, lost=2) == ["x: lost is 2"]
+        assert said(short, different_states=["f: events"]) == ["x: different_states is ['f: events']"]
+        assert said(short, archive_rss_under_faults_bytes=400_000_001) == [
+            "x: the archive grew to 400000001 bytes, past 400000000"
+        ]
+    for aimed in AIMED:
+        assert said(**{aimed: 0}) == [f"x: {aimed} is 0: no aimed kill landed"]
+    assert said(halts_late=1) == ["x: halts_late is 1"]
+    assert said(short=True, halts_late=1, kills_in_recovery=0) == []
 
 
 def test_half_full_fails_between_events_and_what_is_counted() -> None:

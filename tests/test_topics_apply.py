@@ -51,6 +51,18 @@ def test_differences_are_said_and_fixed(broker: AnyBroker) -> None:
     assert TopicAdmin(kafka).find([name])[name].partitions == EVENTS.partitions
 
 
+def test_too_few_replicas_are_told_and_not_fixed(broker: AnyBroker) -> None:
+    """Asked for, replication is verified; nobody but the brokers' owner can raise it, so --fix does not help."""
+    assert invoke(broker, "lone.", "apply", "--replication", "1").exit_code == 0
+    for fix in ([], ["--fix"], ["--dry-run"]):
+        said = invoke(broker, "lone.", "apply", "--replication", "3", *fix)
+        assert said.exit_code == 1
+        assert len(said.output.splitlines()) == len(ALL)
+        assert f"differs  lone.{EVENTS.name}: a partition has 1 of 3 replicas; kafka-reassign" in said.output
+        assert "--fix" not in said.output
+    assert invoke(broker, "lone.", "apply").exit_code == 0
+
+
 def test_creating_twice_is_no_error(broker: AnyBroker) -> None:
     """Two stacks that start at once may both create a topic."""
     kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix="twice.")
@@ -76,8 +88,8 @@ def test_no_broker_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
         apply(KafkaConfig(bootstrap_servers="127.0.0.1:1"))
 
 
-def test_more_partitions_are_no_difference() -> None:
+def test_more_partitions_or_replicas_are_no_difference() -> None:
     """An operator may have added partitions; fewer than defined are told, and cannot be taken away."""
-    there = {EVENTS.name: Found(EVENTS.partitions + 4, 1, EVENTS.config)}
-    assert differences([EVENTS], there) == []
+    there = {EVENTS.name: Found(EVENTS.partitions + 4, 3, EVENTS.config)}
+    assert differences([EVENTS], there) == differences([EVENTS], there, replication=2) == []
     assert not Difference("t", "partitions", "8", "4").fixable

@@ -33,6 +33,8 @@ def command(
     otherwise only together with --yes. Raw events of such days (old data, stored lately) are added.
     """
     first, last = (moment.date() if moment else None for moment in (since, until))
+    if first and last and last < first:
+        raise ConfigError(f"--until {last} is before --since {first}")
     if first and not add and not yes:
         _refuse_expired(first)
     try:

@@ -66,10 +66,13 @@ def command(
     """What would have been halted? Read NDJSON events (plain, gzip or zstd; "-" is standard input) and decide.
 
     Several files are read one after the other, as one stream: name them in the order of their time. With
-    --from-clickhouse there are no files; the last lines say what differs from the halts that went out.
+    --from-clickhouse there are no files; the last lines say what differs from the halts that went out. Exit code 1 when
+    there is no such event.
     """
     if from_clickhouse == bool(files) or (from_clickhouse and since is None):
         raise ConfigError("name FILEs, or --from-clickhouse with --since")
+    if since and until and until <= since:
+        raise ConfigError(f"--until {until} is not after --since {since}")
     if not from_clickhouse:
         _refuse(since=since, until=until, fleet=fleet)
     policies = read_policies(policy)
@@ -88,7 +91,7 @@ def command(
         raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}; so are the halts printed") from None
     except Error as error:
         raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {printable(str(error))}") from None
-    show_differences(differences(then, orders), as_json)
+    show_differences(differences(then, orders, span.since_ms), as_json)
 
 
 def _refuse(**options: object) -> None:

@@ -10,6 +10,7 @@ from clickhouse_connect.driver.client import Client
 from consumers.clickhouse.answer import Reading
 from pipeline.backtest.lines import Advance, split
 from pipeline.decide.orders import HaltOrder
+from pipeline.runtime.errors import AndonError
 
 DAY_SECONDS = 3600  # for the answer of one day
 SETTINGS = {
@@ -34,12 +35,14 @@ WHERE WHICH AND toDate(ingested_at) = {{day:Date32}}
 ORDER BY ingested_at, events.ts, id
 """
 
+# Also those before the span: what stood when it began is not new.
 _HALTS = """
-SELECT fleet, vendor, product, version, toInt64(toUnixTimestamp64Milli(min(decided))) AS decided_ms
-FROM (SELECT fleet, vendor, product, version, ifNull(stream_time, issued_at) AS decided
-      FROM halts WHERE action = 'halt' AND decided_by = 'andon')
+SELECT fleet, vendor, product, version, action, toInt64(toUnixTimestamp64Milli(min(decided))) AS decided_ms
+FROM (SELECT fleet, vendor, product, version, epoch, action, ifNull(stream_time, issued_at) AS decided
+      FROM halts WHERE action = 'resume' OR decided_by = 'andon')
 WHERE WHICH
-GROUP BY fleet, vendor, product, version
+GROUP BY fleet, vendor, product, version, epoch, action
+ORDER BY epoch, decided_ms
 """
 
 Key = tuple[str, str, str, str]
@@ -54,20 +57,34 @@ class Span(NamedTuple):
 
     def where(self, column: str) -> str:
         """The condition on a column of time."""
+        return f"{column} >= {{since:DateTime64(3, 'UTC')}} AND {self.before_its_end(column)}"
+
+    def before_its_end(self, column: str) -> str:
+        """The same without `since`."""
         fleet = " AND fleet = {fleet:String}" if self.fleet else ""
-        return f"{column} >= {{since:DateTime64(3, 'UTC')}} AND {column} < {{until:DateTime64(3, 'UTC')}}{fleet}"
+        return f"{column} < {{until:DateTime64(3, 'UTC')}}{fleet}"
+
+    def __str__(self) -> str:
+        fleet = f"fleet {self.fleet!r}" if self.fleet else "any fleet"
+        return f"{fleet} from {self.since:%Y-%m-%d %H:%M:%S} to before {self.until:%Y-%m-%d %H:%M:%S} (UTC)"
 
     @property
     def parameters(self) -> dict[str, object]:
         """Of every query about the span."""
         return {"since": self.since, "until": self.until, "fleet": self.fleet}
 
+    @property
+    def since_ms(self) -> int:
+        """`since` as unix ms."""
+        return round(self.since.timestamp() * 1000)
+
 
 class Difference(NamedTuple):
-    """One update that was halted then, or would be. `seconds`: how much later than then; None unless both."""
+    """One update that was halted then, or would be. `seconds`: how much later than then; None unless both were in the
+    span."""
 
     key: Key
-    what: str  # new, missing, same, earlier, later
+    what: str  # new, missing, same, earlier, later; standing: was halted before the span
     then_ms: int | None
     now_ms: int | None
     seconds: float | None
@@ -78,8 +95,12 @@ def batches(client: Client, span: Span, advance: Advance) -> Iterator[list[bytes
 
     Raises:
         CutOff: when the answer broke off.
+        AndonError: when there are none: from nothing nothing follows.
     """
-    for day in _days(client, span):
+    days = _days(client, span)
+    if not days:
+        raise AndonError(f"ClickHouse has no event of {span}")
+    for day in days:
         sql = _LINES.replace("WHICH", span.where("events.ts"))
         parameters = {**span.parameters, "day": day}
         with client.raw_stream(sql, parameters=parameters, settings=SETTINGS, fmt="JSONEachRow") as stream:
@@ -92,25 +113,37 @@ def _days(client: Client, span: Span) -> list[date]:
 
 
 def halts_then(client: Client, span: Span) -> dict[Key, int]:
-    """The first halt of each update that went out, by the time (unix ms) of the crash that decided."""
-    found = client.query(_HALTS.replace("WHICH", span.where("decided")), parameters=span.parameters).result_rows
-    return {(row[0], row[1], row[2], row[3]): row[4] for row in found}
+    """The first halt of each update that went out before the span's end, by the time (unix ms) of the crash that
+    decided; but none that a resume had lifted when the span began."""
+    sql = _HALTS.replace("WHICH", span.before_its_end("decided"))
+    found: dict[Key, int] = {}
+    for fleet, vendor, product, version, action, at_ms in client.query(sql, parameters=span.parameters).result_rows:
+        key = (fleet, vendor, product, version)
+        if action == "halt":
+            found.setdefault(key, at_ms)
+        elif at_ms < span.since_ms:
+            found.pop(key, None)
+    return found
 
 
-def differences(then: dict[Key, int], orders: list[HaltOrder]) -> list[Difference]:
-    """What the policy would have changed, by update. Only orders that would have gone out count."""
+def differences(then: dict[Key, int], orders: list[HaltOrder], since_ms: int) -> list[Difference]:
+    """What the policy would have changed, by update. Only orders that would have gone out count; halts that stood
+    before `since_ms` only where the policy would halt too: their crashes have not been read."""
     now: dict[Key, int] = {}
     for order in orders:
         if order.mode == "enforce":
             now.setdefault((order.fleet, order.vendor, order.product, order.version), order.evidence.stream_time)
-    return [_difference(key, then.get(key), now.get(key)) for key in sorted(then.keys() | now.keys())]
+    keys = now.keys() | {key for key, at_ms in then.items() if at_ms >= since_ms}
+    return [_difference(key, then.get(key), now.get(key), since_ms) for key in sorted(keys)]
 
 
-def _difference(key: Key, then_ms: int | None, now_ms: int | None) -> Difference:
+def _difference(key: Key, then_ms: int | None, now_ms: int | None, since_ms: int) -> Difference:
     if then_ms is None:
         return Difference(key, "new", None, now_ms, None)
     if now_ms is None:
         return Difference(key, "missing", then_ms, None, None)
+    if then_ms < since_ms:
+        return Difference(key, "standing", then_ms, now_ms, None)
     seconds = (now_ms - then_ms) / 1000
     what = "same" if abs(seconds) < 1 else "earlier" if seconds < 0 else "later"
     return Difference(key, what, then_ms, now_ms, seconds)

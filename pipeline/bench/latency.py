@@ -1,23 +1,20 @@
 """`andon bench latency`: from producing the crash that decides to the halt readable on `fleet.halts`.
 
-Broker, combiner and correlator run as they ship, each its own process, under a steady load. Then one update after
-another turns bad: its hosts crash one at a time until its halt comes. Which crash decided is in the halt itself:
+The whole line runs as `andon up` starts it, under a steady load, which the archive stores meanwhile. Then one update
+after another turns bad: its hosts crash one at a time until its halt comes. Which crash decided is in the halt itself:
 `evidence.stream_time` is the moment of the newest crash with the update in the partial that decided, every crash has a
-moment of its own, and crashes lie further apart than a micro-batch lasts, so a partial has one of them at most.
+moment of its own, and crashes lie further apart than a micro-batch lasts, so a partial has one of them at most. A halt
+of which none of these crashes was the newest is counted apart.
 """
 
 import json
 import os
 import platform
 import random
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,18 +23,16 @@ import click
 import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from pipeline.bench.latency_load import Background, Fleet
-from pipeline.local.broker import EmbeddedBroker
-from pipeline.local.ports import free_port
-from pipeline.runtime import topics as topic_admin
+from pipeline.bench.brokers import described
+from pipeline.bench.collect import cpu_seconds, peak_rss_bytes
+from pipeline.bench.latency_load import FLEET, Background, Fleet
+from pipeline.local.stack import LocalStack
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, decode_halt
 
-SHARED_MEMORY = Path("/dev/shm")
-READY_SECONDS = 60.0
 APART_SECONDS = (0.15, 0.25)  # between crashes; a micro-batch lasts 0.1 s at most
 MAX_CRASHES = 60  # of one update, before the bench only waits for its halt
 LATE_SECONDS = 30.0
@@ -59,36 +54,6 @@ class Trial(NamedTuple):
 
     seconds: float | None  # from the deciding crash to the halt; None when no crash of ours decided
     crashes: int  # hosts that had crashed by then, as the halt says
-
-
-class Stage:
-    """A stage of the line as a process, and what it used."""
-
-    def __init__(self, name: str, directory: Path, *options: str) -> None:
-        self.log = directory / f"{name}.log"
-        with self.log.open("wb") as stream:
-            argv = [sys.executable, "-m", "pipeline", name, *options]
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
-        self.cpu_seconds = 0.0
-        self.peak_rss_bytes = 0
-
-    def __enter__(self) -> "Stage":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        _, status, usage = os.wait4(self.process.pid, 0)
-        self.process.returncode = os.waitstatus_to_exitcode(status)
-        self.cpu_seconds = usage.ru_utime + usage.ru_stime
-        self.peak_rss_bytes = usage.ru_maxrss * 1024
-
-    def wait_for(self, ready: Any) -> None:
-        """Until `ready` says so. Raises AndonError when the stage ends or takes too long."""
-        deadline = time.monotonic() + READY_SECONDS
-        while not ready():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AndonError(f"a stage did not start: {self.log.read_text('utf-8', 'replace')[-2000:]}")
-            time.sleep(0.05)
 
 
 class Subscriber:
@@ -154,26 +119,6 @@ class Crasher:
         return None
 
 
-@contextmanager
-def line(scratch: Path) -> Iterator[tuple[KafkaConfig, Stage, Stage, str]]:
-    """Broker, combiner and correlator, and the correlator's address."""
-    with ExitStack() as stack:
-        broker = stack.enter_context(EmbeddedBroker(scratch / "broker"))
-        kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers)
-        topic_admin.apply(kafka, replication=1)
-        (scratch / "policy.toml").write_text(POLICY, "utf-8")
-        server = ("--bootstrap-servers", kafka.bootstrap_servers)
-        port = free_port()
-        own = ("--data-dir", str(scratch / "correlate"), "--web-port", str(port))
-        policy = ("--policy-file", str(scratch / "policy.toml"))
-        combiner = stack.enter_context(Stage("combine", scratch, *server))
-        correlator = stack.enter_context(Stage("correlate", scratch, *server, *own, *policy))
-        url = f"http://127.0.0.1:{port}"
-        correlator.wait_for(lambda: get(url + "/health") is not None)
-        combiner.wait_for(lambda: "ready" in combiner.log.read_text("utf-8", "replace"))
-        yield kafka, combiner, correlator, url
-
-
 def get(url: str) -> Any:
     """The JSON of the view, or None."""
     try:
@@ -184,34 +129,43 @@ def get(url: str) -> Any:
 
 
 def measure(setup: Setup) -> dict[str, Any]:
-    """One run, everything started and stopped here."""
-    memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    """One run, everything started and stopped here, in a temporary directory on disk."""
     fleet = Fleet(setup.hosts, trials=max(200, setup.halts))
-    with (
-        tempfile.TemporaryDirectory(prefix="andon-bench-", dir=memory) as scratch,
-        line(Path(scratch)) as (kafka, combiner, correlator, url),
-    ):
-        background = Background(kafka, fleet, setup.events_per_second, setup.seed)
-        subscriber = Subscriber(kafka)
-        background.start()
-        try:
-            time.sleep(setup.warm_up_seconds)
-            crasher = Crasher(kafka, fleet, subscriber, setup.seed)
-            trials = [crasher.run(trial) for trial in range(setup.halts)]
-            crasher.close()
-        finally:
-            background.stop()
-            subscriber.close()
-        shown = get(url + "/state") or {}
-    return figures(setup, trials, background, shown) | {
-        "peak_rss_bytes": correlator.peak_rss_bytes,
-        "correlate_cpu_seconds": round(correlator.cpu_seconds, 2),
-        "combine_cpu_seconds": round(combiner.cpu_seconds, 2),
-    }
+    with tempfile.TemporaryDirectory(prefix="andon-bench-") as scratch:
+        policy, config = Path(scratch) / "policy.toml", Path(scratch) / "andon.toml"
+        policy.write_text(POLICY, "utf-8")
+        config.write_text(f"[correlate]\npolicy_file = {json.dumps(str(policy))}\n", "utf-8")
+        with LocalStack(Path(scratch) / "line", fleet=FLEET, config=config) as line:
+            background, trials = run(setup, fleet, KafkaConfig(line.info.bootstrap_servers))
+            info = line.refresh()
+            shown = get(info.correlate_url + "/state") or {}
+            return figures(setup, trials, background, shown, info.stages) | {
+                "peak_rss_bytes": peak_rss_bytes(info.pids["correlate"]),
+                "correlate_cpu_seconds": round(cpu_seconds(info.pids["correlate"]), 2),
+                "combine_cpu_seconds": round(cpu_seconds(info.pids["combine"]), 2),
+            }
 
 
-def figures(setup: Setup, trials: list[Trial], background: Background, shown: dict[str, Any]) -> dict[str, Any]:
-    """What is reported."""
+def run(setup: Setup, fleet: Fleet, kafka: KafkaConfig) -> tuple[Background, list[Trial]]:
+    """The load, and every halt in it."""
+    background = Background(kafka, fleet, setup.events_per_second, setup.seed)
+    subscriber = Subscriber(kafka)
+    background.start()
+    try:
+        time.sleep(setup.warm_up_seconds)
+        crasher = Crasher(kafka, fleet, subscriber, setup.seed)
+        trials = [crasher.run(trial) for trial in range(setup.halts)]
+        crasher.close()
+    finally:
+        background.stop()
+        subscriber.close()
+    return background, trials
+
+
+def figures(
+    setup: Setup, trials: list[Trial], background: Background, shown: dict[str, Any], stages: Iterable[str]
+) -> dict[str, Any]:
+    """What is reported; `stages` are those that ran."""
     seconds = [trial.seconds for trial in trials if trial.seconds is not None]
     if not seconds:
         raise AndonError("no halt was decided by a crash")
@@ -221,6 +175,7 @@ def figures(setup: Setup, trials: list[Trial], background: Background, shown: di
         "seconds": round(background.seconds, 1),
         "halts": len(trials),
         "halts_decided_by_a_crash": len(seconds),
+        "halts_without_such_a_crash": len(trials) - len(seconds),
         "p50_seconds": round(float(np.percentile(seconds, 50)), 4),
         "p99_seconds": round(float(np.percentile(seconds, 99)), 4),
         "max_seconds": round(max(seconds), 4),
@@ -231,7 +186,8 @@ def figures(setup: Setup, trials: list[Trial], background: Background, shown: di
             "faust": version("faust-streaming"),
             "aiokafka": version("aiokafka"),
             "confluent_kafka": version("confluent-kafka"),
-            "broker": f"noida-db {version('noida-db')}",
+            "broker": described("embedded"),
+            "stages": list(stages),
             "cpus": os.cpu_count(),
             **setup._asdict(),
         },
@@ -246,7 +202,7 @@ def figures(setup: Setup, trials: list[Trial], background: Background, shown: di
 @click.option("--seed", default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on standard output")
 def command(halts: int, events_per_second: int, hosts: int, warm_up_seconds: float, seed: int, as_json: bool) -> None:
-    """From the deciding crash to the readable halt."""
+    """From the deciding crash to the readable halt, on the whole line."""
     found = measure(Setup(halts, events_per_second, hosts, warm_up_seconds, seed))
     if as_json:
         click.echo(json.dumps(found))

@@ -1,8 +1,6 @@
 """The cluster as Andon's own clients see it: credentials, brokers, topics, permissions, clock. Nothing is written."""
 
 import time
-from collections.abc import Mapping
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from confluent_kafka import (
@@ -10,7 +8,6 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
-    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]
@@ -28,13 +25,13 @@ from pipeline.local.checks import (
 )
 from pipeline.local.checks_address import check_address
 from pipeline.local.checks_groups import Groups
+from pipeline.local.checks_rights import Allowed, Resource, ask, may, permission_finding
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.runtime.topics import Difference, TopicAdmin, differences
 from pipeline.wire import topics
 
-NEEDED = (AclOperation.DESCRIBE, AclOperation.READ, AclOperation.WRITE)
 WATCH_SECONDS = 2.0  # how long a fresh record is waited for, to compare clocks
 SIZING = ("retention.ms", "retention.bytes")  # how much is kept is the owner's choice; it breaks nothing
 REFUSED = {
@@ -45,8 +42,8 @@ REFUSED = {
 }
 
 
-def check_kafka(kafka: KafkaConfig, max_skew_seconds: float) -> list[Finding]:
-    """All findings about the cluster.
+def check_kafka(kafka: KafkaConfig, max_skew_seconds: float, stage: str | None = None) -> list[Finding]:
+    """All findings about the cluster, for an account that is to run `stage`, or any.
 
     Raises:
         ConfigError: when the settings cannot be used at all.
@@ -65,12 +62,14 @@ def check_kafka(kafka: KafkaConfig, max_skew_seconds: float) -> list[Finding]:
         return [*findings, login_trouble(kafka, [error.args[0], *errors])]
     findings.append(ok("kafka login", f"{login_name(kafka)}; {len(cluster.brokers)} broker(s)"))
     findings += [brokers_finding(cluster.brokers.values())]
-    there = [kafka.topic_prefix + t.name for t in topics.ALL if kafka.topic_prefix + t.name in cluster.topics]
-    findings += topic_findings(kafka, admin, len(cluster.brokers))
+    allowed = ask(kafka, admin)
+    findings += topic_findings(kafka, allowed, len(cluster.brokers))
     groups = Groups(kafka)
+    findings.append(permission_finding(allowed, stage))
+    there = [topic.name for topic in topics.ALL if kafka.topic_prefix + topic.name in cluster.topics]
+    read = [name for name in there if may(allowed, Resource("topic", name), AclOperation.READ) is not False]
     if there:
-        findings.append(permission_finding(allowed_operations(admin, there)))
-        findings.append(broker_clock(kafka, there, max_skew_seconds))
+        findings.append(broker_clock(kafka, [kafka.topic_prefix + name for name in read], max_skew_seconds))
     return [*findings, groups.finding()]
 
 
@@ -110,43 +109,35 @@ def brokers_finding(brokers: Any) -> Finding:
     return ok(check, "each is reachable under the address that it advertises")
 
 
-def topic_findings(kafka: KafkaConfig, admin: AdminClient, brokers: int) -> list[Finding]:
-    """Missing topics, and settings that are not as defined."""
+def topic_findings(kafka: KafkaConfig, allowed: Allowed, brokers: int) -> list[Finding]:
+    """Missing topics, and settings that are not as defined; of what this account may ask about."""
     check = "kafka topics"
-    names = [kafka.topic_prefix + topic.name for topic in topics.ALL]
+    hidden = [
+        topic
+        for topic in topics.ALL
+        if may(allowed, Resource("topic", topic.name), AclOperation.DESCRIBE_CONFIGS) is False
+    ]
+    known = [topic for topic in topics.ALL if topic not in hidden]
     try:
-        found = TopicAdmin(kafka).find(names)
+        found = TopicAdmin(kafka).find([kafka.topic_prefix + topic.name for topic in known])
     except AndonError as error:
         advice = "let this account describe topics and their configuration (DESCRIBE, DESCRIBE_CONFIGS)"
         return [problem(check, str(error), advice)]
-    hidden = hidden_topics(admin, [name for name in names if name not in found])
-    differing = [each for each in differences(topics.ALL, found, kafka.topic_prefix) if each.topic not in hidden]
+    differing = differences(known, found, kafka.topic_prefix)
     findings = [topic_finding(each) for each in differing if not each.is_choice]
-    if hidden:
-        words = f"this account may not see {', '.join(hidden)}: nobody can tell it whether they are there"
-        findings.append(
-            problem(check, words, "grant it DESCRIBE with kafka-acls (deploy/README.md), or ask as another")
-        )
     lonely = [name for name, topic in found.items() if brokers > 1 and topic.replicas < 2]
     if lonely:
         words = f"kept by one broker only, though there are {brokers}: {', '.join(lonely)}"
         findings.append(warning(check, words, "raise their replication: one lost disk would lose halts"))
+    if hidden:
+        names = ", ".join(topic.name for topic in hidden)
+        words = (
+            f"this account may not ask whether they are as defined (DESCRIBE_CONFIGS; that of `topics` may): {names}"
+        )
+        findings.append(unchecked(check, words))
     smaller = [each.topic for each in differing if each.is_choice]
     chosen = f", but keep fewer bytes than defined: {', '.join(smaller)}" if smaller else ""
-    return findings or [ok(check, f"all {len(names)} are there, set up as defined{chosen}")]
-
-
-def hidden_topics(admin: AdminClient, names: list[str]) -> list[str]:
-    """Those that an authorizer hides: they are left out of a list of all topics, and refused when asked for."""
-    asked = admin.describe_topics(TopicCollection(names), request_timeout=ANSWER_SECONDS) if names else {}
-    hidden = []
-    for name, future in asked.items():
-        try:
-            future.result(ANSWER_SECONDS)
-        except (KafkaException, FutureTimeoutError) as error:
-            if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                hidden.append(name)
-    return hidden
+    return findings or [ok(check, f"all {len(known)} are there, set up as defined{chosen}")]
 
 
 def topic_finding(difference: Difference) -> Finding:
@@ -159,42 +150,11 @@ def topic_finding(difference: Difference) -> Finding:
     return problem("kafka topics", str(difference), advice)
 
 
-def allowed_operations(admin: AdminClient, names: list[str]) -> dict[str, list[AclOperation] | None]:
-    """What this account may do with each topic; None where the broker does not tell, [] where it may not even ask."""
-    asked = admin.describe_topics(
-        TopicCollection(names), include_authorized_operations=True, request_timeout=ANSWER_SECONDS
-    )
-    allowed: dict[str, list[AclOperation] | None] = {}
-    for name, future in asked.items():
-        try:
-            allowed[name] = future.result(ANSWER_SECONDS).authorized_operations
-        except (KafkaException, FutureTimeoutError):
-            allowed[name] = []
-    return allowed
-
-
-def permission_finding(allowed: Mapping[str, list[AclOperation] | None]) -> Finding:
-    """Every topic is read by one stage and written by another."""
-    check = "kafka permissions"
-    lacking = [
-        f"{operation.name} {name}"
-        for name, operations in allowed.items()
-        if operations is not None
-        for operation in NEEDED
-        if operation not in operations
-    ]
-    if lacking:
-        words = f"this account may not {', '.join(lacking)}"
-        advice = "grant it with kafka-acls, unless the stage that needs it runs as another account"
-        return problem(check, words, advice)
-    if None in allowed.values():
-        return unchecked(check, "the broker does not tell what this account may do")
-    return ok(check, "this account may read and write every topic")
-
-
 def broker_clock(kafka: KafkaConfig, names: list[str], max_skew_seconds: float) -> Finding:
     """Compare clocks by records that the broker stamps on arrival. Andon's own traffic serves: nothing is written."""
     check = "kafka clock"
+    if not names:
+        return unchecked(check, "this account may read no topic")
     try:
         fresh, newest_ms = watch_stamps(kafka, names)
     except KafkaException as error:

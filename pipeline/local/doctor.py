@@ -16,6 +16,7 @@ from pipeline.local.checks import Finding, not_configured, problem
 from pipeline.local.checks_clickhouse import check_clickhouse
 from pipeline.local.checks_http import check_correlator, check_gateway
 from pipeline.local.checks_kafka import check_kafka
+from pipeline.local.checks_rights import NEEDS
 from pipeline.runtime.config import configured
 from pipeline.runtime.kafka import KafkaConfig, check
 from pipeline.runtime.logging import printable
@@ -41,6 +42,7 @@ class Targets(msgspec.Struct, frozen=True):
     kafka: KafkaConfig
     clickhouse: ArchiveConfig | None
     doctor: DoctorConfig
+    stage: str | None = None  # that the account is to run
 
 
 @click.command("doctor")
@@ -53,14 +55,27 @@ class Targets(msgspec.Struct, frozen=True):
     show_default=True,
     help="Of the local line; while it runs, addresses that are not configured are taken from it.",
 )
+@click.option(
+    "--as",
+    "stage",
+    type=click.Choice(list(NEEDS)),
+    help="Whether the Kafka account may do what this stage needs (deploy/README.md) [default: which it may run].",
+)
 @configured(("doctor", DoctorConfig), ("kafka", KafkaConfig), ("archive", ArchiveConfig))
-def command(as_json: bool, data_dir: Path, doctor: DoctorConfig, kafka: KafkaConfig, archive: ArchiveConfig) -> None:
+def command(
+    as_json: bool,
+    data_dir: Path,
+    stage: str | None,
+    doctor: DoctorConfig,
+    kafka: KafkaConfig,
+    archive: ArchiveConfig,
+) -> None:
     """Check every server that Andon is configured for. Exit code 0: all well; 1: problems; 2: bad configuration."""
     check(kafka)
     source = click.get_current_context().get_parameter_source("bootstrap_servers")
     local = stack.meant(data_dir.absolute(), kafka, source is ParameterSource.COMMANDLINE)
     found = targets(doctor, kafka, archive, stack.running(data_dir.absolute()) if local else None)
-    findings = examine(found)
+    findings = examine(msgspec.structs.replace(found, stage=stage))
     healthy = all(finding.level != "problem" for finding in findings)
     if as_json:
         click.echo(msgspec.json.encode({"ok": healthy, "findings": findings}))
@@ -108,7 +123,7 @@ def examine(found: Targets) -> list[Finding]:
 
 def kafka_findings(found: Targets) -> list[Finding]:
     """The cluster is always looked at: every stage needs it, and has a default address."""
-    findings = check_kafka(found.kafka, found.doctor.max_skew_seconds)
+    findings = check_kafka(found.kafka, found.doctor.max_skew_seconds, found.stage)
     if found.kafka == KafkaConfig() and any(finding.level == "problem" for finding in findings):
         advice = "start a local line with `andon up`, or name your cluster with --bootstrap-servers"
         findings.append(problem("kafka", "no cluster is configured: the default address was tried", advice))

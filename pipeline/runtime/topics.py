@@ -36,7 +36,8 @@ class Found(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One thing that is not as it should be; `key` is "" for a missing topic, "partitions", or a topic setting."""
+    """One thing that is not as it should be; `key` is "" for a missing topic, "partitions", "replicas", or a topic
+    setting."""
 
     topic: str
     key: str
@@ -45,7 +46,10 @@ class Difference(NamedTuple):
 
     @property
     def fixable(self) -> bool:
-        """Whether Kafka can change it in place: partitions can be added, never taken away."""
+        """Whether Kafka can change it in place: partitions can be added, never taken away. Which brokers are to hold a
+        replica is for whoever runs them to say."""
+        if self.key == "replicas":
+            return False
         return self.key != "partitions" or int(self.found) < int(self.wanted)
 
     @property
@@ -59,11 +63,17 @@ class Difference(NamedTuple):
             return f"{self.topic}: missing"
         if self.is_choice:
             return f"{self.topic}: {self.key} is {self.found}, below the {self.wanted} that are defined"
+        if self.key == "replicas":
+            how = "kafka-reassign-partitions.sh adds the others, and says on which brokers"
+            return f"{self.topic}: a partition has {self.found} of {self.wanted} replicas; {how}"
         return f"{self.topic}: {self.key} is {self.found or 'unset'}, should be {self.wanted}"
 
 
-def differences(topics: Iterable[Topic], found: Mapping[str, Found], prefix: str = "") -> list[Difference]:
-    """Where the cluster is not as the definitions say. More partitions than defined are someone's choice, and fine."""
+def differences(
+    topics: Iterable[Topic], found: Mapping[str, Found], prefix: str = "", replication: int = -1
+) -> list[Difference]:
+    """Where the cluster is not as the definitions say, or a partition has fewer than `replication` replicas. More
+    partitions or replicas are someone's choice, and fine."""
     result: list[Difference] = []
     for topic in topics:
         name = prefix + topic.name
@@ -73,6 +83,8 @@ def differences(topics: Iterable[Topic], found: Mapping[str, Found], prefix: str
         there = found[name]
         if there.partitions < topic.partitions:
             result.append(Difference(name, "partitions", str(there.partitions), str(topic.partitions)))
+        if there.replicas < replication:
+            result.append(Difference(name, "replicas", str(there.replicas), str(replication)))
         result += [
             Difference(name, key, there.config.get(key, ""), wanted)
             for key, wanted in topic.config.items()
@@ -158,14 +170,14 @@ class Applied(NamedTuple):
 
 
 def apply(kafka: KafkaConfig, *, replication: int = -1, fix: bool = False, dry_run: bool = False) -> Applied:
-    """Create what is missing, alter what differs if `fix`; `replication` -1 is the cluster's default.
+    """Create what is missing, alter what differs if `fix`; `replication` -1 is the cluster's default, and not verified.
 
     Raises:
         AndonError: when the cluster cannot be reached or refuses.
     """
     admin = TopicAdmin(kafka)
     names = {kafka.topic_prefix + topic.name: topic for topic in ALL}
-    before = differences(ALL, admin.find(names), kafka.topic_prefix)
+    before = differences(ALL, admin.find(names), kafka.topic_prefix, replication)
     if dry_run:
         return _applied([], [], before)
     created = [difference.topic for difference in before if not difference.key]
@@ -178,7 +190,7 @@ def apply(kafka: KafkaConfig, *, replication: int = -1, fix: bool = False, dry_r
     ]
     for difference in fixed:
         admin.fix(difference)
-    return _applied(created, fixed, differences(ALL, admin.find(names, created), kafka.topic_prefix))
+    return _applied(created, fixed, differences(ALL, admin.find(names, created), kafka.topic_prefix, replication))
 
 
 def _applied(created: list[str], fixed: list[Difference], after: list[Difference]) -> Applied:
@@ -194,7 +206,11 @@ def command() -> None:
 @command.command("apply")
 @click.option("--dry-run", is_flag=True, help="Only say what is missing or differs.")
 @click.option("--fix", is_flag=True, help="Alter settings that differ, and add partitions.")
-@click.option("--replication", type=click.IntRange(min=1), help="Replicas of new topics [default: the cluster's].")
+@click.option(
+    "--replication",
+    type=click.IntRange(min=1),
+    help="Replicas of new topics, and what the others have at least [default: the cluster's, not verified].",
+)
 @configured(("kafka", KafkaConfig))
 def apply_command(kafka: KafkaConfig, dry_run: bool, fix: bool, replication: int | None) -> None:
     """Create missing topics and verify the others. Exit code 1 when differences remain."""
@@ -204,7 +220,7 @@ def apply_command(kafka: KafkaConfig, dry_run: bool, fix: bool, replication: int
     for difference in applied.fixed:
         click.echo(f"fixed    {difference}")
     for difference in applied.remaining:
-        hint = "" if not difference.key or fix else "  (--fix alters it)" if difference.fixable else ""
+        hint = "  (--fix alters it)" if difference.key and difference.fixable and not fix else ""
         click.echo(f"differs  {difference}{hint}")
     for difference in applied.chosen:
         click.echo(f"smaller  {difference}; left as it is")

@@ -1,0 +1,23 @@
+"""What `andon bench latency` reports, without a line."""
+
+import pytest
+
+from pipeline.bench.latency import Setup, Trial, figures
+from pipeline.bench.latency_load import Background, Fleet
+from pipeline.runtime.errors import AndonError
+from pipeline.runtime.kafka import KafkaConfig
+
+SETUP = Setup(halts=3, events_per_second=100, hosts=10, warm_up_seconds=1.0, seed=1)
+
+
+def test_halts_that_no_crash_of_ours_decided_are_counted() -> None:
+    """They are in no percentile, and are not passed over; of none but these there is no figure at all."""
+    background = Background(KafkaConfig(), Fleet(10, 2), 100, 1)
+    background.events, background.seconds = 500, 5.0
+    trials = [Trial(0.1, 3), Trial(None, 4), Trial(0.3, 5)]
+    found = figures(SETUP, trials, background, {}, ["broker", "archive"])
+    assert (found["halts"], found["halts_decided_by_a_crash"], found["halts_without_such_a_crash"]) == (3, 2, 1)
+    assert (found["p50_seconds"], found["max_seconds"]) == (0.2, 0.3)
+    assert found["on"]["stages"] == ["broker", "archive"]
+    with pytest.raises(AndonError, match="no halt was decided by a crash"):
+        figures(SETUP, [Trial(None, 4)], background, {}, [])
