@@ -15,7 +15,7 @@ from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, TRIAL_COLUMNS, C
 
 # Stream time moves on once this share of the newest reports is past it: one host's fast clock does not drag the fleet
 # along, and with few reports a partial neither does that of one host in a small fleet.
-AHEAD_SHARE, MIN_AHEAD = 0.02, 4.0
+AHEAD_SHARE, MIN_AHEAD = 0.02, 20.0
 RECENT_REPORTS = 200
 MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 FORGET_AFTER_BUCKETS = 8 * DAY_MS // BUCKET_MS
