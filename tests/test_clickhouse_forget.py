@@ -10,7 +10,9 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_data import AGGREGATES, FED, SLOW_ROWS, andon, events, insert, plain, slow_insert
 
 from consumers.clickhouse.cluster import Layout
+from consumers.clickhouse.migrate import Migrator
 from consumers.clickhouse.rebuild import COMPLETE_DAYS
+from consumers.clickhouse.schema import shipped
 from consumers.clickhouse.settle import settle
 from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.runtime.errors import AndonError
@@ -61,6 +63,7 @@ def test_backfill_while_the_stream_runs(line: LocalClickHouse, client: Client) -
     assert plain(client) == found
     left = client.query("SELECT name FROM system.tables WHERE database = 'andon' AND name LIKE '%\\_new%'").result_rows
     assert left == []
+    assert not Migrator(client, "andon").drift(shipped())
 
 
 def test_backfill_waits_for_inserts_that_do_not_know_the_new_feed(line: LocalClickHouse, client: Client) -> None:
@@ -79,7 +82,8 @@ def test_what_does_not_end_is_not_waited_for_for_ever(line: LocalClickHouse) -> 
 
 
 def test_backfill_of_one_day_leaves_the_others(line: LocalClickHouse, client: Client) -> None:
-    """What is wrong in a day is made right; what stands about another day stays, whether it is right or not."""
+    """What is wrong in a day is made right; what stands about another day stays, whether it is right or not;
+    with a feed gone, "all" is refused."""
     today = datetime.now(UTC).date()
     for day, version in (("today()", "wrong"), ("today() - 200", "old")):
         row = f"VALUES ('acme', {day}, '{version}', now())"
@@ -103,6 +107,10 @@ def test_backfill_of_one_day_leaves_the_others(line: LocalClickHouse, client: Cl
     unknown = andon(line, "backfill", "verdicts")
     assert unknown.returncode == 1
     assert "update_days" in unknown.stderr
+    client.command("DROP VIEW update_days_feed")
+    lacking = andon(line, "backfill", "all")
+    assert (lacking.returncode, lacking.stdout) == (1, "")
+    assert "missing: update_days_feed" in lacking.stderr
 
 
 def test_a_host_is_forgotten(line: LocalClickHouse, client: Client) -> None:
