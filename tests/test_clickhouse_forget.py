@@ -15,6 +15,7 @@ from consumers.clickhouse.rebuild import COMPLETE_DAYS
 from consumers.clickhouse.schema import shipped
 from consumers.clickhouse.settle import settle
 from pipeline.bench.archive_line import LocalClickHouse
+from pipeline.correlate.config import GROUP
 from pipeline.runtime.errors import AndonError
 from pipeline.wire.events import decode_event
 
@@ -138,7 +139,10 @@ def test_a_fleet_is_forgotten(line: LocalClickHouse, client: Client) -> None:
     client.insert("halts", [[evil]], column_names=["fleet"])
     keys = [["acme/v/p/1"], ["x'; DROP TABLE events; --/v/p/1"]]
     client.insert("halt_acks", keys, column_names=["halt_key"])
-    assert andon(line, "forget", "--fleet", evil, "--yes").returncode == 0
+    done = andon(line, "forget", "--fleet", evil, "--yes")
+    assert done.returncode == 0
+    for source in ("fleet.verdicts", "fleet.halts", "heartbeats", GROUP + "-state-changelog", "senders"):
+        assert source in done.stdout  # what brings it back is named
     for (table,) in client.query(
         "SELECT table FROM system.columns WHERE database = 'andon' AND name = 'fleet' AND table NOT LIKE '%feed'"
     ).result_rows:
