@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from consumers.clickhouse.cluster import Layout
-from consumers.clickhouse.schema import CREATE_STATUS, backfilled, created, shipped
+from consumers.clickhouse.drift import made, present
+from consumers.clickhouse.schema import CREATE_OBJECTS, CREATE_STATUS, backfilled, created, shipped
 from consumers.clickhouse.settle import synced
 from pipeline.bench.archive_line import LocalClickHouse
 
 CLUSTER = Layout("andon", "prod")
 STEPS = [step for migration in shipped() for step in migration.steps if not backfilled(step)]
-STATEMENTS = [CLUSTER.status(CREATE_STATUS).strip(), *(text for step in STEPS for text in CLUSTER.statements(step))]
+STATUS = [CLUSTER.status(sql).strip() for sql in (CREATE_STATUS, CREATE_OBJECTS)]
+STATEMENTS = [*STATUS, *(text for step in STEPS for text in CLUSTER.statements(step))]
 
 
 def test_one_server_gets_the_files_as_they_are() -> None:
@@ -100,21 +102,23 @@ print(answer)
 @pytest.mark.system
 def test_on_a_cluster_of_one_shard(tmp_path: Path) -> None:
     """All but replication, run by the engine: a writer that leaves out `ingested_at` stores the time of now, in the
-    table of the shard and in what it feeds."""
+    table of the shard and in what it feeds. What `migrate` compares is asked for of every server."""
     (tmp_path / "config.xml").write_text(ONE_SHARD)
     plain = [re.sub(r"Replicated(\w+)\('[^']+', '[^']+'(?:, (\w+))?\)", r"\1(\2)", text) for text in STATEMENTS]
+    names = made(CLUSTER, shipped())
     statements = ["CREATE DATABASE andon ENGINE = Atomic", "USE andon"]
     statements += [text.replace(" ON CLUSTER `prod`", "") for text in plain]
     statements += [
         "INSERT INTO events (fleet, host, ts, kind, id) SETTINGS distributed_foreground_insert = 1 "
         "SELECT 'acme', toString(number), now64(3), 'crash', toString(number) FROM numbers(10)",
         "SELECT (SELECT countIf(ingested_at > now() - 600) FROM events_local), (SELECT count() FROM events_once), "
-        "(SELECT countIf(ingested_at > now() - 600) FROM crashes), (SELECT sum(hosts) FROM crash_rate_by_day)",
+        "(SELECT countIf(ingested_at > now() - 600) FROM crashes), (SELECT sum(hosts) FROM crash_rate_by_day), "
+        f"(SELECT uniqExact(name) FROM ({present(CLUSTER)}) WHERE name IN {tuple(names)} AND statement != '')",
     ]
     address = f"{tmp_path / 'data'}?config-file={tmp_path / 'config.xml'}"
     argv = [sys.executable, "-c", RUN, address]
     done = subprocess.run(argv, input=json.dumps(statements), capture_output=True, text=True, timeout=120, check=False)
-    assert done.stdout.split() == ["10", "10", "10", "10"], done.stderr
+    assert done.stdout.split() == ["10", "10", "10", "10", str(len(names))], done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,12 @@ from clickhouse_data import AGGREGATES, FED, SLOW_ROWS, andon, events, insert, p
 
 from consumers.clickhouse.backfill import command as backfill
 from consumers.clickhouse.cluster import Layout
+from consumers.clickhouse.migrate import Migrator
 from consumers.clickhouse.rebuild import COMPLETE_DAYS
+from consumers.clickhouse.schema import shipped
 from consumers.clickhouse.settle import settle
 from pipeline.bench.archive_line import LocalClickHouse
+from pipeline.correlate.config import GROUP
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.wire.events import decode_event
 
@@ -63,6 +66,7 @@ def test_backfill_while_the_stream_runs(line: LocalClickHouse, client: Client) -
     assert plain(client) == found
     left = client.query("SELECT name FROM system.tables WHERE database = 'andon' AND name LIKE '%\\_new%'").result_rows
     assert left == []
+    assert not Migrator(client, "andon").drift(shipped())
 
 
 def test_backfill_waits_for_inserts_that_do_not_know_the_new_feed(line: LocalClickHouse, client: Client) -> None:
@@ -88,7 +92,8 @@ def test_backfill_of_days_that_end_before_they_begin_is_refused() -> None:
 
 
 def test_backfill_of_one_day_leaves_the_others(line: LocalClickHouse, client: Client) -> None:
-    """What is wrong in a day is made right; what stands about another day stays, whether it is right or not."""
+    """What is wrong in a day is made right; what stands about another day stays, whether it is right or not;
+    with a feed gone, "all" is refused."""
     today = datetime.now(UTC).date()
     for day, version in (("today()", "wrong"), ("today() - 200", "old")):
         row = f"VALUES ('acme', {day}, '{version}', now())"
@@ -112,6 +117,10 @@ def test_backfill_of_one_day_leaves_the_others(line: LocalClickHouse, client: Cl
     unknown = andon(line, "backfill", "verdicts")
     assert unknown.returncode == 1
     assert "update_days" in unknown.stderr
+    client.command("DROP VIEW update_days_feed")
+    lacking = andon(line, "backfill", "all")
+    assert (lacking.returncode, lacking.stdout) == (1, "")
+    assert "missing: update_days_feed" in lacking.stderr
 
 
 def test_a_host_is_forgotten(line: LocalClickHouse, client: Client) -> None:
@@ -139,7 +148,10 @@ def test_a_fleet_is_forgotten(line: LocalClickHouse, client: Client) -> None:
     client.insert("halts", [[evil]], column_names=["fleet"])
     keys = [["acme/v/p/1"], ["x'; DROP TABLE events; --/v/p/1"]]
     client.insert("halt_acks", keys, column_names=["halt_key"])
-    assert andon(line, "forget", "--fleet", evil, "--yes").returncode == 0
+    done = andon(line, "forget", "--fleet", evil, "--yes")
+    assert done.returncode == 0
+    for source in ("fleet.verdicts", "fleet.halts", "heartbeats", GROUP + "-state-changelog", "senders"):
+        assert source in done.stdout  # what brings it back is named
     for (table,) in client.query(
         "SELECT table FROM system.columns WHERE database = 'andon' AND name = 'fleet' AND table NOT LIKE '%feed'"
     ).result_rows:

@@ -180,3 +180,23 @@ def test_letters_that_are_partials(line: LocalClickHouse, client: Client) -> Non
     assert left(client) == [1, 2]
     assert forget(line, "--fleet", "acme")[0] == 0
     assert left(client) == [1]
+
+
+def test_letters_whose_key_names_the_fleet(line: LocalClickHouse, client: Client) -> None:
+    """Decisions have keys that begin with it, a partial's is it; not a longer name, and no host that looks like one."""
+    rows = [
+        ("a%2Fb/v/p/1/broad", b"{", "fleet.verdicts"),
+        ("a%2Fb/-/heartbeat", b"{", "prefix.fleet.verdicts"),
+        ("a%2Fb/v/p/1", b"\xff", "fleet.halts"),
+        ("a%2Fb/v/p/1", b"{", "fleet.halt-acks"),
+        ("a/b", b"\xc1", "prefix.fleet.partials"),
+        ("a%2Fbc/v/p/1", b"{", "fleet.halts"),  # 5: of others, from here on
+        ("a/b/v/1", b"{", "fleet.halts"),
+        ("a%2Fb", b"\xc1", "fleet.partials"),
+        ("a%2Fb/x", b"{", "fleet.events"),
+        ("a/b", b"{", "fleet.events"),
+        (None, b"{", "fleet.halts"),
+    ]
+    letters(client, *rows)
+    assert forget(line, "--fleet", "a/b")[0] == 0
+    assert left(client) == list(range(5, 11))

@@ -10,6 +10,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from consumers.clickhouse.connect import connect
+from consumers.clickhouse.drift import Drift
 from consumers.clickhouse.migrate import Migrator
 from consumers.clickhouse.schema import (
     Applied,
@@ -98,6 +99,36 @@ def test_what_others_made_is_not_taken_over(client: Client) -> None:
 
 
 @pytest.mark.system
+def test_what_was_dropped_or_altered_is_refused(client: Client) -> None:
+    """By name, until it is put back, or accepted; what an earlier version made is taken as it is, if all is there."""
+    migrator = Migrator(client, "trial")
+    migrator.up([ONE, TWO])
+    assert migrator.up([ONE, TWO]) == []
+    client.command("CREATE VIEW trial.theirs AS SELECT 1")
+    client.command("ALTER TABLE trial.one MODIFY COLUMN a UInt8 DEFAULT 7")
+    client.command("DROP VIEW trial.two")
+    assert migrator.drift([ONE, TWO]) == Drift(["two"], ["one"])
+    for accept, said in ((False, "two is missing, one differs; .*--accept"), (True, "two is missing")):
+        with pytest.raises(MigrationError, match=said):
+            migrator.up([ONE, TWO], accept=accept)
+    was = "SELECT statement FROM trial.schema_objects FINAL WHERE name = 'two'"
+    client.command(client.query(was).first_row[0])
+    assert migrator.drift([ONE, TWO]) == Drift([], ["one"])
+    with pytest.raises(MigrationError, match="one differs"):
+        migrator.up([ONE, TWO])
+    assert migrator.up([ONE, TWO], accept=True) == []
+    assert not migrator.drift([ONE, TWO])
+    client.command("DROP TABLE trial.schema_objects SYNC")
+    client.command("DROP VIEW trial.two")
+    assert migrator.drift([ONE, TWO]) == Drift(["two"], [])
+    client.command("CREATE VIEW trial.two AS SELECT 1")
+    assert not migrator.drift([ONE, TWO])
+    migrator.up([ONE, TWO])
+    client.command("CREATE OR REPLACE VIEW trial.two AS SELECT 2")
+    assert migrator.drift([ONE, TWO]) == Drift([], ["two"])
+
+
+@pytest.mark.system
 def test_the_command(line: LocalClickHouse, client: Client) -> None:
     """--status, --dry-run, up, drift: as an operator sees them."""
 
@@ -109,18 +140,26 @@ def test_the_command(line: LocalClickHouse, client: Client) -> None:
 
     numbers = [migration.number for migration in shipped()]
     before = andon("--status", "--json")
-    assert (before.returncode, json.loads(before.stdout)) == (1, {"applied": [], "pending": numbers})
+    nothing: dict[str, list[str]] = {"missing": [], "differs": []}
+    assert (before.returncode, json.loads(before.stdout)) == (1, {"applied": [], "pending": numbers} | nothing)
     dry = andon("--dry-run")
     steps = [step for migration in shipped() for step in migration.steps]
     assert dry.stdout.startswith("CREATE DATABASE `trial` ENGINE = Atomic;\nCREATE TABLE schema_migrations\n")
-    assert dry.stdout.count("CREATE TABLE") == 1 + sum(step.startswith("CREATE TABLE") for step in steps)
+    assert dry.stdout.count("CREATE TABLE") == 2 + sum(step.startswith("CREATE TABLE") for step in steps)
     assert client.command("SELECT count() FROM system.databases WHERE name = 'trial'") == 0
     client.command("CREATE DATABASE trial ENGINE = Atomic")
     assert andon("--dry-run").stdout.startswith("CREATE TABLE schema_migrations\n")
     assert andon().returncode == 0
     assert andon("--dry-run").stdout == ""
     after = andon("--status", "--json")
-    assert (after.returncode, json.loads(after.stdout)) == (0, {"applied": numbers, "pending": []})
+    assert (after.returncode, json.loads(after.stdout)) == (0, {"applied": numbers, "pending": []} | nothing)
+    client.command("DROP VIEW trial.update_days_feed")
+    client.command("ALTER TABLE trial.events REMOVE TTL")
+    status = andon("--status")
+    assert status.returncode == 1
+    assert status.stdout.endswith("\nmissing  update_days_feed\ndiffers  events\n")
+    said = "update_days_feed is missing, events differs; what each was is recorded in schema_objects"
+    assert said in status.stderr
     client.command("INSERT INTO trial.schema_migrations SELECT 1, 'x', repeat('0', 64), 99, 99, now64(3)")
     drift = andon()
     assert drift.returncode == 1

@@ -126,7 +126,9 @@ def test_list_and_show(place: Place) -> None:
     assert b"\x1b" not in shown.stdout
     assert b"\\x1b[2J\\xff\\x00 <b>" in shown.stdout
     assert place.andon("deadletter", "show", "0:0", "--raw").stdout == HOSTILE
-    assert place.andon("deadletter", "show", "0:99").returncode == 1
+    for nowhere in ("0:99", "7:0"):
+        lost = place.andon("deadletter", "show", nowhere)
+        assert (lost.returncode, lost.stderr.count(b"no letter at")) == (1, 1)
     assert place.andon("deadletter", "show", "x").returncode == 2
 
 
@@ -149,6 +151,11 @@ def test_retry_sends_the_same_bytes_once(place: Place) -> None:
     assert b"1 not: retried before" in rest.stderr
     again = place.andon("deadletter", "retry", "0:0", "--again")
     assert (again.returncode, again.stdout) == (0, b"1 sent again\n")
+    marker = place.committed(topics.DEADLETTER, 6)[5].offset()
+    lost = place.andon("deadletter", "retry", "0:0", "9:9", "0:99999", f"0:{marker}", "--again", "--dry-run")
+    assert (lost.returncode, lost.stdout) == (1, b"1 would be sent\n")
+    for nowhere in (b"9:9", b"0:99999", b"0:%d" % marker):
+        assert b"1 not: no such letter at %s: " % nowhere in lost.stderr
     found = place.committed(topics.EVENTS, 3)
     assert sorted((message.value(), message.key()) for message in found) == sorted(
         [(HOSTILE, b"h-1"), (HOSTILE, b"h-1"), (b"{}", b"h-1")]

@@ -67,7 +67,7 @@ def at(server: Server, **changed: str) -> ClickHouseServer:
 
 
 def test_clickhouse_without_and_with_its_schema(clickhouse: Server) -> None:
-    """Before `andon migrate` the missing migrations are named; after it all is well."""
+    """Before `andon migrate` the missing migrations are named; after it all is well, until a view is gone."""
     server = at(clickhouse)
     before = by_check(check_clickhouse(server, SKEW_SECONDS))
     assert before["clickhouse schema"].level == "problem"
@@ -75,10 +75,15 @@ def test_clickhouse_without_and_with_its_schema(clickhouse: Server) -> None:
     assert "andon migrate" in before["clickhouse schema"].advice
     client = connect(server)
     Migrator(client, server.database).up(shipped())
-    client.close()
     after = by_check(check_clickhouse(server, SKEW_SECONDS))
     assert {finding.level for finding in after.values()} == {"ok"}
     assert set(after) == {f"clickhouse {part}" for part in ("address", "login", "version", "schema", "clock")}
+    client.command(f"DROP VIEW {server.database}.update_days_feed")
+    client.close()
+    dropped = by_check(check_clickhouse(server, SKEW_SECONDS))["clickhouse schema"]
+    assert dropped.level == "problem"
+    assert "update_days_feed is missing" in dropped.words
+    assert "`andon backfill`" in dropped.advice
 
 
 @pytest.mark.parametrize("wrong", [{"clickhouse_user": "nobody"}, {"clickhouse_password": "wrong"}])

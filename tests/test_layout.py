@@ -97,3 +97,8 @@ def test_one_file_imports_faust() -> None:
 def test_files_stay_short(path: Path) -> None:
     """No file is longer than a person reads in one sitting."""
     assert len(path.read_text("utf-8").splitlines()) <= MAX_LINES
+
+
+def test_what_is_skipped_is_said(pytestconfig: pytest.Config) -> None:
+    """A run without Java or Maven says which tests it left out and why; expected failures stay quiet."""
+    assert "-rs" in pytestconfig.getini("addopts")

@@ -9,8 +9,8 @@ from clickhouse_connect.driver.exceptions import Error
 from consumers.clickhouse.archive import ArchiveConfig
 from consumers.clickhouse.cluster import Layout
 from consumers.clickhouse.connect import connect
-from consumers.clickhouse.feeds import FILL_SECONDS, Feed, Feeds
-from consumers.clickhouse.rebuild import COMPLETE_DAYS, Progress, Rebuild, between, first_complete_day
+from consumers.clickhouse.feeds import FILL_SECONDS, SUFFIX, Feed, Feeds
+from consumers.clickhouse.rebuild import COMPLETE_DAYS, TIME, Progress, Rebuild, between, first_complete_day
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError, ConfigError
 
@@ -48,7 +48,7 @@ def command(
             rebuild = Rebuild(client, feeds, feed, expired=yes)
             return rebuild.run(between(first, last), lambda: feeds.days(first, last), progress)
 
-        for feed in feeds.all().values() if table == "all" else [feeds.of(table)]:
+        for feed in _all(feeds) if table == "all" else [feeds.of(table)]:
             with click.progressbar(length=0, label=feed.table, file=click.get_text_stream("stderr")) as bar:
 
                 def done(of: int, bar: Any = bar) -> None:
@@ -60,6 +60,14 @@ def command(
             click.echo(f"{feed.table}: {done_days} {'added' if add else 'made anew'}")
     except Error as error:
         raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
+
+
+def _all(feeds: Feeds) -> list[Feed]:
+    """Raises AndonError when a feed is missing: to leave its table out would look like success."""
+    found = feeds.all()
+    if lost := [table + SUFFIX for table in TIME if table not in found]:
+        raise AndonError(f"missing: {', '.join(lost)}; nothing was made anew. See `andon migrate --status`")
+    return list(found.values())
 
 
 def _refuse_expired(since: date) -> None:

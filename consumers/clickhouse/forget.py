@@ -27,13 +27,22 @@ from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 
 REMAINS = (
-    "Kafka keeps what it has for its own time: fleet.events 2 days, fleet.partials 6 hours, fleet.deadletter 7 days.",
+    "Kafka keeps what it has for its own time: fleet.events 2 days, fleet.partials 6 hours, fleet.deadletter 7 days, "
+    "fleet.halt-acks and fleet.commands 30 days; fleet.verdicts and fleet.halts each key's newest record for good.",
     "What Kafka still holds unread, or a sender reports again, will be stored again.",
     "On disk, parts that nobody reads any more stay until the server removes them (old_parts_lifetime: 8 minutes).",
     "The server's logs of queries (system.query_log: 7 days here) and of mutations (system.mutations: a table's last "
     "100) may name it. Backups are yours to clean.",
 )
 HOST_REMAINS = ("Verdicts and halts name no host.",)
+FLEET_REMAINS = (
+    "A correlator that has seen a fleet keeps it for good, in its changelog too: heartbeats of it are stored again "
+    "within 10 s, its halts when they are renewed. No command makes it forget one fleet.",
+    "To be rid of it: stop the fleet's senders and wait until fleet.partials has let go of it; stop the correlator; "
+    "delete its changelog topic (andon-correlate-state-changelog: the state of EVERY fleet goes, and all are judged "
+    "anew); write a tombstone, a record without value, to each of the fleet's keys on fleet.verdicts and "
+    "fleet.halts (its halts then no longer stand); start the correlator; forget once more.",
+)
 
 
 class Found(NamedTuple):
@@ -148,7 +157,7 @@ def command(archive: ArchiveConfig, fleet: str, host: str, yes: bool, as_json: b
         found, expired = Forget(client, Layout(archive.database, archive.cluster), Subject(fleet, host)).run()
     except Error as error:
         raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
-    remains = (*REMAINS, *(HOST_REMAINS if host else ()), *([str(expired)] if expired.sets else ()))
+    remains = (*REMAINS, *(HOST_REMAINS if host else FLEET_REMAINS), *([str(expired)] if expired.sets else ()))
     if as_json:
         tables = [row._asdict() for row in found]
         click.echo(json.dumps({"tables": tables, "expired": expired._asdict(), "remains": remains}))

@@ -9,9 +9,12 @@ from clickhouse_connect.driver.exceptions import Error
 from consumers.clickhouse.archive import ArchiveConfig
 from consumers.clickhouse.cluster import Layout
 from consumers.clickhouse.connect import connect
+from consumers.clickhouse.drift import Drift, Objects
 from consumers.clickhouse.feeds import Feeds
 from consumers.clickhouse.schema import (
+    CREATE_OBJECTS,
     CREATE_STATUS,
+    OBJECTS_TABLE,
     STATUS_TABLE,
     Applied,
     Migration,
@@ -36,6 +39,7 @@ class Migrator:
         self._client = client
         self._database = database
         self._layout = Layout(database, cluster)
+        self._objects = Objects(client, self._layout)
 
     def applied(self) -> list[Applied]:
         """What the database has; nothing when there is no database yet."""
@@ -46,38 +50,58 @@ class Migrator:
         return [Applied(*row) for row in rows]
 
     def pending(self, migrations: list[Migration]) -> list[tuple[Migration, int]]:
-        """Raises MigrationError on drift."""
+        """Raises MigrationError on drift of the migrations."""
         return pending(migrations, self.applied())
 
-    def up(self, migrations: list[Migration]) -> list[Migration]:
-        """Apply what is pending, in order; returns it.
+    def drift(self, migrations: list[Migration]) -> Drift:
+        """Tables and views that are not what the applied migrations made; none while a migration is half done."""
+        applied = {row.number: row for row in self.applied()}
+        done = [migration for migration in migrations if migration.number in applied]
+        if not done or any(row.steps_done < row.steps for row in applied.values()):
+            return Drift([], [])
+        return self._objects.drift(done)
+
+    def check(self, migrations: list[Migration], *, accept: bool = False) -> None:
+        """Raises MigrationError on drift of tables and views; with `accept` only for what is missing."""
+        drift = self.drift(migrations)
+        if drift.missing or (drift and not accept):
+            raise MigrationError(
+                f"database {self._database} is not what its migrations made: {drift.words}; {drift.advice}"
+            )
+
+    def up(self, migrations: list[Migration], *, accept: bool = False) -> list[Migration]:
+        """Apply what is pending, in order; returns it. With `accept`, what differs is right from now on.
 
         Raises:
             MigrationError: on drift, or when something does not exist after it was created.
         """
         self._prepare()
         todo = self.pending(migrations)
+        self.check(migrations, accept=accept)
         begun = {row.number for row in self.applied()}
         for migration, done in todo:
             for index in range(done, len(migration.steps)):
                 self._step(migration, index, again=index == done and migration.number in begun)
+        if todo or accept or not self._objects.recorded(migrations):
+            self._objects.record(migrations)
         return [migration for migration, _ in todo]
 
     def missing(self) -> list[str]:
-        """The statements that come before any migration: of the database and of its status table, if it lacks them."""
+        """What comes before any migration: the database, and its tables about the schema, where these are missing."""
         everywhere = self._layout.everywhere
         sql = "SELECT count() FROM system.databases WHERE name = {database:String}"
         there = self._client.command(sql, parameters={"database": self._database})
         database = [] if there else [f"CREATE DATABASE `{self._database}`{everywhere} ENGINE = Atomic"]
-        return database + ([] if STATUS_TABLE in self._tables() else [self._layout.status(CREATE_STATUS).strip()])
+        tables, about = self._tables(), {STATUS_TABLE: CREATE_STATUS, OBJECTS_TABLE: CREATE_OBJECTS}
+        return database + [self._layout.status(sql).strip() for name, sql in about.items() if name not in tables]
 
     def _prepare(self) -> None:
         for statement in self.missing():
-            if statement.startswith("CREATE DATABASE"):
+            if (name := created(statement)) is None:  # the database
                 self._client.command(statement)
             else:
                 self._run(statement)
-                self._assert(STATUS_TABLE)
+                self._assert(name)
 
     def _step(self, migration: Migration, index: int, again: bool) -> None:
         self._record(migration, index)
@@ -144,33 +168,45 @@ def shown(layout: Layout, step: str) -> list[str]:
 @click.option("--dry-run", is_flag=True, help="Print the statements that would run, and run none.")
 @click.option("--status", is_flag=True, help="Show which migrations the database has.")
 @click.option("--json", "as_json", is_flag=True, help="With --status: one JSON object.")
+@click.option(
+    "--accept", is_flag=True, help="Tables and views that differ from what was recorded are right as they are."
+)
 @configured(("archive", ArchiveConfig))  # the whole section: one file serves every command
-def command(archive: ArchiveConfig, dry_run: bool, status: bool, as_json: bool) -> None:
-    """Exit code 1 when --status finds something pending."""
+def command(archive: ArchiveConfig, dry_run: bool, status: bool, as_json: bool, accept: bool) -> None:
+    """Exit code 1 when --status finds something pending, missing or different."""
     try:
         layout = Layout(archive.database, archive.cluster)
         migrator = Migrator(connect(archive), *layout)
         if status:
             _show(migrator, as_json)
         elif dry_run:
-            for statement in migrator.missing():
-                click.echo(f"{statement};")
-            for migration, done in migrator.pending(shipped()):
-                click.echo(f"-- {migration.number:04d}_{migration.name}")
-                click.echo("\n".join(f"{text};" for step in migration.steps[done:] for text in shown(layout, step)))
+            _print(migrator, layout)
         else:
-            for migration in migrator.up(shipped()):
+            accepted = migrator.drift(shipped()).differs if accept else []
+            applied = migrator.up(shipped(), accept=accept)
+            for name in accepted:
+                click.echo(f"accepted {name}")
+            for migration in applied:
                 click.echo(f"applied {migration.number:04d}_{migration.name}")
     except Error as error:
         raise MigrationError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
 
 
+def _print(migrator: Migrator, layout: Layout) -> None:
+    for statement in migrator.missing():
+        click.echo(f"{statement};")
+    for migration, done in migrator.pending(shipped()):
+        click.echo(f"-- {migration.number:04d}_{migration.name}")
+        click.echo("\n".join(f"{text};" for step in migration.steps[done:] for text in shown(layout, step)))
+
+
 def _show(migrator: Migrator, as_json: bool) -> None:
     left = migrator.pending(shipped())
     done = [row for row in migrator.applied() if row.steps_done == row.steps]
+    drift = migrator.drift(shipped())
     if as_json:
         names = {"applied": [row.number for row in done], "pending": [migration.number for migration, _ in left]}
-        click.echo(json.dumps(names))
+        click.echo(json.dumps(names | drift._asdict()))
     else:
         for row in done:
             click.echo(f"applied  {row.number:04d}_{row.name}")
@@ -178,5 +214,8 @@ def _show(migrator: Migrator, as_json: bool) -> None:
             click.echo(
                 f"pending  {migration.number:04d}_{migration.name} ({steps} of {len(migration.steps)} steps done)"
             )
+        for word, found in drift._asdict().items():
+            click.echo("".join(f"{word:7}  {name}\n" for name in found), nl=False)
+    migrator.check(shipped())
     if left:
         raise SystemExit(1)

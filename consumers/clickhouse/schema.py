@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pipeline.runtime.errors import AndonError
 
 STATUS_TABLE = "schema_migrations"
+OBJECTS_TABLE = "schema_objects"
 
 # One row per step done; the newest of a number is where it stands.
 CREATE_STATUS = f"""
@@ -21,6 +22,18 @@ CREATE TABLE {STATUS_TABLE}
     at DateTime64(3, 'UTC') DEFAULT now64(3)
 )
 ENGINE = ReplacingMergeTree(steps_done) ORDER BY number
+"""
+
+# What every table and view was once this migration and all before it had been applied; the newest of a name counts.
+CREATE_OBJECTS = f"""
+CREATE TABLE {OBJECTS_TABLE}
+(
+    migration UInt32,
+    name String,
+    statement String,
+    at DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = ReplacingMergeTree(at) ORDER BY (migration, name)
 """
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")

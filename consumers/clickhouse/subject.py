@@ -9,6 +9,8 @@ from pipeline.wire.keys import update_key
 
 # A refused message may be anything. Most are JSON, whole, cut or broken; a partial is MessagePack.
 _PARTIAL = "endsWith(topic, 'fleet.partials')"
+# Their keys begin with the fleet, percent-encoded; that of a partial is the fleet.
+_KEYED = r"match(topic, 'fleet\\.(verdicts|halts|halt-acks|commands)$')"
 _SHORT = {'"': '"', "\\": "\\", "/": "/", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
 
 
@@ -30,12 +32,13 @@ class Subject(NamedTuple):
         return None
 
     def _letters(self) -> str:
-        """Those that name the host (a message's key does, too) and no other fleet: what was cut names none."""
-        fleet = _said("fleet")
+        """Those that name the host or fleet (a message's key does, too) and no other fleet: what was cut names none."""
+        inside = f"{_KEYED} AND startsWith(ifNull(key, ''), {{halts:String}})"
+        fleet = f"({_said('fleet')} OR ({_PARTIAL} AND ifNull(key, '') = {{fleet:String}}) OR ({inside}))"
         if not self.host:
             return fleet
         host = f"(ifNull(key, '') = {{host:String}} OR {_said('host')})"
-        other = f"(match(value, {{any_fleet:String}}) OR {_PARTIAL})"
+        other = f"(match(value, {{any_fleet:String}}) OR {_PARTIAL} OR {_KEYED})"
         return f"{host} AND ({fleet} OR NOT {other})" if self.fleet else host
 
     @property

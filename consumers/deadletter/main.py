@@ -71,7 +71,9 @@ def show(kafka: KafkaConfig, place: str, raw: bool) -> None:
     """One letter in full; its bytes escaped, unless --raw."""
     at = _place(place)
     with closing(LetterBox(kafka)) as box_:
-        letter = next((one for one in box_.read({at.partition: (at.offset, at.offset + 1)}) if one.place == at), None)
+        low, high = box_.window(sys.maxsize).get(at.partition, (0, 0))
+        span = {at.partition: (at.offset, at.offset + 1)} if low <= at.offset < high else {}
+        letter = next((one for one in box_.read(span) if one.place == at), None)
     if letter is None:
         raise AndonError(f"no letter at {at}: expired, or never there")
     if raw:
@@ -116,8 +118,9 @@ def retry(
 
     with closing(LetterBox(kafka)) as box_:
         spans = _spans(box_, newest, chosen)
-        _, retried, _ = _survey(box_, spans, wanted, 0)
-        skipped: Counter[str] = Counter()
+        found, retried, _ = _survey(box_, spans, wanted, len(chosen))
+        lost = sorted(chosen - {letter.place for letter in found if letter.reason != RETRIED})
+        skipped = Counter(f"no such letter at {at}: expired, never there, or the marker of a retry" for at in lost)
         letters = _sendable(box_.read(spans), wanted, set() if again else retried, kafka.topic_prefix, skipped)
         retrier = None if dry_run else Retrier(kafka, box_.topic)
         sent = sum(retrier.retry(letters)) if retrier else sum(1 for _ in letters)

@@ -29,7 +29,8 @@ SHARED_MEMORY = Path("/dev/shm")
 def _sizes(client: Client, events: int) -> dict[str, Any]:
     sql = (
         "SELECT table, sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() "
-        "GROUP BY table HAVING table NOT IN ('verdicts', 'halts', 'halt_acks', 'dead_letters', 'schema_migrations')"
+        "GROUP BY table HAVING table NOT IN "
+        "('verdicts', 'halts', 'halt_acks', 'dead_letters', 'schema_migrations', 'schema_objects')"
     )
     sizes = {table: round(size / events, 2) for table, size in client.query(sql).result_rows}
     total = round(sum(sizes.values()), 1)

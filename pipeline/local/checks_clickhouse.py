@@ -63,7 +63,7 @@ def first_line(error: Exception) -> str:
 def inside(client: Client, server: ClickHouseServer, max_skew_seconds: float) -> list[Finding]:
     """What can be seen once the door is open."""
     findings = [ok("clickhouse login", f"accepted as {server.clickhouse_user}"), version_finding(client.server_version)]
-    findings.append(schema_finding(client, server.database))
+    findings.append(schema_finding(client, server))
     asked = time.time()
     there_seconds = float(client.command("SELECT toFloat64(now64(6))"))
     answered = time.time()
@@ -81,14 +81,17 @@ def version_finding(version: str) -> Finding:
     return ok("clickhouse version", version)
 
 
-def schema_finding(client: Client, database: str) -> Finding:
-    """Whether the schema is this version's."""
-    check = "clickhouse schema"
+def schema_finding(client: Client, server: ClickHouseServer) -> Finding:
+    """Whether the schema is this version's, and every table and view as its migrations made it."""
+    check, database = "clickhouse schema", server.database
+    migrator = Migrator(client, database, server.cluster)
     try:
-        pending = Migrator(client, database).pending(shipped())
+        pending = migrator.pending(shipped())
     except MigrationError as error:
         return problem(check, str(error), "this database was not made by this version: see `andon migrate --status`")
+    if drift := migrator.drift(shipped()):
+        return problem(check, f"database {database} is not what its migrations made: {drift.words}", drift.advice)
     if pending:
         names = ", ".join(f"{migration.number:04d}_{migration.name}" for migration, _ in pending)
         return problem(check, f"database {database} lacks migrations {names}", "`andon migrate` applies them")
-    return ok(check, f"database {database} has every migration")
+    return ok(check, f"database {database} has every migration, and every table and view is as they made it")
