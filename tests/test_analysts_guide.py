@@ -20,7 +20,9 @@ from pipeline.bench.archive_line import LocalClickHouse
 PAGE = (Path(__file__).parent.parent / "docs" / "analysts.md").read_text("utf-8")
 HOSTILE = "x\x1b[2J\u202e<b>'; DROP"
 NOW = datetime.now(UTC).replace(microsecond=0)
-PARAMETERS = {"fleet": "acme", "version": "291", "host": "h-0"}
+UPDATE = {"vendor": "crowdstrike", "product": "content", "version": "291"}
+PARAMETERS = {"fleet": "acme", "host": "h-0"} | UPDATE
+OF_UPDATE = ("-p", "fleet=acme", *(f"-p{name}={value}" for name, value in UPDATE.items()))
 LISTS = ["updates.vendor", "updates.product", "updates.version", "updates.installed_at"]
 NAMES = ["fleet", "host", "kind", "ts", "ingested_at", "ring", "model", "signature_code", "signature_module", "id"]
 
@@ -82,12 +84,14 @@ def test_every_block_has_a_name() -> None:
 @pytest.mark.system
 @pytest.mark.parametrize("name", queries())
 def test_queries_of_the_guide_find_what_is_there(client: Client, name: str) -> None:
-    """Each query runs and answers, with every number a number."""
+    """Each query runs and answers, with every number a number; about an update, and not another's of that version."""
     query = queries()[name]
     given = {parameter: PARAMETERS[parameter] for parameter in query.parameters}
     answer = client.query(query.sql, parameters=given)
     assert answer.result_rows
     assert not any(value != value for row in answer.result_rows for value in row)
+    for other in UPDATE if "version" in given else ():
+        assert not client.query(query.sql, parameters=given | {other: "other"}).result_rows
 
 
 @pytest.mark.system
@@ -124,7 +128,7 @@ def cells(shown: bytes) -> list[dict[str, str]]:
 def test_tables_show_times_as_times_and_enums_by_name(line: LocalClickHouse) -> None:
     """What the queries of the guide print: hours, minutes and moments as UTC, kinds by name, one cell per column."""
     hour = NOW.replace(minute=0, second=0)
-    exposed = andon(line, "exposure", "-p", "fleet=acme", "-p", "version=291")
+    exposed = andon(line, "exposure", *OF_UPDATE)
     (shown_hour,) = cells(exposed.stdout)
     assert shown_hour["hour"] == f"{hour - timedelta(hours=1):%Y-%m-%d %H:%M:%S}"  # of the installation
     assert (shown_hour["hosts"], shown_hour["hosts_so_far"]) == ("4", "4")
@@ -160,7 +164,7 @@ def test_files_have_times_and_names_too(line: LocalClickHouse) -> None:
     table = parquet.read_table(io.BytesIO(andon(line, *given, "parquet").stdout))
     (event,) = table.to_pylist()
     assert (event["ts"], event["kind"]) == (NOW - timedelta(minutes=10), "crash")
-    exposure = ("exposure", "-p", "fleet=acme", "-p", "version=291", "--format", "parquet")
+    exposure = ("exposure", *OF_UPDATE, "--format", "parquet")
     hours = parquet.read_table(io.BytesIO(andon(line, *exposure).stdout))["hour"]
     assert all(value.as_py().minute == 0 and value.as_py().date() >= NOW.date() - timedelta(1) for value in hours)
     for form in ("json", "parquet"):
