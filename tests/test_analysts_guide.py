@@ -98,22 +98,55 @@ def test_queries_of_the_guide_find_what_is_there(client: Client, name: str) -> N
 def test_the_numbers_are_right(client: Client) -> None:
     """Two of four hosts with the update crashed: the views say so, with Wilson's limits to four digits."""
 
-    def first(sql: str) -> dict[str, Any]:
+    def first(view: str, where: str = "true") -> dict[str, Any]:
+        sql = f"SELECT * FROM {view} WHERE fleet = 'acme' AND {where}"
         return next(iter(client.query(sql).named_results()))
 
-    rate = first("SELECT * FROM crash_rate_by_update WHERE version = '291'")
+    rate = first("crash_rate_by_update", "version = '291'")
     assert (rate["hosts"], rate["crashed_hosts"], rate["crash_rate"]) == (4, 2, 0.5)
     assert (round(rate["crash_rate_low"], 4), round(rate["crash_rate_high"], 4)) == (0.15, 0.85)
-    halted = first("SELECT * FROM time_to_halt")
+    halted = first("time_to_halt")
     assert halted["seconds_release_to_decision"] == 55 * 60
     assert (halted["seconds_decision_to_halt"], halted["seconds_halt_to_stopped"]) == (300, 3)
-    spared = first("SELECT * FROM machines_spared")
+    spared = first("machines_spared")
     assert (spared["hosts_with_it"], spared["hosts_without_it"], spared["spared"]) == (4, 6, 3)
-    pair = first("SELECT * FROM update_pairs")
+    pair = first("update_pairs")
     assert (pair["hosts_both"], pair["hosts_only_a"], pair["hosts_only_b"], pair["overlap"]) == (4, 0, 6, 0.4)
-    free = client.query("SELECT sum(hosts), sum(crash_free_hosts) FROM crash_free_hosts WHERE day = today()").first_row
+    sql = "SELECT sum(hosts), sum(crash_free_hosts) FROM crash_free_hosts WHERE fleet = 'acme' AND day = today()"
+    free = client.query(sql).first_row
     assert free in ((10, 8), (0, 0)) or NOW.hour == 0
-    assert first("SELECT * FROM new_signatures")["newest_update_there"] == "crowdstrike/content/291"
+    assert first("new_signatures")["newest_update_there"] == "crowdstrike/content/291"
+
+
+def report(host: str, ts: datetime, at: datetime | None = None, **facts: Any) -> dict[str, Any]:
+    """A heartbeat, or what `facts` say, of a host that had the update of the guide installed then, or never."""
+    lists = {f"updates.{part}": [value] if at else [] for part, value in UPDATE.items()}
+    row = {"host": host, "kind": "heartbeat", "prior": "", "prior_ended_at": None, "ts": ts, "ingested_at": NOW}
+    return row | {"model": "m", "id": f"{host} {ts}"} | lists | {"updates.installed_at": [at] if at else []} | facts
+
+
+def store(client: Client, table: str, fleet: str, rows: list[dict[str, Any]]) -> None:
+    """Rows of a fleet of their own."""
+    client.insert(table, [[fleet, *row.values()] for row in rows], column_names=["fleet", *rows[0]])
+
+
+@pytest.mark.system
+def test_without_an_update_is_before_it_on_the_same_days(client: Client) -> None:
+    """Neither an old crash, nor one of the same day before the installation, is one with the update; nor is a host
+    without it because it does not list it any more."""
+    at = (NOW - timedelta(days=10)).replace(hour=12, minute=0, second=0)
+    hour, week, crash = timedelta(hours=1), timedelta(days=7), {"kind": "crash"}
+    rows = [report(f"h-{n}", at - timedelta(days=50), **crash) for n in range(20)]
+    rows += [report(f"h-{n}", at + hour, at) for n in range(20)]
+    rows += [report("h-0", at + 2 * hour, at, **crash)]
+    rows += [report("early", at - hour, **crash), report("early", at + hour, at)]
+    rows += [report("later", at + hour, at, kind="boot", prior="crash", prior_ended_at=at - hour)]
+    rows += [report("never", at, **crash), report("calm", at), report("else", at, model="other", **crash)]
+    rows += [report("undated", at, kind="boot", prior="crash")]
+    rows += [report("h-1", at + week, at), report("h-2", at + week, **crash)]
+    store(client, "events", "apart", rows)
+    answer = client.query(queries()["with-and-without"].sql, parameters=UPDATE | {"fleet": "apart"})
+    assert answer.result_rows == [("m", 22, 1, 4, 3)]
 
 
 def cells(shown: bytes) -> list[dict[str, str]]:
@@ -185,7 +218,8 @@ def test_formats_and_hostile_text(line: LocalClickHouse) -> None:
     assert {row["signature_module"] for row in json.loads(as_json.stdout)["data"]} == {HOSTILE}
     table = parquet.read_table(io.BytesIO(andon(line, "crashes", "-p", "fleet=acme", "--format", "parquet").stdout))
     assert table.num_rows == 2
-    as_csv = andon(line, "SELECT version, hosts FROM crash_rate_by_update ORDER BY version", "--format", "csv")
+    sql = "SELECT version, hosts FROM crash_rate_by_update WHERE fleet = 'acme' ORDER BY version"
+    as_csv = andon(line, sql, "--format", "csv")
     assert as_csv.stdout.decode() == '"version","hosts"\n"291",4\n"5",10\n'
     listed = andon(line).stdout.decode()
     assert all(name in listed for name in queries())
