@@ -149,6 +149,25 @@ def test_without_an_update_is_before_it_on_the_same_days(client: Client) -> None
     assert answer.result_rows == [("m", 22, 1, 4, 3)]
 
 
+@pytest.mark.system
+def test_what_a_halt_spared_is_of_its_time(client: Client) -> None:
+    """Of an old story replayed today, 4 hosts of 10 had it and 2 crashed; hosts that are new later, even with it,
+    change nothing, nor do those that were gone before."""
+    at = datetime(2024, 7, 19, 5, tzinfo=UTC)
+    day = timedelta(days=1)
+    rows = [report(f"old-{n}", at - 9 * day) for n in range(50)]
+    rows += [report(f"h-{n}", at - 3 * day) for n in range(9)]
+    rows += [report(f"h-{n}", at, at) for n in range(3)]
+    rows += [report("h-0", at, at, kind="crash", id="1"), report("h-1", at + day, at, kind="crash")]
+    rows += [report("fresh", at + day, at)]  # it had it, and had not reported before
+    halt = UPDATE | {"epoch": 1, "action": "halt", "stream_time": at, "issued_at": NOW, "rings": ["*"]}
+    store(client, "halts", "past", [halt, halt | {"epoch": 2, "stream_time": NOW}])
+    for later in ([], [report(f"new-{n}", NOW, NOW if n % 2 else None) for n in range(500)]):
+        store(client, "events", "past", rows + later)
+        (spared,) = client.query("SELECT * EXCEPT halted_at FROM machines_spared WHERE fleet = 'past'").result_rows
+        assert spared == ("past", *UPDATE.values(), 9, 4, 2, 6, 3, 1, 5)
+
+
 def cells(shown: bytes) -> list[dict[str, str]]:
     """Rows of a printed table, cell by cell; columns stand where the rule is."""
     header, rule, *rows = [line for line in shown.decode().splitlines() if line.strip()][:-1]
