@@ -168,6 +168,23 @@ def test_what_a_halt_spared_is_of_its_time(client: Client) -> None:
         assert spared == ("past", *UPDATE.values(), 9, 4, 2, 6, 3, 1, 5)
 
 
+@pytest.mark.system
+def test_a_host_has_an_update_once_and_when_it_is_installed(client: Client) -> None:
+    """An update that is listed twice is one, and one whose installation lies ahead is none."""
+    at, ahead = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
+
+    def listing(host: str, *listed: tuple[str, datetime]) -> dict[str, Any]:
+        names, moments = map(list, zip(*listed, strict=True))
+        rest = {f"updates.{part}": ["x"] * len(listed) for part in ("vendor", "product")}
+        return report(host, NOW, **rest, **{"updates.version": names, "updates.installed_at": moments})
+
+    rows = [listing(f"twice-{n}", ("a", at), ("b", at), ("a", at)) for n in range(3)]
+    rows += [listing("ahead", ("a", at), ("b", ahead), ("c", ahead))]
+    store(client, "events", "pairs", rows)
+    found = client.query("SELECT * FROM update_pairs WHERE fleet = 'pairs'").result_rows
+    assert found == [("pairs", "x/x/a", "x/x/b", 3, 1, 0, 0.75)]
+
+
 def cells(shown: bytes) -> list[dict[str, str]]:
     """Rows of a printed table, cell by cell; columns stand where the rule is."""
     header, rule, *rows = [line for line in shown.decode().splitlines() if line.strip()][:-1]

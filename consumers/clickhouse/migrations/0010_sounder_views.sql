@@ -68,3 +68,36 @@ SELECT
 FROM h
 INNER JOIN u USING (fleet, vendor, product, version, decided_on)
 INNER JOIN f USING (fleet, decided_on);
+
+DROP VIEW update_pairs;
+
+-- Updates that stand on the same hosts now: what no host tells apart, no statistics can. A host has an update once, however
+-- often it lists it, and not before it is installed.
+CREATE VIEW update_pairs AS
+WITH
+    per_host AS
+    (
+        SELECT fleet, arraySort(arrayDistinct(arrayMap(u -> concat(u.1, '/', u.2, '/', u.3), arrayFilter(
+            u -> u.4 <= last_seen,
+            arrayZip(`updates.vendor`, `updates.product`, `updates.version`, `updates.installed_at`))))) AS names
+        FROM hosts FINAL
+    ),
+    single AS
+    (
+        SELECT fleet, name, count() AS hosts FROM per_host ARRAY JOIN names AS name GROUP BY fleet, name
+    ),
+    pairs AS
+    (
+        SELECT fleet, pair.1 AS update_a, pair.2 AS update_b, count() AS hosts_both
+        FROM per_host
+        ARRAY JOIN arrayFlatten(arrayMap(a -> arrayMap(b -> (a, b), arrayFilter(b -> b > a, names)), names)) AS pair
+        GROUP BY fleet, update_a, update_b
+    )
+SELECT
+    p.fleet AS fleet, p.update_a AS update_a, p.update_b AS update_b, p.hosts_both AS hosts_both,
+    a.hosts - p.hosts_both AS hosts_only_a,
+    b.hosts - p.hosts_both AS hosts_only_b,
+    p.hosts_both / (a.hosts + b.hosts - p.hosts_both) AS overlap
+FROM pairs AS p
+INNER JOIN single AS a ON a.fleet = p.fleet AND a.name = p.update_a
+INNER JOIN single AS b ON b.fleet = p.fleet AND b.name = p.update_b;
