@@ -207,11 +207,11 @@ def test_tables_show_times_as_times_and_enums_by_name(line: LocalClickHouse) -> 
     assert event[:4] == [*at.split(), "crash", "0x50"]  # `prior` is "" but for boots
     assert event[-2:] == ["[291,", "5]"]
     sql = (
-        "-- a comment first\nSELECT kind, host, kind, minute, map('a', 1, 'b', NULL) AS m, (1, 'x') AS t, "
+        "-- a comment first, WITH TOTALS\nSELECT kind, host, kind, minute, map('a', 1, 'b', NULL) AS m, (1, 'x') AS t, "
         "CAST((1, [0.5]), 'Tuple(n UInt8, l Array(Float64))') AS named, toDecimal64(2.500001, 6) AS d, "
         "unhex('ff41') AS raw, toFloat64(3) AS three, nan AS none "
         "FROM (SELECT kind, host, toStartOfMinute(toDateTime({at:UInt32}, 'UTC')) AS minute FROM events "
-        "WHERE host = 'h-9')"
+        "WHERE host = 'h-9' AND host != 'with totals')"
     )
     shown = andon(line, sql, "-p", f"at={int(hour.timestamp()) + 61}").stdout.decode().splitlines()
     got = next(row for row in shown if "h-9" in row)
@@ -275,6 +275,7 @@ def test_what_is_refused(line: LocalClickHouse) -> None:
         (["SELECT sum(sipHash64(number)) FROM numbers(1000000000000)", "--timeout", "1"], 1, "TIMEOUT"),
         (["SELECT {fleet:UInt8}", "--param", f"fleet={HOSTILE}"], 1, "fleet"),
         (["SELECT 1 FORMAT CSV;"], 2, "no FORMAT in the SQL: say --format"),
+        (["SELECT 1 GROUP BY 1 WITH\nTOTALS"], 2, "--format table has no place for what WITH TOTALS adds"),
         (["--no-such-option"], 2, "No such option"),
     ):
         done = andon(line, *arguments)
