@@ -1,6 +1,7 @@
 """Answers that break off, and answers on a terminal: `andon query` and `andon backtest --from-clickhouse` say so."""
 
 import http.client
+import json
 import os
 import pty
 import subprocess
@@ -156,6 +157,24 @@ def test_an_answer_that_breaks_off_is_an_error(
     assert done.stderr.startswith(b"andon: ClickHouse at http://127.0.0.1:")
     assert done.stderr.count(b"\n") == 1, done.stderr.decode()
     assert b"incomplete" in done.stderr or word == b"DISTINCT"
+
+
+@pytest.mark.system
+def test_arrays_maps_and_tuples_are_parameters_as_sql_writes_them(line: LocalClickHouse) -> None:
+    """With quotes and backslashes of their own; a string stays whatever it is, and what is malformed is said."""
+    sql = "SELECT {a:Array(String)} AS a, {m:Map(String, Array(UInt8))} AS m, { t : Tuple(UInt8, String)} AS t"
+    sql += ", {s:String} AS s"
+    given = {"a": r"['it\'s','\\','ä\n']", "m": "{'k':[1,2]}", "t": "(1,'x')", "s": "['\\n\n"}
+    options = [f"-p{name}={value}" for name, value in given.items()]
+    command, environ = argv(line, line.server.clickhouse_url, "query", sql, "--format", "json", *options)
+    done = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["data"]
+    assert row == {"a": ["it's", "\\", "ä\n"], "m": {"k": [1, 2]}, "t": [1, "x"], "s": given["s"]}
+    command, environ = argv(line, line.server.clickhouse_url, "query", "SELECT {a:Array(String)}", "-pa=[new-1]")
+    done = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"value [new-1] cannot be parsed as Array(String) for query parameter 'a'" in done.stderr
 
 
 def on_a_terminal(command: list[str], environ: dict[str, str]) -> str:

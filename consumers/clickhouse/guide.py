@@ -5,7 +5,7 @@ from importlib import resources
 from typing import NamedTuple
 
 _BLOCK = re.compile(r"^```sql name=([a-z-]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_PARAMETER = re.compile(r"\{(\w+):(\w+)\}")
+_PARAMETER = re.compile(r"\{\s*(\w+)\s*:\s*([^}]+?)\s*\}")
 
 
 class Named(NamedTuple):
@@ -17,7 +17,12 @@ class Named(NamedTuple):
     @property
     def parameters(self) -> dict[str, str]:
         """In order of appearance."""
-        return dict(_PARAMETER.findall(self.sql))
+        return types_of(self.sql)
+
+
+def types_of(sql: str) -> dict[str, str]:
+    """The parameters that SQL takes, by name with their ClickHouse type, in order of appearance."""
+    return dict(_PARAMETER.findall(sql))
 
 
 def queries() -> dict[str, Named]:

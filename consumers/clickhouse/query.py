@@ -16,7 +16,7 @@ from rich.text import Text
 from consumers.clickhouse.answer import ROWS_FORMAT, ROWS_SETTINGS, Answer, CutOff, Pairs, Reading, read_answer
 from consumers.clickhouse.archive import ArchiveConfig
 from consumers.clickhouse.connect import connect
-from consumers.clickhouse.guide import Named, queries
+from consumers.clickhouse.guide import Named, queries, types_of
 from pipeline.runtime.config import configured
 from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
@@ -32,7 +32,21 @@ FORMATS = {"csv": "CSVWithNames", "json": "JSON", "parquet": "Parquet"}
 SYNTAX_ERROR = 62
 _FORMAT_CLAUSE = re.compile(r"\bFORMAT\s+\w+\s*$", re.IGNORECASE)
 _ENUM = re.compile(r"Enum(8|16)\((?:'(?:[^'\\]|\\.)*'|[^')])*\)")
+_TOTALS = re.compile(r"'(?:[^'\\]|\\.)*'|--[^\n]*|/\*.*?\*/|\b(WITH\s+TOTALS)\b", re.IGNORECASE | re.DOTALL)
 _COMMENT_FIRST = re.compile(r"--([^\s=]*).*\s", re.DOTALL)
+
+
+class AsWritten:
+    """A parameter that goes to ClickHouse as it is written; a string the client would escape first."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+
+Parameters = dict[str, str | AsWritten]
 
 
 class Sink(Protocol):
@@ -64,20 +78,20 @@ class Asker:
         )
         self._settings = {"readonly": 2, "max_execution_time": timeout_seconds, "session_timezone": "UTC"}
 
-    def table(self, sql: str, parameters: dict[str, str]) -> Answer:
+    def table(self, sql: str, parameters: Parameters) -> Answer:
         """The answer's first rows."""
         settings = self._settings | ROWS_SETTINGS
         with self._client.raw_stream(sql, parameters=parameters, settings=settings, fmt=ROWS_FORMAT) as stream:
             return read_answer(Reading(stream), SHOWN_ROWS)
 
-    def copy(self, sql: str, parameters: dict[str, str], form: str, out: Sink) -> None:
+    def copy(self, sql: str, parameters: Parameters, form: str, out: Sink) -> None:
         """The answer's bytes, as they come."""
         with self._client.raw_stream(sql, parameters=parameters, settings=self._settings, fmt=FORMATS[form]) as stream:
             read = Reading(stream)
             while chunk := read():
                 out.write(chunk)
 
-    def columns(self, sql: str, parameters: dict[str, str]) -> list[tuple[str, str]]:
+    def columns(self, sql: str, parameters: Parameters) -> list[tuple[str, str]]:
         """Names and types; none where ClickHouse cannot say before it answers."""
         try:
             found = self._client.query(f"DESCRIBE TABLE ({sql}\n)", parameters=parameters, settings=self._settings)
@@ -120,7 +134,7 @@ def command(archive: ArchiveConfig, what: str | None, given: tuple[str, ...], fo
         return
     sql, parameters = _question(what, given, named)
     try:
-        _answer(Asker(archive, timeout), sql, parameters, form)
+        _answer(Asker(archive, timeout), sql, _bound(sql, parameters), form)
     except CutOff as error:
         sys.stdout.flush()
         raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
@@ -140,7 +154,9 @@ def _plain(error: str) -> str:
     return words.strip()
 
 
-def _answer(asker: Asker, sql: str, parameters: dict[str, str], form: Form) -> None:
+def _answer(asker: Asker, sql: str, parameters: Parameters, form: Form) -> None:
+    if form in ("table", "parquet") and any(found[1] for found in _TOTALS.finditer(sql)):
+        raise ConfigError(f"--format {form} has no place for what WITH TOTALS adds: --format csv|json, or WITH ROLLUP")
     if form == "table":
         _show(asker.table(sql, parameters))
         return
@@ -173,6 +189,12 @@ def _question(what: str, given: tuple[str, ...], named: dict[str, Named]) -> tup
         takes = ", ".join(wanted) or "none"
         raise ConfigError(f"--param {unknown[0]}=…: {what} has no such parameter; it takes {takes}")
     return named[what].sql, parameters
+
+
+def _bound(sql: str, given: dict[str, str]) -> Parameters:
+    """Arrays, maps and tuples are written as in SQL, with quotes and backslashes of their own."""
+    nested = {name for name, kind in types_of(sql).items() if kind.startswith(("Array(", "Map(", "Tuple("))}
+    return {name: AsWritten(value) if name in nested else value for name, value in given.items()}
 
 
 def _list(named: dict[str, Named]) -> None:

@@ -15,14 +15,14 @@ from clickhouse_connect.driver.client import Client
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.guide import queries
 from pipeline.bench.archive_line import LocalClickHouse, value
-from pipeline.bench.queries_load import FLEET, HOST, VERSION, Plan, decide, fill, generate
+from pipeline.bench.queries_load import FLEET, HOST, PRODUCT, VENDOR, VERSION, Plan, decide, fill, generate
 from pipeline.runtime.errors import AndonError
 
 GOAL_SECONDS = 0.3
 RUNS = 5
 LONG_SECONDS = 7200
-RAW = {"host-events", "pairs"}  # read events or every host's updates, not aggregates
-GIVEN = {"fleet": FLEET, "version": VERSION, "host": HOST}
+RAW = {"host-events", "pairs", "with-and-without"}  # read events or every host's updates, not aggregates
+GIVEN = {"fleet": FLEET, "vendor": VENDOR, "product": PRODUCT, "version": VERSION, "host": HOST}
 SHARED_MEMORY = Path("/dev/shm")
 
 

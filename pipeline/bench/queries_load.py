@@ -9,7 +9,8 @@ from consumers.clickhouse.feeds import FILL_SETTINGS, Feeds
 
 AT_ONCE = 2_000_000
 UPDATES = 20
-FLEET, VERSION, HOST = "acme", "285", "h-0000227"
+FLEET, HOST = "acme", "h-0000227"
+VENDOR, PRODUCT, VERSION = "crowdstrike", "falcon-content", "285"
 STAGING = "staging"
 
 # Every draw is a hash of the event's number or of its host, so the same plan gives the same events. {days} before now.
@@ -81,7 +82,7 @@ def fill(client: Client, database: str) -> None:
 
 def decide(client: Client) -> None:
     """A halt and its acknowledgement, and some verdicts: what the views join with."""
-    update, key = [FLEET, "crowdstrike", "falcon-content", VERSION], "fleet, vendor, product, version"
+    update, key = [FLEET, VENDOR, PRODUCT, VERSION], "fleet, vendor, product, version"
     named = ", ".join(f"'{part}'" for part in update)
     client.command(
         f"INSERT INTO halts ({key}, epoch, action, issued_at, stream_time, rings, crashed_hosts) "
