@@ -57,6 +57,7 @@ class Fleet:
         self.control: Floats = np.zeros((8, MAX_RINGS))  # (U, R) crashed control hosts
         self.exposed_trials: Floats = np.zeros((8, MAX_RINGS))
         self.capped: Floats = np.zeros(8)
+        self.masked: Floats = np.zeros(8)  # (U,) crashed hosts that had another, halted update
         self.apart: Floats = np.ones((1, 1))  # (S, U) how shares differ among hosts without a halted update
         self.apart_bucket = 0  # when that was surveyed
         self.trials = Trials()
@@ -85,7 +86,7 @@ class Fleet:
         self.history.resize(s)
         size_s, size_u = capacity(s), capacity(u)
         self.ring_of = grown(self.ring_of, (size_s,))
-        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "told"):
+        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told"):
             setattr(self, name, grown(getattr(self, name), (size_u,)))
         self.shock = grown(self.shock, (size_u,), fill=1.0)
         self.settled = grown(self.settled, (size_u, 1 + SIGNATURE_SLOTS), fill=-np.inf)
@@ -121,7 +122,7 @@ class Fleet:
             part.forget(gone)
         for bucket in self.open.values():
             bucket.forget(frozenset(updates))
-        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "told"):
+        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told"):
             getattr(self, name)[gone] = 0
         self.shock[gone] = 1.0
         self.settled[gone] = -np.inf

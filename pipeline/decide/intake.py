@@ -190,7 +190,9 @@ class Intake:
         fleet.crashes.crashes.append(Retained(at, stratum, signature, exposed, excluded))
         if in_all:
             fleet.counted[listed, ring] += 1
-            if not tainted:
+            if tainted:
+                fleet.masked[[u for u in exposed if u not in fleet.halted]] += 1
+            else:
                 fleet.history.crashes[stratum, fleet.history.place(at)] += 1
                 self._control[stratum] += 1
                 self._listed.update((stratum, update) for update in exposed + excluded)

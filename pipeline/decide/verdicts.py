@@ -29,6 +29,8 @@ def flags_of(detector: "Detector", update: int) -> list[str]:
     flags = []
     if fleet.capped[update]:
         flags.append("capped")  # crashes beyond the cap per site and minute, or per partial, are not in the evidence
+    if 2 * fleet.masked[update] > fleet.crashed[update].sum():
+        flags.append("masked")  # most of its crashed hosts have a halted update too, and are no evidence about this one
     if not np.isfinite(fleet.past_expected[update]):
         flags.append("no_history")
     if fleet.clearing.overdue[update]:
