@@ -91,6 +91,7 @@ class CountingDetector:
         return {
             "stream_time": STREAM_START,
             "live_updates": len(updates),
+            "updates_unwatched": 0,
             "updates": updates,
             "digest": self.digest.hex(),
         }

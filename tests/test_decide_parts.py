@@ -157,20 +157,21 @@ def test_host_keys_do_not_run_into_each_other() -> None:
 
 
 def test_a_power_cut_is_one_event() -> None:
-    """Three crashes a site and minute count; other minutes, other sites and hosts without a site have their own."""
+    """Three crashes a site, minute and kind count; other minutes, other sites, and hosts without one, are apart."""
     sites = SiteMinutes()
     start = T // MINUTE_MS * MINUTE_MS
-    assert [sites.admit("ber", start + n, 3, False) for n in range(100)].count(True) == 3
-    assert sites.admit("ber", start + MINUTE_MS, 3, False)
-    assert sites.admit("aus", start, 3, False)
-    assert all(sites.admit("", start, 3, False) for _ in range(10))
+    assert [sites.admit("ber", start + n, 3, ["hosts"]) for n in range(100)].count(True) == 3
+    assert sites.admit("ber", start + MINUTE_MS, 3, ["hosts"])
+    assert sites.admit("aus", start, 3, ["hosts"])
+    assert all(sites.admit("", start, 3, ["hosts"]) for _ in range(10))
 
 
-def test_further_reports_take_no_host_s_place() -> None:
-    """A site's places for hosts and those for further reports of theirs are used up apart."""
+def test_a_report_of_two_kinds_needs_room_in_both() -> None:
+    """What is refused in one of its kinds takes no place in the other."""
     sites = SiteMinutes()
-    assert [sites.admit("ber", T, 3, True) for _ in range(10)].count(True) == 3
-    assert [sites.admit("ber", T, 3, False) for _ in range(10)].count(True) == 3
+    assert [sites.admit("ber", T, 3, ["0x50"]) for _ in range(5)].count(True) == 3
+    assert not sites.admit("ber", T, 3, ["hosts", "0x50"])
+    assert [sites.admit("ber", T, 3, ["hosts", "0x7e"]) for _ in range(5)].count(True) == 3
 
 
 def test_slots_are_bounded_and_used_again() -> None:

@@ -21,6 +21,7 @@ from pipeline.runtime.errors import AndonError
 from pipeline.wire.topics import EVENTS
 
 KILLS, SHORT_KILLS = 20, 3
+SHORT_FAULT_SECONDS = 5.0
 GONE_SECONDS, SLOW_SECONDS, READ_ONLY_SECONDS, FULL_SECONDS = 60.0, 20.0, 15.0, 15.0
 LOOK_PACE = 15.0  # a look asks Kafka and ClickHouse
 HELD_ROWS = 30_000  # less than what comes while ClickHouse is gone: reading must pause
@@ -147,7 +148,7 @@ def clickhouse_failing(setup: Setup) -> Figures:
         rss_before = line.archive.peak_rss_bytes
         clickhouse, recovered = line.clickhouse, {}
         for name, fault, seconds in _faults(clickhouse):
-            fault(seconds)
+            fault(SHORT_FAULT_SECONDS if setup.short else seconds)
             recovered[name] = line.drained()
         rss_under_faults = line.archive.peak_rss_bytes
         line.finish()

@@ -17,12 +17,12 @@ from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import client_config
 from pipeline.wire import topics
 
-CUT_SECONDS = 30.0
+CUT_SECONDS, SHORT_CUT_SECONDS = 30.0, 10.0
 DOWN_SECONDS = 12.0  # of a broker that was killed
 AFTER_SECONDS = 12.0  # of load after a fault: halts must go on within ten
 HALTS_WITHIN_SECONDS = 10.0
 SYNC_SECONDS = 90.0
-LEADER_KILLS = 2
+LEADER_KILLS, SHORT_LEADER_KILLS = 2, 1
 BROKER_SECONDS = 120.0  # to start or stop one
 _HANDS = ThreadPoolExecutor(1, "brokers")  # a broker ends with the thread that started it: this one stays
 
@@ -32,7 +32,8 @@ def leader_killed(setup: Setup) -> Figures:
     with Storing(setup, "leader-killed") as line:
         cluster, correlate = cluster_of(setup), _begin(line)
         stalls = []
-        for _ in range(LEADER_KILLS):
+        count = SHORT_LEADER_KILLS if setup.short else LEADER_KILLS
+        for _ in range(count):
             number = leader(line)
             moment = time.monotonic()
             cluster.kill(number)
@@ -41,21 +42,22 @@ def leader_killed(setup: Setup) -> Figures:
             _in_sync(line)
             line.run_for(AFTER_SECONDS)
             stalls.append(line.halts.longest_gap(moment))
-        return _account(line, correlate, stalls) | {"broker_kills": LEADER_KILLS}
+        return _account(line, correlate, stalls) | {"broker_kills": count}
 
 
 def network_cut(setup: Setup) -> Figures:
-    """Nothing reaches any broker for half a minute, neither from the line nor from the other brokers."""
+    """Nothing reaches any broker for a while, neither from the line nor from the other brokers."""
     if setup.proxies is None:
         raise AndonError("network-cut needs its proxies")
     with Storing(setup, "network-cut") as line:
         correlate = _begin(line)
+        seconds = SHORT_CUT_SECONDS if setup.short else CUT_SECONDS
         setup.proxies.cut()
-        line.run_for(CUT_SECONDS)
+        line.run_for(seconds)
         setup.proxies.heal()
         moment = time.monotonic()
         line.run_for(2 * AFTER_SECONDS)
-        return _account(line, correlate, [line.halts.longest_gap(moment)]) | {"cut_seconds": CUT_SECONDS}
+        return _account(line, correlate, [line.halts.longest_gap(moment)]) | {"cut_seconds": seconds}
 
 
 def brokers_restarted(setup: Setup) -> Figures:

@@ -36,9 +36,9 @@ class Bucket:
         for update in excluded:
             self.excluded[stratum, update] = self.excluded.get((stratum, update), 0) + 1
 
-    def add_tainted(self, stratum: int, halted: tuple[int, ...]) -> None:
-        """Count a crashed host that has a halted update: for that update only, and for no other comparison."""
-        for update in halted:
+    def add_apart(self, stratum: int, updates: tuple[int, ...]) -> None:
+        """Count a crashed host for these updates only, and in no other comparison."""
+        for update in updates:
             self.exposed[stratum, update] = self.exposed.get((stratum, update), 0) + 1
             self.excluded[stratum, update] = self.excluded.get((stratum, update), 0) - 1
 

@@ -47,16 +47,14 @@ class SiteMinutes:
     def __init__(self, counts: dict[str, int] | None = None) -> None:
         self.counts: dict[str, int] = {} if counts is None else counts
 
-    def admit(self, site: str, at_ms: int, most: int, apart: bool) -> bool:
-        """Whether this report is among the first `most` of its site and minute; without a site it always is. Counted
-        apart are reports that must not take a host's place: undated ones, and further signatures of counted hosts."""
-        if not site:
-            return True
-        key = f"{at_ms // MINUTE_MS}/{'+' * apart}{site}"
-        count = self.counts.get(key, 0)
-        if count >= most:
+    def admit(self, site: str, at_ms: int, most: int, kinds: list[str]) -> bool:
+        """Whether this report is among the first `most` of its site and minute, in each of its kinds; without a site it
+        always is."""
+        keys = [f"{at_ms // MINUTE_MS}/{kind}/{site}" for kind in kinds] if site else []
+        if any(self.counts.get(key, 0) >= most for key in keys):
             return False
-        self.counts[key] = count + 1
-        if len(self.counts) > self.LIMIT:
+        for key in keys:
+            self.counts[key] = self.counts.get(key, 0) + 1
+        while len(self.counts) > self.LIMIT:
             del self.counts[next(iter(self.counts))]
         return True

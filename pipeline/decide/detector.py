@@ -13,11 +13,12 @@ from pipeline.decide.conditional import Separation
 from pipeline.decide.explain import Explained, Historical, explain
 from pipeline.decide.fleet import ARCHIVE_MS, ARCHIVED, Fleet, unpack_fleet
 from pipeline.decide.history import HISTORY_BUCKETS, shock_factor, upper_exposure
-from pipeline.decide.intake import FORGET_AFTER_BUCKETS, columns_of, stream_bucket, take_in
+from pipeline.decide.intake import FORGET_AFTER_BUCKETS, Intake, columns_of
 from pipeline.decide.ledger import MAX_RINGS
 from pipeline.decide.orders import Decisions
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.decide.samples import BIN_MS
+from pipeline.decide.stream_time import recent_reports, stream_bucket
 from pipeline.decide.tally import tally
 from pipeline.decide.trials import DECAY_PER_BUCKET
 from pipeline.wire.partials import BUCKET_MS, TRIAL_COLUMNS, Partial
@@ -60,11 +61,14 @@ class Detector:
         fleet = self.state
         trials = columns_of(partial.trials, TRIAL_COLUMNS)
         before = fleet.bucket
-        fleet.bucket = stream_bucket(fleet, partial, trials)
+        fleet.recent = recent_reports(fleet.recent, partial, trials)
+        fleet.bucket = max(before, stream_bucket(fleet.recent))
         closed = fleet.bucket > before and self._advance(before)
+        intake = Intake(fleet, self.policies, partial)
         self._read_policies()
-        intake = take_in(fleet, self.policies, partial, self._tolerated)
-        self._read_policies()
+        intake.take_in(self._tolerated)
+        if intake.made_room:
+            self.explained = None  # it speaks of others
         for at, bucket in sorted(intake.late.items()):
             self._close(bucket, self._archived(at))
         minute_passed = fleet.bucket // MINUTE_BUCKETS > before // MINUTE_BUCKETS

@@ -17,7 +17,7 @@ from pipeline.wire.partials import Stratum, UpdateId
 
 SNAPSHOT_VERSION = 2
 MAX_UPDATES = 2_048
-DISPLACED_AT_ONCE = 256  # to forget some costs as much as to forget one: milliseconds
+DISPLACED_AT_ONCE = 256  # to forget some costs as much as to forget one: up to a second, so once in 10 s
 MAX_SIGNATURES = 4_096
 ARCHIVE_MS = 600_000  # shares are archived every 10 minutes, for crashes that are reported late
 ARCHIVED = 24
@@ -31,8 +31,9 @@ class Fleet:
         self.name = name
         self.bucket = 0
         self.events = 0
-        self.recent: Ints = np.zeros((2, 0), dtype=np.int64)  # buckets and weights of the newest reports, newest first
+        self.recent: Floats = np.zeros((2, 0))  # buckets of the newest reports, and how many
         self.too_late = 0  # crashes that were reported more than a day after: no evidence
+        self.room_made_at = 0  # the bucket
         self.unwatched = 0  # times that a partial named an update for which there was no place
         self.updates: Slots[UpdateId] = Slots(MAX_UPDATES)
         self.strata: Slots[Stratum] = Slots(MAX_STRATA)
@@ -191,4 +192,5 @@ def unpack_fleet(raw: bytes) -> Fleet:
     fleet.open = {b: Bucket(bucket) for b, bucket in data["open"].items()}
     fleet.hosts, fleet.host_signatures = (Recent(seen, forgotten) for seen, forgotten in data["hosts"])
     fleet.sites = SiteMinutes(data["sites"])
+    fleet.resize()  # what this version has and that one had not
     return fleet

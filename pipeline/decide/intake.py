@@ -13,10 +13,6 @@ from pipeline.decide.policy import PolicySet
 from pipeline.decide.samples import BIN_MINUTES, Sample
 from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, TRIAL_COLUMNS, CrashRecord, Partial, Stratum, UpdateId
 
-# Stream time moves on once this share of the newest reports is past it: one host's fast clock does not drag the fleet
-# along, and with few reports a partial neither does that of one host in a small fleet.
-AHEAD_SHARE, MIN_AHEAD = 0.02, 20.0
-RECENT_REPORTS = 200
 MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 FORGET_AFTER_BUCKETS = 8 * DAY_MS // BUCKET_MS
 
@@ -24,21 +20,6 @@ FORGET_AFTER_BUCKETS = 8 * DAY_MS // BUCKET_MS
 def columns_of(blob: bytes, columns: int) -> Ints:
     """Int32 rows as int64, each column in one piece; shape (columns, rows)."""
     return np.frombuffer(blob, dtype="<i4").reshape(-1, columns).T.astype(np.int64, order="C")
-
-
-def stream_bucket(fleet: Fleet, partial: Partial, trials: Ints) -> int:
-    """Where stream time stands after this partial: where a share of the newest reports are, of this partial and, while
-    they are few, of those before it."""
-    crashes = np.array([c.at // BUCKET_MS for c in partial.crashes], dtype=np.int64)
-    buckets = np.concatenate([trials[0], crashes, fleet.recent[0]])
-    if not len(buckets):
-        return fleet.bucket
-    weights = np.concatenate([trials[2], np.ones(len(crashes), dtype=np.int64), fleet.recent[1]])
-    fleet.recent = np.stack((buckets, weights))[:, : int(np.searchsorted(np.cumsum(weights), RECENT_REPORTS)) + 1]
-    order = np.argsort(-fleet.recent[0])
-    beyond = np.cumsum(fleet.recent[1][order])
-    enough = min(max(MIN_AHEAD, AHEAD_SHARE * beyond[-1]), (beyond[-1] + 1) // 2)
-    return max(fleet.bucket, int(fleet.recent[0][order[int(np.searchsorted(beyond, enough))]]))
 
 
 class Intake:
@@ -54,17 +35,29 @@ class Intake:
         self._control: Counter[int] = Counter()  # stratum → crashed hosts without a halted update
         self._listed: Counter[tuple[int, int]] = Counter()  # stratum, update → those that are no control for it
         self.strata = np.array([self._stratum(Stratum(*s)) for s in partial.strata], dtype=np.int64)
-        self._made_room = False
+        self.made_room = False
         self.updates = np.array([self._update(u) for u in partial.updates], dtype=np.int64)
         self._update_list: list[int] = self.updates.tolist()
         fleet.resize()
 
+    def take_in(self, tolerated: Floats) -> None:
+        """Enter everything; stream time has been moved on before. `tolerated` (U,) are the updates' tolerated risks."""
+        partial = self.partial
+        self.enter_trials(columns_of(partial.trials, TRIAL_COLUMNS))
+        self.enter_exposures(columns_of(partial.exposures, EXPOSURE_COLUMNS), tolerated)
+        self.enter_samples()
+        for crash in partial.crashes:
+            self.enter_crash(crash)
+        self.enter_control()
+        self.note_cut(columns_of(partial.cut_exposures, EXPOSURE_COLUMNS))
+        self.fleet.events += partial.events
+
     def _update(self, update: UpdateId) -> int:
-        """The update's position, if need be another's; -1 when the partial names more than there are places."""
+        """The update's position, if need be another's; -1 when there is no place for it now."""
         fleet = self.fleet
         position = fleet.updates.add(update)
-        if position < 0 and not self._made_room:
-            self._made_room = True
+        if position < 0 and fleet.room_made_at < fleet.bucket:
+            self.made_room, fleet.room_made_at = True, fleet.bucket
             fleet.resize()
             fleet.make_room({fleet.updates.get(name) for name in self.partial.updates})
             position = fleet.updates.add(update)
@@ -170,21 +163,22 @@ class Intake:
         ring = fleet.ring_of[stratum]
         if in_all:
             fleet.crashed[listed, ring] += 1
-        if not fleet.sites.admit(
-            crash.site, at, self.policies.default.crashes_per_site_minute, crash.undated or not in_all
-        ):
+        if not self._site_admits(crash, in_all, named):
             fleet.capped[listed] = 1.0
             return
         fleet.ledger.active[stratum, listed] = True
         signature = self._signature(crash.code, crash.module, at // BUCKET_MS) if named else -1
         bucket = self._bucket(at)
         tainted = tuple(u for u in exposed if u in fleet.halted)
+        again = in_all and not crash.undated and fleet.hosts.knows(_undated_key(crash), at)  # control already
         parts = [(bucket, frozenset[int]())] * in_all
         if by_name and signature >= 0:
             parts.append((bucket.signature(signature), frozenset() if tainted else self._hit(signature, exposed)))
         for part, placed_by_it in parts:
             if tainted:
-                part.add_tainted(stratum, tainted if len(tainted) == 1 else ())
+                part.add_apart(stratum, tainted if len(tainted) == 1 else ())
+            elif again and part is bucket:
+                part.add_apart(stratum, exposed)
             else:
                 part.add(stratum, tuple(u for u in exposed if u not in placed_by_it), (*excluded, *placed_by_it))
         fleet.crashes.crashes.append(Retained(at, stratum, signature, exposed, excluded))
@@ -192,7 +186,7 @@ class Intake:
             fleet.counted[listed, ring] += 1
             if tainted:
                 fleet.masked[[u for u in exposed if u not in fleet.halted]] += 1
-            else:
+            elif not again:
                 fleet.history.crashes[stratum, fleet.history.place(at)] += 1
                 self._control[stratum] += 1
                 self._listed.update((stratum, update) for update in exposed + excluded)
@@ -202,7 +196,13 @@ class Intake:
         hosts, key = self.fleet.hosts, host_key(crash.host)
         if not crash.undated:
             return hosts.first(key, at)
-        return not hosts.knows(key, at) and hosts.first(host_key(crash.host, "undated"), at)
+        return not hosts.knows(key, at) and hosts.first(_undated_key(crash), at)
+
+    def _site_admits(self, crash: CrashRecord, in_all: bool, named: bool) -> bool:
+        """At most so many hosts of a site and minute count, and as many with any one signature; undated reports, which
+        speak for no update, take no place of theirs."""
+        kinds = ["undated"] if crash.undated else ["hosts"] * in_all + [f"{crash.code}\x1f{crash.module}"] * named
+        return self.fleet.sites.admit(crash.site, crash.at, self.policies.default.crashes_per_site_minute, kinds)
 
     def note_cut(self, columns: Ints) -> None:
         """Crashes that did not fit into the partial are not known by host, so they are no evidence: it is said."""
@@ -281,16 +281,5 @@ class Intake:
         return history.signature_rate(float(self.fleet.signature_crashes[signature])) if history.ready() else np.inf
 
 
-def take_in(fleet: Fleet, policies: PolicySet, partial: Partial, tolerated: Floats) -> Intake:
-    """Enter everything; stream time has been moved on before."""
-    intake = Intake(fleet, policies, partial)
-    tolerated = np.concatenate([tolerated, np.full(max(0, len(fleet.since) - len(tolerated)), tolerated[-1])])
-    intake.enter_trials(columns_of(partial.trials, TRIAL_COLUMNS))
-    intake.enter_exposures(columns_of(partial.exposures, EXPOSURE_COLUMNS), tolerated)
-    intake.enter_samples()
-    for crash in partial.crashes:
-        intake.enter_crash(crash)
-    intake.enter_control()
-    intake.note_cut(columns_of(partial.cut_exposures, EXPOSURE_COLUMNS))
-    fleet.events += partial.events
-    return intake
+def _undated_key(crash: CrashRecord) -> int:
+    return host_key(crash.host, "undated")
