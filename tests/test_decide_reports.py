@@ -59,7 +59,11 @@ def test_a_site_s_crash_counts_three_times_a_signature(rolled_out: bytes) -> Non
 
 def test_a_snapshot_of_an_earlier_version_goes_on(rolled_out: bytes) -> None:
     """Without what it had not yet, a snapshot is restored to full size, and can forget its updates."""
-    data = unpack(rolled_out)
+    larger = Detector.restore(rolled_out, PolicySet())
+    for number in range(20):
+        larger.state.updates.add(UpdateId("many", str(number), "1"))
+    larger.state.resize()
+    data = unpack(larger.snapshot())
     for name in ("recent", "too_late", "unwatched", "room_made_at", "masked"):
         del data["plain"][name]
     state = Detector.restore(pack(data), PolicySet()).state
