@@ -200,6 +200,16 @@ def test_a_gap_in_the_file_is_crossed_without_loss() -> None:
     assert clock.now_ms >= NOW_MS + 3 * AHEAD_MS
 
 
+@pytest.mark.parametrize("minutes", [10, 180])
+def test_a_small_fleet_s_file_is_read_whole(minutes: int) -> None:
+    """However few events a day has, and though the file ends soon after a gap of a week, nothing is refused."""
+    week = 7 * 24 * 60
+    moments = [*range(0, 2_000 * minutes, minutes), *range(2_000 * minutes + week, 2_020 * minutes + week, minutes)]
+    rows = [line(number, NOW_MS + at * 60_000) for number, at in enumerate(moments)]
+    found = summary(run("-", "--json", stdin=b"\n".join(rows)))
+    assert (found["events"], found["rejected"]) == (2_020, 0)
+
+
 def test_late_reports_are_not_refused() -> None:
     """Up to a week old is normal for a host that was off."""
     clock = StreamClock()

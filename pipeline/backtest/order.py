@@ -2,7 +2,7 @@
 
 Live, a bucket stays open for a minute. In a file an export, a sort by another column or a second copy may have moved
 every line by minutes: held back for LATE_MS and put in order, they go on as if nothing had moved them. What is later
-than that, such as a crash reported hours after, goes on in the order in which it came.
+than that, such as a crash reported hours after, goes on at the time at which it came.
 """
 
 from collections.abc import Iterator, Sequence

@@ -74,7 +74,8 @@ class Backtest:
     def finish(self) -> Iterator[HaltOrder]:
         """The stream has ended; the halts that are left."""
         yield from self._take(self._rest)
-        self._clock.finish()
+        for bucket in self._order.take(self._clock.finish(), self._clock.now_ms):
+            yield from self._enter(bucket)
         if self._clock.refused:
             self.refused[str(Reason.FUTURE_TIMESTAMP)] += self._clock.refused
         for bucket in self._order.finish():

@@ -5,12 +5,15 @@ ahead is held: it is refused when the stream goes on as before, and admitted whe
 (the file has a gap).
 """
 
+from collections import deque
 from collections.abc import Sequence
 
 from pipeline.wire.events import AnyEvent
 
 AHEAD_MS = 24 * 3_600_000
-GAP_EVENTS = 1_000  # so many more events ahead than not are a gap in the file
+GAP_EVENTS = 1_000  # so many more events ahead than not are a gap in the file,
+LAST_EVENTS = 16  # and so many at its end
+NEWEST = 9  # events whose median is the time, where a day has few
 
 
 class StreamClock:
@@ -21,6 +24,7 @@ class StreamClock:
         self.refused = 0
         self._held: list[AnyEvent] = []
         self._surplus = 0
+        self._newest: deque[int] = deque(maxlen=NEWEST)
 
     def admit(self, events: Sequence[AnyEvent]) -> Sequence[AnyEvent]:
         """The events that may be used now, in order; some of those held before may be among them."""
@@ -28,34 +32,47 @@ class StreamClock:
             return events
         times = [event.ts for event in events]
         if not self.now_ms:
-            self.now_ms = _median(times)
+            self.now_ms = _median(times[:NEWEST])
         if not self._held and max(times) <= self.now_ms + AHEAD_MS:
             self.now_ms = max(self.now_ms, _median(times))
+            self._newest.extend(times[-NEWEST:])
             return events
-        kept = [admitted for event in events for admitted in self._judge(event)]
-        if kept:
-            self.now_ms = max(self.now_ms, _median([event.ts for event in kept]))
-        return kept
+        return [admitted for event in events for admitted in self._judge(event)]
 
-    def finish(self) -> None:
-        """The stream has ended: what is still held lies in its future."""
+    def finish(self) -> Sequence[AnyEvent]:
+        """The stream has ended: what is still held comes after a gap, or lies in its future."""
+        if self._surplus >= LAST_EVENTS:
+            return self._cross()
         self._drop()
+        return ()
 
     def _judge(self, event: AnyEvent) -> list[AnyEvent]:
         if event.ts <= self.now_ms + AHEAD_MS:
             self._surplus -= 1
             if self._surplus <= 0:
                 self._drop()
+            self._go_on(event)
             return [event]
         self._held.append(event)
         self._surplus += 1
-        if self._surplus < GAP_EVENTS:
-            return []
+        return self._cross() if self._surplus >= GAP_EVENTS else []
+
+    def _cross(self) -> list[AnyEvent]:
+        """The time is theirs; what is ahead of even that is refused."""
         held, self._held, self._surplus = self._held, [], 0
-        self.now_ms = _median([event.ts for event in held])
-        admitted = [event for event in held if event.ts <= self.now_ms + AHEAD_MS]
+        self.now_ms = _median([event.ts for event in held[:NEWEST]])
+        self._newest.clear()
+        admitted = []
+        for event in held:
+            if event.ts <= self.now_ms + AHEAD_MS:
+                self._go_on(event)
+                admitted.append(event)
         self.refused += len(held) - len(admitted)
         return admitted
+
+    def _go_on(self, event: AnyEvent) -> None:
+        self._newest.append(event.ts)
+        self.now_ms = max(self.now_ms, _median([*self._newest]))
 
     def _drop(self) -> None:
         self.refused += len(self._held)
