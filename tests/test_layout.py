@@ -101,4 +101,4 @@ def test_files_stay_short(path: Path) -> None:
 
 def test_what_is_skipped_is_said(pytestconfig: pytest.Config) -> None:
     """A run without Java or Maven says which tests it left out and why; expected failures stay quiet."""
-    assert "-rs" in pytestconfig.getini("addopts")
+    assert "-rfEs" in pytestconfig.getini("addopts")
