@@ -209,7 +209,7 @@ def test_tables_show_times_as_times_and_enums_by_name(line: LocalClickHouse) -> 
     sql = (
         "-- a comment first, WITH TOTALS\nSELECT kind, host, kind, minute, map('a', 1, 'b', NULL) AS m, (1, 'x') AS t, "
         "CAST((1, [0.5]), 'Tuple(n UInt8, l Array(Float64))') AS named, toDecimal64(2.500001, 6) AS d, "
-        "unhex('ff41') AS raw, toFloat64(3) AS three, nan AS none "
+        'unhex(\'ff41\') AS raw, toFloat64(3) AS three, nan AS "none with totals", 1 AS `1" with totals` '
         "FROM (SELECT kind, host, toStartOfMinute(toDateTime({at:UInt32}, 'UTC')) AS minute FROM events "
         "WHERE host = 'h-9' AND host != 'with totals')"
     )
@@ -217,7 +217,7 @@ def test_tables_show_times_as_times_and_enums_by_name(line: LocalClickHouse) -> 
     got = next(row for row in shown if "h-9" in row)
     minute = f"{hour + timedelta(minutes=1):%Y-%m-%d %H:%M:%S}"
     expected = ["heartbeat", "h-9", "heartbeat", minute, "{a: 1, b: }", "(1, x)", "{n: 1, l: [0.5]}", "2.500001"]
-    assert re.split(r"\s{3,}", got.strip()) == [*expected, "\\xffA", "3", "nan"]
+    assert re.split(r"\s{3,}", got.strip()) == [*expected, "\\xffA", "3", "nan", "1"]
 
 
 @pytest.mark.system
@@ -275,7 +275,11 @@ def test_what_is_refused(line: LocalClickHouse) -> None:
         (["SELECT sum(sipHash64(number)) FROM numbers(1000000000000)", "--timeout", "1"], 1, "TIMEOUT"),
         (["SELECT {fleet:UInt8}", "--param", f"fleet={HOSTILE}"], 1, "fleet"),
         (["SELECT 1 FORMAT CSV;"], 2, "no FORMAT in the SQL: say --format"),
-        (["SELECT 1 GROUP BY 1 WITH\nTOTALS"], 2, "--format table has no place for what WITH TOTALS adds"),
+        (
+            ["SELECT 1 AS \"'\" GROUP BY 1 WITH\nTOTALS -- '"],
+            2,
+            "--format table has no place for what WITH",
+        ),
         (["--no-such-option"], 2, "No such option"),
     ):
         done = andon(line, *arguments)
