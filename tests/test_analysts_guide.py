@@ -133,7 +133,7 @@ def store(client: Client, table: str, fleet: str, rows: list[dict[str, Any]]) ->
 @pytest.mark.system
 def test_without_an_update_is_before_it_on_the_same_days(client: Client) -> None:
     """Neither an old crash, nor one of the same day before the installation, is one with the update; nor is a host
-    without it because it does not list it any more."""
+    without it because it does not list it any more; and once the first reports with it expire, nobody can tell."""
     at = (NOW - timedelta(days=10)).replace(hour=12, minute=0, second=0)
     hour, week, crash = timedelta(hours=1), timedelta(days=7), {"kind": "crash"}
     rows = [report(f"h-{n}", at - timedelta(days=50), **crash) for n in range(20)]
@@ -147,6 +147,9 @@ def test_without_an_update_is_before_it_on_the_same_days(client: Client) -> None
     store(client, "events", "apart", rows)
     answer = client.query(queries()["with-and-without"].sql, parameters=UPDATE | {"fleet": "apart"})
     assert answer.result_rows == [("m", 22, 1, 4, 3)]
+    ago = timedelta(days=90)
+    store(client, "events", "apart", [report("first", at - ago, at - ago, ingested_at=NOW - ago)])
+    assert not client.query(queries()["with-and-without"].sql, parameters=UPDATE | {"fleet": "apart"}).result_rows
 
 
 @pytest.mark.system
