@@ -133,7 +133,7 @@ def store(client: Client, table: str, fleet: str, rows: list[dict[str, Any]]) ->
 @pytest.mark.system
 def test_without_an_update_is_before_it_on_the_same_days(client: Client) -> None:
     """Neither an old crash, nor one of the same day before the installation, is one with the update; nor is a host
-    without it because it does not list it any more."""
+    without it because it does not list it any more; and once the first reports with it expire, nobody can tell."""
     at = (NOW - timedelta(days=10)).replace(hour=12, minute=0, second=0)
     hour, week, crash = timedelta(hours=1), timedelta(days=7), {"kind": "crash"}
     rows = [report(f"h-{n}", at - timedelta(days=50), **crash) for n in range(20)]
@@ -147,6 +147,9 @@ def test_without_an_update_is_before_it_on_the_same_days(client: Client) -> None
     store(client, "events", "apart", rows)
     answer = client.query(queries()["with-and-without"].sql, parameters=UPDATE | {"fleet": "apart"})
     assert answer.result_rows == [("m", 22, 1, 4, 3)]
+    ago = timedelta(days=90)
+    store(client, "events", "apart", [report("first", at - ago, at - ago, ingested_at=NOW - ago)])
+    assert not client.query(queries()["with-and-without"].sql, parameters=UPDATE | {"fleet": "apart"}).result_rows
 
 
 @pytest.mark.system
@@ -209,7 +212,7 @@ def test_tables_show_times_as_times_and_enums_by_name(line: LocalClickHouse) -> 
     sql = (
         "-- a comment first, WITH TOTALS\nSELECT kind, host, kind, minute, map('a', 1, 'b', NULL) AS m, (1, 'x') AS t, "
         "CAST((1, [0.5]), 'Tuple(n UInt8, l Array(Float64))') AS named, toDecimal64(2.500001, 6) AS d, "
-        "unhex('ff41') AS raw, toFloat64(3) AS three, nan AS none "
+        'unhex(\'ff41\') AS raw, toFloat64(3) AS three, nan AS "none with totals", 1 AS `1" with totals` '
         "FROM (SELECT kind, host, toStartOfMinute(toDateTime({at:UInt32}, 'UTC')) AS minute FROM events "
         "WHERE host = 'h-9' AND host != 'with totals')"
     )
@@ -217,7 +220,7 @@ def test_tables_show_times_as_times_and_enums_by_name(line: LocalClickHouse) -> 
     got = next(row for row in shown if "h-9" in row)
     minute = f"{hour + timedelta(minutes=1):%Y-%m-%d %H:%M:%S}"
     expected = ["heartbeat", "h-9", "heartbeat", minute, "{a: 1, b: }", "(1, x)", "{n: 1, l: [0.5]}", "2.500001"]
-    assert re.split(r"\s{3,}", got.strip()) == [*expected, "\\xffA", "3", "nan"]
+    assert re.split(r"\s{3,}", got.strip()) == [*expected, "\\xffA", "3", "nan", "1"]
 
 
 @pytest.mark.system
@@ -275,7 +278,11 @@ def test_what_is_refused(line: LocalClickHouse) -> None:
         (["SELECT sum(sipHash64(number)) FROM numbers(1000000000000)", "--timeout", "1"], 1, "TIMEOUT"),
         (["SELECT {fleet:UInt8}", "--param", f"fleet={HOSTILE}"], 1, "fleet"),
         (["SELECT 1 FORMAT CSV;"], 2, "no FORMAT in the SQL: say --format"),
-        (["SELECT 1 GROUP BY 1 WITH\nTOTALS"], 2, "--format table has no place for what WITH TOTALS adds"),
+        (
+            ["SELECT 1 AS \"'\" GROUP BY 1 WITH\nTOTALS -- '"],
+            2,
+            "--format table has no place for what WITH",
+        ),
         (["--no-such-option"], 2, "No such option"),
     ):
         done = andon(line, *arguments)

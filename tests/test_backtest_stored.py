@@ -139,8 +139,8 @@ def test_the_same_answer_as_from_a_file_and_what_differs(line: LocalClickHouse, 
 
 @pytest.mark.system
 def test_a_halt_stands_until_it_is_resumed(line: LocalClickHouse) -> None:
-    """Halts of any time before the end, the first of each update; renewals and other fleets' change nothing, and what
-    was resumed before the span did not stand in it."""
+    """Halts of any time before the end, the first of each update; renewals and other fleets' change nothing, what was
+    resumed before the span did not stand in it, and what was resumed and halted again within it was halted in it."""
     client = line.client()
     client.command("TRUNCATE TABLE halts")
     ours, lifted, theirs = ["f", "v", "p", "ours"], ["f", "v", "p", "lifted"], ["g", "v", "p", "theirs"]
@@ -152,6 +152,12 @@ def test_a_halt_stands_until_it_is_resumed(line: LocalClickHouse) -> None:
     assert halts_then(client, span) == {tuple(ours): moments[0].timestamp() * 1000}
     client.insert("halts", [halt_row(lifted, 3, moments[3])], column_names=HALT)
     assert halts_then(client, span)[("f", "v", "p", "lifted")] == moments[3].timestamp() * 1000
+    twice = ["f", "v", "p", "twice"]
+    rows = [halt_row(twice, 1, moments[0]), halt_row(twice, 2, SINCE, "resume"), halt_row(twice, 3, moments[3])]
+    client.insert("halts", rows, column_names=HALT)
+    then = halts_then(client, span)
+    missing = {one.key: one.then_ms for one in differences(then, [], span.since_ms) if one.what == "missing"}
+    assert missing[("f", "v", "p", "twice")] == moments[3].timestamp() * 1000
     client.command("TRUNCATE TABLE halts")
 
 

@@ -156,6 +156,9 @@ def test_retry_sends_the_same_bytes_once(place: Place) -> None:
     assert (lost.returncode, lost.stdout) == (1, b"1 would be sent\n")
     for nowhere in (b"9:9", b"0:99999", b"0:%d" % marker):
         assert b"1 not: no such letter at %s: " % nowhere in lost.stderr
+    other = place.andon("deadletter", "retry", "0:1", "--reason", "invalid_json", "--again", "--dry-run")
+    assert (other.returncode, other.stdout) == (1, b"0 would be sent\n")
+    assert other.stderr == b"1 not: 0:1 has reason missing_field, stage combine\n"
     found = place.committed(topics.EVENTS, 3)
     assert sorted((message.value(), message.key()) for message in found) == sorted(
         [(HOSTILE, b"h-1"), (HOSTILE, b"h-1"), (b"{}", b"h-1")]

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 
+from pipeline.combine import config as combine
 from pipeline.local import checks, checks_kafka
 from pipeline.local.broker import EmbeddedBroker
 from pipeline.local.checks import clock_finding
@@ -238,6 +239,15 @@ def test_permissions_are_named_one_by_one() -> None:
     finding = permission_finding(every | {acks: None}, "rollout")
     assert (finding.level, finding.words.split(": ")[1]) == ("not checked", "fleet.halt-acks")
     assert permission_finding(dict.fromkeys(RESOURCES), "archive").level == "not checked"
+    nothing = dict.fromkeys(RESOURCES) | {Resource("topic", "fleet.commands"): []}
+    finding = permission_finding(nothing, None)
+    assert finding.level == "not checked"
+    assert "which stages this account may run: topics lacks " in finding.words
+    assert "; watch lacks READ fleet.commands; collect, combine, correlate, archive, " in finding.words
+    finding = permission_finding(allowed | {Resource("transactional id", combine.CombineConfig().identity): None}, None)
+    assert finding.level == "warning"
+    assert finding.words.startswith("this account may run collect, deadletter: topics lacks ")
+    assert finding.words.endswith("; combine may lack rights on what is not there yet or not told: andon-combine-0")
 
 
 @pytest.mark.parametrize(

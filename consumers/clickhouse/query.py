@@ -32,7 +32,9 @@ FORMATS = {"csv": "CSVWithNames", "json": "JSON", "parquet": "Parquet"}
 SYNTAX_ERROR = 62
 _FORMAT_CLAUSE = re.compile(r"\bFORMAT\s+\w+\s*$", re.IGNORECASE)
 _ENUM = re.compile(r"Enum(8|16)\((?:'(?:[^'\\]|\\.)*'|[^')])*\)")
-_TOTALS = re.compile(r"'(?:[^'\\]|\\.)*'|--[^\n]*|/\*.*?\*/|\b(WITH\s+TOTALS)\b", re.IGNORECASE | re.DOTALL)
+_TOTALS = re.compile(
+    r"""(['"`])(?:(?!\1)[^\\]|\\.)*\1|--[^\n]*|/\*.*?\*/|\b(?P<totals>WITH\s+TOTALS)\b""", re.IGNORECASE | re.DOTALL
+)
 _COMMENT_FIRST = re.compile(r"--([^\s=]*).*\s", re.DOTALL)
 
 
@@ -155,7 +157,7 @@ def _plain(error: str) -> str:
 
 
 def _answer(asker: Asker, sql: str, parameters: Parameters, form: Form) -> None:
-    if form in ("table", "parquet") and any(found[1] for found in _TOTALS.finditer(sql)):
+    if form in ("table", "parquet") and any(found["totals"] for found in _TOTALS.finditer(sql)):
         raise ConfigError(f"--format {form} has no place for what WITH TOTALS adds: --format csv|json, or WITH ROLLUP")
     if form == "table":
         _show(asker.table(sql, parameters))

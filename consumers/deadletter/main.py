@@ -113,14 +113,16 @@ def retry(
     chosen = {_place(text) for text in places}
     matches = _wanted(reasons, stage)
 
+    def named(letter: Letter) -> bool:
+        return not chosen or letter.place in chosen
+
     def wanted(letter: Letter) -> bool:
-        return (not chosen or letter.place in chosen) and matches(letter)
+        return named(letter) and matches(letter)
 
     with closing(LetterBox(kafka)) as box_:
         spans = _spans(box_, newest, chosen)
-        found, retried, _ = _survey(box_, spans, wanted, len(chosen))
-        lost = sorted(chosen - {letter.place for letter in found if letter.reason != RETRIED})
-        skipped = Counter(f"no such letter at {at}: expired, never there, or the marker of a retry" for at in lost)
+        found, retried, _ = _survey(box_, spans, named, len(chosen))
+        skipped = Counter(_left_out(chosen, found, matches))
         letters = _sendable(box_.read(spans), wanted, set() if again else retried, kafka.topic_prefix, skipped)
         retrier = None if dry_run else Retrier(kafka, box_.topic)
         sent = sum(retrier.retry(letters)) if retrier else sum(1 for _ in letters)
@@ -132,6 +134,16 @@ def retry(
 
 
 _BEFORE = "retried before (--again)"
+
+
+def _left_out(chosen: set[Place], found: list[Letter], matches: Callable[[Letter], bool]) -> Iterator[str]:
+    """Why, for each letter that was named and is not there, or is not one of those asked for."""
+    letters = {letter.place: letter for letter in found if letter.reason != RETRIED}
+    for at in sorted(chosen):
+        if at not in letters:
+            yield f"no such letter at {at}: expired, never there, or the marker of a retry"
+        elif not matches(letters[at]):
+            yield f"{at} has reason {letters[at].reason}, stage {letters[at].headers.get('stage', '')}"
 
 
 def _sendable(

@@ -113,16 +113,17 @@ def _days(client: Client, span: Span) -> list[date]:
 
 
 def halts_then(client: Client, span: Span) -> dict[Key, int]:
-    """The first halt of each update that went out before the span's end, by the time (unix ms) of the crash that
-    decided; but none that a resume had lifted when the span began."""
+    """The first halt of each update within the span, by the time (unix ms) of the crash that decided; of one without
+    any, the halt that stood when the span began."""
     sql = _HALTS.replace("WHICH", span.before_its_end("decided"))
     found: dict[Key, int] = {}
     for fleet, vendor, product, version, action, at_ms in client.query(sql, parameters=span.parameters).result_rows:
         key = (fleet, vendor, product, version)
-        if action == "halt":
-            found.setdefault(key, at_ms)
-        elif at_ms < span.since_ms:
-            found.pop(key, None)
+        if action == "resume":
+            if at_ms < span.since_ms:
+                found.pop(key, None)
+        elif key not in found or found[key] < span.since_ms <= at_ms:
+            found[key] = at_ms
     return found
 
 

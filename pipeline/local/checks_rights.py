@@ -180,19 +180,30 @@ def permission_finding(allowed: Allowed, stage: str | None) -> Finding:
     advice = "grant it with kafka-acls (deploy/README.md), or ask as the account that runs it"
     stages = [stage] if stage else list(NEEDS)
     lacks = {name: rights for name in stages if (rights := lacking(allowed, name))}
-    able = ", ".join(name for name in stages if name not in lacks)
     if not lacks:
         return _nothing_lacks(allowed, stages)
     wanting = "; ".join(f"{name} lacks {', '.join(rights)}" for name, rights in lacks.items())
-    if able:
-        words = f"this account may run {able}, and no other: {wanting}"
+    rest = [name for name in stages if name not in lacks]
+    unsure = [name for name in rest if _untold(allowed, [name])]
+    if unsure:
+        names = ", ".join(resource.name for resource in _untold(allowed, unsure))
+        wanting += f"; {', '.join(unsure)} may lack rights on what is not there yet or not told: {names}"
+    if able := ", ".join(name for name in rest if name not in unsure):
+        words = f"this account may run {able}{'' if unsure else ', and no other'}: {wanting}"
         return warning(CHECK, words, "fine if it is to run no other; --as STAGE asks for one")
+    if unsure:
+        return unchecked(CHECK, f"the broker does not tell which stages this account may run: {wanting}")
     return problem(CHECK, f"this account may not run {'it' if stage else 'any stage'}: {wanting}", advice)
 
 
-def _nothing_lacks(allowed: Allowed, stages: list[str]) -> Finding:
+def _untold(allowed: Allowed, stages: list[str]) -> list[Resource]:
     needed = dict.fromkeys(resource for stage in stages for resource, _ in NEEDS[stage])
-    untold = [resource for resource in needed if allowed.get(resource) is None]
+    return [resource for resource in needed if allowed.get(resource) is None]
+
+
+def _nothing_lacks(allowed: Allowed, stages: list[str]) -> Finding:
+    untold = _untold(allowed, stages)
+    needed = [resource for stage in stages for resource, _ in NEEDS[stage]]
     if all(resource in untold for resource in needed if resource.kind == "topic"):
         return unchecked(CHECK, "the broker does not tell what this account may do")
     may_run = f"this account may run {stages[0] if len(stages) == 1 else 'every stage'}"
