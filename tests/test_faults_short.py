@@ -1,4 +1,4 @@
-"""`andon bench faults --short`, as CI runs it: three kills of each stage and a broker restarted, under load."""
+"""`andon bench faults --short`, as CI runs it: kills of every stage, a broker restarted, a ClickHouse that fails."""
 
 import json
 import subprocess
@@ -20,12 +20,19 @@ def test_nothing_is_lost_and_nothing_is_counted_twice(kafka_jars: KafkaJars) -> 
     done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-5000:]
     found = json.loads(done.stdout)
-    assert set(found["scenarios"]) == {"combiner-killed", "correlator-killed", "archive-killed", "brokers-restarted"}
+    killed, others = (
+        ("combiner", "correlator", "archive"),
+        ("combiner-scaled", "clickhouse-failing", "brokers-restarted"),
+    )
+    assert set(found["scenarios"]) == {*(f"{stage}-killed" for stage in killed), *others}
     for name in ("lost", "repeated", "lost_halts", "repeated_halts", "wrong_cells"):
         assert found[name] == 0, found
-    for name in ("combiner-killed", "correlator-killed", "archive-killed"):
-        assert found["scenarios"][name]["kills"] == 3
-        assert found["scenarios"][name]["events"] > 1_000
+    for stage in killed:
+        assert found["scenarios"][f"{stage}-killed"]["kills"] == 3
+        assert found["scenarios"][f"{stage}-killed"]["events"] > 1_000
     assert found["scenarios"]["combiner-killed"]["kills_in_transaction"] >= 1
     assert found["scenarios"]["archive-killed"]["kills_between_insert_and_commit"] >= 1
     assert found["scenarios"]["brokers-restarted"]["halts"] >= 3
+    assert found["scenarios"]["combiner-scaled"]["slots"] == [1, 4, 2]
+    refused = found["scenarios"]["clickhouse-failing"]["refusals_logged"]
+    assert all(refused[word] for word in ("refused", "ACCESS_DENIED", "NOT_ENOUGH_SPACE"))

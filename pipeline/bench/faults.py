@@ -56,9 +56,9 @@ SCENARIOS = {
     "correlator-killed": Scenario(correlator_killed, in_short=True),
     "archive-killed": Scenario(archive_killed, in_short=True),
     "brokers-restarted": Scenario(brokers_restarted, brokers=BROKERS, in_short=True),
-    "combiner-scaled": Scenario(combiner_scaled),
+    "combiner-scaled": Scenario(combiner_scaled, in_short=True),
     "leader-killed": Scenario(leader_killed, brokers=BROKERS),
-    "clickhouse-failing": Scenario(clickhouse_failing),
+    "clickhouse-failing": Scenario(clickhouse_failing, in_short=True),
     "network-cut": Scenario(network_cut, brokers=BROKERS, proxied=True),
 }
 
@@ -147,7 +147,9 @@ def _unfit(scenario: Scenario) -> str:
 @click.option(
     "--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="only this one; repeatable"
 )
-@click.option("--short", is_flag=True, help="three kills each and one broker restart")
+@click.option(
+    "--short", is_flag=True, help="three kills each, one broker restart, five seconds of each fault of ClickHouse"
+)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--broker", type=click.Choice(["embedded", "kafka"]), default="kafka", show_default=True)
 @click.option("--events-per-second", type=click.IntRange(100), help="load [default: 2000, 1000 with --short]")
