@@ -61,23 +61,24 @@ class Migrator:
             return Drift([], [])
         return self._objects.drift(done)
 
-    def check(self, migrations: list[Migration], *, accept: bool = False) -> None:
-        """Raises MigrationError on drift of tables and views; with `accept` only for what is missing."""
-        drift = self.drift(migrations)
-        if drift.missing or (drift and not accept):
-            raise MigrationError(
-                f"database {self._database} is not what its migrations made: {drift.words}; {drift.advice}"
-            )
+    def refused(self, drift: Drift) -> MigrationError:
+        """What is said of it."""
+        return MigrationError(
+            f"database {self._database} is not what its migrations made: {drift.words}; {drift.advice}"
+        )
 
     def up(self, migrations: list[Migration], *, accept: bool = False) -> list[Migration]:
         """Apply what is pending, in order; returns it. With `accept`, what differs is right from now on.
 
         Raises:
-            MigrationError: on drift, or when something does not exist after it was created.
+            MigrationError: when something is missing, differs and is to be migrated, or does not exist after it was
+                created. With nothing pending a difference stops nobody: nothing is built on it now.
         """
         self._prepare()
         todo = self.pending(migrations)
-        self.check(migrations, accept=accept)
+        drift = self.drift(migrations)
+        if drift.missing or (drift.differs and todo and not accept):
+            raise self.refused(drift)
         begun = {row.number for row in self.applied()}
         for migration, done in todo:
             for index in range(done, len(migration.steps)):
@@ -182,14 +183,20 @@ def command(archive: ArchiveConfig, dry_run: bool, status: bool, as_json: bool, 
         elif dry_run:
             _print(migrator, layout)
         else:
-            accepted = migrator.drift(shipped()).differs if accept else []
-            applied = migrator.up(shipped(), accept=accept)
-            for name in accepted:
-                click.echo(f"accepted {name}")
-            for migration in applied:
-                click.echo(f"applied {migration.number:04d}_{migration.name}")
+            _up(migrator, accept)
     except Error as error:
         raise MigrationError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
+
+
+def _up(migrator: Migrator, accept: bool) -> None:
+    drift = migrator.drift(shipped())
+    applied = migrator.up(shipped(), accept=accept)
+    if drift.differs and not accept:
+        click.echo(f"warning: {migrator.refused(drift)}", err=True)
+    for name in drift.differs if accept else ():
+        click.echo(f"accepted {name}")
+    for migration in applied:
+        click.echo(f"applied {migration.number:04d}_{migration.name}")
 
 
 def _print(migrator: Migrator, layout: Layout) -> None:
@@ -216,6 +223,7 @@ def _show(migrator: Migrator, as_json: bool) -> None:
             )
         for word, found in drift._asdict().items():
             click.echo("".join(f"{word:7}  {name}\n" for name in found), nl=False)
-    migrator.check(shipped())
+    if drift:
+        raise migrator.refused(drift)
     if left:
         raise SystemExit(1)
