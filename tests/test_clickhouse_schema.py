@@ -124,9 +124,9 @@ def test_what_was_dropped_or_altered_is_refused(client: Client) -> None:
     assert not migrator.drift([ONE, TWO])
     client.command("DROP TABLE trial.schema_objects SYNC")
     client.command("DROP VIEW trial.two")
-    assert migrator.drift([ONE, TWO]) == Drift(["two"], [])
+    assert migrator.drift([ONE, TWO]) == Drift(["two"], [], unrecorded=True)
     client.command("CREATE VIEW trial.two AS SELECT 1")
-    assert not migrator.drift([ONE, TWO])
+    assert migrator.drift([ONE, TWO]) == Drift([], [], unrecorded=True)
     migrator.up([ONE, TWO])
     client.command("CREATE OR REPLACE VIEW trial.two AS SELECT 2")
     assert migrator.drift([ONE, TWO]) == Drift([], ["two"])
@@ -144,7 +144,7 @@ def test_the_command(line: LocalClickHouse, client: Client) -> None:
 
     numbers = [migration.number for migration in shipped()]
     before = andon("--status", "--json")
-    nothing: dict[str, list[str]] = {"missing": [], "differs": []}
+    nothing: dict[str, object] = {"missing": [], "differs": [], "unrecorded": False}
     assert (before.returncode, json.loads(before.stdout)) == (1, {"applied": [], "pending": numbers} | nothing)
     dry = andon("--dry-run")
     steps = [step for migration in shipped() for step in migration.steps]
@@ -157,6 +157,12 @@ def test_the_command(line: LocalClickHouse, client: Client) -> None:
     assert andon("--dry-run").stdout == ""
     after = andon("--status", "--json")
     assert (after.returncode, json.loads(after.stdout)) == (0, {"applied": numbers, "pending": []} | nothing)
+    client.command("TRUNCATE TABLE trial.schema_objects")
+    said = "nothing is recorded to compare its tables and views with: "
+    unrecorded = andon("--status")
+    assert unrecorded.returncode == 1
+    assert unrecorded.stdout.endswith(f"\n{said}`andon migrate` records what they are now\n")
+    assert andon().stdout == f"{said}recorded as they are now\n"
     client.command("ALTER TABLE trial.events REMOVE TTL")
     differs = andon()
     assert (differs.returncode, differs.stdout) == (0, "")

@@ -67,7 +67,8 @@ def at(server: Server, **changed: str) -> ClickHouseServer:
 
 
 def test_clickhouse_without_and_with_its_schema(clickhouse: Server) -> None:
-    """Before `andon migrate` the missing migrations are named; after it all is well, until a view is gone."""
+    """Before `andon migrate` the missing migrations are named; after it all is well, until the record of what it made
+    is gone, or a view is."""
     server = at(clickhouse)
     before = by_check(check_clickhouse(server, SKEW_SECONDS))
     assert before["clickhouse schema"].level == "problem"
@@ -78,6 +79,9 @@ def test_clickhouse_without_and_with_its_schema(clickhouse: Server) -> None:
     after = by_check(check_clickhouse(server, SKEW_SECONDS))
     assert {finding.level for finding in after.values()} == {"ok"}
     assert set(after) == {f"clickhouse {part}" for part in ("address", "login", "version", "schema", "clock")}
+    client.command(f"TRUNCATE TABLE {server.database}.schema_objects")
+    unrecorded = by_check(check_clickhouse(server, SKEW_SECONDS))["clickhouse schema"]
+    assert (unrecorded.level, unrecorded.advice) == ("warning", "`andon migrate` records what they are now")
     client.command(f"DROP VIEW {server.database}.update_days_feed")
     client.close()
     dropped = by_check(check_clickhouse(server, SKEW_SECONDS))["clickhouse schema"]

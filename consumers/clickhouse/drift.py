@@ -16,11 +16,16 @@ from consumers.clickhouse.schema import OBJECTS_TABLE, Migration, backfilled, cr
 Statements = dict[str, str | None]  # by name
 
 
+UNRECORDED = "nothing is recorded to compare its tables and views with"
+
+
 class Drift(NamedTuple):
-    """Objects that are not there, and objects that are not what they were; false when there are none."""
+    """Objects that are not there, and objects that are not what they were; false when there are none. `unrecorded`:
+    nothing says what they were."""
 
     missing: list[str]
     differs: list[str]
+    unrecorded: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.differs)
@@ -80,7 +85,7 @@ class Objects:
             found.setdefault(server, {})[name] = statement
         recorded = any(OBJECTS_TABLE in here for here in found.values())
         names, was = made(self._layout, migrations), self.recorded(migrations) if recorded else {}
-        drift = Drift([], [])
+        drift = Drift([], [], unrecorded=not was)
         for server, here in sorted(found.items()):
             at = f" on {server}" if self._layout.cluster else ""
             drift.missing.extend(name + at for name in sorted(names - here.keys()))

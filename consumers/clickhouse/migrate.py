@@ -9,7 +9,7 @@ from clickhouse_connect.driver.exceptions import Error
 from consumers.clickhouse.archive import ArchiveConfig
 from consumers.clickhouse.cluster import Layout
 from consumers.clickhouse.connect import connect
-from consumers.clickhouse.drift import Drift, Objects
+from consumers.clickhouse.drift import UNRECORDED, Drift, Objects
 from consumers.clickhouse.feeds import Feeds
 from consumers.clickhouse.schema import (
     CREATE_OBJECTS,
@@ -174,7 +174,7 @@ def shown(layout: Layout, step: str) -> list[str]:
 )
 @configured(("archive", ArchiveConfig))  # the whole section: one file serves every command
 def command(archive: ArchiveConfig, dry_run: bool, status: bool, as_json: bool, accept: bool) -> None:
-    """Exit code 1 when --status finds something pending, missing or different."""
+    """Exit code 1 when --status finds something pending, missing, different or not recorded."""
     try:
         layout = Layout(archive.database, archive.cluster)
         migrator = Migrator(connect(archive), *layout)
@@ -193,6 +193,8 @@ def _up(migrator: Migrator, accept: bool) -> None:
     applied = migrator.up(shipped(), accept=accept)
     if drift.differs and not accept:
         click.echo(f"warning: {migrator.refused(drift)}", err=True)
+    if drift.unrecorded:
+        click.echo(f"{UNRECORDED}: recorded as they are now")
     for name in drift.differs if accept else ():
         click.echo(f"accepted {name}")
     for migration in applied:
@@ -221,9 +223,11 @@ def _show(migrator: Migrator, as_json: bool) -> None:
             click.echo(
                 f"pending  {migration.number:04d}_{migration.name} ({steps} of {len(migration.steps)} steps done)"
             )
-        for word, found in drift._asdict().items():
-            click.echo("".join(f"{word:7}  {name}\n" for name in found), nl=False)
+        for word, found in (("missing", drift.missing), ("differs", drift.differs)):
+            click.echo("".join(f"{word}  {name}\n" for name in found), nl=False)
+        if drift.unrecorded:
+            click.echo(f"{UNRECORDED}: `andon migrate` records what they are now")
     if drift:
         raise migrator.refused(drift)
-    if left:
+    if left or drift.unrecorded:
         raise SystemExit(1)

@@ -7,6 +7,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.connect import ClickHouseServer, connect
+from consumers.clickhouse.drift import UNRECORDED
 from consumers.clickhouse.migrate import Migrator
 from consumers.clickhouse.schema import MigrationError, shipped
 from pipeline.local.checks import Finding, clock_finding, connect_trouble, ok, problem, warning
@@ -89,9 +90,12 @@ def schema_finding(client: Client, server: ClickHouseServer) -> Finding:
         pending = migrator.pending(shipped())
     except MigrationError as error:
         return problem(check, str(error), "this database was not made by this version: see `andon migrate --status`")
-    if drift := migrator.drift(shipped()):
+    drift = migrator.drift(shipped())
+    if drift:
         return problem(check, f"database {database} is not what its migrations made: {drift.words}", drift.advice)
     if pending:
         names = ", ".join(f"{migration.number:04d}_{migration.name}" for migration, _ in pending)
         return problem(check, f"database {database} lacks migrations {names}", "`andon migrate` applies them")
+    if drift.unrecorded:
+        return warning(check, f"database {database}: {UNRECORDED}", "`andon migrate` records what they are now")
     return ok(check, f"database {database} has every migration, and every table and view is as they made it")
