@@ -1,5 +1,6 @@
 """The local ClickHouse endpoint, from outside: clickhouse-connect and curl against the real engine."""
 
+import asyncio
 import gzip
 import json
 import shutil
@@ -10,16 +11,20 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 from urllib.parse import urlsplit
 
 import clickhouse_connect
 import pyarrow as pa
 import pytest
+from aiohttp import web
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
 from pipeline.bench.archive_line import LocalClickHouse
+from pipeline.local import clickhouse
 from pipeline.local.clickhouse_http import READERS
+from pipeline.runtime.errors import ConfigError
 
 pytestmark = pytest.mark.system
 
@@ -266,3 +271,26 @@ def test_without_a_password_it_does_not_start(tmp_path: Path) -> None:
     refused = subprocess.run(argv, env={"PATH": ""}, capture_output=True, text=True, timeout=30, check=False)
     assert refused.returncode == 2
     assert "clickhouse.password" in refused.stderr
+
+
+def test_the_engine_is_not_closed_under_a_cancelling_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end, the thread that cancels SELECTs has left the engine before that is closed."""
+    inside, closed, early = threading.Event(), threading.Event(), []
+    engine, endpoint = mock.Mock(), mock.Mock(app=web.Application())
+    engine.close.side_effect = closed.set
+    endpoint.close.side_effect = lambda: inside.wait(10)
+
+    def cancel_reads() -> None:
+        inside.set()
+        early.append(closed.wait(0.3))
+
+    engine.cancel_reads.side_effect = cancel_reads
+    monkeypatch.setattr(clickhouse, "Engine", lambda *_: engine)
+    monkeypatch.setattr(clickhouse, "Endpoint", lambda *_: endpoint)
+    monkeypatch.setattr(clickhouse, "STOP_SECONDS", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = clickhouse.ClickHouseConfig(port=taken.getsockname()[1])
+        with pytest.raises(ConfigError, match="cannot listen"):
+            asyncio.run(clickhouse.serve(config, []))
+    assert early == [False]
+    assert closed.is_set()

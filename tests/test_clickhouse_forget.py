@@ -152,6 +152,9 @@ def test_a_fleet_is_forgotten(line: LocalClickHouse, client: Client) -> None:
     assert done.returncode == 0
     for source in ("fleet.verdicts", "fleet.halts", "heartbeats", GROUP + "-state-changelog", "senders"):
         assert source in done.stdout  # what brings it back is named
+    said = " ".join(done.stdout.split())
+    assert "lift its standing halts, each by a signed resume" in said
+    assert "Never delete keys of fleet.halts" in said
     for (table,) in client.query(
         "SELECT table FROM system.columns WHERE database = 'andon' AND name = 'fleet' AND table NOT LIKE '%feed'"
     ).result_rows:

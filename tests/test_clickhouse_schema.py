@@ -27,6 +27,7 @@ from pipeline.bench.archive_line import LocalClickHouse
 
 ONE = parse("0001_one.sql", "-- a; comment\nCREATE TABLE one (a UInt8) ENGINE = MergeTree ORDER BY a;\n")
 TWO = parse("0002_two.sql", "CREATE VIEW two AS SELECT a FROM one;\nCREATE VIEW three AS SELECT ';' FROM one;\n")
+THREE = parse("0003_three.sql", "ALTER TABLE one MODIFY COLUMN a UInt16;\n")
 
 
 def row(migration: object, done: int, checksum: str | None = None) -> Applied:
@@ -100,7 +101,8 @@ def test_what_others_made_is_not_taken_over(client: Client) -> None:
 
 @pytest.mark.system
 def test_what_was_dropped_or_altered_is_refused(client: Client) -> None:
-    """By name, until it is put back, or accepted; what an earlier version made is taken as it is, if all is there."""
+    """By name, until it is put back, or accepted; a difference stops only what is pending; what an earlier version made
+    is taken as it is, if all is there."""
     migrator = Migrator(client, "trial")
     migrator.up([ONE, TWO])
     assert migrator.up([ONE, TWO]) == []
@@ -108,21 +110,23 @@ def test_what_was_dropped_or_altered_is_refused(client: Client) -> None:
     client.command("ALTER TABLE trial.one MODIFY COLUMN a UInt8 DEFAULT 7")
     client.command("DROP VIEW trial.two")
     assert migrator.drift([ONE, TWO]) == Drift(["two"], ["one"])
-    for accept, said in ((False, "two is missing, one differs; .*--accept"), (True, "two is missing")):
-        with pytest.raises(MigrationError, match=said):
+    for accept in (False, True):
+        with pytest.raises(MigrationError, match=r"two is missing, one differs; .*--accept"):
             migrator.up([ONE, TWO], accept=accept)
     was = "SELECT statement FROM trial.schema_objects FINAL WHERE name = 'two'"
     client.command(client.query(was).first_row[0])
     assert migrator.drift([ONE, TWO]) == Drift([], ["one"])
+    assert migrator.up([ONE, TWO]) == []
+    assert migrator.drift([ONE, TWO]) == Drift([], ["one"])
     with pytest.raises(MigrationError, match="one differs"):
-        migrator.up([ONE, TWO])
+        migrator.up([ONE, TWO, THREE])
     assert migrator.up([ONE, TWO], accept=True) == []
     assert not migrator.drift([ONE, TWO])
     client.command("DROP TABLE trial.schema_objects SYNC")
     client.command("DROP VIEW trial.two")
-    assert migrator.drift([ONE, TWO]) == Drift(["two"], [])
+    assert migrator.drift([ONE, TWO]) == Drift(["two"], [], unrecorded=True)
     client.command("CREATE VIEW trial.two AS SELECT 1")
-    assert not migrator.drift([ONE, TWO])
+    assert migrator.drift([ONE, TWO]) == Drift([], [], unrecorded=True)
     migrator.up([ONE, TWO])
     client.command("CREATE OR REPLACE VIEW trial.two AS SELECT 2")
     assert migrator.drift([ONE, TWO]) == Drift([], ["two"])
@@ -140,7 +144,7 @@ def test_the_command(line: LocalClickHouse, client: Client) -> None:
 
     numbers = [migration.number for migration in shipped()]
     before = andon("--status", "--json")
-    nothing: dict[str, list[str]] = {"missing": [], "differs": []}
+    nothing: dict[str, object] = {"missing": [], "differs": [], "unrecorded": False}
     assert (before.returncode, json.loads(before.stdout)) == (1, {"applied": [], "pending": numbers} | nothing)
     dry = andon("--dry-run")
     steps = [step for migration in shipped() for step in migration.steps]
@@ -153,8 +157,17 @@ def test_the_command(line: LocalClickHouse, client: Client) -> None:
     assert andon("--dry-run").stdout == ""
     after = andon("--status", "--json")
     assert (after.returncode, json.loads(after.stdout)) == (0, {"applied": numbers, "pending": []} | nothing)
-    client.command("DROP VIEW trial.update_days_feed")
+    client.command("TRUNCATE TABLE trial.schema_objects")
+    said = "nothing is recorded to compare its tables and views with: "
+    unrecorded = andon("--status")
+    assert unrecorded.returncode == 1
+    assert unrecorded.stdout.endswith(f"\n{said}`andon migrate` records what they are now\n")
+    assert andon().stdout == f"{said}recorded as they are now\n"
     client.command("ALTER TABLE trial.events REMOVE TTL")
+    differs = andon()
+    assert (differs.returncode, differs.stdout) == (0, "")
+    assert differs.stderr.startswith("warning: database trial is not what its migrations made: events differs; ")
+    client.command("DROP VIEW trial.update_days_feed")
     status = andon("--status")
     assert status.returncode == 1
     assert status.stdout.endswith("\nmissing  update_days_feed\ndiffers  events\n")

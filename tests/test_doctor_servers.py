@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 from click.testing import CliRunner
+from clickhouse_connect.driver.exceptions import DatabaseError
 from collect_gateway import run_broker, run_gateway, wait_for
 
 from consumers.clickhouse.archive import ArchiveConfig
@@ -19,7 +20,7 @@ from consumers.clickhouse.connect import ClickHouseServer, connect
 from consumers.clickhouse.migrate import Migrator
 from consumers.clickhouse.schema import shipped
 from pipeline.local.checks import Finding
-from pipeline.local.checks_clickhouse import check_clickhouse, version_finding
+from pipeline.local.checks_clickhouse import check_clickhouse, uncompared, version_finding
 from pipeline.local.checks_http import check_correlator, check_gateway
 from pipeline.local.doctor import DoctorConfig, command, targets
 from pipeline.local.stack import LocalStack, StackInfo
@@ -67,7 +68,8 @@ def at(server: Server, **changed: str) -> ClickHouseServer:
 
 
 def test_clickhouse_without_and_with_its_schema(clickhouse: Server) -> None:
-    """Before `andon migrate` the missing migrations are named; after it all is well, until a view is gone."""
+    """Before `andon migrate` the missing migrations are named; after it all is well, until the record of what it made
+    is gone, or a view is."""
     server = at(clickhouse)
     before = by_check(check_clickhouse(server, SKEW_SECONDS))
     assert before["clickhouse schema"].level == "problem"
@@ -78,6 +80,14 @@ def test_clickhouse_without_and_with_its_schema(clickhouse: Server) -> None:
     after = by_check(check_clickhouse(server, SKEW_SECONDS))
     assert {finding.level for finding in after.values()} == {"ok"}
     assert set(after) == {f"clickhouse {part}" for part in ("address", "login", "version", "schema", "clock")}
+    elsewhere = by_check(check_clickhouse(at(clickhouse, cluster="nope"), SKEW_SECONDS))
+    assert set(elsewhere) == set(after)
+    assert {check for check, finding in elsewhere.items() if finding.level != "ok"} == {"clickhouse schema"}
+    assert elsewhere["clickhouse schema"].words.startswith("not compared: ")
+    assert "archive.cluster = 'nope'" in elsewhere["clickhouse schema"].advice
+    client.command(f"TRUNCATE TABLE {server.database}.schema_objects")
+    unrecorded = by_check(check_clickhouse(server, SKEW_SECONDS))["clickhouse schema"]
+    assert (unrecorded.level, unrecorded.advice) == ("warning", "`andon migrate` records what they are now")
     client.command(f"DROP VIEW {server.database}.update_days_feed")
     client.close()
     dropped = by_check(check_clickhouse(server, SKEW_SECONDS))["clickhouse schema"]
@@ -109,6 +119,14 @@ def test_clickhouse_dead_address() -> None:
     [finding] = check_clickhouse(ClickHouseServer(clickhouse_url="http://127.0.0.1:1"), SKEW_SECONDS)
     assert (finding.check, finding.level) == ("clickhouse address", "problem")
     assert time.monotonic() - started < 10
+
+
+def test_clickhouse_right_to_ask_the_other_servers() -> None:
+    """Where the right to ask every server is what is missing, it is named."""
+    error = DatabaseError("Not enough privileges: it's necessary to have the grant REMOTE ON *.*")
+    error.code = 497
+    found = uncompared("clickhouse schema", ClickHouseServer(cluster="prod"), error)
+    assert found.advice == "grant REMOTE on *.* to user 'andon'"
 
 
 def test_clickhouse_old_version() -> None:

@@ -1,6 +1,8 @@
 """`andon up` and LocalStack: one line a directory, private secrets, restarts, and nothing left behind."""
 
+import asyncio
 import hashlib
+import io
 import os
 import signal
 import socket
@@ -15,7 +17,10 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from pipeline.local import datadir, plan, stack
+from pipeline.local.mergedlog import MergedLog
 from pipeline.local.stack import LocalStack, StackInfo
+from pipeline.local.supervisor import ProcessSpec, Supervisor
+from pipeline.local.up import Line, UpConfig
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.wire import topics
 
@@ -115,6 +120,33 @@ def test_local_topics_are_small() -> None:
     assert int(events.config["retention.bytes"]) * events.partitions == 256 << 20
     assert local[topics.HALTS.name] == topics.HALTS
     assert set(local) == {topic.name for topic in topics.ALL}
+
+
+def test_a_line_whose_schema_is_refused_says_how_to_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The advice needs ClickHouse, which stops with the line: the command that runs it alone, and where it is then."""
+    secrets = datadir.Secrets(tmp_path)
+    at = plan.Place(tmp_path, {"broker": 1, "clickhouse": 8124}, secrets, ())
+    log = MergedLog(tmp_path / "log", io.StringIO(), 8)
+
+    async def ready() -> bool:
+        return True
+
+    async def start() -> None:
+        spec = ProcessSpec("clickhouse", ["sleep", "60"], ready, plan.STORE_PHASE, 0.0)
+        line = Line(UpConfig(), [], at, Supervisor([spec], log, os.environ))
+        try:
+            await line._start_store()
+        finally:
+            await line.supervisor.stop()
+
+    monkeypatch.setattr(plan, "migrate", lambda _: ["sh", "-c", "echo events is missing; exit 1"])
+    with pytest.raises(AndonError, match=r"^migrate failed: events is missing; to repair") as refused:
+        asyncio.run(start())
+    log.close()
+    password = f"{tmp_path}/secrets/clickhouse-password"
+    alone = f"`andon clickhouse --data-dir {tmp_path}/clickhouse --port 8124 --password-file {password}`"
+    there = f"`--clickhouse-url http://127.0.0.1:8124 --clickhouse-password-file {password}`"
+    assert str(refused.value).endswith(f"{alone}, and `andon migrate` with {there}")
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,16 @@ from consumers.clickhouse.schema import OBJECTS_TABLE, Migration, backfilled, cr
 Statements = dict[str, str | None]  # by name
 
 
+UNRECORDED = "nothing is recorded to compare its tables and views with"
+
+
 class Drift(NamedTuple):
-    """Objects that are not there, and objects that are not what they were; false when there are none."""
+    """Objects that are not there, and objects that are not what they were; false when there are none. `unrecorded`:
+    nothing says what they were."""
 
     missing: list[str]
     differs: list[str]
+    unrecorded: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.differs)
@@ -58,10 +63,12 @@ def made(layout: Layout, migrations: list[Migration]) -> set[str]:
 
 
 def present(layout: Layout) -> str:
-    """The query for server, name and statement of every object; of system.one too, so that no server is overlooked."""
+    """The query for server (by its id: two may have one name), address, name and statement of every object; of
+    system.one too, so that no server is overlooked."""
     source = f"clusterAllReplicas('{layout.cluster}', system.tables)" if layout.cluster else "system.tables"
     return (
-        "SELECT hostName() AS server, name, formatQuerySingleLineOrNull(create_table_query) AS statement "
+        "SELECT serverUUID() AS server, concat(hostName(), ':', toString(tcpPort())) AS address, name, "
+        "formatQuerySingleLineOrNull(create_table_query) AS statement "
         f"FROM {source} WHERE database = '{layout.database}' OR (database = 'system' AND name = 'one')"
     )
 
@@ -75,14 +82,14 @@ class Objects:
     def drift(self, migrations: list[Migration]) -> Drift:
         """Against what was recorded after the last of these; what an earlier Andon made has no record: only what is
         missing can be known then."""
-        found: dict[str, Statements] = {}
-        for server, name, statement in self._client.query(present(self._layout)).result_rows:
-            found.setdefault(server, {})[name] = statement
+        found: dict[tuple[str, str], Statements] = {}
+        for server, address, name, statement in self._client.query(present(self._layout)).result_rows:
+            found.setdefault((address, str(server)), {})[name] = statement
         recorded = any(OBJECTS_TABLE in here for here in found.values())
         names, was = made(self._layout, migrations), self.recorded(migrations) if recorded else {}
-        drift = Drift([], [])
-        for server, here in sorted(found.items()):
-            at = f" on {server}" if self._layout.cluster else ""
+        drift = Drift([], [], unrecorded=not was)
+        for (address, _), here in sorted(found.items()):
+            at = f" on {address}" if self._layout.cluster else ""
             drift.missing.extend(name + at for name in sorted(names - here.keys()))
             differs = (name for name in sorted(names & here.keys() & was.keys()) if here[name] != was[name])
             drift.differs.extend(name + at for name in differs)

@@ -38,10 +38,13 @@ HOST_REMAINS = ("Verdicts and halts name no host.",)
 FLEET_REMAINS = (
     "A correlator that has seen a fleet keeps it for good, in its changelog too: heartbeats of it are stored again "
     "within 10 s, its halts when they are renewed. No command makes it forget one fleet.",
-    "To be rid of it: stop the fleet's senders and wait until fleet.partials has let go of it; stop the correlator; "
-    "delete its changelog topic (andon-correlate-state-changelog: the state of EVERY fleet goes, and all are judged "
-    "anew); write a tombstone, a record without value, to each of the fleet's keys on fleet.verdicts and "
-    "fleet.halts (its halts then no longer stand); start the correlator; forget once more.",
+    "To be rid of it: stop the fleet's senders and wait until fleet.partials has let go of it; lift its standing "
+    "halts, each by a signed resume (nothing in Andon issues one yet); stop the correlator; delete its changelog "
+    "topic (andon-correlate-state-changelog: the state of EVERY fleet goes, and all are judged anew); write a "
+    "tombstone, a record without value, to each of the fleet's keys on fleet.verdicts; start the correlator; forget "
+    "once more.",
+    "Never delete keys of fleet.halts: that lifts no halt, subscribers keep what they hold, and they would take the "
+    "key's next halt, which starts at epoch 1 again, for a replay.",
 )
 
 

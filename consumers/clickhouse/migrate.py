@@ -9,7 +9,7 @@ from clickhouse_connect.driver.exceptions import Error
 from consumers.clickhouse.archive import ArchiveConfig
 from consumers.clickhouse.cluster import Layout
 from consumers.clickhouse.connect import connect
-from consumers.clickhouse.drift import Drift, Objects
+from consumers.clickhouse.drift import UNRECORDED, Drift, Objects
 from consumers.clickhouse.feeds import Feeds
 from consumers.clickhouse.schema import (
     CREATE_OBJECTS,
@@ -61,23 +61,24 @@ class Migrator:
             return Drift([], [])
         return self._objects.drift(done)
 
-    def check(self, migrations: list[Migration], *, accept: bool = False) -> None:
-        """Raises MigrationError on drift of tables and views; with `accept` only for what is missing."""
-        drift = self.drift(migrations)
-        if drift.missing or (drift and not accept):
-            raise MigrationError(
-                f"database {self._database} is not what its migrations made: {drift.words}; {drift.advice}"
-            )
+    def refused(self, drift: Drift) -> MigrationError:
+        """What is said of it."""
+        return MigrationError(
+            f"database {self._database} is not what its migrations made: {drift.words}; {drift.advice}"
+        )
 
     def up(self, migrations: list[Migration], *, accept: bool = False) -> list[Migration]:
         """Apply what is pending, in order; returns it. With `accept`, what differs is right from now on.
 
         Raises:
-            MigrationError: on drift, or when something does not exist after it was created.
+            MigrationError: when something is missing, differs and is to be migrated, or does not exist after it was
+                created. With nothing pending a difference stops nobody: nothing is built on it now.
         """
         self._prepare()
         todo = self.pending(migrations)
-        self.check(migrations, accept=accept)
+        drift = self.drift(migrations)
+        if drift.missing or (drift.differs and todo and not accept):
+            raise self.refused(drift)
         begun = {row.number for row in self.applied()}
         for migration, done in todo:
             for index in range(done, len(migration.steps)):
@@ -173,7 +174,7 @@ def shown(layout: Layout, step: str) -> list[str]:
 )
 @configured(("archive", ArchiveConfig))  # the whole section: one file serves every command
 def command(archive: ArchiveConfig, dry_run: bool, status: bool, as_json: bool, accept: bool) -> None:
-    """Exit code 1 when --status finds something pending, missing or different."""
+    """Exit code 1 when --status finds something pending, missing, different or not recorded."""
     try:
         layout = Layout(archive.database, archive.cluster)
         migrator = Migrator(connect(archive), *layout)
@@ -182,14 +183,22 @@ def command(archive: ArchiveConfig, dry_run: bool, status: bool, as_json: bool, 
         elif dry_run:
             _print(migrator, layout)
         else:
-            accepted = migrator.drift(shipped()).differs if accept else []
-            applied = migrator.up(shipped(), accept=accept)
-            for name in accepted:
-                click.echo(f"accepted {name}")
-            for migration in applied:
-                click.echo(f"applied {migration.number:04d}_{migration.name}")
+            _up(migrator, accept)
     except Error as error:
         raise MigrationError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
+
+
+def _up(migrator: Migrator, accept: bool) -> None:
+    drift = migrator.drift(shipped())
+    applied = migrator.up(shipped(), accept=accept)
+    if drift.differs and not accept:
+        click.echo(f"warning: {migrator.refused(drift)}", err=True)
+    if drift.unrecorded:
+        click.echo(f"{UNRECORDED}: recorded as they are now")
+    for name in drift.differs if accept else ():
+        click.echo(f"accepted {name}")
+    for migration in applied:
+        click.echo(f"applied {migration.number:04d}_{migration.name}")
 
 
 def _print(migrator: Migrator, layout: Layout) -> None:
@@ -214,8 +223,11 @@ def _show(migrator: Migrator, as_json: bool) -> None:
             click.echo(
                 f"pending  {migration.number:04d}_{migration.name} ({steps} of {len(migration.steps)} steps done)"
             )
-        for word, found in drift._asdict().items():
-            click.echo("".join(f"{word:7}  {name}\n" for name in found), nl=False)
-    migrator.check(shipped())
-    if left:
+        for word, found in (("missing", drift.missing), ("differs", drift.differs)):
+            click.echo("".join(f"{word}  {name}\n" for name in found), nl=False)
+        if drift.unrecorded:
+            click.echo(f"{UNRECORDED}: `andon migrate` records what they are now")
+    if drift:
+        raise migrator.refused(drift)
+    if left or drift.unrecorded:
         raise SystemExit(1)

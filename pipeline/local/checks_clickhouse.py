@@ -7,6 +7,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.connect import ClickHouseServer, connect
+from consumers.clickhouse.drift import UNRECORDED
 from consumers.clickhouse.migrate import Migrator
 from consumers.clickhouse.schema import MigrationError, shipped
 from pipeline.local.checks import Finding, clock_finding, connect_trouble, ok, problem, warning
@@ -89,9 +90,26 @@ def schema_finding(client: Client, server: ClickHouseServer) -> Finding:
         pending = migrator.pending(shipped())
     except MigrationError as error:
         return problem(check, str(error), "this database was not made by this version: see `andon migrate --status`")
-    if drift := migrator.drift(shipped()):
+    try:
+        drift = migrator.drift(shipped())
+    except Error as error:  # of the cluster, of another server: this one answers
+        return uncompared(check, server, error)
+    if drift:
         return problem(check, f"database {database} is not what its migrations made: {drift.words}", drift.advice)
     if pending:
         names = ", ".join(f"{migration.number:04d}_{migration.name}" for migration, _ in pending)
         return problem(check, f"database {database} lacks migrations {names}", "`andon migrate` applies them")
+    if drift.unrecorded:
+        return warning(check, f"database {database}: {UNRECORDED}", "`andon migrate` records what they are now")
     return ok(check, f"database {database} has every migration, and every table and view is as they made it")
+
+
+def uncompared(check: str, server: ClickHouseServer, error: Error) -> Finding:
+    """Why tables and views cannot be compared with what they were."""
+    advice = f"every server of archive.cluster = {server.cluster!r} must be known and answer"
+    if getattr(error, "code", None) == ACCESS_DENIED:
+        right = "REMOTE on *.*" if "REMOTE" in str(error) else f"SELECT on {server.database}.*"
+        advice = f"grant {right} to user {server.clickhouse_user!r}"
+    elif not server.cluster:
+        advice = "see the server's log"
+    return problem(check, f"not compared: {first_line(error)}", advice)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -98,20 +99,25 @@ async def serve(config: ClickHouseConfig, who: list[Account]) -> None:
         await stop.wait()
         log.info("stopping")
     finally:
-        cancel = asyncio.create_task(_cancel_reads(engine))
+        ended = asyncio.Event()
+        cancel = asyncio.create_task(_cancel_reads(engine, ended))
         await runner.cleanup()
         await asyncio.to_thread(endpoint.close)
-        cancel.cancel()
+        ended.set()
+        await asyncio.wait({cancel})  # its thread may still be inside the engine
         await asyncio.to_thread(engine.close)
         log.info("stopped")
 
 
-async def _cancel_reads(engine: Engine) -> None:
+async def _cancel_reads(engine: Engine, ended: asyncio.Event) -> None:
     """Give SELECTs their time, then end them; again and again, for one that waited may have its turn then."""
-    await asyncio.sleep(STOP_SECONDS / 2)
+    wait_seconds = STOP_SECONDS / 2
     while True:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), wait_seconds)
+            return
         await asyncio.to_thread(engine.cancel_reads)
-        await asyncio.sleep(1)
+        wait_seconds = 1.0
 
 
 async def _listen(site: web.TCPSite, config: ClickHouseConfig) -> None:

@@ -1,6 +1,7 @@
 """What a local line consists of: one table of processes, from which everything else follows."""
 
 import asyncio
+import shlex
 import signal
 import socket
 import sys
@@ -110,6 +111,15 @@ def _archive(at: Place) -> list[str]:
 def migrate(at: Place) -> list[str]:
     """Brings the schema up to date: the only command of the line that comes to ClickHouse as its owner."""
     return [*ANDON, "migrate", *_clickhouse_options(at, CLICKHOUSE_USER, at.secrets.clickhouse_password_file)]
+
+
+def repair(at: Place) -> str:
+    """How to reach the line's ClickHouse when the line does not start."""
+    password_file = str(at.secrets.clickhouse_password_file)
+    alone = ["andon", "clickhouse", "--data-dir", str(at.data_dir / "clickhouse")]
+    alone += ["--port", str(at.ports["clickhouse"]), "--password-file", password_file]
+    options = ["--clickhouse-url", at.url("clickhouse"), "--clickhouse-password-file", password_file]
+    return f"to repair it, run `{shlex.join(alone)}`, and `andon migrate` with `{shlex.join(options)}`"
 
 
 def _clickhouse_options(at: Place, user: str, password_file: Path) -> list[str]:

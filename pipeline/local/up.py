@@ -157,7 +157,10 @@ class Line:
         supervisor = self.supervisor
         if stores := supervisor.phase(plan.STORE_PHASE):
             await supervisor.start(stores, READY_SECONDS)
-            await supervisor.run_to_end("migrate", plan.migrate(self._at), MIGRATE_SECONDS)
+            try:
+                await supervisor.run_to_end("migrate", plan.migrate(self._at), MIGRATE_SECONDS)
+            except AndonError as error:  # ClickHouse is about to be stopped, and the advice needs it
+                raise AndonError(f"{error}; {plan.repair(self._at)}") from None
             await self._start_stages(after_store=True)
 
     async def _start_stages(self, after_store: bool) -> None:
