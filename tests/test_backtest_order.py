@@ -1,4 +1,4 @@
-"""Lines out of order: put in order within five minutes, never lost, never held without bound."""
+"""Lines out of order: put in order within LATE_MS, never lost, never held without bound."""
 
 import random
 
@@ -24,7 +24,7 @@ def released(order: Order, arrivals: list[tuple[int, AnyEvent]]) -> list[AnyEven
 
 
 @given(st.lists(st.integers(0, 3_600_000), min_size=1, max_size=60, unique=True), st.integers(0, 1 << 32))
-def test_five_minutes_of_disorder_do_not_show(offsets: list[int], seed: int) -> None:
+def test_disorder_does_not_show(offsets: list[int], seed: int) -> None:
     """Whatever moved every line by less than LATE_MS, the events go on in the order of their time."""
     draw = random.Random(seed)
     events = [event(number, NOW_MS + offset) for number, offset in enumerate(sorted(offsets))]

@@ -11,8 +11,8 @@ from operator import attrgetter
 from pipeline.wire.events import AnyEvent
 from pipeline.wire.partials import BUCKET_MS
 
-LATE_MS = 5 * 60_000
-MAX_HELD = 400_000  # events, some 200 MB; with more in five minutes the oldest go on sooner
+LATE_MS = 15 * 60_000  # five minutes of disorder, and ten that a host may take to report its crash
+MAX_HELD = 400_000  # events, some 200 MB; with more in that time the oldest go on sooner
 
 _time = attrgetter("ts")
 
