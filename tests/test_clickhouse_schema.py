@@ -155,6 +155,7 @@ def test_the_command(line: LocalClickHouse, client: Client) -> None:
     assert andon("--dry-run").stdout.startswith("CREATE TABLE schema_migrations\n")
     assert andon().returncode == 0
     assert andon("--dry-run").stdout == ""
+    assert andon("--status", "--accept").returncode == 2
     after = andon("--status", "--json")
     assert (after.returncode, json.loads(after.stdout)) == (0, {"applied": numbers, "pending": []} | nothing)
     client.command("TRUNCATE TABLE trial.schema_objects")

@@ -175,6 +175,8 @@ def shown(layout: Layout, step: str) -> list[str]:
 @configured(("archive", ArchiveConfig))  # the whole section: one file serves every command
 def command(archive: ArchiveConfig, dry_run: bool, status: bool, as_json: bool, accept: bool) -> None:
     """Exit code 1 when --status finds something pending, missing, different or not recorded."""
+    if accept and (status or dry_run):
+        raise click.UsageError("--accept changes what is recorded: it goes with neither --status nor --dry-run")
     try:
         layout = Layout(archive.database, archive.cluster)
         migrator = Migrator(connect(archive), *layout)
