@@ -6,12 +6,17 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 from brokers import AnyBroker, Clients, memory
+from hypothesis import HealthCheck, settings
 from outside import Line
 
 from pipeline.local.broker import EmbeddedBroker
 from pipeline.local.kafka_broker import KafkaCluster, prepared_jars
 from pipeline.local.kafka_jars import KafkaJars
 from pipeline.runtime.errors import AndonError
+
+# The same examples in every run, and no failure because the machine was busy.
+settings.register_profile("andon", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("andon")
 
 
 @pytest.hookimpl(wrapper=True)
