@@ -4,12 +4,12 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from brokers import until
 from click.testing import CliRunner
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
@@ -76,6 +76,11 @@ def profile(name: str) -> tuple[str, str, str]:
     return values[0], ", ".join(values[1:]), f"<constraints>{constraints}</constraints>"
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture(scope="module", params=["andon_analyst", "andon_grafana"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServer]:
     """The engine, with an account under the profile as users.sql has it."""
@@ -83,12 +88,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     argv = [sys.executable, "-c", CHILD, str(directory), str(port), *profile(request.param)]
     process = subprocess.Popen(argv, preexec_fn=leash(9))
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while process.poll() is None and time.monotonic() < deadline:
-            with socket.socket() as attempt:
-                if attempt.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+        until("the engine answers, or ends", lambda: process.poll() is not None or listens(port), START_SECONDS)
         assert urlopen(f"http://127.0.0.1:{port}/ping", timeout=10).read() == b"Ok.\n"
         yield ClickHouseServer(f"http://127.0.0.1:{port}", clickhouse_user="them", clickhouse_password="secret")
     finally:

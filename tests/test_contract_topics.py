@@ -109,7 +109,8 @@ def test_offsets_are_found_by_time(clients: Clients) -> None:
     producer = clients.producer()
     for _ in range(3):
         assert send_one(producer, topic) is None
-        time.sleep(0.02)  # so that arrival times differ
+        sent_ms = now_ms()
+        until("the clock has moved on, so that arrival times differ", lambda sent=sent_ms: now_ms() > sent)
     reader = clients.reader(topic)
     stamps = [message.timestamp()[1] for message in take(reader, 3)]
 

@@ -11,6 +11,7 @@ from pipeline.runtime.kafka import KafkaConfig, producer_config
 from pipeline.wire import topics
 
 CALL_SECONDS = 30.0
+RETRY_ID = "andon-deadletter-retry"  # transactional id
 LETTERS_AT_ONCE, BYTES_AT_ONCE = 500, 8 << 20
 MAX_LETTER_BYTES = 16 << 20
 # A header can name any topic; only what stages read and refuse may be written to by a retry.
@@ -33,10 +34,10 @@ class Retrier:
     def __init__(self, kafka: KafkaConfig, deadletter_topic: str) -> None:
         self._topic = deadletter_topic
         settings: dict[str, Any] = {
-            "transactional.id": kafka.topic_prefix + "andon-deadletter-retry",
+            "transactional.id": kafka.topic_prefix + RETRY_ID,
             "message.max.bytes": MAX_LETTER_BYTES,
         }
-        self._producer = Producer(producer_config(kafka, "andon-deadletter-retry", **settings))
+        self._producer = Producer(producer_config(kafka, RETRY_ID, **settings))
         self._call(self._producer.init_transactions, CALL_SECONDS)
 
     def retry(self, letters: Iterable[Letter]) -> Iterator[int]:

@@ -11,6 +11,7 @@ from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.runtime.kafka_log import Errors
 from pipeline.wire import topics
 
+GROUP = "andon-deadletter"
 CALL_SECONDS = 10.0
 READ_SECONDS = 120.0
 AT_ONCE = 500
@@ -73,8 +74,8 @@ class LetterBox:
     def __init__(self, kafka: KafkaConfig) -> None:
         self._where = kafka.bootstrap_servers
         self.topic = kafka.topic_prefix + topics.DEADLETTER.name
-        settings = client_config(kafka, "andon-deadletter") | {
-            "group.id": kafka.topic_prefix + "andon-deadletter",
+        settings = client_config(kafka, GROUP) | {
+            "group.id": kafka.topic_prefix + GROUP,
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
             "enable.partition.eof": True,

@@ -11,7 +11,7 @@ MINUTE_MS = 60_000
 
 
 def host_key(*parts: str) -> int:
-    """64 bits for a host, or a host with a signature; stable across processes."""
+    """64 bits for a host, a host with a signature, or a site's minute; stable across processes."""
     digest = hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
@@ -44,13 +44,13 @@ class SiteMinutes:
 
     LIMIT = 100_000
 
-    def __init__(self, counts: dict[str, int] | None = None) -> None:
-        self.counts: dict[str, int] = {} if counts is None else counts
+    def __init__(self, counts: dict[int, int] | None = None) -> None:
+        self.counts: dict[int, int] = {} if counts is None else counts  # by hash: a snapshot holds no long texts
 
     def admit(self, site: str, at_ms: int, most: int, kinds: list[str]) -> bool:
         """Whether this report is among the first `most` of its site and minute, in each of its kinds; without a site it
         always is."""
-        keys = [f"{at_ms // MINUTE_MS}/{kind}/{site}" for kind in kinds] if site else []
+        keys = [host_key(str(at_ms // MINUTE_MS), kind, site) for kind in kinds] if site else []
         if any(self.counts.get(key, 0) >= most for key in keys):
             return False
         for key in keys:

@@ -1,4 +1,5 @@
-"""Stream time: event time as far as it has come. One host's fast clock does not drag the fleet along."""
+"""Stream time: event time as far as it has come. One host's fast clock does not drag along a fleet of forty hosts or
+more; a smaller one it may, by what ingestion lets pass."""
 
 import numpy as np
 
@@ -30,5 +31,6 @@ def stream_bucket(recent: Floats) -> int:
     if not recent.shape[1]:
         return 0
     buckets, beyond = recent[0, ::-1], np.cumsum(recent[1, ::-1])
+    # Of few reports half. A little less than that: weights are not whole, and must not miss it by rounding.
     enough = min(max(MIN_AHEAD, AHEAD_SHARE * beyond[-1]), (beyond[-1] + 1.0) / 2.0)
     return int(buckets[min(int(np.searchsorted(beyond, enough - 1e-9)), len(buckets) - 1)])

@@ -14,6 +14,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]
 
 from consumers.clickhouse import archive
+from consumers.deadletter import retry as deadletter_retry
+from consumers.deadletter import topic as deadletter
 from pipeline.combine import config as combine
 from pipeline.correlate import config as correlate
 from pipeline.local.checks import ANSWER_SECONDS, Finding, ok, problem, unchecked, warning
@@ -90,8 +92,8 @@ NEEDS: dict[str, list[Right]] = {
     "deadletter": [
         *_read(DEADLETTER),
         *_write(DEADLETTER, EVENTS, PARTIALS),
-        *_group("andon-deadletter"),
-        *_transactions("andon-deadletter-retry"),
+        *_group(deadletter.GROUP),
+        *_transactions(deadletter_retry.RETRY_ID),
     ],
     "replay": [*_write(EVENTS), *_read(HALTS)],
 }
