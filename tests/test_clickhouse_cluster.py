@@ -6,12 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
 from consumers.clickhouse.cluster import Layout
-from consumers.clickhouse.drift import Objects, made, present
+from consumers.clickhouse.drift import Drift, Row, compare, made, present
 from consumers.clickhouse.schema import CREATE_OBJECTS, CREATE_STATUS, backfilled, created, shipped
 from consumers.clickhouse.settle import synced
 from pipeline.bench.archive_line import LocalClickHouse
@@ -90,12 +89,12 @@ def test_a_column_is_altered_where_it_is_stored_and_where_it_is_written() -> Non
 def test_servers_of_one_name_are_compared_one_by_one() -> None:
     """Two on one machine, or in containers that are all named alike: what one lacks the other does not make good."""
     names = made(CLUSTER, shipped())
-    rows = [("id-1", "ch:9000", name, "") for name in names]
-    rows += [("id-2", "ch:9000", name, "") for name in names - {"events"}] + [("id-3", "ch:9001", "one", "")]
-    client = mock.Mock()
-    client.query.return_value.result_rows = rows
-    missing = Objects(client, CLUSTER).drift(shipped()).missing
-    assert missing == ["events on ch:9000", *(f"{name} on ch:9001" for name in sorted(names))]
+    rows: list[Row] = [("id-1", "ch:9000", name, "as it was") for name in names]
+    rows += [("id-2", "ch:9000", name, "as it was") for name in names - {"events"}]
+    rows += [("id-3", "ch:9001", "hosts", "altered")]
+    drift = compare(rows, names, dict.fromkeys(names, "as it was"), on_cluster=True)
+    lost = sorted(names - {"hosts"})
+    assert drift == Drift(["events on ch:9000", *(f"{name} on ch:9001" for name in lost)], ["hosts on ch:9001"])
 
 
 ONE_SHARD = """<clickhouse><tcp_port>9000</tcp_port><remote_servers><prod><shard>

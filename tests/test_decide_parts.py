@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.decide import evidence as ev
+from pipeline.decide.arrays import pack
 from pipeline.decide.dedup import DAY_MS, MINUTE_MS, Recent, SiteMinutes, host_key
 from pipeline.decide.maxsprt import critical_value
 from pipeline.decide.policy import PolicyError, PolicySet, load_policies
@@ -172,6 +173,13 @@ def test_a_report_of_two_kinds_needs_room_in_both() -> None:
     assert [sites.admit("ber", T, 3, ["0x50"]) for _ in range(5)].count(True) == 3
     assert not sites.admit("ber", T, 3, ["hosts", "0x50"])
     assert [sites.admit("ber", T, 3, ["hosts", "0x7e"]) for _ in range(5)].count(True) == 3
+
+
+def test_long_texts_do_not_swell_what_is_remembered_of_sites() -> None:
+    """Whatever endpoints call their sites and signatures, a site's minute takes a few bytes of a snapshot."""
+    sites = SiteMinutes()
+    assert sites.admit("s" * 128, T, 3, ["hosts", "c" * 128 + "m" * 128])
+    assert len(pack(sites.counts)) < 2 * 16
 
 
 def test_slots_are_bounded_and_used_again() -> None:

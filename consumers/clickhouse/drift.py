@@ -5,6 +5,7 @@ hand. So once all is applied, the statement of every object is recorded as the s
 ones are compared as the server prints them now, for another release may do it differently.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
@@ -14,7 +15,6 @@ from consumers.clickhouse.feeds import SUFFIX
 from consumers.clickhouse.schema import OBJECTS_TABLE, Migration, backfilled, created, dropped
 
 Statements = dict[str, str | None]  # by name
-
 
 UNRECORDED = "nothing is recorded to compare its tables and views with"
 
@@ -73,6 +73,23 @@ def present(layout: Layout) -> str:
     )
 
 
+Row = tuple[object, str, str, str | None]  # of what `present` asks for
+
+
+def compare(rows: Iterable[Row], names: set[str], was: Statements, *, on_cluster: bool) -> Drift:
+    """What is there, server by server, with what there should be: these names, and these statements as far as known."""
+    found: dict[tuple[str, str], Statements] = {}
+    for server, address, name, statement in rows:
+        found.setdefault((address, str(server)), {})[name] = statement
+    drift = Drift([], [], unrecorded=not was)
+    for (address, _), here in sorted(found.items()):
+        at = f" on {address}" if on_cluster else ""
+        drift.missing.extend(name + at for name in sorted(names - here.keys()))
+        differs = (name for name in sorted(names & here.keys() & was.keys()) if here[name] != was[name])
+        drift.differs.extend(name + at for name in differs)
+    return drift
+
+
 class Objects:
     """The tables and views of one database, and what is recorded of them."""
 
@@ -82,18 +99,9 @@ class Objects:
     def drift(self, migrations: list[Migration]) -> Drift:
         """Against what was recorded after the last of these; what an earlier Andon made has no record: only what is
         missing can be known then."""
-        found: dict[tuple[str, str], Statements] = {}
-        for server, address, name, statement in self._client.query(present(self._layout)).result_rows:
-            found.setdefault((address, str(server)), {})[name] = statement
-        recorded = any(OBJECTS_TABLE in here for here in found.values())
-        names, was = made(self._layout, migrations), self.recorded(migrations) if recorded else {}
-        drift = Drift([], [], unrecorded=not was)
-        for (address, _), here in sorted(found.items()):
-            at = f" on {address}" if self._layout.cluster else ""
-            drift.missing.extend(name + at for name in sorted(names - here.keys()))
-            differs = (name for name in sorted(names & here.keys() & was.keys()) if here[name] != was[name])
-            drift.differs.extend(name + at for name in differs)
-        return drift
+        rows: Sequence[Row] = self._client.query(present(self._layout)).result_rows
+        was = self.recorded(migrations) if any(name == OBJECTS_TABLE for _, _, name, _ in rows) else {}
+        return compare(rows, made(self._layout, migrations), was, on_cluster=bool(self._layout.cluster))
 
     def recorded(self, migrations: list[Migration]) -> Statements:
         """What was recorded after the last of these migrations."""
