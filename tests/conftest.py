@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from brokers import AnyBroker, Clients, memory
 from hypothesis import HealthCheck, settings
-from outside import Line
+from support.brokers import AnyBroker, Clients, memory
+from support.outside import Line
 
-from pipeline.local.broker import EmbeddedBroker
-from pipeline.local.kafka_broker import KafkaCluster, prepared_jars
-from pipeline.local.kafka_jars import KafkaJars
+from pipeline.local.kafka.cluster import KafkaCluster, prepared_jars
+from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.local.kafka.jars import KafkaJars
 from pipeline.runtime.errors import AndonError
 
 # The same examples in every run, and no failure because the machine was busy.

@@ -13,8 +13,8 @@ from clickhouse_connect.driver.exceptions import Error
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from consumers.clickhouse.answer import CutOff
-from consumers.clickhouse.archive import ArchiveConfig
+from consumers.clickhouse.archive.stage import ArchiveConfig
+from consumers.clickhouse.ask.answer import CutOff
 from consumers.clickhouse.connect import connect
 from pipeline.backtest import lines
 from pipeline.backtest.report import (

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from consumers.clickhouse.answer import Reading
+from consumers.clickhouse.ask.answer import Reading
 from pipeline.backtest.lines import Advance, split
 from pipeline.decide.orders import HaltOrder
 from pipeline.runtime.errors import AndonError

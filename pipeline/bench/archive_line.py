@@ -14,11 +14,11 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.connect import ClickHouseServer, connect
-from consumers.clickhouse.migrate import Migrator
-from consumers.clickhouse.schema import shipped
-from pipeline.local.leash import leash
+from consumers.clickhouse.schema.files import shipped
+from consumers.clickhouse.schema.migrate import Migrator
+from pipeline.local.machine.leash import leash
+from pipeline.local.machine.ports import free_port
 from pipeline.local.plan import CLICKHOUSE_WRITER
-from pipeline.local.ports import free_port
 from pipeline.runtime.errors import AndonError
 from pipeline.wire.topics import EVENTS
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from pipeline.local.broker import EmbeddedBroker
-from pipeline.local.kafka_broker import KafkaCluster
-from pipeline.local.kafka_jars import kafka_version
-from pipeline.local.kafka_line import BrokerKind
+from pipeline.local.kafka.cluster import KafkaCluster
+from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.local.kafka.jars import kafka_version
+from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.runtime.kafka import KafkaConfig
 
 broker_option: Callable[[Any], Any] = click.option(

@@ -25,7 +25,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from pipeline.bench.collect_load import COMPRESS, Load, Sent, send_all
 from pipeline.collect.tokens import add_token
-from pipeline.local.broker import EmbeddedBroker
+from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config

@@ -11,9 +11,9 @@ from typing import Any
 import click
 import numpy as np
 
+from pipeline.bench.maxsprt import boundary, critical_value, signal_probability
 from pipeline.decide import evidence as ev
 from pipeline.decide.detector import Detector
-from pipeline.decide.maxsprt import boundary, critical_value, signal_probability
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.wire.partials import BUCKET_MS, CrashRecord, Partial, SampleRecord, Stratum, UpdateId
 

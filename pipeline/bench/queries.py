@@ -12,8 +12,8 @@ from typing import Any
 import click
 from clickhouse_connect.driver.client import Client
 
+from consumers.clickhouse.ask.guide import queries
 from consumers.clickhouse.connect import connect
-from consumers.clickhouse.guide import queries
 from pipeline.bench.archive_line import LocalClickHouse, value
 from pipeline.bench.queries_load import FLEET, HOST, PRODUCT, VENDOR, VERSION, Plan, decide, fill, generate
 from pipeline.runtime.errors import AndonError

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 
-from pipeline.local.leash import leash
+from pipeline.local.machine.leash import leash
 from pipeline.local.mergedlog import LineSplitter
 
 READ_BYTES = 64 * 1024

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.local import broker
 from pipeline.local.datadir import Secrets, write_private
-from pipeline.local.ports import LOOPBACK, bind, bind_free
+from pipeline.local.kafka import embedded as broker
+from pipeline.local.machine.ports import LOOPBACK, bind, bind_free
 from pipeline.local.supervisor import Probe, ProcessSpec
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig

@@ -11,11 +11,11 @@ KAFKA = ("kafka", "pipeline.runtime.kafka:KafkaConfig")
 METRICS = ("metrics", "pipeline.runtime.metrics:MetricsConfig")
 # Imported only when something is set: the supervisor itself needs none of them. A test compares them with the commands.
 SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
-    "clickhouse": (("clickhouse", "pipeline.local.clickhouse:ClickHouseConfig"),),
+    "clickhouse": (("clickhouse", "pipeline.local.clickhouse.main:ClickHouseConfig"),),
     "combine": (KAFKA, METRICS, ("combine", "pipeline.combine.config:CombineConfig")),
     "correlate": (KAFKA, METRICS, ("correlate", "pipeline.correlate.config:CorrelateConfig")),
     "collect": (KAFKA, METRICS, ("collect", "pipeline.collect.config:CollectConfig")),
-    "archive": (KAFKA, METRICS, ("archive", "consumers.clickhouse.archive:ArchiveConfig")),
+    "archive": (KAFKA, METRICS, ("archive", "consumers.clickhouse.archive.stage:ArchiveConfig")),
 }
 
 

@@ -15,7 +15,7 @@ from typing import IO, Literal
 import msgspec
 
 from pipeline.local import datadir
-from pipeline.local.leash import leash
+from pipeline.local.machine.leash import leash
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.logging import printable

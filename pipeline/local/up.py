@@ -12,9 +12,10 @@ from typing import Annotated
 import click
 import msgspec
 
-from pipeline.local import datadir, kafka_line, plan, settings, stack
+from pipeline.local import datadir, plan, settings, stack
 from pipeline.local.guide import guide
-from pipeline.local.kafka_line import BrokerKind
+from pipeline.local.kafka import kinds as kafka_line
+from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.local.mergedlog import MergedLog
 from pipeline.local.plan import Place, Stage
 from pipeline.local.stack import StackInfo

@@ -1,0 +1,1 @@
+"""`andon archive`: Kafka into ClickHouse, every event once."""

@@ -1,0 +1,97 @@
+"""Batches into ClickHouse: retried with the same token until they are acknowledged, or given up."""
+
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import pyarrow as pa
+import structlog
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import Error
+
+from consumers.clickhouse.archive.lanes import Load
+from consumers.clickhouse.connect import ClickHouseServer, connect
+from pipeline.runtime.metrics import INSERT_SECONDS, ROWS
+
+THREADS = 2  # one batch is being sent while ClickHouse works on another
+FIRST_BACKOFF_SECONDS = 0.2
+MAX_BACKOFF_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+
+SETTINGS: dict[str, Any] = {
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    # An event may say that it is years old; that must not stop the line.
+    "throw_on_max_partitions_per_insert_block": 0,
+}
+
+
+class Abandoned(Exception):
+    """Given up before ClickHouse has acknowledged; the promise stays on the broker."""
+
+
+class Inserter:
+    """Inserts in threads of its own, each with a client of its own."""
+
+    def __init__(self, server: ClickHouseServer, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._server = server
+        # On a cluster an insert is acknowledged once every shard has its rows, and not when they are queued.
+        self._sharding: dict[str, Any] = {"distributed_foreground_insert": 1} if server.cluster else {}
+        self._log = log
+        self._pool = ThreadPoolExecutor(THREADS, "archive-insert")
+        self._mine = threading.local()
+        self._given_up = threading.Event()
+        self._pending: set[Future[None]] = set()
+
+    def submit(self, load: Load) -> "Future[None]":
+        """Insert; the future fails with Abandoned when it is given up, with anything else if it cannot be sent."""
+        future = self._pool.submit(self._insert, load, self._given_up)
+        self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
+        return future
+
+    def give_up(self) -> None:
+        """What has been submitted is no longer ours: it is not tried again."""
+        self._given_up.set()
+        self._given_up = threading.Event()
+
+    def close(self) -> bool:
+        """Give up what ClickHouse does not take at once; False when it has not even refused it by then."""
+        self._given_up.set()
+        hangs = wait(list(self._pending), CLOSE_SECONDS).not_done
+        self._pool.shutdown(wait=not hangs, cancel_futures=True)
+        return not hangs
+
+    def _insert(self, load: Load, given_up: threading.Event) -> None:
+        for table, batches in load.tables.items():
+            # A column that is null in all of one batch has another type there.
+            parts = [pa.Table.from_batches([rows]) for rows in batches]
+            rows = pa.concat_tables(parts, promote_options="permissive").unify_dictionaries().combine_chunks()
+            self._insert_table(table, rows, load.token, given_up)
+            ROWS.labels(table).inc(rows.num_rows)
+
+    def _insert_table(self, table: str, rows: pa.Table, token: str, given_up: threading.Event) -> None:
+        backoff = FIRST_BACKOFF_SECONDS
+        while not given_up.is_set():
+            started = time.monotonic()
+            try:
+                settings = SETTINGS | self._sharding | {"insert_deduplication_token": token}
+                self._client().insert_arrow(table, rows, settings=settings)
+            except (Error, OSError) as error:
+                self._mine.client = None
+                text = str(error)[:500]
+                self._log.warning("insert failed, will be retried", table=table, token=token, error=text, wait=backoff)
+                given_up.wait(backoff)
+                backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
+            else:
+                INSERT_SECONDS.observe(time.monotonic() - started)
+                return
+        raise Abandoned
+
+    def _client(self) -> Client:
+        client: Client | None = getattr(self._mine, "client", None)
+        if client is None:
+            client = self._mine.client = connect(self._server, database=self._server.database)
+        return client

@@ -1,0 +1,32 @@
+"""`andon archive`: Kafka into ClickHouse, every event once."""
+
+import gc
+import os
+
+import click
+
+from consumers.clickhouse.archive.stage import STAGE, Archive, ArchiveConfig
+from pipeline.runtime import logging
+from pipeline.runtime import metrics as registry
+from pipeline.runtime.config import configured, masked
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.lifecycle import StopSignal
+from pipeline.runtime.metrics import MetricsConfig
+
+_COLLECT_EVERY = 100_000  # allocations: a batch makes many objects and no cycles
+
+
+@click.command("archive", help="Stage: Kafka to ClickHouse.")
+@configured((STAGE, ArchiveConfig), ("kafka", KafkaConfig), ("metrics", MetricsConfig))
+def command(archive: ArchiveConfig, kafka: KafkaConfig, metrics: MetricsConfig) -> None:
+    """Foreground; SIGTERM stores what is held and stops."""
+    log = logging.configure(STAGE)
+    stop = StopSignal().install()
+    registry.serve(metrics)
+    log.info("starting", **masked(archive), bootstrap_servers=kafka.bootstrap_servers)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY)
+    if not Archive(archive, kafka, log).run(stop):
+        log.warning("ClickHouse does not answer: left without it")
+        os._exit(0)  # at a normal exit Python would wait for the request

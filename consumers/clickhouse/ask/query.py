@@ -1,0 +1,243 @@
+"""`andon query`: ask ClickHouse by a query's name or in SQL, reading only; a table, CSV, JSON or Parquet comes back."""
+
+import codecs
+import re
+import sys
+from collections import Counter
+from typing import IO, Any, Literal, Protocol
+
+import click
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import Error
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from consumers.clickhouse.archive.stage import ArchiveConfig
+from consumers.clickhouse.ask.answer import ROWS_FORMAT, ROWS_SETTINGS, Answer, CutOff, Pairs, Reading, read_answer
+from consumers.clickhouse.ask.guide import Named, queries, types_of
+from consumers.clickhouse.connect import connect
+from pipeline.runtime.config import configured
+from pipeline.runtime.console import stdout_console
+from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.logging import printable
+
+GRACE_SECONDS = 5  # ClickHouse gives up first, and says so
+SHOWN_ROWS = 1000
+Form = Literal["table", "csv", "json", "parquet"]
+# As ClickHouse words them; "…WithNames" has the header that a spreadsheet wants.
+FORMATS = {"csv": "CSVWithNames", "json": "JSON", "parquet": "Parquet"}
+
+
+SYNTAX_ERROR = 62
+_FORMAT_CLAUSE = re.compile(r"\bFORMAT\s+\w+\s*$", re.IGNORECASE)
+_ENUM = re.compile(r"Enum(8|16)\((?:'(?:[^'\\]|\\.)*'|[^')])*\)")
+_TOTALS = re.compile(
+    r"""(['"`])(?:(?!\1)[^\\]|\\.)*\1|--[^\n]*|/\*.*?\*/|\b(?P<totals>WITH\s+TOTALS)\b""", re.IGNORECASE | re.DOTALL
+)
+_COMMENT_FIRST = re.compile(r"--([^\s=]*).*\s", re.DOTALL)
+
+
+class AsWritten:
+    """A parameter that goes to ClickHouse as it is written; a string the client would escape first."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+
+Parameters = dict[str, str | AsWritten]
+
+
+class Sink(Protocol):
+    """Takes an answer's bytes."""
+
+    def write(self, data: bytes, /) -> object:
+        """All of them."""
+
+
+class Terminal:
+    """A sink for people's eyes: what could drive a terminal is escaped, line breaks and tabs are not."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def write(self, data: bytes) -> None:
+        """Bytes that are not UTF-8 are escaped, too."""
+        text = self._decoder.decode(data)
+        self._out.write("".join(c if c in "\n\t" else printable(c) for c in text).encode())
+
+
+class Asker:
+    """One connection, with limits that hold for each question."""
+
+    def __init__(self, config: ArchiveConfig, timeout_seconds: int) -> None:
+        self._client: Client = connect(
+            config, database=config.database, timeout_seconds=timeout_seconds + GRACE_SECONDS
+        )
+        self._settings = {"readonly": 2, "max_execution_time": timeout_seconds, "session_timezone": "UTC"}
+
+    def table(self, sql: str, parameters: Parameters) -> Answer:
+        """The answer's first rows."""
+        settings = self._settings | ROWS_SETTINGS
+        with self._client.raw_stream(sql, parameters=parameters, settings=settings, fmt=ROWS_FORMAT) as stream:
+            return read_answer(Reading(stream), SHOWN_ROWS)
+
+    def copy(self, sql: str, parameters: Parameters, form: str, out: Sink) -> None:
+        """The answer's bytes, as they come."""
+        with self._client.raw_stream(sql, parameters=parameters, settings=self._settings, fmt=FORMATS[form]) as stream:
+            read = Reading(stream)
+            while chunk := read():
+                out.write(chunk)
+
+    def columns(self, sql: str, parameters: Parameters) -> list[tuple[str, str]]:
+        """Names and types; none where ClickHouse cannot say before it answers."""
+        try:
+            found = self._client.query(f"DESCRIBE TABLE ({sql}\n)", parameters=parameters, settings=self._settings)
+        except Error:
+            return []
+        return [(row[0], row[1]) for row in found.result_rows]
+
+
+def _enums_as_strings(sql: str, columns: list[tuple[str, str]]) -> str:
+    """Parquet has a type of its own for them, which readers take for bytes."""
+    plain = [(name.replace("`", "\\`"), kind, _ENUM.sub("String", kind)) for name, kind in columns]
+    casts = [f"CAST(`{name}` AS {wanted}) AS `{name}`" for name, kind, wanted in plain if kind != wanted]
+    return f"SELECT * REPLACE ({', '.join(casts)}) FROM ({sql}\n)" if casts else sql
+
+
+class SqlCommand(click.Command):
+    """Click takes all that begins with "--" for an option; SQL may begin with a comment."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Comments go behind a "--"."""
+        known = {name for parameter in self.params for name in parameter.opts}
+        found = [(_COMMENT_FIRST.match(argument), argument) for argument in args]
+        sql = [argument for match, argument in found if match and "--" + match[1] not in known]
+        if sql and "--" not in args:
+            args = [argument for argument in args if argument not in sql] + ["--", *sql]
+        return super().parse_args(ctx, args)
+
+
+@click.command("query", cls=SqlCommand)
+@click.argument("what", metavar="NAME|SQL", required=False)
+@click.option("--param", "-p", "given", multiple=True, metavar="K=V", help="Value of {K:Type}; may be given often.")
+@click.option("--format", "form", type=click.Choice(["table", *FORMATS]), default="table", show_default=True)
+@click.option("--timeout", type=click.IntRange(1, 3600), default=30, show_default=True, help="Seconds for an answer.")
+@configured(("archive", ArchiveConfig))
+def command(archive: ArchiveConfig, what: str | None, given: tuple[str, ...], form: Form, timeout: int) -> None:
+    """Ask ClickHouse: NAME is one of docs/analysts.md (all are listed without it), anything else is SQL. Only reads."""
+    named = queries()
+    if what is None:
+        _list(named)
+        return
+    sql, parameters = _question(what, given, named)
+    try:
+        _answer(Asker(archive, timeout), sql, _bound(sql, parameters), form)
+    except CutOff as error:
+        sys.stdout.flush()
+        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
+    except Error as error:
+        if error.code == SYNTAX_ERROR and _FORMAT_CLAUSE.search(sql):
+            raise ConfigError("no FORMAT in the SQL: say --format " + "|".join(FORMATS)) from None
+        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {printable(_plain(str(error)))}") from None
+
+
+def _plain(error: str) -> str:
+    """The server's own words: no client's around them, nothing of what was put behind the SQL or would be accepted."""
+    if refused := error.partition("Failed to establish a new connection: ")[2]:
+        return refused.partition('"')[0] + "; `andon up` prints the settings of a local line"
+    words = error.partition("DB::Exception: ")[2] or error
+    for rest in (f"\n FORMAT {ROWS_FORMAT}", " Expected one of:", " (version ", " (for url "):
+        words = words.partition(rest)[0]
+    return words.strip()
+
+
+def _answer(asker: Asker, sql: str, parameters: Parameters, form: Form) -> None:
+    if form in ("table", "parquet") and any(found["totals"] for found in _TOTALS.finditer(sql)):
+        raise ConfigError(f"--format {form} has no place for what WITH TOTALS adds: --format csv|json, or WITH ROLLUP")
+    if form == "table":
+        _show(asker.table(sql, parameters))
+        return
+    to_people = sys.stdout.isatty()
+    if form == "parquet" and to_people:
+        raise ConfigError("--format parquet is no text: send it to a file")
+    columns = asker.columns(sql, parameters) if form != "csv" else []
+    if equal := [name for name, count in Counter(name for name, _ in columns).items() if count > 1]:
+        raise ConfigError(f"--format {form} tells columns by name, and more than one is {', '.join(equal)}: use AS")
+    if form == "parquet":
+        sql = _enums_as_strings(sql, columns)
+    asker.copy(sql, parameters, form, Terminal(sys.stdout.buffer) if to_people else sys.stdout.buffer)
+
+
+def _question(what: str, given: tuple[str, ...], named: dict[str, Named]) -> tuple[str, dict[str, str]]:
+    parameters = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise ConfigError(f"--param {pair!r}: should be NAME=VALUE")
+        parameters[name] = value
+    if what not in named:
+        if not any(character.isspace() for character in what):
+            raise ConfigError(f"no query is named {what!r}; `andon query` lists them, and SQL has a space in it")
+        return what.rstrip().removesuffix(";"), parameters
+    wanted = named[what].parameters
+    if missing := [name for name in wanted if name not in parameters]:
+        raise ConfigError(f"{what} needs " + ", ".join(f"--param {name}=…" for name in missing))
+    if unknown := [name for name in parameters if name not in wanted]:
+        takes = ", ".join(wanted) or "none"
+        raise ConfigError(f"--param {unknown[0]}=…: {what} has no such parameter; it takes {takes}")
+    return named[what].sql, parameters
+
+
+def _bound(sql: str, given: dict[str, str]) -> Parameters:
+    """Arrays, maps and tuples are written as in SQL, with quotes and backslashes of their own."""
+    nested = {name for name, kind in types_of(sql).items() if kind.startswith(("Array(", "Map(", "Tuple("))}
+    return {name: AsWritten(value) if name in nested else value for name, value in given.items()}
+
+
+def _list(named: dict[str, Named]) -> None:
+    table = Table("name", "parameters", box=box.SIMPLE_HEAD)
+    for query in named.values():
+        table.add_row(query.name, ", ".join(query.parameters))
+    stdout_console().print(table)
+
+
+def _show(answer: Answer) -> None:
+    """For people: hostile text escaped, numbers short. Folded to the terminal's width, if it is one."""
+    out = stdout_console()
+    table = Table(box=box.SIMPLE_HEAD)
+    kinds = [re.sub(r"^(LowCardinality|Nullable)\(", "", kind).removeprefix("Nullable(") for kind in answer.types]
+    for name, kind in zip(answer.names, kinds, strict=True):
+        right = kind.startswith(("Int", "UInt", "Float", "BFloat", "Decimal"))
+        table.add_column(Text(_text(name)), justify="right" if right else "left", overflow="fold")
+    for row in answer.rows:
+        table.add_row(*(Text(_cell(value, kind)) for value, kind in zip(row, kinds, strict=True)))
+    out.print(table)
+    more = f", the first {len(answer.rows):,} shown" if answer.total > len(answer.rows) else ""
+    out.print(f"{answer.total:,} row{'' if answer.total == 1 else 's'}{more}")
+
+
+def _cell(value: Any, kind: str = "") -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:.4g}"
+        case Pairs():
+            return "{" + ", ".join(f"{_text(key)}: {_cell(of)}" for key, of in value.pairs) + "}"
+        case list():
+            left, right = "()" if kind.startswith("Tuple(") else "[]"
+            return left + ", ".join(map(_cell, value)) + right
+    if "Float" in kind[:6]:  # JSON writes a whole float as an integer, and what is no number as text
+        return f"{float(value):.4g}"
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
+    return printable(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))

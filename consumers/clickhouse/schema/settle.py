@@ -1,0 +1,56 @@
+"""Wait for the INSERTs of this moment: afterwards, whatever is stored has gone through every feed there is now.
+
+An INSERT decides at its beginning which views it feeds and into which tables, and shows its rows at its end. One that
+began before a new view existed knows nothing of it, and may show its rows when a fill has read their day already: then
+they are in neither. ClickHouse lists a statement in system.processes before it looks for its views, and until its rows
+are there. So whatever was not yet listed after the view was created feeds it, and what was listed is waited for; by
+its id, for clocks may differ. All INSERTs are, also those into other tables: one may reach `events` through a view.
+"""
+
+import time
+
+from clickhouse_connect.driver.client import Client
+
+from consumers.clickhouse.schema.cluster import Layout
+from consumers.clickhouse.schema.feeds import SOURCE
+from pipeline.runtime.errors import AndonError
+
+WAIT_SECONDS = 600.0  # an INSERT of the archive takes a second
+POLL_SECONDS = 0.05
+
+
+def settle(client: Client, layout: Layout, wait_seconds: float = WAIT_SECONDS) -> None:
+    """Return when every INSERT that runs now has ended, on whichever server.
+
+    Raises:
+        AndonError: when one still runs after `wait_seconds`.
+    """
+    deadline = time.monotonic() + wait_seconds
+    left = _running(client, layout)
+    while left:
+        if time.monotonic() > deadline:
+            named = "; ".join(f"{query_id} ({text})" for (_, query_id), text in sorted(left.items())[:3])
+            raise AndonError(
+                f"{len(left)} INSERTs that began before the new feed still run after {wait_seconds:.0f} s, and their "
+                f"rows could be lost to it: try again when they have ended: {named}"
+            )
+        time.sleep(POLL_SECONDS)
+        now = _running(client, layout)
+        left = {which: text for which, text in left.items() if which in now}
+    if layout.cluster:  # stored on one replica; a fill may read from another
+        client.command(synced(layout))
+
+
+def synced(layout: Layout) -> str:
+    """The statement that ends when every replica of the source has what any of its shard had at its beginning."""
+    return f"SYSTEM SYNC REPLICA{layout.everywhere} {layout.name(layout.local(SOURCE))} LIGHTWEIGHT"
+
+
+def _running(client: Client, layout: Layout) -> dict[tuple[str, str], str]:
+    """The beginnings of INSERTs, by server and id."""
+    source = f"clusterAllReplicas('{layout.cluster}', system.processes)" if layout.cluster else "system.processes"
+    sql = (
+        f"SELECT hostName(), query_id, substring(replaceRegexpAll(query, '\\\\s+', ' '), 1, 60) FROM {source} "
+        "WHERE query_kind IN ('Insert', 'AsyncInsertFlush')"
+    )
+    return {(server, query_id): text for server, query_id, text in client.query(sql).result_rows}

@@ -1,0 +1,1 @@
+"""`andon backfill` and `andon forget`: tables made anew, and data dropped, while the stream runs."""

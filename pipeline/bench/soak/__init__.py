@@ -1,0 +1,1 @@
+"""`andon bench soak`: a constant load on the whole line, and whether anything grows."""

@@ -1,0 +1,154 @@
+"""One act of the demo: a healthy fleet, then the incident, with a rollout that obeys the halts of the running line."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from pipeline.demo.account import Account, clock, counted, power, settle
+from pipeline.demo.watch import Seen, Watch, events_read
+from pipeline.runtime.clock import wall_clock_ms
+from pipeline.runtime.errors import AndonError
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.logging import printable
+from pipeline.simulate.run import FASTEST, Run, shift_ms
+from pipeline.simulate.scenario import Scenario, unix_ms
+from pipeline.simulate.simulation import Simulation
+from pipeline.simulate.sinks import KafkaSink
+
+MINUTE_MS = 60_000
+CATCH_UP_SECONDS = 60.0
+POLL_SECONDS = 0.05
+TOLD_SECONDS = 2.0  # between two lines of the incident
+
+Say = Callable[[str], None]
+
+
+class Pace(NamedTuple):
+    """How event time is compressed: fast where nothing happens, slow around the release, for the fleet's clock runs on
+    while the detector thinks: at speed 60 a tenth of a second costs six of the fleet's seconds."""
+
+    events_per_second: float = 30_000.0  # where nothing happens
+    approach_minutes: float = 2.0  # before the release, at `speed`
+    speed: float = 60.0
+    patience_minutes: float = 15.0  # after the release; past it, at `hurry`
+    hurry: float = 300.0
+
+
+QUICK = Pace(approach_minutes=1.0, speed=120.0, patience_minutes=10.0, hurry=900.0)
+
+
+class Act:
+    """Plays a scenario against the line."""
+
+    def __init__(self, scenario: Scenario, seed: int, kafka: KafkaConfig, watch: Watch, pace: Pace, say: Say) -> None:
+        self._seed, self._pace, self._watch, self._say = seed, pace, watch, say
+        self._shift = shift_ms(scenario, FASTEST, wall_clock_ms())
+        self._simulation = Simulation(scenario, seed, self._shift)
+        fleet = scenario.fleet.name
+        self._run = Run(self._simulation, KafkaSink(kafka), lambda: watch.read(fleet))
+        self._scenario = scenario
+        self._began = time.monotonic()
+        self._told = 0.0
+        self._announced = len(watch.halts)
+
+    def play(self, correlate_url: str) -> Account:
+        """The whole act, and its account."""
+        release = unix_ms(self._scenario.incident_at) + self._shift
+        self._healthy(release - round(self._pace.approach_minutes * MINUTE_MS), correlate_url)
+        self._run.until(release, self._pace.speed, self._tell_halts)
+        self._incident(release)
+        self._run.until(self._simulation.end_ms, self._fast(), self._tell_halts)
+        self._catch_up(correlate_url)
+        return settle(self._run, self._watch, self._seed, time.monotonic() - self._began)
+
+    def _fast(self) -> float:
+        fleet = self._scenario.fleet
+        a_second = fleet.hosts * (1 / (60 * fleet.heartbeat_minutes) + fleet.boots_per_host_day / 86_400)
+        return max(self._pace.speed, self._pace.events_per_second / a_second)
+
+    def _now(self) -> str:
+        return clock(self._simulation.now_ms - self._shift)
+
+    def _healthy(self, until_ms: int, correlate_url: str) -> None:
+        fleet = self._scenario.fleet
+        self._say(f"{self._scenario.title}")
+        self._say(
+            f"{counted(fleet.hosts, 'host')} report; on their way: {counted(len(self._scenario.updates), 'update')}"
+        )
+        began = time.monotonic()
+        self._run.until(until_ms, self._fast(), self._tell_halts)
+        self._catch_up(correlate_url)
+        seconds, crashes = time.monotonic() - began, self._simulation.ledger.reports["crash"]
+        since = datetime.fromtimestamp(unix_ms(self._scenario.starts) / 1000, UTC)
+        self._say(
+            f"{since:%H:%M} to {self._now()[:5]} UTC, sent and judged in {seconds:.0f} s: "
+            f"{counted(self._run.sent, 'event')}, {counted(crashes, 'crash')}, "
+            f"{counted(len(self._watch.halted(fleet.name)), 'halt')}"
+        )
+
+    def _incident(self, release_ms: int) -> None:
+        for update in sorted(self._scenario.guilty):
+            self._say(f"{self._now()} UTC  {printable('/'.join(update))} is released")
+        if not self._scenario.guilty:
+            self._say(f"{self._now()} UTC  nothing that is released is at fault")
+        patience = release_ms + round(self._pace.patience_minutes * MINUTE_MS)
+        account = unix_ms(self._scenario.account_at) + self._shift
+        self._run.until(min(patience, account), self._pace.speed, self._tell)
+        if not self._is_over():
+            self._run.until(account, self._pace.hurry, self._tell)
+
+    def _is_over(self) -> bool:
+        guilty = self._scenario.guilty
+        return bool(guilty) and guilty <= self._watch.halted(self._scenario.fleet.name).keys()
+
+    def _tell(self) -> bool:
+        self._tell_halts()
+        if self._is_over():
+            return True
+        if time.monotonic() - self._told >= TOLD_SECONDS:
+            self._told = time.monotonic()
+            for update in sorted(self._scenario.guilty):
+                reached, lost = self._simulation.reached(update), self._simulation.ledger.lost(update)
+                reported = self._simulation.ledger.reports["crash"]
+                evidence = power(self._watch.evidence(self._scenario.fleet.name, update))
+                self._say(
+                    f"{self._now()} UTC  reached {counted(reached, 'host')}, {lost:,} down; "
+                    f"{counted(reported, 'crash report')} in all; evidence {evidence}"
+                )
+        return False
+
+    def _tell_halts(self) -> bool:
+        seen = self._watch.halts
+        for halt in seen[self._announced :]:
+            self._say(self._halt_line(halt))
+        self._announced = len(seen)
+        return False
+
+    def _halt_line(self, seen: Seen) -> str:
+        halt = seen.halt
+        spared = sum(o.spared for o in self._run.obeyed if o.halt.key == halt.key and o.halt.epoch == halt.epoch)
+        left = counted(spared, "host")
+        return (
+            f"{self._now()} UTC  HALT {printable('/'.join(seen.update))} in {', '.join(map(printable, halt.rings))}, "
+            f"signed by {halt.kid}: {printable(halt.reason)}. The rollout stops with {left} still to come"
+        )
+
+    def _catch_up(self, correlate_url: str) -> None:
+        """Wait until the detector has taken in every event: a backlog is no part of incident or account."""
+        self._run.settle()
+        fleet = self._scenario.fleet.name
+        deadline = time.monotonic() + CATCH_UP_SECONDS
+        while True:
+            try:
+                count, why = events_read(correlate_url, fleet), "it stalls"
+            except AndonError as error:  # the supervisor may be starting it anew
+                count, why = 0, str(error)
+            if count >= self._run.sent:
+                break
+            if time.monotonic() > deadline:
+                raise AndonError(f"the detector has read {count:,} of {self._run.sent:,} events of {fleet}: {why}")
+            time.sleep(POLL_SECONDS)
+        for _ in self._watch.read(fleet):
+            pass
+        self._tell_halts()

@@ -1,0 +1,54 @@
+"""Whether the stages read on: one that is frozen answers nobody, and no server says so."""
+
+import time
+
+from pipeline.correlate.config import GROUP as CORRELATE
+from pipeline.doctor.finding import Finding, ok, unchecked, warning
+from pipeline.runtime.errors import AndonError
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.status.snapshot import group_rows
+from pipeline.status.sources import Cluster, Offsets
+
+CHECK = "kafka groups"
+STILL_SECONDS = 2.0  # between the looks; combine and archive commit several times in it
+WAITING_MESSAGES = 10  # fewer may be markers of transactions, which nobody reads
+
+
+class Groups:
+    """Two looks at the consumer groups; whatever else is to be asked is asked between them."""
+
+    def __init__(self, kafka: KafkaConfig) -> None:
+        self._cluster = Cluster(kafka)
+        self._first = self._look()
+
+    def _look(self) -> Offsets | str:
+        try:
+            return self._cluster.offsets()
+        except AndonError as error:
+            return str(error)
+
+    def finding(self) -> Finding:
+        """What the second look says, once enough time has passed."""
+        if isinstance(self._first, str):
+            return unchecked(CHECK, self._first)
+        time.sleep(max(0.0, self._first.at_seconds + STILL_SECONDS - time.monotonic()))
+        second = self._look()
+        return unchecked(CHECK, second) if isinstance(second, str) else groups_finding(self._first, second)
+
+
+def groups_finding(first: Offsets, second: Offsets) -> Finding:
+    """Groups that had messages waiting and read none of them. The correlator commits behind its checkpoints only, up to
+    half a minute apart: that it lives, it says itself."""
+    waited = {(row.group, row.topic): row.lag_messages for row in group_rows(first, first)}
+    still = [
+        f"{row.group} ({waited[row.group, row.topic]:,} messages of {row.topic})"
+        for row in group_rows(first, second)
+        if not row.messages_per_second and waited.get((row.group, row.topic), 0) > WAITING_MESSAGES
+        if not row.group.endswith(CORRELATE)
+    ]
+    if still:
+        words = f"messages wait, and none was read within {STILL_SECONDS:.0f} s: {', '.join(still)}"
+        return warning(
+            CHECK, words, "see whether the stage runs, and its log; ask again in a minute if it just started"
+        )
+    return ok(CHECK, "none stands still before messages that wait" if second.committed else "nobody has read yet")

@@ -1,0 +1,111 @@
+"""The gateway and the correlator, over the HTTP that they serve."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pipeline.doctor.finding import ANSWER_SECONDS, Finding, clock_finding, ok, plain, problem
+from pipeline.runtime.errors import ConfigError
+
+MAX_ANSWER_BYTES = 1 << 20
+
+
+class Answer(NamedTuple):
+    """What an HTTP server said; `body` is {} unless it is a JSON object."""
+
+    status: int
+    date: str
+    body: dict[str, Any]
+
+
+def ask(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
+    """Raises OSError when there is no HTTP answer."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(urllib.request.Request(url, body, headers or {}), timeout=ANSWER_SECONDS) as response:
+            return _answer(response.status, response.headers, response.read(MAX_ANSWER_BYTES))
+    except urllib.error.HTTPError as error:
+        with error:
+            return _answer(error.code, error.headers, error.read(MAX_ANSWER_BYTES))
+    except urllib.error.URLError as error:
+        raise error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason)) from None
+
+
+def _answer(status: int, headers: Any, raw: bytes) -> Answer:
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        body = {}
+    return Answer(status, headers.get("Date") or "", body if isinstance(body, dict) else {})
+
+
+def check_url(key: str, url: str) -> None:
+    """Raises ConfigError unless it is http(s)://host[:port]."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{key} = {url!r}: should be http(s)://host:port")
+
+
+def check_gateway(url: str, token_file: str, max_skew_seconds: float) -> list[Finding]:
+    """Health, clock, and whether the token opens it."""
+    check_url("doctor.gateway_url", url)
+    health_url = url.rstrip("/") + "/health"
+    try:
+        answer = ask(health_url)
+    except OSError as error:
+        return [problem("gateway", f"{url}: {plain(error)}", "start `andon collect`, or correct doctor.gateway_url")]
+    findings = [_gateway_health(url, answer)]
+    if answer.date:
+        skew = parsedate_to_datetime(answer.date).timestamp() - time.time()
+        # The Date header has whole seconds, rounded down.
+        findings.append(clock_finding("gateway clock", skew + 0.5, max_skew_seconds + 1, "its Date header"))
+    if token_file:
+        findings.append(check_token(url, token_file))
+    return findings
+
+
+def _gateway_health(url: str, answer: Answer) -> Finding:
+    status = str(answer.body.get("status", f"HTTP {answer.status}"))
+    if answer.status == 200 and status == "ok":
+        return ok("gateway", f"{url} takes events, and its broker answers")
+    if "status" not in answer.body:
+        return problem("gateway", f"{url} answers, but not as the gateway does: {status}", "correct doctor.gateway_url")
+    return problem("gateway", f"{url} answers, but cannot deliver: {status}", "see its broker and topics above")
+
+
+def check_token(url: str, token_file: str) -> Finding:
+    """An empty batch is refused as empty by whoever accepts the token: nothing is sent."""
+    try:
+        token = Path(token_file).read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"doctor.gateway_token_file = {token_file!r}: cannot be read: {error}") from None
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson"}
+    try:
+        status = ask(url.rstrip("/") + "/v1/events", b"", headers).status
+    except OSError as error:
+        return problem("gateway token", plain(error), "see the gateway above")
+    if status == 400:
+        return ok("gateway token", f"the token in {token_file} is accepted")
+    if status == 401:
+        advice = "add one with `andon token FLEET --tokens-file F`, with F the gateway's file"
+        return problem("gateway token", f"the token in {token_file} is refused", advice)
+    return problem("gateway token", f"unexpected answer: HTTP {status}", "see the gateway's log")
+
+
+def check_correlator(url: str) -> list[Finding]:
+    """Whether decisions are being made."""
+    check_url("doctor.correlate_url", url)
+    try:
+        answer = ask(url.rstrip("/") + "/health")
+    except OSError as error:
+        advice = "start `andon correlate`, or correct doctor.correlate_url: nothing is decided meanwhile"
+        return [problem("correlator", f"{url}: {plain(error)}", advice)]
+    if answer.status == 200 and answer.body.get("ready") is True:
+        return [ok("correlator", f"{url} decides on {answer.body.get('fleets', 0)} fleet(s)")]
+    advice = "it may still be recovering; if this lasts, see its log: nothing is decided meanwhile"
+    return [problem("correlator", f"{url} answers, but is not ready (HTTP {answer.status})", advice)]

@@ -1,0 +1,148 @@
+"""`andon clickhouse`: the process that owns the embedded ClickHouse engine and serves it over HTTP."""
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import click
+import msgspec
+from aiohttp import web
+
+from pipeline.local.clickhouse.accounts import Account, analyst, grafana, owner, writer
+from pipeline.local.clickhouse.confine import confine
+from pipeline.local.clickhouse.endpoint import Endpoint
+from pipeline.local.clickhouse.engine import Engine
+from pipeline.runtime import logging
+from pipeline.runtime.config import configured
+from pipeline.runtime.errors import ConfigError
+
+Doc = msgspec.Meta
+
+READY = "andon clickhouse ready"
+STOP_SECONDS = 10.0  # how long running statements may go on after SIGTERM before SELECTs are cancelled
+
+
+class ClickHouseConfig(msgspec.Struct, frozen=True):
+    """Section "clickhouse"."""
+
+    data_dir: Annotated[str, Doc(min_length=1, description="directory of the engine's data")] = ".andon/clickhouse"
+    host: Annotated[str, Doc(min_length=1, description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Doc(ge=0, le=65535, description="port to listen on, 0 for any free one")] = 8123
+    user: Annotated[str, Doc(min_length=1, description="owner: may do everything in the engine")] = "andon"
+    password: Annotated[str, Doc(description="its password; environment or file only")] = ""
+    password_file: Annotated[str, Doc(description="file that holds the password")] = ""
+    read_user: Annotated[str, Doc(min_length=1, description="user who may only read")] = "andon_read"
+    read_password: Annotated[str, Doc(description="its password; environment or file only")] = ""
+    read_password_file: Annotated[str, Doc(description="file that holds it; without one there is no such user")] = ""
+    grafana_user: Annotated[str, Doc(min_length=1, description="the same for dashboards, with tighter limits")] = (
+        "andon_grafana"
+    )
+    grafana_password: Annotated[str, Doc(description="its password; environment or file only")] = ""
+    grafana_password_file: Annotated[str, Doc(description="file that holds it; without one there is no such user")] = ""
+    write_user: Annotated[str, Doc(min_length=1, description="user who may only insert")] = "andon_write"
+    write_password: Annotated[str, Doc(description="its password; environment or file only")] = ""
+    write_password_file: Annotated[str, Doc(description="file that holds it; without one there is no such user")] = ""
+    max_execution_time_seconds: Annotated[int, Doc(ge=0, description="default limit of a statement, 0 for none")] = 60
+    max_body_bytes: Annotated[int, Doc(ge=1024, description="largest request body, decompressed")] = 256 * 1024 * 1024
+
+
+def read_secret(key: str, value: str, file: str) -> str:
+    """A secret given directly (environment, TOML) or in a file.
+
+    Raises:
+        ConfigError: when the file cannot be read.
+    """
+    if value or not file:
+        return value
+    try:
+        return Path(file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{key}_file = {file!r}: cannot be read: {error}") from None
+
+
+def accounts(config: ClickHouseConfig) -> list[Account]:
+    """Raises ConfigError without the owner's password: there is no open door, not even on loopback."""
+
+    def secret(which: str) -> str:
+        value, file = getattr(config, which), getattr(config, f"{which}_file")
+        return read_secret(f"clickhouse.{which}", value, file)
+
+    password = secret("password")
+    if not password:
+        raise ConfigError("clickhouse.password is empty: set ANDON_CLICKHOUSE_PASSWORD or --password-file")
+    return [
+        owner(config.user, password),
+        analyst(config.read_user, secret("read_password")),
+        grafana(config.grafana_user, secret("grafana_password")),
+        writer(config.write_user, secret("write_password")),
+    ]
+
+
+async def serve(config: ClickHouseConfig, who: list[Account]) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what runs."""
+    log = logging.configure("clickhouse")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    engine = Engine(Path(config.data_dir), config.max_execution_time_seconds)
+    endpoint = Endpoint(engine, who, config.max_body_bytes)
+    runner = web.AppRunner(endpoint.app, auto_decompress=False, access_log=None, shutdown_timeout=STOP_SECONDS)
+    try:
+        await runner.setup()
+        site = web.TCPSite(runner, config.host, config.port)
+        await _listen(site, config)
+        port = runner.addresses[0][1]
+        log.info(READY, url=f"http://{config.host}:{port}", version=engine.version, data_dir=config.data_dir)
+        await stop.wait()
+        log.info("stopping")
+    finally:
+        ended = asyncio.Event()
+        cancel = asyncio.create_task(_cancel_reads(engine, ended))
+        await runner.cleanup()
+        await asyncio.to_thread(endpoint.close)
+        ended.set()
+        await asyncio.wait({cancel})  # its thread may still be inside the engine
+        await asyncio.to_thread(engine.close)
+        log.info("stopped")
+
+
+async def _cancel_reads(engine: Engine, ended: asyncio.Event) -> None:
+    """Give SELECTs their time, then end them; again and again, for one that waited may have its turn then."""
+    wait_seconds = STOP_SECONDS / 2
+    while True:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), wait_seconds)
+            return
+        await asyncio.to_thread(engine.cancel_reads)
+        wait_seconds = 1.0
+
+
+async def _listen(site: web.TCPSite, config: ClickHouseConfig) -> None:
+    try:
+        await site.start()
+    except OSError as error:
+        text = os.strerror(error.errno or 0)
+        raise ConfigError(f"clickhouse.port = {config.port}: cannot listen on {config.host}: {text}") from None
+
+
+def _confine(data_dir: Path) -> None:
+    """Before the engine starts its threads: it is to reach its own directory and nothing else."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = data_dir.resolve() / "tmp"
+    scratch.mkdir(exist_ok=True, mode=0o700)
+    os.environ["TMPDIR"] = str(scratch)  # where the engine's binding tries itself when it is imported
+    if why := confine(data_dir):
+        text = "the kernel does not keep the engine from this user's files: only what statements may say does"
+        logging.configure("clickhouse").warning(text, why=why)
+
+
+@click.command("clickhouse", help="Own the embedded ClickHouse engine and serve it over HTTP.")
+@configured(("clickhouse", ClickHouseConfig))
+def command(clickhouse: ClickHouseConfig) -> None:
+    """Foreground; SIGTERM stops it."""
+    who = accounts(clickhouse)  # reads files that the engine may not
+    _confine(Path(clickhouse.data_dir))
+    asyncio.run(serve(clickhouse, who))

@@ -1,0 +1,1 @@
+"""Kafka on one machine: the embedded broker, or Apache Kafka from its jars."""

@@ -1,0 +1,136 @@
+"""One Apache Kafka broker as a process: its directory, its start, its ends."""
+
+import base64
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.local.datadir import write_private
+from pipeline.local.kafka.jars import KafkaJars
+from pipeline.local.kafka.properties import CLUSTER_ID, Node, as_properties, log_properties, server_properties
+from pipeline.local.kafka.security import Security
+from pipeline.local.machine.leash import leash
+from pipeline.runtime.errors import AndonError
+from pipeline.runtime.logging import printable
+
+META = "meta.properties"  # what makes a directory a broker's
+HEAP_MIB = 384  # of each broker
+FORMAT_SECONDS = 60.0
+STOP_SECONDS = 20.0
+KILLED_SECONDS = 10.0
+
+
+def configure(node: Node, nodes: Sequence[Node], security: Security, more: Mapping[str, str]) -> None:
+    """Write the broker's configuration; what it has stored stays."""
+    node.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(node.properties, as_properties(server_properties(node, nodes, security, more)))
+    write_private(node.log_config, log_properties())
+
+
+def format_storage(jars: KafkaJars, nodes: Sequence[Node]) -> None:
+    """Make their data directories brokers' ones, except where they are already.
+
+    Raises:
+        AndonError: when Kafka refuses the configuration.
+    """
+    new = [node for node in nodes if not (node.data / META).exists()]
+    for node in new:
+        shutil.rmtree(node.data, ignore_errors=True)  # half-made
+    if new:
+        _format(jars, new[0])
+    for node in new[1:]:  # which differ in two lines, and a Java for each would take its second
+        shutil.copytree(new[0].data, node.data, ignore=shutil.ignore_patterns(META))
+        own = {"node.id": str(node.number), "directory.id": _unique_id(), "version": "1", "cluster.id": CLUSTER_ID}
+        write_private(node.data / META, as_properties(own))
+
+
+def _unique_id() -> str:
+    """A UUID as Kafka writes it; those that begin with "-" are not used."""
+    return base64.urlsafe_b64encode(b"\x41" + os.urandom(15)).rstrip(b"=").decode("ascii")
+
+
+def _format(jars: KafkaJars, node: Node) -> None:
+    tool = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(node.properties)]
+    argv = jars.command(*tool, heap_mib=128)
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=FORMAT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise AndonError(f"Kafka's storage tool took more than {FORMAT_SECONDS:.0f} s") from None
+    if done.returncode:
+        raise AndonError(f"Kafka's storage tool failed: {_last_words(done.stdout + done.stderr)}")
+
+
+def command_line(jars: KafkaJars, node: Node, options: tuple[str, ...] = ()) -> list[str]:
+    """The command that runs the broker in the foreground."""
+    argv = jars.command("kafka.Kafka", str(node.properties), heap_mib=HEAP_MIB, options=options)
+    return [argv[0], f"-Dlog4j2.configurationFile={node.log_config}", *argv[1:]]
+
+
+class BrokerProcess:
+    """A broker that can be stopped, killed and started again. It dies with the process that started it."""
+
+    def __init__(self, jars: KafkaJars, node: Node, options: tuple[str, ...] = ()) -> None:
+        self.node = node
+        self._argv = command_line(jars, node, options)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its process id.
+
+        Raises:
+            AndonError: when it was never started.
+        """
+        if self._process is None:
+            raise AndonError(f"broker {self.node.number} was not started")
+        return self._process.pid
+
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+        return self.node.home / "broker.log"
+
+    def start(self) -> None:
+        """Start it; it takes a second or two until it answers."""
+        if self.is_running:
+            raise AndonError(f"broker {self.node.number} runs already")
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=leash(signal.SIGKILL)
+            )
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
+        if self._process is not None and self.is_running:
+            self._process.terminate()
+
+    def wait(self, seconds: float = STOP_SECONDS) -> None:
+        """Until it is gone: killed if it takes longer."""
+        if self._process is not None:
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL, and gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(KILLED_SECONDS)
+
+    def last_words(self) -> str:
+        """The end of what it printed, as one line."""
+        return _last_words(self.log.read_text("utf-8", "replace")) if self.log.exists() else "nothing"
+
+
+def _last_words(said: str) -> str:
+    lines = [line for line in said.splitlines() if not line.lstrip().startswith("at ")]  # not Java's stack
+    return " | ".join(printable(line) for line in lines[-5:]) or "nothing"

@@ -1,0 +1,1 @@
+"""`andon status`: what the line does, live."""

@@ -1,0 +1,125 @@
+"""What `andon status` knows at one moment, as data: for the screen, for JSON. Pure, but for what it is given."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from pipeline.local.stack import StackInfo
+from pipeline.status.sources import Offsets, Usage, summed
+from pipeline.wire.halts import Halt
+from pipeline.wire.verdicts import FleetHeartbeat, Verdict
+
+
+class StageRow(msgspec.Struct, kw_only=True):
+    """A supervised process; CPU over the last interval, 100 is one core."""
+
+    name: str
+    state: str
+    pid: int
+    restarts: int
+    uptime_seconds: float
+    cpu_percent: float | None
+    rss_bytes: int | None
+    last_line: str
+
+
+class GroupRow(msgspec.Struct, kw_only=True):
+    """How far a consumer group has come on one topic. Markers of transactions count as messages here."""
+
+    group: str
+    topic: str
+    messages_per_second: float
+    lag_messages: int
+
+
+class HaltRow(msgspec.Struct, kw_only=True):
+    """A halt and how it stands: in force, or expired without renewal (the detector is silent)."""
+
+    halt: Halt
+    in_force: bool
+    age_seconds: float
+    expires_in_seconds: float
+
+
+class Snapshot(msgspec.Struct, kw_only=True):
+    """Times in unix ms. `topics_per_second` is what was produced, by topic."""
+
+    at: int
+    bootstrap_servers: str
+    data_dir: str
+    stages: list[StageRow]
+    topics_per_second: dict[str, float]
+    groups: list[GroupRow]
+    fleets: list[FleetHeartbeat]
+    halts: list[HaltRow]
+    verdicts: list[Verdict]
+    verdicts_total: int
+    problems: list[str]
+
+
+def stage_rows(
+    info: StackInfo | None, before: Mapping[int, Usage], after: Mapping[int, Usage], seconds: float, now_ms: int
+) -> list[StageRow]:
+    """One row per supervised process; `before` and `after` are their usage, `seconds` apart."""
+    rows = []
+    for name, stage in info.stages.items() if info else ():
+        used, earlier = after.get(stage.pid), before.get(stage.pid)
+        cpu = 100 * (used.cpu_seconds - earlier.cpu_seconds) / seconds if used and earlier and seconds > 0 else None
+        rows.append(
+            StageRow(
+                name=name,
+                state=stage.state,
+                pid=stage.pid,
+                restarts=stage.restarts,
+                uptime_seconds=max(0.0, (now_ms - stage.started_at) / 1000) if stage.pid else 0.0,
+                cpu_percent=cpu,
+                rss_bytes=used.rss_bytes if used else None,
+                last_line=stage.last_line,
+            )
+        )
+    return rows
+
+
+def produced_per_second(before: Offsets, after: Offsets) -> dict[str, float]:
+    """Messages a second, by topic."""
+    then, now = summed(before.end), summed(after.end)
+    return {topic: _rate(then.get(topic, 0), end, before, after) for topic, end in now.items()}
+
+
+def group_rows(before: Offsets, after: Offsets) -> list[GroupRow]:
+    """One row per group and topic that it has committed on; an uncommitted partition is unread from its start."""
+    rows = []
+    for group, committed in after.committed.items():
+        then = summed(before.committed.get(group, {}))
+        for topic, position in sorted(summed(committed).items()):
+            places = [place for place in after.end if place[0] == topic]
+            lag = sum(after.end[at] - max(committed.get(at, 0), after.first.get(at, 0)) for at in places)
+            speed = _rate(then.get(topic, position), position, before, after)
+            rows.append(GroupRow(group=group, topic=topic, messages_per_second=speed, lag_messages=max(0, lag)))
+    return rows
+
+
+def _rate(then: int, now: int, before: Offsets, after: Offsets) -> float:
+    seconds = after.at_seconds - before.at_seconds
+    return max(0.0, (now - then) / seconds) if seconds > 0 else 0.0
+
+
+def halt_rows(halts: Mapping[bytes, Halt], now_ms: int) -> list[HaltRow]:
+    """Halts that no resume has lifted, newest first."""
+    standing = sorted((h for h in halts.values() if h.action == "halt"), key=lambda h: -h.issued_at)
+    return [
+        HaltRow(
+            halt=halt,
+            in_force=halt.expires_at > now_ms,
+            age_seconds=(now_ms - halt.issued_at) / 1000,
+            expires_in_seconds=(halt.expires_at - now_ms) / 1000,
+        )
+        for halt in standing
+    ]
+
+
+def top_verdicts(records: Mapping[bytes, Verdict | FleetHeartbeat], limit: int) -> tuple[list[Verdict], int]:
+    """The verdicts with the most evidence, and how many there are in all."""
+    verdicts = [record for record in records.values() if isinstance(record, Verdict)]
+    verdicts.sort(key=lambda v: (-v.log10_evidence, v.fleet, v.vendor, v.product, v.version, v.ring))
+    return verdicts[:limit], len(verdicts)

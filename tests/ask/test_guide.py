@@ -1,0 +1,292 @@
+"""docs/analysts.md: every query runs on the schema as shipped and finds what is there; `andon query` prints it."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as parquet
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from consumers.clickhouse.ask.guide import queries
+from pipeline.bench.archive_line import LocalClickHouse
+
+PAGE = (Path(__file__).parents[2] / "docs" / "analysts.md").read_text("utf-8")
+HOSTILE = "x\x1b[2J\u202e<b>'; DROP"
+NOW = datetime.now(UTC).replace(microsecond=0)
+UPDATE = {"vendor": "crowdstrike", "product": "content", "version": "291"}
+PARAMETERS = {"fleet": "acme", "host": "h-0"} | UPDATE
+OF_UPDATE = ("-p", "fleet=acme", *(f"-p{name}={value}" for name, value in UPDATE.items()))
+LISTS = ["updates.vendor", "updates.product", "updates.version", "updates.installed_at"]
+NAMES = ["fleet", "host", "kind", "ts", "ingested_at", "ring", "model", "signature_code", "signature_module", "id"]
+
+
+def row(number: int) -> list[Any]:
+    """Hosts 0 to 3 have the update and 0 and 1 crash; 4 to 9 have another update."""
+    with_it = [["crowdstrike", "os"], ["content", "kb"], ["291", "5"], [NOW - timedelta(hours=1)] * 2]
+    without = [["os"], ["kb"], ["5"], [NOW - timedelta(hours=2)]]
+    crash = ["crash", "0x50", HOSTILE] if number < 2 else ["heartbeat", "", ""]
+    ts = NOW - timedelta(minutes=10 - number)
+    place = ["canary" if number % 2 else "broad", "latitude"]
+    kind, code, module = crash
+    updates = with_it if number < 4 else without
+    return ["acme", f"h-{number}", kind, ts, NOW, *place, code, module, f"id-{number}", *updates]
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
+    """Ten hosts, a halt with its acknowledgement and renewal, verdicts and a dead letter."""
+    with LocalClickHouse(tmp_path_factory.mktemp("guide")) as running:
+        client = running.client()
+        client.insert("events", [row(number) for number in range(10)], column_names=[*NAMES, *LISTS])
+        update, key = ["acme", "crowdstrike", "content", "291"], ["fleet", "vendor", "product", "version"]
+        verdict = [*update, "broad", NOW, "halted", 7.0, 6.0]
+        client.insert("verdicts", [verdict], column_names=[*key, "ring", "at", "state", "log10_evidence", "threshold"])
+        decided = NOW - timedelta(minutes=5)
+        halts = [
+            [*update, 1, "halt", NOW + timedelta(minutes=n), decided, ["*"], 2, f"because {HOSTILE}"] for n in (0, 30)
+        ]
+        names = [*key, "epoch", "action", "issued_at", "stream_time", "rings", "crashed_hosts", "reason"]
+        client.insert("halts", halts, column_names=names)
+        ack = ["acme/crowdstrike/content/291", 1, "sccm", "stopped", NOW + timedelta(seconds=3)]
+        client.insert("halt_acks", [ack], column_names=["halt_key", "epoch", "subscriber", "status", "at"])
+        letter = ["invalid_json", "combine", NOW, HOSTILE]
+        client.insert("dead_letters", [letter], column_names=["reason", "stage", "at", "detail"])
+        yield running
+
+
+@pytest.fixture
+def client(line: LocalClickHouse) -> Client:
+    """A client."""
+    return line.client()
+
+
+def andon(line: LocalClickHouse, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """`andon query` as an analyst runs it, with the reading user."""
+    environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.read_password, "PATH": ""}
+    where = ["--clickhouse-url", line.server.clickhouse_url, "--clickhouse-user", "andon_read"]
+    argv = [sys.executable, "-m", "pipeline", "query", *where, *arguments]
+    return subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False)
+
+
+def test_every_block_has_a_name() -> None:
+    """No SQL stands on the page that this test does not run."""
+    assert len(re.findall("^```sql", PAGE, re.MULTILINE)) == len(queries())
+    assert {name for query in queries().values() for name in query.parameters} <= set(PARAMETERS)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", queries())
+def test_queries_of_the_guide_find_what_is_there(client: Client, name: str) -> None:
+    """Each query runs and answers, with every number a number; about an update, and not another's of that version."""
+    query = queries()[name]
+    given = {parameter: PARAMETERS[parameter] for parameter in query.parameters}
+    answer = client.query(query.sql, parameters=given)
+    assert answer.result_rows
+    assert not any(value != value for row in answer.result_rows for value in row)
+    for other in UPDATE if "version" in given else ():
+        assert not client.query(query.sql, parameters=given | {other: "other"}).result_rows
+
+
+@pytest.mark.system
+def test_the_numbers_are_right(client: Client) -> None:
+    """Two of four hosts with the update crashed: the views say so, with Wilson's limits to four digits."""
+
+    def first(view: str, where: str = "true") -> dict[str, Any]:
+        sql = f"SELECT * FROM {view} WHERE fleet = 'acme' AND {where}"
+        return next(iter(client.query(sql).named_results()))
+
+    rate = first("crash_rate_by_update", "version = '291'")
+    assert (rate["hosts"], rate["crashed_hosts"], rate["crash_rate"]) == (4, 2, 0.5)
+    assert (round(rate["crash_rate_low"], 4), round(rate["crash_rate_high"], 4)) == (0.15, 0.85)
+    halted = first("time_to_halt")
+    assert halted["seconds_release_to_decision"] == 55 * 60
+    assert (halted["seconds_decision_to_halt"], halted["seconds_halt_to_stopped"]) == (300, 3)
+    spared = first("machines_spared")
+    assert (spared["hosts_with_it"], spared["hosts_without_it"], spared["spared"]) == (4, 6, 3)
+    pair = first("update_pairs")
+    assert (pair["hosts_both"], pair["hosts_only_a"], pair["hosts_only_b"], pair["overlap"]) == (4, 0, 6, 0.4)
+    sql = "SELECT sum(hosts), sum(crash_free_hosts) FROM crash_free_hosts WHERE fleet = 'acme' AND day = today()"
+    free = client.query(sql).first_row
+    assert free in ((10, 8), (0, 0)) or NOW.hour == 0
+    assert first("new_signatures")["newest_update_there"] == "crowdstrike/content/291"
+
+
+def report(host: str, ts: datetime, at: datetime | None = None, **facts: Any) -> dict[str, Any]:
+    """A heartbeat, or what `facts` say, of a host that had the update of the guide installed then, or never."""
+    lists = {f"updates.{part}": [value] if at else [] for part, value in UPDATE.items()}
+    row = {"host": host, "kind": "heartbeat", "prior": "", "prior_ended_at": None, "ts": ts, "ingested_at": NOW}
+    return row | {"model": "m", "id": f"{host} {ts}"} | lists | {"updates.installed_at": [at] if at else []} | facts
+
+
+def store(client: Client, table: str, fleet: str, rows: list[dict[str, Any]]) -> None:
+    """Rows of a fleet of their own."""
+    client.insert(table, [[fleet, *row.values()] for row in rows], column_names=["fleet", *rows[0]])
+
+
+@pytest.mark.system
+def test_without_an_update_is_before_it_on_the_same_days(client: Client) -> None:
+    """Neither an old crash, nor one of the same day before the installation, is one with the update; nor is a host
+    without it because it does not list it any more; and once the first reports with it expire, nobody can tell."""
+    at = (NOW - timedelta(days=10)).replace(hour=12, minute=0, second=0)
+    hour, week, crash = timedelta(hours=1), timedelta(days=7), {"kind": "crash"}
+    rows = [report(f"h-{n}", at - timedelta(days=50), **crash) for n in range(20)]
+    rows += [report(f"h-{n}", at + hour, at) for n in range(20)]
+    rows += [report("h-0", at + 2 * hour, at, **crash)]
+    rows += [report("early", at - hour, **crash), report("early", at + hour, at)]
+    rows += [report("later", at + hour, at, kind="boot", prior="crash", prior_ended_at=at - hour)]
+    rows += [report("never", at, **crash), report("calm", at), report("else", at, model="other", **crash)]
+    rows += [report("undated", at, kind="boot", prior="crash")]
+    rows += [report("h-1", at + week, at), report("h-2", at + week, **crash)]
+    store(client, "events", "apart", rows)
+    answer = client.query(queries()["with-and-without"].sql, parameters=UPDATE | {"fleet": "apart"})
+    assert answer.result_rows == [("m", 22, 1, 4, 3)]
+    ago = timedelta(days=90)
+    store(client, "events", "apart", [report("first", at - ago, at - ago, ingested_at=NOW - ago)])
+    assert not client.query(queries()["with-and-without"].sql, parameters=UPDATE | {"fleet": "apart"}).result_rows
+
+
+@pytest.mark.system
+def test_what_a_halt_spared_is_of_its_time(client: Client) -> None:
+    """Of an old story replayed today, 4 hosts of 10 had it and 2 crashed; hosts that are new later, even with it,
+    change nothing, nor do those that were gone before."""
+    at = datetime(2024, 7, 19, 5, tzinfo=UTC)
+    day = timedelta(days=1)
+    rows = [report(f"old-{n}", at - 9 * day) for n in range(50)]
+    rows += [report(f"h-{n}", at - 3 * day) for n in range(9)]
+    rows += [report(f"h-{n}", at, at) for n in range(3)]
+    rows += [report("h-0", at, at, kind="crash", id="1"), report("h-1", at + day, at, kind="crash")]
+    rows += [report("fresh", at + day, at)]  # it had it, and had not reported before
+    halt = UPDATE | {"epoch": 1, "action": "halt", "stream_time": at, "issued_at": NOW, "rings": ["*"]}
+    store(client, "halts", "past", [halt, halt | {"epoch": 2, "stream_time": NOW}])
+    for later in ([], [report(f"new-{n}", NOW, NOW if n % 2 else None) for n in range(500)]):
+        store(client, "events", "past", rows + later)
+        (spared,) = client.query("SELECT * EXCEPT halted_at FROM machines_spared WHERE fleet = 'past'").result_rows
+        assert spared == ("past", *UPDATE.values(), 9, 4, 2, 6, 3, 1, 5)
+
+
+@pytest.mark.system
+def test_a_host_has_an_update_once_and_when_it_is_installed(client: Client) -> None:
+    """An update that is listed twice is one, and one whose installation lies ahead is none."""
+    at, ahead = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
+
+    def listing(host: str, *listed: tuple[str, datetime]) -> dict[str, Any]:
+        names, moments = map(list, zip(*listed, strict=True))
+        rest = {f"updates.{part}": ["x"] * len(listed) for part in ("vendor", "product")}
+        return report(host, NOW, **rest, **{"updates.version": names, "updates.installed_at": moments})
+
+    rows = [listing(f"twice-{n}", ("a", at), ("b", at), ("a", at)) for n in range(3)]
+    rows += [listing("ahead", ("a", at), ("b", ahead), ("c", ahead))]
+    store(client, "events", "pairs", rows)
+    found = client.query("SELECT * FROM update_pairs WHERE fleet = 'pairs'").result_rows
+    assert found == [("pairs", "x/x/a", "x/x/b", 3, 1, 0, 0.75)]
+
+
+def cells(shown: bytes) -> list[dict[str, str]]:
+    """Rows of a printed table, cell by cell; columns stand where the rule is."""
+    header, rule, *rows = [line for line in shown.decode().splitlines() if line.strip()][:-1]
+    assert set(rule) <= {" ", "─"}
+    names = re.split(r"\s{3,}", header.strip())
+    return [dict(zip(names, re.split(r"\s{3,}", row.strip()), strict=True)) for row in rows]
+
+
+@pytest.mark.system
+def test_tables_show_times_as_times_and_enums_by_name(line: LocalClickHouse) -> None:
+    """What the queries of the guide print: hours, minutes and moments as UTC, kinds by name, one cell per column."""
+    hour = NOW.replace(minute=0, second=0)
+    exposed = andon(line, "exposure", *OF_UPDATE)
+    (shown_hour,) = cells(exposed.stdout)
+    assert shown_hour["hour"] == f"{hour - timedelta(hours=1):%Y-%m-%d %H:%M:%S}"  # of the installation
+    assert (shown_hour["hosts"], shown_hour["hosts_so_far"]) == ("4", "4")
+    events = andon(line, "host-events", "-p", "fleet=acme", "-p", "host=h-0").stdout.decode()
+    (event,) = (row.split() for row in events.splitlines() if "0x50" in row)
+    at = f"{NOW - timedelta(minutes=10):%Y-%m-%d %H:%M:%S}.000"
+    assert event[:4] == [*at.split(), "crash", "0x50"]  # `prior` is "" but for boots
+    assert event[-2:] == ["[291,", "5]"]
+    sql = (
+        "-- a comment first, WITH TOTALS\nSELECT kind, host, kind, minute, map('a', 1, 'b', NULL) AS m, (1, 'x') AS t, "
+        "CAST((1, [0.5]), 'Tuple(n UInt8, l Array(Float64))') AS named, toDecimal64(2.500001, 6) AS d, "
+        'unhex(\'ff41\') AS raw, toFloat64(3) AS three, nan AS "none with totals", 1 AS `1" with totals` '
+        "FROM (SELECT kind, host, toStartOfMinute(toDateTime({at:UInt32}, 'UTC')) AS minute FROM events "
+        "WHERE host = 'h-9' AND host != 'with totals')"
+    )
+    shown = andon(line, sql, "-p", f"at={int(hour.timestamp()) + 61}").stdout.decode().splitlines()
+    got = next(row for row in shown if "h-9" in row)
+    minute = f"{hour + timedelta(minutes=1):%Y-%m-%d %H:%M:%S}"
+    expected = ["heartbeat", "h-9", "heartbeat", minute, "{a: 1, b: }", "(1, x)", "{n: 1, l: [0.5]}", "2.500001"]
+    assert re.split(r"\s{3,}", got.strip()) == [*expected, "\\xffA", "3", "nan", "1"]
+
+
+@pytest.mark.system
+def test_files_have_times_and_names_too(line: LocalClickHouse) -> None:
+    """CSV and JSON as text, Parquet as timestamps and strings; equal names are refused where names tell columns."""
+    given = ("host-events", "-p", "fleet=acme", "-p", "host=h-0", "--format")
+    at = f"{NOW - timedelta(minutes=10):%Y-%m-%d %H:%M:%S}.000"
+    header, row = andon(line, *given, "csv").stdout.decode().splitlines()
+    assert header.startswith('"ts","kind","prior",')
+    assert row.startswith(f'"{at}","crash","",')
+    (found,) = json.loads(andon(line, *given, "json").stdout)["data"]
+    assert (found["ts"], found["kind"], found["prior"]) == (at, "crash", "")
+    table = parquet.read_table(io.BytesIO(andon(line, *given, "parquet").stdout))
+    (event,) = table.to_pylist()
+    assert (event["ts"], event["kind"]) == (NOW - timedelta(minutes=10), "crash")
+    exposure = ("exposure", *OF_UPDATE, "--format", "parquet")
+    hours = parquet.read_table(io.BytesIO(andon(line, *exposure).stdout))["hour"]
+    assert all(value.as_py().minute == 0 and value.as_py().date() >= NOW.date() - timedelta(1) for value in hours)
+    for form in ("json", "parquet"):
+        refused = andon(line, "SELECT kind, host, kind FROM events", "--format", form)
+        assert (refused.returncode, refused.stdout) == (2, b"")
+        assert b"more than one is kind" in refused.stderr
+
+
+@pytest.mark.system
+def test_formats_and_hostile_text(line: LocalClickHouse) -> None:
+    """A table escapes what could drive a terminal; CSV, JSON and Parquet give it as it is."""
+    shown = andon(line, "crashes", "--param", "fleet=acme")
+    assert shown.returncode == 0, shown.stderr
+    assert b"\x1b" not in shown.stdout
+    assert "\u202e" not in shown.stdout.decode()
+    assert "x\\x1b[2J\\u202e<b>'; DROP" in shown.stdout.decode()
+    as_json = andon(line, "crashes", "--param", "fleet=acme", "--format", "json")
+    assert {row["signature_module"] for row in json.loads(as_json.stdout)["data"]} == {HOSTILE}
+    table = parquet.read_table(io.BytesIO(andon(line, "crashes", "-p", "fleet=acme", "--format", "parquet").stdout))
+    assert table.num_rows == 2
+    sql = "SELECT version, hosts FROM crash_rate_by_update WHERE fleet = 'acme' ORDER BY version"
+    as_csv = andon(line, sql, "--format", "csv")
+    assert as_csv.stdout.decode() == '"version","hosts"\n"291",4\n"5",10\n'
+    listed = andon(line).stdout.decode()
+    assert all(name in listed for name in queries())
+
+
+@pytest.mark.system
+def test_what_is_refused(line: LocalClickHouse) -> None:
+    """Missing parameters, unknown names, writes and slow queries: one line of reason, no traceback."""
+    for arguments, code, words in (
+        (["rates"], 2, "--param fleet=…"),
+        (["no-such-name"], 2, "no query is named"),
+        (["rates", "--param", "fleet"], 2, "should be NAME=VALUE"),
+        (["TRUNCATE TABLE events"], 1, "TRUNCATE is not for this user. (ACCESS_DENIED)\n"),
+        (["SELECT 1", "--clickhouse-url", "http://127.0.0.1:1"], 1, "Connection refused; `andon up` prints"),
+        (["SELECT 1 FORM 2 THE"], 1, "Syntax error: failed at position"),
+        (["rates", "--param", "fleet=a", "--param", "flet=b"], 2, "rates has no such parameter; it takes fleet"),
+        (["SELECT sum(sipHash64(number)) FROM numbers(1000000000000)", "--timeout", "1"], 1, "TIMEOUT"),
+        (["SELECT {fleet:UInt8}", "--param", f"fleet={HOSTILE}"], 1, "fleet"),
+        (["SELECT 1 FORMAT CSV;"], 2, "no FORMAT in the SQL: say --format"),
+        (
+            ["SELECT 1 AS \"'\" GROUP BY 1 WITH\nTOTALS -- '"],
+            2,
+            "--format table has no place for what WITH",
+        ),
+        (["--no-such-option"], 2, "No such option"),
+    ):
+        done = andon(line, *arguments)
+        assert done.returncode == code, done.stderr
+        assert words in done.stderr.decode()
+        assert b"Traceback" not in done.stderr
+        assert b"\x1b" not in done.stderr

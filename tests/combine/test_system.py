@@ -1,0 +1,269 @@
+"""`andon combine` as a process, on both brokers: killed, fenced, flooded, stopped, it counts each event once."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+from support.brokers import AnyBroker, kafka_only
+
+from pipeline.combine.config import CombineConfig
+from pipeline.combine.stage import MAX_LETTER_BYTES, Combiner
+from pipeline.combine.transaction import Record, TransactionalProducer
+from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
+from pipeline.runtime.lifecycle import StopSignal
+from pipeline.runtime.logging import configure
+from pipeline.runtime.topics import apply
+from pipeline.wire import topics
+from pipeline.wire.events import MAX_MESSAGE_BYTES
+from pipeline.wire.partials import decode_partial
+
+pytestmark = pytest.mark.system
+
+WAIT_SECONDS = 60.0
+
+
+class Line:
+    """Topics under a prefix of their own, combiners on them, and everything that they have committed."""
+
+    def __init__(self, broker: AnyBroker, prefix: str, log_dir: Path) -> None:
+        self.kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix=prefix)
+        self._log_dir = log_dir
+        self._producer = Producer(producer_config(self.kafka, "test"))
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._readers: dict[str, Consumer] = {}
+        self._read: dict[str, list[Message]] = {}
+
+    def combiner(self, slot: str = "0") -> subprocess.Popen[bytes]:
+        """Start one; its log is a file."""
+        argv = [sys.executable, "-m", "pipeline", "combine", "--slot", slot]
+        argv += ["--bootstrap-servers", self.kafka.bootstrap_servers, "--topic-prefix", self.kafka.topic_prefix]
+        with self.log(len(self._processes)).open("wb") as stream:
+            process = subprocess.Popen(argv, stderr=stream)
+        self._processes.append(process)
+        return process
+
+    def log(self, number: int) -> Path:
+        """The log of the process that was started as this number."""
+        return self._log_dir / f"combine-{number}.log"
+
+    def produce(self, values: list[bytes]) -> None:
+        """To `fleet.events`, acknowledged."""
+        for number, value in enumerate(values):
+            self._producer.produce(self.kafka.topic_prefix + topics.EVENTS.name, value, f"k{number % 97}".encode())
+        assert self._producer.flush(WAIT_SECONDS) == 0
+
+    def committed(self, topic: topics.Topic) -> list[Message]:
+        """All committed records of a topic with one partition, so far."""
+        if topic.name not in self._readers:
+            self._readers[topic.name] = Consumer(consumer_config(self.kafka, "test", "test", topic.name))
+            self._readers[topic.name].assign(
+                [TopicPartition(self.kafka.topic_prefix + topic.name, 0, OFFSET_BEGINNING)]
+            )
+            self._read[topic.name] = []
+        self._read[topic.name] += self._readers[topic.name].consume(500, 0.05 if self._read[topic.name] else 0.3)
+        return self._read[topic.name]
+
+    def counted(self) -> int:
+        """Sum of the events in committed partials."""
+        return sum(decode_partial(message.value() or b"").events for message in self.committed(topics.PARTIALS))
+
+    def look_afresh(self) -> None:
+        """With new readers: on the embedded broker a live one may be deaf after a producer was fenced."""
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+        self._read.clear()
+
+    def close(self) -> None:
+        """Stop what still runs."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        for reader in self._readers.values():
+            reader.close()
+
+
+@pytest.fixture
+def line(broker: AnyBroker, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Line]:
+    """A line for one test."""
+    made = Line(broker, request.node.name[5:25] + ".", tmp_path)
+    apply(made.kafka, replication=1)
+    yield made
+    made.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, with a deadline."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+
+
+def events(count: int, **more: Any) -> list[bytes]:
+    """Heartbeats of distinct hosts."""
+    now = int(time.time() * 1000)
+    update = {"vendor": "v", "product": "p", "version": "1", "installed_at": now - 1000}
+    common = {"v": 1, "kind": "heartbeat", "fleet": "acme", "ts": now, "ring": "r", "os": "o", "model": "m"}
+    common |= {"updates": [update]} | more
+    return [orjson.dumps({"id": f"e-{n}", "host": f"h-{n}", **common}) for n in range(count)]
+
+
+def test_killed_combiners_lose_and_repeat_nothing(line: Line) -> None:
+    """Killed with -9 three times amid the stream, the committed partials add up to exactly what was produced."""
+    produced = 0
+    for round_number in range(3):
+        process = line.combiner()
+        for _ in range(4):
+            line.produce(events(1_500))
+            produced += 1_500
+        enough = round_number * 6_000 + 2_000
+        until(partial(lambda least: line.counted() > least, enough))
+        process.kill()
+    line.combiner()
+    until(lambda: line.counted() >= produced)
+    line.produce(events(100))
+    until(lambda: line.counted() >= produced + 100)
+    assert line.counted() == produced + 100
+
+
+class FaultyProducer:
+    """The real producer, whose first transactions also get a record too large to send: they abort on the broker."""
+
+    def __init__(self, real: TransactionalProducer, faults: int) -> None:
+        self._real, self._faults = real, faults
+
+    def write(self, records: Iterable[Record], offsets: list[TopicPartition], group_metadata: Any) -> None:
+        """As the real one."""
+        if self._faults:
+            self._faults -= 1
+            records = [*records, ("unused", None, bytes(MAX_LETTER_BYTES + 1), [])]
+        self._real.write(records, offsets, group_metadata)
+
+
+@kafka_only("readers on the embedded broker may stand still when a transaction aborts while they read")
+def test_aborted_transactions_lose_and_repeat_nothing(line: Line) -> None:
+    """Two aborted batches are read again from the committed offset: every event counts once, every trial too."""
+    stop = StopSignal()
+    combiner = Combiner(line.kafka, CombineConfig(), stop, configure("combine"))
+    combiner._producer = FaultyProducer(combiner._producer, 2)  # type: ignore[assignment]
+    running = threading.Thread(target=combiner.run)
+    running.start()
+    try:
+        line.produce([*events(500, kind="boot", prior="clean"), b"x" * 100_000, *events(500, fleet="zeta")])
+        until(lambda: line.counted() >= 1_000 and bool(line.committed(topics.DEADLETTER)))
+        line.produce(events(100))
+        until(lambda: line.counted() >= 1_100 and bool(line.committed(topics.DEADLETTER)))
+    finally:
+        stop.set()
+        running.join(WAIT_SECONDS)
+    found = [decode_partial(message.value() or b"") for message in line.committed(topics.PARTIALS)]
+    assert (sum(each.events for each in found), sum(each.repeats for each in found)) == (1_100, 0)
+    (letter,) = line.committed(topics.DEADLETTER)  # cut, because the abort was for a record's size
+    assert len(letter.value() or b"") == MAX_MESSAGE_BYTES
+    assert dict(letter.headers() or [])["detail"].startswith(b"cut from 100000 bytes")
+
+
+def test_poison_goes_to_the_dead_letter_and_the_stream_goes_on(line: Line) -> None:
+    """A flood of malformed messages among good ones: each is kept byte for byte, all good ones count."""
+    poison = [b"\x00\xff junk %d" % n for n in range(2_000)] + [b"x" * 900_000, b""]
+    good = events(2_000)
+    line.produce([value for pair in zip(poison, good, strict=False) for value in pair] + poison[2_000:])
+    line.combiner()
+    until(lambda: line.counted() >= 2_000 and len(line.committed(topics.DEADLETTER)) >= len(poison))
+    letters = line.committed(topics.DEADLETTER)
+    assert sorted(letter.value() or b"" for letter in letters) == sorted(poison)
+    headers: dict[str, Any] = dict(letters[0].headers() or [])
+    assert headers["reason"] == b"invalid_json"
+    assert headers["topic"].decode() == line.kafka.topic_prefix + topics.EVENTS.name
+    assert headers["stage"] == b"combine"
+    places = {(dict(letter.headers() or [])["partition"], dict(letter.headers() or [])["offset"]) for letter in letters}
+    assert len(places) == len(poison)
+    assert line.counted() == 2_000
+
+
+def test_the_future_is_refused(line: Line) -> None:
+    """An event an hour ahead of its ingestion is refused with its reason; its neighbours count."""
+    line.produce(events(10) + events(3, ts=int(time.time() * 1000) + 3_600_000) + events(10))
+    line.combiner()
+    until(lambda: line.counted() >= 20 and len(line.committed(topics.DEADLETTER)) >= 3)
+    reasons = [dict(letter.headers() or [])["reason"] for letter in line.committed(topics.DEADLETTER)]
+    assert reasons == [b"future_timestamp"] * 3
+    assert line.counted() == 20
+
+
+def test_sigterm_commits_and_ends_with_zero(line: Line) -> None:
+    """Stopped amid a backlog it exits 0; its successor goes on where it stopped."""
+    line.produce(events(20_000))
+    process = line.combiner()
+    until(lambda: line.counted() > 0)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(WAIT_SECONDS) == 0
+    assert b"Traceback" not in line.log(0).read_bytes()
+    line.combiner()
+    until(lambda: line.counted() >= 20_000)
+    assert line.counted() == 20_000
+
+
+def test_a_second_slot_takes_its_share(line: Line) -> None:
+    """When another slot joins amid the stream, partitions move and nothing is lost or repeated."""
+    line.combiner("0")
+    line.produce(events(5_000))
+    until(lambda: line.counted() > 0)
+    line.combiner("1")
+    produced = 5_000
+
+    def slots() -> set[str]:
+        return {decode_partial(message.value() or b"").slot for message in line.committed(topics.PARTIALS)}
+
+    while slots() != {"0", "1"}:
+        line.produce(events(500))
+        produced += 500
+        assert produced < 500_000, "the second slot never wrote"
+    until(lambda: line.counted() >= produced)
+    assert line.counted() == produced
+
+
+def test_an_impostor_of_the_same_slot_fences_the_first(line: Line) -> None:
+    """Two processes of one slot never both count: the first ends with 70, and the sum is right."""
+    first = line.combiner()
+    line.produce(events(1_000))
+    until(lambda: line.counted() == 1_000)
+    line.combiner()
+    produced = 1_000
+    deadline = time.monotonic() + WAIT_SECONDS
+    while first.poll() is None and time.monotonic() < deadline:
+        line.produce(events(100))
+        produced += 100
+        line.counted()
+    assert first.poll() == 70
+    line.look_afresh()
+    until(lambda: line.counted() >= produced)
+    assert line.counted() == produced
+
+
+def test_a_slot_taken_over_in_silence_ends_the_first(line: Line) -> None:
+    """Without any events too a process whose slot another one took ends with 70: it would wait for ever."""
+    first = line.combiner()
+    until(lambda: b"partitions assigned" in line.log(0).read_bytes())
+    line.combiner()
+    assert first.wait(WAIT_SECONDS) == 70
+
+
+def test_missing_topics_are_said(broker: AnyBroker, tmp_path: Path) -> None:
+    """Without its topics the combiner ends with 70 and one line that says what to run."""
+    bare = Line(broker, "nothing-here.", tmp_path)
+    try:
+        assert bare.combiner().wait(WAIT_SECONDS) == 70
+        assert "run `andon topics apply`" in bare.log(0).read_text("utf-8")
+    finally:
+        bare.close()

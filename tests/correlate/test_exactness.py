@@ -1,0 +1,240 @@
+"""The correlator on a world in memory that is killed at every single step: nothing lost, nothing said twice."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.correlate_worker import STREAM_START, partial
+from support.correlate_world import LOG, SHADOW, UPDATE, Clock, Killed, World, correlator, epochs, facts, live
+
+from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, VERSION, Entry, FleetState, pack, unpack
+from pipeline.correlate.ports import Message
+from pipeline.correlate.view import state
+from pipeline.wire.halts import decode_halt
+from pipeline.wire.partials import encode_partial
+from pipeline.wire.verdicts import decode_heartbeat
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_killed_at_every_step(tmp_path: Path, after: bool) -> None:
+    """A kill just before or just after any change to the outside leads to the state and halts of an undisturbed run."""
+    calm = World(LOG)
+    expected = facts(asyncio.run(live(calm, tmp_path)))
+    assert epochs(calm) == [
+        ("acme/v/p/1", 1, ("canary",)),
+        ("zeta/v/p/1", 1, ("*",)),
+        ("acme/v/p/1", 2, ("*",)),
+    ]
+    for fuse in range(200):
+        world = World(LOG)
+        world.fuse, world.after = fuse, after
+        try:
+            asyncio.run(live(world, tmp_path))
+        except Killed:
+            world.fuse = None
+            assert facts(asyncio.run(live(world, tmp_path))) == expected
+            assert epochs(world) == epochs(calm)
+        else:
+            assert fuse > 20
+            return
+    pytest.fail("the fuse never outlived a life")
+
+
+def test_killed_again_and_again(tmp_path: Path) -> None:
+    """Lives of a few steps each, killed also while they recover, still reach the end exactly."""
+    calm = World(LOG)
+    expected = facts(asyncio.run(live(calm, tmp_path)))
+    for fuse in range(12, 16):
+        world = World(LOG)
+        for _ in range(50):
+            world.fuse = fuse
+            try:
+                process = asyncio.run(live(world, tmp_path, checkpoint_every=1))
+            except Killed:
+                continue
+            assert facts(process) == expected
+            assert epochs(world) == epochs(calm)
+            break
+        else:
+            pytest.fail("no life came to the end")
+
+
+def test_a_checkpoint_cut_off_by_cancellation_is_made_again(tmp_path: Path) -> None:
+    """Stopping in the middle of a checkpoint leaves the fleet dirty, so offsets stay behind and the last one counts."""
+
+    async def scene() -> None:
+        world = World(LOG[:2])
+        process = await live(world, tmp_path)
+        store, hang = world.store, asyncio.Event()
+
+        async def never(partition: int, entries: Sequence[Entry]) -> None:
+            hang.set()
+            await asyncio.Event().wait()
+
+        world.store = never  # type: ignore[method-assign]
+        task = asyncio.create_task(process.checkpoint(0))
+        await hang.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        world.store = store  # type: ignore[method-assign]
+        assert world.committed == 0
+        await process.checkpoint(0)
+        assert world.committed == 2
+        assert {restored.header.fleet for restored in unpack(world.table)} == {"acme", "zeta"}
+
+    asyncio.run(scene())
+
+
+def test_malformed_partials_become_dead_letters(tmp_path: Path) -> None:
+    """Garbage, a foreign version, columns that point outside: set aside with their reason, and the next one counts."""
+    good = partial("acme", 1, (UPDATE,))
+    bad = [
+        b"",
+        b"\x80",
+        encode_partial(msgspec.structs.replace(good, version=9)),
+        encode_partial(msgspec.structs.replace(good, trials=b"123")),
+        encode_partial(msgspec.structs.replace(good, trials=b"\x00\x00\x00\x00" * 3)),
+        encode_partial(msgspec.structs.replace(good, exposures=b"\xff" * 20)),
+        encode_partial(msgspec.structs.replace(good, events=-1)),
+    ]
+    world = World([*bad, encode_partial(good)])
+    process = asyncio.run(live(world, tmp_path))
+    assert facts(process)["acme"][:2] == (1, len(bad))
+    letters = world.letters()
+    assert [letter["reason"] for letter in letters] == [b"malformed_partial"] * len(bad)
+    assert [int(letter["offset"]) for letter in letters] == list(range(len(bad)))
+    assert letters[0]["topic"] == b"fleet.partials"
+
+
+@given(raw=st.binary(max_size=200))
+def test_no_bytes_stop_the_stream(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
+    """Whatever stands on the topic, the correlator goes on."""
+    world = World([raw])
+    asyncio.run(live(world, tmp_path_factory.getbasetemp() / "keys"))
+    assert len(world.letters()) == 1
+
+
+def test_shadow_orders_are_not_published(tmp_path: Path) -> None:
+    """Only an order to enforce becomes a record on fleet.halts."""
+    world = World([encode_partial(partial("acme", 500, (SHADOW,)))])
+    asyncio.run(live(world, tmp_path))
+    assert epochs(world) == []
+    assert [topic for topic, *_ in world.records] == ["fleet.verdicts"]
+
+
+def test_unreadable_state_is_built_again_from_what_is_retained(tmp_path: Path) -> None:
+    """A damaged chunk sends the input back to its beginning; the other fleet skips what it holds."""
+    world = World(LOG)
+    expected = facts(asyncio.run(live(world, tmp_path)))
+    assert world.committed == len(LOG)
+    for key in [key for key in world.table if key.startswith(b"acme/") and not key.endswith(b"header")]:
+        world.table[key] = b"damaged"
+    before = epochs(world)
+    assert facts(asyncio.run(live(world, tmp_path))) == expected
+    assert epochs(world) == before
+
+
+def test_partials_that_began_anew_are_read(tmp_path: Path) -> None:
+    """When the topic was created again, its small offsets are not mistaken for ones already taken in."""
+    world = World(LOG)
+    asyncio.run(live(world, tmp_path))
+    world.log, world.committed = [encode_partial(partial("acme", 7))], 0
+    process = asyncio.run(live(world, tmp_path))
+    assert process.engine.fleets["acme"].events == 20 + 35 + 5 + 60 + 2 + 7
+
+
+def test_a_lost_halts_topic_is_restored_from_state(tmp_path: Path) -> None:
+    """Own state gives back the records as they were, same epoch and signature, and epochs go on from there."""
+    world = World(LOG)
+    asyncio.run(live(world, tmp_path))
+    newest = {decode_halt(value).key: value for topic, _, value, _ in world.records if topic == "fleet.halts"}
+    world.records = []
+    asyncio.run(live(world, tmp_path))
+    assert {decode_halt(value).key: value for topic, _, value, _ in world.records if topic == "fleet.halts"} == newest
+
+
+def test_a_lost_table_cannot_go_back_in_time(tmp_path: Path) -> None:
+    """Without table and offsets everything is decided again, and what the topic has is not said twice."""
+    world = World(LOG)
+    asyncio.run(live(world, tmp_path))
+    before = epochs(world)
+    world.table, world.committed = {}, 0
+    asyncio.run(live(world, tmp_path))
+    assert epochs(world) == before
+    keys = tmp_path / "new-keys"
+    asyncio.run(live(world, keys))
+    world.table, world.committed = {}, 0
+    asyncio.run(live(world, keys))
+    assert [epoch for key, epoch, _ in epochs(world) if key == "acme/v/p/1"] == [1, 2, 3, 4]
+
+
+def test_messages_of_an_earlier_session_are_not_taken_in(tmp_path: Path) -> None:
+    """What was read before partitions changed hands is read again, from where the recovered state ends."""
+
+    async def scene() -> None:
+        world = World(LOG)
+        process = correlator(world, tmp_path, Clock())
+        await process.recover(world.bounds(), {})
+        await process.handle(Message(0, 1, b"k", LOG[1]), process.session - 1)
+        assert process.engine.fleets == {}
+
+    asyncio.run(scene())
+
+
+def test_halts_are_renewed_at_half_life(tmp_path: Path) -> None:
+    """Same epoch, later times, one record a half life; nothing before."""
+
+    async def scene() -> None:
+        world, clock = World(LOG[:4]), Clock()
+        process = correlator(world, tmp_path, clock)
+        await process.recover(world.bounds(), {})
+        await process.handle(Message(0, 3, b"k", encode_partial(partial("acme", 55, (UPDATE,)))), process.session)
+        await process.checkpoint(0)
+        await process.renew()
+        assert len(epochs(world)) == 1
+        clock.now += 86_400_000 // 2
+        await process.renew()
+        await process.renew()
+        first, second = await world.read_halts()
+        assert (first.epoch, second.epoch) == (1, 1)
+        assert second.expires_at == clock.now + 86_400_000
+        assert process.register.newest(first.key) == second
+
+    asyncio.run(scene())
+
+
+def test_heartbeats_and_view(tmp_path: Path) -> None:
+    """Every fleet says how far it has read; the view shows halts with epoch and expiry."""
+
+    async def scene() -> Mapping[str, Any]:
+        world = World(LOG)
+        process = await live(world, tmp_path)
+        world.records = []
+        await process.heartbeat()
+        beats = [decode_heartbeat(value) for _, _, value, _ in world.records]
+        assert [(beat.fleet, beat.offset) for beat in beats] == [("acme", 8), ("zeta", 7)]
+        assert [key for _, key, _, _ in world.records] == [b"acme/-/heartbeat", b"zeta/-/heartbeat"]
+        return state(process, STREAM_START, STREAM_START + 90_000_000)
+
+    shown = asyncio.run(scene())
+    acme = shown["fleets"][0]
+    assert (acme["offset"], acme["events"], acme["halts"][0]["epoch"]) == (8, 122, 2)
+    assert acme["halts"][0]["expired"]
+    assert shown["changelog_bytes_per_second"] > 0
+
+
+@given(size=st.integers(0, 3 * MAX_CHUNK_BYTES), fleet=st.text(min_size=1, max_size=10))
+def test_checkpoints_come_back_whole(size: int, fleet: str) -> None:
+    """Any size and any fleet's name; every entry small enough for a broker, none falsy."""
+    noise = (b"0123456789abcdef" * (size // 16 + 1))[:size]
+    before = FleetState(VERSION, fleet, 0, 7, 3, 9, (), noise)
+    checkpoint = pack(before, "A")
+    entries = [*checkpoint.chunks, checkpoint.header]
+    assert all(0 < len(value) <= MAX_CHUNK_BYTES for _, value in entries)
+    (restored,) = unpack(dict(entries))
+    assert restored.state == before

@@ -1,0 +1,297 @@
+"""The correlator as a process, on both brokers: aborted input, kills, clean stops, its web view."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from support import correlate_worker as support
+from support.brokers import AnyBroker
+from support.correlate_worker import CountingDetector, partial
+
+from pipeline.correlate.main import STOP_SECONDS
+from pipeline.halt.keys import load_trusted, verify
+from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
+from pipeline.wire import topics
+from pipeline.wire.halts import Halt, decode_halt
+from pipeline.wire.partials import Partial, UpdateId, encode_partial
+
+pytestmark = pytest.mark.system
+
+DEADLINE_SECONDS = 40.0
+DYING_PRODUCER = str(Path(__file__).parents[1] / "support" / "contract_producer.py")
+
+
+@pytest.fixture
+def stage(broker: AnyBroker, tmp_path: Path) -> Iterator["Stage"]:
+    """Topics and a place for one correlator."""
+    running = Stage(KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix=f"{tmp_path.name}."), tmp_path)
+    yield running
+    running.kill()
+
+
+class Stage:
+    """A correlator process that can be killed and started again, and clients around it."""
+
+    def __init__(self, kafka: KafkaConfig, directory: Path) -> None:
+        self.kafka, self.directory = kafka, directory
+        self.port = support.free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        admin = AdminClient(client_config(kafka, "test"))
+        new = [NewTopic(kafka.topic_prefix + t.name, t.partitions, 1, config=t.config) for t in topics.ALL]
+        for created in admin.create_topics(new).values():
+            created.result(10)
+        self.take_over()
+
+    def take_over(self) -> None:
+        """A new producer under the same transactional id."""
+        more = {"transactional.id": f"{self.kafka.topic_prefix}test"}
+        self.producer = Producer(producer_config(self.kafka, "test", **more))
+        self.producer.init_transactions(20)
+
+    def start(self, checkpoint_seconds: float = 0.3, slow_seconds: float = 0.0) -> None:
+        """Run the correlator with the counting detector; slowed down, see `slow_down`."""
+        where = [self.kafka.bootstrap_servers, self.kafka.topic_prefix, str(self.directory / "data")]
+        argv = [sys.executable, support.__file__, *where, str(self.port), str(checkpoint_seconds), str(slow_seconds)]
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(12)
+        self.process = None
+        return code
+
+    def produce(self, *batch: Partial | bytes, abort: bool = False) -> None:
+        """One transaction."""
+        self.producer.begin_transaction()
+        for one in batch:
+            raw = one if isinstance(one, bytes) else encode_partial(one)
+            self.producer.produce(self.kafka.topic_prefix + topics.PARTIALS.name, raw, b"fleet")
+        self.producer.flush(10)
+        (self.producer.abort_transaction if abort else self.producer.commit_transaction)(10)
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Status and JSON of the view; status 0 when nobody listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+        except OSError:
+            return 0, None
+
+    def fleets(self) -> dict[str, Any]:
+        """Fleets of the view by name; empty while it is not ready."""
+        status, shown = self.get("/state")
+        return {fleet["fleet"]: fleet for fleet in shown["fleets"]} if status == 200 and shown["ready"] else {}
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Until it holds, or the deadline fails the test with the process's log."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail((self.directory / "log").read_text()[-3000:])
+            time.sleep(0.02)
+
+    def ready(self) -> bool:
+        """Recovered and serving."""
+        return self.get("/health")[0] == 200
+
+    def records(self, topic: str) -> list[Any]:
+        """All committed records of a topic so far."""
+        name = self.kafka.topic_prefix + topic
+        consumer = Consumer(consumer_config(self.kafka, "test", "test", "test") | {"enable.partition.eof": True})
+        consumer.assign([TopicPartition(name, 0, 0)])
+        found, deadline = [], time.monotonic() + 10
+        try:
+            while time.monotonic() < deadline:
+                message = consumer.poll(1)
+                if message is not None and message.error() is None:
+                    found.append(message)
+                elif message is not None:
+                    return found
+        finally:
+            consumer.close()
+        raise TimeoutError(topic)
+
+    def last_offset(self) -> int:
+        """Of the last partial."""
+        return max(message.offset() for message in self.records(topics.PARTIALS.name))
+
+    def halts(self) -> list[Halt]:
+        """All records of fleet.halts, verified."""
+        trusted = load_trusted(self.directory / "data" / "keys")
+        halts = [decode_halt(message.value()) for message in self.records(topics.HALTS.name)]
+        for halt in halts:
+            verify(halt, trusted)
+        return halts
+
+
+def version(number: int) -> UpdateId:
+    """An update."""
+    return UpdateId("v", "p", str(number))
+
+
+def test_kills_lose_nothing_and_repeat_nothing(stage: Stage) -> None:
+    """Killed -9 at seeded moments while partials flow, also while it recovers: the state equals an undisturbed run's,
+    and every halt is there once per epoch."""
+    rng = random.Random(7)
+    reference = {fleet: CountingDetector(fleet) for fleet in ("acme", "zeta")}
+    produced = 0
+
+    def flow(until: float) -> None:
+        nonlocal produced
+        while time.monotonic() < until:
+            time.sleep(0.01)  # the pace, not a wait: some 50 partials a second
+            batch = [partial(rng.choice(["acme", "zeta"]), rng.randint(1, 9), (version(rng.randint(0, 19)),), produced)]
+            abort = rng.random() < 0.05
+            stage.produce(*batch, abort=abort)
+            produced += 1
+            for one in batch if not abort else []:
+                reference[one.fleet].step(one)
+
+    for life in range(5):
+        stage.start()
+        if life % 2 == 0:
+            stage.wait_for(stage.ready)  # odd lives are killed while they start and recover
+        flow(time.monotonic() + rng.uniform(0.3, 1.5))
+        stage.kill()
+    stage.start()
+    stage.wait_for(lambda: all(_same(stage.fleets().get(name), one) for name, one in reference.items()))
+    assert stage.stop() == 0
+    halts = stage.halts()
+    spoken = [(halt.key, halt.epoch) for halt in halts]
+    assert len(spoken) == len(set(spoken))
+    for fleet, detector in reference.items():
+        for name, total in detector.sums.items():
+            mine = [halt for halt in halts if (halt.fleet, halt.version) == (fleet, name)]
+            assert len(mine) == (total >= 50) + (total >= 100)
+            assert [halt.epoch for halt in mine] == list(range(1, len(mine) + 1))
+    assert produced > 100
+
+
+def _same(shown: dict[str, Any] | None, reference: CountingDetector) -> bool:
+    return shown is not None and (shown["events"], shown["digest"]) == (reference.events, reference.digest.hex())
+
+
+def test_aborted_partials_are_never_seen(stage: Stage) -> None:
+    """What a producer aborted does not count, before, between and after committed partials."""
+    stage.start()
+    stage.produce(partial("acme", 1000, (version(1),)), abort=True)
+    stage.produce(partial("acme", 1, (version(1),)))
+    stage.produce(partial("acme", 1000, (version(1),)), abort=True)
+    stage.produce(partial("acme", 2, (version(1),)))
+    stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 2)
+    assert stage.fleets()["acme"]["events"] == 3
+    assert stage.halts() == []
+
+
+def test_a_producer_killed_amid_a_transaction_does_not_silence_it(stage: Stage) -> None:
+    """Killed with -9 while the correlator follows: all of its successor under the same id is heard. On the
+    embedded broker other live readers hear nothing of it (see fetching.py)."""
+    stage.start()
+    stage.produce(partial("acme", 1))
+    stage.wait_for(lambda: "acme" in stage.fleets())
+    transactional_id, topic = f"{stage.kafka.topic_prefix}test", f"{stage.kafka.topic_prefix}{topics.PARTIALS.name}"
+    where = [stage.kafka.bootstrap_servers, transactional_id, topic, "6000"]
+    with subprocess.Popen([sys.executable, DYING_PRODUCER, *where], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        process.kill()
+    stage.take_over()
+    for number in range(50):
+        stage.produce(partial("acme", 1, at=1 + number))
+    stage.wait_for(lambda: stage.fleets()["acme"]["partials"] == 51)
+    assert stage.fleets()["acme"]["events"] == 51
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_what_comes_while_it_gets_ready_counts(stage: Stage, committed: bool) -> None:
+    """Partials that arrive between the recovery and the first one taken in, with and without a committed offset."""
+    if committed:
+        stage.produce(partial("acme", 1))
+        stage.start()
+        stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 1)
+        assert stage.stop() == 0
+    stage.start(slow_seconds=1.5)
+    produced = 0
+
+    def ready_after_one_more() -> bool:
+        nonlocal produced
+        stage.produce(partial("acme", 1, at=produced))
+        produced += 1
+        return stage.ready()
+
+    stage.wait_for(ready_after_one_more)
+    stage.produce(*(partial("acme", 1, at=produced + number) for number in range(100)))
+    stage.wait_for(lambda: stage.fleets().get("acme", {}).get("offset", 0) >= stage.last_offset())
+    assert stage.fleets()["acme"]["events"] == produced + 100 + committed
+
+
+def stop_cleanly(stage: Stage) -> None:
+    """Exit code 0 before Faust has to be given up, and not a word that sounds like a failure."""
+    start = time.monotonic()
+    assert stage.stop() == 0
+    assert time.monotonic() - start < STOP_SECONDS
+    log = (stage.directory / "log").read_text("utf-8")
+    assert not [word for word in ("thread ended", "was destroyed", "did not stop", "Traceback") if word in log]
+
+
+def test_bad_input_view_and_clean_stop(stage: Stage) -> None:
+    """A malformed partial becomes a dead letter and the stream goes on; the view is JSON, hostile text or not; SIGTERM
+    exits 0, and the next life starts from the last partial without reading any again."""
+    stage.start(checkpoint_seconds=3600)
+    hostile = "<script>\x1b[31m'; DROP TABLE"
+    stage.produce(b"garbage", partial(hostile, 60, (UpdateId(hostile, "p", "1"),)))
+    stage.wait_for(lambda: hostile in stage.fleets())
+    with urllib.request.urlopen(f"http://127.0.0.1:{stage.port}/state", timeout=2) as answer:
+        assert answer.headers["Content-Type"].startswith("application/json")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    (letter,) = stage.records(topics.DEADLETTER.name)
+    assert letter.value() == b"garbage"
+    assert dict(letter.headers())["reason"] == b"malformed_partial"
+    shown = stage.fleets()[hostile]
+    assert shown["halts"][0]["epoch"] == 1
+    stage.wait_for(lambda: any(b"heartbeat" in message.key() for message in stage.records(topics.VERDICTS.name)))
+    stop_cleanly(stage)
+    before = len(stage.records(topics.VERDICTS.name))
+    stage.start(checkpoint_seconds=3600)
+    stage.wait_for(lambda: hostile in stage.fleets())
+    again = stage.fleets()[hostile]
+    assert {key: again[key] for key in ("offset", "partials", "digest", "halts")} == {
+        key: shown[key] for key in ("offset", "partials", "digest", "halts")
+    }
+    verdicts = [m for m in stage.records(topics.VERDICTS.name)[before:] if b"heartbeat" not in m.key()]
+    assert verdicts == []
+    stop_cleanly(stage)
+    assert b"\x1b" not in (stage.directory / "log").read_bytes()
+
+
+def test_no_topics_is_said_in_a_line(broker: AnyBroker, tmp_path: Path) -> None:
+    """Started on a cluster without topics it exits 70 and names what to do."""
+    argv = [sys.executable, support.__file__, broker.bootstrap_servers, "none.", str(tmp_path), "6067", "1", "0"]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 70
+    assert "andon topics apply" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,202 @@
+"""Refused messages: a flood of them, the stage that stops, and `andon deadletter` that looks and sends again."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.bench.combine_load import Load, messages
+from pipeline.combine.guard import RejectGuard
+from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
+from pipeline.runtime.topics import apply
+from pipeline.wire import topics
+from pipeline.wire.deadletter import DeadLetter
+from pipeline.wire.partials import decode_partial
+from pipeline.wire.reasons import Reason
+
+WAIT_SECONDS = 60.0
+HOSTILE = b"\x1b[2J\xff\x00 <b>"
+
+
+def test_guard_says_why_and_only_past_the_share() -> None:
+    """Nothing before the window is full; nothing at the share itself; a reason with the figures past it."""
+    guard = RejectGuard(0.5, 100)
+    assert guard.judge(99, 99) is None
+    assert guard.judge(99, 0) is None
+    why = guard.judge(100, 51)
+    assert why is not None
+    assert "51 of the last 100 messages" in why
+    assert all(RejectGuard(1.0, 1).judge(n, n) is None for n in (1, 10))
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.floats(0, 1)), max_size=60), st.integers(1, 200))
+def test_guard_judges_the_newest_messages_only(batches: list[tuple[int, float]], window: int) -> None:
+    """It says what a plain count over the fewest newest batches that make a window says."""
+    guard, seen = RejectGuard(0.5, window), []
+    for messages_, share in batches:
+        seen.append((messages_, int(messages_ * share)))
+        said = guard.judge(*seen[-1])
+        total = rejected = 0
+        for count, bad in reversed(seen):
+            total, rejected = total + count, rejected + bad
+            if total >= window:
+                break
+        assert (said is not None) == (total >= window and rejected > 0.5 * total)
+
+
+class Place:
+    """A broker with the topics; what is on them; `andon` against it."""
+
+    def __init__(self, servers: str, directory: Path) -> None:
+        self.kafka = KafkaConfig(bootstrap_servers=servers)
+        self.producer = Producer(producer_config(self.kafka, "test"))
+        self.directory = directory
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def andon(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        """A command."""
+        argv = [sys.executable, "-m", "pipeline", *arguments, "--bootstrap-servers", self.kafka.bootstrap_servers]
+        return subprocess.run(argv, capture_output=True, timeout=120, check=False)
+
+    def combiner(self, **options: object) -> subprocess.Popen[bytes]:
+        """Start one; its log is a file."""
+        argv = [sys.executable, "-m", "pipeline", "combine", "--bootstrap-servers", self.kafka.bootstrap_servers]
+        for name, value in options.items():
+            argv += [f"--{name.replace('_', '-')}", str(value)]
+        with (self.directory / "combine.log").open("wb") as log:
+            self.processes.append(subprocess.Popen(argv, stderr=log))
+        return self.processes[-1]
+
+    def committed(self, topic: topics.Topic, until: int, patience_seconds: float = 5.0) -> list[Message]:
+        """Committed records of a topic, once `until` of them are there or nothing more comes for so long."""
+        reader = Consumer(consumer_config(self.kafka, "test", "test", topic.name))
+        reader.assign([TopicPartition(topic.name, number, OFFSET_BEGINNING) for number in range(topic.partitions)])
+        found: list[Message] = []
+        deadline = time.monotonic() + patience_seconds
+        while len(found) < until and time.monotonic() < deadline:
+            if more := reader.consume(500, 0.2):
+                found += more
+                deadline = time.monotonic() + patience_seconds
+        reader.close()
+        return found
+
+    def letter(self, value: bytes, reason: Reason, topic: str = topics.EVENTS.name, detail: str = "why") -> None:
+        """As a stage writes one."""
+        letter = DeadLetter(value, b"h-1", reason, detail, topic, 2, 17, "combine")
+        self.producer.produce(topics.DEADLETTER.name, letter.value, letter.key, headers=letter.headers())
+        assert self.producer.flush(30) == 0
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Fresh for each test."""
+    with EmbeddedBroker(tmp_path / "broker") as broker:
+        apply(KafkaConfig(bootstrap_servers=broker.bootstrap_servers), replication=1)
+        running = Place(broker.bootstrap_servers, tmp_path)
+        yield running
+        for process in running.processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.system
+def test_list_and_show(place: Place) -> None:
+    """Filtered, bounded, the newest first kept, and nothing in it can drive a terminal."""
+    place.letter(HOSTILE, Reason.INVALID_JSON, detail="\x1b]0;pwned\x07")
+    for number in range(20):
+        place.letter(b"{%d}" % number, Reason.MISSING_FIELD)
+    listed = place.andon("deadletter", "list", "--limit", "3")
+    assert listed.returncode == 0, listed.stderr
+    assert b"21 letters: 20 missing_field, 1 invalid_json" in listed.stdout
+    assert listed.stdout.count(b"fleet.events[2]@17") == 3
+    only = place.andon("deadletter", "list", "--reason", "invalid_json")
+    assert b"\x1b" not in only.stdout
+    assert b"\\x1b]0;pwned" in only.stdout
+    as_json = place.andon("deadletter", "list", "--reason", "invalid_json", "--json").stdout
+    assert json.loads(as_json)["place"] == "0:0"
+    shown = place.andon("deadletter", "show", "0:0")
+    assert b"\x1b" not in shown.stdout
+    assert b"\\x1b[2J\\xff\\x00 <b>" in shown.stdout
+    assert place.andon("deadletter", "show", "0:0", "--raw").stdout == HOSTILE
+    for nowhere in ("0:99", "7:0"):
+        lost = place.andon("deadletter", "show", nowhere)
+        assert (lost.returncode, lost.stderr.count(b"no letter at")) == (1, 1)
+    assert place.andon("deadletter", "show", "x").returncode == 2
+
+
+@pytest.mark.system
+def test_retry_sends_the_same_bytes_once(place: Place) -> None:
+    """To its topic under its key; not twice unless told so; what has no topic of ours, or was cut, is refused."""
+    place.letter(HOSTILE, Reason.INVALID_JSON)
+    place.letter(b"{}", Reason.MISSING_FIELD)
+    place.letter(b"{", Reason.INVALID_JSON, topic=topics.HALTS.name)
+    place.letter(b"{", Reason.INVALID_JSON, topic="/v1/events")
+    place.letter(b"{", Reason.OVERSIZED, detail="cut from 99999 bytes; oversized")
+    assert place.andon("deadletter", "retry").returncode == 2
+    dry = place.andon("deadletter", "retry", "--all", "--dry-run")
+    assert dry.stdout == b"2 would be sent\n"
+    first = place.andon("deadletter", "retry", "--reason", "invalid_json")
+    assert (first.returncode, first.stdout) == (1, b"1 sent again\n")
+    assert first.stderr.count(b"which no stage reads") == 2
+    rest = place.andon("deadletter", "retry", "--all")
+    assert (rest.returncode, rest.stdout) == (1, b"1 sent again\n")
+    assert b"1 not: retried before" in rest.stderr
+    again = place.andon("deadletter", "retry", "0:0", "--again")
+    assert (again.returncode, again.stdout) == (0, b"1 sent again\n")
+    marker = place.committed(topics.DEADLETTER, 6)[5].offset()
+    lost = place.andon("deadletter", "retry", "0:0", "9:9", "0:99999", f"0:{marker}", "--again", "--dry-run")
+    assert (lost.returncode, lost.stdout) == (1, b"1 would be sent\n")
+    for nowhere in (b"9:9", b"0:99999", b"0:%d" % marker):
+        assert b"1 not: no such letter at %s: " % nowhere in lost.stderr
+    other = place.andon("deadletter", "retry", "0:1", "--reason", "invalid_json", "--again", "--dry-run")
+    assert (other.returncode, other.stdout) == (1, b"0 would be sent\n")
+    assert other.stderr == b"1 not: 0:1 has reason missing_field, stage combine\n"
+    found = place.committed(topics.EVENTS, 3)
+    assert sorted((message.value(), message.key()) for message in found) == sorted(
+        [(HOSTILE, b"h-1"), (HOSTILE, b"h-1"), (b"{}", b"h-1")]
+    )
+    assert place.committed(topics.HALTS, 1) == []
+    assert b"invalid_json (retried)" in place.andon("deadletter", "list").stdout
+
+
+@pytest.mark.system
+def test_half_garbage_costs_no_valid_event(place: Place) -> None:
+    """Of a stream that is half garbage, some of it large, every event is counted and memory stays bounded."""
+    valid = [value for _, value in messages(Load(20_000, 500, 20, 600.0, int(time.time() * 1000), 1))]
+    for number, value in enumerate(valid):
+        garbage = b"x" * 60_000 if number % 100 == 0 else value[: 20 + number % 200]
+        for sent in (value, garbage):
+            place.producer.produce(topics.EVENTS.name, sent, b"%d" % (number % 97))
+        place.producer.poll(0)
+    assert place.producer.flush(60) == 0
+    combiner = place.combiner(rejected_window=1000)
+    letters = place.committed(topics.DEADLETTER, len(valid), WAIT_SECONDS)
+    assert len(letters) == len(valid)
+    peak_kib = int(Path(f"/proc/{combiner.pid}/status").read_text().split("VmHWM:")[1].split()[0])
+    assert combiner.poll() is None
+    combiner.terminate()
+    assert combiner.wait(30) == 0
+    partials = place.committed(topics.PARTIALS, 1_000_000)
+    assert sum(decode_partial(message.value() or b"").events for message in partials) == len(valid)
+    assert peak_kib < 400 * 1024
+
+
+@pytest.mark.system
+def test_past_the_share_the_stage_stops_and_says_why(place: Place) -> None:
+    """Nothing but garbage: exit code 70, a reason in the log, and no more letters than the window allows."""
+    for number in range(20_000):
+        place.producer.produce(topics.EVENTS.name, b"garbage", b"%d" % (number % 97))
+    assert place.producer.flush(60) == 0
+    combiner = place.combiner(max_rejected_share=0.8, rejected_window=3000, batch_messages=500)
+    assert combiner.wait(WAIT_SECONDS) == 70
+    said = (place.directory / "combine.log").read_text("utf-8")
+    assert "messages cannot be used, more than max_rejected_share = 0.8 of them" in said
+    assert len(place.committed(topics.DEADLETTER, 20_000)) <= 3000

@@ -1,0 +1,237 @@
+"""The demo's account: its figures are the ledger's and the halt topic's, and its exit code follows them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from consumers.clickhouse.ask.guide import queries
+from pipeline.demo.account import Account, UpdateFigures, counted, lines, power, settle, span
+from pipeline.demo.watch import Watch
+from pipeline.halt.keys import SigningKey
+from pipeline.local import guide
+from pipeline.local.stack import StackInfo
+from pipeline.simulate import scenario as scenarios
+from pipeline.simulate.run import Run
+from pipeline.simulate.scenario import Scenario, unix_ms
+from pipeline.simulate.simulation import Simulation, without_halts
+from pipeline.simulate.tail import Record
+from pipeline.wire.halts import Evidence, Halt, encode_halt
+from pipeline.wire.keys import verdict_key
+from pipeline.wire.partials import UpdateId
+from pipeline.wire.verdicts import Explanation, Verdict, encode_verdict
+
+ROOT = Path(__file__).parents[2]
+JULY = scenarios.load("crowdstrike-2024-07-19", hosts=2_000)
+GUILTY = UpdateId("crowdstrike", "falcon-content", "291")
+INNOCENT = UpdateId("zoom", "workplace", "6.1.5")
+KEY = SigningKey(Ed25519PrivateKey.generate())
+RELEASE_MS = unix_ms(JULY.incident_at)
+DECIDED_MS = RELEASE_MS + 200_000
+STOPPED_MS = RELEASE_MS + 300_000
+
+
+class Topics:
+    """Records as a Tail hands them out."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Record] = []
+
+    def take(self) -> Iterator[Record]:
+        while self.waiting:
+            yield self.waiting.pop(0)
+
+
+class Nowhere:
+    """A sink for events that nobody reads."""
+
+    def send(self, key: bytes, value: bytes) -> None: ...
+    def serve(self) -> None: ...
+    def settle(self) -> None: ...
+
+
+def halt_record(update: UpdateId, key: SigningKey = KEY) -> Record:
+    """A signed halt of every ring."""
+    evidence = Evidence(
+        log10_evidence=7.0,
+        threshold=6.0,
+        basis="concurrent",
+        observed=12,
+        expected=0.1,
+        relative_risk=(20.0, 400.0),
+        crashed_hosts=12,
+        exposed_trials=40,
+        explanation=Explanation("signature", "0x50", "csagent.sys"),
+        stream_time=DECIDED_MS,
+    )
+    halt = Halt(
+        action="halt",
+        fleet="acme",
+        vendor=update.vendor,
+        product=update.product,
+        version=update.version,
+        rings=("*",),
+        epoch=1,
+        issued_at=0,
+        expires_at=0,
+        decided_by="andon",
+        policy="p",
+        reason="12 hosts crashed",
+        evidence=evidence,
+        kid="",
+    )
+    return Record("fleet.halts", halt.key.encode(), encode_halt(key.sign(halt)), 10**13)
+
+
+def verdict_record(update: UpdateId, log10_evidence: float) -> Record:
+    """A verdict on an update in a ring."""
+    verdict = Verdict(
+        fleet="acme",
+        vendor=update.vendor,
+        product=update.product,
+        version=update.version,
+        ring="broad",
+        state="watching",
+        at=0,
+        log10_evidence=log10_evidence,
+        threshold=6.0,
+        basis="concurrent",
+        observed=0,
+        expected=0.0,
+        relative_risk=(0.0, 1.0),
+        crashed_hosts=0,
+        exposed_trials=0,
+        explanation=Explanation("pooled"),
+    )
+    key = verdict_key("acme", *update, "broad")
+    return Record("fleet.verdicts", key.encode(), encode_verdict(verdict), 0)
+
+
+def play(scenario: Scenario, *halts: Record, seed: int = 2) -> Account:
+    """The scenario with those halts arriving five minutes after the release."""
+    topics = Topics()
+    watch = Watch(topics, {KEY.kid: KEY.public})  # type: ignore[arg-type]
+    run = Run(Simulation(scenario, seed), Nowhere(), lambda: watch.read("acme"))
+    run.until(STOPPED_MS)
+    for verdict in (verdict_record(INNOCENT, 0.4), verdict_record(INNOCENT, 1.25), verdict_record(INNOCENT, -3.0)):
+        topics.waiting.append(verdict)
+    topics.waiting += halts
+    run.until(run.simulation.end_ms)
+    return settle(run, watch, seed, 1.0)
+
+
+@pytest.fixture(scope="module")
+def halted() -> Account:
+    """July, its guilty update halted."""
+    return play(JULY, halt_record(GUILTY))
+
+
+def test_figures_are_the_ledgers(halted: Account) -> None:
+    """Lost, lost without the halt and spared agree with two independent simulations."""
+    (guilty,) = (update for update in halted.updates if update.guilty)
+    alone = without_halts(JULY, 2, unix_ms(JULY.account_at)).lost(GUILTY)
+    assert guilty.lost_without_halt == alone
+    assert 0 < guilty.lost < alone / 4
+    assert guilty.spared == alone - guilty.lost
+    assert guilty.halt is not None
+    assert guilty.halt.crashed_hosts == 12
+    assert 0 < guilty.halt.down_hosts <= guilty.lost
+    assert guilty.halt.event_seconds == (guilty.halt.stopped_at - RELEASE_MS) / 1000
+    assert STOPPED_MS <= guilty.halt.stopped_at <= STOPPED_MS + 60_000
+    assert halted.failures == ()
+
+
+def test_the_words_carry_the_figures(halted: Account) -> None:
+    """What a person reads is what was measured, and the innocent's highest evidence stands beside it."""
+    text = "\n".join(lines(halted))
+    (guilty,) = (update for update in halted.updates if update.guilty)
+    for figure in (f"{guilty.lost:,} hosts", f"{guilty.spared:,} hosts", "0x50 / csagent.sys", "10^7.0", "05:27"):
+        assert figure in text
+    assert "zoom/workplace/6.1.5" in text
+    assert "10^1.2" in text or "10^1.3" in text
+    assert "FAILED" not in text
+
+
+def quick(update: UpdateFigures) -> UpdateFigures:
+    """Its halt as one on a live line: here it is received by a clock of its own."""
+    assert update.halt is not None
+    halt = msgspec.structs.replace(update.halt, wall_seconds=12.345, crashed_hosts=1, down_hosts=25_562)
+    return msgspec.structs.replace(update, halt=halt)
+
+
+def test_the_account_fits_a_terminal_of_80_columns(halted: Account) -> None:
+    """Nothing wraps in its box, so the columns stay columns; one host is not "1 hosts"."""
+    loudest = msgspec.structs.replace(halted.updates[0], name="microsoft/cumulative-update/kb5040442", guilty=False)
+    few = [msgspec.structs.replace(update, reached=1, lost=1, lost_without_halt=2) for update in halted.updates]
+    few = [update if update.halt is None else quick(update) for update in few]
+    words = lines(msgspec.structs.replace(halted, updates=(*few, loudest)))
+    assert max(map(len, words)) <= 80 - len("│  " + "  │")
+    assert not re.search(r"\b1 hosts", "\n".join(words))
+    start = words.index(next(line for line in words if line.startswith("Untouched")))
+    reached = [line.index(" host") for line in words[start + 1 : start + 6]]
+    assert len(set(reached)) == 1
+    lost = [line.index(" host", 40) for line in lines(halted) if line.startswith(("  lost", "  spared"))]
+    assert len(lost) == 3
+    assert len(set(lost)) == 1
+    assert [counted(n, "crash", 3) for n in (0, 1, 2)] == ["  0 crashes", "  1 crash", "  2 crashes"]
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(False, False), (False, True), (True, False)])
+def test_every_ending_of_the_demo_names_queries_and_pages(keep: bool, kept: bool) -> None:
+    """Queries of the guide that need only the fleet, pages that are there, and how to get a line that stays."""
+    info = StackInfo(supervisor_pid=1, started_at=0, data_dir="/a b", fleet="acme", bootstrap_servers="h:1", stages={})
+    words = guide.after_demo(info, Path("/a b/correlate/keys"), ["quiet-week"], keep=keep, kept=kept)
+    named = re.findall(r"andon query (\S+) --param fleet=acme", words)
+    assert len(named) == 3
+    assert all(list(queries()[name].parameters) == ["fleet"] for name in named)
+    assert (ROOT / "docs" / "analysts.md").is_file()
+    assert f"## {guide.HALTS_SECTION}\n" in (ROOT / "README.md").read_text("utf-8")
+    for text in ("docs/analysts.md", guide.HALTS_SECTION, "andon status --data-dir", "quiet-week"):
+        assert text in words
+    assert ("andon demo --keep" in words and "andon up --data-dir DIR" in words) == (not keep and not kept)
+    assert ("ANDON_ARCHIVE_CLICKHOUSE_USER" in words) == keep
+    assert ("andon up --data-dir '/a b'" in words) == kept
+
+
+def test_a_guilty_update_that_nobody_halted_is_a_failure() -> None:
+    """Without a halt everybody is lost, and the account says so."""
+    account = play(JULY)
+    (guilty,) = (update for update in account.updates if update.guilty)
+    assert guilty.lost == guilty.lost_without_halt
+    assert account.failures == ("crowdstrike/falcon-content/291 is guilty and was not halted",)
+    assert "NOT halted" in "\n".join(lines(account))
+
+
+def test_an_innocent_update_that_was_halted_is_a_failure() -> None:
+    """A false halt is named even when the guilty update was halted as well."""
+    account = play(JULY, halt_record(GUILTY), halt_record(INNOCENT))
+    assert account.failures == ("zoom/workplace/6.1.5 is innocent and was halted",)
+
+
+def test_a_forged_halt_stops_nothing_and_is_reported() -> None:
+    """A halt that no trusted key signed is not obeyed."""
+    account = play(JULY, halt_record(GUILTY, SigningKey(Ed25519PrivateKey.generate())))
+    (guilty,) = (update for update in account.updates if update.guilty)
+    assert guilty.lost == guilty.lost_without_halt
+    assert account.refused_halts == ("unknown_key",)
+    assert len(account.failures) == 2
+
+
+def test_without_a_fault_there_is_nothing_to_halt() -> None:
+    """The same night with the fault removed: no losses, no failure, and the account says so."""
+    innocent = tuple(msgspec.structs.replace(update, fault=None) for update in JULY.updates)
+    account = play(msgspec.structs.replace(JULY, updates=innocent))
+    assert account.failures == ()
+    assert not any(update.guilty or update.lost for update in account.updates)
+    assert "nothing to halt" in "\n".join(lines(account))
+    accused = play(msgspec.structs.replace(JULY, updates=innocent), halt_record(GUILTY))
+    assert accused.failures == ("crowdstrike/falcon-content/291 is innocent and was halted",)
+
+
+def test_durations_and_evidence_for_people() -> None:
+    """Units change with size."""
+    assert [span(s) for s in (0.25, 59.9, 61, 3_700)] == ["0.2 s", "59.9 s", "1 min 1 s", "1 h 1 min"]
+    assert [power(x) for x in (None, 6.04, -0.5, -0.04)] == ["none", "10^6.0", "10^-0.5", "10^0.0"]

@@ -1,0 +1,113 @@
+"""What is in deploy/ says what the code knows: every section, every key, every default, every right on Kafka."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+from confluent_kafka.admin import ResourcePatternType  # type: ignore[attr-defined]
+from support.secured import bindings, grant_lines
+
+from consumers.clickhouse.archive.stage import ArchiveConfig
+from pipeline.collect.config import CollectConfig
+from pipeline.combine.config import CombineConfig
+from pipeline.correlate.config import CorrelateConfig
+from pipeline.decide.policy import Policy, load_policies
+from pipeline.doctor.main import DoctorConfig
+from pipeline.doctor.rights import CHANGELOG, NEEDS, Right
+from pipeline.local.clickhouse.main import ClickHouseConfig
+from pipeline.local.up import UpConfig
+from pipeline.runtime import config
+from pipeline.runtime.config import is_secret, load
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.metrics import MetricsConfig
+from pipeline.status.main import StatusConfig
+from pipeline.wire.partials import UpdateId
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "deploy" / "andon.toml"
+POLICY = ROOT / "deploy" / "policy.toml"
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "kafka": KafkaConfig,
+    "metrics": MetricsConfig,
+    "collect": CollectConfig,
+    "combine": CombineConfig,
+    "correlate": CorrelateConfig,
+    "archive": ArchiveConfig,
+    "clickhouse": ClickHouseConfig,
+    "up": UpConfig,
+    "status": StatusConfig,
+    "doctor": DoctorConfig,
+}
+WITHOUT_DEFAULT = {"collect": {"tokens_file": "/etc/andon/tokens.toml"}}
+
+
+def section_text(section: str) -> str:
+    """The lines of one section of the example."""
+    return EXAMPLE.read_text("utf-8").partition(f"\n[{section}]")[2].partition("\n[")[0]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_example_loads_and_shows_the_defaults(section: str) -> None:
+    """Each section is accepted as it stands and differs from the defaults only where there is none."""
+    cls, more = SECTIONS[section], WITHOUT_DEFAULT.get(section, {})
+    assert load(cls, section, file=EXAMPLE, environ={}, options={}) == cls(**more)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_example_names_every_key(section: str) -> None:
+    """Every key stands there; secrets as comments, with the environment variable to use."""
+    names = {field.name for field in msgspec.structs.fields(SECTIONS[section])}
+    secrets = {name for name in names if is_secret(name)}
+    assert set(tomllib.loads(EXAMPLE.read_text("utf-8"))[section]) == names - secrets
+    for name in secrets:
+        assert f'# {name} = ""' in section_text(section)
+        assert f"ANDON_{section}_{name}".upper() in section_text(section)
+
+
+def test_example_has_every_section() -> None:
+    """No command takes a section, or a struct for it, that the example does not have, and a file may have no other."""
+    assert set(tomllib.loads(EXAMPLE.read_text("utf-8"))) == set(SECTIONS) == set(config.SECTIONS)
+    known = {cls.__name__ for cls in SECTIONS.values()}
+    used = set()
+    for package in ("pipeline", "consumers"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "configured":
+                    used |= {ast.unparse(pair.elts[1]) for pair in node.args if isinstance(pair, ast.Tuple)}
+    assert {name.rpartition(".")[2] for name in used} == known
+
+
+def test_policy_example_shows_every_key_and_the_defaults() -> None:
+    """All keys of a policy stand there; all but the example of a ring are the built-in ones."""
+    policies = load_policies(POLICY.read_text("utf-8"))
+    document = tomllib.loads(POLICY.read_text("utf-8"))
+    assert set(document["default"]) == {field.name for field in msgspec.structs.fields(Policy)}
+    assert msgspec.structs.replace(policies.default, clear_risk_by_ring={}) == Policy()
+    watched = policies.for_update(UpdateId("example-vendor", "agent", "1"))
+    assert (watched.mode, watched.historical_may_halt) == ("shadow", False)
+    assert policies.for_update(UpdateId("another", "agent", "1")) == policies.default
+
+
+def fits(right: Right, grant: tuple[str, str, str, bool]) -> bool:
+    """Whether a grant (kind, name, operation, whether of all that begin so) gives the right."""
+    (kind, name), operation = right
+    same_name = name.startswith(grant[1]) if grant[3] else name == grant[1]
+    return same_name and (kind, operation.name) == (grant[0], grant[2])
+
+
+def test_needs_are_those_that_are_documented() -> None:
+    """What the doctor asks for, stage by stage, and what deploy/README.md grants are the same."""
+    granted: dict[str, set[tuple[str, str, str, bool]]] = {}
+    for binding in (binding for line in grant_lines() for binding in bindings(line)):
+        stage = binding.principal.removeprefix("User:").removeprefix("andon-")
+        kind = binding.restype.name.lower().replace("_", " ")
+        is_prefix = binding.resource_pattern_type == ResourcePatternType.PREFIXED
+        granted.setdefault(stage, set()).add((kind, binding.name, binding.operation.name, is_prefix))
+    assert granted.keys() == NEEDS.keys()
+    granted["correlate"].remove(("topic", CHANGELOG, "CREATE", False))  # as long as it is not there
+    for stage, rights in NEEDS.items():
+        used = {grant for grant in granted[stage] if any(fits(right, grant) for right in rights)}
+        assert used == granted[stage]
+        assert all(any(fits(right, grant) for grant in used) for right in rights)

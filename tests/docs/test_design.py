@@ -1,0 +1,77 @@
+"""docs/design.md says what the code does: reasons, topics, examples, weights, states and policy keys."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import numpy as np
+
+from pipeline.bench.maxsprt import critical_value
+from pipeline.decide import evidence, explain, history
+from pipeline.decide.policy import Policy
+from pipeline.wire import topics
+from pipeline.wire.events import Boot, Crash, Heartbeat, decode_event
+from pipeline.wire.halts import Halt
+from pipeline.wire.reasons import Reason
+from pipeline.wire.verdicts import State
+
+DESIGN = (Path(__file__).parents[2] / "docs" / "design.md").read_text("utf-8")
+PERIODS = {"2 days": 2 * topics.DAY_MS, "6 hours": 6 * topics.HOUR_MS, "30 days": 30 * topics.DAY_MS, "7 days": 7 * topics.DAY_MS}  # fmt: skip # noqa: E501
+
+
+def table(heading: str) -> list[list[str]]:
+    """The cells of the first table whose header row starts so, without the header."""
+    rows = DESIGN.partition(f"\n| {heading} |")[2].partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def words(cells: list[list[str]]) -> set[str]:
+    """What the first column quotes."""
+    return {word for row in cells for word in re.findall(r"`([^`]+)`", row[0])}
+
+
+def test_reasons_and_states_are_all_there() -> None:
+    """Every reason code and every verdict state, and no other."""
+    assert words(table("reason")) == {reason.value for reason in Reason}
+    assert words(table("state")) == set(get_args(State))
+
+
+def test_topics_are_as_defined() -> None:
+    """Name, key, partitions, cleanup and retention of every topic."""
+    rows = {row[0].strip("`"): row for row in table("topic")}
+    assert set(rows) == {topic.name for topic in topics.ALL}
+    for topic in topics.ALL:
+        _, key, partitions, cleanup, kept, _ = rows[topic.name]
+        assert (key, int(partitions), cleanup) == (topic.key, topic.partitions, topic.config["cleanup.policy"])
+        assert str(PERIODS.get(kept, "")) == topic.config.get("retention.ms", "")
+
+
+def test_examples_decode() -> None:
+    """One valid event of each kind; the fields of the table are those of the types."""
+    block = re.search(r"```json\n(.*?)```", DESIGN, re.DOTALL)
+    assert block is not None
+    events = [decode_event(line.encode()) for line in block[1].splitlines()]
+    assert [type(event) for event in events] == [Boot, Crash, Heartbeat]
+    fields = {field.name for kind in (Boot, Crash, Heartbeat) for field in msgspec.structs.fields(kind)}
+    assert words(table("field")) == fields | {"kind"}
+
+
+def test_policy_keys_and_halt_fields_are_named() -> None:
+    """Every key of a policy and every field of a halt."""
+    for struct in (Policy, Halt):
+        for field in msgspec.structs.fields(struct):
+            assert f"`{field.name}`" in DESIGN
+
+
+def test_constants_of_the_statistics() -> None:
+    """Weights, grids, limits and critical values stand there as the code has them."""
+    shown = {row[0]: float(row[1].split()[0]) for row in table("explanation")}
+    assert list(shown.values()) == [explain.WEIGHTS[name] for name in ("pooled", "ring", "stratum", "signature", "history", "history signature")]  # fmt: skip # noqa: E501
+    assert sum(explain.WEIGHTS.values()) <= 1 + 1e-12
+    assert f"{len(evidence.THETA)} relative" in DESIGN
+    assert (evidence.THETA[0], evidence.THETA[-1]) == (1.5, 1024)
+    assert np.isclose(np.exp(evidence.LOG_WEIGHT).sum(), 1)
+    assert (history.SHOCK_LIMIT, history.HOURS, history.UNKNOWN_DRIFT, history.LIMIT_ERRORS) == (7, 26, 1.5, 1.64)
+    for horizon, published in re.findall(r"T=(\d+)\s(\d\.\d{6})", DESIGN):
+        assert abs(critical_value(0.05, float(horizon)) - float(published)) < 2e-3

@@ -1,0 +1,104 @@
+"""The rules of the house that a reader relies on: what is pure stays pure, one file knows Faust, files stay short."""
+
+import ast
+import functools
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(path for package in ("pipeline", "consumers") for path in (ROOT / package).rglob("*.py"))
+MAX_LINES = 300
+
+PURE = ("pipeline/decide/", "pipeline/wire/", "pipeline/combine/fold.py", "pipeline/combine/admit.py")
+# Networks, files, processes, clocks, chance and logs come in as arguments, if at all.
+IMPURE = {
+    "aiohttp", "aiokafka", "asyncio", "chdb", "click", "clickhouse_connect", "concurrent", "confluent_kafka", "faust",
+    "glob", "http", "io", "logging", "mode", "multiprocessing", "os", "pathlib", "prometheus_client", "random",
+    "requests", "rich", "secrets", "select", "shutil", "signal", "socket", "sqlite3", "structlog", "subprocess", "sys",
+    "tempfile", "threading", "time", "urllib.request", "urllib3", "uuid",
+}  # fmt: skip
+IMPURE_CALLS = {"open", "input", "print", "datetime.now", "datetime.utcnow", "date.today", "np.random", "numpy.random"}
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """The file's syntax tree."""
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+@functools.cache
+def imported(path: Path) -> set[str]:
+    """Every module named in an import statement of the file, wherever in it, and every name imported from one."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def file_of(module: str) -> Path | None:
+    """The source file of one of our own modules."""
+    base = ROOT / module.replace(".", "/")
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.exists() and path.is_relative_to(ROOT / module.split(".")[0]):
+            return path
+    return None
+
+
+def reached(path: Path) -> set[Path]:
+    """The file and every one of ours that it imports, directly or not."""
+    seen, todo = {path}, [path]
+    while todo:
+        for module in imported(todo.pop()):
+            found = file_of(module) if module.startswith(("pipeline.", "consumers.")) else None
+            if found is not None and found not in seen:
+                seen.add(found)
+                todo.append(found)
+    return seen
+
+
+def impurities(path: Path) -> set[str]:
+    """What a pure file must not have, that this one has."""
+    names = imported(path)
+    parts = {".".join(name.split(".")[:length]) for name in names for length in (1, 2)}
+    calls = {ast.unparse(n) for n in ast.walk(tree_of(path)) if isinstance(n, ast.Name | ast.Attribute)}
+    return (parts & IMPURE) | (calls & IMPURE_CALLS)
+
+
+def is_pure(path: Path) -> bool:
+    """Whether the house has declared the file pure."""
+    name = path.relative_to(ROOT).as_posix()
+    return any(name == rule or (rule.endswith("/") and name.startswith(rule)) for rule in PURE)
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if is_pure(p)], ids=lambda p: str(p.relative_to(ROOT)))
+def test_pure_files_reach_neither_io_nor_clock_nor_chance(path: Path) -> None:
+    """A pure file, and all of ours that it imports, knows nothing of Kafka, files, logs, clocks or random numbers."""
+    found = {str(file.relative_to(ROOT)): what for file in reached(path) if (what := impurities(file))}
+    assert not found
+
+
+def test_the_check_itself_sees_impurity() -> None:
+    """The check fails on a file that is known to do I/O, so its silence means something."""
+    assert {"os", "pathlib", "click"} <= impurities(ROOT / "pipeline/runtime/config.py")
+    assert ROOT / "pipeline/runtime/errors.py" in reached(ROOT / "pipeline/runtime/config.py")
+
+
+def test_one_file_imports_faust() -> None:
+    """Faust could be exchanged by rewriting one file."""
+    users = [str(path.relative_to(ROOT)) for path in SOURCES if any(n.split(".")[0] == "faust" for n in imported(path))]
+    assert len(users) <= 1, users
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_stay_short(path: Path) -> None:
+    """No file is longer than a person reads in one sitting."""
+    assert len(path.read_text("utf-8").splitlines()) <= MAX_LINES
+
+
+def test_what_is_skipped_is_said(pytestconfig: pytest.Config) -> None:
+    """A run without Java or Maven says which tests it left out and why; expected failures stay quiet."""
+    assert "-rfEs" in pytestconfig.getini("addopts")

@@ -1,0 +1,140 @@
+"""The broker's contract, consumer groups: static members, takeover after a kill, committed offsets, on both brokers."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
+from support.brokers import Clients, embedded_cannot, take, until, values
+
+from pipeline.runtime.kafka import SESSION_TIMEOUT_MS
+
+pytestmark = pytest.mark.system
+
+MEMBER = str(Path(__file__).parents[1] / "support" / "contract_member.py")
+GRACE_SECONDS = 8.0  # past the end of a session, on a busy machine
+
+
+@contextmanager
+def member_to_kill(clients: Clients, instance: str, topic: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A member of group "g" in a process of its own, which has its partitions."""
+    kafka = clients.kafka
+    where = [kafka.bootstrap_servers, kafka.topic_prefix + "g", instance, topic, str(SESSION_TIMEOUT_MS)]
+    argv = [sys.executable, MEMBER, *where]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert int(process.stdout.readline()) > 0
+            yield process
+        finally:
+            process.kill()
+
+
+def owned(member: Consumer) -> int:
+    """How many partitions it has, after a moment in which it may get some."""
+    member.poll(0.05)
+    return len(member.assignment())
+
+
+def test_a_killed_static_member_is_replaced_at_once(clients: Clients) -> None:
+    """A new process with the same instance id has the partitions long before the session of the killed one ends."""
+    topic = clients.topic(partitions=2)
+    clients.send(topic, *"abcdef")
+    with member_to_kill(clients, "slot-0", topic) as process:
+        process.kill()
+    successor = clients.member("g", "slot-0", 30_000)
+    successor.subscribe([topic])
+    started = time.monotonic()
+    assert sorted(values(take(successor, 6))) == list("abcdef")
+    assert time.monotonic() - started < 10
+
+
+def test_others_are_not_disturbed_by_a_static_restart(clients: Clients) -> None:
+    """While a static member is gone and comes back within its session, another keeps its partition and loses none."""
+    topic = clients.topic(partitions=2)
+    revoked: list[int] = []
+    first, second = clients.member("g", "slot-0", 10_000), clients.member("g", "slot-1", 10_000)
+    first.subscribe([topic], on_revoke=lambda _, places: revoked.append(len(places)))
+    second.subscribe([topic])
+    until("each has one partition", lambda: (owned(first), owned(second)) == (1, 1))
+    before, place = len(revoked), second.assignment()[0].partition
+    second.close()
+    again = clients.member("g", "slot-1", 10_000)
+    again.subscribe([topic])
+    until("the partition is back", lambda: (owned(first), owned(again)) == (1, 1))
+    assert again.assignment()[0].partition == place
+    assert len(revoked) == before
+
+
+@embedded_cannot("never gives up a dead member")
+def test_partitions_of_a_dead_static_member_move(clients: Clients) -> None:
+    """Nobody comes back for a killed slot: after its session the other slot has all partitions."""
+    topic = clients.topic(partitions=2)
+    with member_to_kill(clients, "slot-1", topic) as process:
+        other = clients.member("g", "slot-0")
+        other.subscribe([topic])
+        until("both have one", lambda: owned(other) == 1)
+        process.kill()
+    until("the other has both", lambda: owned(other) == 2, SESSION_TIMEOUT_MS / 1000 + GRACE_SECONDS)
+
+
+@embedded_cannot("never gives up a dead member")
+def test_partitions_of_a_dead_dynamic_member_move(clients: Clients) -> None:
+    """A member without an instance id that is killed is given up after its session."""
+    topic = clients.topic(partitions=2)
+    with member_to_kill(clients, "", topic) as process:
+        other = clients.member("g", None)
+        other.subscribe([topic])
+        until("both have one", lambda: owned(other) == 1)
+        process.kill()
+    until("the other has both", lambda: owned(other) == 2, SESSION_TIMEOUT_MS / 1000 + GRACE_SECONDS)
+
+
+def test_a_second_member_of_the_same_slot_fences_the_first(clients: Clients) -> None:
+    """Two processes of one instance id never both go on: the first gets a fatal error and can commit nothing."""
+    topic = clients.topic()
+    clients.send(topic, "a")
+    first, second = clients.member("g", "slot-0"), clients.member("g", "slot-0")
+    first.subscribe([topic])
+    assert len(take(first, 1)) == 1
+    second.subscribe([topic])
+    assert len(take(second, 1)) == 1
+
+    def fenced() -> bool:
+        message = first.poll(0.1)
+        error = message.error() if message is not None else None
+        return error is not None and error.code() == KafkaError._FATAL
+
+    until("the first is told", fenced)
+    with pytest.raises(KafkaException):
+        first.commit(offsets=[TopicPartition(topic, 0, 1)], asynchronous=False)
+
+
+def test_a_group_goes_on_where_it_committed(clients: Clients) -> None:
+    """Committed offsets outlive the member; what it read and did not commit comes again."""
+    topic = clients.topic()
+    clients.send(topic, *"abcdef")
+    for committed, expected in ((2, "abcdef"), (5, "cdef"), (6, "f")):
+        member = clients.member("g", "slot-0")
+        member.subscribe([topic])
+        assert values(take(member, len(expected))) == list(expected)
+        member.commit(offsets=[TopicPartition(topic, 0, committed)], asynchronous=False)
+        member.close()
+
+
+def test_a_partition_can_be_added(clients: Clients) -> None:
+    """A member learns of new partitions by itself, from their beginning."""
+    topic = clients.topic()
+    member = clients.member("g", "slot-0")
+    member.subscribe([topic])
+    until("it has the first", lambda: owned(member) == 1)
+    clients.admin.create_partitions([NewPartitions(topic, 2)])[topic].result(10)
+    producer = clients.producer()
+    until("it can be written", lambda: producer.list_topics(topic, 5).topics[topic].partitions.get(1) is not None)
+    producer.produce(topic, "late", partition=1)
+    assert producer.flush(10) == 0

@@ -1,0 +1,281 @@
+"""The whole line on an Apache Kafka with SASL/SCRAM and the least of ACLs, and on one with TLS; the doctor on both."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from support.brokers import memory, take, until
+from support.outside import incident
+from support.secured import Process, grant, grant_lines, options, principals, stage, start
+
+from pipeline.bench.archive_line import LocalClickHouse
+from pipeline.bench.archive_line import value as clickhouse_value
+from pipeline.collect.tokens import add_token
+from pipeline.doctor import main as doctor
+from pipeline.doctor.finding import Finding, ok
+from pipeline.doctor.rights import ask, permission_finding
+from pipeline.halt.keys import load_or_create
+from pipeline.local.kafka.cluster import KafkaCluster
+from pipeline.local.machine.ports import free_port
+from pipeline.runtime.errors import AndonError
+from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
+from pipeline.runtime.topics import TopicAdmin
+from pipeline.runtime.topics import command as topics_command
+from pipeline.wire import topics
+from pipeline.wire.deadletter import DeadLetter
+from pipeline.wire.reasons import Reason
+
+pytestmark = pytest.mark.system
+
+Account = Callable[[str], KafkaConfig]
+
+
+@pytest.fixture(scope="module")
+def accounts(sasl_kafka: KafkaCluster) -> dict[str, KafkaConfig]:
+    """Every account of deploy/README.md, with the rights that stand there and no others; the topics are made by one."""
+    made = {name: sasl_kafka.add_user(name) for name in sorted(principals())}
+    grant(sasl_kafka.client_options(), *grant_lines())
+    assert apply_topics(made["andon-topics"]) == 0
+    return made
+
+
+@pytest.fixture(scope="module", params=["sasl", "tls"])
+def account(request: pytest.FixtureRequest) -> Account:
+    """How a stage, by its name, reaches the cluster."""
+    if request.param == "sasl":
+        made: dict[str, KafkaConfig] = request.getfixturevalue("accounts")
+        return made.__getitem__
+    cluster: KafkaCluster = request.getfixturevalue("tls_kafka")
+    assert apply_topics(cluster.client_options()) == 0
+    return lambda name: cluster.client_options()
+
+
+def apply_topics(kafka: KafkaConfig) -> int:
+    """`andon topics apply` under an account; the exit code."""
+    environ = {"ANDON_KAFKA_SASL_PASSWORD": kafka.sasl_password}
+    return CliRunner().invoke(topics_command, ["apply", *options(kafka)], env=environ).exit_code
+
+
+def consult(kafka: KafkaConfig, directory: Path, *more: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """What `andon doctor` finds under an account: exit code, finding by check."""
+    environ = {"ANDON_KAFKA_SASL_PASSWORD": kafka.sasl_password}
+    words = ["--json", "--data-dir", str(directory), *options(kafka), *more]
+    result = CliRunner().invoke(doctor.command, words, env=environ)
+    return result.exit_code, {finding["check"]: finding for finding in json.loads(result.stdout)["findings"]}
+
+
+def post(port: int, token: str, lines: list[bytes]) -> Any:
+    """Events to the gateway; its answer."""
+    headers = {"Content-Type": "application/x-ndjson", "Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/events", b"\n".join(lines), headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def answers(url: str) -> bool:
+    """Whether a page is there and well."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def line(account: Account, directory: Path, clickhouse: LocalClickHouse) -> Iterator[tuple[int, str]]:
+    """Gateway, combiner, correlator and archive, each under its own account; the gateway's port and a token."""
+    tokens = directory / "tokens.toml"
+    token = add_token(tokens, "acme")
+    gateway, view = free_port(), free_port()
+    where = ["--host", "127.0.0.1", "--port", str(gateway), "--tokens-file", str(tokens)]
+    own = ["--data-dir", str(directory / "correlate"), "--web-port", str(view)]
+    store = ["--clickhouse-url", clickhouse.server.clickhouse_url]
+    password = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": clickhouse.password}
+    with contextlib.ExitStack() as running:
+
+        def run(name: str, *words: str, **environ: str) -> Process:
+            kafka = account(f"andon-{name}")
+            return running.enter_context(stage(kafka, directory / f"{name}.log", name, *words, **environ))
+
+        combine, archive = run("combine"), run("archive", *store, **password)
+        correlate, collect = run("correlate", *own), run("collect", *where)
+        for process, url in ((correlate, f":{view}/health"), (collect, f":{gateway}/health")):
+            until(url, lambda p=process, u=url: p.alive() and answers("http://127.0.0.1" + u), 60)  # type: ignore[misc]
+        yield gateway, token
+        assert combine.alive()
+        assert archive.alive()
+
+
+def test_the_line_halts_what_crashes(account: Account, tmp_path: Path) -> None:
+    """Events in at the gateway; a halt for the guilty update alone, read as a rollout system; all in ClickHouse."""
+    with memory() as directory, LocalClickHouse(directory) as clickhouse:
+        client = clickhouse.client()
+        with line(account, tmp_path, clickhouse) as (port, token):
+            sent = incident("acme", "guilty", "innocent")
+            assert post(port, token, sent)["accepted"] == len(sent)
+            obeying = Consumer(consumer_config(account("rollout"), "test", "rollout-1", "rollout-1"))
+            obeying.assign([TopicPartition(topics.HALTS.name, 0, 0)])
+            (halt,) = take(obeying, 1, 60)
+            assert (halt.key() or b"").startswith(b"acme/guilty/")
+            until("all is stored", lambda: clickhouse_value(client, "SELECT count() FROM events") == len(sent), 60)
+            obeying.close()
+
+
+def test_people_get_by_with_their_accounts(account: Account, tmp_path: Path) -> None:
+    """A replay that obeys halts, a look at the line, a look at a refused message, and that message sent again."""
+    load_or_create(tmp_path / "keys")
+    words = ["quiet-week", "--speed", "max", "--hosts", "100", "--obey", str(tmp_path / "keys")]
+    assert "events" in andon(account("andon-replay"), "replay", *words)
+    fresh = uuid.uuid4().hex
+    letter = DeadLetter(b"x", None, Reason.INVALID_JSON, fresh, topics.EVENTS.name, 0, 0, "combine")
+    producer = Producer(producer_config(account("andon-combine"), "test"))
+    producer.produce(topics.DEADLETTER.name, letter.value, letter.key, headers=[*letter.headers()])
+    assert producer.flush(30) == 0
+    shown = json.loads(andon(account("andon-watch"), "status", "--json", "--once"))
+    assert topics.EVENTS.name in shown["topics_per_second"]
+    assert shown["problems"] == []
+    mine = letter_of(account("andon-watch"), fresh)
+    assert not mine["retried"]
+    andon(account("andon-deadletter"), "deadletter", "retry", mine["place"])
+    assert letter_of(account("andon-watch"), fresh)["retried"]
+
+
+def letter_of(kafka: KafkaConfig, detail: str) -> dict[str, Any]:
+    """The one dead letter with this detail, as it is listed."""
+    listed = [json.loads(line) for line in andon(kafka, "deadletter", "list", "--json").splitlines()]
+    (found,) = [one for one in listed if one["detail"] == detail]
+    return dict(found)
+
+
+def andon(kafka: KafkaConfig, *words: str) -> str:
+    """What a command prints under an account; it succeeds."""
+    environ = os.environ | {"ANDON_KAFKA_SASL_PASSWORD": kafka.sasl_password}
+    argv = [sys.executable, "-m", "pipeline", *words, *options(kafka)]
+    done = subprocess.run(argv, capture_output=True, text=True, env=environ, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_doctor_is_content(account: Account, tmp_path: Path) -> None:
+    """A cluster that is set up right is all well, by whom it was asked included."""
+    code, found = consult(account("andon-topics"), tmp_path, "--as", "topics")
+    said = found["kafka login"]["words"]
+    assert said.startswith(("accepted as andon-topics (SCRAM-SHA-512)", "accepted by certificate"))
+    found.pop("kafka groups")  # stages of other tests have stopped
+    levels = {finding["level"] for finding in found.values()}
+    assert (code, levels) == (0, {"ok", "not checked", "not configured"}), found
+    assert found["kafka topics"]["level"] == found["kafka permissions"]["level"] == "ok"
+
+
+def test_doctor_tells_a_wrong_password(sasl_kafka: KafkaCluster, accounts: Any, tmp_path: Path) -> None:
+    """Said as what it is, with what to look at; the password itself is not."""
+    wrong = KafkaConfig(
+        bootstrap_servers=sasl_kafka.bootstrap_servers,
+        security_protocol="SASL_PLAINTEXT",
+        sasl_username="andon-combine",
+        sasl_password="not-the-password",
+    )
+    code, found = consult(wrong, tmp_path)
+    assert code == 1
+    assert found["kafka login"]["level"] == "problem"
+    assert found["kafka login"]["words"].startswith("the credentials are refused")
+    assert "ANDON_KAFKA_SASL_PASSWORD" in found["kafka login"]["advice"]
+    assert "not-the-password" not in json.dumps(found)
+
+
+def permissions(kafka: KafkaConfig, stage: str | None) -> Finding:
+    """What the doctor says of an account's rights."""
+    return permission_finding(ask(kafka, AdminClient(client_config(kafka, "test"))), stage)
+
+
+def test_doctor_judges_an_account_by_what_it_is_for(accounts: dict[str, KafkaConfig], tmp_path: Path) -> None:
+    """The archive's is well as the archive's; asked in general, it is told what it may run and what others lack."""
+    code, found = consult(accounts["andon-archive"], tmp_path, "--as", "archive")
+    assert (code, found["kafka permissions"]["level"]) == (0, "ok"), found
+    found.pop("kafka groups")  # stages of other tests have stopped
+    assert {finding["level"] for finding in found.values()} == {"ok", "not checked", "not configured"}, found
+    any_stage = permissions(accounts["andon-archive"], None)
+    assert any_stage.level == "warning"
+    assert "may run archive, and no other" in any_stage.words
+    assert "collect lacks WRITE fleet.events, WRITE fleet.deadletter;" in any_stage.words
+    other = permissions(accounts["andon-archive"], "collect")
+    assert other.level == "problem"
+    assert "may not run it: collect lacks WRITE fleet.events, WRITE fleet.deadletter" in other.words
+    assert "kafka-acls" in other.advice
+
+
+@pytest.mark.parametrize(
+    ("left_out", "word"),
+    [("--transactional-id", "WRITE transactional id andon-combine-0"), ("--group", "READ group andon-combine")],
+)
+def test_doctor_tells_a_combiner_that_could_not_start(
+    sasl_kafka: KafkaCluster, accounts: dict[str, KafkaConfig], left_out: str, word: str
+) -> None:
+    """With every right on topics, but none on its transactional id or its group."""
+    lame = sasl_kafka.add_user("combine" + left_out)
+    lines = [line for line in grant_lines() if "User:andon-combine " in line and left_out not in line]
+    grant(sasl_kafka.client_options(), *(line.replace("andon-combine ", f"{lame.sasl_username} ", 1) for line in lines))
+    assert permissions(accounts["andon-combine"], "combine") == ok("kafka permissions", "this account may run combine")
+    assert permissions(lame, "combine").words == f"this account may not run it: combine lacks {word}"
+
+
+def test_doctor_tells_an_account_without_rights(sasl_kafka: KafkaCluster, accounts: Any, tmp_path: Path) -> None:
+    """An account that may see nothing is not told that the topics were missing."""
+    code, found = consult(sasl_kafka.add_user("nobody"), tmp_path)
+    assert (code, found["kafka permissions"]["level"]) == (1, "problem")
+    assert "may not run any stage" in found["kafka permissions"]["words"]
+    assert "missing" not in found["kafka topics"]["words"]
+    assert "DESCRIBE_CONFIGS" in found["kafka topics"]["words"]
+
+
+def test_doctor_tells_security_that_does_not_match(
+    sasl_kafka: KafkaCluster, tls_kafka: KafkaCluster, tmp_path: Path
+) -> None:
+    """Without credentials where they are wanted, without TLS where it is spoken: each in its own words."""
+    code, found = consult(KafkaConfig(bootstrap_servers=sasl_kafka.bootstrap_servers), tmp_path)
+    assert (code, "it may require credentials" in found["kafka login"]["advice"]) == (1, True)
+    code, found = consult(KafkaConfig(bootstrap_servers=tls_kafka.bootstrap_servers), tmp_path)
+    assert code == 1
+    assert any("the port speaks TLS" in finding["words"] for finding in found.values())
+
+
+@pytest.mark.parametrize("name", ["andon-combine", "andon-correlate"])
+def test_a_stage_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster, name: str, tmp_path: Path) -> None:
+    """It ends, asks to be started again, and its log says why, without the password."""
+    wrong = KafkaConfig(
+        bootstrap_servers=sasl_kafka.bootstrap_servers,
+        security_protocol="SASL_PLAINTEXT",
+        sasl_username=name,
+        sasl_password="not-the-password",
+    )
+    words = [name.removeprefix("andon-")]
+    words += ["--data-dir", str(tmp_path / "data"), "--web-port", str(free_port())] if name == "andon-correlate" else []
+    with start(wrong, tmp_path / "log", *words) as process:
+        assert process.wait(90) == 70
+    said = (tmp_path / "log").read_text("utf-8")
+    assert "uthenti" in said
+    assert "not-the-password" not in said
+    assert "Traceback" not in said
+
+
+def test_a_tool_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster) -> None:
+    """The client is silent, so the sentence has to name the reason."""
+    wrong = KafkaConfig(
+        bootstrap_servers=sasl_kafka.bootstrap_servers,
+        security_protocol="SASL_PLAINTEXT",
+        sasl_username="andon-watch",
+        sasl_password="not-the-password",
+    )
+    with pytest.raises(AndonError, match=r"no Kafka broker answers .*[Aa]uthenticat"):
+        TopicAdmin(wrong).find([topics.EVENTS.name])

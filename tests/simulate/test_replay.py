@@ -1,0 +1,177 @@
+"""`andon replay`: to files and to a broker, with the halts that it obeys."""
+
+import gzip
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+from click.testing import CliRunner
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from pipeline.halt.keys import load_or_create
+from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.runtime import topics
+from pipeline.runtime.clock import wall_clock_ms
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.simulate import scenario as scenarios
+from pipeline.simulate.replay import command
+from pipeline.simulate.run import FASTEST, Run, shift_ms
+from pipeline.simulate.simulation import Simulation
+from pipeline.simulate.tail import Obedience
+from pipeline.wire.events import decode_event
+from pipeline.wire.halts import Halt, encode_halt
+from pipeline.wire.partials import UpdateId
+
+pytest.importorskip("noida_db", reason="needs the embedded broker")
+
+GUILTY = UpdateId("crowdstrike", "falcon-content", "291")
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[str]:
+    """An embedded broker with the topics; its address."""
+    with tempfile.TemporaryDirectory() as directory, EmbeddedBroker(Path(directory)) as running:
+        topics.apply(KafkaConfig(bootstrap_servers=running.bootstrap_servers), replication=1)
+        yield running.bootstrap_servers
+
+
+def replay(*args: str) -> str:
+    """Run the command; it succeeds; what it said."""
+    result = CliRunner().invoke(command, list(args))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def read_all(bootstrap_servers: str) -> list[tuple[int, bytes, bytes]]:
+    """Every record of fleet.events: (partition, key, value)."""
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "test", "enable.partition.eof": True})
+    partitions = [TopicPartition("fleet.events", number, 0) for number in range(4)]
+    consumer.assign(partitions)
+    found, ended = [], 0
+    while ended < len(partitions):
+        message = consumer.poll(10)
+        assert message is not None, "the broker went silent"
+        if message.error() is not None:
+            ended += 1
+            continue
+        found.append((message.partition() or 0, message.key() or b"", message.value() or b""))
+    consumer.close()
+    return found
+
+
+def test_files_keep_the_scenarios_times_in_every_compression(tmp_path: Path) -> None:
+    """Plain, gzip and zstd files hold the same lines, with event times of July 2024."""
+    contents = []
+    for name in ("a.ndjson", "a.ndjson.gz", "a.ndjson.zst"):
+        replay("crowdstrike-2024-07-19", "--hosts", "300", "--seed", "4", "--out", str(tmp_path / name))
+        raw = (tmp_path / name).read_bytes()
+        if name.endswith(".gz"):
+            raw = gzip.decompress(raw)
+        elif name.endswith(".zst"):
+            raw = zstandard.ZstdDecompressor().stream_reader(raw).read()
+        contents.append(raw)
+    assert contents[0] == contents[1] == contents[2]
+    loaded = scenarios.load("crowdstrike-2024-07-19")
+    times = [decode_event(line).ts for line in contents[0].splitlines()]
+    assert scenarios.unix_ms(loaded.starts) <= min(times)
+    assert max(times) < scenarios.unix_ms(loaded.ends)
+
+
+def test_a_live_replay_ends_now_and_lies_in_the_past(broker: str) -> None:
+    """Every event arrives once, never before its own time, the last of them about now; keys decide the partition."""
+    began_ms = wall_clock_ms()
+    replay(
+        "crowdstrike-2024-07-19", "--hosts", "400", "--speed", "max", "--fleet", "live", "--bootstrap-servers", broker
+    )
+    records = [(p, key, decode_event(value)) for p, key, value in read_all(broker)]
+    loaded = scenarios.load("crowdstrike-2024-07-19", hosts=400, fleet="live")
+    simulation = Simulation(loaded, 0)
+    expected = simulation.advance(simulation.end_ms)
+    assert len(records) == len(expected) == len({event.id for _, _, event in records})
+    newest = max(event.ts for _, _, event in records)
+    assert began_ms - 120_000 < newest <= wall_clock_ms()
+    assert {key.decode() for _, key, _ in records} == {event.host for _, _, event in records}
+    homes = {(key, partition) for partition, key, _ in records}
+    assert len(homes) == len({key for key, _ in homes})
+
+
+def test_times_are_shifted_so_that_nothing_comes_from_the_future() -> None:
+    """At any speed the scenario ends when its replay does, and its start lies in the past."""
+    loaded = scenarios.load("quiet-week")
+    span_ms = scenarios.unix_ms(loaded.ends) - scenarios.unix_ms(loaded.starts)
+    for speed in (FASTEST, 1.0, 60.0):
+        shift = shift_ms(loaded, speed, now_ms=10**13)
+        assert scenarios.unix_ms(loaded.ends) + shift == 10**13 + (round(span_ms / speed) if speed else 0)
+        assert scenarios.unix_ms(loaded.starts) + shift <= 10**13
+
+
+def halt_of(fleet: str, epoch: int = 1) -> Halt:
+    """An unsigned halt of the guilty update in every ring."""
+    return Halt(
+        action="halt",
+        fleet=fleet,
+        vendor=GUILTY.vendor,
+        product=GUILTY.product,
+        version=GUILTY.version,
+        rings=("*",),
+        epoch=epoch,
+        issued_at=0,
+        expires_at=0,
+        decided_by="andon",
+        policy="",
+        reason="",
+        evidence=None,
+        kid="",
+    )
+
+
+def test_the_replay_obeys_a_signed_halt_on_the_topic(broker: str, tmp_path: Path) -> None:
+    """A halt that a trusted key signed stops the rollout before its release: nobody is lost."""
+    key = load_or_create(tmp_path)
+    producer = Producer({"bootstrap.servers": broker})
+    producer.produce("fleet.halts", encode_halt(key.sign(halt_of("stopped"))), "key")
+    assert producer.flush(10) == 0
+    where = ("--fleet", "stopped", "--obey", str(tmp_path), "--bootstrap-servers", broker)
+    output = replay("crowdstrike-2024-07-19", "--hosts", "300", "--speed", "12000", *where)
+    assert "crowdstrike/falcon-content/291 crashed 0 hosts" in output
+    assert "halted: crowdstrike/falcon-content/291 in *" in output
+
+
+def test_forged_repeated_and_stale_halts_are_not_obeyed(tmp_path: Path) -> None:
+    """Only a trusted signature counts, each epoch once, and never a lower one."""
+    key, stranger = load_or_create(tmp_path / "ours"), load_or_create(tmp_path / "theirs")
+    obedience = Obedience({key.kid: key.public})
+    assert obedience.read(encode_halt(stranger.sign(halt_of("f")))) is None
+    assert obedience.read(b"{}") is None
+    assert len(obedience.refused) == 2
+    second = encode_halt(key.sign(halt_of("f", 2)))
+    assert obedience.read(second) is not None
+    assert obedience.read(second) is None
+    assert obedience.read(encode_halt(key.sign(halt_of("f", 1)))) is None
+
+
+def test_a_halt_for_another_fleet_changes_nothing() -> None:
+    """The rollout of one fleet does not listen to another's halts."""
+
+    class Nowhere:
+        def send(self, key: bytes, value: bytes) -> None: ...
+        def serve(self) -> None: ...
+        def settle(self) -> None: ...
+
+    loaded = scenarios.load("crowdstrike-2024-07-19", hosts=300)
+    for fleet, obeyed in (("other", 0), ("acme", 1)):
+        waiting = [halt_of(fleet)]
+        run = Run(Simulation(loaded), Nowhere(), lambda waiting=waiting: [waiting.pop()] if waiting else [])  # type: ignore[misc]
+        run.until(run.simulation.end_ms)
+        assert len(run.obeyed) == obeyed
+        assert (run.simulation.ledger.lost(GUILTY) == 0) is bool(obeyed)
+
+
+@pytest.mark.parametrize("speed", ["0", "0.5", "-1", "nan", "fast"])
+def test_a_speed_is_refused_as_the_error_says(speed: str) -> None:
+    """What the sentence leaves out is not let through."""
+    refused = CliRunner().invoke(command, ["quiet-week", "--speed", speed])
+    assert refused.exit_code == 2
+    assert f"'{speed}': a number from 1 to 1000000, or max" in refused.output

@@ -1,0 +1,238 @@
+"""`andon status`: rates and lag from offsets, halts and verdicts as they stand, hostile text made harmless."""
+
+import io
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from pipeline.local.stack import StackInfo, StageInfo
+from pipeline.status.snapshot import Snapshot, group_rows, halt_rows, produced_per_second, stage_rows, top_verdicts
+from pipeline.status.sources import Offsets, Usage
+from pipeline.status.view import Screen, explain, moment, span
+from pipeline.wire.halts import Evidence, Halt
+from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict
+
+NOW = 1_721_362_140_000  # 2024-07-19T04:09:00Z
+HOSTILE = "\x1b[2J\x1b]0;owned\x07[bold red]‮<script>\n'; DROP TABLE andon.events; --\x00"
+
+
+def verdict(name: str, evidence: float) -> Verdict:
+    """A verdict on an update of that name."""
+    return Verdict(
+        fleet="acme",
+        vendor=name,
+        product="falcon",
+        version="291",
+        ring=name,
+        state="halted",
+        at=NOW,
+        log10_evidence=evidence,
+        threshold=6.0,
+        basis="concurrent",
+        observed=37,
+        expected=0.8,
+        relative_risk=(12.1, 90.4),
+        crashed_hosts=37,
+        exposed_trials=9_120,
+        explanation=Explanation("signature", "0x50", name, ("canary",)),
+        flags=(name,),
+    )
+
+
+def halt(name: str, issued_at: int, expires_at: int, action: str = "halt") -> Halt:
+    """A halt of an update of that name."""
+    return Halt(
+        action=action,  # type: ignore[arg-type]
+        fleet="acme",
+        vendor=name,
+        product="falcon",
+        version="291",
+        rings=(name,),
+        epoch=1,
+        issued_at=issued_at,
+        expires_at=expires_at,
+        decided_by="andon",
+        policy="p",
+        reason=name,
+        evidence=None,
+        kid="k",
+    )
+
+
+def snapshot(name: str) -> Snapshot:
+    """Everything named so."""
+    beat = FleetHeartbeat(fleet=name, at=NOW - 60_000, stream_time=NOW, live_updates=3, events=10, offset=1)
+    return Snapshot(
+        at=NOW,
+        bootstrap_servers=name,
+        data_dir="",
+        stages=stage_rows(
+            StackInfo(
+                supervisor_pid=1,
+                started_at=NOW,
+                data_dir="",
+                fleet=name,
+                bootstrap_servers=name,
+                stages={"combine": StageInfo(state="failing", restarts=4, last_line=name)},
+            ),
+            {},
+            {},
+            1.0,
+            NOW,
+        ),
+        topics_per_second={"fleet.events": 12_345.6},
+        groups=[],
+        fleets=[beat],
+        halts=halt_rows({b"a": halt(name, NOW - 90_000, NOW + 3_600_000), b"b": halt(name, 0, NOW - 1)}, NOW),
+        verdicts=[verdict(name, 7.2)],
+        verdicts_total=1,
+        problems=[name],
+    )
+
+
+def drawn(seen: Snapshot, width: int = 400) -> str:
+    """The screen as a terminal of that width gets it."""
+    output = io.StringIO()
+    Console(file=output, width=width, force_terminal=True, color_system=None).print(Screen(seen))
+    return output.getvalue()
+
+
+def night() -> Snapshot:
+    """A line that halted an update, and whose combiner was killed: names, words and figures as long as they are."""
+    rings = ("canary", "broad")
+    reason = (
+        "14 hosts crashed with 0x50 / csagent.sys, fewer than 0.01 expected; relative risk at least 2339; "
+        "evidence 10^3380.5 of 10^6 needed"
+    )
+    evidence = Evidence(
+        log10_evidence=3380.5,
+        threshold=6.0,
+        basis="concurrent",
+        observed=14,
+        expected=0.01,
+        relative_risk=(2339.0, 66590.0),
+        crashed_hosts=21_417,
+        exposed_trials=40,
+        explanation=Explanation("signature", "0x50", "csagent.sys"),
+        stream_time=NOW,
+    )
+    update = {"vendor": "crowdstrike", "product": "falcon-content", "version": "291"}
+    stopped = halt("x", NOW - 3_500_000, NOW + 86_000_000)
+    stopped = msgspec.structs.replace(stopped, rings=rings, reason=reason, evidence=evidence, **update)
+    judged = msgspec.structs.replace(verdict("x", 3380.5), ring="canary", crashed_hosts=21_417, **update)
+    judged = msgspec.structs.replace(judged, expected=1_204.5, flags=("capped", "inseparable"), needs_trials=12_345)
+    said = "2024-07-19T04:09:00.123456Z [info     ] recovered  " + "partitions=[0, 1, 2, 3] stage=combine " * 4
+    stage = {"started_at": NOW - 3_500_000, "pid": 1_234_567}
+    line = StackInfo(
+        supervisor_pid=1,
+        started_at=NOW,
+        data_dir="",
+        fleet="acme",
+        bootstrap_servers="",
+        stages={
+            "correlate": StageInfo(state="up", **stage),  # type: ignore[arg-type]
+            "combine": StageInfo(state="restarting", restarts=1, last_line=said, **stage),
+        },
+    )
+    used = {1_234_567: Usage(9.0, 1_534_000_000)}
+    return msgspec.structs.replace(
+        snapshot("127.0.0.1:43211"),
+        stages=stage_rows(line, used, used, 1.0, NOW),
+        halts=halt_rows({b"a": stopped}, NOW),
+        verdicts=[judged],
+        problems=[],
+    )
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_what_matters_is_on_screen_at_every_width(width: int) -> None:
+    """Neither states nor rings nor figures are cut by long explanations, nor by a stage that was started anew."""
+    screen = drawn(night(), width)
+    stages, verdicts = (screen[screen.index(title) :] for title in ("Stages", "Verdicts"))
+    for text in ("in force", "canary", "broad", "10^3380.5", "21,417", "1 halt in force", "0x50"):
+        assert text in " ".join(screen[: -len(stages)].split())
+    assert ("1234567" in stages) == (width >= 100)
+    for text in ("combine", "restarting", "58 min 20 s", "1,534", "combine says: recovered  partitions"):
+        assert text in stages[: -len(verdicts)]
+    for text in ("canary", "halted", "10^3380.5", "21,417", "1,204.5", "signature, 0x50"):
+        assert text in verdicts
+    assert "2024-07-19T04" not in stages
+    assert max(map(len, screen.splitlines())) <= width
+
+
+def test_rates_and_lag_come_from_offsets() -> None:
+    """1,000 messages in two seconds are 500 a second; what retention has removed is not lag."""
+    before = Offsets(10.0, {}, {("fleet.events", 0): 100, ("fleet.events", 1): 100}, {"g": {("fleet.events", 0): 50}})
+    after = Offsets(
+        12.0,
+        {("fleet.events", 0): 0, ("fleet.events", 1): 500},
+        {("fleet.events", 0): 200, ("fleet.events", 1): 1_000},
+        {"g": {("fleet.events", 0): 150}},
+    )
+    assert produced_per_second(before, after) == {"fleet.events": 500.0}
+    (row,) = group_rows(before, after)
+    assert (row.group, row.topic, row.messages_per_second, row.lag_messages) == ("g", "fleet.events", 50.0, 50 + 500)
+
+
+def test_first_look_has_no_rates() -> None:
+    """With one look only there is no interval, so rates are zero rather than nonsense."""
+    one = Offsets(10.0, {}, {("fleet.events", 0): 100}, {"g": {("fleet.events", 0): 50}})
+    assert produced_per_second(one, one) == {"fleet.events": 0.0}
+    assert group_rows(one, one)[0].messages_per_second == 0.0
+
+
+def test_cpu_is_over_the_interval() -> None:
+    """Half a second of CPU in one second is 50 %; a process seen for the first time has no figure yet."""
+    info = StackInfo(
+        supervisor_pid=1,
+        started_at=NOW,
+        data_dir="",
+        fleet="acme",
+        bootstrap_servers="",
+        stages={"old": StageInfo(state="up", pid=7, started_at=NOW - 5_000), "new": StageInfo(state="up", pid=8)},
+    )
+    rows = stage_rows(info, {7: Usage(1.0, 0)}, {7: Usage(1.5, 10), 8: Usage(9.0, 20)}, 1.0, NOW)
+    assert [(row.cpu_percent, row.rss_bytes) for row in rows] == [(50.0, 10), (None, 20)]
+    assert rows[0].uptime_seconds == 5.0
+
+
+def test_an_expired_halt_is_no_permission() -> None:
+    """An expired halt is shown as the detector's silence; only a resume removes it."""
+    halts = {
+        b"a": halt("a", NOW - 90_000, NOW + 3_600_000),
+        b"b": halt("b", NOW - 95_000, NOW - 1),
+        b"c": halt("c", NOW, NOW + 1, "resume"),
+    }
+    assert [(row.halt.vendor, row.in_force) for row in halt_rows(halts, NOW)] == [("a", True), ("b", False)]
+    assert "EXPIRED: detector silent" in drawn(snapshot("x"))
+
+
+def test_most_evidence_comes_first() -> None:
+    """The table shows the strongest verdicts and says how many there are."""
+    records: dict[bytes, Verdict | FleetHeartbeat] = {str(n).encode(): verdict(f"v{n}", n) for n in range(20)}
+    shown, total = top_verdicts(records, 2)
+    assert ([v.vendor for v in shown], total) == (["v19", "v18"], 20)
+
+
+def test_hostile_text_cannot_drive_the_terminal() -> None:
+    """Control characters, bidi overrides and markup from endpoints appear as text, in every column."""
+    screen = drawn(snapshot(HOSTILE))
+    assert not [c for c in screen if not c.isprintable() and c != "\n"]
+    assert "[bold red]" in screen
+    assert "\\x1b[2J" in screen
+
+
+def test_a_silent_detector_is_shown_as_silent() -> None:
+    """Three missed heartbeats read as SILENT, never as calm."""
+    assert "SILENT 1 min 0 s" in drawn(snapshot("acme"))
+
+
+def test_times_and_explanations_read_well() -> None:
+    """Durations in two units, instants in UTC, explanations in a few words; absurd times do not raise."""
+    assert [span(s) for s in (5, 65, 3_700, 90_000)] == ["5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]
+    assert moment(NOW) == "2024-07-19 04:09:00Z"
+    assert moment(2**62) == f"{2**62} ms"
+    assert (
+        explain(Explanation("signature", "0x50", "csagent.sys", ("canary",))) == "signature, 0x50 / csagent.sys, canary"
+    )

@@ -1,0 +1,151 @@
+"""A gateway in its own process before an embedded broker, and a client for it: used by the tests of `collect`."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from pipeline.collect.tokens import add_token
+from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.wire import topics
+
+T = TypeVar("T")
+
+FLEET = "acme"
+DEADLINE_SECONDS = 60.0
+
+
+class Answer(NamedTuple):
+    """What the gateway said."""
+
+    status: int
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+class Gateway:
+    """One running gateway."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, token: str, log: Path) -> None:
+        self.process = process
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.token = token
+        self.log = log
+
+    def post(self, body: bytes, encoding: str = "", kind: str = "application/x-ndjson", token: str = "") -> Answer:
+        """POST /v1/events."""
+        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": kind}
+        if encoding:
+            headers["Content-Encoding"] = encoding
+        return self.ask("/v1/events", body, headers)
+
+    def ask(self, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
+        """Any request."""
+        request = urllib.request.Request(self.url + path, body, headers or {})
+        try:
+            with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as response:
+                return Answer(response.status, dict(response.headers), json.loads(response.read()))
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, dict(error.headers), json.loads(error.read()))
+
+
+@contextmanager
+def run_gateway(bootstrap_servers: str, scratch: Path, *more: str) -> Iterator[Gateway]:
+    """`andon collect` with a token for FLEET; stopped by SIGTERM, and it must leave with exit code 0."""
+    tokens_file = scratch / "tokens.toml"
+    token = add_token(tokens_file, FLEET)
+    log = scratch / "gateway.log"
+    argv = [sys.executable, "-m", "pipeline", "collect", "--port", "0", "--tokens-file", str(tokens_file), *more]
+    with log.open("wb") as stream:
+        process = subprocess.Popen([*argv, "--bootstrap-servers", bootstrap_servers], stderr=stream)
+    try:
+        found = wait_for(lambda: re.search(r"listening.* port=(\d+)", log.read_text("utf-8")))
+        yield Gateway(process, int(found[1]), token, log)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_SECONDS) == 0, log.read_text("utf-8")
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def run_broker() -> Iterator[EmbeddedBroker]:
+    """An embedded broker that has the gateway's topics."""
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=memory) as directory, EmbeddedBroker(Path(directory)) as broker:
+        make_topics(broker.bootstrap_servers)
+        yield broker
+
+
+def make_topics(bootstrap_servers: str) -> None:
+    """The two topics that the gateway writes."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    wanted = [NewTopic(t.name, t.partitions, 1, config=t.config) for t in (topics.EVENTS, topics.DEADLETTER)]
+    for created in admin.create_topics(wanted).values():
+        created.result(10)
+
+
+def wait_for(look: Callable[[], T | None]) -> T:
+    """The first true thing that `look` finds before the deadline."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("nothing came before the deadline")
+
+
+class Reader:
+    """Reads one topic from its beginning, forwards only."""
+
+    def __init__(self, bootstrap_servers: str, topic: topics.Topic) -> None:
+        self._consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "test", "log_level": 0})
+        places = [TopicPartition(topic.name, n, OFFSET_BEGINNING) for n in range(topic.partitions)]
+        self._consumer.assign(places)
+        self._held: list[Message] = []
+
+    def wait_until(self, wanted: Callable[[Message], bool], count: int = 1) -> list[Message]:
+        """The messages that are wanted, once there are `count` of them."""
+
+        def look() -> list[Message] | None:
+            self._held += self._consumer.consume(10_000, timeout=0.1)
+            found = [message for message in self._held if wanted(message)]
+            return found if len(found) >= count else None
+
+        return wait_for(look)
+
+    def close(self) -> None:
+        """Leave."""
+        self._consumer.close()
+
+
+def event(number: int, **changed: object) -> bytes:
+    """A heartbeat in wire format; `changed` fields win."""
+    fields: dict[str, object] = {
+        "v": 1,
+        "id": f"e-{number}",
+        "kind": "heartbeat",
+        "fleet": FLEET,
+        "host": f"h-{number:06d}",
+        "ts": int(time.time() * 1000),
+        "ring": "canary",
+        "os": "windows-10.0.22631",
+        "model": "latitude-7440",
+        "updates": [],
+    }
+    return json.dumps(fields | changed).encode()

@@ -1,0 +1,137 @@
+"""A world in memory for the correlator: what outlives its process, and lives lived on it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from pipeline.correlate.checkpoint import Entry
+from pipeline.correlate.config import CorrelateConfig
+from pipeline.correlate.correlator import Correlator
+from pipeline.correlate.ports import Bounds, Message
+from pipeline.halt.keys import SigningKey, load_or_create, load_trusted
+from pipeline.wire.halts import Halt, decode_halt
+from pipeline.wire.partials import Partial, UpdateId, encode_partial
+from support.correlate_worker import STREAM_START, CountingDetector, CountingDetectors, partial
+
+UPDATE = UpdateId("v", "p", "1")
+SHADOW = UpdateId("shadow", "p", "2")
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class World:
+    """What outlives the process: topics, table, committed offsets. Dies at its nth change, before or after it."""
+
+    def __init__(self, log: list[bytes]) -> None:
+        self.log = log
+        self.table: dict[bytes, bytes] = {}
+        self.committed = 0
+        self.records: list[tuple[str, bytes | None, bytes, dict[str, bytes]]] = []
+        self.fuse: int | None = None
+        self.after = False
+
+    async def _change(self, act: Callable[[], Any]) -> None:
+        await asyncio.sleep(0)
+        if self.fuse is not None:
+            self.fuse -= 1
+            if self.fuse < 0:
+                if self.after:
+                    act()
+                raise Killed
+        act()
+
+    async def publish(
+        self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
+        """Append."""
+        await self._change(lambda: self.records.append((topic, key, value, dict(headers))))
+
+    async def store(self, partition: int, entries: Sequence[Entry]) -> None:
+        """Entry by entry, as a log takes them."""
+        for key, value in entries:
+            await self._change(lambda key=key, value=value: self.table.__setitem__(key, value))
+
+    async def commit(self, partition: int, offset: int) -> None:
+        """Remember."""
+        await self._change(lambda: setattr(self, "committed", offset))
+
+    async def read_halts(self) -> list[Halt]:
+        """All."""
+        return [decode_halt(value) for topic, _, value, _ in self.records if topic == "fleet.halts"]
+
+    def partition_of(self, fleet: str) -> int:
+        """One partition."""
+        return 0
+
+    def bounds(self) -> dict[int, Bounds]:
+        """Of the partials."""
+        return {0: Bounds(0, len(self.log))}
+
+    def letters(self) -> list[dict[str, bytes]]:
+        """Headers of the dead letters."""
+        return [headers for topic, _, _, headers in self.records if topic == "fleet.deadletter"]
+
+
+class Clock:
+    """Moves when told."""
+
+    def __init__(self) -> None:
+        self.now = STREAM_START
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def correlator(world: World, keys: Path, clock: Clock) -> Correlator:
+    """A fresh process on this world."""
+    key: SigningKey = load_or_create(keys)
+    log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[])
+    return Correlator(CorrelateConfig(), CountingDetectors(), world, key, load_trusted(keys), clock, log)
+
+
+async def live(world: World, keys: Path, checkpoint_every: int = 3) -> Correlator:
+    """One life: recover, read from the committed offset to the end of the log, checkpoint now and then."""
+    clock = Clock()
+    process = correlator(world, keys, clock)
+    await process.recover(world.bounds(), dict(world.table))
+    for offset in range(world.committed, len(world.log)):
+        await process.handle(Message(0, offset, b"k", world.log[offset]), process.session)
+        if offset % checkpoint_every == 2:
+            await process.checkpoint(0)
+    return process
+
+
+LOG = [
+    encode_partial(p) if isinstance(p, Partial) else p
+    for p in (
+        partial("acme", 20, (UPDATE,), 0),
+        partial("zeta", 20, (UPDATE, SHADOW), 1),
+        b"no partial",
+        partial("acme", 35, (UPDATE,), 2),
+        partial("zeta", 90, (UPDATE, SHADOW), 3),
+        partial("acme", 5, (), 4),
+        partial("acme", 60, (UPDATE,), 5),
+        partial("zeta", 1, (), 6),
+        partial("acme", 2, (UPDATE,), 7),
+    )
+]
+
+
+def facts(process: Correlator) -> dict[str, tuple[int, int, bytes]]:
+    """What a fleet's state amounts to."""
+    found = {}
+    for name, fleet in process.engine.fleets.items():
+        assert isinstance(fleet.detector, CountingDetector)
+        found[name] = (fleet.events, fleet.offset, fleet.detector.digest)
+    return found
+
+
+def epochs(world: World) -> list[tuple[str, int, tuple[str, ...]]]:
+    """Key, epoch and rings of every halt record, in order."""
+    halts = [decode_halt(value) for topic, _, value, _ in world.records if topic == "fleet.halts"]
+    return [(halt.key, halt.epoch, halt.rings) for halt in halts]
