@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from pipeline.wire.events import AnyEvent
+from pipeline.wire.spans import HOUR_MS
 
-AHEAD_MS = 24 * 3_600_000
+AHEAD_MS = 24 * HOUR_MS
 GAP_EVENTS = 1_000  # so many more events ahead than not are a gap in the file,
 LAST_EVENTS = 16  # and so many at its end
 NEWEST = 9  # events whose median is the time, where a day has few

@@ -25,6 +25,7 @@ from pipeline.runtime import topics as topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
+from pipeline.wire.spans import DAY_MS
 from pipeline.wire.topics import EVENTS
 
 RUN_SECONDS = 300.0
@@ -116,7 +117,7 @@ def _sparse(plan: Plan) -> Load:
 def _dense(plan: Plan) -> Load:
     """Yesterday, from its first to its last moment: what a host costs a day is shared by its reports."""
     hosts = max(1, plan.events // plan.reports_per_host_and_day)
-    return Load(plan.events, hosts, 150, 86_400.0, wall_clock_ms() // 86_400_000 * 86_400_000, plan.seed + 2)
+    return Load(plan.events, hosts, 150, 86_400.0, wall_clock_ms() // DAY_MS * DAY_MS, plan.seed + 2)
 
 
 def _dense_size(plan: Plan, kafka: KafkaConfig, client: Client) -> dict[str, Any]:

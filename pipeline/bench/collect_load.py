@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import zstandard
 
+from pipeline.wire.spans import HOUR_MS
+
 HOSTS = 1_000_000
 LIVE_VERSIONS = 150
 UPDATE_COUNTS = (1, 2, 3)
@@ -56,7 +58,7 @@ def event(index: int, load: Load, rng: random.Random) -> bytes:
             "vendor": VENDORS[version % 3][0],
             "product": VENDORS[version % 3][1],
             "version": f"7.{version}",
-            "installed_at": load.now_ms - 3_600_000 * (1 + version % 48),
+            "installed_at": load.now_ms - HOUR_MS * (1 + version % 48),
         }
         for version in versions
     ]

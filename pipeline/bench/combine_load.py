@@ -4,7 +4,8 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
-DAY_MS = 86_400_000
+from pipeline.wire.spans import DAY_MS
+
 RINGS = ("canary", "early", "broad", "late")
 SYSTEMS = ("windows-10.0.22631", "windows-10.0.19045", "windows-10.0.26100")
 MODELS = ("latitude-7440", "thinkpad-t14", "elitebook-840", "surface-pro-9", "optiplex-7010")

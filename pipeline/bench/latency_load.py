@@ -16,11 +16,11 @@ from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.kafka import KafkaConfig, producer_config
 from pipeline.wire import topics
 from pipeline.wire.partials import UpdateId
+from pipeline.wire.spans import HOUR_MS
 
 FLEET = "bench"
 SLICE_SECONDS = 0.01
 BACKGROUND_CRASHES = 0.0002  # share of events: what a healthy fleet has anyway
-HOUR_MS = 3_600_000
 
 
 class Fleet(NamedTuple):

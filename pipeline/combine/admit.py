@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from pipeline.combine.hashing import Hashes, mix
 from pipeline.combine.sieve import SampleSieve
+from pipeline.wire.spans import HOUR_MS
 
-HOUR_MS = 3_600_000
 WAYS = 4
 _HOUR_BITS, _BITMAP_BITS = 17, 7
 _HOUR_MASK = (1 << _HOUR_BITS) - 1

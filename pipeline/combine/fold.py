@@ -17,9 +17,9 @@ from pipeline.combine.hashing import Hashes
 from pipeline.combine.tally import Tally, count_flagged, count_rows
 from pipeline.wire.events import AnyEvent, Crash
 from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE, Partial
+from pipeline.wire.spans import DAY_MS, HOUR_MS, MINUTE_MS
 
-DEFAULT_WINDOW_MS = 72 * 3_600_000
-MINUTE_MS, DAY_MS = 60_000, 86_400_000
+DEFAULT_WINDOW_MS = 72 * HOUR_MS
 _ROWS_AT_ONCE = 1 << 16  # trials and crashes held before they become counts
 _MINUTES = 1 << 28  # more minutes than there are until the latest time that an event may have
 

@@ -21,10 +21,10 @@ from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.events import MAX_MESSAGE_BYTES
 from pipeline.wire.learned import LearnedDecoder
 from pipeline.wire.partials import encode_partial
+from pipeline.wire.spans import HOUR_MS
 
 STAGE = "combine"
 CALL_SECONDS = 10.0
-HOUR_MS = 3_600_000
 MAX_LETTER_BYTES = 16 << 20  # a dead letter may be as large as the topic that it came from allows
 _CONSUME_AT_ONCE = 4_096  # messages held as client objects at a time
 _MAX_ABORTS = 10  # in a row; then a new process may fare better

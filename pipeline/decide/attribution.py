@@ -11,6 +11,7 @@ from pipeline.decide.explain import Explained
 from pipeline.decide.history import control_rises
 from pipeline.decide.ledger import MAX_RINGS, SIGNATURE_SLOTS
 from pipeline.wire.partials import BUCKET_MS, Partial
+from pipeline.wire.spans import HOUR_MS
 
 if TYPE_CHECKING:
     from pipeline.decide.detector import Detector
@@ -19,7 +20,6 @@ SUSPECT = 2.0  # log10 evidence from which an update is a suspect
 MAX_SUSPECTS = 8
 LEAD = 0.5  # log10 by which one must explain the separating hosts better than the other
 INSEPARABLE_CRASHES = 20  # crashed hosts after which waiting for one on a separating host ends
-HOUR_MS = 3_600_000
 
 
 class Due(NamedTuple):

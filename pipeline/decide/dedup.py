@@ -5,9 +5,9 @@ Bounded memory: past `LIMIT` the hosts that were entered first are forgotten and
 
 import hashlib
 
+from pipeline.wire.spans import DAY_MS, MINUTE_MS
+
 LIMIT = 400_000
-DAY_MS = 86_400_000
-MINUTE_MS = 60_000
 
 
 def host_key(*parts: str) -> int:

@@ -9,8 +9,8 @@ a shock of that size.
 import numpy as np
 
 from pipeline.decide.arrays import Bools, Floats, capacity, grown
+from pipeline.wire.spans import HOUR_MS
 
-HOUR_MS = 3_600_000
 HOURS = 26
 SHRINK_CRASHES = 2.0  # how many crashes of its own outweigh the fleet's rate
 LIMIT_ERRORS = 1.64

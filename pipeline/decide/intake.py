@@ -7,11 +7,12 @@ import numpy as np
 from pipeline.decide.arrays import Bools, Floats, Ints, add_at, places
 from pipeline.decide.buckets import Bucket
 from pipeline.decide.conditional import Retained
-from pipeline.decide.dedup import DAY_MS, host_key
+from pipeline.decide.dedup import host_key
 from pipeline.decide.fleet import REST, Fleet
 from pipeline.decide.policy import PolicySet
 from pipeline.decide.samples import BIN_MINUTES, Sample
 from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, TRIAL_COLUMNS, CrashRecord, Partial, Stratum, UpdateId
+from pipeline.wire.spans import DAY_MS, HOUR_MS
 
 MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 FORGET_AFTER_BUCKETS = 8 * DAY_MS // BUCKET_MS
@@ -106,10 +107,10 @@ class Intake:
         fleet, (buckets, cells, trials_seen) = self.fleet, trials
         kinds, strata, counts = cells % 2, self.strata[cells // 2], trials_seen.astype(np.float64)
         fleet.trials.add_trials(buckets, kinds, strata, counts)
-        hours = buckets * BUCKET_MS // 3_600_000
+        hours = buckets * BUCKET_MS // HOUR_MS
         for hour in np.unique(hours):
             some = hours == hour
-            np.add.at(fleet.history.trials[:, fleet.history.place(int(hour) * 3_600_000)], strata[some], counts[some])
+            np.add.at(fleet.history.trials[:, fleet.history.place(int(hour) * HOUR_MS)], strata[some], counts[some])
 
     def enter_exposures(self, columns: Ints, tolerated: Floats) -> None:
         """Exposed and excluded trials, and with them what history expects of each update."""

@@ -12,6 +12,7 @@ from pipeline.decide.figures import MAX_RELATIVE_RISK, Facts, basis_of, explaine
 from pipeline.decide.orders import HaltOrder
 from pipeline.wire.halts import Evidence
 from pipeline.wire.partials import BUCKET_MS
+from pipeline.wire.spans import MINUTE_MS
 from pipeline.wire.verdicts import Verdict, power_of_ten
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _review(detector: "Detector", explained: Explained) -> None:
             continue
         policy = detector.policy(int(update))
         states = fleet.states.setdefault(int(update), {})
-        aged = (fleet.bucket - fleet.since[update]) * BUCKET_MS >= policy.reporting_delay_minutes * 60_000
+        aged = (fleet.bucket - fleet.since[update]) * BUCKET_MS >= policy.reporting_delay_minutes * MINUTE_MS
         calm = explained.strongest[update] <= ten
         target = np.log(len(rings) / policy.clear_alpha)
         for ring, _ in rings:

@@ -15,8 +15,8 @@ from pipeline.simulate.run import FASTEST, Run, shift_ms
 from pipeline.simulate.scenario import Scenario, unix_ms
 from pipeline.simulate.simulation import Simulation
 from pipeline.simulate.sinks import KafkaSink
+from pipeline.wire.spans import MINUTE_MS
 
-MINUTE_MS = 60_000
 CATCH_UP_SECONDS = 60.0
 POLL_SECONDS = 0.05
 TOLD_SECONDS = 2.0  # between two lines of the incident

@@ -12,8 +12,9 @@ import orjson
 from pipeline.simulate.fleet import Ints, Population
 from pipeline.simulate.scenario import Scenario
 from pipeline.wire.events import Signature
+from pipeline.wire.spans import DAY_MS
 
-RECENT_MS = 7 * 24 * 3_600_000  # an event lists what changed on the host in this time
+RECENT_MS = 7 * DAY_MS  # an event lists what changed on the host in this time
 
 HEARTBEAT, BOOT = 0, 1
 CLEAN = ('"kind":"heartbeat"', '"kind":"boot","prior":"clean"')

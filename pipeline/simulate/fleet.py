@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.simulate.scenario import Fleet, Rollout, Scenario, unix_ms
+from pipeline.wire.spans import MINUTE_MS
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 NEVER = np.iinfo(np.int32).max
-MINUTE_MS = 60_000
 
 # Independent streams of random numbers, each keyed by (seed, stream, …): what a halt changes in one leaves the rest
 # as it was, so a run with and one without the halt differ by the halt alone.

@@ -14,9 +14,7 @@ from pipeline.simulate import fleet as f
 from pipeline.simulate.ledger import FAULT, ORDINARY, SHOCK
 from pipeline.simulate.scenario import Scenario, SignatureShare, unix_ms
 from pipeline.wire.events import Signature
-
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
+from pipeline.wire.spans import DAY_MS, HOUR_MS, MINUTE_MS
 
 Columns = tuple[npt.NDArray[Any], ...]
 
@@ -94,7 +92,7 @@ class Hazards:
             rng = f.draws(self._seed, f.CHAINS, row)
             size = len(self._hosts.online)
             struck = (rng.random(size) < fault.crash_probability) & self._hosts.matches(fault.os, fault.models)
-            delay_ms = rng.exponential(fault.crash_minutes * f.MINUTE_MS, size)
+            delay_ms = rng.exponential(fault.crash_minutes * MINUTE_MS, size)
             at = self._installed[row] + delay_ms
             host = np.flatnonzero(struck & (self._installed[row] != f.NEVER) & (self._installed[row] >= 0))
             looks, luck = rng.random(size), rng.random(size)

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
 from pipeline.wire.partials import UpdateId
+from pipeline.wire.spans import DAY_MS, HOUR_MS
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 START_MS = 1_700_000_000_000
 NEVER = np.iinfo(np.int64).max
 ROLLOUTS = 48

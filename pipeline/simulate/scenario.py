@@ -13,6 +13,7 @@ from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.wrong import Wrong, convert
 from pipeline.wire.events import Name, Signature, Text
 from pipeline.wire.partials import UpdateId
+from pipeline.wire.spans import DAY_MS
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -250,12 +251,12 @@ def _problems(scenario: Scenario) -> Iterable[str]:
 
 def _time_problems(scenario: Scenario) -> Iterable[str]:
     start, end = unix_ms(scenario.starts), unix_ms(scenario.ends)
-    if not start < end <= start + MAX_DAYS * 86_400_000:
+    if not start < end <= start + MAX_DAYS * DAY_MS:
         yield f"ends = {scenario.ends} must lie after starts = {scenario.starts}, by at most {MAX_DAYS} days"
     if not start <= unix_ms(scenario.account_at) <= end:
         yield f"account_at = {scenario.account_at} must lie between starts and ends"
     for rollout in scenario.updates:
-        if abs(unix_ms(rollout.release) - start) > MAX_DAYS * 86_400_000:
+        if abs(unix_ms(rollout.release) - start) > MAX_DAYS * DAY_MS:
             yield f"release = {rollout.release} of {rollout.product}: at most {MAX_DAYS} days from starts"
 
 

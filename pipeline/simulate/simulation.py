@@ -7,10 +7,11 @@ import numpy as np
 
 from pipeline.simulate import fleet as f
 from pipeline.simulate.encode import BOOT, HEARTBEAT, Encoder, Message, Report
-from pipeline.simulate.hazard import HOUR_MS, Columns, CrashDraw, Cycles, Hazards
+from pipeline.simulate.hazard import Columns, CrashDraw, Cycles, Hazards
 from pipeline.simulate.ledger import FAULT, Ledger
 from pipeline.simulate.scenario import Scenario, unix_ms
 from pipeline.wire.partials import UpdateId
+from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 
 STEP_MS = 60_000  # no longer than the shortest way back from a crash, so a host has one downtime a step
 MIN_DOWN_MS = 60_000
@@ -37,7 +38,7 @@ class Simulation:
         self._pushed = 0
         self._hazards = Hazards(scenario, self.hosts, self.installed, seed)
         self._encoder = Encoder(scenario, self.hosts, self.installed, seed, self.epoch_ms)
-        beat_ms = round(scenario.fleet.heartbeat_minutes * f.MINUTE_MS)
+        beat_ms = round(scenario.fleet.heartbeat_minutes * MINUTE_MS)
         phases = f.draws(seed, f.HEARTBEATS).random(scenario.fleet.hosts) * beat_ms
         self._beats = Cycles(beat_ms, lambda number: self._draw_beats(number, beat_ms, phases))
         self._boots = Cycles(HOUR_MS, self._draw_boots)
@@ -96,7 +97,7 @@ class Simulation:
 
     def _draw_beats(self, number: int, beat_ms: int, phases: f.Floats) -> Columns:
         rng = f.draws(self._seed, f.HEARTBEATS, number)
-        jitter_ms = self.scenario.fleet.heartbeat_jitter_minutes * f.MINUTE_MS
+        jitter_ms = self.scenario.fleet.heartbeat_jitter_minutes * MINUTE_MS
         within = (phases + rng.uniform(-jitter_ms, jitter_ms, len(phases))) % beat_ms
         host = np.argsort(within, kind="stable")
         host = host[self.hosts.online[host]]
@@ -132,7 +133,7 @@ class Simulation:
         if fault is not None and crash.luck < fault.never_report_share:
             return f.NEVER
         rng = f.draws(self._seed, f.FAULTS, crash.host, crash.at_ms)
-        crashed, mean = crash.at_ms, self.scenario.fleet.report_minutes * f.MINUTE_MS - MIN_DOWN_MS
+        crashed, mean = crash.at_ms, self.scenario.fleet.report_minutes * MINUTE_MS - MIN_DOWN_MS
         for _ in range(fault.loop_crashes if fault is not None else 1):
             booted = min(crashed + MIN_DOWN_MS + int(rng.exponential(max(mean, 1))), f.NEVER)
             self._push(Report(booted, crash.host, crashed, crash.signature))

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
+from pipeline.wire.spans import DAY_MS, HOUR_MS
+
 GIB = 1 << 30
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.simulation import Simulation
+from pipeline.wire.spans import MINUTE_MS
 
-MINUTE_MS = 60_000
 Lines = list[bytes]
 LinesOf = Callable[[str], Lines]
 

@@ -4,9 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.combine.admit import HOUR_MS, Admission
+from pipeline.combine.admit import Admission
 from pipeline.combine.hashing import hash_names
 from pipeline.combine.sieve import MAX_CELL_MINUTES, UNLIMITED, SampleSieve
+from pipeline.wire.spans import HOUR_MS
 
 HOUR = 490_000
 

@@ -1,11 +1,12 @@
 """An update whose hosts all have a halted update too: nothing is known about it, and its verdict says so."""
 
 import pytest
-from support.decide_world import GUILTY, KERNEL_FAULT, MINUTE_MS, T0, crash, feed, heartbeat
+from support.decide_world import GUILTY, KERNEL_FAULT, T0, crash, feed, heartbeat
 
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import PolicySet, load_policies
 from pipeline.wire.events import AnyEvent, Signature, Update
+from pipeline.wire.spans import MINUTE_MS
 
 SECOND = Update("nvidia", "display-driver", "560", T0 + 15 * MINUTE_MS)
 HOSTS = 600

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from pipeline.bench.maxsprt import critical_value
 from pipeline.decide import evidence as ev
 from pipeline.decide.arrays import pack
-from pipeline.decide.dedup import DAY_MS, MINUTE_MS, Recent, SiteMinutes, host_key
+from pipeline.decide.dedup import Recent, SiteMinutes, host_key
 from pipeline.decide.policy import PolicyError, PolicySet, load_policies
 from pipeline.decide.registry import Slots
 from pipeline.decide.samples import BIN_MINUTES, SAMPLES_PER_CELL_BIN, Sample, Samples
 from pipeline.decide.trials import Trials
 from pipeline.wire.partials import UpdateId
+from pipeline.wire.spans import DAY_MS, MINUTE_MS
 
 T = 1_721_362_140_000
 UPDATE = UpdateId("v", "p", "1")

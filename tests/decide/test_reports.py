@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from support.decide_world import GUILTY, KERNEL_FAULT, MINUTE_MS, T0, boot_after, crash, fault, feed, installed, life
+from support.decide_world import GUILTY, KERNEL_FAULT, T0, boot_after, crash, fault, feed, installed, life
 
 from pipeline.decide.arrays import pack, unpack
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import PolicySet
 from pipeline.wire.events import AnyEvent, Signature
 from pipeline.wire.partials import UpdateId
+from pipeline.wire.spans import MINUTE_MS
 
 NAME = UpdateId(GUILTY.vendor, GUILTY.product, GUILTY.version)
 

@@ -16,9 +16,10 @@ from confluent_kafka import (
 )
 from support.brokers import Clients, embedded_cannot, take, until, values
 
+from pipeline.wire.spans import DAY_MS
+
 pytestmark = pytest.mark.system
 
-DAY_MS = 86_400_000
 MIB = 1 << 20
 
 

@@ -14,10 +14,10 @@ from pipeline.simulate.scenario import Rollout, Scenario, unix_ms
 from pipeline.simulate.simulation import Simulation, without_halts
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, decode_event
 from pipeline.wire.partials import UpdateId
+from pipeline.wire.spans import HOUR_MS
 
 GUILTY = UpdateId("crowdstrike", "falcon-content", "291")
 JULY = scenarios.load("crowdstrike-2024-07-19", hosts=4_000)
-HOUR_MS = 3_600_000
 
 
 def run(simulation: Simulation, until_ms: int | None = None, step_ms: int = HOUR_MS) -> list[Message]:

@@ -12,9 +12,9 @@ from pipeline.combine.admit import hours_of, trial_keys
 from pipeline.combine.hashing import hash_names
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
 from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE, Partial
+from pipeline.wire.spans import DAY_MS, HOUR_MS
 
 T = 1_764_000_000_000
-HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 WINDOW_MS = 72 * HOUR_MS
 
 Name = tuple[str, ...]

@@ -7,9 +7,9 @@ from pipeline.combine.fold import Fold
 from pipeline.decide.detector import Detector
 from pipeline.decide.orders import HaltOrder
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
+from pipeline.wire.spans import HOUR_MS
 from pipeline.wire.verdicts import Verdict
 
-HOUR_MS, MINUTE_MS = 3_600_000, 60_000
 T0 = 1_721_361_600_000  # when the update under test begins; hours and buckets begin there too
 HOSTS = 3_000
 RINGS = ("canary", "early", "broad", "broad")

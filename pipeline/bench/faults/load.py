@@ -17,9 +17,9 @@ from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
 from pipeline.wire import topics
+from pipeline.wire.spans import HOUR_MS
 
 SLICE_SECONDS = 0.01
-HOUR_MS = 3_600_000
 BLOCK = 100
 AUDIT_FLEETS = ("audit-0",)
 HALT_FLEETS = ("halt-0", "halt-1")

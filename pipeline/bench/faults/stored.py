@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from clickhouse_connect.driver.client import Client
 
 from pipeline.runtime.errors import AndonError
+from pipeline.wire.spans import DAY_MS, HOUR_MS, MINUTE_MS
 
-MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 EXACT_HOSTS = 2_000  # `uniqCombined` is exact up to thousands; above, within
 HOSTS_TOLERANCE = 0.01
 _AGGREGATES = (
