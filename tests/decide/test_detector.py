@@ -5,9 +5,7 @@ import json
 import pytest
 from support.decide_world import (
     GUILTY,
-    HOUR_MS,
     KERNEL_FAULT,
-    MINUTE_MS,
     ORDINARY,
     T0,
     boot_after,
@@ -25,6 +23,7 @@ from pipeline.decide.fleet import MAX_UPDATES
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.wire.events import AnyEvent, Signature, Update
 from pipeline.wire.partials import UpdateId
+from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 
 KEY = (GUILTY.vendor, GUILTY.product, GUILTY.version)
 
