@@ -3,18 +3,10 @@
 import os
 from collections.abc import Iterator
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
-from support.brokers import AnyBroker, Clients, memory
-from support.outside import Line
 
-from pipeline.local.kafka.cluster import KafkaCluster, prepared_jars
-from pipeline.local.kafka.embedded import EmbeddedBroker
-from pipeline.local.kafka.jars import KafkaJars
-from pipeline.runtime.errors import AndonError
-
-pytest_plugins = ["support.engines"]
+pytest_plugins = ["support.brokers", "support.engines", "support.tiers"]
 
 # The same examples in every run, and no failure because the machine was busy.
 settings.register_profile("andon", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -31,60 +23,3 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             report.outcome = "failed"
             report.longrepr = f"skipped with CI set: {reason}"
     return report
-
-
-@pytest.fixture(scope="session")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    """The whole line, started once for all system tests: each test uses a fleet of its own."""
-    running = Line(tmp_path_factory.mktemp("system") / "line")
-    yield running
-    assert running.stop() == 0
-
-
-@pytest.fixture(scope="session")
-def kafka_jars() -> KafkaJars:
-    """Apache Kafka's jars, or a skip that says what is missing."""
-    try:
-        return prepared_jars()
-    except AndonError as error:
-        pytest.skip(f"needs java and Kafka's jars: {error}")
-
-
-@pytest.fixture(scope="session")
-def kafka(kafka_jars: KafkaJars) -> Iterator[KafkaCluster]:
-    """One Apache Kafka, open to all, for the whole session: every test uses topics and groups of its own."""
-    with memory() as directory, KafkaCluster(directory, jars=kafka_jars) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def sasl_kafka(kafka_jars: KafkaJars) -> Iterator[KafkaCluster]:
-    """One Apache Kafka with SCRAM users, and an authorizer that allows only what an ACL says."""
-    with memory() as directory, KafkaCluster(directory, security="sasl", jars=kafka_jars) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def tls_kafka(kafka_jars: KafkaJars) -> Iterator[KafkaCluster]:
-    """One Apache Kafka that shows a certificate and wants one."""
-    with memory() as directory, KafkaCluster(directory, security="tls", jars=kafka_jars) as running:
-        yield running
-
-
-@pytest.fixture(scope="module", params=["embedded", "kafka"])
-def broker(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
-    """The test runs twice: on an embedded broker of the module's own, and on Apache Kafka."""
-    if request.param == "kafka":
-        yield request.getfixturevalue("kafka")
-        return
-    with memory() as directory, EmbeddedBroker(directory) as running:
-        yield running
-
-
-@pytest.fixture
-def clients(broker: AnyBroker, request: pytest.FixtureRequest) -> Iterator[Clients]:
-    """Topics and clients under a prefix of the test's own."""
-    prefix = request.node.originalname.removeprefix("test_")[-50:] + "."
-    made = Clients(msgspec.structs.replace(broker.client_options(), topic_prefix=prefix))
-    yield made
-    made.close()
