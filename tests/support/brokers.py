@@ -2,21 +2,17 @@
 
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from pipeline.local.kafka.cluster import KafkaCluster, prepared_jars
+from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.embedded import EmbeddedBroker
-from pipeline.local.kafka.jars import KafkaJars
-from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
 
 AnyBroker = EmbeddedBroker | KafkaCluster
@@ -133,62 +129,8 @@ def values(messages: list[Message]) -> list[str]:
     return [(message.value() or b"").decode() for message in messages]
 
 
-@pytest.fixture(scope="session")
-def kafka_jars() -> KafkaJars:
-    """Apache Kafka's jars, or a skip that says what is missing."""
-    try:
-        return prepared_jars()
-    except AndonError as error:
-        pytest.skip(f"needs java and Kafka's jars: {error}")
-
-
-@pytest.fixture(scope="session")
-def kafka(kafka_jars: KafkaJars) -> Iterator[KafkaCluster]:
-    """One Apache Kafka, open to all, for the whole session: every test uses topics and groups of its own."""
-    with memory() as directory, KafkaCluster(directory, jars=kafka_jars) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def sasl_kafka(kafka_jars: KafkaJars) -> Iterator[KafkaCluster]:
-    """One Apache Kafka with SCRAM users, and an authorizer that allows only what an ACL says."""
-    with memory() as directory, KafkaCluster(directory, security="sasl", jars=kafka_jars) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def tls_kafka(kafka_jars: KafkaJars) -> Iterator[KafkaCluster]:
-    """One Apache Kafka that shows a certificate and wants one."""
-    with memory() as directory, KafkaCluster(directory, security="tls", jars=kafka_jars) as running:
-        yield running
-
-
 @contextmanager
 def embedded_broker() -> Iterator[EmbeddedBroker]:
     """An embedded broker that keeps its data in memory."""
     with memory() as directory, EmbeddedBroker(directory) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def embedded() -> Iterator[EmbeddedBroker]:
-    """One embedded broker for the whole session: every test uses topics and groups of its own. Modules whose tests
-    abort transactions or fence producers have a fixture of this name for themselves: that silences live readers."""
-    with embedded_broker() as running:
-        yield running
-
-
-@pytest.fixture(scope="module", params=["embedded", "kafka"])
-def broker(request: pytest.FixtureRequest) -> AnyBroker:
-    """The test runs twice: on the embedded broker, and on Apache Kafka."""
-    found: AnyBroker = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture
-def clients(broker: AnyBroker, request: pytest.FixtureRequest) -> Iterator[Clients]:
-    """Topics and clients under a prefix of the test's own."""
-    prefix = f"{request.node.originalname.removeprefix('test_')[-50:]}-{uuid.uuid4().hex[:6]}."
-    made = Clients(msgspec.structs.replace(broker.client_options(), topic_prefix=prefix))
-    yield made
-    made.close()
