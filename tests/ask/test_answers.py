@@ -127,7 +127,7 @@ def argv(line: LocalClickHouse, url: str, *arguments: str) -> tuple[list[str], d
     """Command and environment of a reader."""
     where = ["--clickhouse-url", url, "--clickhouse-user", "andon_read"]
     return [sys.executable, "-m", "pipeline", *arguments, *where], {
-        "ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.read_password,
+        "ANDON_CLICKHOUSE_PASSWORD": line.read_password,
         "PATH": "",
     }
 
@@ -146,7 +146,7 @@ def test_an_answer_that_breaks_off_is_an_error(
     line: LocalClickHouse, word: bytes, arguments: tuple[str, ...], begins: bytes
 ) -> None:
     """One line that says so, exit code 1, no traceback; a table shows nothing rather than half."""
-    with Cutting(line.server.clickhouse_url, word) as server:
+    with Cutting(line.server.url, word) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         command, environ = argv(line, f"http://127.0.0.1:{server.server_port}", *arguments)
         done = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=False)
@@ -166,12 +166,12 @@ def test_arrays_maps_and_tuples_are_parameters_as_sql_writes_them(line: LocalCli
     sql += ", {s:String} AS s"
     given = {"a": r"['it\'s','\\','ä\n']", "m": "{'k':[1,2]}", "t": "(1,'x')", "s": "['\\n\n"}
     options = [f"-p{name}={value}" for name, value in given.items()]
-    command, environ = argv(line, line.server.clickhouse_url, "query", sql, "--format", "json", *options)
+    command, environ = argv(line, line.server.url, "query", sql, "--format", "json", *options)
     done = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["data"]
     assert row == {"a": ["it's", "\\", "ä\n"], "m": {"k": [1, 2]}, "t": [1, "x"], "s": given["s"]}
-    command, environ = argv(line, line.server.clickhouse_url, "query", "SELECT {a:Array(String)}", "-pa=[new-1]")
+    command, environ = argv(line, line.server.url, "query", "SELECT {a:Array(String)}", "-pa=[new-1]")
     done = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
     assert b"value [new-1] cannot be parsed as Array(String) for query parameter 'a'" in done.stderr
@@ -197,7 +197,7 @@ def on_a_terminal(command: list[str], environ: dict[str, str]) -> str:
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
 def test_nothing_drives_a_terminal_and_files_are_exact(line: LocalClickHouse, form: str) -> None:
     """ESC, C1 and bidirectional controls are escaped on a terminal in every format; in a pipe the bytes are exact."""
-    url = line.server.clickhouse_url
+    url = line.server.url
     command, environ = argv(line, url, "query", "SELECT host FROM events", "--format", form)
     shown = on_a_terminal(command, environ)
     assert "x" in shown

@@ -69,8 +69,8 @@ def client(line: LocalClickHouse) -> Client:
 
 def andon(line: LocalClickHouse, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """`andon query` as an analyst runs it, with the reading user."""
-    environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.read_password, "PATH": ""}
-    where = ["--clickhouse-url", line.server.clickhouse_url, "--clickhouse-user", "andon_read"]
+    environ = {"ANDON_CLICKHOUSE_PASSWORD": line.read_password, "PATH": ""}
+    where = ["--clickhouse-url", line.server.url, "--clickhouse-user", "andon_read"]
     argv = [sys.executable, "-m", "pipeline", "query", *where, *arguments]
     return subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False)
 

@@ -16,7 +16,7 @@ from support.brokers import until
 
 from consumers.clickhouse.archive.tables import WRITTEN
 from consumers.clickhouse.ask.query import command
-from consumers.clickhouse.connect import ClickHouseServer, connect
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.local.machine.leash import leash
 from pipeline.local.machine.ports import free_port
 
@@ -82,7 +82,7 @@ def listens(port: int) -> bool:
 
 
 @pytest.fixture(scope="module", params=["andon_analyst", "andon_grafana"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServer]:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseConfig]:
     """The engine, with an account under the profile as users.sql has it."""
     port, directory = free_port(), tmp_path_factory.mktemp("grants")
     argv = [sys.executable, "-c", CHILD, str(directory), str(port), *profile(request.param)]
@@ -90,7 +90,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     try:
         until("the engine answers, or ends", lambda: process.poll() is not None or listens(port), START_SECONDS)
         assert urlopen(f"http://127.0.0.1:{port}/ping", timeout=10).read() == b"Ok.\n"
-        yield ClickHouseServer(f"http://127.0.0.1:{port}", clickhouse_user="them", clickhouse_password="secret")
+        yield ClickHouseConfig(f"http://127.0.0.1:{port}", user="them", password="secret")
     finally:
         process.kill()
         process.wait()
@@ -98,18 +98,18 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.system
 @pytest.mark.parametrize("form", ["table", "csv", "json", "parquet"])
-def test_andon_query_works_as_an_analyst(server: ClickHouseServer, form: str) -> None:
+def test_andon_query_works_as_an_analyst(server: ClickHouseConfig, form: str) -> None:
     """It sends settings and asks for formats: a profile with readonly = 1 refuses that."""
-    arguments = ["--clickhouse-url", server.clickhouse_url, "--clickhouse-user", "them"]
+    arguments = ["--clickhouse-url", server.url, "--clickhouse-user", "them"]
     asked = ["SELECT number AS answer FROM numbers(3)", "--format", form, "--timeout", "10"]
-    environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": "secret"}
+    environ = {"ANDON_CLICKHOUSE_PASSWORD": "secret"}
     done = CliRunner().invoke(command, [*asked, *arguments], env=environ)
     assert done.exit_code == 0, done.output
     assert b"answer" in done.stdout_bytes
 
 
 @pytest.mark.system
-def test_the_profiles_hold(server: ClickHouseServer) -> None:
+def test_the_profiles_hold(server: ClickHouseConfig) -> None:
     """Nothing is changed, and no limit is lifted: not above the most, nor by 0, which is none at all."""
     client: Client = connect(server)
     most = client.command("SELECT getSetting('max_execution_time')")

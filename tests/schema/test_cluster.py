@@ -144,8 +144,8 @@ def test_clickhouse_parses_every_statement(line: LocalClickHouse) -> None:
     """EXPLAIN AST of each; and a dry run of the command prints them all, running none."""
     for text in (*STATEMENTS, synced(CLUSTER)):
         assert line.client().raw_query("EXPLAIN AST " + text), text
-    environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.password, "PATH": ""}
-    where = ["--clickhouse-url", line.server.clickhouse_url, "--database", "elsewhere", "--cluster", "prod"]
+    environ = {"ANDON_CLICKHOUSE_PASSWORD": line.password, "PATH": ""}
+    where = ["--clickhouse-url", line.server.url, "--database", "elsewhere", "--cluster", "prod"]
     argv = [sys.executable, "-m", "pipeline", "migrate", "--dry-run", *where]
     dry = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=True)
     assert dry.stdout.startswith("CREATE DATABASE `elsewhere` ON CLUSTER `prod` ENGINE = Atomic;\n")

@@ -137,8 +137,8 @@ def test_the_command(line: LocalClickHouse, client: Client) -> None:
     """--status, --dry-run, up, drift: as an operator sees them."""
 
     def andon(*options: str) -> subprocess.CompletedProcess[str]:
-        where = ["--clickhouse-url", line.server.clickhouse_url, "--database", "trial"]
-        environ = {"PATH": "", "ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.password}
+        where = ["--clickhouse-url", line.server.url, "--database", "trial"]
+        environ = {"PATH": "", "ANDON_CLICKHOUSE_PASSWORD": line.password}
         argv = [sys.executable, "-m", "pipeline", "migrate", *where, *options]
         return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, check=False)
 

@@ -55,8 +55,8 @@ def plain(client: Client, database: str = "andon") -> list[list[Any]]:
 
 def andon(line: LocalClickHouse, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A command against this ClickHouse."""
-    environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.password, "PATH": ""}
-    argv = [sys.executable, "-m", "pipeline", *arguments, "--clickhouse-url", line.server.clickhouse_url]
+    environ = {"ANDON_CLICKHOUSE_PASSWORD": line.password, "PATH": ""}
+    argv = [sys.executable, "-m", "pipeline", *arguments, "--clickhouse-url", line.server.url]
     return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 

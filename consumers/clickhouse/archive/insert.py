@@ -11,7 +11,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.archive.lanes import Load
-from consumers.clickhouse.connect import ClickHouseServer, connect
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.runtime.metrics import INSERT_SECONDS, ROWS
 
 THREADS = 2  # one batch is being sent while ClickHouse works on another
@@ -35,7 +35,7 @@ class Abandoned(Exception):
 class Inserter:
     """Inserts in threads of its own, each with a client of its own."""
 
-    def __init__(self, server: ClickHouseServer, log: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(self, server: ClickHouseConfig, log: structlog.typing.FilteringBoundLogger) -> None:
         self._server = server
         # On a cluster an insert is acknowledged once every shard has its rows, and not when they are queued.
         self._sharding: dict[str, Any] = {"distributed_foreground_insert": 1} if server.cluster else {}

@@ -3,26 +3,24 @@ run beside it."""
 
 import time
 from concurrent.futures import Future
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.archive.convert import Converter, spans
 from consumers.clickhouse.archive.insert import Abandoned, Inserter
 from consumers.clickhouse.archive.lanes import Key, Lane, Load, Span, key_of
 from consumers.clickhouse.archive.tables import Batch
 from consumers.clickhouse.archive.takeover import taken_over
-from consumers.clickhouse.connect import ClickHouseServer
+from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import spoken
 from pipeline.runtime.kafka_ranges import Offsets, RangeReader
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.runtime.metrics import BATCHES, EVENTS, LAG, REJECTED
-
-Doc = msgspec.Meta
 
 STAGE = "archive"
 GROUP = "andon-archive"
@@ -47,16 +45,6 @@ _FETCHING = {
 _FENCED = {KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED, KafkaError._FATAL}
 
 
-class ArchiveConfig(ClickHouseServer, frozen=True):
-    """Section "archive"."""
-
-    slot: Annotated[int, Doc(ge=0, description="number of this worker: its stable place in the group")] = 0
-    batch_ms: Annotated[int, Doc(ge=10, description="longest time that a row waits for its batch")] = 500
-    batch_rows: Annotated[int, Doc(ge=1, le=500_000, description="rows of a batch that is sent at once")] = 50_000
-    max_held_rows: Annotated[int, Doc(ge=1, description="rows held in all before reading pauses")] = 120_000
-    max_held_bytes: Annotated[int, Doc(ge=1 << 20, description="the same in bytes: dead letters are large")] = 64 << 20
-
-
 class Again(NamedTuple):
     """A promised batch that is being read again; when (monotonic) it is said that it takes long."""
 
@@ -67,12 +55,18 @@ class Again(NamedTuple):
 class Archive:
     """The lanes, and the consumer and inserter that they share."""
 
-    def __init__(self, config: ArchiveConfig, kafka: KafkaConfig, log: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        config: ArchiveConfig,
+        kafka: KafkaConfig,
+        clickhouse: ClickHouseConfig,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
         self._config, self._kafka, self._log = config, kafka, log
         self._convert = Converter(kafka.topic_prefix)
         name = f"{GROUP}-{config.slot}"
         self._consumer = Consumer(consumer_config(kafka, name, GROUP, name, **_FETCHING, **spoken(log)))
-        self._inserter = Inserter(config, log)
+        self._inserter = Inserter(clickhouse, log)
         self._lanes: dict[Key, Lane] = {}
         self._again: dict[Key, Again] = {}
         self._futures: dict[Future[None], Lane] = {}

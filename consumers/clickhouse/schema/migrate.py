@@ -6,8 +6,7 @@ import click
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
-from consumers.clickhouse.archive.stage import ArchiveConfig
-from consumers.clickhouse.connect import connect
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.cluster import Layout
 from consumers.clickhouse.schema.drift import UNRECORDED, Drift, Objects
 from consumers.clickhouse.schema.feeds import Feeds
@@ -172,14 +171,14 @@ def shown(layout: Layout, step: str) -> list[str]:
 @click.option(
     "--accept", is_flag=True, help="Tables and views that differ from what was recorded are right as they are."
 )
-@configured(("archive", ArchiveConfig))  # the whole section: one file serves every command
-def command(archive: ArchiveConfig, dry_run: bool, status: bool, as_json: bool, accept: bool) -> None:
+@configured(("clickhouse", ClickHouseConfig))
+def command(clickhouse: ClickHouseConfig, dry_run: bool, status: bool, as_json: bool, accept: bool) -> None:
     """Exit code 1 when --status finds something pending, missing, different or not recorded."""
     if accept and (status or dry_run):
         raise click.UsageError("--accept changes what is recorded: it goes with neither --status nor --dry-run")
     try:
-        layout = Layout(archive.database, archive.cluster)
-        migrator = Migrator(connect(archive), *layout)
+        layout = Layout(clickhouse.database, clickhouse.cluster)
+        migrator = Migrator(connect(clickhouse), *layout)
         if status:
             _show(migrator, as_json)
         elif dry_run:
@@ -187,7 +186,7 @@ def command(archive: ArchiveConfig, dry_run: bool, status: bool, as_json: bool, 
         else:
             _up(migrator, accept)
     except Error as error:
-        raise MigrationError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
+        raise MigrationError(f"ClickHouse at {clickhouse.url}: {error}") from None
 
 
 def _up(migrator: Migrator, accept: bool) -> None:
