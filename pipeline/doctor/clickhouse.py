@@ -7,8 +7,8 @@ from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.connect import ClickHouseConfig, address, connect
 from consumers.clickhouse.schema.drift import UNRECORDED
-from consumers.clickhouse.schema.files import MigrationError, shipped
 from consumers.clickhouse.schema.migrate import Migrator
+from consumers.clickhouse.schema.migration import MigrationError, shipped
 from pipeline.doctor.finding import Finding, clock_finding, connect_trouble, ok, problem, warning
 
 TESTED_MAJOR = 25  # the releases of this year and later: what the schema is known to run on

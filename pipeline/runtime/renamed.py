@@ -7,8 +7,8 @@ from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.secrets import is_secret
 
 
-class Key(NamedTuple):
-    """A setting: section and key."""
+class Setting(NamedTuple):
+    """Section and key."""
 
     section: str
     key: str
@@ -34,8 +34,8 @@ _ADDRESS = {
 _ACCOUNTS = [f"{who}_{what}" for who in ("read", "grafana", "write") for what in ("user", "password", "password_file")]
 _ENGINE = ("data_dir", "host", "port", *_ACCOUNTS, "max_execution_time_seconds", "max_body_bytes")
 
-RENAMED = {Key("archive", old): Key("clickhouse", new) for old, new in _ADDRESS.items()} | {
-    Key("clickhouse", key): Key("engine", key) for key in _ENGINE
+RENAMED = {Setting("archive", old): Setting("clickhouse", new) for old, new in _ADDRESS.items()} | {
+    Setting("clickhouse", key): Setting("engine", key) for key in _ENGINE
 }
 
 
@@ -53,11 +53,11 @@ def refuse_in_environment(section: str, environ: Mapping[str, str]) -> None:
         raise _refused(old, old.variable, new.variable, environ[old.variable])
 
 
-def given(section: str, environ: Mapping[str, str]) -> Iterator[tuple[Key, Key]]:
+def given(section: str, environ: Mapping[str, str]) -> Iterator[tuple[Setting, Setting]]:
     """Old names in the environment whose settings are this section's now, each with its new one."""
     return ((old, new) for old, new in RENAMED.items() if new.section == section and old.variable in environ)
 
 
-def _refused(old: Key, was: object, now: object, value: Any, source: str = "") -> ConfigError:
+def _refused(old: Setting, was: object, now: object, value: Any, source: str = "") -> ConfigError:
     shown = "***" if is_secret(old.key) else repr(value)
     return ConfigError(f"{was} = {shown}{source}: this is called {now} now")

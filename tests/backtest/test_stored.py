@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from consumers.clickhouse.archive.tables import EventRows
+from consumers.clickhouse.archive.events import EventRows
 from consumers.clickhouse.connect import connect
 from pipeline.backtest.main import command
 from pipeline.backtest.stored import Span, batches, differences, halts_then

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from consumers.clickhouse.ask.guide import queries
+from consumers.clickhouse.ask.named import queries
 from pipeline.demo.account import Account, UpdateFigures, counted, lines, power, settle, span
 from pipeline.demo.watch import Watch
 from pipeline.halt.keys import SigningKey

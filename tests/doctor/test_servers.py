@@ -16,8 +16,8 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from support.collect_gateway import run_broker, run_gateway, wait_for
 
 from consumers.clickhouse.connect import ClickHouseConfig, connect
-from consumers.clickhouse.schema.files import shipped
 from consumers.clickhouse.schema.migrate import Migrator
+from consumers.clickhouse.schema.migration import shipped
 from pipeline.doctor.clickhouse import check_clickhouse, uncompared, version_finding
 from pipeline.doctor.finding import Finding
 from pipeline.doctor.http import check_correlator, check_gateway

@@ -14,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 from support.brokers import until
 
-from consumers.clickhouse.archive.tables import WRITTEN
+from consumers.clickhouse.archive.records import ROUTES
 from consumers.clickhouse.ask.query import command
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.local.machine.leash import leash
@@ -23,26 +23,27 @@ from pipeline.local.machine.ports import free_port
 ROOT = Path(__file__).parents[2]
 SQL = (ROOT / "deploy" / "clickhouse" / "users.sql").read_text("utf-8")
 START_SECONDS = 60.0
+WRITTEN = [table for route in ROUTES.values() for table in route.tables]
 # The endpoint, with one account whose rights come from a settings profile alone, as a ClickHouse server has it: the
 # profile holds before a request says a setting of its own.
 CHILD = """
 import asyncio, sys
 from pathlib import Path
 from aiohttp import web
-from pipeline.local import clickhouse_engine
+from pipeline.local.clickhouse import engine as own
 from pipeline.local.clickhouse.accounts import Account
 from pipeline.local.clickhouse.endpoint import Endpoint
 directory, port = Path(sys.argv[1]), int(sys.argv[2])
 readonly, values, constraints = sys.argv[3:]
-write_config = clickhouse_engine._write_config
+write_config = own._write_config
 def with_profile(*arguments):
     config = write_config(*arguments)
     users = config.parent / "users.xml"
     text = users.read_text("utf-8").replace("<profiles>", "<profiles><theirs>" + constraints + "</theirs>", 1)
     users.write_text(text, "utf-8")
     return config
-clickhouse_engine._write_config = with_profile
-class Server(clickhouse_engine.Engine):
+own._write_config = with_profile
+class Server(own.Engine):
     def _prepare(self, connection, request):
         connection.query("SET ROLE andon_reader")
         connection.query("SET " + values)  # the embedded engine takes a profile's constraints, and not its values

@@ -12,7 +12,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumers.clickhouse.ask.guide import queries
+from consumers.clickhouse.ask.named import queries
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.local.clickhouse.guard import Guard

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from consumers.clickhouse.schema.cluster import Layout
 from consumers.clickhouse.schema.drift import Drift, Row, compare, made, present
-from consumers.clickhouse.schema.files import CREATE_OBJECTS, CREATE_STATUS, backfilled, created, shipped
-from consumers.clickhouse.schema.settle import synced
+from consumers.clickhouse.schema.inserts import synced
+from consumers.clickhouse.schema.layout import Layout
+from consumers.clickhouse.schema.migration import CREATE_OBJECTS, CREATE_STATUS, backfilled, created, shipped
 from pipeline.bench.archive_line import LocalClickHouse
 
 CLUSTER = Layout("andon", "prod")

@@ -11,7 +11,8 @@ from clickhouse_connect.driver.client import Client
 
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.schema.drift import Drift
-from consumers.clickhouse.schema.files import (
+from consumers.clickhouse.schema.migrate import Migrator
+from consumers.clickhouse.schema.migration import (
     Applied,
     MigrationError,
     backfilled,
@@ -22,7 +23,6 @@ from consumers.clickhouse.schema.files import (
     pending,
     shipped,
 )
-from consumers.clickhouse.schema.migrate import Migrator
 from pipeline.bench.archive_line import LocalClickHouse
 
 ONE = parse("0001_one.sql", "-- a; comment\nCREATE TABLE one (a UInt8) ENGINE = MergeTree ORDER BY a;\n")

@@ -11,8 +11,8 @@ from clickhouse_connect.driver.client import Client
 from support.clickhouse_data import SLOW_ROWS, events, insert, plain, slow_insert
 
 from consumers.clickhouse.connect import connect
-from consumers.clickhouse.schema.files import shipped
 from consumers.clickhouse.schema.migrate import Migrator
+from consumers.clickhouse.schema.migration import shipped
 from pipeline.bench.archive_line import LocalClickHouse
 
 pytestmark = pytest.mark.system

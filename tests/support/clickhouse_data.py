@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 
-from consumers.clickhouse.archive.tables import EventRows
+from consumers.clickhouse.archive.events import EventRows
 from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.bench.combine_load import Load, messages
 

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from clickhouse_connect.driver.client import Client
 from support.clickhouse_data import AGGREGATES, FED, SLOW_ROWS, andon, events, insert, plain, slow_insert
 
-from consumers.clickhouse.schema.cluster import Layout
-from consumers.clickhouse.schema.files import shipped
+from consumers.clickhouse.schema.inserts import wait_for_inserts
+from consumers.clickhouse.schema.layout import Layout
 from consumers.clickhouse.schema.migrate import Migrator
-from consumers.clickhouse.schema.settle import settle
+from consumers.clickhouse.schema.migration import shipped
 from consumers.clickhouse.upkeep.backfill import command as backfill
 from consumers.clickhouse.upkeep.rebuild import COMPLETE_DAYS
 from pipeline.bench.archive_line import LocalClickHouse
@@ -81,7 +81,7 @@ def test_backfill_waits_for_inserts_that_do_not_know_the_new_feed(line: LocalCli
 def test_what_does_not_end_is_not_waited_for_for_ever(line: LocalClickHouse) -> None:
     """At the deadline it says which INSERT it was, and has taken nothing out of the table."""
     with slow_insert(line), pytest.raises(AndonError, match=r"still run after 0 s.*INSERT INTO andon.events"):
-        settle(line.client(), Layout("andon"), wait_seconds=0.2)
+        wait_for_inserts(line.client(), Layout("andon"), wait_seconds=0.2)
 
 
 def test_backfill_of_days_that_end_before_they_begin_is_refused() -> None:

@@ -6,6 +6,7 @@ import os
 import click
 
 from consumers.clickhouse.archive.config import ArchiveConfig
+from consumers.clickhouse.archive.insert import Inserter
 from consumers.clickhouse.archive.stage import STAGE, Archive
 from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.runtime import logging
@@ -32,6 +33,6 @@ def command(archive: ArchiveConfig, clickhouse: ClickHouseConfig, kafka: KafkaCo
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
-    if not Archive(archive, kafka, clickhouse, log).run(stop):
+    if not Archive(archive, kafka, Inserter(clickhouse, log), log).run(stop):
         log.warning("ClickHouse does not answer: left without it")
         os._exit(0)  # at a normal exit Python would wait for the request

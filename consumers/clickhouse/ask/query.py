@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consumers.clickhouse.ask.answer import ROWS_FORMAT, ROWS_SETTINGS, Answer, CutOff, Pairs, Reading, read_answer
-from consumers.clickhouse.ask.guide import Named, queries, types_of
+from consumers.clickhouse.ask.named import Named, queries, types_of
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.runtime.config import configured
 from pipeline.runtime.console import stdout_console

@@ -7,10 +7,11 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.connect import ClickHouseConfig, connect
-from consumers.clickhouse.schema.cluster import Layout
 from consumers.clickhouse.schema.drift import UNRECORDED, Drift, Objects
 from consumers.clickhouse.schema.feeds import Feeds
-from consumers.clickhouse.schema.files import (
+from consumers.clickhouse.schema.inserts import wait_for_inserts
+from consumers.clickhouse.schema.layout import Layout
+from consumers.clickhouse.schema.migration import (
     CREATE_OBJECTS,
     CREATE_STATUS,
     OBJECTS_TABLE,
@@ -25,7 +26,6 @@ from consumers.clickhouse.schema.files import (
     pending,
     shipped,
 )
-from consumers.clickhouse.schema.settle import settle
 from pipeline.runtime.config import configured
 
 _EXISTS, _UNKNOWN, _NO_COLUMN = 57, 60, 10  # TABLE_ALREADY_EXISTS, UNKNOWN_TABLE, NOT_FOUND_COLUMN_IN_BLOCK
@@ -126,7 +126,9 @@ class Migrator:
 
     def _fill(self, table: str) -> None:
         feeds = Feeds(self._client, self._layout)
-        settle(self._client, self._layout)  # an INSERT that began before the table's feed was created does not know it
+        wait_for_inserts(
+            self._client, self._layout
+        )  # an INSERT that began before the table's feed was created does not know it
         for _ in feeds.fill(feeds.of(table), table, feeds.days()):
             pass
 

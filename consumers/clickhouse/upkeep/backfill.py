@@ -7,8 +7,8 @@ import click
 from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.connect import ClickHouseConfig, connect
-from consumers.clickhouse.schema.cluster import Layout
 from consumers.clickhouse.schema.feeds import FILL_SECONDS, SUFFIX, Feed, Feeds
+from consumers.clickhouse.schema.layout import Layout
 from consumers.clickhouse.upkeep.rebuild import COMPLETE_DAYS, TIME, Progress, Rebuild, between, first_complete_day
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError, ConfigError

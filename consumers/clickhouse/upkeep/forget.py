@@ -16,8 +16,8 @@ from clickhouse_connect.driver.exceptions import Error
 from rich.table import Table
 
 from consumers.clickhouse.connect import ClickHouseConfig, connect
-from consumers.clickhouse.schema.cluster import Layout
 from consumers.clickhouse.schema.feeds import FILL_SECONDS, FILL_SETTINGS, Feeds
+from consumers.clickhouse.schema.layout import Layout
 from consumers.clickhouse.upkeep.rebuild import Rebuild, among, first_complete_day
 from consumers.clickhouse.upkeep.sets import Holding, Sets
 from consumers.clickhouse.upkeep.subject import Subject

@@ -9,8 +9,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.connect import ClickHouseConfig, connect
-from consumers.clickhouse.schema.files import shipped
 from consumers.clickhouse.schema.migrate import Migrator
+from consumers.clickhouse.schema.migration import shipped
 from pipeline.bench.faults.line import READY_SECONDS, Line
 from pipeline.bench.faults.stage import Stage
 from pipeline.bench.faults.watch import Pulse

@@ -14,7 +14,7 @@ import pyarrow.parquet as parquet
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from consumers.clickhouse.ask.guide import queries
+from consumers.clickhouse.ask.named import queries
 from pipeline.bench.archive_line import LocalClickHouse
 
 PAGE = (Path(__file__).parents[2] / "docs" / "analysts.md").read_text("utf-8")
