@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from consumers.clickhouse.connect import ClickHouseServer, connect
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.bench.archive_line import LocalClickHouse
 
 _OBJECTS = """
@@ -36,7 +36,7 @@ class Database:
     name: str
 
     @property
-    def server(self) -> ClickHouseServer:
+    def server(self) -> ClickHouseConfig:
         """The endpoint, as the owner of everything, in this database."""
         return msgspec.structs.replace(self.endpoint.server, database=self.name)
 
