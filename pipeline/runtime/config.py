@@ -150,9 +150,10 @@ def configured(*sections: tuple[str, type[msgspec.Struct]]) -> Callable[[F], F]:
 
         wrapped: Any = run
         for section, cls in reversed(sections):
+            names = option_names(cls)
             for field in reversed(msgspec.structs.fields(cls)):
-                if option := option_names(cls).get(field.name):
-                    wrapped = _option(option, section, cls, field)(wrapped)
+                if field.name in names:
+                    wrapped = _option(names[field.name], section, cls, field)(wrapped)
         path = click.Path(path_type=Path)  # read later: a missing file is then a ConfigError like any other
         help_text = "TOML file with a section per component."
         decorated: Any = click.option("--config", type=path, envvar="ANDON_CONFIG", help=help_text)(wrapped)
