@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from pipeline.combine.admit import Admission, trial_keys
 from pipeline.combine.hashing import Hashes, hash_names
+from pipeline.wire.cells import BOOT, HEARTBEAT
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat
-from pipeline.wire.partials import BOOT, HEARTBEAT
 
 Ints = npt.NDArray[np.int64]
 Position = Callable[[int], tuple[int, int]]  # of the event's index: its Kafka partition and offset

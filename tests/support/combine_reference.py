@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.combine.admit import hours_of, trial_keys
 from pipeline.combine.hashing import hash_names
+from pipeline.wire.cells import kind_of, stratum_of
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
 from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE, Partial
 from pipeline.wire.spans import DAY_MS, HOUR_MS
@@ -113,9 +114,9 @@ def read_partials(partials: Iterable[Partial]) -> dict[str, Totals]:
         totals.undated += partial.undated
         strata, updates = partial.strata, partial.updates
         for bucket, cell, n in _rows(partial.trials, 3):
-            totals.trials[bucket, cell % 2, strata[cell // 2]] += n
+            totals.trials[bucket, kind_of(cell), strata[stratum_of(cell)]] += n
         for bucket, cell, update, exposed, excluded in _rows(partial.exposures, 5):
-            where = (bucket, cell % 2, strata[cell // 2], updates[update])
+            where = (bucket, kind_of(cell), strata[stratum_of(cell)], updates[update])
             totals.exposed[where] += exposed
             totals.excluded[where] += excluded
         for bucket, stratum, n in _rows(partial.cut, 3):
@@ -127,7 +128,7 @@ def read_partials(partials: Iterable[Partial]) -> dict[str, Totals]:
             if key not in totals.crashes or found[:3] < totals.crashes[key][:3]:
                 totals.crashes[key] = found
         for sample in partial.samples:
-            kept = totals.samples[sample.minute, sample.cell % 2, strata[sample.cell // 2]]
+            kept = totals.samples[sample.minute, kind_of(sample.cell), strata[stratum_of(sample.cell)]]
             exposed_names, excluded_names = (
                 frozenset(updates[n] for n in s) for s in (sample.exposed, sample.excluded)
             )
