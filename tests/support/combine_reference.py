@@ -52,6 +52,11 @@ def exposure(updates: Iterable[Update], t: int, undated: bool, window_ms: int) -
     return frozenset(exposed), frozenset(newest) - frozenset(exposed)
 
 
+def in_order(sides: Exposure) -> list[list[Name]]:
+    """By which of two exposures of one host in one minute one is kept."""
+    return [sorted(side) for side in sides]
+
+
 def own_hour(event: AnyEvent, kind: int) -> int:
     """The hour by the host's own clock, whose hours begin at a moment of its own."""
     names = hash_names([event.fleet]), hash_names([event.host]), np.array([kind], np.uint64)
@@ -81,7 +86,7 @@ def reference(events: Iterable[tuple[AnyEvent, int, int]], window_ms: int = WIND
         totals.excluded.update((*where, name) for name in updates[1])
         kept = totals.samples[event.ts // 60_000, kind, stratum]
         host = int(hash_names([event.host])[0])  # twice in one minute when an hour of its own ends in it
-        kept[host] = min(updates, kept.get(host, updates), key=lambda sides: [sorted(side) for side in sides])
+        kept[host] = min(updates, kept.get(host, updates), key=in_order)
     for totals in fleets.values():
         for sampled in totals.samples.values():
             for host in sorted(sampled)[SAMPLES_PER_CELL_MINUTE:]:
@@ -132,7 +137,8 @@ def read_partials(partials: Iterable[Partial]) -> dict[str, Totals]:
             exposed_names, excluded_names = (
                 frozenset(updates[n] for n in s) for s in (sample.exposed, sample.excluded)
             )
-            kept[sample.host_hash] = (exposed_names, excluded_names)
+            found_here = (exposed_names, excluded_names)
+            kept[sample.host_hash] = min(found_here, kept.get(sample.host_hash, found_here), key=in_order)
             for host in sorted(kept)[SAMPLES_PER_CELL_MINUTE:]:
                 del kept[host]
     for totals in fleets.values():
