@@ -143,10 +143,14 @@ def _crashes(admitted: Admitted, exposures: Exposures) -> dict[CrashKey, FoldedC
 
 
 def smallest(cell: Ints, minute: Ints, hashes: Hashes) -> Ints:
-    """Positions of the SAMPLES_PER_CELL_MINUTE smallest hashes of each (cell, minute)."""
+    """Positions of the SAMPLES_PER_CELL_MINUTE smallest hashes of each (cell, minute), of equal ones all."""
     order = np.lexsort((hashes, minute, cell))
-    group = np.stack((cell[order], minute[order]))
-    starts = np.flatnonzero(np.concatenate(([True], (group[:, 1:] != group[:, :-1]).any(axis=0))))[: order.size]
-    rank = np.arange(order.size) - np.repeat(starts, np.diff(np.append(starts, order.size)))
+    group, hashes = np.stack((cell[order], minute[order])), hashes[order]
+    is_first = np.ones(order.size, np.bool_)
+    is_first[1:] = (group[:, 1:] != group[:, :-1]).any(axis=0)
+    is_new = is_first.copy()
+    is_new[1:] |= hashes[1:] != hashes[:-1]
+    distinct, starts = np.cumsum(is_new), np.flatnonzero(is_first)
+    rank: Ints = distinct - np.repeat(distinct[starts], np.diff(np.append(starts, order.size)))
     chosen: Ints = order[rank < SAMPLES_PER_CELL_MINUTE]
     return chosen

@@ -52,10 +52,11 @@ def placed(batch: Sequence[AnyEvent], partition: int) -> list[Placed]:
 
 def parts_of(*groups: Sequence[Placed]) -> list[Partial]:
     """The partials of folds of these groups of events, one after the other."""
-    folds = [
-        fold_all([event for event, _, _ in group], lambda index, group=group: group[index][1:]) for group in groups
-    ]
-    return [partial for fold in folds for partial in partials_of(fold, "test", T)]
+    parts = []
+    for group in groups:
+        fold = fold_all([event for event, _, _ in group], lambda index, group=group: group[index][1:])  # type: ignore[misc]
+        parts += partials_of(fold, "test", T)
+    return parts
 
 
 def heartbeat(host: str, ts: int, updates: tuple[Update, ...] = ()) -> Heartbeat:
