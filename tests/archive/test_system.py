@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.archive_place import NOW, WAIT_SECONDS, Place
-from support.brokers import until
 from support.engines import Database
+from support.waiting import until
 
 from pipeline.bench.archive_line import LocalClickHouse, value, wait_for
 from pipeline.bench.combine_load import Load, messages

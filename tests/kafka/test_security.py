@@ -15,9 +15,10 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from support.brokers import memory, take, until
+from support.brokers import memory, take
 from support.outside import incident
 from support.secured import Process, grant, grant_lines, options, principals, stage, start
+from support.waiting import until
 
 from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.bench.archive_line import value as clickhouse_value

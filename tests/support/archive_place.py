@@ -13,8 +13,9 @@ from pipeline.runtime import topics
 from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
 from pipeline.wire.events import decode_event
 from pipeline.wire.topics import EVENTS
-from support.brokers import AnyBroker, until
+from support.brokers import AnyBroker
 from support.engines import Database
+from support.waiting import until
 
 NOW = 1_795_000_000_000
 WAIT_SECONDS = 90.0
