@@ -18,9 +18,10 @@ import numpy as np
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer, libversion
 
-from pipeline.bench.archive_line import LocalClickHouse, Stage, value, wait_for
+from pipeline.bench.clickhouse import LocalClickHouse, value, wait_until
 from pipeline.bench.combine_load import Load, messages
 from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.local.machine.process import Process
 from pipeline.runtime import topics as topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
@@ -90,14 +91,14 @@ def _feed(made: list[tuple[bytes, bytes]], ledger: Ledger, client: Client) -> fl
     """Feed as fast as it is stored, never more than MAX_UNREAD ahead: the embedded broker answers a fetch with all that
     it has, so that the reader's memory would measure the backlog. The monotonic time of its end."""
     for first in range(0, len(made), SLICE_EVENTS):
-        wait_for(client, COUNT, first - MAX_UNREAD, RUN_SECONDS)
+        wait_until(client, COUNT, first - MAX_UNREAD, RUN_SECONDS)
         for key, event in made[first : first + SLICE_EVENTS]:
             ledger.produce(key, event)
         ledger.flush()
-    return wait_for(client, COUNT, len(made), RUN_SECONDS)
+    return wait_until(client, COUNT, len(made), RUN_SECONDS)
 
 
-def _speed(plan: Plan, ledger: Ledger, archive: Stage, client: Client) -> dict[str, Any]:
+def _speed(plan: Plan, ledger: Ledger, archive: Process, client: Client) -> dict[str, Any]:
     made = list(messages(_sparse(plan)))
     cpu, started = archive.cpu_seconds(), time.monotonic()
     ended = _feed(made, ledger, client)
@@ -222,7 +223,7 @@ def measure(plan: Plan) -> dict[str, Any]:
             figures = _speed(plan, ledger, archive, client)
             figures |= _size(client, plan.events)
             figures |= _freshness(plan, ledger, client)
-            wait_for(client, COUNT, ledger.ids.total(), RUN_SECONDS)
+            wait_until(client, COUNT, ledger.ids.total(), RUN_SECONDS)
             figures |= {"peak_rss_bytes": archive.peak_rss_bytes(), **ledger.compare(client)}
             figures |= _dense_size(plan, kafka, client)
             figures |= {"exit_code": archive.stop()}

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pipeline.local.clickhouse import accounts
 from pipeline.local.datadir import Secrets, write_private
 from pipeline.local.kafka import embedded as broker
 from pipeline.local.machine.ports import LOOPBACK, bind, bind_free
@@ -20,8 +21,6 @@ from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topics import TopicAdmin, differences
 from pipeline.wire import topics
 
-CLICKHOUSE_USER = "andon"  # owns the tables
-CLICKHOUSE_READER, CLICKHOUSE_WRITER = "andon_read", "andon_write"
 DATABASE = "andon"  # what `andon demo` and the advice of `andon up` ask
 PORTS_FILE = "ports.json"
 PROBE_SECONDS = 2.0
@@ -81,9 +80,9 @@ def _broker(at: Place) -> list[str]:
 def _clickhouse(at: Place) -> list[str]:
     where = ["--data-dir", str(at.data_dir / "clickhouse"), "--host", LOOPBACK]
     where += ["--port", str(at.ports["clickhouse"])]
-    who = ["--user", CLICKHOUSE_USER, "--password-file", str(at.secrets.clickhouse_password_file)]
-    who += ["--read-user", CLICKHOUSE_READER, "--read-password-file", str(at.secrets.clickhouse_read_password_file)]
-    who += ["--write-user", CLICKHOUSE_WRITER, "--write-password-file", str(at.secrets.clickhouse_write_password_file)]
+    who = ["--user", accounts.OWNER, "--password-file", str(at.secrets.clickhouse_password_file)]
+    who += ["--read-user", accounts.READER, "--read-password-file", str(at.secrets.clickhouse_read_password_file)]
+    who += ["--write-user", accounts.WRITER, "--write-password-file", str(at.secrets.clickhouse_write_password_file)]
     who += ["--grafana-password-file", str(at.secrets.clickhouse_grafana_password_file)]
     return [*ANDON, "clickhouse", *where, *who]
 
@@ -104,13 +103,13 @@ def _collect(at: Place) -> list[str]:
 
 
 def _archive(at: Place) -> list[str]:
-    store = _clickhouse_options(at, CLICKHOUSE_WRITER, at.secrets.clickhouse_write_password_file)
+    store = _clickhouse_options(at, accounts.WRITER, at.secrets.clickhouse_write_password_file)
     return [*ANDON, "archive", *store, *at.client("archive")]
 
 
 def migrate(at: Place) -> list[str]:
     """Brings the schema up to date: the only command of the line that comes to ClickHouse as its owner."""
-    return [*ANDON, "migrate", *_clickhouse_options(at, CLICKHOUSE_USER, at.secrets.clickhouse_password_file)]
+    return [*ANDON, "migrate", *_clickhouse_options(at, accounts.OWNER, at.secrets.clickhouse_password_file)]
 
 
 def repair(at: Place) -> str:

@@ -1,7 +1,6 @@
 """The archive between a real broker and the real engine: killed, cut off, stopped; every event there once."""
 
 import json
-import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -12,12 +11,13 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Consumer, Producer, TopicPartition
 from support.brokers import AnyBroker, until
+from support.clickhouse import LocalClickHouse, value, wait_for
 
-from pipeline.bench.archive_line import LocalClickHouse, Stage, value, wait_for
 from pipeline.bench.combine_load import Load, messages
 from pipeline.bench.faults.clickhouse import VIEWED
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.local.machine.process import Process
 from pipeline.runtime import topics
 from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
 from pipeline.wire.deadletter import DeadLetter
@@ -54,7 +54,7 @@ class Place:
                 self.producer.produce(self.events_topic, b"{" + event[:20], key)
         assert self.producer.flush(30) == 0
 
-    def archive(self, **options: int) -> Stage:
+    def archive(self, **options: int) -> Process:
         """An archive with small batches, so that much can go wrong."""
         prefix = self.kafka.topic_prefix
         return self.clickhouse.archive(self.kafka.bootstrap_servers, topic_prefix=prefix, **QUICK, **options)
@@ -129,7 +129,6 @@ def test_killed_again_and_again(place: Place) -> None:
         have = value(client, "SELECT count() FROM events") or 0
         wait_for(client, "SELECT count() FROM events", have + 500, WAIT_SECONDS)
         archive.kill()
-    assert place.clickhouse.stage is not None
     archive = place.archive()
     place.produce(4000, seed=9)
     place.clickhouse.stage.kill()
@@ -148,19 +147,18 @@ def test_batches_change_hands(place_on_kafka: Place) -> None:
     On Apache Kafka: the embedded broker waits for a dead member for ever."""
     place = place_on_kafka
     client = place.clickhouse.client()
-    assert place.clickhouse.stage is not None
-    engine = place.clickhouse.stage.process
+    engine = place.clickhouse.stage
     for round_number, slots in enumerate([(0,), (1, 2), (0,)]):
         members = [place.archive(slot=slot) for slot in slots]
         have = value(client, "SELECT count() FROM events") or 0
         place.produce(2000, seed=round_number)
         wait_for(client, "SELECT count() FROM events", have + 500, WAIT_SECONDS)
-        engine.send_signal(signal.SIGSTOP)
+        engine.freeze()
         place.produce(2000, seed=10 + round_number)
         until("a batch is under way", place.promised)
         for member in members:
             member.kill()
-        engine.send_signal(signal.SIGCONT)  # what it has been sent by then it takes, or does not
+        engine.thaw()  # what it has been sent by then it takes, or does not
     archive = place.archive()
     place.all_there(client)
     assert archive.stop() == 0
@@ -170,16 +168,15 @@ def test_batches_change_hands(place_on_kafka: Place) -> None:
 def test_a_paused_archive_reads_on_after_a_rebalance(place_on_kafka: Place) -> None:
     """librdkafka keeps a partition paused when it is taken away and given back."""
     place = place_on_kafka
-    assert place.clickhouse.stage is not None
-    engine = place.clickhouse.stage.process
+    engine = place.clickhouse.stage
     first = place.archive(max_held_rows=1000)
-    engine.send_signal(signal.SIGSTOP)
+    engine.freeze()
     place.produce(100, seed=0)  # a batch that is no reason to pause again when it is repeated
     until("it is under way", place.promised)
     place.produce(4000, seed=1)
     until("reading pauses", lambda: "reading pauses" in first.log.read_text("utf-8"))
     second = place.archive(slot=1)
-    engine.send_signal(signal.SIGCONT)
+    engine.thaw()
     place.produce(4000, seed=2)
     place.all_there(place.clickhouse.client())
     assert second.stop() == 0
@@ -188,15 +185,14 @@ def test_a_paused_archive_reads_on_after_a_rebalance(place_on_kafka: Place) -> N
 
 def test_sigterm_ends_it_though_clickhouse_hangs(place: Place) -> None:
     """An engine that takes a request and never answers: what it was sent stays promised, and is there once later."""
-    assert place.clickhouse.stage is not None
-    engine = place.clickhouse.stage.process
+    engine = place.clickhouse.stage
     archive = place.archive()
-    engine.send_signal(signal.SIGSTOP)
+    engine.freeze()
     place.produce(2000, seed=1)
     until("a batch is under way", place.promised)
     assert archive.stop() == 0
     assert place.promised()
-    engine.send_signal(signal.SIGCONT)
+    engine.thaw()
     archive = place.archive()
     place.all_there(place.clickhouse.client())
     assert archive.stop() == 0

@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from support.clickhouse import LocalClickHouse
 
 from consumers.clickhouse.ask.answer import TAG_HEADER, CutOff, Reading, read_answer
-from pipeline.bench.archive_line import LocalClickHouse
 
 HOSTILE = "x\x1b[2J\u202e\x9b1m\r'"
 NOW = datetime.now(UTC)

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 from clickhouse_connect.driver.client import Client
+from support.clickhouse import LocalClickHouse
 
 from consumers.clickhouse.ask.guide import queries
-from pipeline.bench.archive_line import LocalClickHouse
 
 PAGE = (Path(__file__).parents[2] / "docs" / "analysts.md").read_text("utf-8")
 HOSTILE = "x\x1b[2J\u202e<b>'; DROP"

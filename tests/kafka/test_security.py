@@ -16,11 +16,11 @@ from click.testing import CliRunner
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from support.brokers import memory, take, until
+from support.clickhouse import LocalClickHouse
+from support.clickhouse import value as clickhouse_value
 from support.outside import incident
 from support.secured import Process, grant, grant_lines, options, principals, stage, start
 
-from pipeline.bench.archive_line import LocalClickHouse
-from pipeline.bench.archive_line import value as clickhouse_value
 from pipeline.collect.tokens import add_token
 from pipeline.doctor import main as doctor
 from pipeline.doctor.finding import Finding, ok

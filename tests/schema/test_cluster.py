@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.clickhouse import LocalClickHouse
 
 from consumers.clickhouse.schema.cluster import Layout
 from consumers.clickhouse.schema.drift import Drift, Row, compare, made, present
 from consumers.clickhouse.schema.files import CREATE_OBJECTS, CREATE_STATUS, backfilled, created, shipped
 from consumers.clickhouse.schema.settle import synced
-from pipeline.bench.archive_line import LocalClickHouse
 
 CLUSTER = Layout("andon", "prod")
 STEPS = [step for migration in shipped() for step in migration.steps if not backfilled(step)]

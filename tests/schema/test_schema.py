@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from support.clickhouse import LocalClickHouse
 
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.schema.drift import Drift
@@ -23,7 +24,6 @@ from consumers.clickhouse.schema.files import (
     shipped,
 )
 from consumers.clickhouse.schema.migrate import Migrator
-from pipeline.bench.archive_line import LocalClickHouse
 
 ONE = parse("0001_one.sql", "-- a; comment\nCREATE TABLE one (a UInt8) ENGINE = MergeTree ORDER BY a;\n")
 TWO = parse("0002_two.sql", "CREATE VIEW two AS SELECT a FROM one;\nCREATE VIEW three AS SELECT ';' FROM one;\n")

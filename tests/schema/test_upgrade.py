@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from support.clickhouse import LocalClickHouse
 from support.clickhouse_data import SLOW_ROWS, events, insert, plain, slow_insert
 
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.schema.files import shipped
 from consumers.clickhouse.schema.migrate import Migrator
-from pipeline.bench.archive_line import LocalClickHouse
 
 pytestmark = pytest.mark.system
 DATABASE = "trial"

@@ -12,8 +12,8 @@ import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 
 from consumers.clickhouse.archive.tables import EventRows
-from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.bench.combine_load import Load, messages
+from support.clickhouse import LocalClickHouse
 
 STRATA = ("stratum_minutes", "stratum_hours", "stratum_days")
 UPDATES = ("update_minutes", "update_hours", "update_days", "update_installs")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from click.testing import CliRunner
 from clickhouse_connect.driver.client import Client
+from support.clickhouse import LocalClickHouse
 from support.clickhouse_data import AGGREGATES, FED, SLOW_ROWS, andon, events, insert, plain, slow_insert
 
 from consumers.clickhouse.schema.cluster import Layout
@@ -16,7 +17,6 @@ from consumers.clickhouse.schema.migrate import Migrator
 from consumers.clickhouse.schema.settle import settle
 from consumers.clickhouse.upkeep.backfill import command as backfill
 from consumers.clickhouse.upkeep.rebuild import COMPLETE_DAYS
-from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.correlate.config import GROUP
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.wire.events import decode_event

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
+from support.clickhouse import LocalClickHouse
 from support.clickhouse_data import AGGREGATES, FED, andon
 
 from consumers.clickhouse.upkeep.rebuild import COMPLETE_DAYS
-from pipeline.bench.archive_line import LocalClickHouse
 
 pytestmark = pytest.mark.system
 EVENT = {"v": 1, "fleet": "acme", "host": "h1", "kind": "boot"}
