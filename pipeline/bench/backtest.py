@@ -3,8 +3,6 @@
 import json
 import os
 import platform
-import subprocess
-import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -14,6 +12,7 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 
+from pipeline.local.machine.process import Process, andon
 from pipeline.runtime.errors import AndonError
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.run import Run
@@ -50,21 +49,12 @@ def write(load: Load, path: Path) -> int:
 
 def run_backtest(path: Path) -> tuple[dict[str, Any], float, int]:
     """One run in its own process: its summary, CPU seconds (start-up included) and peak RSS in bytes."""
-    argv = [sys.executable, "-m", "pipeline", "backtest", str(path), "--json"]
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(argv, stdout=output)
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        lines = output.read().splitlines()
-    if process.returncode:
-        raise AndonError(f"andon backtest ended with {process.returncode}")
-    return json.loads(lines[-1]), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    output = path.parent / "summary.json"
+    with Process(andon("backtest", path, "--json"), path.parent / "backtest.log", output=output) as process:
+        code = process.start().wait(RUN_SECONDS)
+    if code:
+        raise AndonError(f"andon backtest ended with {code}: {process.last_words()}")
+    return json.loads(output.read_bytes().splitlines()[-1]), process.cpu_seconds(), process.peak_rss_bytes()
 
 
 def measure(load: Load) -> dict[str, Any]:

@@ -24,8 +24,8 @@ import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from pipeline.bench.brokers import described
-from pipeline.bench.collect import cpu_seconds, peak_rss_bytes
 from pipeline.bench.latency_load import FLEET, Background, Fleet
+from pipeline.local.machine.usage import peak_rss_bytes, usage
 from pipeline.local.stack import LocalStack
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
@@ -141,9 +141,13 @@ def measure(setup: Setup) -> dict[str, Any]:
             shown = get(info.correlate_url + "/state") or {}
             return figures(setup, trials, background, shown, info.stages) | {
                 "peak_rss_bytes": peak_rss_bytes(info.pids["correlate"]),
-                "correlate_cpu_seconds": round(cpu_seconds(info.pids["correlate"]), 2),
-                "combine_cpu_seconds": round(cpu_seconds(info.pids["combine"]), 2),
+                **{f"{name}_cpu_seconds": _cpu_seconds(info.pids[name]) for name in ("correlate", "combine")},
             }
+
+
+def _cpu_seconds(pid: int) -> float:
+    found = usage(pid)
+    return round(found.cpu_seconds, 2) if found else 0.0
 
 
 def run(setup: Setup, fleet: Fleet, kafka: KafkaConfig) -> tuple[Background, list[Trial]]:

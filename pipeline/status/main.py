@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from pipeline.local import datadir, stack
+from pipeline.local.machine.usage import Usage, usage
 from pipeline.local.stack import StackInfo
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
@@ -19,7 +20,7 @@ from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.status import snapshot
 from pipeline.status.snapshot import Snapshot
-from pipeline.status.sources import Cluster, Compacted, Offsets, Usage, usage
+from pipeline.status.sources import Cluster, Compacted, Offsets
 from pipeline.status.view import Screen
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, decode_halt

@@ -44,7 +44,7 @@ Account = Callable[[str], KafkaConfig]
 @pytest.fixture(scope="module")
 def accounts(sasl_kafka: KafkaCluster) -> dict[str, KafkaConfig]:
     """Every account of deploy/README.md, with the rights that stand there and no others; the topics are made by one."""
-    made = {name: sasl_kafka.add_user(name) for name in sorted(principals())}
+    made = {name: sasl_kafka.security.add_user(sasl_kafka.bootstrap_servers, name) for name in sorted(principals())}
     grant(sasl_kafka.client_options(), *grant_lines())
     assert apply_topics(made["andon-topics"]) == 0
     return made
@@ -223,7 +223,7 @@ def test_doctor_tells_a_combiner_that_could_not_start(
     sasl_kafka: KafkaCluster, accounts: dict[str, KafkaConfig], left_out: str, word: str
 ) -> None:
     """With every right on topics, but none on its transactional id or its group."""
-    lame = sasl_kafka.add_user("combine" + left_out)
+    lame = sasl_kafka.security.add_user(sasl_kafka.bootstrap_servers, "combine" + left_out)
     lines = [line for line in grant_lines() if "User:andon-combine " in line and left_out not in line]
     grant(sasl_kafka.client_options(), *(line.replace("andon-combine ", f"{lame.sasl_username} ", 1) for line in lines))
     assert permissions(accounts["andon-combine"], "combine") == ok("kafka permissions", "this account may run combine")
@@ -232,7 +232,7 @@ def test_doctor_tells_a_combiner_that_could_not_start(
 
 def test_doctor_tells_an_account_without_rights(sasl_kafka: KafkaCluster, accounts: Any, tmp_path: Path) -> None:
     """An account that may see nothing is not told that the topics were missing."""
-    code, found = consult(sasl_kafka.add_user("nobody"), tmp_path)
+    code, found = consult(sasl_kafka.security.add_user(sasl_kafka.bootstrap_servers, "nobody"), tmp_path)
     assert (code, found["kafka permissions"]["level"]) == (1, "problem")
     assert "may not run any stage" in found["kafka permissions"]["words"]
     assert "missing" not in found["kafka topics"]["words"]
