@@ -13,7 +13,6 @@ import platform
 import random
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +24,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from pipeline.bench.brokers import described
 from pipeline.bench.latency_load import FLEET, Background, Fleet
+from pipeline.bench.view import get
 from pipeline.local.machine.usage import peak_rss_bytes, usage
 from pipeline.local.stack import LocalStack
 from pipeline.runtime.clock import wall_clock_ms
@@ -116,15 +116,6 @@ class Crasher:
             found = self._subscriber.next(left)
             if found is not None and found[0].product == self._fleet.update(trial).product:
                 return found
-        return None
-
-
-def get(url: str) -> Any:
-    """The JSON of the view, or None."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return json.load(answer)
-    except OSError:
         return None
 
 

@@ -22,7 +22,7 @@ class ClickHouseProcess:
         self.grafana_password, self.write_password = secrets.token_hex(16), secrets.token_hex(16)
         self._port = free_port()
         self.url = f"http://{LOOPBACK}:{self._port}"
-        self.stage = Process([], directory / "clickhouse.log", name="andon clickhouse", ready=READY)
+        self.stage = Process([], directory / "clickhouse.log", name="clickhouse", ready=READY)
 
     def start(self, read_only: bool = False) -> None:
         """Start it, also again. Read-only, the archive's user is one who may not insert.
@@ -60,4 +60,4 @@ class ClickHouseProcess:
         environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": self.write_password}
         ready = f"topic={topic_prefix}{EVENTS.name}"
         log = self.directory / "archive.log"
-        return Process(andon("archive", *words), log, environ, name="andon archive", ready=ready).start()
+        return Process(andon("archive", *words), log, environ, name="archive", ready=ready).start()

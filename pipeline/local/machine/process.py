@@ -57,8 +57,8 @@ class Process:
 
     # -- life
 
-    def start(self, seconds: float = START_SECONDS) -> Self:
-        """Start it; returns once it says that it is ready, if it is one that says so.
+    def start(self, *, wait: bool = True) -> Self:
+        """Start it; returns once it says that it is ready, if it is one that says so, unless told not to `wait`.
 
         Raises:
             AndonError: when it runs already; when it ends instead or is not ready in time: it is killed then.
@@ -78,15 +78,15 @@ class Process:
                 preexec_fn=leash(self._death_signal),
             )
         self._is_ended, self._cpu_seconds = False, 0.0
-        if self._ready:
-            self.wait_said(self._ready, seconds)
+        if self._ready and wait:
+            self.wait_said(self._ready)
         return self
 
     def kill(self) -> None:
         """SIGKILL, and gone, as a power cut would. Nothing when it has gone before."""
+        self._is_ended = True
         if self._popen is not None and self.is_running:
             self.kills += 1
-            self._is_ended = True
             self._popen.kill()
             self._popen.wait()
 
