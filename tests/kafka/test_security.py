@@ -19,7 +19,7 @@ from support.brokers import memory, take, until
 from support.clickhouse import LocalClickHouse
 from support.clickhouse import value as clickhouse_value
 from support.outside import incident
-from support.secured import Process, grant, grant_lines, options, principals, stage, start
+from support.secured import alive, grant, grant_lines, options, principals, stage, start
 
 from pipeline.collect.tokens import add_token
 from pipeline.doctor import main as doctor
@@ -28,6 +28,7 @@ from pipeline.doctor.rights import ask, permission_finding
 from pipeline.halt.keys import load_or_create
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.machine.ports import free_port
+from pipeline.local.machine.process import Process
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
 from pipeline.runtime.topics import TopicAdmin
@@ -111,10 +112,10 @@ def line(account: Account, directory: Path, clickhouse: LocalClickHouse) -> Iter
         combine, archive = run("combine"), run("archive", *store, **password)
         correlate, collect = run("correlate", *own), run("collect", *where)
         for process, url in ((correlate, f":{view}/health"), (collect, f":{gateway}/health")):
-            until(url, lambda p=process, u=url: p.alive() and answers("http://127.0.0.1" + u), 60)  # type: ignore[misc]
+            until(url, lambda p=process, u=url: alive(p) and answers("http://127.0.0.1" + u), 60)  # type: ignore[misc]
         yield gateway, token
-        assert combine.alive()
-        assert archive.alive()
+        assert alive(combine)
+        assert alive(archive)
 
 
 def test_the_line_halts_what_crashes(account: Account, tmp_path: Path) -> None:
