@@ -25,7 +25,7 @@ RUN_SECONDS = 600.0
 SHARED_MEMORY = Path("/dev/shm")
 
 
-class Load(NamedTuple):
+class FileLoad(NamedTuple):
     """What is read: so much of the scenario, in this form."""
 
     hosts: int
@@ -34,7 +34,7 @@ class Load(NamedTuple):
     suffix: str
 
 
-def write(load: Load, path: Path) -> int:
+def write(load: FileLoad, path: Path) -> int:
     """Write the load's events; how many there are."""
     whole = scenarios.load(SCENARIO, load.hosts)
     starts = datetime.fromtimestamp(whole.incident_at.timestamp(), UTC) - BEFORE
@@ -57,7 +57,7 @@ def run_backtest(path: Path) -> tuple[dict[str, Any], float, int]:
     return json.loads(output.read_bytes().splitlines()[-1]), process.cpu_seconds(), process.peak_rss_bytes()
 
 
-def measure(load: Load) -> dict[str, Any]:
+def measure(load: FileLoad) -> dict[str, Any]:
     """Write the file, which is not timed, and read it."""
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="andon-bench-", dir=memory) as scratch:
@@ -96,7 +96,7 @@ def measure(load: Load) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def command(hosts: int, minutes: int, seed: int, suffix: str, as_json: bool) -> None:
     """Events per second of `andon backtest`: 65 ordinary minutes of a fleet, then the incident."""
-    figures = measure(Load(hosts, minutes, seed, suffix))
+    figures = measure(FileLoad(hosts, minutes, seed, suffix))
     if as_json:
         click.echo(json.dumps(figures))
         return

@@ -20,7 +20,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition, libversi
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from pipeline.bench.collect_load import COMPRESS, Load, Sent, send_all
+from pipeline.bench.collect_load import COMPRESS, HttpLoad, Sent, send_all
 from pipeline.collect.tokens import add_token
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.process import Process, andon
@@ -93,7 +93,7 @@ def measure(events: int, batch: int, connections: int, encoding: str, seed: int)
         tokens_file = Path(scratch) / "tokens.toml"
         token = add_token(tokens_file, FLEET)
         with gateway(broker.bootstrap_servers, tokens_file) as (process, url):
-            load = Load(url, token, FLEET, events, batch, connections, encoding, seed, wall_clock_ms())
+            load = HttpLoad(url, token, FLEET, events, batch, connections, encoding, seed, wall_clock_ms())
             warm = load._replace(events=min(events, WARM_UP_EVENTS), fleet="warm-up")  # refused: leaves no event
             sender.submit(send_all, warm).result()
             before = process.cpu_seconds()

@@ -15,7 +15,7 @@ import click
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition, libversion
 
 from pipeline.bench.brokers import broker_option, described, running
-from pipeline.bench.combine_load import Load, messages
+from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.local.machine.process import START_SECONDS, Process, andon
 from pipeline.runtime import topics as topic_admin
@@ -48,7 +48,7 @@ class Used(NamedTuple):
     peak_rss_bytes: int
 
 
-def preload(kafka: KafkaConfig, load: Load) -> int:
+def preload(kafka: KafkaConfig, load: EventLoad) -> int:
     """Put the events on the topic; their bytes."""
     producer = Producer(producer_config(kafka, "bench-load", **{"linger.ms": 20}))
     size = 0
@@ -105,7 +105,7 @@ def plain_loop(kafka: KafkaConfig, expected: int) -> float:
     return float(json.loads(done.stdout)["cpu_seconds"])
 
 
-def measure(load: Load, kind: BrokerKind) -> dict[str, Any]:
+def measure(load: EventLoad, kind: BrokerKind) -> dict[str, Any]:
     """One run, everything started and stopped here."""
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     with (
@@ -160,7 +160,7 @@ def command(
     it had used when it was ready to read. A plain consumer loop over the same events is the
     yardstick for machine and broker.
     """
-    figures = measure(Load(events, hosts, versions, seconds, wall_clock_ms(), seed), broker)
+    figures = measure(EventLoad(events, hosts, versions, seconds, wall_clock_ms(), seed), broker)
     if as_json:
         click.echo(json.dumps(figures))
         return

@@ -65,11 +65,6 @@ class StackInfo(msgspec.Struct, kw_only=True):
         """Process id by stage, of those that run."""
         return {name: stage.pid for name, stage in self.stages.items() if stage.pid}
 
-    @property
-    def metrics_ports(self) -> dict[str, int]:
-        """Port of /metrics by stage, of those that serve it."""
-        return {name: stage.metrics_port for name, stage in self.stages.items() if stage.metrics_port}
-
 
 def save(info: StackInfo) -> None:
     """Write `stack.json` at once."""

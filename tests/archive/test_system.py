@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from support.brokers import AnyBroker, until
 from support.clickhouse import LocalClickHouse, value, wait_for
 
-from pipeline.bench.combine_load import Load, messages
+from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.bench.faults.clickhouse import VIEWED
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.embedded import EmbeddedBroker
@@ -47,7 +47,7 @@ class Place:
 
     def produce(self, count: int, seed: int) -> None:
         """Events onto the topic, one in a hundred followed by one that is none."""
-        for number, (key, event) in enumerate(messages(Load(count, 5000, 30, 600.0, NOW, seed))):
+        for number, (key, event) in enumerate(messages(EventLoad(count, 5000, 30, 600.0, NOW, seed))):
             self.producer.produce(self.events_topic, event, key)
             self.events.append(event)
             if number % 100 == 0:
@@ -243,7 +243,7 @@ def test_decisions_are_stored_once(place: Place) -> None:
 
 def test_the_same_report_twice(place: Place) -> None:
     """A client that repeats itself: one event once merged or read by events_once, one crash, one crashed host."""
-    (_, event), = messages(Load(1, 1, 1, 1.0, NOW, 1))  # fmt: skip
+    (_, event), = messages(EventLoad(1, 1, 1, 1.0, NOW, 1))  # fmt: skip
     crash = msgspec.json.decode(event) | {"kind": "crash", "signature": {"code": "0x50", "module": "csagent.sys"}}
     for _ in range(1000):
         place.producer.produce(EVENTS.name, msgspec.json.encode(crash), b"h")

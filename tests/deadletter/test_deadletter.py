@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, Topic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.bench.combine_load import Load, messages
+from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.combine.guard import RejectGuard
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.process import Process, andon
@@ -169,7 +169,7 @@ def test_retry_sends_the_same_bytes_once(place: Place) -> None:
 @pytest.mark.system
 def test_half_garbage_costs_no_valid_event(place: Place) -> None:
     """Of a stream that is half garbage, some of it large, every event is counted and memory stays bounded."""
-    valid = [value for _, value in messages(Load(20_000, 500, 20, 600.0, int(time.time() * 1000), 1))]
+    valid = [value for _, value in messages(EventLoad(20_000, 500, 20, 600.0, int(time.time() * 1000), 1))]
     for number, value in enumerate(valid):
         garbage = b"x" * 60_000 if number % 100 == 0 else value[: 20 + number % 200]
         for sent in (value, garbage):

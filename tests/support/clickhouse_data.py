@@ -12,7 +12,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 
 from consumers.clickhouse.archive.tables import EventRows
-from pipeline.bench.combine_load import Load, messages
+from pipeline.bench.combine_load import EventLoad, messages
 from support.clickhouse import LocalClickHouse
 
 STRATA = ("stratum_minutes", "stratum_hours", "stratum_days")
@@ -34,7 +34,7 @@ PLAIN = (
 
 def events(count: int, seed: int, days: float = 2.0, hosts: int = 300) -> list[bytes]:
     """Events of `hosts` hosts over the last days, one in a thousand a crash, and every fiftieth made one."""
-    load = messages(Load(count, hosts, 12, days * 86_400, int(time.time() * 1000), seed))
+    load = messages(EventLoad(count, hosts, 12, days * 86_400, int(time.time() * 1000), seed))
     crash = b'"kind":"crash","signature":{"code":"0x50","module":"csagent.sys"}'
     return [
         value.replace(b'"kind":"heartbeat"', crash) if number % 50 == 0 else value

@@ -1,8 +1,6 @@
 """Faults of the correlator: killed again and again, also while it recovers; then its state and its halts are compared
 with those of a correlator that nobody disturbed, over the very same partials."""
 
-import time
-
 from pipeline.bench.faults.combine import SETTLE_SECONDS
 from pipeline.bench.faults.correlator import Correlate, correlator
 from pipeline.bench.faults.decided import decided
@@ -11,6 +9,7 @@ from pipeline.bench.faults.setup import Figures, Setup
 from pipeline.bench.faults.stages import READY_SECONDS
 from pipeline.bench.faults.under_test import LineUnderTest
 from pipeline.bench.faults.watch import Pulse
+from pipeline.runtime.waiting import Deadline
 
 KILLS, SHORT_KILLS = 10, 3
 
@@ -40,8 +39,8 @@ def _kill(line: LineUnderTest, correlate: Correlate, kill: Kill, down: Pulse) ->
     stage = correlate.stage
     if kill.aim == "inside":
         line.until("it starts", lambda: stage.said("starting"), READY_SECONDS)
-        moment = time.monotonic() + kill.after_seconds / 2
-        line.until("it recovers", lambda: time.monotonic() > moment or stage.said("recovered"), READY_SECONDS)
+        moment = Deadline(kill.after_seconds / 2)
+        line.until("it recovers", lambda: moment.has_passed or stage.said("recovered"), READY_SECONDS)
     else:
         line.until("it is ready", correlate.is_ready, READY_SECONDS)
         down.beat()
