@@ -7,9 +7,9 @@ from typing import Any, Self
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
-from consumers.clickhouse.connect import ClickHouseServer, connect
-from consumers.clickhouse.schema.files import shipped
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.migrate import Migrator
+from consumers.clickhouse.schema.migration import shipped
 from pipeline.local.clickhouse.process import ClickHouseProcess
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.waiting import wait_for
@@ -20,7 +20,7 @@ class LocalClickHouse(ClickHouseProcess):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self.server = ClickHouseServer(clickhouse_url=self.url, clickhouse_password=self.password)
+        self.server = ClickHouseConfig(self.url, password=self.password)
 
     def __enter__(self) -> Self:
         super().__enter__()

@@ -13,7 +13,7 @@ from pipeline.status.snapshot import Snapshot
 from pipeline.status.sources import Cluster, Compacted, Offsets
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, decode_halt
-from pipeline.wire.keys import HEARTBEAT
+from pipeline.wire.record_keys import HEARTBEAT
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict, decode_heartbeat, decode_verdict
 
 CATCH_UP_SECONDS = 5.0

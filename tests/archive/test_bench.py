@@ -42,7 +42,7 @@ def test_the_archive_comes_as_the_user_who_may_only_insert(tmp_path: Path, monke
     line = LocalClickHouse(tmp_path)
     archive = line.archive("127.0.0.1:1")
     assert archive.argv[archive.argv.index("--clickhouse-user") + 1] == "andon_write"
-    assert archive.environ == {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.write_password}
+    assert archive.environ == {"ANDON_CLICKHOUSE_PASSWORD": line.write_password}
 
 
 @pytest.mark.system

@@ -31,11 +31,11 @@ class ClickHouseProcess:
             AndonError: when it does not get ready.
         """
         names = ("password", "read_password", "grafana_password", "write_password")
-        environ = {f"ANDON_CLICKHOUSE_{name}".upper(): str(getattr(self, name)) for name in names}
+        environ = {f"ANDON_ENGINE_{name}".upper(): str(getattr(self, name)) for name in names}
         where = ("--data-dir", self.directory / "clickhouse", "--port", self._port)
         users = ("--write-user", "nobody", "--read-user", WRITER) if read_only else ()
         if read_only:
-            environ["ANDON_CLICKHOUSE_READ_PASSWORD"] = self.write_password
+            environ["ANDON_ENGINE_READ_PASSWORD"] = self.write_password
         self.stage.argv, self.stage.environ = andon("clickhouse", *where, *users), dict(environ)
         self.stage.start()
 
@@ -57,7 +57,7 @@ class ClickHouseProcess:
         words += ["--clickhouse-url", self.url, "--clickhouse-user", WRITER]
         for name, value in options.items():
             words += ["--" + name.replace("_", "-"), str(value)]
-        environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": self.write_password}
+        environ = {"ANDON_CLICKHOUSE_PASSWORD": self.write_password}
         ready = f"topic={topic_prefix}{EVENTS.name}"
         log = self.directory / "archive.log"
         return Process(andon("archive", *words), log, environ, name="archive", ready=ready).start()
