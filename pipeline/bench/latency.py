@@ -13,7 +13,6 @@ import platform
 import random
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -24,12 +23,14 @@ import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from pipeline.bench.brokers import described
-from pipeline.bench.collect import cpu_seconds, peak_rss_bytes
-from pipeline.bench.latency_load import FLEET, Background, Fleet
+from pipeline.bench.latency_load import FLEET, Background, TrialFleet
+from pipeline.bench.view import get
+from pipeline.local.machine.usage import peak_rss_bytes, usage
 from pipeline.local.stack import LocalStack
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
+from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, decode_halt
 
@@ -78,7 +79,7 @@ class Subscriber:
 class Crasher:
     """Makes hosts of an update crash, one at a time, until its halt comes."""
 
-    def __init__(self, kafka: KafkaConfig, fleet: Fleet, subscriber: Subscriber, seed: int) -> None:
+    def __init__(self, kafka: KafkaConfig, fleet: TrialFleet, subscriber: Subscriber, seed: int) -> None:
         self._producer = Producer(producer_config(kafka, "bench-crashes"))
         self._topic = kafka.topic_prefix + topics.EVENTS.name
         self._fleet, self._subscriber = fleet, subscriber
@@ -94,10 +95,10 @@ class Crasher:
             produced[moment] = time.monotonic()
             self._producer.produce(self._topic, value, key)
             self._producer.poll(0)
-            found = self._wait(trial, time.monotonic() + self._random.uniform(*APART_SECONDS))
+            found = self._wait(trial, Deadline(self._random.uniform(*APART_SECONDS)))
             if found is not None:
                 return self._attribute(found, produced)
-        if (found := self._wait(trial, time.monotonic() + LATE_SECONDS)) is None:
+        if (found := self._wait(trial, Deadline(LATE_SECONDS))) is None:
             raise AndonError(f"no halt of {self._fleet.update(trial)} after {MAX_CRASHES} crashed hosts")
         return self._attribute(found, produced)
 
@@ -111,26 +112,17 @@ class Crasher:
         decided = produced.get(halt.evidence.stream_time)
         return Trial(None if decided is None else at - decided, halt.evidence.crashed_hosts)
 
-    def _wait(self, trial: int, until: float) -> tuple[Halt, float] | None:
-        while (left := until - time.monotonic()) > 0:
-            found = self._subscriber.next(left)
+    def _wait(self, trial: int, until: Deadline) -> tuple[Halt, float] | None:
+        while not until.has_passed:
+            found = self._subscriber.next(until.left_seconds)
             if found is not None and found[0].product == self._fleet.update(trial).product:
                 return found
         return None
 
 
-def get(url: str) -> Any:
-    """The JSON of the view, or None."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return json.load(answer)
-    except OSError:
-        return None
-
-
 def measure(setup: Setup) -> dict[str, Any]:
     """One run, everything started and stopped here, in a temporary directory on disk."""
-    fleet = Fleet(setup.hosts, trials=max(200, setup.halts))
+    fleet = TrialFleet(setup.hosts, trials=max(200, setup.halts))
     with tempfile.TemporaryDirectory(prefix="andon-bench-") as scratch:
         policy, config = Path(scratch) / "policy.toml", Path(scratch) / "andon.toml"
         policy.write_text(POLICY, "utf-8")
@@ -141,12 +133,16 @@ def measure(setup: Setup) -> dict[str, Any]:
             shown = get(info.correlate_url + "/state") or {}
             return figures(setup, trials, background, shown, info.stages) | {
                 "peak_rss_bytes": peak_rss_bytes(info.pids["correlate"]),
-                "correlate_cpu_seconds": round(cpu_seconds(info.pids["correlate"]), 2),
-                "combine_cpu_seconds": round(cpu_seconds(info.pids["combine"]), 2),
+                **{f"{name}_cpu_seconds": _cpu_seconds(info.pids[name]) for name in ("correlate", "combine")},
             }
 
 
-def run(setup: Setup, fleet: Fleet, kafka: KafkaConfig) -> tuple[Background, list[Trial]]:
+def _cpu_seconds(pid: int) -> float:
+    found = usage(pid)
+    return round(found.cpu_seconds, 2) if found else 0.0
+
+
+def run(setup: Setup, fleet: TrialFleet, kafka: KafkaConfig) -> tuple[Background, list[Trial]]:
     """The load, and every halt in it."""
     background = Background(kafka, fleet, setup.events_per_second, setup.seed)
     subscriber = Subscriber(kafka)

@@ -1,6 +1,5 @@
 """The cluster as Andon's own clients see it: credentials, brokers, topics, permissions, clock. Nothing is written."""
 
-import time
 from typing import Any
 
 from confluent_kafka import (
@@ -30,6 +29,7 @@ from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.runtime.topics import Difference, TopicAdmin, differences
+from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 
 WATCH_SECONDS = 2.0  # how long a fresh record is waited for, to compare clocks
@@ -189,9 +189,9 @@ def watch_stamps(kafka: KafkaConfig, names: list[str]) -> tuple[float | None, in
 
 def _first_fresh(consumer: Consumer, ends: dict[tuple[str, int], int]) -> tuple[float | None, int]:
     newest_ms = 0
-    deadline = time.monotonic() + WATCH_SECONDS
-    while (left := deadline - time.monotonic()) > 0:
-        message = consumer.poll(left)
+    deadline = Deadline(WATCH_SECONDS)
+    while not deadline.has_passed:
+        message = consumer.poll(deadline.left_seconds)
         if message is None or message.error():
             continue
         kind, stamp_ms = message.timestamp()

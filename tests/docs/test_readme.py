@@ -13,8 +13,8 @@ from typing import Any
 import click
 import pytest
 from clickhouse_connect.driver.client import Client
+from support.clickhouse import LocalClickHouse
 
-from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.cli import BENCHES, andon
 from pipeline.decide.orders import HaltOrder
 from pipeline.halt.issue import issue, renew
