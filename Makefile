@@ -1,13 +1,15 @@
 # `make demo` and `make test` need Python 3.11+ and nothing else; both set up .venv by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: setup demo test lint bench clean
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+.PHONY: setup demo test lint format hooks lock bench clean
 
 setup: .venv/.setup-stamp
 .venv/.setup-stamp: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Andon needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
+	$(PIP) --require-hashes --only-binary :all: -r constraints.txt
+	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
 
 demo: setup
@@ -20,6 +22,20 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/vulture
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+hooks: setup
+	$(BIN)/pre-commit install
+
+# constraints.txt anew from pyproject.toml: the versions that stand there stay, unless UPGRADE=--upgrade.
+lock: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile pyproject.toml --quiet --extra local --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) --output-file constraints.txt
 
 bench: setup
 	for name in combine collect decide archive latency; do $(BIN)/andon bench $$name --json || exit 1; done
