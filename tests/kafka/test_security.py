@@ -100,8 +100,8 @@ def line(account: Account, directory: Path, clickhouse: LocalClickHouse) -> Iter
     gateway, view = free_port(), free_port()
     where = ["--host", "127.0.0.1", "--port", str(gateway), "--tokens-file", str(tokens)]
     own = ["--data-dir", str(directory / "correlate"), "--web-port", str(view)]
-    store = ["--clickhouse-url", clickhouse.server.clickhouse_url]
-    password = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": clickhouse.password}
+    store = ["--clickhouse-url", clickhouse.server.url]
+    password = {"ANDON_CLICKHOUSE_PASSWORD": clickhouse.password}
     with contextlib.ExitStack() as running:
 
         def run(name: str, *words: str, **environ: str) -> Process:
