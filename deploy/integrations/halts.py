@@ -57,9 +57,7 @@ class Halts:
         self.newest[key] = record
         return True
 
-    def state(
-        self, fleet: str, vendor: str, product: str, version: str, ring: str, now_ms: float | None = None
-    ) -> str:
+    def state(self, fleet: str, vendor: str, product: str, version: str, ring: str, now_ms: float | None = None) -> str:
         """`clear` is the only answer that lets a rollout go on."""
         record = self.newest.get((fleet, vendor, product, version))
         if record is None or record["action"] == "resume":
