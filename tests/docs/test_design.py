@@ -104,7 +104,7 @@ def test_constants_of_the_statistics() -> None:
     shown = {row[0]: float(row[1].split()[0]) for row in table("explanation")}
     assert list(shown.values()) == [explain.WEIGHTS[name] for name in ("pooled", "ring", "stratum", "signature", "history", "history signature")]  # fmt: skip # noqa: E501
     assert sum(explain.WEIGHTS.values()) <= 1 + 1e-12
-    assert f"{len(evidence.THETA)} relative" in DESIGN
+    assert re.search(rf"\b{len(evidence.THETA)}\s+relative", DESIGN)
     assert (evidence.THETA[0], evidence.THETA[-1]) == (1.5, 1024)
     assert np.isclose(np.exp(evidence.LOG_WEIGHT).sum(), 1)
     assert (history.SHOCK_LIMIT, history.HOURS, history.UNKNOWN_DRIFT, history.LIMIT_ERRORS) == (7, 26, 1.5, 1.64)
