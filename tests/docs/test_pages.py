@@ -156,6 +156,17 @@ def test_paths_exist(page: Path) -> None:
     assert set(re.findall(r"`(\w+\.py)`", text)) <= modules
 
 
+@pytest.mark.parametrize("top", ["pipeline", "consumers", "tests"])
+def test_comments_name_modules_that_are_there(top: str) -> None:
+    """A module that another names, in a comment, a docstring or a message, is in the repository."""
+    sources = [
+        path for folder in ("pipeline", "consumers", "tests", "deploy") for path in (ROOT / folder).rglob("*.py")
+    ]
+    names = {path.name for path in sources}
+    for path in (path for path in sources if path.is_relative_to(ROOT / top)):
+        assert set(re.findall(r"\b\w+\.py\b", path.read_text("utf-8"))) <= names, path
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as they are made from their words."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S), re.M)
