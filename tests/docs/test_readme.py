@@ -1,4 +1,4 @@
-"""The README stays what a stranger reads: short, with the two commands, and arithmetic that adds up."""
+"""The README stays what a stranger reads: short, with the two commands, and an account that adds up."""
 
 import re
 from pathlib import Path
