@@ -14,6 +14,8 @@ from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.kafka.jars import KafkaJars
 from pipeline.runtime.errors import AndonError
 
+pytest_plugins = ["support.engines"]
+
 # The same examples in every run, and no failure because the machine was busy.
 settings.register_profile("andon", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("andon")
