@@ -1,9 +1,10 @@
 """deploy/integrations: the subscriber verifies what Andon signs and nothing else; the page shows a halt as it is."""
 
 import importlib.util
+import io
 import json
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -149,12 +150,15 @@ def test_the_rules_of_a_subscriber(program: Any, key: SigningKey, tmp_path: Path
     assert state("broad", NOW) == "clear"
 
 
-def test_the_program_reads_a_topic(key: SigningKey, tmp_path: Path) -> None:
+def test_the_program_reads_a_topic(
+    key: SigningKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As a program: records on standard input, keys as arguments."""
     raw = encode_halt(signed(key))
-    argv = [sys.executable, str(PROGRAM), *public_pem(tmp_path)]
     feed = b"\n".join([raw, raw.replace(b"halt", b"resume", 1), b"nonsense"])
-    done = subprocess.run(argv, input=feed, stdout=subprocess.PIPE, check=True, timeout=60)
-    lines = done.stdout.decode().splitlines()
+    monkeypatch.setattr(sys, "argv", [PROGRAM.name, *public_pem(tmp_path)])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(feed)))
+    runpy.run_path(str(PROGRAM), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "new halt acme crowdstrike falcon-content 291 ['*']"
     assert [line.startswith("not believed:") for line in lines[1:]] == [True, True]

@@ -156,6 +156,15 @@ def test_paths_exist(page: Path) -> None:
     assert set(re.findall(r"`(\w+\.py)`", text)) <= modules
 
 
+def test_names_in_the_instructions_are_in_the_code() -> None:
+    """Tables, functions and types that CONTRIBUTING.md tells to add to."""
+    sources = [path for folder in ("pipeline", "consumers", "tests") for path in (ROOT / folder).rglob("*.py")]
+    code = set(re.findall(r"\w+", "\n".join(path.read_text("utf-8") for path in sources)))
+    named = re.findall(r"`([A-Z]{4,}|[A-Z]+_[A-Z_]+|_[A-Z_]+|[A-Z][a-z]+\w*|\w+_\w*[a-z])`", text_of("CONTRIBUTING.md"))
+    assert len(named) > 15
+    assert set(named) <= code
+
+
 @pytest.mark.parametrize("top", ["pipeline", "consumers", "tests"])
 def test_comments_name_modules_that_are_there(top: str) -> None:
     """A module that another names, in a comment, a docstring or a message, is in the repository."""
