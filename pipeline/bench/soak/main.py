@@ -1,7 +1,7 @@
 """`andon bench soak`: a constant load on the whole line, and whether anything grows that should not.
 
 Every few seconds: the memory of each process, the lag of each consumer group, the size of each table, and what the
-detector has written to its changelog. What is made of that is in soak_judge.py.
+detector has written to its changelog. What is made of that is in judge.py.
 """
 
 import json

@@ -34,7 +34,7 @@ class KafkaCluster:
     """A context manager: the brokers run while the block does. Brokers are numbered from 1.
 
     `advertised_ports`: where clients are told to find each broker, when a proxy stands before it.
-    `settings`: broker settings that differ from those of kafka_config.py.
+    `settings`: broker settings that differ from those of properties.py.
     """
 
     def __init__(
