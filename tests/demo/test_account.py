@@ -20,8 +20,8 @@ from pipeline.simulate.scenario import Scenario, unix_ms
 from pipeline.simulate.simulation import Simulation, without_halts
 from pipeline.simulate.tail import Record
 from pipeline.wire.halts import Evidence, Halt, encode_halt
-from pipeline.wire.keys import verdict_key
 from pipeline.wire.partials import UpdateId
+from pipeline.wire.record_keys import verdict_key
 from pipeline.wire.verdicts import Explanation, Verdict, encode_verdict
 
 ROOT = Path(__file__).parents[2]

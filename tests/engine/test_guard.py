@@ -94,7 +94,7 @@ def test_what_reaches_out_is_refused(sql: str) -> None:
 @pytest.mark.parametrize("sql", HARMLESS)
 def test_words_in_strings_and_comments_pass(sql: str) -> None:
     """Data may say anything, and so may names that only resemble."""
-    GUARD.check(sql.encode())
+    assert allowed(sql)
 
 
 def test_the_refusal_says_which_token_and_why() -> None:
@@ -109,8 +109,9 @@ def test_the_refusal_says_which_token_and_why() -> None:
 
 def test_the_guide_passes() -> None:
     """Each query of the analysts' guide."""
-    for query in queries().values():
-        GUARD.check(query.sql.encode())
+    guide = queries()
+    assert guide
+    assert [name for name, query in guide.items() if not allowed(query.sql)] == []
 
 
 @given(st.text())

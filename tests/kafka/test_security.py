@@ -50,10 +50,10 @@ def accounts(sasl_kafka: KafkaCluster) -> dict[str, KafkaConfig]:
     return made
 
 
-@pytest.fixture(scope="module", params=["sasl", "tls"])
+@pytest.fixture(scope="module", params=["sasl_kafka", "tls_kafka"])
 def account(request: pytest.FixtureRequest) -> Account:
     """How a stage, by its name, reaches the cluster."""
-    if request.param == "sasl":
+    if request.param == "sasl_kafka":
         made: dict[str, KafkaConfig] = request.getfixturevalue("accounts")
         return made.__getitem__
     cluster: KafkaCluster = request.getfixturevalue("tls_kafka")
