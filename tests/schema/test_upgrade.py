@@ -15,7 +15,6 @@ from consumers.clickhouse.connect import connect
 from consumers.clickhouse.schema.migrate import Migrator
 from consumers.clickhouse.schema.migration import shipped
 
-pytestmark = pytest.mark.system
 BEFORE = events(1500, seed=1)
 AFTER = events(500, seed=2)
 
