@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, TopicPartition
 from structlog.typing import FilteringBoundLogger
 
 from pipeline.combine.admit import Admission
@@ -16,6 +16,7 @@ from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import Errors, spoken
 from pipeline.runtime.lifecycle import StopSignal
+from pipeline.runtime.metadata import require_topics
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.events import MAX_MESSAGE_BYTES
@@ -53,7 +54,7 @@ class Combiner:
         errors = Errors()
         more = _PREFETCH | spoken(log) | errors.settings
         self._consumer = Consumer(consumer_config(kafka, config.identity, GROUP, config.identity, **more))
-        check_topics(kafka, self._consumer, errors)
+        require_topics(self._consumer, errors, kafka, (topics.EVENTS, topics.PARTIALS, topics.DEADLETTER))
         self._producer = TransactionalProducer(kafka, config.identity, MAX_LETTER_BYTES, log)
         self._assigned: list[TopicPartition] = []
         self._next: list[TopicPartition] = []  # where the open batch ends
@@ -204,16 +205,3 @@ def _cut(letter: DeadLetter) -> DeadLetter:
         return letter
     detail = f"cut from {len(letter.value)} bytes; {letter.detail}"
     return letter._replace(value=letter.value[:MAX_MESSAGE_BYTES], detail=detail)
-
-
-def check_topics(kafka: KafkaConfig, consumer: Consumer, errors: Errors) -> None:
-    """Raises FatalStageError when a topic that the combiner needs is missing."""
-    try:
-        known = consumer.list_topics(timeout=CALL_SECONDS).topics
-    except KafkaException as error:
-        why = errors.why(error, consumer.poll)
-        raise FatalStageError(f"no Kafka broker answers at {kafka.bootstrap_servers}: {why}") from error
-    names = [kafka.topic_prefix + topic.name for topic in (topics.EVENTS, topics.PARTIALS, topics.DEADLETTER)]
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise FatalStageError(f"topics missing: {', '.join(missing)}; run `andon topics apply`")

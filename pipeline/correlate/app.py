@@ -18,7 +18,7 @@ from faust.types import TP
 from pipeline.correlate import fetching
 from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, Entry
 from pipeline.correlate.config import GROUP, CorrelateConfig
-from pipeline.correlate.halts import read_halts
+from pipeline.correlate.known_halts import read_halts
 from pipeline.correlate.ports import Bounds, Message
 from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig, tls_context
 from pipeline.wire import topics

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 import structlog
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from pipeline.correlate import view
@@ -25,10 +24,10 @@ from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.runtime.kafka_log import Errors
 from pipeline.runtime.logging import configure
+from pipeline.runtime.metadata import require_topics
 from pipeline.wire import topics
 
 STOP_SECONDS = 4.0  # for the last checkpoint, and again for Faust's own stop
-ADMIN_SECONDS = 10.0
 RENEW_SECONDS = 10.0
 LAG_SECONDS = 2.0
 
@@ -150,13 +149,7 @@ def _layout(kafka: KafkaConfig) -> tuple[int, int]:
     """Partitions and replicas of `fleet.partials`. Raises FatalStageError when a topic is missing."""
     errors = Errors()
     admin = AdminClient(client_config(kafka, "andon-correlate-admin") | errors.settings)
-    try:
-        found = admin.list_topics(timeout=ADMIN_SECONDS).topics
-    except KafkaException as error:
-        why = errors.why(error, admin.poll)
-        raise FatalStageError(f"no broker answers at {kafka.bootstrap_servers}: {why}") from None
     wanted = (topics.PARTIALS, topics.VERDICTS, topics.HALTS, topics.DEADLETTER)
-    if missing := [kafka.topic_prefix + topic.name for topic in wanted if kafka.topic_prefix + topic.name not in found]:
-        raise FatalStageError(f"missing topics: {', '.join(missing)}; create them with `andon topics apply`")
+    found = require_topics(admin, errors, kafka, wanted)
     partitions = found[kafka.topic_prefix + topics.PARTIALS.name].partitions
     return len(partitions), len(partitions[0].replicas)

@@ -1,24 +1,20 @@
 """An outside subscriber: reads topics from a group of nobody's, and notes when each record arrived."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
-
 from pipeline.halt.keys import TrustedKeys
 from pipeline.halt.register import HaltRegister
 from pipeline.runtime.clock import wall_clock_ms
-from pipeline.runtime.errors import AndonError
-from pipeline.runtime.kafka import KafkaConfig, client_config
-from pipeline.runtime.kafka_log import Errors
+from pipeline.runtime.kafka import PROMPT, KafkaConfig
+from pipeline.runtime.topic_reader import TopicReader
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.topics import Topic
 
-METADATA_SECONDS = 10.0
 POLL_SECONDS = 0.1
 MAX_WAITING = 50_000  # records read and not yet taken; the reader then waits
 STOP_SECONDS = 5.0
@@ -39,57 +35,27 @@ class Tail:
     def __init__(self, config: KafkaConfig, topics: Iterable[Topic]) -> None:
         self._names = [config.topic_prefix + topic.name for topic in topics]
         self._prefix = config.topic_prefix
-        self._where = config.bootstrap_servers
-        settings = client_config(config, "andon-tail")
-        self._errors = Errors()
-        self._admin = AdminClient(settings | self._errors.settings)
-        self._consumer = Consumer(
-            settings
-            | {
-                "group.id": "andon-tail",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 10,
-                "fetch.queue.backoff.ms": 2,
-            }
-        )
+        self._reader = TopicReader(config, "andon-tail", settings=PROMPT)
         self._records: queue.Queue[Record] = queue.Queue(MAX_WAITING)
         self._stopping = threading.Event()
-        self._failure = ""
         self._thread = threading.Thread(target=self._read, name="andon-tail", daemon=True)
 
     def __enter__(self) -> "Tail":
-        self._consumer.assign(self._partitions())
+        self._reader.start(self._reader.whole(*self._names))
         self._thread.start()
         return self
 
-    def _partitions(self) -> list[TopicPartition]:
-        try:
-            known = self._admin.list_topics(timeout=METADATA_SECONDS).topics
-        except KafkaException as error:
-            why = self._errors.why(error, self._admin.poll)
-            raise AndonError(f"no Kafka broker answers at {self._where}: {why}") from None
-        for name in self._names:
-            if name not in known:
-                raise AndonError(f"topic {name} does not exist: create it with `andon topics apply`")
-        return [TopicPartition(name, number, 0) for name in self._names for number in known[name].partitions]
-
     def _read(self) -> None:
         while not self._stopping.is_set():
-            message = self._consumer.poll(POLL_SECONDS)
-            if message is None:
-                continue
-            if message.error() is not None:
-                self._failure = str(message.error())
-                continue
-            topic = str(message.topic()).removeprefix(self._prefix)
-            record = Record(topic, message.key() or b"", message.value() or b"", wall_clock_ms())
-            while not self._stopping.is_set():
-                try:
-                    self._records.put(record, timeout=POLL_SECONDS)
-                    break
-                except queue.Full:
-                    continue
+            for message in self._reader.poll(POLL_SECONDS):
+                topic = str(message.topic()).removeprefix(self._prefix)
+                self._put(Record(topic, message.key() or b"", message.value() or b"", wall_clock_ms()))
+
+    def _put(self, record: Record) -> None:
+        while not self._stopping.is_set():
+            with contextlib.suppress(queue.Full):
+                self._records.put(record, timeout=POLL_SECONDS)
+                return
 
     def take(self) -> Iterator[Record]:
         """What has arrived since the last time."""
@@ -105,7 +71,7 @@ class Tail:
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(STOP_SECONDS)
-        self._consumer.close()
+        self._reader.close()
 
 
 class Obedience:

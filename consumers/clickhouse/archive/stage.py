@@ -16,11 +16,11 @@ from consumers.clickhouse.archive.tables import Batch
 from consumers.clickhouse.archive.takeover import taken_over
 from consumers.clickhouse.connect import ClickHouseServer
 from pipeline.runtime.errors import FatalStageError
-from pipeline.runtime.kafka import KafkaConfig, consumer_config
+from pipeline.runtime.kafka import PROMPT, KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import spoken
-from pipeline.runtime.kafka_ranges import Offsets, RangeReader
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.runtime.metrics import BATCHES, EVENTS, LAG, REJECTED
+from pipeline.runtime.topic_reader import OffsetRange, TopicReader
 
 Doc = msgspec.Meta
 
@@ -58,9 +58,10 @@ class ArchiveConfig(ClickHouseServer, frozen=True):
 
 
 class Again(NamedTuple):
-    """A promised batch that is being read again; when (monotonic) it is said that it takes long."""
+    """A promised batch that is being read again, what has come, and when (monotonic) it is said that it takes long."""
 
-    reader: RangeReader
+    reader: TopicReader
+    found: list[Message]
     say_at: float
 
 
@@ -158,9 +159,10 @@ class Archive:
             if not lane.promised or lane.inserting is not None:
                 continue
             again = self._again.get(key) or self._again.setdefault(key, self._read_again(lane))
-            if again.reader.poll():
-                first_ms = {span.partition: span.first_ms for span in spans(again.reader.found)}
-                load = lane.repeat(self._convert(lane.topic, again.reader.found), first_ms)
+            again.found.extend(again.reader.poll())
+            if again.reader.at_end:
+                first_ms = {span.partition: span.first_ms for span in spans(again.found)}
+                load = lane.repeat(self._convert(lane.topic, again.found), first_ms)
                 self._again.pop(key).reader.close()
                 self._futures[self._inserter.submit(load)] = lane
                 self._log.info("a batch left under way is finished", topic=lane.topic, rows=load.intent.rows)
@@ -169,9 +171,9 @@ class Archive:
                 self._log.warning("a batch left under way cannot be read again yet", topic=lane.topic)
 
     def _read_again(self, lane: Lane) -> Again:
-        ranges = [Offsets(of.partition, of.start, of.end) for of in lane.promised[0].ranges]
-        reader = RangeReader(self._kafka, GROUP, lane.topic, ranges, **_FETCHING)
-        return Again(reader, time.monotonic() + SAY_SECONDS)
+        ranges = [OffsetRange(lane.topic, of.partition, of.start, of.end) for of in lane.promised[0].ranges]
+        reader = TopicReader(self._kafka, f"{GROUP}-ranges", GROUP, PROMPT | _FETCHING).start(ranges)
+        return Again(reader, [], time.monotonic() + SAY_SECONDS)
 
     def _hand_over(self, drain: bool) -> None:
         now, wait = time.monotonic(), 0.0 if drain else self._config.batch_ms / 1000

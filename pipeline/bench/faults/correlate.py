@@ -120,7 +120,7 @@ def _compare(line: Line, calm: KafkaConfig, said: Counter[Decision]) -> Figures:
 def _states(kafka: KafkaConfig) -> dict[str, FleetState]:
     """Every fleet's state in the changelog."""
     table: dict[bytes, bytes] = {}
-    for message in Broker(kafka).read(f"{GROUP}-state-changelog", 1):
+    for message in Broker(kafka).read(f"{GROUP}-state-changelog"):
         key: Any = message.key()
         table[key] = message.value() or b""
     return {found.header.fleet: found.state for found in unpack(table) if found.state is not None}

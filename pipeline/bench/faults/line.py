@@ -214,7 +214,7 @@ class Line:
 
     def topic_account(self) -> Figures:
         """What the brokers themselves lost or hold twice of what they had acknowledged."""
-        stored = by_id(json.loads(m.value() or b"{}") for m in self.broker.read(EVENTS.name, EVENTS.partitions))
+        stored = by_id(json.loads(m.value() or b"{}") for m in self.broker.read(EVENTS.name))
         found = judge(by_id(self.ledger.events()), stored)
         return {"lost_by_brokers": found.lost, "repeated_by_brokers": found.repeated}
 
