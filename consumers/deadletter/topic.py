@@ -18,7 +18,7 @@ RETRY_STAGE = "retry"
 _FETCHING = {"fetch.message.max.bytes": 1 << 20, "queued.max.messages.kbytes": 4 * 1024, "queued.min.messages": 1000}
 
 
-class Place(NamedTuple):
+class LetterPlace(NamedTuple):
     """Where a letter stands on the dead-letter topic."""
 
     partition: int
@@ -28,7 +28,7 @@ class Place(NamedTuple):
         return f"{self.partition}:{self.offset}"
 
     @classmethod
-    def parse(cls, text: str) -> "Place":
+    def parse(cls, text: str) -> "LetterPlace":
         """Raises ValueError."""
         partition, _, offset = text.partition(":")
         return cls(int(partition), int(offset))
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 class Letter(NamedTuple):
     """A record of the topic; `headers` as text. `at_ms` is when it was put there."""
 
-    place: Place
+    place: LetterPlace
     at_ms: int
     key: bytes | None
     value: bytes
@@ -54,12 +54,12 @@ class Letter(NamedTuple):
         topic, partition, offset = (self.headers.get(name, "?") for name in ("topic", "partition", "offset"))
         return topic if partition == "-1" else f"{topic}[{partition}]@{offset}"
 
-    def marks(self, topic: str) -> Place | None:
+    def marks(self, topic: str) -> LetterPlace | None:
         """The letter that this record says was retried."""
         if self.reason != RETRIED or self.headers.get("stage") != RETRY_STAGE or self.headers.get("topic") != topic:
             return None
         try:
-            return Place(int(self.headers["partition"]), int(self.headers["offset"]))
+            return LetterPlace(int(self.headers["partition"]), int(self.headers["offset"]))
         except (KeyError, ValueError):
             return None
 
@@ -99,7 +99,7 @@ def _letter(message: Message) -> Letter:
     pairs = message.headers() or ()
     headers = {name: _text(value) for name, value in (pairs.items() if isinstance(pairs, dict) else pairs)}
     key = message.key()
-    place = Place(message.partition() or 0, message.offset() or 0)
+    place = LetterPlace(message.partition() or 0, message.offset() or 0)
     return Letter(
         place, message.timestamp()[1], key.encode() if isinstance(key, str) else key, _bytes(message), headers
     )

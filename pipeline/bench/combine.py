@@ -20,7 +20,7 @@ from pipeline.bench.brokers import broker_option, described, running
 from pipeline.bench.collect import peak_rss_bytes
 from pipeline.bench.combine_load import Load, messages
 from pipeline.local.kafka.kinds import BrokerKind
-from pipeline.runtime import topics as topic_admin
+from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import PROMPT, KafkaConfig, producer_config

@@ -19,7 +19,7 @@ from pipeline.correlate import fetching
 from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, Entry
 from pipeline.correlate.config import GROUP, CorrelateConfig
 from pipeline.correlate.known_halts import read_halts
-from pipeline.correlate.ports import Bounds, Message
+from pipeline.correlate.ports import Bounds, PartialRecord
 from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig, tls_context
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
@@ -32,7 +32,7 @@ FETCH_BYTES = 8 << 20  # holds a whole transaction of the combiner, with its mar
 
 View = Callable[[], dict[str, Any]]
 Recover = Callable[[Mapping[int, Bounds], Mapping[bytes, bytes]], Awaitable[None]]
-Handle = Callable[[Message], Awaitable[None]]
+Handle = Callable[[PartialRecord], Awaitable[None]]
 
 
 class Layout(NamedTuple):
@@ -93,7 +93,7 @@ class Transport(driver.Transport):  # type: ignore[misc]
     Consumer = ReadCommittedConsumer
 
 
-class FaustLine:
+class FaustPorts:
     """The ports of the correlator, and the stream that feeds it."""
 
     def __init__(
@@ -129,7 +129,9 @@ class FaustLine:
                 async for event in stream.noack().events():
                     message = event.message
                     if message.generation_id == self.app.consumer_generation_id:
-                        await handle(Message(message.partition, message.offset, message.key, message.value or b""))
+                        await handle(
+                            PartialRecord(message.partition, message.offset, message.key, message.value or b"")
+                        )
 
         async def recovered() -> None:
             async with self._fatal():

@@ -16,12 +16,12 @@ from pipeline.correlate.check import check_partial
 from pipeline.correlate.checkpoint import Checkpoint, Entry, Restored, pack, unpack
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.detectors import Detectors
-from pipeline.correlate.engine import NONE, Engine, Fleet
-from pipeline.correlate.ports import Bounds, Message, Ports
+from pipeline.correlate.fleets import NONE, FleetProgress, Fleets
+from pipeline.correlate.ports import Bounds, PartialRecord, Ports
 from pipeline.decide.orders import Decisions, HaltOrder
 from pipeline.halt.issue import issue, renew
-from pipeline.halt.keys import SigningKey, TrustedKeys
 from pipeline.halt.register import HaltRegister
+from pipeline.halt.signing import SigningKey, TrustedKeys
 from pipeline.runtime import metrics
 from pipeline.runtime.clock import Clock
 from pipeline.wire import topics
@@ -48,7 +48,7 @@ class Correlator:
         clock: Clock,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
-        self.engine = Engine(detectors)
+        self.fleets = Fleets(detectors)
         self.register = HaltRegister(trusted)
         self.ready = False
         self.changelog_bytes = 0
@@ -65,7 +65,7 @@ class Correlator:
 
     # -- partials
 
-    async def handle(self, message: Message, session: int) -> None:
+    async def handle(self, message: PartialRecord, session: int) -> None:
         """Take in one partial that was read in this session; returns when its verdicts and halts are acknowledged."""
         async with self._turn:
             if session != self.session:
@@ -76,11 +76,11 @@ class Correlator:
                 await self._refuse(message, error)
             else:
                 await self._step(message, partial)
-            self.engine.handled(message.partition, message.offset)
+            self.fleets.handled(message.partition, message.offset)
 
-    async def _step(self, message: Message, partial: Partial) -> None:
+    async def _step(self, message: PartialRecord, partial: Partial) -> None:
         start = time.perf_counter()
-        decisions = self.engine.step(message.partition, message.offset, partial, self._clock())
+        decisions = self.fleets.step(message.partition, message.offset, partial, self._clock())
         if decisions is None:
             return
         metrics.STEP_SECONDS.observe(time.perf_counter() - start)
@@ -88,7 +88,7 @@ class Correlator:
         metrics.BATCHES.labels(STAGE).inc()
         await self._publish(decisions)
 
-    async def _refuse(self, message: Message, error: MalformedMessage) -> None:
+    async def _refuse(self, message: PartialRecord, error: MalformedMessage) -> None:
         topic = topics.PARTIALS.name
         place = (topic, message.partition, message.offset, STAGE)
         letter = DeadLetter(message.value, message.key, error.reason, error.detail, *place)
@@ -132,7 +132,7 @@ class Correlator:
         """Say of every fleet that its detector lives, and how far it has read."""
         now = self._clock()
         live, newest, unwatched = 0, 0, 0
-        for fleet in list(self.engine.fleets.values()):
+        for fleet in list(self.fleets.by_name.values()):
             summary = fleet.detector.summary()
             beat = FleetHeartbeat(
                 fleet=fleet.name,
@@ -170,27 +170,27 @@ class Correlator:
         """Write every fleet that has been dirty for so long, then commit input offsets as far as checkpoints reach."""
         async with self._saving:
             session = self.session
-            for fleet in self.engine.due(self._clock(), int(dirty_seconds * 1000)):
+            for fleet in self.fleets.due(self._clock(), int(dirty_seconds * 1000)):
                 if not await self._save(fleet, session):
                     return
             for partition in list(self._committed):
                 await self._commit(partition, session)
 
-    async def _save(self, fleet: Fleet, session: int) -> bool:
+    async def _save(self, fleet: FleetProgress, session: int) -> bool:
         async with self._turn:
             if session != self.session:
                 return False
-            image = self.engine.image(fleet, self.register.of_fleet(fleet.name))
+            image = self.fleets.image(fleet, self.register.of_fleet(fleet.name))
         try:
-            checkpoint = await asyncio.to_thread(pack, image.state, image.slot)
+            checkpoint = await asyncio.to_thread(pack, image.state, image.side)
             for entries in (checkpoint.chunks, (checkpoint.header,)):
                 if session != self.session:
                     return False
                 await self._ports.store(fleet.partition, entries)
         except BaseException:  # cancelled, too: the last checkpoint before a stop must still find it dirty
-            self.engine.undo(fleet, image)
+            self.fleets.undo(fleet, image)
             raise
-        fleet.slot = checkpoint.slot
+        fleet.side = checkpoint.side
         self._count(checkpoint)
         return True
 
@@ -201,7 +201,7 @@ class Correlator:
 
     async def _commit(self, partition: int, session: int) -> None:
         async with self._turn:
-            offset = self.engine.commit_offset(partition) if session == self.session else None
+            offset = self.fleets.commit_offset(partition) if session == self.session else None
         if offset is not None and offset != self._committed[partition]:
             await self._ports.commit(partition, offset)
             self._committed[partition] = offset
@@ -213,7 +213,7 @@ class Correlator:
         self.ready = False
         async with self._turn:
             self.session += 1
-            self.engine.reset()
+            self.fleets.reset()
             self._committed = dict.fromkeys(assigned, NONE)
             self.register = HaltRegister(self._trusted)
             self._learn(await self._ports.read_halts())
@@ -221,7 +221,7 @@ class Correlator:
                 if restored.header.partition in assigned:
                     await self._take_up(restored, assigned[restored.header.partition])
         self.ready = True
-        self._log.info("recovered", partitions=sorted(assigned), fleets=len(self.engine.fleets))
+        self._log.info("recovered", partitions=sorted(assigned), fleets=len(self.fleets.by_name))
 
     def _learn(self, published: Sequence[Halt]) -> None:
         for halt in published:
@@ -234,7 +234,7 @@ class Correlator:
         try:
             if state is None:
                 raise ValueError(why)
-            fleet = self.engine.restore(state, header.slot)
+            fleet = self.fleets.restore(state, header.side)
         except ValueError as error:
             # Better everything retained once more than a fleet that nobody watches. Others skip what they hold.
             self._log.error("state unreadable: reading all retained partials", fleet=header.fleet, why=str(error))

@@ -16,7 +16,7 @@ from pipeline.correlate import view
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.correlator import STAGE, Correlator
 from pipeline.correlate.detectors import Detectors
-from pipeline.halt.keys import load_or_create, load_trusted
+from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.runtime import metrics
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured, masked
@@ -72,7 +72,7 @@ def run(
 
 
 async def _run(config: CorrelateConfig, kafka: KafkaConfig, detectors: Detectors, log: Log) -> None:
-    from pipeline.correlate.app import FaustLine, Layout
+    from pipeline.correlate.app import FaustPorts, Layout
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,7 +80,7 @@ async def _run(config: CorrelateConfig, kafka: KafkaConfig, detectors: Detectors
     key_dir = Path(config.data_dir) / "keys"
     key = load_or_create(key_dir)
     layout = await asyncio.to_thread(_layout, kafka)
-    line = FaustLine(config, kafka, Layout(*layout), log)
+    line = FaustPorts(config, kafka, Layout(*layout), log)
     correlator = Correlator(config, detectors, line, key, load_trusted(key_dir), wall_clock_ms, log)
     started = wall_clock_ms()
     line.connect(

@@ -7,7 +7,7 @@ from pipeline.correlate.checkpoint import Entry
 from pipeline.wire.halts import Halt
 
 
-class Message(NamedTuple):
+class PartialRecord(NamedTuple):
     """A record of `fleet.partials`."""
 
     partition: int

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.halt.keys import TrustedKeys
+from pipeline.halt.signing import TrustedKeys
 from pipeline.runtime.errors import AndonError
 from pipeline.simulate.tail import Obedience, Tail
 from pipeline.wire import topics

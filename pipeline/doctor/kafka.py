@@ -22,8 +22,8 @@ from pipeline.doctor.rights import Allowed, Resource, ask, may, permission_findi
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.runtime.topic_admin import Difference, TopicAdmin, differences
 from pipeline.runtime.topic_reader import OffsetRange, TopicReader
-from pipeline.runtime.topics import Difference, TopicAdmin, differences
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 

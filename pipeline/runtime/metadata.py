@@ -13,24 +13,26 @@ from pipeline.wire.topics import Topic
 CALL_SECONDS = 10.0
 
 Client = Consumer | AdminClient
-Found = dict[str, TopicMetadata]  # by the topic's full name
+KnownTopics = dict[str, TopicMetadata]  # by the topic's full name
 
 
-def list_topics(client: Client, errors: Errors, kafka: KafkaConfig, timeout_seconds: float = CALL_SECONDS) -> Found:
+def list_topics(
+    client: Client, errors: Errors, kafka: KafkaConfig, timeout_seconds: float = CALL_SECONDS
+) -> KnownTopics:
     """Every topic of the cluster that this account may see. `errors` are the client's.
 
     Raises:
         AndonError: when no broker answers in time, with the reason.
     """
     try:
-        found: Found = client.list_topics(timeout=timeout_seconds).topics
+        found: KnownTopics = client.list_topics(timeout=timeout_seconds).topics
         return found
     except KafkaException as error:
         why = errors.why(error, client.poll)
         raise AndonError(f"no Kafka broker answers at {kafka.bootstrap_servers}: {why}") from None
 
 
-def require_topics(client: Client, errors: Errors, kafka: KafkaConfig, topics: Iterable[Topic]) -> Found:
+def require_topics(client: Client, errors: Errors, kafka: KafkaConfig, topics: Iterable[Topic]) -> KnownTopics:
     """What a stage asks when it starts: every topic of the cluster, and those of Andon's that it needs are there.
 
     Raises:

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from pipeline.halt.keys import load_trusted
+from pipeline.halt.signing import load_trusted
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import ConfigError

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import NamedTuple
 
-from pipeline.halt.keys import TrustedKeys
 from pipeline.halt.register import HaltRegister
+from pipeline.halt.signing import TrustedKeys
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.kafka import PROMPT, KafkaConfig
 from pipeline.runtime.topic_reader import TopicReader
@@ -20,7 +20,7 @@ MAX_WAITING = 50_000  # records read and not yet taken; the reader then waits
 STOP_SECONDS = 5.0
 
 
-class Record(NamedTuple):
+class ReceivedRecord(NamedTuple):
     """One record; `received_ms` is this machine's wall clock when it could first be read here."""
 
     topic: str
@@ -36,7 +36,7 @@ class Tail:
         self._names = [config.topic_prefix + topic.name for topic in topics]
         self._prefix = config.topic_prefix
         self._reader = TopicReader(config, "andon-tail", settings=PROMPT)
-        self._records: queue.Queue[Record] = queue.Queue(MAX_WAITING)
+        self._records: queue.Queue[ReceivedRecord] = queue.Queue(MAX_WAITING)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._read, name="andon-tail", daemon=True)
 
@@ -49,15 +49,15 @@ class Tail:
         while not self._stopping.is_set():
             for message in self._reader.poll(POLL_SECONDS):
                 topic = str(message.topic()).removeprefix(self._prefix)
-                self._put(Record(topic, message.key() or b"", message.value() or b"", wall_clock_ms()))
+                self._put(ReceivedRecord(topic, message.key() or b"", message.value() or b"", wall_clock_ms()))
 
-    def _put(self, record: Record) -> None:
+    def _put(self, record: ReceivedRecord) -> None:
         while not self._stopping.is_set():
             with contextlib.suppress(queue.Full):
                 self._records.put(record, timeout=POLL_SECONDS)
                 return
 
-    def take(self) -> Iterator[Record]:
+    def take(self) -> Iterator[ReceivedRecord]:
         """What has arrived since the last time."""
         while True:
             try:

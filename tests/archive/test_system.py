@@ -18,7 +18,7 @@ from pipeline.bench.combine_load import Load, messages
 from pipeline.bench.faults.clickhouse import VIEWED
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.embedded import EmbeddedBroker
-from pipeline.runtime import topics
+from pipeline.runtime import topic_admin
 from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.events import decode_event
@@ -39,7 +39,7 @@ class Place:
 
     def __init__(self, broker: AnyBroker, clickhouse: LocalClickHouse, prefix: str = "") -> None:
         self.kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix=prefix)
-        topics.apply(self.kafka, replication=1)
+        topic_admin.apply(self.kafka, replication=1)
         self.events_topic = prefix + EVENTS.name
         self.clickhouse = clickhouse
         self.producer = Producer(producer_config(self.kafka, "test"))

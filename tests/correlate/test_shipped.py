@@ -13,9 +13,9 @@ from pipeline.bench.latency_load import Fleet
 from pipeline.combine.fold import Fold
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.correlator import Correlator
-from pipeline.correlate.ports import Message
+from pipeline.correlate.ports import PartialRecord
 from pipeline.correlate.shipped import ShippedDetectors
-from pipeline.halt.keys import load_or_create, load_trusted
+from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.runtime.errors import ConfigError
 from pipeline.wire.events import decode_event
 from pipeline.wire.partials import encode_partial
@@ -52,7 +52,7 @@ async def live(world: World, keys: Path) -> Correlator:
     process = Correlator(CorrelateConfig(), detectors, world, load_or_create(keys), load_trusted(keys), Clock(), log)
     await process.recover(world.bounds(), dict(world.table))
     for offset in range(world.committed, len(world.log)):
-        await process.handle(Message(0, offset, b"k", world.log[offset]), process.session)
+        await process.handle(PartialRecord(0, offset, b"k", world.log[offset]), process.session)
         if offset % 7 == 3:
             await process.checkpoint(0)
     return process
@@ -62,7 +62,7 @@ def test_the_shipped_detector_survives_kills(tmp_path: Path) -> None:
     """Killed at seeded moments, it ends in the very state of a calm run, and has halted the guilty update once."""
     partials = rollout()
     calm = World(partials)
-    expected = asyncio.run(live(calm, tmp_path)).engine.fleets["bench"].detector.snapshot()
+    expected = asyncio.run(live(calm, tmp_path)).fleets.by_name["bench"].detector.snapshot()
     assert epochs(calm) == [("bench/acme/agent-3/2.0", 1, ("*",))]
     rng = random.Random(9)
     world, kills = World(partials), 0
@@ -77,7 +77,7 @@ def test_the_shipped_detector_survives_kills(tmp_path: Path) -> None:
     else:
         pytest.fail("no life came to the end")
     assert kills > 1
-    assert process.engine.fleets["bench"].detector.snapshot() == expected
+    assert process.fleets.by_name["bench"].detector.snapshot() == expected
     assert epochs(world) == epochs(calm)
 
 

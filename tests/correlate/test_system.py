@@ -20,7 +20,7 @@ from support.brokers import AnyBroker
 from support.correlate_worker import CountingDetector, partial
 
 from pipeline.correlate.main import STOP_SECONDS
-from pipeline.halt.keys import load_trusted, verify
+from pipeline.halt.signing import load_trusted, verify
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, decode_halt

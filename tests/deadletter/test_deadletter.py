@@ -16,7 +16,7 @@ from pipeline.bench.combine_load import Load, messages
 from pipeline.combine.guard import RejectGuard
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
-from pipeline.runtime.topics import apply
+from pipeline.runtime.topic_admin import apply
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.partials import decode_partial

@@ -10,9 +10,9 @@ import zstandard
 from click.testing import CliRunner
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from pipeline.halt.keys import load_or_create
+from pipeline.halt.signing import load_or_create
 from pipeline.local.kafka.embedded import EmbeddedBroker
-from pipeline.runtime import topics
+from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.simulate import scenario as scenarios
@@ -33,7 +33,7 @@ GUILTY = UpdateId("crowdstrike", "falcon-content", "291")
 def broker() -> Iterator[str]:
     """An embedded broker with the topics; its address."""
     with tempfile.TemporaryDirectory() as directory, EmbeddedBroker(Path(directory)) as running:
-        topics.apply(KafkaConfig(bootstrap_servers=running.bootstrap_servers), replication=1)
+        topic_admin.apply(KafkaConfig(bootstrap_servers=running.bootstrap_servers), replication=1)
         yield running.bootstrap_servers
 
 

@@ -10,8 +10,8 @@ import structlog
 from pipeline.correlate.checkpoint import Entry
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.correlator import Correlator
-from pipeline.correlate.ports import Bounds, Message
-from pipeline.halt.keys import SigningKey, load_or_create, load_trusted
+from pipeline.correlate.ports import Bounds, PartialRecord
+from pipeline.halt.signing import SigningKey, load_or_create, load_trusted
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import Partial, UpdateId, encode_partial
 from support.correlate_worker import STREAM_START, CountingDetector, CountingDetectors, partial
@@ -100,7 +100,7 @@ async def live(world: World, keys: Path, checkpoint_every: int = 3) -> Correlato
     process = correlator(world, keys, clock)
     await process.recover(world.bounds(), dict(world.table))
     for offset in range(world.committed, len(world.log)):
-        await process.handle(Message(0, offset, b"k", world.log[offset]), process.session)
+        await process.handle(PartialRecord(0, offset, b"k", world.log[offset]), process.session)
         if offset % checkpoint_every == 2:
             await process.checkpoint(0)
     return process
@@ -125,7 +125,7 @@ LOG = [
 def facts(process: Correlator) -> dict[str, tuple[int, int, bytes]]:
     """What a fleet's state amounts to."""
     found = {}
-    for name, fleet in process.engine.fleets.items():
+    for name, fleet in process.fleets.by_name.items():
         assert isinstance(fleet.detector, CountingDetector)
         found[name] = (fleet.events, fleet.offset, fleet.detector.digest)
     return found

@@ -16,7 +16,7 @@ from pipeline.bench.faults.watch import Broker, Decision, Pulse
 from pipeline.correlate.checkpoint import FleetState, unpack
 from pipeline.correlate.config import GROUP
 from pipeline.decide import arrays
-from pipeline.runtime import topics as topic_admin
+from pipeline.runtime import topic_admin
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
 from pipeline.wire.halts import decode_halt
