@@ -34,7 +34,7 @@ def _fleet(fleet: FleetProgress, correlator: Correlator, now_ms: int) -> dict[st
         "partials": fleet.partials,
         "events": fleet.events,
         **fleet.detector.summary(),
-        "halts": [_halt(halt, now_ms) for halt in correlator.register.of_fleet(fleet.name)],
+        "halts": [_halt(halt, now_ms) for halt in correlator.issuer.register.of_fleet(fleet.name)],
     }
 
 

@@ -9,7 +9,8 @@ import msgspec
 
 from pipeline.halt.signing import TrustedKeys
 from pipeline.runtime.errors import AndonError
-from pipeline.simulate.tail import Obedience, Tail
+from pipeline.simulate.obedience import Obedience
+from pipeline.simulate.tail import Tail
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
 from pipeline.wire.keys import HEARTBEAT, parse_key

@@ -7,12 +7,9 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import NamedTuple
 
-from pipeline.halt.register import HaltRegister
-from pipeline.halt.signing import TrustedKeys
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.kafka import PROMPT, KafkaConfig
 from pipeline.runtime.topic_reader import TopicReader
-from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.topics import Topic
 
 POLL_SECONDS = 0.1
@@ -72,27 +69,3 @@ class Tail:
         if self._thread.ident is not None:
             self._thread.join(STOP_SECONDS)
         self._reader.close()
-
-
-class Obedience:
-    """What a rollout system makes of the halt topic: halts that a trusted key signed, each epoch once."""
-
-    def __init__(self, trusted: TrustedKeys) -> None:
-        self._register = HaltRegister(trusted)
-        self._epochs: dict[str, int] = {}
-        self.refused: list[str] = []  # why records were not believed
-
-    def read(self, value: bytes) -> Halt | None:
-        """The halt or resume to obey, or None for what was obeyed before or cannot be believed."""
-        try:
-            halt = decode_halt(value)
-        except ValueError as error:
-            self.refused.append(f"undecodable: {error}")
-            return None
-        if reason := self._register.learn(halt):
-            self.refused.append(reason)
-            return None
-        if halt.epoch <= self._epochs.get(halt.key, 0):
-            return None
-        self._epochs[halt.key] = halt.epoch
-        return halt

@@ -203,7 +203,7 @@ def test_halts_are_renewed_at_half_life(tmp_path: Path) -> None:
         first, second = await world.read_halts()
         assert (first.epoch, second.epoch) == (1, 1)
         assert second.expires_at == clock.now + 86_400_000
-        assert process.register.newest(first.key) == second
+        assert process.issuer.register.newest(first.key) == second
 
     asyncio.run(scene())
 

@@ -3,19 +3,15 @@
 import asyncio
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
-import structlog
-from support.correlate_world import Clock, Killed, World, epochs
+from support.correlate_world import Clock, Killed, World, correlator, epochs
 
 from pipeline.bench.latency_load import Fleet
 from pipeline.combine.fold import Fold
-from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.ports import PartialRecord
 from pipeline.correlate.shipped import ShippedDetectors
-from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.runtime.errors import ConfigError
 from pipeline.wire.events import decode_event
 from pipeline.wire.partials import encode_partial
@@ -47,9 +43,7 @@ def rollout() -> list[bytes]:
 
 async def live(world: World, keys: Path) -> Correlator:
     """One life with the shipped detector."""
-    log: Any = structlog.wrap_logger(structlog.ReturnLogger(), processors=[])
-    detectors = ShippedDetectors.from_file("")
-    process = Correlator(CorrelateConfig(), detectors, world, load_or_create(keys), load_trusted(keys), Clock(), log)
+    process = correlator(world, keys, Clock(), ShippedDetectors.from_file(""))
     await process.recover(world.bounds(), dict(world.table))
     for offset in range(world.committed, len(world.log)):
         await process.handle(PartialRecord(0, offset, b"k", world.log[offset]), process.session)

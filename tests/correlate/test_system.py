@@ -19,7 +19,7 @@ from support import correlate_worker as support
 from support.brokers import AnyBroker
 from support.correlate_worker import CountingDetector, partial
 
-from pipeline.correlate.main import STOP_SECONDS
+from pipeline.correlate.stage import STOP_SECONDS
 from pipeline.halt.signing import load_trusted, verify
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
 from pipeline.wire import topics

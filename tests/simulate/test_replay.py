@@ -16,10 +16,10 @@ from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.simulate import scenario as scenarios
+from pipeline.simulate.obedience import Obedience
 from pipeline.simulate.replay import command
 from pipeline.simulate.run import FASTEST, Run, shift_ms
 from pipeline.simulate.simulation import Simulation
-from pipeline.simulate.tail import Obedience
 from pipeline.wire.events import decode_event
 from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import UpdateId

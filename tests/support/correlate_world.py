@@ -8,12 +8,15 @@ from typing import Any
 import structlog
 
 from pipeline.correlate.checkpoint import Entry
-from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.correlator import Correlator
-from pipeline.correlate.ports import Bounds, PartialRecord
-from pipeline.halt.signing import SigningKey, load_or_create, load_trusted
+from pipeline.correlate.detectors import Detectors
+from pipeline.correlate.fleets import Fleets
+from pipeline.correlate.ports import Bounds, OutRecord, PartialRecord
+from pipeline.halt.issuer import HaltIssuer
+from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import Partial, UpdateId, encode_partial
+from pipeline.wire.spans import DAY_MS
 from support.correlate_worker import STREAM_START, CountingDetector, CountingDetectors, partial
 
 UPDATE = UpdateId("v", "p", "1")
@@ -45,10 +48,9 @@ class World:
                 raise Killed
         act()
 
-    async def publish(
-        self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
-    ) -> None:
+    async def publish(self, record: OutRecord) -> None:
         """Append."""
+        topic, key, value, headers = record
         await self._change(lambda: self.records.append((topic, key, value, dict(headers))))
 
     async def store(self, partition: int, entries: Sequence[Entry]) -> None:
@@ -87,11 +89,11 @@ class Clock:
         return self.now
 
 
-def correlator(world: World, keys: Path, clock: Clock) -> Correlator:
-    """A fresh process on this world."""
-    key: SigningKey = load_or_create(keys)
+def correlator(world: World, keys: Path, clock: Clock, detectors: Detectors | None = None) -> Correlator:
+    """A fresh process on this world; it counts unless given other detectors."""
     log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[])
-    return Correlator(CorrelateConfig(), CountingDetectors(), world, key, load_trusted(keys), clock, log)
+    issuer = HaltIssuer(load_or_create(keys), load_trusted(keys), DAY_MS)
+    return Correlator(Fleets(detectors or CountingDetectors()), issuer, world, clock, log)
 
 
 async def live(world: World, keys: Path, checkpoint_every: int = 3) -> Correlator:
