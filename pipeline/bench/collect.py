@@ -20,8 +20,7 @@ from typing import Any
 import click
 import msgspec
 from confluent_kafka import libversion
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from pipeline.bench.collect_load import COMPRESS, Load, Sent, send_all
 from pipeline.collect.tokens import add_token

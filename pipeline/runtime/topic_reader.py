@@ -101,7 +101,8 @@ class TopicReader:
         return not self._unread
 
     def poll(self, seconds: float = 0.0) -> list[Message]:
-        """Records that have come; for the first of them it waits so long. Each partition's are in order."""
+        """Records that have come; for the first of them it waits so long, or until an end is reached. Each partition's
+        are in order."""
         first = self._consumer.poll(seconds)
         if first is None:
             return []

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import zstandard
 from click.testing import CliRunner
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from pipeline.halt.signing import load_or_create
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.topic_reader import TopicReader
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.obedience import Obedience
 from pipeline.simulate.replay import command
@@ -46,19 +47,9 @@ def replay(*args: str) -> str:
 
 def read_all(bootstrap_servers: str) -> list[tuple[int, bytes, bytes]]:
     """Every record of fleet.events: (partition, key, value)."""
-    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "test", "enable.partition.eof": True})
-    partitions = [TopicPartition("fleet.events", number, 0) for number in range(4)]
-    consumer.assign(partitions)
-    found, ended = [], 0
-    while ended < len(partitions):
-        message = consumer.poll(10)
-        assert message is not None, "the broker went silent"
-        if message.error() is not None:
-            ended += 1
-            continue
-        found.append((message.partition() or 0, message.key() or b"", message.value() or b""))
-    consumer.close()
-    return found
+    with TopicReader(KafkaConfig(bootstrap_servers), "test") as reader:
+        batches = list(reader.start(reader.whole("fleet.events")).to_end(30))
+    return [(m.partition() or 0, m.key() or b"", m.value() or b"") for messages in batches for m in messages]
 
 
 def test_files_keep_the_scenarios_times_in_every_compression(tmp_path: Path) -> None:
