@@ -12,9 +12,9 @@ from pipeline.correlate.ports import OutRecord, PartialRecord
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.halts import Halt, encode_halt
-from pipeline.wire.keys import heartbeat_key, verdict_key
 from pipeline.wire.partials import Partial, decode_partial
 from pipeline.wire.reasons import MalformedMessage, Reason
+from pipeline.wire.record_keys import heartbeat_key, verdict_key
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict, encode_verdict
 
 

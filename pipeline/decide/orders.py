@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 from pipeline.wire.halts import Evidence
-from pipeline.wire.keys import update_key
+from pipeline.wire.record_keys import update_key
 from pipeline.wire.verdicts import Verdict
 
 
