@@ -16,7 +16,6 @@ from pipeline.runtime.metadata import require_topics
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 
-CALL_SECONDS = 10.0
 _READ_AT_ONCE = 4_096  # messages held as client objects at a time
 _LAG_SECONDS = 1.0
 _SHORTEST_WAIT_SECONDS = 0.001  # the client waits for whole milliseconds: asked for less it returns at once

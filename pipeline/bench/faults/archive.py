@@ -101,7 +101,7 @@ class Storing(Line):
     def _promises(self) -> bool:
         try:
             return any(place.metadata for place in self.broker.committed(GROUP, EVENTS.name, EVENTS.partitions))
-        except KafkaException:
+        except (KafkaException, TimeoutError):
             return True
 
     def stored_account(self) -> Figures:

@@ -164,11 +164,11 @@ class Broker:
         return Counter((halt.key, halt.action, halt.epoch) for halt in said)
 
     def committed(self, group: str, topic: str, partitions: int) -> list[TopicPartition]:
-        """What the group has committed. Raises KafkaException."""
+        """What the group has committed, by partition. Raises KafkaException, TimeoutError."""
         places = [TopicPartition(self._kafka.topic_prefix + topic, number) for number in range(partitions)]
         asked = ConsumerGroupTopicPartitions(self._kafka.topic_prefix + group, places)
         answer = self._admin.list_consumer_group_offsets([asked], request_timeout=CALL_SECONDS)
-        return list(answer[asked.group_id].result(CALL_SECONDS).topic_partitions or [])
+        return sorted(answer[asked.group_id].result(CALL_SECONDS).topic_partitions or [])
 
     def read(self, topic: str, starts: Iterable[tuple[int, int, int]] = ()) -> list[Message]:
         """Every committed record of a topic, or of ranges (partition, start, end) of it.
