@@ -21,7 +21,7 @@ from confluent_kafka import Producer, libversion
 from pipeline.bench.archive_line import LocalClickHouse, Stage, value, wait_for
 from pipeline.bench.combine_load import Load, messages
 from pipeline.local.kafka.embedded import EmbeddedBroker
-from pipeline.runtime import topics as topic_admin
+from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config

@@ -16,7 +16,7 @@ from pipeline.demo import stored as demo_archive
 from pipeline.demo.account import Account, lines
 from pipeline.demo.act import QUICK, Act, Pace
 from pipeline.demo.watch import Watch
-from pipeline.halt.keys import load_trusted
+from pipeline.halt.signing import load_trusted
 from pipeline.local import guide
 from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.local.stack import LocalStack, StackInfo

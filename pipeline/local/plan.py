@@ -17,7 +17,7 @@ from pipeline.local.machine.ports import LOOPBACK, bind, bind_free
 from pipeline.local.supervisor import Probe, ProcessSpec
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.topics import TopicAdmin, differences
+from pipeline.runtime.topic_admin import TopicAdmin, differences
 from pipeline.wire import topics
 
 CLICKHOUSE_USER = "andon"  # owns the tables

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.decide.orders import HaltOrder
 from pipeline.halt.issue import issue, renew
-from pipeline.halt.keys import SigningKey, load_or_create
+from pipeline.halt.signing import SigningKey, load_or_create
 from pipeline.wire.halts import Evidence, Halt, decode_halt, encode_halt
 from pipeline.wire.verdicts import Conditional, Explanation
 

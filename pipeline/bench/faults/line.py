@@ -23,7 +23,7 @@ from pipeline.combine.config import GROUP as COMBINE_GROUP
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.ports import free_port
-from pipeline.runtime import topics as topic_admin
+from pipeline.runtime import topic_admin
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.wire.topics import EVENTS, PARTIALS
@@ -214,7 +214,7 @@ class Line:
 
     def topic_account(self) -> Figures:
         """What the brokers themselves lost or hold twice of what they had acknowledged."""
-        stored = by_id(json.loads(m.value() or b"{}") for m in self.broker.read(EVENTS.name, EVENTS.partitions))
+        stored = by_id(json.loads(m.value() or b"{}") for m in self.broker.read(EVENTS.name))
         found = judge(by_id(self.ledger.events()), stored)
         return {"lost_by_brokers": found.lost, "repeated_by_brokers": found.repeated}
 

@@ -2,17 +2,18 @@
 
 import importlib.resources
 import subprocess
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from pipeline.local.machine.ports import free_port
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.runtime.kafka_log import Errors
+from pipeline.runtime.metadata import list_topics
+from pipeline.runtime.waiting import Deadline
 
 START_SECONDS = 20.0
 STOP_SECONDS = 30.0  # it writes its snapshot on SIGTERM, which takes over 6 s when much is retained
@@ -30,15 +31,16 @@ def command_line(data_dir: Path, port: int) -> list[str]:
 
 def wait_for_broker(bootstrap_servers: str, timeout_seconds: float) -> None:
     """Raises AndonError when no broker answers in time."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    deadline = time.monotonic() + timeout_seconds
+    config, errors = KafkaConfig(bootstrap_servers), Errors()
+    admin = AdminClient(client_config(config, "andon-wait") | errors.settings)
+    deadline = Deadline(timeout_seconds)
     while True:
         try:
-            admin.list_topics(timeout=1.0)
+            list_topics(admin, errors, config, 1.0)
             return
-        except KafkaException as error:
-            if time.monotonic() > deadline:
-                raise AndonError(f"no Kafka broker answers at {bootstrap_servers}: {error}") from None
+        except AndonError:
+            if deadline.has_passed:
+                raise
 
 
 class EmbeddedBroker:
