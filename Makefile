@@ -2,7 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
-.PHONY: setup demo test lint format hooks lock bench clean
+# Tests side by side, those that share a service in one process, the longest first: see tests/support/tiers.py.
+WORKERS ?= 4
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+.PHONY: setup demo test test-unit test-all coverage lint format hooks lock bench clean
 
 setup: .venv/.setup-stamp
 .venv/.setup-stamp: pyproject.toml constraints.txt
@@ -15,8 +18,21 @@ setup: .venv/.setup-stamp
 demo: setup
 	$(BIN)/andon demo
 
+# Of every kind of test at least one: what CI runs.
 test: setup
-	$(BIN)/pytest
+	$(PYTEST) -m "not slow" --durations=30
+
+# What needs no service: within a minute.
+test-unit: setup
+	$(PYTEST) -m unit
+
+# The slow ones too: before an issue is closed.
+test-all: setup
+	$(PYTEST) --durations=30
+
+# Which lines the unit tests run.
+coverage: setup
+	$(PYTEST) -m unit --cov=pipeline --cov=consumers --cov-report=term
 
 lint: setup
 	$(BIN)/ruff check .
