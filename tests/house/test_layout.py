@@ -10,7 +10,11 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for package in ("pipeline", "consumers") for path in (ROOT / package).rglob("*.py"))
 MAX_LINES = 300
 
-PURE = ("pipeline/decide/", "pipeline/wire/", "pipeline/combine/fold.py", "pipeline/combine/admit.py")
+PURE = (
+    "pipeline/decide/",
+    "pipeline/wire/",
+    *(f"pipeline/combine/{name}.py" for name in ("admit", "batch", "emit", "fold")),
+)
 # Networks, files, processes, clocks, chance and logs come in as arguments, if at all.
 IMPURE = {
     "aiohttp", "aiokafka", "asyncio", "chdb", "click", "clickhouse_connect", "concurrent", "confluent_kafka", "faust",
