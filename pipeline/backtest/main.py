@@ -8,9 +8,8 @@ from pathlib import Path
 import click
 from clickhouse_connect.driver.exceptions import Error
 
-from consumers.clickhouse.archive.stage import ArchiveConfig
 from consumers.clickhouse.ask.answer import CutOff
-from consumers.clickhouse.connect import connect
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.backtest import lines
 from pipeline.backtest.follow import ReadLines, follow
 from pipeline.backtest.report import show_differences
@@ -35,9 +34,9 @@ NEVER = datetime(2100, 1, 1)  # later than any event may say
     "--until", type=MOMENT, help="With --from-clickhouse: the moment before which they end. [default: no end]"
 )
 @click.option("--fleet", default="", help="With --from-clickhouse: only this fleet.")
-@configured(("archive", ArchiveConfig))
+@configured(("clickhouse", ClickHouseConfig))
 def command(
-    archive: ArchiveConfig,
+    clickhouse: ClickHouseConfig,
     files: tuple[str, ...],
     policy: Path | None,
     as_json: bool,
@@ -66,14 +65,14 @@ def command(
     first, last = ((moment or NEVER).replace(tzinfo=UTC) for moment in (since, until))
     span = Span(first, last, fleet)
     try:
-        client = connect(archive, database=archive.database, timeout_seconds=DAY_SECONDS)
+        client = connect(clickhouse, database=clickhouse.database, timeout_seconds=DAY_SECONDS)
         then = halts_then(client, span)
         orders = follow(policies, lambda advance: stored_batches(client, span, advance), None, as_json)
     except CutOff as error:
         sys.stdout.flush()
-        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}; so are the halts printed") from None
+        raise AndonError(f"ClickHouse at {clickhouse.url}: {error}; so are the halts printed") from None
     except Error as error:
-        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {printable(str(error))}") from None
+        raise AndonError(f"ClickHouse at {clickhouse.url}: {printable(str(error))}") from None
     show_differences(differences(then, orders, span.since_ms), as_json)
 
 

@@ -11,6 +11,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+BLOCK_STRATA = 8  # gone through at a time where all strata times all updates would not stay in the cache
 _NDARRAY = 1
 
 

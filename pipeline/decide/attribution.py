@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from pipeline.decide.book import MAX_RINGS, SIGNATURE_PLACES
 from pipeline.decide.conditional import Separation, separate
 from pipeline.decide.evidence import LN10
 from pipeline.decide.explain import Explained
-from pipeline.decide.history import control_rises
-from pipeline.decide.ledger import MAX_RINGS, SIGNATURE_SLOTS
+from pipeline.decide.history import LIMIT_ERRORS, control_rises
 from pipeline.wire.partials import BUCKET_MS, Partial
 from pipeline.wire.spans import HOUR_MS
 
@@ -79,9 +79,9 @@ def rivals_of(detector: "Detector", explained: Explained, update: int) -> list[i
 
 def judge(detector: "Detector", explained: Explained, update: int) -> list[str] | None:
     """The flags of a halt that is due, or None."""
-    policy, fleet = detector.policy(update), detector.state
+    policy, state = detector.policy(update), detector.state
     threshold = -np.log10(policy.alpha)
-    if fleet.crashed[update].sum() < policy.minimum_crashed_hosts or explained.total[update] < threshold * LN10:
+    if state.crashed[update].sum() < policy.minimum_crashed_hosts or explained.total[update] < threshold * LN10:
         return None
     if explained.concurrent[update] < threshold * LN10 and not _history_may(detector, update):
         return None
@@ -90,15 +90,13 @@ def judge(detector: "Detector", explained: Explained, update: int) -> list[str] 
         mine = evidence_without(detector, update, rival)
         if mine.log_evidence >= threshold * LN10:
             continue
-        if rival in fleet.halted:
-            return None
-        if explained.total[update] < threshold * LN10:
+        if rival in state.halted:
             return None
         theirs = evidence_without(detector, rival, update)
         lead = (mine.log_evidence - theirs.log_evidence) / LN10
         if lead >= LEAD:
             continue
-        shared = min(fleet.crashed[update].sum(), fleet.crashed[rival].sum())
+        shared = min(state.crashed[update].sum(), state.crashed[rival].sum())
         if lead <= -LEAD or shared < INSEPARABLE_CRASHES:
             return None
         flags = ["inseparable"]
@@ -114,24 +112,24 @@ def _history_may(detector: "Detector", update: int) -> bool:
 
 def shock_seen(detector: "Detector", update: int) -> bool:
     """Whether hosts without the update crash more than history allows: over all strata, or clearly in one."""
-    fleet = detector.state
-    trials, exposed, excluded = fleet.trials.slow_of(update)
+    state = detector.state
+    trials, exposed, excluded = state.trials.slow_of(update)
     control = np.maximum(trials - exposed - excluded, 0.0)
-    expected = np.nan_to_num(control * fleet.rates[:, update])
-    crashes = fleet.control_crashes[2, :, update]
+    expected = np.nan_to_num(control * state.rates[:, update])
+    crashes = state.control_crashes[2, :, update]
     tolerated = detector.policy(update).tolerated_risk
-    pooled = control_rises(crashes.sum(keepdims=True), expected.sum(keepdims=True), 1.0, 1.64)
+    pooled = control_rises(crashes.sum(keepdims=True), expected.sum(keepdims=True), 1.0, LIMIT_ERRORS)
     return bool(pooled.any() or control_rises(crashes, expected, tolerated, 4.0).any())
 
 
 def evidence_without(detector: "Detector", update: int, rival: int) -> Separation:
     """Evidence about `update` on hosts without `rival`."""
-    fleet = detector.state
+    state = detector.state
     if (update, rival) not in detector.separations:
         signature = leading_signature(detector, update)
         risk = detector.policy(update).tolerated_risk
-        strata = len(fleet.ring_of)
-        found = separate(fleet.crashes, fleet.samples, update, rival, signature, risk, strata)
+        strata = len(state.ring_of)
+        found = separate(state.crashes, state.samples, update, rival, signature, risk, strata)
         detector.separations[update, rival] = found
     return detector.separations[update, rival]
 
@@ -141,10 +139,10 @@ def leading_signature(detector: "Detector", update: int) -> int:
     explained = detector.explained
     if explained is None:
         return -1
-    first = 1 + MAX_RINGS + detector.state.ledger.stratum_log.shape[0]
-    concurrent = explained.terms[update, first : first + SIGNATURE_SLOTS]
-    slot = int(concurrent.argmax())
-    return int(detector.state.ledger.slots[update, slot]) if np.isfinite(concurrent[slot]) else -1
+    first = 1 + MAX_RINGS + detector.state.book.stratum_log.shape[0]
+    concurrent = explained.terms[update, first : first + SIGNATURE_PLACES]
+    place = int(concurrent.argmax())
+    return int(detector.state.book.slots[update, place]) if np.isfinite(concurrent[place]) else -1
 
 
 def _decided_at(detector: "Detector", update: int, partial: Partial) -> int:
@@ -156,17 +154,17 @@ def _decided_at(detector: "Detector", update: int, partial: Partial) -> int:
 
 
 def _impose(detector: "Detector", update: int, flags: list[str], decided_at: int) -> Due:
-    fleet, policy = detector.state, detector.policy(update)
-    now = fleet.bucket * BUCKET_MS
-    fleet.halt_times = [at for at in fleet.halt_times if at > now - HOUR_MS]
+    state, policy = detector.state, detector.policy(update)
+    now = state.bucket * BUCKET_MS
+    state.halt_times = [at for at in state.halt_times if at > now - HOUR_MS]
     mode: Literal["enforce", "shadow", "pending"] = "shadow" if policy.mode == "shadow" else "enforce"
-    if mode == "enforce" and len(fleet.halt_times) >= policy.max_halts_per_hour:
+    if mode == "enforce" and len(state.halt_times) >= policy.max_halts_per_hour:
         mode = "pending"
     if mode == "enforce":
-        fleet.halt_times.append(now)
-    fleet.halted[update] = fleet.bucket
-    fleet.apart_bucket = 0
-    state = {"enforce": "halted", "shadow": "shadow_halted", "pending": "pending"}[mode]
-    fleet.states[update] = {ring: state for ring, _ in fleet.rings.live()}
-    fleet.news.append(update)
+        state.halt_times.append(now)
+    state.halted[update] = state.bucket
+    state.apart_bucket = 0
+    standing = {"enforce": "halted", "shadow": "shadow_halted", "pending": "pending"}[mode]
+    state.states[update] = {ring: standing for ring, _ in state.rings.live()}
+    state.news.append(update)
     return Due(update, mode, decided_at, flags)

@@ -1,7 +1,12 @@
 """Crashes by event-time bucket. Open buckets are judged anew from their totals at every step, so it does not matter how
 the stream was cut into batches; a bucket closes for good once stream time is OPEN_BUCKETS past it."""
 
-OPEN_BUCKETS = 6
+from pipeline.wire.partials import BUCKET_MS
+from pipeline.wire.spans import DAY_MS, HOUR_MS, MINUTE_MS
+
+MINUTE_BUCKETS, HOUR_BUCKETS, DAY_BUCKETS = MINUTE_MS // BUCKET_MS, HOUR_MS // BUCKET_MS, DAY_MS // BUCKET_MS
+OPEN_BUCKETS = MINUTE_BUCKETS
+ARCHIVE_MS = 10 * MINUTE_MS  # shares are archived every 10 minutes, for crashes that are reported late
 
 
 class Bucket:

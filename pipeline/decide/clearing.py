@@ -5,8 +5,8 @@ import numpy as np
 
 from pipeline.decide import evidence as ev
 from pipeline.decide.arrays import Floats, Ints, capacity, grown
-from pipeline.decide.ledger import MAX_RINGS
-from pipeline.decide.tally import Tally
+from pipeline.decide.book import MAX_RINGS
+from pipeline.decide.crash_columns import CrashColumns
 
 # Exposed hosts count as overdue when their share of trials falls below this part of its peak: they went silent.
 OVERDUE_SHARE = 0.8
@@ -34,13 +34,13 @@ class Clearing:
         self.log[:, :, updates] = 0.0
         self.peak[updates] = self.overdue[updates] = 0.0
 
-    def close(self, tally: Tally, lower_share: Floats, risk: Floats, ring_of: Ints) -> None:
+    def close(self, columns: CrashColumns, lower_share: Floats, risk: Floats, ring_of: Ints) -> None:
         """Enter a closed bucket; `lower_share` (C, U), `risk` (R, U): the relative risk to rule out."""
-        crashes, exposed = tally.dense(np.arange(lower_share.shape[1]))
+        crashes, exposed = columns.dense(np.arange(lower_share.shape[1]))
         reached = lower_share > 0
         crashes *= reached
         exposed *= reached
-        rings = ring_of[tally.strata]
+        rings = ring_of[columns.strata]
         null = ev.null_share(lower_share, risk[rings])
         for row, ring in enumerate(rings):
             self.log[ring] += exposed[row] * ev.LOG_PHI[:, None]

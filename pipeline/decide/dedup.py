@@ -50,10 +50,10 @@ class SiteMinutes:
     def admit(self, site: str, at_ms: int, most: int, kinds: list[str]) -> bool:
         """Whether this report is among the first `most` of its site and minute, in each of its kinds; without a site it
         always is."""
-        keys = [host_key(str(at_ms // MINUTE_MS), kind, site) for kind in kinds] if site else []
-        if any(self.counts.get(key, 0) >= most for key in keys):
+        hashes = [host_key(str(at_ms // MINUTE_MS), kind, site) for kind in kinds] if site else []
+        if any(self.counts.get(key, 0) >= most for key in hashes):
             return False
-        for key in keys:
+        for key in hashes:
             self.counts[key] = self.counts.get(key, 0) + 1
         while len(self.counts) > self.LIMIT:
             del self.counts[next(iter(self.counts))]

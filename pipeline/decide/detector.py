@@ -8,25 +8,24 @@ import numpy as np
 from pipeline.decide import attribution, verdicts
 from pipeline.decide.apart import among_remaining, share_factor
 from pipeline.decide.arrays import Floats, Ints
-from pipeline.decide.buckets import OPEN_BUCKETS, Bucket
+from pipeline.decide.book import MAX_RINGS
+from pipeline.decide.buckets import ARCHIVE_MS, HOUR_BUCKETS, MINUTE_BUCKETS, OPEN_BUCKETS, Bucket
 from pipeline.decide.conditional import Separation
+from pipeline.decide.crash_columns import crash_columns
 from pipeline.decide.explain import Explained, Historical, explain
-from pipeline.decide.fleet import ARCHIVE_MS, ARCHIVED, Fleet, unpack_fleet
 from pipeline.decide.history import HISTORY_BUCKETS, shock_factor, upper_exposure
-from pipeline.decide.intake import FORGET_AFTER_BUCKETS, Intake, columns_of
-from pipeline.decide.ledger import MAX_RINGS
+from pipeline.decide.intake import FORGET_AFTER_BUCKETS, Intake, int_columns
 from pipeline.decide.orders import Decisions
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.decide.samples import BIN_MS
+from pipeline.decide.state import ARCHIVED, DetectorState, unpack_state
 from pipeline.decide.stream_time import recent_reports, stream_bucket
-from pipeline.decide.tally import tally
 from pipeline.decide.trials import DECAY_PER_BUCKET
 from pipeline.wire.partials import BUCKET_MS, TRIAL_COLUMNS, Partial
 
-MINUTE_BUCKETS = 6
 ARCHIVE_AFTER = 2  # shares from the start of a crash's 10 minutes to 20 minutes later: an estimate lags behind a push
 HALTED_BINS = 3  # how far back samples tell who has no halted update
-APART_BUCKETS = 6  # how long that survey holds
+APART_BUCKETS = MINUTE_BUCKETS  # how long that survey holds
 
 
 class Detector:
@@ -34,13 +33,13 @@ class Detector:
 
     def __init__(self, fleet: str, policies: PolicySet) -> None:
         self.policies = policies
-        self.state = Fleet(fleet)
+        self.state = DetectorState(fleet)
         self._policy: list[Policy] = []
         self._policies_read = (-1, -1)  # at which state of the registries of updates and rings
         self._tolerated: Floats = np.ones(8)
         self._clear_risks: Floats = np.ones((MAX_RINGS, 8))  # the relative risks to rule out
         self.explained: Explained | None = None
-        self.totals = self.state.ledger.totals()
+        self.totals = self.state.book.totals()
         self.past = self._past(len(self.state.since))  # what history expects as of this step
         self.separations: dict[tuple[int, int], Separation] = {}  # of this step: update on hosts without a rival
         self.rivals: dict[int, list[int]] = {}  # of this step
@@ -49,7 +48,7 @@ class Detector:
     def restore(cls, raw: bytes, policies: PolicySet) -> "Detector":
         """The detector that `snapshot` packed, under these policies. Raises ValueError for foreign bytes."""
         detector = cls("", policies)
-        detector.state = unpack_fleet(raw)
+        detector.state = unpack_state(raw)
         return detector
 
     def snapshot(self) -> bytes:
@@ -58,20 +57,20 @@ class Detector:
 
     def step(self, partial: Partial) -> Decisions:
         """Take in one partial and decide."""
-        fleet = self.state
-        trials = columns_of(partial.trials, TRIAL_COLUMNS)
-        before = fleet.bucket
-        fleet.recent = recent_reports(fleet.recent, partial, trials)
-        fleet.bucket = max(before, stream_bucket(fleet.recent))
-        closed = fleet.bucket > before and self._advance(before)
-        intake = Intake(fleet, self.policies, partial)
+        state = self.state
+        trials = int_columns(partial.trials, TRIAL_COLUMNS)
+        before = state.bucket
+        state.recent = recent_reports(state.recent, partial, trials)
+        state.bucket = max(before, stream_bucket(state.recent))
+        closed = state.bucket > before and self._advance(before)
+        intake = Intake(state, self.policies, partial)
         self._read_policies()
         intake.take_in(self._tolerated)
         if intake.made_room:
             self.explained = None  # it speaks of others
         for at, bucket in sorted(intake.late.items()):
             self._close(bucket, self._archived(at))
-        minute_passed = fleet.bucket // MINUTE_BUCKETS > before // MINUTE_BUCKETS
+        minute_passed = state.bucket // MINUTE_BUCKETS > before // MINUTE_BUCKETS
         if not (partial.crashes or closed or minute_passed):
             return Decisions((), ())  # clean trials alone can only lower the evidence
         self.explained = self._explain()
@@ -100,48 +99,48 @@ class Detector:
 
     def _advance(self, before: int) -> bool:
         """Stream time moves on: close what is past, let counts decay, archive shares. Whether a bucket closed."""
-        fleet = self.state
+        state = self.state
         self._read_policies()
-        due = sorted(b for b in fleet.open if b <= fleet.bucket - OPEN_BUCKETS)
+        due = sorted(b for b in state.open if b <= state.bucket - OPEN_BUCKETS)
         for bucket in due:
-            self._close(fleet.open.pop(bucket), None)
-        fleet.trials.advance(fleet.bucket)
-        fleet.trials.survey(fleet.pools)
+            self._close(state.open.pop(bucket), None)
+        state.trials.advance(state.bucket)
+        state.trials.survey(state.pools)
         for scale in range(3):
-            fleet.control_crashes[scale] *= DECAY_PER_BUCKET[scale] ** (fleet.bucket - before) if before else 0.0
-        fleet.history.advance(fleet.bucket * BUCKET_MS)
+            state.control_crashes[scale] *= DECAY_PER_BUCKET[scale] ** (state.bucket - before) if before else 0.0
+        state.history.advance(state.bucket * BUCKET_MS)
         self._watch_history()
         self._archive()
-        if fleet.bucket // 360 > before // 360:
+        if state.bucket // HOUR_BUCKETS > before // HOUR_BUCKETS:
             self._forget_updates()
         return bool(due)
 
     def _watch_history(self) -> None:
         """How far crash rates may have risen for all, as the control hosts tell; and who has gone silent."""
-        fleet = self.state
-        trials, exposed, excluded = fleet.trials.slow()
-        if trials.shape[0] != fleet.rates.shape[0] or exposed.shape[1] != fleet.rates.shape[1]:
+        state = self.state
+        trials, exposed, excluded = state.trials.slow()
+        if trials.shape[0] != state.rates.shape[0] or exposed.shape[1] != state.rates.shape[1]:
             return
-        expected = fleet.trials.control(np.where(fleet.ledger.active & ~np.isnan(fleet.rates), fleet.rates, 0.0))
-        fleet.shock = shock_factor(fleet.control_crashes[1:].sum(axis=1), expected)
+        expected = state.trials.control(np.where(state.book.active & ~np.isnan(state.rates), state.rates, 0.0))
+        state.shock = shock_factor(state.control_crashes[1:].sum(axis=1), expected)
         eligible = (trials[:, None] - excluded).sum(axis=0)
-        fleet.clearing.watch(exposed.sum(axis=0), eligible)
+        state.clearing.watch(exposed.sum(axis=0), eligible)
 
     def _archive(self) -> None:
         """Keep the shares of every 10 minutes, for crashes that are reported late."""
-        fleet = self.state
-        number = fleet.bucket * BUCKET_MS // ARCHIVE_MS
-        if len(fleet.strata) and (not fleet.archive or fleet.archive[-1][0] < number):
-            share = self.shares(np.arange(len(fleet.strata)))
-            fleet.archive = [*fleet.archive[-ARCHIVED + 1 :], (number, share)]
+        state = self.state
+        number = state.bucket * BUCKET_MS // ARCHIVE_MS
+        if len(state.strata) and (not state.archive or state.archive[-1][0] < number):
+            share = self.shares(np.arange(len(state.strata)))
+            state.archive = [*state.archive[-ARCHIVED + 1 :], (number, share)]
 
     def _archived(self, number: int) -> Floats:
         """The largest share around that time; the largest of all when it is longer ago. (S, U), S all strata."""
-        fleet = self.state
-        share = self.shares(np.arange(len(fleet.strata)))
-        near = [old for at, old in fleet.archive if number <= at <= number + ARCHIVE_AFTER]
+        state = self.state
+        share = self.shares(np.arange(len(state.strata)))
+        near = [old for at, old in state.archive if number <= at <= number + ARCHIVE_AFTER]
         settled = len(near) == ARCHIVE_AFTER + 1  # else what came after that time is not all archived: now counts too
-        for place, old in enumerate(near if settled else [old for _, old in fleet.archive]):
+        for place, old in enumerate(near if settled else [old for _, old in state.archive]):
             rows, columns = old.shape  # an update that is younger than the archive keeps its share of now
             now = share[:rows, :columns]
             now[:] = np.where(np.isnan(old), now, old if settled and place == 0 else np.maximum(now, old))
@@ -153,86 +152,84 @@ class Detector:
         Hosts with a halted update are in no comparison but that update's own: the others' shares are then those among
         the hosts that remain.
         """
-        fleet = self.state
+        state = self.state
         if updates is None:
-            updates = np.arange(len(fleet.since))
+            updates = np.arange(len(state.since))
         if not len(strata):
             return np.zeros((0, len(updates)))
-        share = fleet.trials.upper_share(strata, fleet.pools, updates)
-        if not fleet.halted:
+        share = state.trials.upper_share(strata, state.pools, updates)
+        if not state.halted:
             return share
-        if fleet.apart_bucket <= fleet.bucket - APART_BUCKETS or fleet.apart.shape != fleet.rates.shape:
+        if state.apart_bucket <= state.bucket - APART_BUCKETS or state.apart.shape != state.rates.shape:
             self._survey_apart()
-        return among_remaining(share, fleet.apart[np.ix_(strata, updates)], np.isin(updates, list(fleet.halted)))
+        return among_remaining(share, state.apart[np.ix_(strata, updates)], np.isin(updates, list(state.halted)))
 
     def _survey_apart(self) -> None:
         """How the shares among the hosts without any halted update differ from those among all."""
-        fleet = self.state
-        since = fleet.bucket * BUCKET_MS // BIN_MS - HALTED_BINS + 1
-        strata, updates = fleet.rates.shape
-        halted = np.array(sorted(fleet.halted), dtype=np.int64)
-        most = fleet.trials.upper_share(np.arange(strata), fleet.pools, halted).max(axis=1)
-        sampled = fleet.samples.remaining(frozenset(fleet.halted), strata, updates, since)
+        state = self.state
+        since = state.bucket * BUCKET_MS // BIN_MS - HALTED_BINS + 1
+        strata, updates = state.rates.shape
+        halted = np.array(sorted(state.halted), dtype=np.int64)
+        most = state.trials.upper_share(np.arange(strata), state.pools, halted).max(axis=1)
+        sampled = state.samples.remaining(frozenset(state.halted), strata, updates, since)
         factor = share_factor(*sampled, 1.0 - most)
-        untouched = ~fleet.ledger.active[:, halted].any(axis=1)
+        untouched = ~state.book.active[:, halted].any(axis=1)
         factor[untouched] = 1.0
-        fleet.apart = factor
-        fleet.apart_bucket = fleet.bucket
+        state.apart = factor
+        state.apart_bucket = state.bucket
 
     def _close(self, bucket: Bucket, share: Floats | None) -> None:
         """Enter a bucket for good: at the shares of now, or at those of its time."""
-        fleet, crashes = self.state, tally([bucket])
+        state, crashes = self.state, crash_columns([bucket])
         if not len(crashes.strata):
             return
         share = self.shares(crashes.strata) if share is None else share[crashes.strata]
-        fleet.ledger.close(crashes, share, self._tolerated[: share.shape[1]], fleet.ring_of)
-        lower = np.minimum(fleet.trials.lower_share(crashes.strata), share)
-        fleet.clearing.close(crashes, lower, self._clear_risks[:, : share.shape[1]], fleet.ring_of)
+        state.book.close(crashes, share, self._tolerated[: share.shape[1]], state.ring_of)
+        lower = np.minimum(state.trials.lower_share(crashes.strata), share)
+        state.clearing.close(crashes, lower, self._clear_risks[:, : share.shape[1]], state.ring_of)
 
     def _explain(self) -> Explained:
-        fleet, crashes = self.state, tally(self.state.open.values())
+        state, crashes = self.state, crash_columns(self.state.open.values())
         updates = crashes.reached()
         share = self.shares(crashes.strata, updates)
-        self.totals = fleet.ledger.with_open(crashes, updates, share, self._tolerated[updates], fleet.ring_of)
-        self.past = self._past(len(fleet.since))
+        self.totals = state.book.with_open(crashes, updates, share, self._tolerated[updates], state.ring_of)
+        self.past = self._past(len(state.since))
         return explain(self.totals, self.past)
 
     def _past(self, updates: int) -> Historical:
         """What history expects, from an upper limit of the exposed trials: a crash may come before any is seen."""
-        fleet = self.state
-        seen = fleet.exposed_trials.sum(axis=1)
+        state = self.state
+        seen = state.exposed_trials.sum(axis=1)
         most = upper_exposure(seen)
         with np.errstate(invalid="ignore", divide="ignore"):
-            worst = np.where(np.isfinite(fleet.rates), fleet.rates, 0.0).max(axis=0)
-            allowed = self._tolerated[:updates] * fleet.shock
-            expected = np.where(seen > 0, fleet.past_expected / seen, worst * allowed) * most
-            exposure = np.where(seen > 0, fleet.past_exposure / seen, allowed) * most
-            expected = np.where(np.isfinite(fleet.past_expected), expected, np.inf)
-            by_slot = (
-                np.where(np.isfinite(fleet.past_exposure), exposure, np.inf)[:, None] * fleet.ledger.signature_rate
-            )
-        young = (fleet.since > 0) & (fleet.bucket - fleet.since < HISTORY_BUCKETS)
-        return Historical(expected, np.where(np.isnan(by_slot), np.inf, by_slot), young, fleet.settled)
+            worst = np.where(np.isfinite(state.rates), state.rates, 0.0).max(axis=0)
+            allowed = self._tolerated[:updates] * state.shock
+            expected = np.where(seen > 0, state.past_expected / seen, worst * allowed) * most
+            exposure = np.where(seen > 0, state.past_exposure / seen, allowed) * most
+            expected = np.where(np.isfinite(state.past_expected), expected, np.inf)
+            by_place = np.where(np.isfinite(state.past_exposure), exposure, np.inf)[:, None] * state.book.signature_rate
+        young = (state.since > 0) & (state.bucket - state.since < HISTORY_BUCKETS)
+        return Historical(expected, np.where(np.isnan(by_place), np.inf, by_place), young, state.settled)
 
     def _forget_updates(self) -> None:
         """Once an hour: free the places of updates that no host has listed for a week."""
-        fleet = self.state
-        stale = (fleet.seen > 0) & (fleet.bucket - fleet.seen > FORGET_AFTER_BUCKETS)
-        if gone := [update for update, _ in fleet.updates.live() if stale[update]]:
-            fleet.forget(gone)
+        state = self.state
+        stale = (state.seen > 0) & (state.bucket - state.seen > FORGET_AFTER_BUCKETS)
+        if gone := [update for update, _ in state.updates.live() if stale[update]]:
+            state.forget(gone)
 
     def summary(self) -> dict[str, object]:
         """What people may look at, fit for JSON."""
-        fleet = self.state
+        state = self.state
         return {
-            "fleet": fleet.name,
-            "stream_time": fleet.bucket * BUCKET_MS,
-            "events": fleet.events,
-            "live_updates": len(fleet.updates.live()),
-            "strata": len(fleet.strata.live()),
-            "crashes_too_late": fleet.too_late,
-            "updates_unwatched": fleet.unwatched,
-            "remembered_crashes": len(fleet.hosts.seen) + len(fleet.host_signatures.seen),
-            "history_ready": fleet.history.ready(),
+            "fleet": state.name,
+            "stream_time": state.bucket * BUCKET_MS,
+            "events": state.events,
+            "live_updates": len(state.updates.live()),
+            "strata": len(state.strata.live()),
+            "crashes_too_late": state.too_late,
+            "updates_unwatched": state.unwatched,
+            "remembered_crashes": len(state.hosts.seen) + len(state.host_signatures.seen),
+            "history_ready": state.history.ready(),
             "updates": verdicts.summary(self),
         }

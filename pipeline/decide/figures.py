@@ -6,9 +6,10 @@ import numpy as np
 
 from pipeline.decide import attribution
 from pipeline.decide.arrays import Floats
+from pipeline.decide.book import MAX_RINGS, SIGNATURE_PLACES
 from pipeline.decide.evidence import LN10
 from pipeline.decide.explain import Explained
-from pipeline.decide.ledger import MAX_RINGS, SIGNATURE_SLOTS
+from pipeline.decide.trials import MAX_ODDS, odds_of
 from pipeline.wire.verdicts import Basis, Conditional, Explanation
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 ERRORS_95 = 1.96
 MAX_RELATIVE_RISK = 10_000.0  # a larger one tells a reader no more
-MAX_ODDS = 50.0
 
 
 def relative_risk(observed: float, expected: float, control: float, odds: float) -> tuple[float, float]:
@@ -45,24 +45,24 @@ def basis_of(detector: "Detector", update: int) -> Basis:
 
 def explanation_of(detector: "Detector", update: int) -> Explanation:
     """The heaviest explanation in words."""
-    fleet, explained = detector.state, explained_of(detector)
-    place = int(explained.heaviest[update])
-    strata = fleet.ledger.stratum_log.shape[0]
-    if place == 0:
+    state, explained = detector.state, explained_of(detector)
+    term = int(explained.heaviest[update])
+    strata = state.book.stratum_log.shape[0]
+    if term == 0:
         return Explanation(kind="pooled")
-    if place <= MAX_RINGS:
-        return Explanation(kind="ring", strata=(f"ring={_name(fleet.rings.names, place - 1)}",))
-    place -= 1 + MAX_RINGS
-    if place < strata:
-        stratum = fleet.strata.names[place] if place < len(fleet.strata) else None
+    if term <= MAX_RINGS:
+        return Explanation(kind="ring", strata=(f"ring={_name(state.rings.names, term - 1)}",))
+    term -= 1 + MAX_RINGS
+    if term < strata:
+        stratum = state.strata.names[term] if term < len(state.strata) else None
         named = (f"ring={stratum.ring}", f"os={stratum.os}", f"model={stratum.model}") if stratum else ()
         return Explanation(kind="stratum", strata=named)
-    place -= strata
-    if place == SIGNATURE_SLOTS:
+    term -= strata
+    if term == SIGNATURE_PLACES:
         return Explanation(kind="history")
-    slot = place if place < SIGNATURE_SLOTS else place - SIGNATURE_SLOTS - 1
-    signature = int(fleet.ledger.slots[update, slot])
-    code, module = (fleet.signatures.names[signature] if signature >= 0 else None) or ("", "")
+    place = term if term < SIGNATURE_PLACES else term - SIGNATURE_PLACES - 1
+    signature = int(state.book.slots[update, place])
+    code, module = (state.signatures.names[signature] if signature >= 0 else None) or ("", "")
     return Explanation(kind="signature", code=code, module=module)
 
 
@@ -78,11 +78,11 @@ def explained_of(detector: "Detector") -> Explained:
 
 def conditionals(detector: "Detector", update: int) -> tuple[Conditional, ...]:
     """Evidence without each other suspect, for updates under suspicion."""
-    fleet, explained = detector.state, explained_of(detector)
+    state, explained = detector.state, explained_of(detector)
     rivals = attribution.rivals_of(detector, explained, update)
     found = []
     for rival in rivals:
-        name = fleet.updates.names[rival]
+        name = state.updates.names[rival]
         if rival != update and name is not None:
             alone = attribution.evidence_without(detector, update, rival)
             found.append(Conditional("/".join(name), round(alone.log_evidence / LN10, 3)))
@@ -91,11 +91,11 @@ def conditionals(detector: "Detector", update: int) -> tuple[Conditional, ...]:
 
 def own_evidence(detector: "Detector", update: int, conditional: tuple[Conditional, ...]) -> float:
     """log10 of the update's own evidence: on hosts without any halted update, where that is less."""
-    fleet = detector.state
+    state = detector.state
     total = float(explained_of(detector).total[update]) / LN10
-    if update in fleet.halted:
+    if update in state.halted:
         return total
-    halted = {"/".join(fleet.updates.names[u] or ()) for u in fleet.halted}
+    halted = {"/".join(state.updates.names[u] or ()) for u in state.halted}
     return min([total, *(c.log10_evidence for c in conditional if c.on_without in halted)])
 
 
@@ -110,31 +110,31 @@ class Counts(NamedTuple):
 def counts_of(detector: "Detector", update: int, rings: list[int], odds: float) -> Counts:
     """The counts behind the heaviest explanation: of its signature, against history, or of these rings, where exposed
     trials stand to control ones as `odds`."""
-    fleet, explained = detector.state, explained_of(detector)
-    place, first = int(explained.heaviest[update]), 1 + MAX_RINGS + fleet.ledger.stratum_log.shape[0]
-    if place >= first + SIGNATURE_SLOTS and np.isfinite(fleet.past_expected[update]):
-        return _against_history(detector, update, place - first - SIGNATURE_SLOTS - 1)
-    if place >= first:
-        totals, slot = detector.totals, place - first
-        observed = float(totals.signature_exposed[update, slot])
-        crashes = float(totals.signature_crashes[update, slot])
-        share = float(totals.signature_expected[update, slot]) / crashes if crashes else 0.0
-        odds = min(share / max(1.0 - share, 0.02), MAX_ODDS)
+    state, explained = detector.state, explained_of(detector)
+    term, first = int(explained.heaviest[update]), 1 + MAX_RINGS + state.book.stratum_log.shape[0]
+    if term >= first + SIGNATURE_PLACES and np.isfinite(state.past_expected[update]):
+        return _against_history(detector, update, term - first - SIGNATURE_PLACES - 1)
+    if term >= first:
+        totals, place = detector.totals, term - first
+        observed = float(totals.signature_exposed[update, place])
+        crashes = float(totals.signature_crashes[update, place])
+        share = float(totals.signature_expected[update, place]) / crashes if crashes else 0.0
+        odds = float(odds_of(np.array(share)))
         control = crashes - observed
         expected = control * odds
     else:
-        observed, expected = float(fleet.counted[update, rings].sum()), float(fleet.expected[update, rings].sum())
-        control = float(fleet.control[update, rings].sum())
+        observed, expected = float(state.counted[update, rings].sum()), float(state.expected[update, rings].sum())
+        control = float(state.control[update, rings].sum())
     limits = relative_risk(observed, expected, control, odds)
     return Counts(observed, expected if control else 0.5 * odds, limits)
 
 
-def _against_history(detector: "Detector", update: int, slot: int) -> Counts:
+def _against_history(detector: "Detector", update: int, place: int) -> Counts:
     """What was usual before the release, for as many hosts as may have been exposed by now."""
     observed, past = detector.totals.exposed[update], detector.past.expected[update]
-    if slot >= 0:
-        observed = detector.totals.signature_exposed[update, slot]
-        past = detector.past.signature_expected[update, slot]
+    if place >= 0:
+        observed = detector.totals.signature_exposed[update, place]
+        past = detector.past.signature_expected[update, place]
     usual = float(past) / detector.policy(update).tolerated_risk
     return Counts(float(observed), usual, relative_risk(float(observed), usual, max(usual, 0.5), 1.0))
 
@@ -174,14 +174,14 @@ def _odds(trials: Floats, exposed: Floats, excluded: Floats) -> Floats:
 
 def figures(detector: "Detector", update: int, facts: Facts, ring: int | None = None) -> dict[str, Any]:
     """What verdict and halt have in common, over one ring or over all (None)."""
-    fleet = detector.state
-    rings = [ring] if ring is not None else [live for live, _ in fleet.rings.live()]
+    state = detector.state
+    rings = [ring] if ring is not None else [live for live, _ in state.rings.live()]
     odds = facts.all_odds if ring is None else float(facts.odds[ring])
     counts = counts_of(detector, update, rings, odds)
     return facts.shared | {
         "observed": round(counts.observed),
         "expected": float(f"{counts.expected:.3g}"),
         "relative_risk": counts.limits,
-        "crashed_hosts": round(float(fleet.crashed[update, rings].sum())),
-        "exposed_trials": round(float(fleet.exposed_trials[update, rings].sum())),
+        "crashed_hosts": round(float(state.crashed[update, rings].sum())),
+        "exposed_trials": round(float(state.exposed_trials[update, rings].sum())),
     }

@@ -9,6 +9,7 @@ a shock of that size.
 import numpy as np
 
 from pipeline.decide.arrays import Bools, Floats, capacity, grown
+from pipeline.decide.buckets import HOUR_BUCKETS
 from pipeline.wire.spans import HOUR_MS
 
 HOURS = 26
@@ -17,7 +18,7 @@ LIMIT_ERRORS = 1.64
 MINIMUM_TRIALS = 500.0
 MINIMUM_CRASHES = 3.0
 MINIMUM_HOURS = 2
-HISTORY_BUCKETS = 720  # two hours: for so long after its release an update is compared with what was usual before
+HISTORY_BUCKETS = 2 * HOUR_BUCKETS  # for so long after its release an update is compared with what was usual before
 UNKNOWN_DRIFT = 1.5  # daily drift to allow for while a full day has not been seen
 # Times drift and tolerated risk: while nobody is left to ask, a rise of up to some 15 may be a shock.
 SHOCK_LIMIT = 7.0

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipeline.decide import evidence as ev
-from pipeline.decide.arrays import Bools, Floats, Ints, add_at
-from pipeline.decide.tally import Entries, Tally, columns_of
+from pipeline.decide.arrays import BLOCK_STRATA, Bools, Floats, Ints, add_at
+from pipeline.decide.crash_columns import CrashColumns, Entries, places_among
 
-BLOCK_STRATA = 8
 BETS = len(ev.THETA)
 
 
@@ -27,19 +26,19 @@ def normalisers(share: Floats, tolerated: Floats, active: Bools) -> Iterator[tup
         yield rows, ev.log_normaliser(null[rows, None], ev.THETA[:, None])
 
 
-class Groups:
+class Increment:
     """Evidence and counts of some updates (U) by group: first each ring's crashes, then each signature's (R + G)."""
 
-    def __init__(self, tally: Tally, updates: Ints, share: Floats, active: Bools, ring_of: Ints) -> None:
-        """`share` and `active` (C, U) are of these updates in the strata of the tally."""
-        self.rings, of_row = np.unique(ring_of[tally.strata], return_inverse=True)
-        self.signatures = tally.signatures
+    def __init__(self, columns: CrashColumns, updates: Ints, share: Floats, active: Bools, ring_of: Ints) -> None:
+        """`share` and `active` (C, U) are of these updates in the strata of `columns`."""
+        self.rings, of_row = np.unique(ring_of[columns.strata], return_inverse=True)
+        self.signatures = columns.signatures
         self._shape = len(self.rings) + len(self.signatures), len(updates)
-        self._crashes = np.zeros((self._shape[0], len(tally.strata)))
-        self._crashes[of_row, np.arange(len(tally.strata))] = tally.crashes[0]
-        self._crashes[len(self.rings) :] = tally.crashes[1:]
-        self._excluded = self._placed(tally.excluded, updates, of_row)
-        exposed = self._placed(tally.exposed, updates, of_row)
+        self._crashes = np.zeros((self._shape[0], len(columns.strata)))
+        self._crashes[of_row, np.arange(len(columns.strata))] = columns.crashes[0]
+        self._crashes[len(self.rings) :] = columns.crashes[1:]
+        self._excluded = self._placed(columns.excluded, updates, of_row)
+        exposed = self._placed(columns.exposed, updates, of_row)
         self.exposed: Floats = np.zeros(self._shape)
         add_at(self.exposed, (exposed.group, exposed.update), exposed.hosts)
         self.expected = self._over_strata(share * active)
@@ -48,7 +47,7 @@ class Groups:
 
     def _placed(self, entries: Entries, updates: Ints, of_row: Ints) -> Entries:
         """Entries by group of this class and column."""
-        column, mine = columns_of(entries, updates)
+        column, mine = places_among(entries, updates)
         group = np.where(entries.group == 0, of_row[entries.row], len(self.rings) - 1 + entries.group)
         return Entries(group[mine], entries.row[mine], column[mine], entries.hosts[mine])
 

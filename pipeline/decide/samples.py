@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.decide.arrays import Bools, Floats, Ints
+from pipeline.wire.spans import MINUTE_MS
 
 BIN_MINUTES = 10
-BIN_MS = BIN_MINUTES * 60_000
+BIN_MS = BIN_MINUTES * MINUTE_MS
 KEPT_BINS = 72
 SAMPLES_PER_CELL_BIN = 48
 

@@ -11,20 +11,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.decide.arrays import Bools, Floats, Ints, add_at, capacity, grown
+from pipeline.decide.arrays import BLOCK_STRATA, Bools, Floats, Ints, add_at, capacity, grown
+from pipeline.decide.buckets import DAY_BUCKETS
 from pipeline.wire.cells import KINDS
 from pipeline.wire.partials import BUCKET_MS
 
 HALF_LIVES_MS = np.array([30_000.0, 300_000.0, 2_400_000.0])  # fast, middle, slow
 SHRINK_TRIALS = 10.0  # how many trials of its own outweigh the slower estimate
 STANDARD_ERRORS = 1.0
-DAY_BUCKETS = 8_640
+MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 DECAY_PER_BUCKET = 2.0 ** (-BUCKET_MS / HALF_LIVES_MS)
 
 
 _DECAYED: Floats = DECAY_PER_BUCKET[:, None] ** np.arange(DAY_BUCKETS + 1)  # by age; from a day on nothing is left
 _DECAYED[:, DAY_BUCKETS] = 0.0
-BLOCK_STRATA = 8
+
+
+def odds_of(share: Floats) -> Floats:
+    """Exposed hosts per control host, at most MAX_ODDS; any shape."""
+    result: Floats = np.minimum(share / np.maximum(1.0 - share, 1.0 / MAX_ODDS), MAX_ODDS)
+    return result
 
 
 class Trials:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline.decide import attribution
+from pipeline.decide.buckets import MINUTE_BUCKETS
 from pipeline.decide.clearing import needed_trials
 from pipeline.decide.evidence import LN10
 from pipeline.decide.explain import Explained
@@ -20,21 +21,20 @@ if TYPE_CHECKING:
 
 NEWS_LOG10 = 0.25  # evidence is news when it has moved this far
 NEWS_PER_STEP = 4  # updates; the others' turn comes with the next step
-MINUTE_BUCKETS = 6
 REFRESH_MINUTES = 5  # and once in so many minutes in any case
 
 
 def flags_of(detector: "Detector", update: int) -> list[str]:
     """What a reader must know besides the figures."""
-    fleet = detector.state
+    state = detector.state
     flags = []
-    if fleet.capped[update]:
+    if state.capped[update]:
         flags.append("capped")  # crashes beyond the cap per site and minute, or per partial, are not in the evidence
-    if 2 * fleet.masked[update] > fleet.crashed[update].sum():
+    if 2 * state.masked[update] > state.crashed[update].sum():
         flags.append("masked")  # most of its crashed hosts have a halted update too, and are no evidence about this one
-    if not np.isfinite(fleet.past_expected[update]):
+    if not np.isfinite(state.past_expected[update]):
         flags.append("no_history")
-    if fleet.clearing.overdue[update]:
+    if state.clearing.overdue[update]:
         flags.append("overdue")  # exposed hosts have gone silent
     if basis_of(detector, update) == "historical" and attribution.shock_seen(detector, update):
         flags.append("vetoed_by_shock")
@@ -45,13 +45,13 @@ def order(
     detector: "Detector", update: int, mode: Literal["enforce", "shadow", "pending"], decided_at: int, flags: list[str]
 ) -> HaltOrder:
     """The halt of an update, in every ring."""
-    fleet = detector.state
-    name = fleet.updates.names[update]
+    state = detector.state
+    name = state.updates.names[update]
     assert name is not None, "only live updates are judged"
     facts = figures(detector, update, facts_of(detector, update))
     evidence = Evidence(**facts, flags=tuple(flags + flags_of(detector, update)), stream_time=decided_at)
     digest = detector.policy(update).digest
-    return HaltOrder(mode, fleet.name, *name, ("*",), digest, reason(evidence), evidence)
+    return HaltOrder(mode, state.name, *name, ("*",), digest, reason(evidence), evidence)
 
 
 def reason(evidence: Evidence) -> str:
@@ -75,78 +75,78 @@ def _short(figure: float) -> str:
 
 def news(detector: "Detector", time_moved: bool) -> tuple[Verdict, ...]:
     """Verdicts whose state has changed, whose evidence has moved, or whose turn it is."""
-    fleet, explained = detector.state, explained_of(detector)
+    state, explained = detector.state, explained_of(detector)
     if time_moved:
         _review(detector, explained)
     total = explained.total / LN10
-    moved = np.abs(total - fleet.told) >= NEWS_LOG10
-    minute = fleet.bucket // MINUTE_BUCKETS
+    moved = np.abs(total - state.told) >= NEWS_LOG10
+    minute = state.bucket // MINUTE_BUCKETS
     turn = time_moved & (np.arange(len(total)) % REFRESH_MINUTES == minute % REFRESH_MINUTES)
-    chosen = np.flatnonzero((moved | turn) & (fleet.since > 0))
-    weightiest = chosen[np.argsort(-np.abs(total - fleet.told)[chosen], kind="stable")][:NEWS_PER_STEP]
-    due = sorted({*(int(u) for u in weightiest), *fleet.news})
-    fleet.news = []
+    chosen = np.flatnonzero((moved | turn) & (state.since > 0))
+    weightiest = chosen[np.argsort(-np.abs(total - state.told)[chosen], kind="stable")][:NEWS_PER_STEP]
+    due = sorted({*(int(u) for u in weightiest), *state.news})
+    state.news = []
     told: list[Verdict] = []
     for update in due:
-        fleet.told[update] = total[update]
+        state.told[update] = total[update]
         facts, flags = facts_of(detector, update), tuple(flags_of(detector, update))
         told += [record(detector, update, ring, facts, flags) for ring in _rings_of(detector, update)]
     return tuple(told)
 
 
 def _rings_of(detector: "Detector", update: int) -> list[int]:
-    fleet = detector.state
-    reached = (fleet.exposed_trials[update] > 0) | (fleet.crashed[update] > 0)
-    return [ring for ring, _ in fleet.rings.live() if reached[ring] or update in fleet.halted]
+    state = detector.state
+    reached = (state.exposed_trials[update] > 0) | (state.crashed[update] > 0)
+    return [ring for ring, _ in state.rings.live() if reached[ring] or update in state.halted]
 
 
 def _review(detector: "Detector", explained: Explained) -> None:
     """Clear what has earned it; watch again what has come under suspicion since."""
-    fleet = detector.state
-    rings = fleet.rings.live()
-    log = fleet.clearing.log_evidence()
+    state = detector.state
+    rings = state.rings.live()
+    log = state.clearing.log_evidence()
     ten = np.log(10.0)
-    for update in np.flatnonzero((log.max(axis=0) > 0) & (fleet.since > 0)):
-        if update in fleet.halted:
+    for update in np.flatnonzero((log.max(axis=0) > 0) & (state.since > 0)):
+        if update in state.halted:
             continue
         policy = detector.policy(int(update))
-        states = fleet.states.setdefault(int(update), {})
-        aged = (fleet.bucket - fleet.since[update]) * BUCKET_MS >= policy.reporting_delay_minutes * MINUTE_MS
+        states = state.states.setdefault(int(update), {})
+        aged = (state.bucket - state.since[update]) * BUCKET_MS >= policy.reporting_delay_minutes * MINUTE_MS
         calm = explained.strongest[update] <= ten
         target = np.log(len(rings) / policy.clear_alpha)
         for ring, _ in rings:
-            earned = aged and calm and not fleet.clearing.overdue[update] and log[ring, update] >= target
+            earned = aged and calm and not state.clearing.overdue[update] and log[ring, update] >= target
             if states.get(ring) == "cleared" and not calm:
                 states[ring] = "watching"
             elif states.get(ring) != "cleared" and earned:
                 states[ring] = "cleared"
             else:
                 continue
-            fleet.news.append(int(update))
+            state.news.append(int(update))
 
 
 def record(detector: "Detector", update: int, ring: int, facts: Facts, flags: tuple[str, ...]) -> Verdict:
     """The verdict on an update in a ring."""
-    fleet, policy = detector.state, detector.policy(update)
-    name = fleet.updates.names[update]
+    state, policy = detector.state, detector.policy(update)
+    name = state.updates.names[update]
     assert name is not None, "only live updates are judged"
-    state: Any = fleet.states.get(update, {}).get(ring, "halted" if update in fleet.halted else "watching")
+    standing: Any = state.states.get(update, {}).get(ring, "halted" if update in state.halted else "watching")
     missing = 0
-    if state == "watching":
+    if standing == "watching":
         odds = float(facts.odds[ring])
-        crash_rate = float(fleet.history.crashes.sum() / max(fleet.history.trials.sum(), 1.0))
-        log = fleet.clearing.log_evidence_of(update, ring)
-        ring_name = fleet.rings.names[ring] or ""
-        target = float(np.log(len(fleet.rings.live()) / policy.clear_alpha))
+        crash_rate = float(state.history.crashes.sum() / max(state.history.trials.sum(), 1.0))
+        log = state.clearing.log_evidence_of(update, ring)
+        ring_name = state.rings.names[ring] or ""
+        target = float(np.log(len(state.rings.live()) / policy.clear_alpha))
         missing = needed_trials(log, target, odds / (1 + odds), crash_rate, policy.clear_risk_in(ring_name))
     return Verdict(
-        fleet=fleet.name,
+        fleet=state.name,
         vendor=name.vendor,
         product=name.product,
         version=name.version,
-        ring=fleet.rings.names[ring] or "",
-        state=state,
-        at=fleet.bucket * BUCKET_MS,
+        ring=state.rings.names[ring] or "",
+        state=standing,
+        at=state.bucket * BUCKET_MS,
         needs_trials=missing,
         flags=flags,
         **figures(detector, update, facts, ring),
@@ -155,21 +155,21 @@ def record(detector: "Detector", update: int, ring: int, facts: Facts, flags: tu
 
 def summary(detector: "Detector", most: int = 50) -> list[dict[str, Any]]:
     """The updates with the most evidence."""
-    fleet, explained = detector.state, detector.explained
+    state, explained = detector.state, detector.explained
     if explained is None:
         return []
-    judged = (u for u, _ in fleet.updates.live() if u < len(explained.total))  # others came after the last judgement
+    judged = (u for u, _ in state.updates.live() if u < len(explained.total))  # others came after the last judgement
     live = sorted(judged, key=lambda u: -explained.total[u])[:most]
     listed = []
     for update in live:
-        rings = {fleet.rings.names[r] or "": state for r, state in fleet.states.get(update, {}).items()}
-        name = fleet.updates.names[update]
+        rings = {state.rings.names[r] or "": standing for r, standing in state.states.get(update, {}).items()}
+        name = state.updates.names[update]
         listed.append(
             {
                 "update": "/".join(name) if name else "",
                 "log10_evidence": round(float(explained.total[update]) / LN10, 3),
-                "crashed_hosts": round(float(fleet.crashed[update].sum())),
-                "exposed_trials": round(float(fleet.exposed_trials[update].sum())),
+                "crashed_hosts": round(float(state.crashed[update].sum())),
+                "exposed_trials": round(float(state.exposed_trials[update].sum())),
                 "states": rings or {"*": "watching"},
             }
         )

@@ -13,12 +13,13 @@ from typing import Any
 import orjson
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
-from support.brokers import AnyBroker, kafka_only
+from support.brokers import AnyBroker, embedded_broker, kafka_only
 
 from pipeline.combine.config import CombineConfig
 from pipeline.combine.sink import MAX_LETTER_BYTES
 from pipeline.combine.stage import Combiner
 from pipeline.combine.transaction import Record, TransactionalProducer
+from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.runtime.logging import configure
@@ -28,9 +29,16 @@ from pipeline.wire import topics
 from pipeline.wire.events import MAX_MESSAGE_BYTES
 from pipeline.wire.partials import decode_partial
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.service
 
 WAIT_SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedBroker]:
+    """A broker of these tests' own: they fence producers."""
+    with embedded_broker() as running:
+        yield running
 
 
 class Line:

@@ -19,8 +19,8 @@ from support.decide_world import (
 from support.folding import partials_all
 
 from pipeline.decide.detector import Detector
-from pipeline.decide.fleet import MAX_UPDATES
 from pipeline.decide.policy import Policy, PolicySet
+from pipeline.decide.state import MAX_UPDATES
 from pipeline.wire.events import AnyEvent, Signature, Update
 from pipeline.wire.partials import UpdateId
 from pipeline.wire.spans import HOUR_MS, MINUTE_MS

@@ -8,11 +8,11 @@ import pytest
 from support.folding import partials_all
 
 from pipeline.decide.apart import among_remaining, share_factor
+from pipeline.decide.book import SIGNATURE_PLACES, EvidenceBook
 from pipeline.decide.buckets import Bucket
+from pipeline.decide.crash_columns import crash_columns
 from pipeline.decide.detector import Detector
-from pipeline.decide.ledger import SIGNATURE_SLOTS, Ledger
 from pipeline.decide.policy import Policy, PolicySet
-from pipeline.decide.tally import tally
 from pipeline.wire.events import AnyEvent, Crash, Heartbeat, Signature, Update
 
 T = 1_721_361_600_000
@@ -99,18 +99,18 @@ def test_where_nobody_may_remain_nothing_is_evidence() -> None:
 
 
 def test_a_signature_takes_a_place_by_a_hit_once_the_first_are_taken() -> None:
-    """A quarter of the slots goes to what appears; then a hit is needed, and says at once whose it was."""
-    ledger = Ledger()
-    quarter = SIGNATURE_SLOTS // 4
+    """A quarter of the places goes to what appears; then a hit is needed, and says at once whose it was."""
+    book = EvidenceBook()
+    quarter = SIGNATURE_PLACES // 4
     for signature in range(quarter + 1):
-        ledger.assign(signature, ALWAYS, ONLY, 0.0)
-    assert (ledger.slots[0] >= 0).sum() == quarter
-    assert ledger.assign_hit(0, ALWAYS, ONLY, 0.0).tolist() == []
+        book.assign(signature, ALWAYS, ONLY, 0.0)
+    assert (book.slots[0] >= 0).sum() == quarter
+    assert book.assign_hit(0, ALWAYS, ONLY, 0.0).tolist() == []
     for signature in range(quarter, 2 * quarter):
-        assert ledger.assign_hit(signature, ALWAYS, ONLY, 0.0).tolist() == [0]
-        assert ledger.assign_hit(signature, ALWAYS, ONLY, 0.0).tolist() == []
-    assert ledger.assign_hit(99, ALWAYS, ONLY, 0.0).tolist() == []
-    assert ledger.assign_hit(99, ~ALWAYS, ONLY, 0.0).tolist() == [0]
+        assert book.assign_hit(signature, ALWAYS, ONLY, 0.0).tolist() == [0]
+        assert book.assign_hit(signature, ALWAYS, ONLY, 0.0).tolist() == []
+    assert book.assign_hit(99, ALWAYS, ONLY, 0.0).tolist() == []
+    assert book.assign_hit(99, ~ALWAYS, ONLY, 0.0).tolist() == [0]
 
 
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.6])
@@ -119,16 +119,16 @@ def test_a_place_taken_by_a_hit_is_still_a_fair_bet(share: float) -> None:
     draw = random.Random(11)
     values = []
     for _ in range(1_500):
-        ledger, bucket = Ledger(), Bucket()
-        ledger.active[0, 0] = True
-        for signature in range(SIGNATURE_SLOTS // 4):
-            ledger.assign(signature, ALWAYS, ONLY, 0.0)
+        book, bucket = EvidenceBook(), Bucket()
+        book.active[0, 0] = True
+        for signature in range(SIGNATURE_PLACES // 4):
+            book.assign(signature, ALWAYS, ONLY, 0.0)
         for _ in range(30):
             signature, hit = draw.choice((50, 51, 52)), draw.random() < share
-            given = ledger.assign_hit(signature, ALWAYS, ONLY, 0.0).tolist() if hit else []
+            given = book.assign_hit(signature, ALWAYS, ONLY, 0.0).tolist() if hit else []
             bucket.signature(signature).add(0, (0,) if hit and not given else (), tuple(given))
-        ledger.close(tally([bucket]), np.full((1, 8), share), np.ones(8), np.zeros(8, dtype=np.int64))
-        logs = ledger.signature_log[0, SIGNATURE_SLOTS // 4 : SIGNATURE_SLOTS // 2]
+        book.close(crash_columns([bucket]), np.full((1, 8), share), np.ones(8), np.zeros(8, dtype=np.int64))
+        logs = book.signature_log[0, SIGNATURE_PLACES // 4 : SIGNATURE_PLACES // 2]
         values.append(float(np.exp(logs[:3]).mean()))
     mean, error = np.mean(values), np.std(values) / np.sqrt(len(values))
     assert mean <= 1 + 3 * error

@@ -13,8 +13,8 @@ from pipeline.bench.maxsprt import critical_value
 from pipeline.decide import evidence as ev
 from pipeline.decide.arrays import pack
 from pipeline.decide.dedup import Recent, SiteMinutes, host_key
+from pipeline.decide.name_index import NameIndex
 from pipeline.decide.policy import PolicyError, PolicySet, load_policies
-from pipeline.decide.registry import Slots
 from pipeline.decide.samples import BIN_MINUTES, SAMPLES_PER_CELL_BIN, Sample, Samples
 from pipeline.decide.trials import Trials
 from pipeline.wire.partials import UpdateId
@@ -183,13 +183,13 @@ def test_long_texts_do_not_swell_what_is_remembered_of_sites() -> None:
     assert len(pack(sites.counts)) < 2 * 16
 
 
-def test_slots_are_bounded_and_used_again() -> None:
+def test_positions_are_bounded_and_used_again() -> None:
     """A full registry answers -1; a freed position is given to the next; the same survives a snapshot."""
-    slots: Slots[str] = Slots(2)
-    assert [slots.add(name) for name in ("a", "b", "a", "c")] == [0, 1, 0, -1]
-    slots.remove(0)
-    assert (slots.get("a"), len(slots), slots.live()) == (-1, 2, [(1, "b")])
-    restored: Slots[str] = Slots(2, list(slots.names))
+    index: NameIndex[str] = NameIndex(2)
+    assert [index.add(name) for name in ("a", "b", "a", "c")] == [0, 1, 0, -1]
+    index.remove(0)
+    assert (index.get("a"), len(index), index.live()) == (-1, 2, [(1, "b")])
+    restored: NameIndex[str] = NameIndex(2, list(index.names))
     assert [restored.add("d"), restored.get("b")] == [0, 1]
 
 

@@ -54,8 +54,8 @@ def test_a_site_s_crash_counts_three_times_a_signature(rolled_out: bytes) -> Non
     feed(detector, [*before, *cut])
     state = detector.state
     update, signature = state.updates.get(NAME), state.signatures.get(("0x50", "csagent.sys"))
-    (slot,) = np.flatnonzero(state.ledger.slots[update] == signature)
-    assert 2 <= detector.totals.signature_exposed[update, slot] <= 3  # the first gives it its place
+    (place,) = np.flatnonzero(state.book.slots[update] == signature)
+    assert 2 <= detector.totals.signature_exposed[update, place] <= 3  # the first gives it its place
 
 
 def test_a_snapshot_of_an_earlier_version_goes_on(rolled_out: bytes) -> None:

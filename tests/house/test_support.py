@@ -4,8 +4,8 @@ from support.engines import Database, Databases
 
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.schema.drift import Drift
-from consumers.clickhouse.schema.files import shipped
 from consumers.clickhouse.schema.migrate import Migrator
+from consumers.clickhouse.schema.migration import shipped
 
 
 def test_a_database_is_as_its_migrations_would_make_it(database: Database) -> None:

@@ -81,6 +81,7 @@ def test_partitions_of_a_dead_static_member_move(clients: Clients) -> None:
         until("both have one", lambda: owned(other) == 1)
         process.kill()
     until("the other has both", lambda: owned(other) == 2, SESSION_TIMEOUT_MS / 1000 + GRACE_SECONDS)
+    assert sorted(place.partition for place in other.assignment()) == [0, 1]
 
 
 @embedded_cannot("never gives up a dead member")
@@ -93,6 +94,7 @@ def test_partitions_of_a_dead_dynamic_member_move(clients: Clients) -> None:
         until("both have one", lambda: owned(other) == 1)
         process.kill()
     until("the other has both", lambda: owned(other) == 2, SESSION_TIMEOUT_MS / 1000 + GRACE_SECONDS)
+    assert sorted(place.partition for place in other.assignment()) == [0, 1]
 
 
 def test_a_second_member_of_the_same_slot_fences_the_first(clients: Clients) -> None:

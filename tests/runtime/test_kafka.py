@@ -60,7 +60,9 @@ def test_files_that_are_no_certificates(key: str, tmp_path: Path) -> None:
 
 def test_what_the_protocol_does_not_read_is_no_mistake() -> None:
     """A file for production, used with PLAINTEXT on a machine that has none of its certificates."""
-    client_config(KafkaConfig(ssl_ca_file="/nowhere.pem", sasl_username="me"), "test")
+    settings = client_config(KafkaConfig(ssl_ca_file="/nowhere.pem", sasl_username="me"), "test")
+    assert settings["security.protocol"] == "PLAINTEXT"
+    assert not [key for key in settings if key.startswith(("ssl.", "sasl."))]
 
 
 @pytest.mark.parametrize("name", TOOLS)

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from consumers.clickhouse.connect import ClickHouseServer, connect
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.bench.archive_line import LocalClickHouse
 
 _OBJECTS = """
@@ -36,7 +36,7 @@ class Database:
     name: str
 
     @property
-    def server(self) -> ClickHouseServer:
+    def server(self) -> ClickHouseConfig:
         """The endpoint, as the owner of everything, in this database."""
         return msgspec.structs.replace(self.endpoint.server, database=self.name)
 
@@ -49,7 +49,7 @@ class Databases:
     """Makes databases at one endpoint, as the migrations made the one that it was started with."""
 
     def __init__(self, endpoint: LocalClickHouse) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._client, model = endpoint.client(), endpoint.server.database
         self._model = re.compile(rf"(?<![\w.]){model}\.")
         self._objects = [row[0] for row in self._client.query(_OBJECTS, parameters={"database": model}).result_rows]
@@ -68,7 +68,7 @@ class Databases:
         for table, rows in self._records.items():
             moved = [[self._moved(value, name) for value in row] for row in rows]
             self._client.insert(table, moved, database=name)
-        yield Database(self._endpoint, name)
+        yield Database(self.endpoint, name)
         self._client.command(f"DROP DATABASE {name} SYNC")
 
     def _moved(self, value: Any, name: str) -> Any:

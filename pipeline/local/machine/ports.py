@@ -14,8 +14,6 @@ LOOPBACK = "127.0.0.1"
 FIRST = 15_000
 ATTEMPTS = 200
 
-_claims: list[socket.socket] = []  # open as long as this process is
-
 
 def _outgoing_from() -> int:
     try:
@@ -48,7 +46,7 @@ def _claim(port: int) -> bool:
     except OSError:
         claim.close()
         return False
-    _claims.append(claim)
+    claim.detach()  # open as long as this process is
     return True
 
 

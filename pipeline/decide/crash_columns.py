@@ -19,7 +19,7 @@ class Entries(NamedTuple):
     hosts: Floats
 
 
-class Tally(NamedTuple):
+class CrashColumns(NamedTuple):
     """Crashed hosts in all and by signature; strata and signatures in order, whatever the order of the crashes."""
 
     strata: Ints  # (C,) those with anything in them
@@ -40,19 +40,19 @@ class Tally(NamedTuple):
         at_risk = np.repeat(self.crashes[0][:, None], len(updates), axis=1)
         exposed = np.zeros_like(at_risk)
         for target, entries, sign in ((at_risk, self.excluded, -1.0), (exposed, self.exposed, 1.0)):
-            column, mine = columns_of(entries, updates)
+            column, mine = places_among(entries, updates)
             mine &= entries.group == 0
             np.add.at(target.reshape(-1), entries.row[mine] * len(updates) + column[mine], sign * entries.hosts[mine])
         return at_risk, exposed
 
 
-def columns_of(entries: Entries, updates: Ints) -> tuple[Ints, "np.ndarray[tuple[int], np.dtype[np.bool_]]"]:
+def places_among(entries: Entries, updates: Ints) -> tuple[Ints, "np.ndarray[tuple[int], np.dtype[np.bool_]]"]:
     """Each entry's place among `updates` (in order), and whether it has one; (N,) each."""
     column = np.minimum(np.searchsorted(updates, entries.update), max(len(updates) - 1, 0))
     return column, updates[column] == entries.update if len(updates) else np.zeros(len(column), dtype=np.bool_)
 
 
-def tally(buckets: Iterable[Bucket]) -> Tally:
+def crash_columns(buckets: Iterable[Bucket]) -> CrashColumns:
     """The counts of all these buckets together."""
     buckets = list(buckets)
     signatures = sorted({signature for bucket in buckets for signature in bucket.by_signature})
@@ -66,15 +66,15 @@ def tally(buckets: Iterable[Bucket]) -> Tally:
     counts = np.zeros((1 + len(signatures), len(strata)))
     np.add.at(counts, (crashes[0], np.searchsorted(strata, crashes[1])), crashes[2])
     placed = (e._replace(row=np.searchsorted(strata, e.row)) for e in (exposed, excluded))
-    return Tally(strata, np.array(signatures, dtype=np.int64), counts, *placed)
+    return CrashColumns(strata, np.array(signatures, dtype=np.int64), counts, *placed)
 
 
 def _entries(parts: list[tuple[int, dict[tuple[int, int], int]]]) -> Entries:
     """Counts by (stratum, update) of each group; rows are strata still."""
     parts = [(group, counts) for group, counts in parts if counts]
     sizes = [len(counts) for _, counts in parts]
-    keys = chain.from_iterable(chain.from_iterable(counts for _, counts in parts))
-    stratum, update = np.fromiter(keys, dtype=np.int64, count=2 * sum(sizes)).reshape(-1, 2).T
+    cells = chain.from_iterable(chain.from_iterable(counts for _, counts in parts))
+    stratum, update = np.fromiter(cells, dtype=np.int64, count=2 * sum(sizes)).reshape(-1, 2).T
     counts = np.fromiter(chain.from_iterable(counts.values() for _, counts in parts), np.float64, count=sum(sizes))
     group = np.repeat(np.array([group for group, _ in parts], dtype=np.int64), sizes)
     return Entries(group, stratum, update, counts)

@@ -11,14 +11,14 @@ import numpy as np
 
 from pipeline.decide import evidence as ev
 from pipeline.decide.arrays import Bools, Floats, Ints, capacity, grown
-from pipeline.decide.increment import Groups, normalisers
-from pipeline.decide.tally import Tally
+from pipeline.decide.crash_columns import CrashColumns
+from pipeline.decide.increment import Increment, normalisers
 
-SIGNATURE_SLOTS = 16  # per update: the first half for signatures never seen before it, the second for known ones
-_HALF = SIGNATURE_SLOTS // 2  # of which the first half goes to whatever appears, the rest to what hits its hosts
+SIGNATURE_PLACES = 16  # per update: the first half for signatures never seen before it, the second for known ones
+_HALF = SIGNATURE_PLACES // 2  # of which the first half goes to whatever appears, the rest to what hits its hosts
 _QUARTER = _HALF // 2
 MAX_RINGS = 16
-_BY_SLOT = ("signature_log", "signature_exposed", "signature_expected", "signature_crashes", "signature_rate")
+_BY_PLACE = ("signature_log", "signature_exposed", "signature_expected", "signature_crashes", "signature_rate")
 
 
 class Totals(NamedTuple):
@@ -30,13 +30,12 @@ class Totals(NamedTuple):
     signatures: Floats  # (U, K)
     exposed: Floats  # (U,) crashed hosts that had the update
     expected: Floats  # (U,) as many as a harmless update would have
-    crashes: Floats  # (U,) crashed hosts in the comparison, exposed or control
     signature_exposed: Floats  # (U, K)
     signature_expected: Floats  # (U, K)
     signature_crashes: Floats  # (U, K)
 
 
-class Ledger:
+class EvidenceBook:
     """Arrays over (stratum, bet, update) and their sums."""
 
     def __init__(self, data: dict[str, object] | None = None) -> None:
@@ -50,13 +49,15 @@ class Ledger:
         self.exposed: Floats = np.zeros(8)
         self.expected: Floats = np.zeros(8)
         self.crashes: Floats = np.zeros(8)
-        self.slots: Ints = np.full((8, SIGNATURE_SLOTS), -1)
-        self.signatures: Floats = np.zeros((8, SIGNATURE_SLOTS, bets))
-        self.signature_log: Floats = np.zeros((8, SIGNATURE_SLOTS))
-        self.signature_exposed: Floats = np.zeros((8, SIGNATURE_SLOTS))
-        self.signature_expected: Floats = np.zeros((8, SIGNATURE_SLOTS))
-        self.signature_crashes: Floats = np.zeros((8, SIGNATURE_SLOTS))
-        self.signature_rate: Floats = np.zeros((8, SIGNATURE_SLOTS))  # per trial, from history; NaN without one
+        # the signature in each of an update's places: -1 for none yet, -2 for a place that stays spent; snapshots have
+        # it under this name
+        self.slots: Ints = np.full((8, SIGNATURE_PLACES), -1)
+        self.signatures: Floats = np.zeros((8, SIGNATURE_PLACES, bets))
+        self.signature_log: Floats = np.zeros((8, SIGNATURE_PLACES))
+        self.signature_exposed: Floats = np.zeros((8, SIGNATURE_PLACES))
+        self.signature_expected: Floats = np.zeros((8, SIGNATURE_PLACES))
+        self.signature_crashes: Floats = np.zeros((8, SIGNATURE_PLACES))
+        self.signature_rate: Floats = np.zeros((8, SIGNATURE_PLACES))  # per trial, from history; NaN without one
         if data:
             vars(self).update(data)
 
@@ -72,10 +73,10 @@ class Ledger:
         self.exposed = grown(self.exposed, (u,))
         self.expected = grown(self.expected, (u,))
         self.crashes = grown(self.crashes, (u,))
-        self.slots = grown(self.slots, (u, SIGNATURE_SLOTS), fill=-1)
-        self.signatures = grown(self.signatures, (u, SIGNATURE_SLOTS, t))
-        for name in _BY_SLOT:
-            setattr(self, name, grown(getattr(self, name), (u, SIGNATURE_SLOTS)))
+        self.slots = grown(self.slots, (u, SIGNATURE_PLACES), fill=-1)
+        self.signatures = grown(self.signatures, (u, SIGNATURE_PLACES, t))
+        for name in _BY_PLACE:
+            setattr(self, name, grown(getattr(self, name), (u, SIGNATURE_PLACES)))
 
     def forget(self, updates: Ints) -> None:
         """Empty freed updates' places."""
@@ -85,11 +86,11 @@ class Ledger:
         self.slots[updates] = -1
         for name in ("exposed", "expected", "crashes", "signatures"):
             getattr(self, name)[updates] = 0.0
-        for name in _BY_SLOT:
+        for name in _BY_PLACE:
             getattr(self, name)[updates] = 0.0
 
     def assign(self, signature: int, is_new: Bools, live: Ints, rate: float) -> None:
-        """Give `signature` the next free slot, for whatever appears, of each live update that has none for it yet.
+        """Give `signature` the next free place, for whatever appears, of each live update that has none for it yet.
 
         Order of first appearance after the update is what makes the weights legitimate. `is_new` (updates,): the fleet
         had never seen it before the update. Updates whose quarter is full wait for a hit: `assign_hit`.
@@ -99,9 +100,9 @@ class Ledger:
             self._fill(signature, updates, first, rate)
 
     def assign_hit(self, signature: int, is_new: Bools, listed: Ints, rate: float) -> Ints:
-        """The same when a crashed host was exposed to `listed`: those of them that get a slot by this very crash.
+        """The same when a crashed host was exposed to `listed`: those of them that get a place by this very crash.
 
-        It may be no evidence for them, for they would have no slot had it hit a control host instead.
+        It may be no evidence for them, for they would have no place had it hit a control host instead.
         """
         missing = listed[~(self.slots[listed] == signature).any(axis=1)]
         given = [
@@ -111,78 +112,79 @@ class Ledger:
         return np.concatenate(given)
 
     def _fill(self, signature: int, updates: Ints, first: int, rate: float) -> Ints:
-        """Of these updates, those with a free slot in the quarter that begins at `first`; slots are filled in order."""
+        """Those of these updates with a free place in the quarter that begins at `first`, filled in order."""
         used = (self.slots[updates, first : first + _QUARTER] != -1).sum(axis=1)
         updates, places = updates[used < _QUARTER], first + used[used < _QUARTER]
         self.slots[updates, places] = signature
         self.signature_rate[updates, places] = rate
         return updates
 
-    def close(self, tally: Tally, share: Floats, tolerated: Floats, ring_of: Ints) -> None:
-        """Enter a bucket for good; `share` (C, U) of all updates in the strata of the tally."""
-        updates, active = np.arange(share.shape[1]), self.active[tally.strata]
-        groups = Groups(tally, updates, share, active, ring_of)
-        crashes, exposed = tally.dense(updates)
+    def close(self, columns: CrashColumns, share: Floats, tolerated: Floats, ring_of: Ints) -> None:
+        """Enter a bucket for good; `share` (C, U) of all updates in the strata of `columns`."""
+        updates, active = np.arange(share.shape[1]), self.active[columns.strata]
+        added = Increment(columns, updates, share, active, ring_of)
+        crashes, exposed = columns.dense(updates)
         for rows, normaliser in normalisers(share, tolerated, active):
-            groups.add(rows, normaliser)
+            added.add(rows, normaliser)
             normaliser *= crashes[rows, None]
-            for lost, won, stratum in zip(normaliser, exposed[rows], tally.strata[rows], strict=True):
+            for lost, won, stratum in zip(normaliser, exposed[rows], columns.strata[rows], strict=True):
                 log, hit = self.strata[stratum], np.flatnonzero(won)
                 log -= lost
                 log[:, hit] += won[hit] * ev.LOG_THETA[:, None]
                 self.stratum_log[stratum] = _mixture(log)
-        rings = len(groups.rings)
-        self.pooled += groups.evidence[:rings].sum(axis=0)
-        self.rings[groups.rings] += groups.evidence[:rings]
-        self.ring_log[groups.rings] = _mixture(self.rings[groups.rings])
-        self.exposed += groups.exposed[:rings].sum(axis=0)
-        self.expected += groups.expected[:rings].sum(axis=0)
-        self.crashes += groups.crashes[:rings].sum(axis=0)
-        for group, signature in enumerate(groups.signatures, rings):
-            updates, slots = np.nonzero(self.slots == signature)
-            self.signatures[updates, slots] += groups.evidence[group, :, updates]
-            self.signature_log[updates, slots] = ev.log_mixture(self.signatures[updates, slots])
-            self.signature_exposed[updates, slots] += groups.exposed[group, updates]
-            self.signature_expected[updates, slots] += groups.expected[group, updates]
-            self.signature_crashes[updates, slots] += groups.crashes[group, updates]
+        rings = len(added.rings)
+        self.pooled += added.evidence[:rings].sum(axis=0)
+        self.rings[added.rings] += added.evidence[:rings]
+        self.ring_log[added.rings] = _mixture(self.rings[added.rings])
+        self.exposed += added.exposed[:rings].sum(axis=0)
+        self.expected += added.expected[:rings].sum(axis=0)
+        self.crashes += added.crashes[:rings].sum(axis=0)
+        for group, signature in enumerate(added.signatures, rings):
+            updates, places = np.nonzero(self.slots == signature)
+            self.signatures[updates, places] += added.evidence[group, :, updates]
+            self.signature_log[updates, places] = ev.log_mixture(self.signatures[updates, places])
+            self.signature_exposed[updates, places] += added.exposed[group, updates]
+            self.signature_expected[updates, places] += added.expected[group, updates]
+            self.signature_crashes[updates, places] += added.crashes[group, updates]
 
-    def with_open(self, tally: Tally, updates: Ints, share: Floats, tolerated: Floats, ring_of: Ints) -> Totals:
-        """The evidence with what is still open; nothing is entered. `updates` are those that the tally reaches, `share`
+    def with_open(
+        self, columns: CrashColumns, updates: Ints, share: Floats, tolerated: Floats, ring_of: Ints
+    ) -> Totals:
+        """The evidence with what is still open; nothing is entered. `updates` are those that `columns` reaches, `share`
         (C, U) theirs in its strata."""
         closed = self.totals()
         if not len(updates):
             return closed
         totals = Totals(*(array.copy() for array in closed))
-        active = self.active[np.ix_(tally.strata, updates)]
-        groups = Groups(tally, updates, share, active, ring_of)
-        crashes, exposed = tally.dense(updates)
+        active = self.active[np.ix_(columns.strata, updates)]
+        added = Increment(columns, updates, share, active, ring_of)
+        crashes, exposed = columns.dense(updates)
         for rows, normaliser in normalisers(share, tolerated, active):
-            groups.add(rows, normaliser)
+            added.add(rows, normaliser)
             row, column = np.nonzero(exposed[rows])
-            cell = tally.strata[rows][row], updates[column]
+            cell = columns.strata[rows][row], updates[column]
             lost = crashes[rows][row, column][:, None] * normaliser[row, :, column]
             won = exposed[rows][row, column][:, None] * ev.LOG_THETA
             totals.strata[cell] = ev.log_mixture(self.strata[cell[0], :, cell[1]] - lost + won)
-        rings = len(groups.rings)
-        for group, ring in enumerate(groups.rings):
-            totals.rings[ring, updates] = _mixture(self.rings[ring][:, updates] + groups.evidence[group])
-        totals.pooled[updates] = _mixture(self.pooled[:, updates] + groups.evidence[:rings].sum(axis=0))
-        totals.exposed[updates] += groups.exposed[:rings].sum(axis=0)
-        totals.expected[updates] += groups.expected[:rings].sum(axis=0)
-        totals.crashes[updates] += groups.crashes[:rings].sum(axis=0)
-        self._open_signatures(groups, updates, totals)
+        rings = len(added.rings)
+        for group, ring in enumerate(added.rings):
+            totals.rings[ring, updates] = _mixture(self.rings[ring][:, updates] + added.evidence[group])
+        totals.pooled[updates] = _mixture(self.pooled[:, updates] + added.evidence[:rings].sum(axis=0))
+        totals.exposed[updates] += added.exposed[:rings].sum(axis=0)
+        totals.expected[updates] += added.expected[:rings].sum(axis=0)
+        self._open_signatures(added, updates, totals)
         return totals
 
-    def _open_signatures(self, groups: Groups, updates: Ints, totals: Totals) -> None:
-        for group, signature in enumerate(groups.signatures, len(groups.rings)):
-            columns = np.flatnonzero(groups.exposed[group])
-            found, slots = np.nonzero(self.slots[updates[columns]] == signature)
+    def _open_signatures(self, added: Increment, updates: Ints, totals: Totals) -> None:
+        for group, signature in enumerate(added.signatures, len(added.rings)):
+            columns = np.flatnonzero(added.exposed[group])
+            found, places = np.nonzero(self.slots[updates[columns]] == signature)
             columns = columns[found]
-            at = updates[columns], slots
-            totals.signatures[at] = ev.log_mixture(self.signatures[at] + groups.evidence[group, :, columns])
-            totals.signature_exposed[at] += groups.exposed[group, columns]
-            totals.signature_expected[at] += groups.expected[group, columns]
-            totals.signature_crashes[at] += groups.crashes[group, columns]
+            at = updates[columns], places
+            totals.signatures[at] = ev.log_mixture(self.signatures[at] + added.evidence[group, :, columns])
+            totals.signature_exposed[at] += added.exposed[group, columns]
+            totals.signature_expected[at] += added.expected[group, columns]
+            totals.signature_crashes[at] += added.crashes[group, columns]
 
     def totals(self) -> Totals:
         """The evidence of closed buckets."""
@@ -193,7 +195,6 @@ class Ledger:
             self.signature_log,
             self.exposed,
             self.expected,
-            self.crashes,
             self.signature_exposed,
             self.signature_expected,
             self.signature_crashes,

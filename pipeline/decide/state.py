@@ -3,14 +3,14 @@
 import numpy as np
 
 from pipeline.decide.arrays import Floats, Ints, capacity, grown, pack, unpack
+from pipeline.decide.book import MAX_RINGS, SIGNATURE_PLACES, EvidenceBook
 from pipeline.decide.buckets import Bucket
 from pipeline.decide.clearing import Clearing
 from pipeline.decide.conditional import CrashList, Retained
 from pipeline.decide.dedup import Recent, SiteMinutes
 from pipeline.decide.explain import MAX_STRATA
 from pipeline.decide.history import History
-from pipeline.decide.ledger import MAX_RINGS, SIGNATURE_SLOTS, Ledger
-from pipeline.decide.registry import Slots
+from pipeline.decide.name_index import NameIndex
 from pipeline.decide.samples import Sample, Samples
 from pipeline.decide.trials import Trials
 from pipeline.wire.partials import Stratum, UpdateId
@@ -19,12 +19,11 @@ SNAPSHOT_VERSION = 2
 MAX_UPDATES = 2_048
 DISPLACED_AT_ONCE = 256  # to forget some costs as much as to forget one: up to a second, so once in 10 s
 MAX_SIGNATURES = 4_096
-ARCHIVE_MS = 600_000  # shares are archived every 10 minutes, for crashes that are reported late
 ARCHIVED = 24
 REST = "*"  # the stratum part that stands for all the rare ones
 
 
-class Fleet:
+class DetectorState:
     """Everything that is known of one fleet. `bucket` is stream time, in buckets of BUCKET_MS."""
 
     def __init__(self, name: str) -> None:
@@ -35,10 +34,10 @@ class Fleet:
         self.too_late = 0  # crashes that were reported more than a day after: no evidence
         self.room_made_at = 0  # the bucket
         self.unwatched = 0  # times that a partial named an update for which there was no place
-        self.updates: Slots[UpdateId] = Slots(MAX_UPDATES)
-        self.strata: Slots[Stratum] = Slots(MAX_STRATA)
-        self.rings: Slots[str] = Slots(MAX_RINGS)
-        self.signatures: Slots[tuple[str, str]] = Slots(MAX_SIGNATURES)
+        self.updates: NameIndex[UpdateId] = NameIndex(MAX_UPDATES)
+        self.strata: NameIndex[Stratum] = NameIndex(MAX_STRATA)
+        self.rings: NameIndex[str] = NameIndex(MAX_RINGS)
+        self.signatures: NameIndex[tuple[str, str]] = NameIndex(MAX_SIGNATURES)
         self.ring_of: Ints = np.zeros(8, dtype=np.int64)
         self.since: Ints = np.zeros(8, dtype=np.int64)  # (U,) bucket of the first exposure
         self.seen: Ints = np.zeros(8, dtype=np.int64)  # (U,) bucket of the newest
@@ -49,7 +48,7 @@ class Fleet:
         self.past_expected: Floats = np.zeros(8)  # (U,) crashed hosts that history allows
         self.past_exposure: Floats = np.zeros(8)  # (U,) tolerated exposed trials
         self.shock: Floats = np.ones(8)  # (U,)
-        self.settled: Floats = np.full((8, 1 + SIGNATURE_SLOTS), -np.inf)  # evidence against history as it last stood
+        self.settled: Floats = np.full((8, 1 + SIGNATURE_PLACES), -np.inf)  # evidence against history as it last stood
         self.control_crashes: Floats = np.zeros((3, 8, 8))  # (scale, S, U) decayed as the trials
         self.pools: Floats = np.ones((1, 8))  # (P, S) strata that go together: all, then by ring, system, model
         self.crashed: Floats = np.zeros((8, MAX_RINGS))  # (U, R) distinct crashed hosts, exposed
@@ -62,7 +61,7 @@ class Fleet:
         self.apart: Floats = np.ones((1, 1))  # (S, U) how shares differ among hosts without a halted update
         self.apart_bucket = 0  # when that was surveyed
         self.trials = Trials()
-        self.ledger = Ledger()
+        self.book = EvidenceBook()
         self.clearing = Clearing()
         self.history = History()
         self.samples = Samples()
@@ -81,7 +80,7 @@ class Fleet:
     def resize(self) -> None:
         """Make every array as large as the registries."""
         s, u = len(self.strata), len(self.updates)
-        for part in (self.trials, self.ledger):
+        for part in (self.trials, self.book):
             part.resize(s, u)
         self.clearing.resize(u)
         self.history.resize(s)
@@ -90,7 +89,7 @@ class Fleet:
         for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told"):
             setattr(self, name, grown(getattr(self, name), (size_u,)))
         self.shock = grown(self.shock, (size_u,), fill=1.0)
-        self.settled = grown(self.settled, (size_u, 1 + SIGNATURE_SLOTS), fill=-np.inf)
+        self.settled = grown(self.settled, (size_u, 1 + SIGNATURE_PLACES), fill=-np.inf)
         self.rates = grown(self.rates, (size_s, size_u), fill=np.nan)
         self.control_crashes = grown(self.control_crashes, (3, size_s, size_u))
         for name in ("crashed", "counted", "expected", "control", "exposed_trials"):
@@ -119,7 +118,7 @@ class Fleet:
     def forget(self, updates: list[int]) -> None:
         """These updates have left the fleet: free their places everywhere."""
         gone = np.array(updates, dtype=np.int64)
-        for part in (self.trials, self.ledger, self.clearing, self.samples, self.crashes):
+        for part in (self.trials, self.book, self.clearing, self.samples, self.crashes):
             part.forget(gone)
         for bucket in self.open.values():
             bucket.forget(frozenset(updates))
@@ -140,17 +139,17 @@ class Fleet:
             self.updates.remove(update)
 
     def pack(self) -> bytes:
-        """The whole state; `unpack_fleet` is the inverse."""
-        parts = {"trials", "ledger", "clearing", "history"}
-        slots = {"updates", "strata", "rings", "signatures"}
+        """The whole state; `unpack_state` is the inverse."""
+        parts = {"trials": self.trials, "ledger": self.book, "clearing": self.clearing, "history": self.history}
+        indices = {"updates", "strata", "rings", "signatures"}
         special = {"samples", "crashes", "open", "hosts", "host_signatures", "sites"}
-        state = {k: v for k, v in vars(self).items() if k not in parts | slots | special}
+        state = {k: v for k, v in vars(self).items() if k not in {*parts, "book"} | indices | special}
         return pack(
             {
                 "version": SNAPSHOT_VERSION,
                 "plain": state,
-                "parts": {k: _own(getattr(self, k)) for k in parts},
-                "slots": {k: getattr(self, k).names for k in slots},
+                "parts": {k: _own(part) for k, part in parts.items()},
+                "slots": {k: getattr(self, k).names for k in indices},
                 "samples": self.samples.bins,
                 "crashes": list(self.crashes.crashes),
                 "open": {b: bucket.pack() for b, bucket in self.open.items()},
@@ -165,32 +164,32 @@ def _own(part: object) -> dict[str, object]:
     return {k: v for k, v in vars(part).items() if not k.startswith("_")}
 
 
-def unpack_fleet(raw: bytes) -> Fleet:
+def unpack_state(raw: bytes) -> DetectorState:
     """Raises ValueError when the bytes are no snapshot of this version."""
     data = unpack(raw)
     if data.get("version") != SNAPSHOT_VERSION:
         raise ValueError(f"snapshot version {data.get('version')}, this code reads {SNAPSHOT_VERSION}")
-    fleet = Fleet(data["plain"]["name"])
-    vars(fleet).update(data["plain"])
-    fleet.archive = [(at, share) for at, share in fleet.archive]
-    slots = data["slots"]
-    fleet.updates = Slots(MAX_UPDATES, [UpdateId(*n) if n else None for n in slots["updates"]])
-    fleet.strata = Slots(MAX_STRATA, [Stratum(*n) if n else None for n in slots["strata"]])
-    fleet.rings = Slots(MAX_RINGS, slots["rings"])
-    fleet.signatures = Slots(MAX_SIGNATURES, [(n[0], n[1]) if n else None for n in slots["signatures"]])
+    state = DetectorState(data["plain"]["name"])
+    vars(state).update(data["plain"])
+    state.archive = [(at, share) for at, share in state.archive]
+    names = data["slots"]
+    state.updates = NameIndex(MAX_UPDATES, [UpdateId(*n) if n else None for n in names["updates"]])
+    state.strata = NameIndex(MAX_STRATA, [Stratum(*n) if n else None for n in names["strata"]])
+    state.rings = NameIndex(MAX_RINGS, names["rings"])
+    state.signatures = NameIndex(MAX_SIGNATURES, [(n[0], n[1]) if n else None for n in names["signatures"]])
     parts = data["parts"]
-    fleet.trials, fleet.ledger = Trials(parts["trials"]), Ledger(parts["ledger"])
-    fleet.clearing, fleet.history = Clearing(parts["clearing"]), History(parts["history"])
-    fleet.samples = Samples(
+    state.trials, state.book = Trials(parts["trials"]), EvidenceBook(parts["ledger"])
+    state.clearing, state.history = Clearing(parts["clearing"]), History(parts["history"])
+    state.samples = Samples(
         {
             b: {s: {h: Sample(tuple(e), tuple(x)) for h, (e, x) in cell.items()} for s, cell in strata.items()}
             for b, strata in data["samples"].items()
         }
     )
     rows = [Retained(at, s, g, tuple(e), tuple(x)) for at, s, g, e, x in data["crashes"]]
-    fleet.crashes = CrashList(rows)
-    fleet.open = {b: Bucket(bucket) for b, bucket in data["open"].items()}
-    fleet.hosts, fleet.host_signatures = (Recent(seen, forgotten) for seen, forgotten in data["hosts"])
-    fleet.sites = SiteMinutes(data["sites"])
-    fleet.resize()  # what this version has and that one had not
-    return fleet
+    state.crashes = CrashList(rows)
+    state.open = {b: Bucket(bucket) for b, bucket in data["open"].items()}
+    state.hosts, state.host_signatures = (Recent(seen, forgotten) for seen, forgotten in data["hosts"])
+    state.sites = SiteMinutes(data["sites"])
+    state.resize()  # what this version has and that one had not
+    return state

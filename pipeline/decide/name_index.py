@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 
-class Slots(Generic[K]):
+class NameIndex(Generic[K]):
     """A bounded index; a freed position is used again."""
 
     def __init__(self, limit: int, names: list[K | None] | None = None) -> None:
