@@ -8,7 +8,11 @@ from support.sources import ROOT, SOURCES, file_of, imported, tree_of
 
 MAX_LINES = 300
 
-PURE = ("pipeline/decide/", "pipeline/wire/", "pipeline/combine/fold.py", "pipeline/combine/admit.py")
+PURE = (
+    "pipeline/decide/",
+    "pipeline/wire/",
+    *(f"pipeline/combine/{name}.py" for name in ("admit", "batch", "emit", "fold")),
+)
 # Networks, files, processes, clocks, chance and logs come in as arguments, if at all.
 IMPURE = {
     "aiohttp", "aiokafka", "asyncio", "chdb", "click", "clickhouse_connect", "concurrent", "confluent_kafka", "faust",
