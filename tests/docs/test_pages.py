@@ -11,7 +11,7 @@ import click
 import msgspec
 import pytest
 from click.testing import CliRunner
-from consumers.clickhouse.ask.guide import queries
+from consumers.clickhouse.ask.named import queries
 
 from pipeline.cli import BENCHES, andon
 from pipeline.runtime.config import SECTIONS
