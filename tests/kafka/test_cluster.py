@@ -15,7 +15,7 @@ from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.jars import KafkaJars, find_jars, kafka_version
 from pipeline.local.kafka.properties import as_properties
 from pipeline.runtime.errors import AndonError, ConfigError
-from pipeline.runtime.topics import apply
+from pipeline.runtime.topic_admin import apply
 
 pytestmark = pytest.mark.system
 
