@@ -3,13 +3,13 @@
 import os
 import signal
 import socket
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.brokers import embedded_broker, memory
 from support.collect_gateway import Gateway, Reader, event, make_topics, run_broker, run_gateway
 from support.waiting import DEADLINE_SECONDS, until
 
@@ -72,11 +72,9 @@ def test_too_many_requests_at_once(tmp_path: Path) -> None:
 
 def test_dead_broker_is_said_and_its_return_noticed(tmp_path: Path) -> None:
     """Killed broker: 503 with Retry-After after the delivery timeout, /health says so; once it is back, 202 again."""
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with (
-        tempfile.TemporaryDirectory(dir=memory) as first,
-        tempfile.TemporaryDirectory(dir=memory) as second,
-        EmbeddedBroker(Path(first)) as broker,
+        memory() as directory,
+        EmbeddedBroker(directory / "first") as broker,
         run_gateway(broker.bootstrap_servers, tmp_path, "--delivery-timeout-seconds", "1") as gateway,
     ):
         make_topics(broker.bootstrap_servers)
@@ -86,9 +84,7 @@ def test_dead_broker_is_said_and_its_return_noticed(tmp_path: Path) -> None:
         assert (lost.status, lost.body["error"]) == (503, "broker_unavailable")
         assert int(lost.headers["Retry-After"]) >= 1
         until("it says that it is ill", lambda: gateway.ask("/health").status == 503)
-        again = EmbeddedBroker(Path(second))
-        again.port, again.bootstrap_servers = broker.port, broker.bootstrap_servers
-        with again:
+        with EmbeddedBroker(directory / "second", broker.port) as again:
             make_topics(again.bootstrap_servers)
             until("it takes events again", lambda: gateway.post(batch(5, "after")).status == 202)
             until("it says that it is well", lambda: gateway.ask("/health").status == 200)
@@ -115,12 +111,7 @@ def test_stop_finishes_what_was_begun(tmp_path: Path) -> None:
 
 def test_health_names_missing_topics(tmp_path: Path) -> None:
     """A cluster without our topics is not healthy, and the answer says which are missing."""
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with (
-        tempfile.TemporaryDirectory(dir=memory) as directory,
-        EmbeddedBroker(Path(directory)) as broker,
-        run_gateway(broker.bootstrap_servers, tmp_path) as gateway,
-    ):
+    with embedded_broker() as broker, run_gateway(broker.bootstrap_servers, tmp_path) as gateway:
         answer = gateway.ask("/health")
         assert answer.status == 503
         assert topics.EVENTS.name in answer.body["status"]
