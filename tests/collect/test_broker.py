@@ -1,6 +1,5 @@
 """The gateway when the broker stalls, dies and returns, when its buffer is full, and when it is told to stop."""
 
-import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -22,11 +21,11 @@ pytestmark = pytest.mark.system
 @contextmanager
 def stalled(broker: EmbeddedBroker) -> Iterator[None]:
     """The broker answers nothing inside the block, and goes on after it."""
-    os.kill(broker.pid, signal.SIGSTOP)
+    broker.process.freeze()
     try:
         yield
     finally:
-        os.kill(broker.pid, signal.SIGCONT)
+        broker.process.thaw()
 
 
 def batch(count: int, name: str) -> bytes:
@@ -78,8 +77,8 @@ def test_dead_broker_is_said_and_its_return_noticed(tmp_path: Path) -> None:
         run_gateway(broker.bootstrap_servers, tmp_path, "--delivery-timeout-seconds", "1") as gateway,
     ):
         make_topics(broker.bootstrap_servers)
-        assert gateway.post(batch(5, "before")).status == 202
-        os.kill(broker.pid, signal.SIGKILL)
+        until("it takes events", lambda: gateway.post(batch(5, "before")).status == 202)
+        broker.process.kill()
         lost = gateway.post(batch(5, "during"))
         assert (lost.status, lost.body["error"]) == (503, "broker_unavailable")
         assert int(lost.headers["Retry-After"]) >= 1
@@ -104,7 +103,7 @@ def test_stop_finishes_what_was_begun(tmp_path: Path) -> None:
                 with pytest.raises(OSError, match="refused"):
                     socket.create_connection(("127.0.0.1", gateway.port), timeout=DEADLINE_SECONDS)
             assert held.result(DEADLINE_SECONDS).status == 202
-        assert gateway.process.wait(20) == 0
+        assert gateway.process.wait(DEADLINE_SECONDS) == 0
         reader.wait_until(lambda m: b"held-" in (m.value() or b""), count=8)
         reader.close()
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from confluent_kafka import Message
+from confluent_kafka import KafkaError, Message
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.collect.tokens import add_token
@@ -81,11 +81,12 @@ def run_broker() -> Iterator[EmbeddedBroker]:
 
 
 def make_topics(bootstrap_servers: str) -> None:
-    """The two topics that the gateway writes."""
+    """The two topics that the gateway writes; the embedded broker makes one by itself when it is written to before."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     wanted = [NewTopic(t.name, t.partitions, 1, config=t.config) for t in (topics.EVENTS, topics.DEADLETTER)]
     for created in admin.create_topics(wanted).values():
-        created.result(DEADLINE_SECONDS)
+        if (error := created.exception(DEADLINE_SECONDS)) is not None:
+            assert error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS, error
 
 
 class Reader:

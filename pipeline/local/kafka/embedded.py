@@ -43,33 +43,31 @@ def wait_for_broker(bootstrap_servers: str, timeout_seconds: float) -> None:
 
 
 class EmbeddedBroker:
-    """A context manager: the broker runs while the block does; on a port that is given, or any free one."""
+    """A context manager: the broker runs while the block does; on a port that is given, or any free one.
+
+    `process` is there to be held up, killed or measured.
+    """
 
     def __init__(self, data_dir: Path, port: int = 0) -> None:
         self.port = port or free_port()
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
-        self._process = Process(command_line(data_dir, self.port), data_dir / "broker.log", name="embedded broker")
-
-    @property
-    def pid(self) -> int:
-        """The broker's process id."""
-        return self._process.pid
+        self.process = Process(command_line(data_dir, self.port), data_dir / "broker.log", name="embedded broker")
 
     def client_options(self) -> KafkaConfig:
         """The `[kafka]` section of a client."""
         return KafkaConfig(bootstrap_servers=self.bootstrap_servers)
 
     def __enter__(self) -> "EmbeddedBroker":
-        self._process.log.parent.mkdir(parents=True, exist_ok=True)
-        self._process.start()
+        self.process.log.parent.mkdir(parents=True, exist_ok=True)
+        self.process.start()
         try:
             wait_for_broker(self.bootstrap_servers, START_SECONDS)
         except BaseException:
-            self._process.kill()
+            self.process.kill()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.stop(STOP_SECONDS)
+        self.process.stop(STOP_SECONDS)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.local.machine.leash import leash
-from pipeline.local.machine.usage import peak_rss_bytes, usage
+from pipeline.local.machine.usage import is_stopped, peak_rss_bytes, usage
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.waiting import wait_for
 
@@ -111,8 +111,9 @@ class Process:
             self._popen.send_signal(number)
 
     def freeze(self) -> None:
-        """SIGSTOP: nothing moves, so one can look."""
+        """SIGSTOP, and every thread stands still: for a while after the signal some go on."""
         self.send_signal(signal.SIGSTOP)
+        wait_for(lambda: not self.is_running or is_stopped(self.pid), STOP_SECONDS)
 
     def thaw(self) -> None:
         """SIGCONT."""
