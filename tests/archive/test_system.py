@@ -208,7 +208,7 @@ def test_an_insert_that_fails_behind_the_events_table_is_made_whole(place: Place
     place.produce(2000, seed=1)
     archive = place.archive()
     wait_for(client, "SELECT count() FROM events", 1, WAIT_SECONDS)
-    until("it is refused", lambda: "NOT_ENOUGH_SPACE" in archive.log.read_text("utf-8"), WAIT_SECONDS)
+    until("it is refused (NOT_ENOUGH_SPACE)", lambda: "code: 243" in archive.log.read_text("utf-8"), WAIT_SECONDS)
     assert client.command("SELECT uniqExactMerge(crashes) FROM stratum_days") == 0
     for table in VIEWED:
         client.command(keep_free.format(table, 0))
