@@ -13,7 +13,6 @@ import platform
 import random
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -24,8 +23,9 @@ import numpy as np
 from confluent_kafka import Producer
 
 from pipeline.bench.brokers import described
-from pipeline.bench.collect import cpu_seconds, peak_rss_bytes
-from pipeline.bench.latency_load import FLEET, Background, Fleet
+from pipeline.bench.latency_load import FLEET, Background, TrialFleet
+from pipeline.bench.view import get
+from pipeline.local.machine.usage import peak_rss_bytes, usage
 from pipeline.local.stack import LocalStack
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
@@ -61,7 +61,7 @@ class Trial(NamedTuple):
 class Crasher:
     """Makes hosts of an update crash, one at a time, until its halt comes."""
 
-    def __init__(self, kafka: KafkaConfig, fleet: Fleet, halts: TopicReader, seed: int) -> None:
+    def __init__(self, kafka: KafkaConfig, fleet: TrialFleet, halts: TopicReader, seed: int) -> None:
         self._producer = Producer(producer_config(kafka, "bench-crashes"))
         self._topic = kafka.topic_prefix + topics.EVENTS.name
         self._fleet, self._halts = fleet, halts
@@ -105,18 +105,9 @@ class Crasher:
         return None
 
 
-def get(url: str) -> Any:
-    """The JSON of the view, or None."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return json.load(answer)
-    except OSError:
-        return None
-
-
 def measure(setup: Setup) -> dict[str, Any]:
     """One run, everything started and stopped here, in a temporary directory on disk."""
-    fleet = Fleet(setup.hosts, trials=max(200, setup.halts))
+    fleet = TrialFleet(setup.hosts, trials=max(200, setup.halts))
     with tempfile.TemporaryDirectory(prefix="andon-bench-") as scratch:
         policy, config = Path(scratch) / "policy.toml", Path(scratch) / "andon.toml"
         policy.write_text(POLICY, "utf-8")
@@ -127,12 +118,16 @@ def measure(setup: Setup) -> dict[str, Any]:
             shown = get(info.correlate_url + "/state") or {}
             return figures(setup, trials, background, shown, info.stages) | {
                 "peak_rss_bytes": peak_rss_bytes(info.pids["correlate"]),
-                "correlate_cpu_seconds": round(cpu_seconds(info.pids["correlate"]), 2),
-                "combine_cpu_seconds": round(cpu_seconds(info.pids["combine"]), 2),
+                **{f"{name}_cpu_seconds": _cpu_seconds(info.pids[name]) for name in ("correlate", "combine")},
             }
 
 
-def run(setup: Setup, fleet: Fleet, kafka: KafkaConfig) -> tuple[Background, list[Trial]]:
+def _cpu_seconds(pid: int) -> float:
+    found = usage(pid)
+    return round(found.cpu_seconds, 2) if found else 0.0
+
+
+def run(setup: Setup, fleet: TrialFleet, kafka: KafkaConfig) -> tuple[Background, list[Trial]]:
     """The load, and every halt in it."""
     background = Background(kafka, fleet, setup.events_per_second, setup.seed)
     halts = TopicReader(kafka, "bench-latency", settings=PROMPT)

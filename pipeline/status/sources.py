@@ -1,9 +1,7 @@
-"""Where `andon status` looks: the cluster's offsets, the compacted topics of verdicts and halts, and /proc."""
+"""Where `andon status` looks: the cluster's offsets and the compacted topics of verdicts and halts."""
 
-import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -125,23 +123,6 @@ class Compacted(Generic[R]):
     def close(self) -> None:
         """Leave the cluster."""
         self._reader.close()
-
-
-class Usage(NamedTuple):
-    """What a process has used: CPU seconds since its start, and memory now."""
-
-    cpu_seconds: float
-    rss_bytes: int
-
-
-def usage(pid: int) -> Usage | None:
-    """None when there is no such process, or no /proc."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
-    except OSError:
-        return None
-    ticks = int(fields[11]) + int(fields[12])
-    return Usage(ticks / os.sysconf("SC_CLK_TCK"), int(fields[21]) * os.sysconf("SC_PAGE_SIZE"))
 
 
 def summed(offsets: Mapping[Place, int]) -> dict[str, int]:

@@ -8,7 +8,7 @@ import pytest
 from support.correlate_world import Clock, Killed, World, correlator, epochs
 from support.folding import partials_all
 
-from pipeline.bench.latency_load import Fleet
+from pipeline.bench.latency_load import TrialFleet
 from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.ports import PartialRecord
 from pipeline.correlate.shipped import ShippedDetectors
@@ -23,7 +23,7 @@ EVENTS = 400
 
 def rollout() -> list[bytes]:
     """Partials of two minutes of a healthy fleet in which the hosts of update 3 begin to crash."""
-    fleet, rng = Fleet(hosts=20_000, trials=10), random.Random(5)
+    fleet, rng = TrialFleet(hosts=20_000, trials=10), random.Random(5)
     log, host = list[bytes](), 0
     for batch in range(60):
         now = START + batch * BATCH_MS

@@ -2,7 +2,6 @@
 
 import json
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from support.correlate_worker import CountingDetector, partial
 from pipeline.correlate.stage import STOP_SECONDS
 from pipeline.halt.signing import load_trusted, verify
 from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.local.machine.process import Process
 from pipeline.runtime import waiting
 from pipeline.runtime.kafka import KafkaConfig, client_config, producer_config
 from pipeline.runtime.topic_reader import TopicReader
@@ -56,7 +56,7 @@ class Stage:
     def __init__(self, kafka: KafkaConfig, directory: Path) -> None:
         self.kafka, self.directory = kafka, directory
         self.port = support.free_port()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
         admin = AdminClient(client_config(kafka, "test"))
         new = [NewTopic(kafka.topic_prefix + t.name, t.partitions, 1, config=t.config) for t in topics.ALL]
         for created in admin.create_topics(new).values():
@@ -73,23 +73,17 @@ class Stage:
         """Run the correlator with the counting detector; slowed down, see `slow_down`."""
         where = [self.kafka.bootstrap_servers, self.kafka.topic_prefix, str(self.directory / "data")]
         argv = [sys.executable, support.__file__, *where, str(self.port), str(checkpoint_seconds), str(slow_seconds)]
-        with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.process = Process(argv, self.directory / "log").start()
 
     def kill(self) -> None:
         """kill -9."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
-            self.process = None
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(12)
-        self.process = None
-        return code
+        return self.process.stop(12)
 
     def produce(self, *batch: Partial | bytes, abort: bool = False) -> None:
         """One transaction."""

@@ -2,9 +2,6 @@
 
 import json
 import re
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -19,6 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.collect.tokens import add_token
 from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.local.machine.process import Process, andon
 from pipeline.runtime import waiting
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topic_reader import TopicReader
@@ -41,12 +39,12 @@ class Answer(NamedTuple):
 class Gateway:
     """One running gateway."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, token: str, log: Path) -> None:
+    def __init__(self, process: Process, token: str) -> None:
         self.process = process
-        self.port = port
+        (port,) = re.findall(r"listening.* port=(\d+)", process.heard())
+        self.port = int(port)
         self.url = f"http://127.0.0.1:{port}"
         self.token = token
-        self.log = log
 
     def post(self, body: bytes, encoding: str = "", kind: str = "application/x-ndjson", token: str = "") -> Answer:
         """POST /v1/events."""
@@ -71,18 +69,10 @@ def run_gateway(bootstrap_servers: str, scratch: Path, *more: str) -> Iterator[G
     """`andon collect` with a token for FLEET; stopped by SIGTERM, and it must leave with exit code 0."""
     tokens_file = scratch / "tokens.toml"
     token = add_token(tokens_file, FLEET)
-    log = scratch / "gateway.log"
-    argv = [sys.executable, "-m", "pipeline", "collect", "--port", "0", "--tokens-file", str(tokens_file), *more]
-    with log.open("wb") as stream:
-        process = subprocess.Popen([*argv, "--bootstrap-servers", bootstrap_servers], stderr=stream)
-    try:
-        found = wait_for(lambda: re.search(r"listening.* port=(\d+)", log.read_text("utf-8")))
-        yield Gateway(process, int(found[1]), token, log)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(DEADLINE_SECONDS) == 0, log.read_text("utf-8")
-    finally:
-        process.kill()
-        process.wait()
+    words = ("--port", 0, "--tokens-file", tokens_file, *more, "--bootstrap-servers", bootstrap_servers)
+    with Process(andon("collect", *words), scratch / "gateway.log", ready="listening") as process:
+        yield Gateway(process.start(), token)
+        assert process.stop(DEADLINE_SECONDS) == 0, process.last_words()
 
 
 @contextmanager

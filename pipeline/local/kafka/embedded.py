@@ -1,14 +1,13 @@
 """The embedded Kafka-wire broker (noida-db): one binary from PyPI, one node, for demo, tests and benches."""
 
 import importlib.resources
-import subprocess
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 from confluent_kafka.admin import AdminClient
 
 from pipeline.local.machine.ports import free_port
+from pipeline.local.machine.process import Process
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.runtime.kafka_log import Errors
@@ -49,14 +48,11 @@ class EmbeddedBroker:
     def __init__(self, data_dir: Path) -> None:
         self.port = free_port()
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
-        self._data_dir = data_dir
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
+        self._process = Process(command_line(data_dir, self.port), data_dir / "broker.log", name="embedded broker")
 
     @property
     def pid(self) -> int:
         """The broker's process id."""
-        assert self._process is not None, "the broker runs only inside its with-block"
         return self._process.pid
 
     def client_options(self) -> KafkaConfig:
@@ -64,26 +60,16 @@ class EmbeddedBroker:
         return KafkaConfig(bootstrap_servers=self.bootstrap_servers)
 
     def __enter__(self) -> "EmbeddedBroker":
-        self._data_dir.mkdir(parents=True, exist_ok=True)
-        self._log = (self._data_dir / "broker.log").open("ab")
-        argv = command_line(self._data_dir, self.port)
-        self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
+        self._process.log.parent.mkdir(parents=True, exist_ok=True)
+        self._process.start()
         try:
             wait_for_broker(self.bootstrap_servers, START_SECONDS)
         except BaseException:
-            self.__exit__(None, None, None)
+            self._process.kill()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        if self._log is not None:
-            self._log.close()
+        self._process.stop(STOP_SECONDS)
