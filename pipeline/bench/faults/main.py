@@ -159,7 +159,7 @@ def _unfit(scenario: Scenario) -> str:
 @click.option(
     "--short",
     is_flag=True,
-    help="each kind of fault once; a named scenario: three kills, one restart, five seconds of each fault of ClickHouse",
+    help="each kind of fault once; of a named scenario: three kills, one restart, five seconds of a failing ClickHouse",
 )
 @click.option("--seed", default=1, show_default=True)
 @click.option("--broker", type=click.Choice(["embedded", "kafka"]), default="kafka", show_default=True)
