@@ -6,11 +6,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from support.archive_place import NOW, WAIT_SECONDS, Place
+from support.archive_place import NOW, Place
 from support.brokers import embedded_broker
-from support.clickhouse import LocalClickHouse, value, wait_for
+from support.clickhouse import LocalClickHouse, until_stored, value
 from support.engines import Database
-from support.waiting import until
+from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.bench.faults.clickhouse import VIEWED
@@ -49,7 +49,7 @@ def test_killed_again_and_again(own_place: Place) -> None:
         place.produce(4000, seed=round_number)
         archive = place.archive()
         have = value(client, "SELECT count() FROM events") or 0
-        wait_for(client, "SELECT count() FROM events", have + 500, WAIT_SECONDS)
+        until_stored(client, "SELECT count() FROM events", have + 500)
         archive.kill()
     archive = place.archive()
     place.produce(4000, seed=9)
@@ -73,7 +73,7 @@ def test_batches_change_hands(own_place_on_kafka: Place) -> None:
         members = [place.archive(slot=slot) for slot in slots]
         have = value(client, "SELECT count() FROM events") or 0
         place.produce(2000, seed=round_number)
-        wait_for(client, "SELECT count() FROM events", have + 500, WAIT_SECONDS)
+        until_stored(client, "SELECT count() FROM events", have + 500)
         engine.freeze()
         place.produce(2000, seed=10 + round_number)
         until("a batch is under way", place.promised)
@@ -141,13 +141,13 @@ def test_decisions_are_stored_once(place: Place) -> None:
     producer.produce(prefix + HALT_ACKS.name, msgspec.json.encode(ack), halt.key.encode())
     producer.produce(prefix + DEADLETTER.name, letter.value, letter.key, headers=letter.headers())
     producer.produce(prefix + HALTS.name, b"not a halt", b"nonsense")
-    assert producer.flush(30) == 0
+    assert producer.flush(DEADLINE_SECONDS) == 0
     client = place.client
     for _ in range(2):
         archive = place.archive()
         for table in ("verdicts", "heartbeats", "halts", "halt_acks"):
-            wait_for(client, f"SELECT count() FROM {table}", 1, WAIT_SECONDS)
-        wait_for(client, "SELECT count() FROM dead_letters", 2, WAIT_SECONDS)
+            until_stored(client, f"SELECT count() FROM {table}", 1)
+        until_stored(client, "SELECT count() FROM dead_letters", 2)
         assert archive.stop() == 0
     row = client.query("SELECT vendor, state, explanation_module, relative_risk_high FROM verdicts").result_rows
     assert row == [("v'; --", "halted", "csagent.sys", 90.4)]
@@ -169,14 +169,14 @@ def test_the_same_report_twice(place: Place) -> None:
     crash = msgspec.json.decode(event) | {"kind": "crash", "signature": {"code": "0x50", "module": "csagent.sys"}}
     for _ in range(1000):
         place.producer.produce(place.events_topic, msgspec.json.encode(crash), b"h")
-    assert place.producer.flush(30) == 0
+    assert place.producer.flush(DEADLINE_SECONDS) == 0
     archive = place.archive()
     client = place.client
 
     def stored() -> int:
         return sum(partition.offset for partition in place.committed() if partition.offset > 0)
 
-    until("all of them are stored", lambda: stored() >= 1000, WAIT_SECONDS)
+    until("all of them are stored", lambda: stored() >= 1000)
     assert client.command("SELECT count() FROM events_once") == 1
     assert client.query("SELECT events, crashes, hosts FROM strata_by_minute").result_rows == [(1, 1, 1)]
     assert client.query("SELECT count() FROM crashes FINAL").result_rows == [(1,)]
@@ -194,9 +194,9 @@ def test_an_insert_that_fails_behind_the_events_table_is_made_whole(place: Place
         client.command(keep_free.format(table, 1 << 60))
     place.produce(2000, seed=1)
     archive = place.archive()
-    wait_for(client, "SELECT count() FROM events", 1, WAIT_SECONDS)
+    until_stored(client, "SELECT count() FROM events", 1)
     code = "code: 243"  # NOT_ENOUGH_SPACE
-    until("it is refused", lambda: code in archive.log.read_text("utf-8"), WAIT_SECONDS)
+    until("it is refused", lambda: code in archive.log.read_text("utf-8"))
     assert client.command("SELECT uniqExactMerge(crashes) FROM stratum_days") == 0
     for table in VIEWED:
         client.command(keep_free.format(table, 0))
@@ -209,7 +209,7 @@ def test_wrong_password_is_said_and_nothing_lost(place: Place) -> None:
     place.produce(500, seed=1)
     right, place.password = place.password, "wrong"
     archive = place.archive()
-    until("it is refused", lambda: "AUTHENTICATION_FAILED" in archive.log.read_text("utf-8"), WAIT_SECONDS)
+    until("it is refused", lambda: "AUTHENTICATION_FAILED" in archive.log.read_text("utf-8"))
     assert archive.stop() == 0
     place.password = right
     archive = place.archive()

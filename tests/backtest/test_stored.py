@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from support.clickhouse import LocalClickHouse
+from support.engines import Database
 
 from consumers.clickhouse.archive.events import EventRows
-from consumers.clickhouse.connect import connect
 from pipeline.backtest.main import command
 from pipeline.backtest.stored import Span, batches, differences, halts_then
 from pipeline.runtime.errors import AndonError, ConfigError
@@ -44,32 +42,24 @@ def halt_row(update: list[Any], epoch: int, at: datetime, action: str = "halt") 
     return [*update, epoch, action, "andon", None if action == "resume" else at, at]
 
 
-@pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
-    """The endpoint."""
-    with LocalClickHouse(tmp_path_factory.mktemp("stored")) as running:
-        yield running
-
-
-def reader(line: LocalClickHouse) -> tuple[list[str], dict[str, str]]:
+def reader(database: Database) -> tuple[list[str], dict[str, str]]:
     """Options and environment of the reading user."""
-    where = ["--clickhouse-url", line.server.url, "--clickhouse-user", "andon_read"]
-    return where, {"ANDON_CLICKHOUSE_PASSWORD": line.read_password, "PATH": ""}
+    where = ["--clickhouse-url", database.server.url, "--clickhouse-user", "andon_read", "--database", database.name]
+    return where, {"ANDON_CLICKHOUSE_PASSWORD": database.endpoint.read_password, "PATH": ""}
 
 
-def andon(line: LocalClickHouse, *arguments: str) -> list[dict[str, object]]:
+def andon(database: Database, *arguments: str) -> list[dict[str, object]]:
     """A backtest's lines, with the reading user."""
-    where, environ = reader(line)
+    where, environ = reader(database)
     argv = [sys.executable, "-m", "pipeline", "backtest", *arguments, "--json", *where]
     done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(text) for text in done.stdout.splitlines()]
 
 
-@pytest.mark.system
-def test_events_come_back_as_they_were(line: LocalClickHouse) -> None:
+def test_events_come_back_as_they_were(database: Database) -> None:
     """Every kind, every field, hostile text; in the order of their arrival and not of their own time; each once."""
-    client = line.client()
+    client = database.client()
     stored = EventRows()(LINES, [NOW - (9 - place) * 86_400_000 for place in range(len(LINES))]).tables["events"]
     for _ in range(2):
         client.insert_arrow("events", pa.Table.from_batches([stored]))
@@ -78,17 +68,15 @@ def test_events_come_back_as_they_were(line: LocalClickHouse) -> None:
     nobody = "fleet 'another' from 2024-07-18 00:00:00 to before 2024-07-21 00:00:00"
     with pytest.raises(AndonError, match=nobody):
         list(batches(client, Span(SINCE, UNTIL, "another"), lambda _: None))
-    where, environ = reader(line)
+    where, environ = reader(database)
     words = ["--from-clickhouse", "--since", "2030-01-01", "--fleet", "acme", *where]
     nothing = CliRunner().invoke(command, words, env=environ)
     assert isinstance(nothing.exception, AndonError)
     assert "no event of fleet 'acme' from 2030-01-01" in str(nothing.exception)
     assert nothing.output == ""
-    client.command("TRUNCATE TABLE events")
 
 
-@pytest.mark.system
-def test_the_same_answer_as_from_a_file_and_what_differs(line: LocalClickHouse, tmp_path: Path) -> None:
+def test_the_same_answer_as_from_a_file_and_what_differs(database: Database, tmp_path: Path) -> None:
     """A night's file stored: the same halts from ClickHouse; then compared with halts that went out then."""
     path = tmp_path / "night.ndjson"
     replay = [
@@ -104,15 +92,15 @@ def test_the_same_answer_as_from_a_file_and_what_differs(line: LocalClickHouse, 
     ]
     subprocess.run(replay, check=True, capture_output=True, timeout=120)
     raw = path.read_bytes().splitlines()
-    client = connect(line.server, database="andon")
+    client = database.client()
     rows = EventRows()
     for start in range(0, len(raw), 50_000):
         part = raw[start : start + 50_000]
         sent = [1_800_000_000_000 + start + place for place in range(len(part))]
         client.insert_arrow("events", pa.Table.from_batches([rows(part, sent).tables["events"]]))
-    (halt,) = [said for said in andon(line, str(path)) if said["type"] == "halt"]
+    (halt,) = [said for said in andon(database, str(path)) if said["type"] == "halt"]
     span = ("--from-clickhouse", "--since", "2024-07-18", "--until", "2024-07-21")
-    first = andon(line, *span)
+    first = andon(database, *span)
     (stored,) = [said for said in first if said["type"] == "halt"]
     figures = ("version", "at", "crashed_hosts", "observed", "explanation")  # evidence: to where the blocks are cut
     assert [stored[name] for name in figures] == [halt[name] for name in figures]
@@ -124,25 +112,23 @@ def test_the_same_answer_as_from_a_file_and_what_differs(line: LocalClickHouse, 
     client.insert("halts", [halt_row(update, 1, then), halt_row([*update[:3], "never"], 1, then)], column_names=HALT)
     policy = tmp_path / "shadow.toml"
     policy.write_text('[default]\nmode = "shadow"\n', "utf-8")
-    said = {str(one["version"]): one for one in andon(line, *span) if one["type"] == "difference"}
+    said = {str(one["version"]): one for one in andon(database, *span) if one["type"] == "difference"}
     assert (said["never"]["what"], said[str(halt["version"])]["what"]) == ("missing", "earlier")
     assert said[str(halt["version"])]["seconds"] == -90
-    shadow = [one for one in andon(line, *span, "--policy", str(policy)) if one["type"] == "difference"]
+    shadow = [one for one in andon(database, *span, "--policy", str(policy)) if one["type"] == "difference"]
     assert [one["what"] for one in shadow] == ["missing", "missing"]
     before = datetime(2024, 7, 17, tzinfo=UTC)
     client.command("TRUNCATE TABLE halts")
     client.insert("halts", [halt_row(update, 1, before), halt_row([*update[:3], "old"], 1, before)], column_names=HALT)
-    (standing,) = [one for one in andon(line, *span) if one["type"] == "difference"]
+    (standing,) = [one for one in andon(database, *span) if one["type"] == "difference"]
     assert (standing["version"], standing["what"], standing["seconds"]) == (halt["version"], "standing", None)
     assert standing["then_ms"] == before.timestamp() * 1000
 
 
-@pytest.mark.system
-def test_a_halt_stands_until_it_is_resumed(line: LocalClickHouse) -> None:
+def test_a_halt_stands_until_it_is_resumed(database: Database) -> None:
     """Halts of any time before the end, the first of each update; renewals and other fleets' change nothing, what was
     resumed before the span did not stand in it, and what was resumed and halted again within it was halted in it."""
-    client = line.client()
-    client.command("TRUNCATE TABLE halts")
+    client = database.client()
     ours, lifted, theirs = ["f", "v", "p", "ours"], ["f", "v", "p", "lifted"], ["g", "v", "p", "theirs"]
     moments = [SINCE + timedelta(days=days) for days in (-30, -20, -10, 1, 30)]
     rows = [halt_row(ours, 1, moments[0]), halt_row(ours, 1, moments[3]), halt_row(theirs, 1, moments[0])]
@@ -158,7 +144,6 @@ def test_a_halt_stands_until_it_is_resumed(line: LocalClickHouse) -> None:
     then = halts_then(client, span)
     missing = {one.key: one.then_ms for one in differences(then, [], span.since_ms) if one.what == "missing"}
     assert missing[("f", "v", "p", "twice")] == moments[3].timestamp() * 1000
-    client.command("TRUNCATE TABLE halts")
 
 
 @pytest.mark.parametrize("until", ["2024-07-19", "2024-07-20"])

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.waiting import DEADLINE_SECONDS
 
 from pipeline.bench.faults.clickhouse import VIEWED
 from pipeline.bench.faults.ledger import Ledger, by_id, expected_in_partials, judge, seen_in_partial, unaccounted
@@ -29,8 +30,6 @@ from pipeline.correlate.checkpoint import VERSION, FleetState
 from pipeline.decide import arrays
 from pipeline.runtime.errors import AndonError
 from pipeline.wire.learned import LearnedDecoder
-
-WAIT_SECONDS = 10.0
 
 
 def events(count: int) -> list[dict[str, Any]]:
@@ -216,10 +215,10 @@ def test_a_cut_proxy_holds_back_and_delivers_later() -> None:
     """While cut, nothing passes and the connection stands; healed, every byte arrives in order."""
     with socket.create_server(("127.0.0.1", 0)) as server, Proxies(1) as proxies:
         proxies.connect_to((server.getsockname()[1],))
-        with socket.create_connection(("127.0.0.1", proxies.ports[0]), WAIT_SECONDS) as client:
+        with socket.create_connection(("127.0.0.1", proxies.ports[0]), DEADLINE_SECONDS) as client:
             accepted, _ = server.accept()
             with accepted:
-                accepted.settimeout(WAIT_SECONDS)
+                accepted.settimeout(DEADLINE_SECONDS)
                 client.sendall(b"before ")
                 assert accepted.recv(7) == b"before "
                 proxies.cut()
@@ -227,11 +226,11 @@ def test_a_cut_proxy_holds_back_and_delivers_later() -> None:
                 accepted.settimeout(0.2)
                 with pytest.raises(TimeoutError):
                     accepted.recv(1)
-                accepted.settimeout(WAIT_SECONDS)
+                accepted.settimeout(DEADLINE_SECONDS)
                 timer = threading.Timer(0.05, proxies.heal)
                 timer.start()
                 assert accepted.recv(6) == b"during"
                 timer.join()
                 accepted.sendall(b"answer")
-                client.settimeout(WAIT_SECONDS)
+                client.settimeout(DEADLINE_SECONDS)
                 assert client.recv(6) == b"answer"

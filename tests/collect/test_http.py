@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from backports import zstd
-from support.collect_gateway import FLEET, Gateway, Reader, event, run_broker, run_gateway, wait_for
+from support.collect_gateway import FLEET, Gateway, Reader, event, run_broker, run_gateway
+from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.collect.tokens import add_token
 from pipeline.local.kafka.embedded import EmbeddedBroker
@@ -161,7 +162,7 @@ def test_without_a_known_token_nothing_enters(gateway: Gateway, authorization: s
 def test_a_token_added_later_is_taken(gateway: Gateway) -> None:
     """`andon token` while the gateway runs needs no restart, and its fleet is the new token's."""
     token = add_token(gateway.process.log.parent / "tokens.toml", "later")
-    wait_for(lambda: gateway.post(event(1, fleet="later"), token=token).status == 202)
+    until("it is known", lambda: gateway.post(event(1, fleet="later"), token=token).status == 202)
     answer = gateway.post(event(1), token=token)
     assert [entry["reason"] for entry in answer.body["rejected"]] == ["fleet_mismatch"]
 
@@ -204,7 +205,7 @@ def test_a_body_over_the_limit_is_refused(gateway: Gateway, declared: bool) -> N
         head, payload = f"Content-Length: {len(body)}\r\n", b""
     else:
         head, payload = "Transfer-Encoding: chunked\r\n", b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as peer:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=DEADLINE_SECONDS) as peer:
         peer.sendall(f"POST /v1/events HTTP/1.1\r\nHost: x\r\n{headers}{head}\r\n".encode() + payload)
         assert peer.recv(4096).startswith(b"HTTP/1.1 413 ")
 
@@ -263,7 +264,7 @@ def test_curl_data_binary_works(gateway: Gateway, events: Reader, tmp_path: Path
     file.write_bytes(b"\n".join(lines) + b"\n")
     argv = ["curl", "-sS", "--fail", "--data-binary", f"@{file}", "-H", f"Authorization: Bearer {gateway.token}"]
     argv += [f"{gateway.url}/v1/events"]  # with the content type that curl says by itself
-    done = subprocess.run(argv, capture_output=True, timeout=20, check=True)
+    done = subprocess.run(argv, capture_output=True, timeout=DEADLINE_SECONDS, check=True)
     assert json.loads(done.stdout) == {"accepted": 50, "rejected": []}
     events.wait_until(lambda m: m.value() in lines, count=50)
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import orjson
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 from support.brokers import AnyBroker, embedded_broker, kafka_only
+from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.combine.config import CombineConfig
 from pipeline.combine.sink import MAX_LETTER_BYTES
@@ -22,14 +23,12 @@ from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.runtime.logging import configure
 from pipeline.runtime.topic_admin import apply
-from pipeline.runtime.waiting import Deadline, wait_for
+from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 from pipeline.wire.events import MAX_MESSAGE_BYTES
 from pipeline.wire.partials import decode_partial
 
 pytestmark = pytest.mark.service
-
-WAIT_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ class Line:
         """To `fleet.events`, acknowledged."""
         for number, value in enumerate(values):
             self._producer.produce(self.kafka.topic_prefix + topics.EVENTS.name, value, f"k{number % 97}".encode())
-        assert self._producer.flush(WAIT_SECONDS) == 0
+        assert self._producer.flush(DEADLINE_SECONDS) == 0
 
     def committed(self, topic: topics.Topic) -> list[Message]:
         """All committed records of a topic with one partition, so far."""
@@ -106,11 +105,6 @@ def line(broker: AnyBroker, request: pytest.FixtureRequest, tmp_path: Path) -> I
     made.close()
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, with a deadline."""
-    assert wait_for(condition, WAIT_SECONDS), "the condition never came true"
-
-
 def events(count: int, **more: Any) -> list[bytes]:
     """Heartbeats of distinct hosts."""
     now = int(time.time() * 1000)
@@ -129,12 +123,12 @@ def test_killed_combiners_lose_and_repeat_nothing(line: Line) -> None:
             line.produce(events(1_500))
             produced += 1_500
         enough = round_number * 6_000 + 2_000
-        until(partial(lambda least: line.counted() > least, enough))
+        until("enough is counted", partial(lambda least: line.counted() > least, enough))
         process.kill()
     line.combiner()
-    until(lambda: line.counted() >= produced)
+    until("all are counted", lambda: line.counted() >= produced)
     line.produce(events(100))
-    until(lambda: line.counted() >= produced + 100)
+    until("all are counted", lambda: line.counted() >= produced + 100)
     assert line.counted() == produced + 100
 
 
@@ -162,12 +156,12 @@ def test_aborted_transactions_lose_and_repeat_nothing(line: Line) -> None:
     running.start()
     try:
         line.produce([*events(500, kind="boot", prior="clean"), b"x" * 100_000, *events(500, fleet="zeta")])
-        until(lambda: line.counted() >= 1_000 and bool(line.committed(topics.DEADLETTER)))
+        until("batch and letter are there", lambda: line.counted() >= 1_000 and bool(line.committed(topics.DEADLETTER)))
         line.produce(events(100))
-        until(lambda: line.counted() >= 1_100 and bool(line.committed(topics.DEADLETTER)))
+        until("what follows is counted", lambda: line.counted() >= 1_100 and bool(line.committed(topics.DEADLETTER)))
     finally:
         stop.set()
-        running.join(WAIT_SECONDS)
+        running.join(DEADLINE_SECONDS)
     found = [decode_partial(message.value() or b"") for message in line.committed(topics.PARTIALS)]
     assert (sum(each.events for each in found), sum(each.repeats for each in found)) == (1_100, 0)
     (letter,) = line.committed(topics.DEADLETTER)  # cut, because the abort was for a record's size
@@ -181,7 +175,10 @@ def test_poison_goes_to_the_dead_letter_and_the_stream_goes_on(line: Line) -> No
     good = events(2_000)
     line.produce([value for pair in zip(poison, good, strict=False) for value in pair] + poison[2_000:])
     line.combiner()
-    until(lambda: line.counted() >= 2_000 and len(line.committed(topics.DEADLETTER)) >= len(poison))
+    until(
+        "all is counted or refused",
+        lambda: line.counted() >= 2_000 and len(line.committed(topics.DEADLETTER)) >= len(poison),
+    )
     letters = line.committed(topics.DEADLETTER)
     assert sorted(letter.value() or b"" for letter in letters) == sorted(poison)
     headers: dict[str, Any] = dict(letters[0].headers() or [])
@@ -197,7 +194,7 @@ def test_the_future_is_refused(line: Line) -> None:
     """An event an hour ahead of its ingestion is refused with its reason; its neighbours count."""
     line.produce(events(10) + events(3, ts=int(time.time() * 1000) + 3_600_000) + events(10))
     line.combiner()
-    until(lambda: line.counted() >= 20 and len(line.committed(topics.DEADLETTER)) >= 3)
+    until("all is counted or refused", lambda: line.counted() >= 20 and len(line.committed(topics.DEADLETTER)) >= 3)
     reasons = [dict(letter.headers() or [])["reason"] for letter in line.committed(topics.DEADLETTER)]
     assert reasons == [b"future_timestamp"] * 3
     assert line.counted() == 20
@@ -207,11 +204,11 @@ def test_sigterm_commits_and_ends_with_zero(line: Line) -> None:
     """Stopped amid a backlog it exits 0; its successor goes on where it stopped."""
     line.produce(events(20_000))
     process = line.combiner()
-    until(lambda: line.counted() > 0)
-    assert process.stop(WAIT_SECONDS) == 0
+    until("some are counted", lambda: line.counted() > 0)
+    assert process.stop(DEADLINE_SECONDS) == 0
     assert b"Traceback" not in line.log(0).read_bytes()
     line.combiner()
-    until(lambda: line.counted() >= 20_000)
+    until("all are counted", lambda: line.counted() >= 20_000)
     assert line.counted() == 20_000
 
 
@@ -219,7 +216,7 @@ def test_a_second_slot_takes_its_share(line: Line) -> None:
     """When another slot joins amid the stream, partitions move and nothing is lost or repeated."""
     line.combiner("0")
     line.produce(events(5_000))
-    until(lambda: line.counted() > 0)
+    until("some are counted", lambda: line.counted() > 0)
     line.combiner("1")
     produced = 5_000
 
@@ -230,7 +227,7 @@ def test_a_second_slot_takes_its_share(line: Line) -> None:
         line.produce(events(500))
         produced += 500
         assert produced < 500_000, "the second slot never wrote"
-    until(lambda: line.counted() >= produced)
+    until("all are counted", lambda: line.counted() >= produced)
     assert line.counted() == produced
 
 
@@ -238,33 +235,33 @@ def test_an_impostor_of_the_same_slot_fences_the_first(line: Line) -> None:
     """Two processes of one slot never both count: the first ends with 70, and the sum is right."""
     first = line.combiner()
     line.produce(events(1_000))
-    until(lambda: line.counted() == 1_000)
+    until("all are counted", lambda: line.counted() == 1_000)
     line.combiner()
     produced = 1_000
-    deadline = Deadline(WAIT_SECONDS)
+    deadline = Deadline(DEADLINE_SECONDS)
     while first.poll() is None and not deadline.has_passed:
         line.produce(events(100))
         produced += 100
         line.counted()
     assert first.poll() == 70
     line.look_afresh()
-    until(lambda: line.counted() >= produced)
+    until("all are counted", lambda: line.counted() >= produced)
     assert line.counted() == produced
 
 
 def test_a_slot_taken_over_in_silence_ends_the_first(line: Line) -> None:
     """Without any events too a process whose slot another one took ends with 70: it would wait for ever."""
     first = line.combiner()
-    until(lambda: b"partitions assigned" in line.log(0).read_bytes())
+    until("it has its partitions", lambda: b"partitions assigned" in line.log(0).read_bytes())
     line.combiner()
-    assert first.wait(WAIT_SECONDS) == 70
+    assert first.wait(DEADLINE_SECONDS) == 70
 
 
 def test_missing_topics_are_said(broker: AnyBroker, tmp_path: Path) -> None:
     """Without its topics the combiner ends with 70 and one line that says what to run."""
     bare = Line(broker, "nothing-here.", tmp_path)
     try:
-        assert bare.combiner().wait(WAIT_SECONDS) == 70
+        assert bare.combiner().wait(DEADLINE_SECONDS) == 70
         assert "run `andon topics apply`" in bare.log(0).read_text("utf-8")
     finally:
         bare.close()

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Message, Producer
 from hypothesis import given
 from hypothesis import strategies as st
+from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.combine.guard import RejectGuard
@@ -19,13 +20,11 @@ from pipeline.local.machine.process import Process, andon
 from pipeline.runtime.kafka import KafkaConfig, producer_config
 from pipeline.runtime.topic_admin import apply
 from pipeline.runtime.topic_reader import TopicReader
-from pipeline.runtime.waiting import wait_for
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.partials import decode_partial
 from pipeline.wire.reasons import Reason
 
-WAIT_SECONDS = 60.0
 HOSTILE = b"\x1b[2J\xff\x00 <b>"
 
 
@@ -67,7 +66,7 @@ class Place:
     def andon(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         """A command."""
         argv = [sys.executable, "-m", "pipeline", *arguments, "--bootstrap-servers", self.kafka.bootstrap_servers]
-        return subprocess.run(argv, capture_output=True, timeout=120, check=False)
+        return subprocess.run(argv, capture_output=True, timeout=DEADLINE_SECONDS, check=False)
 
     def combiner(self, **options: object) -> Process:
         """Start one; its log is a file."""
@@ -77,20 +76,17 @@ class Place:
         self.processes.append(Process(andon("combine", *words), self.directory / "combine.log").start())
         return self.processes[-1]
 
-    def committed(self, topic: topics.Topic, until: int, patience_seconds: float = 5.0) -> list[Message]:
-        """Committed records of a topic, once `until` of them are there or nothing more comes for so long."""
-        found: list[Message] = []
+    def committed(self, topic: topics.Topic) -> list[Message]:
+        """All committed records of a topic."""
         with TopicReader(self.kafka, "test") as reader:
-            reader.start(reader.whole(topic.name))
-            while len(found) < until and (more := wait_for(lambda: reader.poll(0.2), patience_seconds)):
-                found += more
-        return found
+            batches = list(reader.start(reader.held(topic.name)).to_end(DEADLINE_SECONDS))
+        return [message for batch in batches for message in batch]
 
     def letter(self, value: bytes, reason: Reason, topic: str = topics.EVENTS.name, detail: str = "why") -> None:
         """As a stage writes one."""
         letter = DeadLetter(value, b"h-1", reason, detail, topic, 2, 17, "combine")
         self.producer.produce(topics.DEADLETTER.name, letter.value, letter.key, headers=letter.headers())
-        assert self.producer.flush(30) == 0
+        assert self.producer.flush(DEADLINE_SECONDS) == 0
 
 
 @pytest.fixture
@@ -148,7 +144,7 @@ def test_retry_sends_the_same_bytes_once(place: Place) -> None:
     assert b"1 not: retried before" in rest.stderr
     again = place.andon("deadletter", "retry", "0:0", "--again")
     assert (again.returncode, again.stdout) == (0, b"1 sent again\n")
-    marker = place.committed(topics.DEADLETTER, 6)[5].offset()
+    marker = place.committed(topics.DEADLETTER)[5].offset()
     lost = place.andon("deadletter", "retry", "0:0", "9:9", "0:99999", f"0:{marker}", "--again", "--dry-run")
     assert (lost.returncode, lost.stdout) == (1, b"1 would be sent\n")
     for nowhere in (b"9:9", b"0:99999", b"0:%d" % marker):
@@ -156,11 +152,11 @@ def test_retry_sends_the_same_bytes_once(place: Place) -> None:
     other = place.andon("deadletter", "retry", "0:1", "--reason", "invalid_json", "--again", "--dry-run")
     assert (other.returncode, other.stdout) == (1, b"0 would be sent\n")
     assert other.stderr == b"1 not: 0:1 has reason missing_field, stage combine\n"
-    found = place.committed(topics.EVENTS, 3)
+    found = place.committed(topics.EVENTS)
     assert sorted((message.value(), message.key()) for message in found) == sorted(
         [(HOSTILE, b"h-1"), (HOSTILE, b"h-1"), (b"{}", b"h-1")]
     )
-    assert place.committed(topics.HALTS, 1) == []
+    assert place.committed(topics.HALTS) == []
     assert b"invalid_json (retried)" in place.andon("deadletter", "list").stdout
 
 
@@ -173,12 +169,11 @@ def test_half_garbage_costs_no_valid_event(place: Place) -> None:
         for sent in (value, garbage):
             place.producer.produce(topics.EVENTS.name, sent, b"%d" % (number % 97))
         place.producer.poll(0)
-    assert place.producer.flush(60) == 0
+    assert place.producer.flush(DEADLINE_SECONDS) == 0
     combiner = place.combiner(rejected_window=1000)
-    letters = place.committed(topics.DEADLETTER, len(valid), WAIT_SECONDS)
-    assert len(letters) == len(valid)
+    until("all of the garbage is refused", lambda: len(place.committed(topics.DEADLETTER)) == len(valid))
     assert combiner.stop() == 0
-    partials = place.committed(topics.PARTIALS, 1_000_000)
+    partials = place.committed(topics.PARTIALS)
     assert sum(decode_partial(message.value() or b"").events for message in partials) == len(valid)
     assert combiner.peak_rss_bytes() < 400 << 20
 
@@ -188,9 +183,9 @@ def test_past_the_share_the_stage_stops_and_says_why(place: Place) -> None:
     """Nothing but garbage: exit code 70, a reason in the log, and no more letters than the window allows."""
     for number in range(20_000):
         place.producer.produce(topics.EVENTS.name, b"garbage", b"%d" % (number % 97))
-    assert place.producer.flush(60) == 0
+    assert place.producer.flush(DEADLINE_SECONDS) == 0
     combiner = place.combiner(max_rejected_share=0.8, rejected_window=3000, batch_messages=500)
-    assert combiner.wait(WAIT_SECONDS) == 70
+    assert combiner.wait(DEADLINE_SECONDS) == 70
     said = (place.directory / "combine.log").read_text("utf-8")
     assert "messages cannot be used, more than max_rejected_share = 0.8 of them" in said
-    assert len(place.committed(topics.DEADLETTER, 20_000)) <= 3000
+    assert len(place.committed(topics.DEADLETTER)) <= 3000

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from clickhouse_connect.driver.exceptions import DatabaseError
 from support.collect_gateway import run_broker, run_gateway
+from support.waiting import DEADLINE_SECONDS
 
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.migrate import Migrator
@@ -107,7 +108,7 @@ def test_clickhouse_dead_address() -> None:
     started = time.monotonic()
     [finding] = check_clickhouse(ClickHouseConfig("http://127.0.0.1:1"), SKEW_SECONDS)
     assert (finding.check, finding.level) == ("clickhouse address", "problem")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < DEADLINE_SECONDS / 4
 
 
 def test_clickhouse_right_to_ask_the_other_servers() -> None:

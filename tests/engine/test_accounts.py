@@ -12,6 +12,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 from support.clickhouse import LocalClickHouse
 from support.clickhouse_data import events, insert
+from support.engines import clickhouse_in
 
 from pipeline.local.clickhouse.accounts import ANALYST_LIMITS, GRAFANA_LIMITS, analyst, find, owner
 
@@ -40,9 +41,9 @@ OTHERS = ("query_log", "part_log", "processes", "user_query_log", "errors", "dis
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
+def line(schema: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
     """The endpoint with some events."""
-    with LocalClickHouse(tmp_path_factory.mktemp("accounts")) as running:
+    with clickhouse_in(tmp_path_factory.mktemp("accounts"), schema) as running:
         insert(running.client(), events(200, seed=1))
         running.client().command("SYSTEM FLUSH LOGS")
         yield running

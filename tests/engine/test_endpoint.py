@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -21,6 +20,8 @@ from aiohttp import web
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 from support.clickhouse import LocalClickHouse
+from support.engines import clickhouse_in
+from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.local.clickhouse import main as clickhouse
 from pipeline.local.clickhouse.endpoint import READERS
@@ -32,9 +33,9 @@ HOSTILE = "'; DROP TABLE d.t; -- \\ \n\n\t\0 {x:String} %s \u202e\U0001f525 \x1b
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
+def line(schema: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
     """The endpoint, with a database of the tests' own."""
-    with LocalClickHouse(tmp_path_factory.mktemp("endpoint")) as running:
+    with clickhouse_in(tmp_path_factory.mktemp("endpoint"), schema) as running:
         client = running.client()
         client.command("CREATE DATABASE d ENGINE = Atomic")
         client.command(
@@ -193,79 +194,79 @@ def _succeeds(client: Client, sql: str) -> bool:
     return True
 
 
-def test_long_queries_do_not_hold_up_the_writer(tmp_path: Path) -> None:
-    """With every place for readers taken, and more of them waiting, the writer connects and inserts: they go on for a
-    minute, unless the endpoint is stopped."""
-    sql = "SELECT sum(sleepEachRow(1)) FROM numbers(60) SETTINGS max_block_size = 1"
-    with LocalClickHouse(tmp_path) as own:
-        owner = own.client()
-        owner.command("CREATE TABLE seen (running UInt64) ENGINE = MergeTree ORDER BY running")
-        failures: list[DatabaseError] = []
+def test_long_queries_do_not_hold_up_the_writer(own_clickhouse: LocalClickHouse) -> None:
+    """With every place for readers taken, and more of them waiting, the writer connects and inserts: they go on for
+    minutes, unless the endpoint is stopped."""
+    sql = "SELECT sum(sleepEachRow(1)) FROM numbers(300) SETTINGS max_block_size = 1, max_execution_time = 0"
+    own = own_clickhouse
+    owner = own.client()
+    owner.command("CREATE TABLE seen (running UInt64) ENGINE = MergeTree ORDER BY running")
+    failures: list[DatabaseError] = []
 
-        def read(reader: Client) -> None:
-            try:
-                reader.query(sql)
-            except DatabaseError as error:
-                failures.append(error)
+    def read(reader: Client) -> None:
+        try:
+            reader.query(sql)
+        except DatabaseError as error:
+            failures.append(error)
 
-        threads = [threading.Thread(target=read, args=(own.client(),)) for _ in range(READERS + 1)]
-        for thread in threads:
-            thread.start()
-        running = f"FROM system.processes WHERE query LIKE '{sql}%'"
-        look = f"INSERT INTO seen SELECT throwIf(count() < {READERS}, 'too few') {running}"  # not in the readers' queue
-        deadline = time.monotonic() + 20
-        while not _succeeds(owner, look):
-            assert time.monotonic() < deadline
-        writer = connect(own, "andon_write", own.write_password, database="andon")
-        writer.command("INSERT INTO halt_acks (subscriber) VALUES ('s')")
-        assert all(thread.is_alive() for thread in threads)
-        assert own.stage.stop() == 0
-        for thread in threads:
-            thread.join(timeout=20)
-        assert len(failures) == READERS + 1
+    threads = [threading.Thread(target=read, args=(own.client(),)) for _ in range(READERS + 1)]
+    for thread in threads:
+        thread.start()
+    running = f"FROM system.processes WHERE query LIKE '{sql}%'"
+    look = f"INSERT INTO seen SELECT throwIf(count() < {READERS}, 'too few') {running}"  # not in the readers' queue
+    until("every place is taken", lambda: _succeeds(owner, look))
+    writer = connect(own, "andon_write", own.write_password, database="andon")
+    writer.command("INSERT INTO halt_acks (subscriber) VALUES ('s')")
+    assert all(thread.is_alive() for thread in threads)
+    assert own.stage.stop() == 0
+    for thread in threads:
+        thread.join(DEADLINE_SECONDS)
+    assert len(failures) == READERS + 1
 
 
-def test_who_goes_away_in_mid_answer_is_no_error(tmp_path: Path) -> None:
+def test_who_goes_away_in_mid_answer_is_no_error(own_clickhouse: LocalClickHouse, tmp_path: Path) -> None:
     """A client that is killed while it reads leaves no traceback in the log, and the next one is served."""
-    with LocalClickHouse(tmp_path) as own:
-        address = urlsplit(own.server.url)
-        head = f"X-ClickHouse-User: andon\r\nX-ClickHouse-Key: {own.password}\r\n\r\n"
-        ask = "GET /?query=SELECT+number+FROM+numbers(20000000) HTTP/1.1\r\nHost: h\r\n" + head
-        with socket.create_connection((address.hostname or "", address.port or 0)) as going:
-            going.sendall(ask.encode())
-            assert going.recv(100).startswith(b"HTTP/1.1 200")
-        assert own.client().command("SELECT 1") == 1
-        assert own.stage.stop() == 0
-        assert "Traceback" not in (tmp_path / "clickhouse.log").read_text("utf-8")
+    own = own_clickhouse
+    address = urlsplit(own.server.url)
+    head = f"X-ClickHouse-User: andon\r\nX-ClickHouse-Key: {own.password}\r\n\r\n"
+    ask = "GET /?query=SELECT+number+FROM+numbers(20000000) HTTP/1.1\r\nHost: h\r\n" + head
+    with socket.create_connection((address.hostname or "", address.port or 0)) as going:
+        going.sendall(ask.encode())
+        assert going.recv(100).startswith(b"HTTP/1.1 200")
+    assert own.client().command("SELECT 1") == 1
+    assert own.stage.stop() == 0
+    assert "Traceback" not in (tmp_path / "clickhouse.log").read_text("utf-8")
 
 
-def test_one_owner_and_a_clean_stop(tmp_path: Path) -> None:
+def test_one_owner_and_a_clean_stop(own_clickhouse: LocalClickHouse, tmp_path: Path) -> None:
     """A second process is refused with a clear word; SIGTERM exits 0, and what was acknowledged is there again."""
-    with LocalClickHouse(tmp_path) as own:
-        argv = [
-            sys.executable,
-            "-m",
-            "pipeline",
-            "clickhouse",
-            "--data-dir",
-            str(tmp_path / "clickhouse"),
-            "--port",
-            "0",
-        ]
-        environ = {"ANDON_ENGINE_PASSWORD": "x", "PATH": ""}
-        second = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=30, check=False)
-        assert second.returncode == 1
-        assert "another process already owns the ClickHouse engine" in second.stderr
-        own.client().insert("verdicts", [["acme", 1]], ["fleet", "observed"])
-        assert own.stage.stop() == 0
-        own.start()
-        assert own.client().command("SELECT sum(observed) FROM verdicts") == 1
+    own = own_clickhouse
+    argv = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "clickhouse",
+        "--data-dir",
+        str(tmp_path / "clickhouse"),
+        "--port",
+        "0",
+    ]
+    environ = {"ANDON_ENGINE_PASSWORD": "x", "PATH": ""}
+    second = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
+    assert second.returncode == 1
+    assert "another process already owns the ClickHouse engine" in second.stderr
+    own.client().insert("verdicts", [["acme", 1]], ["fleet", "observed"])
+    assert own.stage.stop() == 0
+    own.start()
+    assert own.client().command("SELECT sum(observed) FROM verdicts") == 1
 
 
 def test_without_a_password_it_does_not_start(tmp_path: Path) -> None:
     """There is no open door, not even on loopback."""
     argv = [sys.executable, "-m", "pipeline", "clickhouse", "--data-dir", str(tmp_path)]
-    refused = subprocess.run(argv, env={"PATH": ""}, capture_output=True, text=True, timeout=30, check=False)
+    refused = subprocess.run(
+        argv, env={"PATH": ""}, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+    )
     assert refused.returncode == 2
     assert "engine.password" in refused.stderr
 
@@ -275,7 +276,7 @@ def test_the_engine_is_not_closed_under_a_cancelling_thread(monkeypatch: pytest.
     inside, closed, early = threading.Event(), threading.Event(), []
     engine, endpoint = mock.Mock(), mock.Mock(app=web.Application())
     engine.close.side_effect = closed.set
-    endpoint.close.side_effect = lambda: inside.wait(10)
+    endpoint.close.side_effect = lambda: inside.wait(DEADLINE_SECONDS)
 
     def cancel_reads() -> None:
         inside.set()

@@ -12,6 +12,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.clickhouse import LocalClickHouse
+from support.engines import clickhouse_in
 
 from consumers.clickhouse.ask.named import queries
 from consumers.clickhouse.connect import ClickHouseConfig, connect
@@ -177,9 +178,9 @@ OTHER |= {"format_schema_source": "string"}
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
+def line(schema: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
     """The endpoint."""
-    with LocalClickHouse(tmp_path_factory.mktemp("guard")) as running:
+    with clickhouse_in(tmp_path_factory.mktemp("guard"), schema) as running:
         yield running
 
 

@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from support.brokers import memory, take
-from support.clickhouse import LocalClickHouse
+from support.brokers import take
 from support.clickhouse import value as clickhouse_value
+from support.engines import Database
 from support.outside import incident
 from support.secured import alive, grant, grant_lines, options, principals, stage, start
-from support.waiting import until
+from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.collect.tokens import add_token
 from pipeline.doctor import main as doctor
@@ -81,7 +81,7 @@ def post(port: int, token: str, lines: list[bytes]) -> Any:
     """Events to the gateway; its answer."""
     headers = {"Content-Type": "application/x-ndjson", "Authorization": f"Bearer {token}"}
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/events", b"\n".join(lines), headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as answer:
         return json.load(answer)
 
 
@@ -95,15 +95,15 @@ def answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def line(account: Account, directory: Path, clickhouse: LocalClickHouse) -> Iterator[tuple[int, str]]:
+def line(account: Account, directory: Path, database: Database) -> Iterator[tuple[int, str]]:
     """Gateway, combiner, correlator and archive, each under its own account; the gateway's port and a token."""
     tokens = directory / "tokens.toml"
     token = add_token(tokens, "acme")
     gateway, view = free_port(), free_port()
     where = ["--host", "127.0.0.1", "--port", str(gateway), "--tokens-file", str(tokens)]
     own = ["--data-dir", str(directory / "correlate"), "--web-port", str(view)]
-    store = ["--clickhouse-url", clickhouse.server.url]
-    password = {"ANDON_CLICKHOUSE_PASSWORD": clickhouse.password}
+    store = ["--clickhouse-url", database.server.url, "--database", database.name]
+    password = {"ANDON_CLICKHOUSE_PASSWORD": database.server.password}
     with contextlib.ExitStack() as running:
 
         def run(name: str, *words: str, **environ: str) -> Process:
@@ -113,25 +113,24 @@ def line(account: Account, directory: Path, clickhouse: LocalClickHouse) -> Iter
         combine, archive = run("combine"), run("archive", *store, **password)
         correlate, collect = run("correlate", *own), run("collect", *where)
         for process, url in ((correlate, f":{view}/health"), (collect, f":{gateway}/health")):
-            until(url, lambda p=process, u=url: alive(p) and answers("http://127.0.0.1" + u), 60)  # type: ignore[misc]
+            until(url, lambda p=process, u=url: alive(p) and answers("http://127.0.0.1" + u))  # type: ignore[misc]
         yield gateway, token
         assert alive(combine)
         assert alive(archive)
 
 
-def test_the_line_halts_what_crashes(account: Account, tmp_path: Path) -> None:
+def test_the_line_halts_what_crashes(account: Account, database: Database, tmp_path: Path) -> None:
     """Events in at the gateway; a halt for the guilty update alone, read as a rollout system; all in ClickHouse."""
-    with memory() as directory, LocalClickHouse(directory) as clickhouse:
-        client = clickhouse.client()
-        with line(account, tmp_path, clickhouse) as (port, token):
-            sent = incident("acme", "guilty", "innocent")
-            assert post(port, token, sent)["accepted"] == len(sent)
-            obeying = Consumer(consumer_config(account("rollout"), "test", "rollout-1", "rollout-1"))
-            obeying.assign([TopicPartition(topics.HALTS.name, 0, 0)])
-            (halt,) = take(obeying, 1, 60)
-            assert (halt.key() or b"").startswith(b"acme/guilty/")
-            until("all is stored", lambda: clickhouse_value(client, "SELECT count() FROM events") == len(sent), 60)
-            obeying.close()
+    client = database.client()
+    with line(account, tmp_path, database) as (port, token):
+        sent = incident("acme", "guilty", "innocent")
+        assert post(port, token, sent)["accepted"] == len(sent)
+        obeying = Consumer(consumer_config(account("rollout"), "test", "rollout-1", "rollout-1"))
+        obeying.assign([TopicPartition(topics.HALTS.name, 0, 0)])
+        (halt,) = take(obeying, 1)
+        assert (halt.key() or b"").startswith(b"acme/guilty/")
+        until("all is stored", lambda: clickhouse_value(client, "SELECT count() FROM events") == len(sent))
+        obeying.close()
 
 
 def test_people_get_by_with_their_accounts(account: Account, tmp_path: Path) -> None:
@@ -143,7 +142,7 @@ def test_people_get_by_with_their_accounts(account: Account, tmp_path: Path) -> 
     letter = DeadLetter(b"x", None, Reason.INVALID_JSON, fresh, topics.EVENTS.name, 0, 0, "combine")
     producer = Producer(producer_config(account("andon-combine"), "test"))
     producer.produce(topics.DEADLETTER.name, letter.value, letter.key, headers=[*letter.headers()])
-    assert producer.flush(30) == 0
+    assert producer.flush(DEADLINE_SECONDS) == 0
     shown = json.loads(andon(account("andon-watch"), "status", "--json", "--once"))
     assert topics.EVENTS.name in shown["topics_per_second"]
     assert shown["problems"] == []
@@ -164,7 +163,7 @@ def andon(kafka: KafkaConfig, *words: str) -> str:
     """What a command prints under an account; it succeeds."""
     environ = os.environ | {"ANDON_KAFKA_SASL_PASSWORD": kafka.sasl_password}
     argv = [sys.executable, "-m", "pipeline", *words, *options(kafka)]
-    done = subprocess.run(argv, capture_output=True, text=True, env=environ, timeout=120, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, env=environ, timeout=DEADLINE_SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -264,7 +263,7 @@ def test_a_stage_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster, name: s
     words = [name.removeprefix("andon-")]
     words += ["--data-dir", str(tmp_path / "data"), "--web-port", str(free_port())] if name == "andon-correlate" else []
     with start(wrong, tmp_path / "log", *words) as process:
-        assert process.wait(90) == 70
+        assert process.wait(DEADLINE_SECONDS) == 70
     said = (tmp_path / "log").read_text("utf-8")
     assert "uthenti" in said
     assert "not-the-password" not in said

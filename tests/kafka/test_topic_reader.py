@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pytest
 from confluent_kafka import Message
 from support.brokers import Clients, values
+from support.waiting import DEADLINE_SECONDS
 
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.topic_reader import OffsetRange, TopicReader
@@ -12,12 +13,10 @@ from pipeline.runtime.waiting import wait_for
 
 pytestmark = pytest.mark.system
 
-WAIT_SECONDS = 20.0
-
 
 def read(reader: TopicReader, *ranges: OffsetRange) -> list[str]:
     """All of the ranges, each partition in order."""
-    return values(flat(reader.start(ranges).to_end(WAIT_SECONDS)))
+    return values(flat(reader.start(ranges).to_end(DEADLINE_SECONDS)))
 
 
 def flat(batches: Iterable[list[Message]]) -> list[Message]:
@@ -72,7 +71,7 @@ def test_partitions_end_each_by_itself(clients: Clients) -> None:
     producer = clients.producer()
     for number in range(20):
         producer.produce(topic, f"{number}", partition=number % 2)
-    assert producer.flush(WAIT_SECONDS) == 0
+    assert producer.flush(DEADLINE_SECONDS) == 0
     with TopicReader(clients.kafka, "test") as reader:
         held = reader.held(topic)
         assert [each.end for each in held] == [10, 10, 0]
@@ -88,7 +87,7 @@ def test_without_an_end_it_reads_on(clients: Clients) -> None:
     with TopicReader(clients.kafka, "test") as reader:
         assert read(reader, *reader.whole(topic)) == ["a"]
         clients.send(topic, "b")
-        assert values(wait_for(lambda: reader.poll(0.1), WAIT_SECONDS)) == ["b"]
+        assert values(wait_for(lambda: reader.poll(0.1), DEADLINE_SECONDS)) == ["b"]
 
 
 def test_a_topic_that_is_not_there(clients: Clients) -> None:

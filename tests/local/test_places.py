@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.waiting import DEADLINE_SECONDS
 
 from pipeline.local import datadir, stack
 from pipeline.local.kafka import jars as kafka_jars
 from pipeline.runtime.errors import AndonError, ConfigError
 
-DEADLINE_SECONDS = 30.0
 # Root writes everywhere by these rights; without them it is as everybody else.
 AS_EVERYBODY = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 

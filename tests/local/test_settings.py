@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import DEADLINE_SECONDS
 
 from pipeline.cli import andon
 from pipeline.local import settings
 from pipeline.local.plan import STAGES
-
-DEADLINE_SECONDS = 60.0
 
 
 def test_the_sections_are_those_of_the_commands() -> None:

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from support.waiting import DEADLINE_SECONDS
+from support.waiting import until as wait_until
 
 from pipeline.local.child import describe
 from pipeline.local.machine.leash import leash
@@ -18,9 +20,7 @@ from pipeline.local.machine.usage import is_alive
 from pipeline.local.mergedlog import MAX_LINE_BYTES, LineSplitter, MergedLog
 from pipeline.local.supervisor import Backoff, ProcessSpec, Supervised, Supervisor
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.waiting import wait_for
 
-DEADLINE_SECONDS = 20.0
 QUICK = Backoff(first_seconds=0.02, cap_seconds=0.05, healthy_seconds=30.0)
 
 
@@ -74,7 +74,7 @@ def test_the_terminal_shows_one_clock(tmp_path: Path) -> None:
     assert " combine | 2026-11-27T08:42:07.574414Z [info     ] ready" in (tmp_path / "log").read_text()
 
 
-def spec(name: str, code: str, *, phase: int = 0, stop_seconds: float = 5.0, ready: bool = True) -> ProcessSpec:
+def spec(name: str, code: str, *, phase: int = 0, stop_seconds: float = 60.0, ready: bool = True) -> ProcessSpec:
     """A process that runs this Python code."""
 
     async def probe() -> bool:
@@ -121,7 +121,7 @@ def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
         await until(lambda: stage.info.restarts == 1 and stage.info.state == "up")
         seen.append(stage.info.pid)
 
-    log, supervisor = supervised(tmp_path, [spec("a", "import time; time.sleep(60)")], scenario)
+    log, supervisor = supervised(tmp_path, [spec("a", "import time; time.sleep(600)")], scenario)
     assert seen[0] != seen[1]
     assert "a: ended with SIGKILL" in log
     assert supervisor.stages["a"].info.state == "stopped"
@@ -177,7 +177,7 @@ def test_stop_goes_from_the_last_phase_to_the_first(tmp_path: Path) -> None:
         "import signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: (print('leaves'), sys.exit(0)))\n"
         "print('here')\n"
-        "time.sleep(60)"
+        "time.sleep(600)"
     )
     specs = [spec("broker", code, phase=0), spec("store", code, phase=1), spec("stage", code, phase=2)]
 
@@ -195,9 +195,9 @@ def test_what_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> Non
     code = (
         "import signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         "print(child.pid)\n"
-        "time.sleep(60)"
+        "time.sleep(600)"
     )
     pids: list[int] = []
 
@@ -214,7 +214,7 @@ def test_what_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> Non
 
 def wait_until_gone(pids: list[int]) -> None:
     """No such process any more, or only its entry in the table."""
-    assert wait_for(lambda: not any(map(is_alive, pids)), DEADLINE_SECONDS), list(filter(is_alive, pids))
+    wait_until(f"none of {pids} is left", lambda: not any(map(is_alive, pids)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
@@ -223,9 +223,9 @@ def test_a_leashed_process_dies_with_its_parent() -> None:
     code = (
         "import subprocess, sys, time\n"
         "from pipeline.local.machine.leash import leash\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], preexec_fn=leash(9))\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], preexec_fn=leash(9))\n"
         "print(child.pid, flush=True)\n"
-        "time.sleep(60)"
+        "time.sleep(600)"
     )
     assert callable(leash(9))
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:

@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.local import datadir, plan, stack
 from pipeline.local.machine.usage import is_alive
@@ -22,16 +23,9 @@ from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.local.supervisor import ProcessSpec, Supervisor
 from pipeline.local.up import Line, UpConfig
 from pipeline.runtime.errors import AndonError, ConfigError
-from pipeline.runtime.waiting import wait_for
 from pipeline.wire import topics
 
-DEADLINE_SECONDS = 30.0
 ANDON = [sys.executable, "-P", "-m", "pipeline"]
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition, with a deadline."""
-    assert wait_for(condition, DEADLINE_SECONDS), what
 
 
 def listens(url: str) -> bool:
@@ -166,8 +160,8 @@ def test_a_killed_stage_comes_back_on_the_same_port(line: LocalStack) -> None:
     """kill -9 of the gateway: a new process answers, and stack.json tells its process id."""
     old = line.refresh().pids["collect"]
     os.kill(old, signal.SIGKILL)
-    until(lambda: line.refresh().stages["collect"].restarts == 1, "not restarted")
-    until(lambda: line.refresh().stages["collect"].state == "up", "not ready again")
+    until("it is restarted", lambda: line.refresh().stages["collect"].restarts == 1)
+    until("it is ready again", lambda: line.refresh().stages["collect"].state == "up")
     assert line.info.pids["collect"] != old
     assert listens(line.info.gateway_url)
     assert "collect: ended with SIGKILL" in Path(line.info.log_file).read_text()
@@ -221,9 +215,9 @@ def test_a_killed_supervisor_takes_its_stages_along(tmp_path: Path) -> None:
     with LocalStack(tmp_path / "line", stages=("collect",)) as running:
         pids, addresses = everything(running.info)
         os.kill(running.info.supervisor_pid, signal.SIGKILL)
-        until(lambda: not any(is_alive(pid) for pid in pids), "still there")
-        assert stack.running(running.data_dir) is None
-        assert [url for url in addresses if listens(url)] == []
+        until("nothing is left", lambda: not any(is_alive(pid) for pid in pids))
+        until("nobody holds it", lambda: stack.running(running.data_dir) is None)  # threads end after their process
+        until("nothing listens", lambda: not any(map(listens, addresses)))
     with LocalStack(tmp_path / "line", stages=("collect",)) as again:
         assert everything(again.info)[1] == addresses
 
@@ -268,8 +262,8 @@ def test_a_line_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) ->
 def test_ctrl_c_while_starting_leaves_nothing(tmp_path: Path) -> None:
     """An early SIGINT stops what was begun and exits cleanly."""
     with subprocess.Popen([*ANDON, "up", "--data-dir", str(tmp_path / "line"), "--stages", "collect"]) as starting:
-        until(lambda: datadir.is_locked(tmp_path / "line"), "did not begin")
-        until(lambda: "broker" in _log(tmp_path / "line"), "broker not begun")
+        until("it begins", lambda: datadir.is_locked(tmp_path / "line"))
+        until("the broker begins", lambda: "broker" in _log(tmp_path / "line"))
         starting.send_signal(signal.SIGINT)
         assert starting.wait(DEADLINE_SECONDS) == 0
     assert not datadir.is_locked(tmp_path / "line")  # held by every process of the line

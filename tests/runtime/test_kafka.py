@@ -3,7 +3,6 @@
 import logging
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import structlog
 from click.testing import CliRunner
 from confluent_kafka import Consumer
 from structlog.testing import capture_logs
+from support.waiting import DEADLINE_SECONDS, until
 
 from consumers.deadletter import main as deadletter
 from pipeline.local.machine.ports import free_port
@@ -22,7 +22,6 @@ from pipeline.runtime.kafka_log import EVERY_SECONDS, Forward, spoken
 from pipeline.simulate import replay
 from pipeline.status import main as status
 
-DEADLINE_SECONDS = 30.0
 SASL = {"ANDON_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}
 TOOLS: dict[str, tuple[Any, list[str]]] = {
     "topics apply": (topic_admin.command, ["apply"]),
@@ -97,7 +96,7 @@ def test_without_a_broker_a_tool_says_so_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The client's own lines do not bury the sentence."""
-    monkeypatch.setattr("pipeline.runtime.topic_admin.CALL_SECONDS", 0.5)
+    monkeypatch.setattr("pipeline.runtime.topic_admin.CALL_SECONDS", 2.0)
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(AndonError, match=f"no Kafka broker answers at {address}: .*Connection refused"):
         topic_admin.apply(KafkaConfig(bootstrap_servers=address))
@@ -110,9 +109,8 @@ def test_without_a_broker_a_stage_says_so_once(capfd: pytest.CaptureFixture[str]
     with capture_logs() as logs:
         consumer = Consumer(consumer_config(kafka, "test", "test", "test", **spoken(structlog.get_logger())))
         consumer.subscribe(["test"])
-        deadline = time.monotonic() + 2.0  # several attempts to connect
-        while time.monotonic() < deadline:
-            consumer.consume(10, 0.1)
+        until("it is said", lambda: consumer.consume(10, 0.1) or logs)
+        consumer.consume(10, 1.5)  # several more attempts to connect
         consumer.close()
     (line,) = [line for line in logs if line["kind"] == "FAIL"]
     assert line["log_level"] == "error"

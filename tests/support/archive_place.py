@@ -14,12 +14,11 @@ from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
 from pipeline.wire.events import decode_event
 from pipeline.wire.topics import EVENTS
 from support.brokers import AnyBroker
-from support.clickhouse import wait_for
+from support.clickhouse import until_stored
 from support.engines import Database
-from support.waiting import until
+from support.waiting import DEADLINE_SECONDS, until
 
 NOW = 1_795_000_000_000
-WAIT_SECONDS = 90.0
 QUICK = {"batch_ms": 50, "batch_rows": 1000}
 
 
@@ -48,7 +47,7 @@ class Place:
             self.events.append(event)
             if number % 100 == 0:
                 self.producer.produce(self.events_topic, b"{" + event[:20], key)
-        assert self.producer.flush(30) == 0
+        assert self.producer.flush(DEADLINE_SECONDS) == 0
 
     def archive(self, **options: int) -> Process:
         """An archive with small batches, so that much can go wrong; it has its partitions when this returns."""
@@ -68,7 +67,7 @@ class Place:
     def all_there(self) -> None:
         """Every produced event is in the table, once, and in every aggregate."""
         client = self.client
-        wait_for(client, "SELECT count() FROM events", len(self.events), WAIT_SECONDS)
+        until_stored(client, "SELECT count() FROM events", len(self.events))
         self.settled()
         events = [decode_event(raw) for raw in self.events]
         stored = Counter(row[0] for row in client.query("SELECT id FROM events").result_rows)
@@ -98,7 +97,7 @@ class Place:
 
     def settled(self) -> None:
         """Wait until nothing is under way: rows are seen in `events` a moment before they are in its aggregates."""
-        until("nothing is under way", lambda: not self.promised(), WAIT_SECONDS)
+        until("nothing is under way", lambda: not self.promised())
 
     def promised(self) -> bool:
         """Whether a batch of events is under way, as the broker knows."""
@@ -108,6 +107,6 @@ class Place:
         """What the archive's group has committed for the events."""
         reader = Consumer(consumer_config(self.kafka, "test", "andon-archive", "test"))
         wanted = [TopicPartition(self.events_topic, number) for number in range(EVENTS.partitions)]
-        found = reader.committed(wanted, timeout=10)
+        found = reader.committed(wanted, timeout=DEADLINE_SECONDS)
         reader.close()
         return list(found)

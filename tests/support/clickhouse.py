@@ -3,12 +3,11 @@
 from clickhouse_connect.driver.client import Client
 
 from pipeline.bench.clickhouse import LocalClickHouse, value
-from pipeline.runtime import waiting
+from support.waiting import until
 
-__all__ = ["LocalClickHouse", "value", "wait_for"]
+__all__ = ["LocalClickHouse", "until_stored", "value"]
 
 
-def wait_for(client: Client, sql: str, wanted: int, timeout_seconds: float) -> None:
-    """Until `sql` gives at least `wanted`."""
-    found = waiting.wait_for(lambda: (value(client, sql) or 0) >= wanted, timeout_seconds)
-    assert found, f"{sql} gave {value(client, sql)} after {timeout_seconds} s, not {wanted}"
+def until_stored(client: Client, sql: str, wanted: int) -> None:
+    """Wait until `sql` gives at least `wanted`."""
+    until(f"{sql} gives {wanted}", lambda: (value(client, sql) or 0) >= wanted)

@@ -2,14 +2,13 @@
 
 import json
 import re
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -17,15 +16,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from pipeline.collect.tokens import add_token
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.process import Process, andon
-from pipeline.runtime import waiting
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topic_reader import TopicReader
 from pipeline.wire import topics
-
-T = TypeVar("T")
+from support.brokers import embedded_broker
+from support.waiting import DEADLINE_SECONDS, until
 
 FLEET = "acme"
-DEADLINE_SECONDS = 60.0
 
 
 class Answer(NamedTuple):
@@ -78,8 +75,7 @@ def run_gateway(bootstrap_servers: str, scratch: Path, *more: str) -> Iterator[G
 @contextmanager
 def run_broker() -> Iterator[EmbeddedBroker]:
     """An embedded broker that has the gateway's topics."""
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(dir=memory) as directory, EmbeddedBroker(Path(directory)) as broker:
+    with embedded_broker() as broker:
         make_topics(broker.bootstrap_servers)
         yield broker
 
@@ -89,14 +85,7 @@ def make_topics(bootstrap_servers: str) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     wanted = [NewTopic(t.name, t.partitions, 1, config=t.config) for t in (topics.EVENTS, topics.DEADLETTER)]
     for created in admin.create_topics(wanted).values():
-        created.result(10)
-
-
-def wait_for(look: Callable[[], T | None]) -> T:
-    """The first true thing that `look` finds before the deadline."""
-    found = waiting.wait_for(look, DEADLINE_SECONDS)
-    assert found, "nothing came before the deadline"
-    return found
+        created.result(DEADLINE_SECONDS)
 
 
 class Reader:
@@ -115,7 +104,7 @@ class Reader:
             found = [message for message in self._held if wanted(message)]
             return found if len(found) >= count else None
 
-        return wait_for(look)
+        return until(f"there are {count} such messages", look) or []
 
     def close(self) -> None:
         """Leave."""
