@@ -1,5 +1,5 @@
-"""A seeded share of `andon bench calibrate`, and of `andon bench decide`, with every run of the tests; and evidence up to
-the halt by importance sampling. That both would notice a broken calibration is a test too."""
+"""A seeded share of `andon bench calibrate`, and of `andon bench decide`, with every run of the tests; and evidence up
+to the halt by importance sampling. That both would notice a broken calibration is a test too."""
 
 import sys
 
@@ -29,7 +29,7 @@ def tenfold(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_evidence_against_harmless_rollouts_keeps_its_bound() -> None:
-    """Rollouts through the real fold and detector cross each level (2, 5, 10, 100, 1000) no more often than 1 in so many.
+    """Rollouts through the real fold and detector cross 2, 5, 10, 100, 1000 no more often than 1 in as many.
 
     Power: with evidence ten times too large, each of 100 fleets (seeds 7000 to 7099) was by itself beyond 1/2 and 1/5.
     """
