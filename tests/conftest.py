@@ -1,18 +1,20 @@
 """Rules for the whole suite."""
 
 import os
+import uuid
 from collections.abc import Iterator
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
-from support.brokers import AnyBroker, Clients, memory
-from support.outside import Line
+from support.brokers import AnyBroker, Clients, embedded_broker, memory
 
 from pipeline.local.kafka.cluster import KafkaCluster, prepared_jars
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.kafka.jars import KafkaJars
 from pipeline.runtime.errors import AndonError
+
+pytest_plugins = ["support.engines", "support.tiers"]
 
 # The same examples in every run, and no failure because the machine was busy.
 settings.register_profile("andon", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -29,14 +31,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             report.outcome = "failed"
             report.longrepr = f"skipped with CI set: {reason}"
     return report
-
-
-@pytest.fixture(scope="session")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    """The whole line, started once for all system tests: each test uses a fleet of its own."""
-    running = Line(tmp_path_factory.mktemp("system") / "line")
-    yield running
-    assert running.stop() == 0
 
 
 @pytest.fixture(scope="session")
@@ -69,20 +63,25 @@ def tls_kafka(kafka_jars: KafkaJars) -> Iterator[KafkaCluster]:
         yield running
 
 
-@pytest.fixture(scope="module", params=["embedded", "kafka"])
-def broker(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
-    """The test runs twice: on an embedded broker of the module's own, and on Apache Kafka."""
-    if request.param == "kafka":
-        yield request.getfixturevalue("kafka")
-        return
-    with memory() as directory, EmbeddedBroker(directory) as running:
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[EmbeddedBroker]:
+    """One embedded broker for the whole session: every test uses topics and groups of its own. Modules whose tests
+    abort transactions or fence producers have a fixture of this name for themselves: that silences live readers."""
+    with embedded_broker() as running:
         yield running
+
+
+@pytest.fixture(scope="module", params=["embedded", "kafka"])
+def broker(request: pytest.FixtureRequest) -> AnyBroker:
+    """The test runs twice: on the embedded broker, and on Apache Kafka."""
+    found: AnyBroker = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture
 def clients(broker: AnyBroker, request: pytest.FixtureRequest) -> Iterator[Clients]:
     """Topics and clients under a prefix of the test's own."""
-    prefix = request.node.originalname.removeprefix("test_")[-50:] + "."
+    prefix = f"{request.node.originalname.removeprefix('test_')[-50:]}-{uuid.uuid4().hex[:6]}."
     made = Clients(msgspec.structs.replace(broker.client_options(), topic_prefix=prefix))
     yield made
     made.close()

@@ -1,7 +1,6 @@
 """How to reach ClickHouse over HTTP, local or real: one configuration for every command that does."""
 
 import logging
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -11,19 +10,26 @@ from clickhouse_connect import common
 from clickhouse_connect.driver.client import Client
 
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.secrets import read_secret
 
 Doc = msgspec.Meta
 
 CONNECT_SECONDS = 5
 
 
-class ClickHouseServer(msgspec.Struct, frozen=True):
-    """Where ClickHouse is and who we are there; section "archive"."""
+class ClickHouseConfig(msgspec.Struct, frozen=True):
+    """Section "clickhouse": where ClickHouse is, who we are there, and which tables are meant."""
 
-    clickhouse_url: Annotated[str, Doc(min_length=1, description="http(s)://host:port")] = "http://127.0.0.1:8123"
-    clickhouse_user: Annotated[str, Doc(min_length=1, description="ClickHouse user")] = "andon"
-    clickhouse_password: Annotated[str, Doc(description="its password; environment or file only")] = ""
-    clickhouse_password_file: Annotated[str, Doc(description="file that holds the password")] = ""
+    url: Annotated[str, Doc(min_length=1, description="http(s)://host:port", extra={"option": "clickhouse_url"})] = (
+        "http://127.0.0.1:8123"
+    )
+    user: Annotated[str, Doc(min_length=1, description="ClickHouse user", extra={"option": "clickhouse_user"})] = (
+        "andon"
+    )
+    password: Annotated[str, Doc(description="its password; environment or file only")] = ""
+    password_file: Annotated[
+        str, Doc(description="file that holds the password", extra={"option": "clickhouse_password_file"})
+    ] = ""
     database: Annotated[str, Doc(pattern="^[A-Za-z_][A-Za-z0-9_]*$", description="database of Andon's tables")] = (
         "andon"
     )
@@ -34,44 +40,39 @@ class ClickHouseServer(msgspec.Struct, frozen=True):
     timeout_seconds: Annotated[int, Doc(ge=1, description="longest wait for an answer")] = 60
 
 
-def password(config: ClickHouseServer) -> str:
-    """The password itself.
+def address(config: ClickHouseConfig) -> tuple[str, str, int]:
+    """Scheme, host and port of the URL.
 
     Raises:
-        ConfigError: when its file cannot be read.
+        ConfigError: when it is none.
     """
-    if config.clickhouse_password or not config.clickhouse_password_file:
-        return config.clickhouse_password
-    try:
-        return Path(config.clickhouse_password_file).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        name = config.clickhouse_password_file
-        raise ConfigError(f"archive.clickhouse_password_file = {name!r}: cannot be read: {error}") from None
-
-
-def connect(config: ClickHouseServer, *, database: str = "default", timeout_seconds: int = 0) -> Client:
-    """A client without a session: whatever one request sets, the next does not see.
-
-    Raises:
-        ConfigError: when the URL is none.
-        clickhouse_connect.driver.exceptions.Error: when the server refuses or cannot be reached.
-    """
-    url = urlsplit(config.clickhouse_url)
+    url = urlsplit(config.url)
     try:
         port = url.port or (8443 if url.scheme == "https" else 8123)
     except ValueError:
         port = 0
     if url.scheme not in ("http", "https") or not url.hostname or not port:
-        raise ConfigError(f"archive.clickhouse_url = {config.clickhouse_url!r}: should be http(s)://host:port")
+        raise ConfigError(f"clickhouse.url = {config.url!r}: should be http(s)://host:port")
+    return url.scheme, url.hostname, port
+
+
+def connect(config: ClickHouseConfig, *, database: str = "default", timeout_seconds: int = 0) -> Client:
+    """A client without a session: whatever one request sets, the next does not see.
+
+    Raises:
+        ConfigError: when the URL is none, or the password's file cannot be read.
+        clickhouse_connect.driver.exceptions.Error: when the server refuses or cannot be reached.
+    """
+    scheme, host, port = address(config)
     # A limited user's limits are not its to set: the server judges, not the client.
     common.set_setting("invalid_setting_action", "send")
     logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
     return clickhouse_connect.get_client(
-        host=url.hostname,
+        host=host,
         port=port,
-        interface=url.scheme,
-        username=config.clickhouse_user,
-        password=password(config),
+        interface=scheme,
+        username=config.user,
+        password=read_secret(config, "clickhouse"),
         database=database,
         connect_timeout=CONNECT_SECONDS,
         send_receive_timeout=timeout_seconds or config.timeout_seconds,

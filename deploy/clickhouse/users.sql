@@ -1,6 +1,6 @@
 -- Andon's users on a ClickHouse server with access control by SQL. Run once by an administrator; then set a password each:
 --     ALTER USER andon IDENTIFIED WITH sha256_password BY '…'      (or better: ssl_certificate, ldap, kerberos)
--- Until then nobody can log in as one of them. The database is `andon`; name yours if [archive] database says otherwise.
+-- Until then nobody can log in as one of them. The database is `andon`; name yours if [clickhouse] database says otherwise.
 
 -- Limits: a query of an analyst may take a minute, one of a dashboard 15 seconds; neither may raise that. readonly = 2
 -- lets them choose a shorter time and an answer's form, which clients do, and change nothing. 0 would be no limit: MIN 1.
@@ -23,7 +23,7 @@ GRANT CREATE DATABASE ON andon.* TO andon_owner;
 GRANT SELECT ON system.parts TO andon_owner;
 -- backfill and migrate wait for INSERTs of whichever user that began before a new feed.
 GRANT SELECT ON system.processes TO andon_owner;
--- Only for [archive] cluster: ON CLUSTER; Distributed tables, and what runs on every replica; replicas that catch up.
+-- Only for [clickhouse] cluster: ON CLUSTER; Distributed tables, and what runs on every replica; replicas that catch up.
 GRANT CLUSTER, REMOTE ON *.* TO andon_owner;
 GRANT SYSTEM SYNC REPLICA ON andon.* TO andon_owner;
 

@@ -1,45 +1,27 @@
 """`andon backtest`: what would have been halted, when, and on what evidence."""
 
-import gc
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 from clickhouse_connect.driver.exceptions import Error
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from consumers.clickhouse.archive.stage import ArchiveConfig
 from consumers.clickhouse.ask.answer import CutOff
-from consumers.clickhouse.connect import connect
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.backtest import lines
-from pipeline.backtest.report import (
-    halt_json,
-    show_differences,
-    show_halt,
-    show_summary,
-    summary_json,
-    summary_of,
-)
-from pipeline.backtest.run import Backtest
+from pipeline.backtest.follow import ReadLines, follow
+from pipeline.backtest.report import show_differences
 from pipeline.backtest.stored import DAY_SECONDS, Span, differences, halts_then
 from pipeline.backtest.stored import batches as stored_batches
-from pipeline.decide.orders import HaltOrder
 from pipeline.decide.policy import PolicyError, PolicySet, load_policies
 from pipeline.runtime.config import configured
-from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.logging import printable
 
-Advance = Callable[[int], None]
-Source = Callable[[Advance], Iterable[list[bytes]]]
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
 NEVER = datetime(2100, 1, 1)  # later than any event may say
-_COLLECT_EVERY = 100_000  # events are not tracked by the collector, and hardly anything else is made
 
 
 @click.command("backtest")
@@ -52,9 +34,9 @@ _COLLECT_EVERY = 100_000  # events are not tracked by the collector, and hardly 
     "--until", type=MOMENT, help="With --from-clickhouse: the moment before which they end. [default: no end]"
 )
 @click.option("--fleet", default="", help="With --from-clickhouse: only this fleet.")
-@configured(("archive", ArchiveConfig))
+@configured(("clickhouse", ClickHouseConfig))
 def command(
-    archive: ArchiveConfig,
+    clickhouse: ClickHouseConfig,
     files: tuple[str, ...],
     policy: Path | None,
     as_json: bool,
@@ -78,19 +60,19 @@ def command(
     policies = read_policies(policy)
     if not from_clickhouse:
         sizes = [lines.check(name) for name in files]
-        run(policies, files_source(files), sum(sizes) if all(sizes) else None, as_json)
+        follow(policies, files_read(files), sum(sizes) if all(sizes) else None, as_json)
         return
     first, last = ((moment or NEVER).replace(tzinfo=UTC) for moment in (since, until))
     span = Span(first, last, fleet)
     try:
-        client = connect(archive, database=archive.database, timeout_seconds=DAY_SECONDS)
+        client = connect(clickhouse, database=clickhouse.database, timeout_seconds=DAY_SECONDS)
         then = halts_then(client, span)
-        orders = run(policies, lambda advance: stored_batches(client, span, advance), None, as_json)
+        orders = follow(policies, lambda advance: stored_batches(client, span, advance), None, as_json)
     except CutOff as error:
         sys.stdout.flush()
-        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}; so are the halts printed") from None
+        raise AndonError(f"ClickHouse at {clickhouse.url}: {error}; so are the halts printed") from None
     except Error as error:
-        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {printable(str(error))}") from None
+        raise AndonError(f"ClickHouse at {clickhouse.url}: {printable(str(error))}") from None
     show_differences(differences(then, orders, span.since_ms), as_json)
 
 
@@ -101,32 +83,9 @@ def _refuse(**options: object) -> None:
             raise click.UsageError(f"--{name} needs --from-clickhouse: of a FILE every event is read")
 
 
-def files_source(files: Iterable[str]) -> Source:
+def files_read(files: Iterable[str]) -> ReadLines:
     """Files one after the other, as one stream."""
     return lambda advance: (batch for name in files for batch in lines.batches(name, advance))
-
-
-def run(policies: PolicySet, source: Source, total_bytes: int | None, as_json: bool) -> list[HaltOrder]:
-    """Decide, and say what was decided when it is; returns the orders."""
-    backtest = Backtest(policies)
-    orders = []
-    gc.freeze()
-    gc.set_threshold(_COLLECT_EVERY)
-    out = stdout_console()
-    started = time.perf_counter()
-    with _progress(backtest, total_bytes) as advance:
-        for halt in _halts(backtest, source(advance)):
-            orders.append(halt)
-            if as_json:
-                click.echo(halt_json(halt))
-            else:
-                show_halt(out, halt)
-    summary = summary_of(backtest, time.perf_counter() - started)
-    if as_json:
-        click.echo(summary_json(summary))
-    else:
-        show_summary(out, backtest, summary)
-    return orders
 
 
 def read_policies(path: Path | None) -> PolicySet:
@@ -139,19 +98,3 @@ def read_policies(path: Path | None) -> PolicySet:
         raise ConfigError(f"--policy {path}: cannot be read: {error.strerror or error}") from None
     except (UnicodeDecodeError, PolicyError) as error:
         raise ConfigError(f"--policy {path}: {error}") from None
-
-
-def _halts(backtest: Backtest, batches: Iterable[list[bytes]]) -> Iterator[HaltOrder]:
-    for batch in batches:
-        yield from backtest.take(batch)
-    yield from backtest.finish()
-
-
-@contextmanager
-def _progress(backtest: Backtest, total_bytes: int | None) -> Iterator[Advance]:
-    """A bar on standard error when that is a terminal; `total_bytes` None: nobody knows how much there is."""
-    columns = (TextColumn("backtest"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[events]} events"))
-    to_people = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=to_people, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("", total=total_bytes, events="0")
-        yield lambda size: progress.update(task, advance=size, events=f"{backtest.events:,}")

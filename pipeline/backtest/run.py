@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.backtest.order import Order
 from pipeline.backtest.stream import StreamClock
-from pipeline.combine.admit import Admission
-from pipeline.combine.fold import Fold
+from pipeline.combine.emit import partials_of
+from pipeline.combine.event_batch import EventBatch
+from pipeline.combine.memory import Memory
 from pipeline.decide.detector import Detector
 from pipeline.decide.orders import Decisions, HaltOrder
 from pipeline.decide.policy import PolicySet
@@ -42,21 +43,16 @@ class Backtest:
         self._policies = policies
         self._detectors: dict[str, Detector] = {}
         self._decoder = LearnedDecoder()
-        self._admission = Admission()
+        self._memory = Memory()
         self._rest: list[bytes] = []  # too few yet to be decoded together
         self._clock = StreamClock()
         self._order = Order()
-        self._fold = Fold(self._admission)
-        self._pending = 0  # events in the fold
+        self._batch = EventBatch(self._memory)
+        self._pending = 0  # events in the batch
         self._crashed = False  # whether a host is among them that had not crashed before
         self._known: set[str] = set()
         self._now_ms = self._cut_at_ms = 0
         self._budget = float(RESERVED_CUTS)
-
-    @property
-    def stream_time_ms(self) -> int:
-        """How far the stream has come (unix ms)."""
-        return self._clock.now_ms
 
     def take(self, lines: Sequence[bytes]) -> Iterator[HaltOrder]:
         """Take in lines; the halts that follow from them. How many come at once makes no difference."""
@@ -122,7 +118,7 @@ class Backtest:
 
     def _fold_in(self, events: Sequence[AnyEvent]) -> None:
         offset = self.events
-        self._fold.add_all(events, lambda index: (0, offset + index))
+        self._batch.add(events, lambda index: (0, offset + index))
         self.events += len(events)
         self._pending += len(events)
 
@@ -132,11 +128,12 @@ class Backtest:
         return self._now_ms - self._cut_at_ms >= (BUCKET_MS if self._crashed else PARTIAL_MS)
 
     def _cut(self) -> Iterator[HaltOrder]:
-        partials = self._fold.partials("backtest", self._now_ms)
-        self._fold = Fold(self._admission)
+        fold = self._batch.fold()
+        self._memory.commit(fold)
+        self._batch = EventBatch(self._memory)
         self._pending, self._crashed = 0, False
         self._cut_at_ms = self._now_ms
-        for partial in partials:
+        for partial in partials_of(fold, "backtest", self._now_ms):
             if partial.fleet not in self._detectors:
                 self._detectors[partial.fleet] = Detector(partial.fleet, self._policies)
             decisions = self._detectors[partial.fleet].step(partial)

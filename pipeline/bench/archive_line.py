@@ -13,9 +13,9 @@ from typing import IO, Any
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
-from consumers.clickhouse.connect import ClickHouseServer, connect
-from consumers.clickhouse.schema.files import shipped
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.migrate import Migrator
+from consumers.clickhouse.schema.migration import shipped
 from pipeline.local.machine.leash import leash
 from pipeline.local.machine.ports import free_port
 from pipeline.local.plan import CLICKHOUSE_WRITER
@@ -78,17 +78,15 @@ class LocalClickHouse:
         self.read_password = secrets.token_hex(16)
         self.grafana_password = secrets.token_hex(16)
         self.write_password = secrets.token_hex(16)
-        self.server = ClickHouseServer(
-            clickhouse_url=f"http://127.0.0.1:{free_port()}", clickhouse_password=self.password
-        )
+        self.server = ClickHouseConfig(f"http://127.0.0.1:{free_port()}", password=self.password)
         self.stage: Stage | None = None
 
     def start(self) -> None:
         """Start the process; the data of an earlier one is taken over."""
-        port = self.server.clickhouse_url.rpartition(":")[2]
+        port = self.server.url.rpartition(":")[2]
         arguments = ["clickhouse", "--data-dir", str(self._directory / "clickhouse"), "--port", port]
         passwords = ("password", "read_password", "grafana_password", "write_password")
-        environ = {f"ANDON_CLICKHOUSE_{name}".upper(): getattr(self, name) for name in passwords}
+        environ = {f"ANDON_ENGINE_{name}".upper(): getattr(self, name) for name in passwords}
         self.stage = Stage(arguments, self._directory / "clickhouse.log", "clickhouse ready", environ)
 
     def __enter__(self) -> "LocalClickHouse":
@@ -111,10 +109,10 @@ class LocalClickHouse:
         """Start an archive from this broker into this ClickHouse, as the user who may only insert, like `andon up`; it
         has its partitions when this returns."""
         arguments = ["archive", "--bootstrap-servers", bootstrap_servers, "--topic-prefix", topic_prefix]
-        arguments += ["--clickhouse-url", self.server.clickhouse_url, "--clickhouse-user", CLICKHOUSE_WRITER]
+        arguments += ["--clickhouse-url", self.server.url, "--clickhouse-user", CLICKHOUSE_WRITER]
         for name, value in options.items():
             arguments += ["--" + name.replace("_", "-"), str(value)]
-        environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": self.write_password}
+        environ = {"ANDON_CLICKHOUSE_PASSWORD": self.write_password}
         return Stage(arguments, self._directory / "archive.log", f"topic={topic_prefix}{EVENTS.name}", environ)
 
 

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from pipeline.combine.admit import Admission
-from pipeline.combine.fold import Fold
+from pipeline.combine.emit import partials_of
+from pipeline.combine.event_batch import EventBatch
+from pipeline.combine.memory import Memory
 from pipeline.decide.attribution import evidence_without
 from pipeline.decide.detector import Detector
 from pipeline.decide.evidence import LN10
@@ -49,14 +50,16 @@ def run_fleet(seed: int, policies: PolicySet | None = None) -> tuple[list[Outcom
     fleet = null_fleet(seed)
     detector = Detector("null", policies or PolicySet(default=Policy(max_halts_per_hour=0)))
     highest = np.full(len(fleet.rollouts), -np.inf)
-    admission = Admission(1 << 14)
+    memory = Memory(1 << 14)
     cuts = np.searchsorted(fleet.sent, np.arange(fleet.sent[0], fleet.sent[-1] + STEP_MS, STEP_MS))
     for first, last in pairwise(cuts):
         if first == last:
             continue
-        fold = Fold(admission)
-        fold.add_all(fleet.events[first:last], lambda i, first=first: (0, int(first) + i))  # type: ignore[misc]
-        for partial in fold.partials("calibrate", 0):
+        batch = EventBatch(memory)
+        batch.add(fleet.events[first:last], lambda i, first=first: (0, int(first) + i))  # type: ignore[misc]
+        fold = batch.fold()
+        memory.commit(fold)
+        for partial in partials_of(fold, "calibrate", 0):
             detector.step(partial)
             _note(detector, fleet, highest)
     halted = {detector.state.updates.names[update] for update in detector.state.halted}

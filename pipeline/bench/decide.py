@@ -15,6 +15,7 @@ from pipeline.bench.maxsprt import boundary, critical_value, signal_probability
 from pipeline.decide import evidence as ev
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
+from pipeline.wire.cells import HEARTBEAT, cell_of
 from pipeline.wire.partials import BUCKET_MS, CrashRecord, Partial, SampleRecord, Stratum, UpdateId
 
 RISKS = (2.0, 4.0, 10.0, 50.0)
@@ -128,8 +129,8 @@ def step_seconds(touched: int, seed: int, closing: bool = False, steps: int = 30
 def _dense(rng: np.random.Generator, bucket: int, strata: range, crashes: int) -> Partial:
     updates = tuple(UpdateId("v", f"p{i}", "1") for i in range(UPDATES))
     names = tuple(Stratum(f"r{i % 4}", f"o{i // 4 % 2}", f"m{i // 8}") for i in range(STRATA))
-    trials = np.array([(bucket, 2 * s + 1, 400) for s in strata], dtype="<i4")
-    grid = np.array([(bucket, 2 * s + 1, u, 0, 0) for s in strata for u in range(UPDATES)], dtype="<i4")
+    trials = np.array([(bucket, cell_of(s, HEARTBEAT), 400) for s in strata], dtype="<i4")
+    grid = np.array([(bucket, cell_of(s, HEARTBEAT), u, 0, 0) for s in strata for u in range(UPDATES)], dtype="<i4")
     grid[:, 3] = rng.integers(1, 60, len(grid))
     records = []
     for i in range(crashes):

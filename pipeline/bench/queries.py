@@ -12,7 +12,7 @@ from typing import Any
 import click
 from clickhouse_connect.driver.client import Client
 
-from consumers.clickhouse.ask.guide import queries
+from consumers.clickhouse.ask.named import queries
 from consumers.clickhouse.connect import connect
 from pipeline.bench.archive_line import LocalClickHouse, value
 from pipeline.bench.queries_load import FLEET, HOST, PRODUCT, VENDOR, VERSION, Plan, decide, fill, generate

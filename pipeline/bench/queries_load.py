@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from consumers.clickhouse.schema.cluster import Layout
 from consumers.clickhouse.schema.feeds import FILL_SETTINGS, Feeds
+from consumers.clickhouse.schema.layout import Layout
 
 AT_ONCE = 2_000_000
 UPDATES = 20

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.combine.hashing import Hashes, mix
-from pipeline.combine.sieve import SampleSieve
 from pipeline.wire.spans import HOUR_MS
 
 WAYS = 4
@@ -48,19 +47,17 @@ class Admission:
         if entries < WAYS or entries & (entries - 1):
             raise ValueError(f"entries = {entries}: must be a power of two, at least {WAYS}")
         self._table = np.zeros((entries // WAYS, WAYS), np.uint64)
-        self._journal: list[tuple[Ints, Ints, Hashes]] | None = None
-        self.sieve = SampleSieve()
+        self._journal: list[tuple[Ints, Ints, Hashes]] = []  # what has changed since the last commit
 
-    def checkpoint(self) -> None:
-        """From here on remember what changes, so that `rollback` can return to this moment."""
-        self._journal = []
+    def commit(self) -> None:
+        """What has been admitted until now stays so."""
+        self._journal.clear()
 
     def rollback(self) -> None:
-        """Return to the last checkpoint: the batch since then was aborted and comes again."""
-        for sets, ways, before in reversed(self._journal or []):
+        """Return to the last commit: what has been admitted since then comes again."""
+        for sets, ways, before in reversed(self._journal):
             self._table[sets, ways] = before
-        self._journal = []
-        self.sieve.clear()
+        self._journal.clear()
 
     def admit(self, keys: Hashes, times_ms: Ints) -> Bools:
         """Which of these trials count, as if they came one after the other; `keys` hash (fleet, host, kind)."""
@@ -90,8 +87,7 @@ class Admission:
         writes = np.flatnonzero(written)
         is_first = _first_of_each(sets[writes])
         first, later = writes[is_first], writes[~is_first]
-        if self._journal is not None:
-            self._journal.append((sets[first], way[first], entry[first]))
+        self._journal.append((sets[first], way[first], entry[first]))
         self._table[sets[first], way[first]] = tags[first] << _LOW_BITS | low[first].astype(np.uint64)
         return counts, later
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from pipeline.combine.admit import Admission
+from pipeline.combine.event_batch import EventBatch
 from pipeline.combine.fold import Fold
+from pipeline.combine.memory import Memory
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.events import MAX_SKEW_MS, AnyEvent, check_not_future
 from pipeline.wire.learned import LearnedDecoder
@@ -13,7 +14,7 @@ from pipeline.wire.reasons import MalformedMessage
 _TIMESTAMP_EVERY = 64  # reading a record's timestamp costs a tenth of decoding it
 
 
-class Message(Protocol):
+class ConsumedMessage(Protocol):
     """What a batch needs of confluent_kafka.Message."""
 
     def value(self) -> bytes | None: ...
@@ -28,21 +29,21 @@ class Message(Protocol):
 class Batch:
     """What has been read since the last commit."""
 
-    def __init__(self, decoder: LearnedDecoder, admission: Admission, window_ms: int) -> None:
-        self.fold = Fold(admission, window_ms)
+    def __init__(self, decoder: LearnedDecoder, memory: Memory, window_ms: int) -> None:
         self.dead_letters: list[DeadLetter] = []
         self.errors: list[Any] = []  # KafkaError: what the client reports in between the messages
         self.messages = 0
         self.events = 0
         self.ingested_at_ms = 0
         self._decoder = decoder
+        self._events = EventBatch(memory, window_ms)
 
-    def take(self, messages: Sequence[Message]) -> None:
-        """Fold messages in; those that cannot be used become dead letters."""
+    def take(self, messages: Sequence[ConsumedMessage]) -> None:
+        """Take in messages; those that cannot be used become dead letters."""
         refused: list[tuple[int, MalformedMessage]] = []
         values = [message.value() or b"" for message in messages]
         events = self._decoder.decode_all(values, lambda index, error: refused.append((index, error)))
-        kept: Sequence[Message] = messages
+        kept: Sequence[ConsumedMessage] = messages
         if refused:
             out = {index for index, _ in refused}
             kept = [message for index, message in enumerate(messages) if index not in out]
@@ -51,11 +52,15 @@ class Batch:
         events, kept = self._not_future(events, kept)
         self.messages += len(messages)
         self.events += len(events)
-        self.fold.add_all(events, lambda index: (kept[index].partition() or 0, kept[index].offset() or 0))
+        self._events.add(events, lambda index: (kept[index].partition() or 0, kept[index].offset() or 0))
+
+    def fold(self) -> Fold:
+        """What was taken in, as one value."""
+        return self._events.fold()
 
     def _not_future(
-        self, events: list[AnyEvent], messages: Sequence[Message]
-    ) -> tuple[list[AnyEvent], Sequence[Message]]:
+        self, events: list[AnyEvent], messages: Sequence[ConsumedMessage]
+    ) -> tuple[list[AnyEvent], Sequence[ConsumedMessage]]:
         """Without the events whose time is ahead of their ingestion.
 
         Times of ingestion hardly differ within so few records: only when an event is ahead of some of them by half of
@@ -76,7 +81,7 @@ class Batch:
                 self._refuse(messages[index], error)
         return [events[index] for index in kept], [messages[index] for index in kept]
 
-    def _refuse(self, message: Message, error: MalformedMessage) -> None:
+    def _refuse(self, message: ConsumedMessage, error: MalformedMessage) -> None:
         if message.error() is not None:  # its value is the client's complaint, never a valid event
             self.errors.append(message.error())
             return

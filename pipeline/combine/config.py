@@ -4,8 +4,11 @@ from typing import Annotated
 
 import msgspec
 
+from pipeline.wire.spans import HOUR_MS
+
 Doc = msgspec.Meta
 
+STAGE = "combine"
 GROUP = "andon-combine"
 MAX_BATCH_MS = 100  # with messages waiting a batch may last this long; else `batch_ms`
 
@@ -33,3 +36,8 @@ class CombineConfig(msgspec.Struct, frozen=True):
     def identity(self) -> str:
         """The slot's `group.instance.id` and `transactional.id`."""
         return f"{GROUP}-{self.slot}"
+
+    @property
+    def window_ms(self) -> int:
+        """`window_hours` in the unit of events' times."""
+        return self.window_hours * HOUR_MS

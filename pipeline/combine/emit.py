@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.combine.tally import sum_rows
+from pipeline.combine.counting import sum_rows
+from pipeline.combine.fold import Counts, CrashKey, Fold, FoldedCrash, Sample
+from pipeline.combine.gather import Names
+from pipeline.wire.cells import cell_of, kind_of, stratum_of
 from pipeline.wire.partials import (
     BUCKET_MS,
     MAX_PARTIAL_BYTES,
@@ -21,21 +23,8 @@ from pipeline.wire.partials import (
     encode_partial,
 )
 
-if TYPE_CHECKING:
-    from pipeline.combine.fold import CrashKey, Fold, FoldedCrash
-
 Ints = npt.NDArray[np.int64]
-Crash = tuple["CrashKey", "FoldedCrash"]
-
-
-class Sample(NamedTuple):
-    """One sampled clean trial, by the fold's numbers."""
-
-    minute: int
-    cell: int
-    host_hash: int
-    exposed: tuple[int, ...]
-    excluded: tuple[int, ...]
+Crash = tuple[CrashKey, FoldedCrash]
 
 
 @dataclass(frozen=True)
@@ -60,32 +49,31 @@ class Share:
         return replace(self, **front), replace(self, totals=(0, 0, 0), **back)
 
 
-def partials_of(fold: "Fold", slot: str, ingested_at_ms: int) -> list[Partial]:
-    """The fold's partials, fleets in order of first appearance."""
-    strata, updates = list(fold.strata), list(fold.updates)
-    writer = _Writer(strata, updates, slot, ingested_at_ms)
-    return [partial for share in _shares(fold, strata) for partial in writer.write(share)]
+def partials_of(fold: Fold, slot: str, ingested_at_ms: int) -> list[Partial]:
+    """The fold as messages, one or more a fleet, each smaller than MAX_PARTIAL_BYTES; fleets in the fold's order."""
+    writer = _Writer(fold.names, slot, ingested_at_ms)
+    return [partial for share in _shares(fold) for partial in writer.write(share)]
 
 
-def _shares(fold: "Fold", strata: list[tuple[str, ...]]) -> Iterator[Share]:
-    fleets = list(fold.fleets)
-    fleet_of = np.array([fold.fleets[name[0]] for name in strata], np.int64)
-    tallied = dict(zip(*(values.tolist() for values in (fold.tallies[0][0], fold.tallies[1].T)), strict=True))
+def _shares(fold: Fold) -> Iterator[Share]:
+    fleets, strata = fold.names.fleets, fold.names.strata
+    numbers = {fleet: number for number, fleet in enumerate(fleets)}
+    fleet_of = np.array([numbers[name[0]] for name in strata], np.int64)
     crashes: dict[str, list[Crash]] = {fleet: [] for fleet in fleets}
     for key, crash in fold.crashes.items():
         crashes[key.fleet].append((key, crash))
     samples: dict[str, list[Sample]] = {fleet: [] for fleet in fleets}
-    for (cell, minute), kept in sorted(fold.samples.items()):
-        samples[strata[cell // 2][0]] += [Sample(minute, cell, host, *kept[host]) for host in sorted(kept)]
-    for number, fleet in enumerate(fleets):
+    for sample in fold.samples:
+        samples[strata[stratum_of(sample.cell)][0]].append(sample)
+    for number, (fleet, totals) in enumerate(zip(fleets, fold.totals.T.tolist(), strict=True)):
         mine = fleet_of == number
         listed = sorted(crashes[fleet], key=lambda item: (item[1].partition, item[1].offset))
         cut, cut_exposures = _cut(listed[MAX_PARTIAL_CRASHES:])
         yield Share(
             fleet=fleet,
-            totals=tuple(tallied[number]),
-            trials=_rows_of(*fold.trials, mine),
-            exposures=_rows_of(*fold.exposures, mine),
+            totals=tuple(totals),
+            trials=_rows_of(fold.trials, mine),
+            exposures=_rows_of(fold.exposures, mine),
             cut=cut,
             cut_exposures=cut_exposures,
             crashes=listed[:MAX_PARTIAL_CRASHES],
@@ -93,9 +81,9 @@ def _shares(fold: "Fold", strata: list[tuple[str, ...]]) -> Iterator[Share]:
         )
 
 
-def _rows_of(keys: Ints, sums: Ints, mine: npt.NDArray[np.bool_]) -> Ints:
-    chosen = mine[keys[1] >> 1]
-    return np.concatenate((keys[:, chosen], sums[:, chosen])).T
+def _rows_of(counts: Counts, mine: npt.NDArray[np.bool_]) -> Ints:
+    chosen = mine[stratum_of(counts.keys[1])]
+    return np.concatenate((counts.keys[:, chosen], counts.sums[:, chosen])).T
 
 
 def _cut(crashes: list[Crash]) -> tuple[Ints, Ints]:
@@ -140,9 +128,8 @@ class _Numbers:
 class _Writer:
     """Encodes shares, halving those that are too large."""
 
-    def __init__(self, strata: list[tuple[str, ...]], updates: list[tuple[str, ...]], slot: str, at_ms: int) -> None:
-        self._strata, self._updates = strata, updates
-        self._slot, self._ingested_at_ms = slot, at_ms
+    def __init__(self, names: Names, slot: str, ingested_at_ms: int) -> None:
+        self._names, self._slot, self._ingested_at_ms = names, slot, ingested_at_ms
 
     def write(self, share: Share) -> list[Partial]:
         partial = self._partial(share)
@@ -154,7 +141,7 @@ class _Writer:
         strata, updates = self._numbers(share)
         trials, exposures = share.trials.copy(), share.exposures.copy()
         for rows in (trials, exposures):
-            rows[:, 1] = 2 * strata.column(rows[:, 1] >> 1) + (rows[:, 1] & 1)
+            rows[:, 1] = cell_of(strata.column(stratum_of(rows[:, 1])), kind_of(rows[:, 1]))
         cut, cut_exposures = share.cut.copy(), share.cut_exposures.copy()
         for rows in (cut, cut_exposures):
             rows[:, 1] = strata.column(rows[:, 1])
@@ -168,8 +155,8 @@ class _Writer:
             repeats=share.totals[1],
             undated=share.totals[2],
             ingested_at_ms=self._ingested_at_ms,
-            updates=tuple(UpdateId(*self._updates[number]) for number in updates.names),
-            strata=tuple(Stratum(*self._strata[number][1:]) for number in strata.names),
+            updates=tuple(UpdateId(*self._names.updates[number]) for number in updates.names),
+            strata=tuple(Stratum(*self._names.strata[number][1:]) for number in strata.names),
             trials=_bytes(trials),
             exposures=_bytes(exposures),
             crashes=tuple([_crash(*crash, strata, updates) for crash in share.crashes]),
@@ -182,14 +169,14 @@ class _Writer:
         """Of the strata and of the updates that the share speaks of."""
         records: list[FoldedCrash | Sample] = [*(crash for _, crash in share.crashes), *share.samples]
         strata = _Numbers(
-            len(self._strata),
-            *(rows[:, 1] >> 1 for rows in (share.trials, share.exposures)),
+            len(self._names.strata),
+            *(stratum_of(rows[:, 1]) for rows in (share.trials, share.exposures)),
             *(rows[:, 1] for rows in (share.cut, share.cut_exposures)),
             [crash.stratum for _, crash in share.crashes],
-            [sample.cell >> 1 for sample in share.samples],
+            [stratum_of(sample.cell) for sample in share.samples],
         )
         updates = _Numbers(
-            len(self._updates),
+            len(self._names.updates),
             *(rows[:, 2] for rows in (share.exposures, share.cut_exposures)),
             [number for record in records for numbers in (record.exposed, record.excluded) for number in numbers],
         )
@@ -200,7 +187,7 @@ def _bytes(rows: Ints) -> bytes:
     return rows.astype("<i4").tobytes()
 
 
-def _crash(key: "CrashKey", crash: "FoldedCrash", strata: _Numbers, updates: _Numbers) -> CrashRecord:
+def _crash(key: CrashKey, crash: FoldedCrash, strata: _Numbers, updates: _Numbers) -> CrashRecord:
     return CrashRecord(
         at=crash.at,
         host=key.host,
@@ -219,7 +206,7 @@ def _crash(key: "CrashKey", crash: "FoldedCrash", strata: _Numbers, updates: _Nu
 def _sample(sample: Sample, strata: _Numbers, updates: _Numbers) -> SampleRecord:
     return SampleRecord(
         minute=sample.minute,
-        cell=2 * strata.one(sample.cell // 2) + sample.cell % 2,
+        cell=cell_of(strata.one(stratum_of(sample.cell)), kind_of(sample.cell)),
         host_hash=sample.host_hash,
         exposed=updates.all(sample.exposed),
         excluded=updates.all(sample.excluded),

@@ -1,17 +1,17 @@
-"""From events to columns: which trial or crash each is, and which of its updates it is exposed to. Pure.
+"""Which of its updates each trial or crash is exposed to. Pure.
 
 For a host at time t, an update is *exposed* when installed_at <= t < installed_at + window and no other version of the
 same product has a later installed_at <= t; *excluded* when installed_at <= t and it is not exposed. With the same
 installed_at the later in the list wins; the same version listed twice counts once, with its latest installed_at <= t.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.combine.gather import UNDATED, Index, Rows
-from pipeline.combine.hashing import Hashes
 
 Ints = npt.NDArray[np.int64]
 Statuses = npt.NDArray[np.int8]
@@ -20,19 +20,15 @@ Exposure = tuple[tuple[int, ...], tuple[int, ...]]  # exposed and excluded updat
 EXPOSED, EXCLUDED, NEITHER = 0, 1, 2
 
 
-class Columns(NamedTuple):
-    """Rows as arrays; `owner` is the row that lists an update, `status` EXPOSED, EXCLUDED or NEITHER."""
+class Exposures(NamedTuple):
+    """The updates that rows list, row by row; `owner` is the row, `status` EXPOSED, EXCLUDED or NEITHER."""
 
-    kind: Ints
-    stratum: Ints
-    time_ms: Ints
-    host_hash: Hashes
     first_update: Ints  # where a row's updates begin; one entry more than rows
     owner: Ints
     update: Ints
     status: Statuses
 
-    def updates_of(self, rows: Ints) -> list[Exposure]:
+    def of(self, rows: Ints) -> list[Exposure]:
         """The exposed and the excluded updates of each of some rows."""
         starts, ends = self.first_update[rows], self.first_update[rows + 1]
         listed = ends - starts
@@ -48,18 +44,14 @@ class Columns(NamedTuple):
         return result
 
 
-def columns_of(rows: Rows, updates: Index[tuple[str, ...]], window_ms: int) -> Columns:
-    """The rows with each update's status decided."""
+def exposures_of(rows: Rows, updates: Sequence[tuple[str, ...]], window_ms: int) -> Exposures:
+    """The rows' updates with the status of each decided; `updates` are the names that the rows' numbers stand for."""
     owner = np.repeat(np.arange(rows.listed.size), rows.listed)
     status = _status(rows.time_ms[owner] - rows.installed_ms, window_ms)
     if (undated := rows.kind == UNDATED).any():
         status[undated[owner]] = EXCLUDED
     _keep_newest(status, rows.listed, rows.installed_ms, rows.update, _products(updates))
-    return Columns(
-        kind=rows.kind,
-        stratum=rows.stratum,
-        time_ms=rows.time_ms,
-        host_hash=rows.host_hash,
+    return Exposures(
         first_update=np.concatenate(([0], np.cumsum(rows.listed))),
         owner=owner,
         update=rows.update,
@@ -67,7 +59,7 @@ def columns_of(rows: Rows, updates: Index[tuple[str, ...]], window_ms: int) -> C
     )
 
 
-def _products(updates: Index[tuple[str, ...]]) -> Ints:
+def _products(updates: Sequence[tuple[str, ...]]) -> Ints:
     products: Index[tuple[str, ...]] = Index()
     return np.array([products[name[:2]] for name in updates], np.int64)
 

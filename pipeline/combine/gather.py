@@ -10,18 +10,16 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.combine.admit import Admission, trial_keys
+from pipeline.combine.admit import Bools, trial_keys
 from pipeline.combine.hashing import Hashes, hash_names
+from pipeline.wire.cells import BOOT, HEARTBEAT
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat
-from pipeline.wire.partials import BOOT, HEARTBEAT
 
 Ints = npt.NDArray[np.int64]
 Position = Callable[[int], tuple[int, int]]  # of the event's index: its Kafka partition and offset
 Name = TypeVar("Name", str, tuple[str, ...])
 
 CRASH, UNDATED = 2, 3  # kinds of a row beside BOOT and HEARTBEAT
-
-_EVENTS_AT_ONCE = 1024  # fewer do not pay for the calls into numpy; more leave the cache before they are read
 
 
 class Index(dict[Name, int]):
@@ -30,6 +28,17 @@ class Index(dict[Name, int]):
     def __missing__(self, name: Name) -> int:
         self[name] = number = len(self)
         return number
+
+
+class Trials(NamedTuple):
+    """Clean trials on their way to admission, one entry each; `keys` hash (fleet, host, kind)."""
+
+    events: list[Boot | Heartbeat]
+    kind: Ints
+    time_ms: Ints
+    fleet: Ints
+    host_hash: Hashes
+    keys: Hashes
 
 
 class Rows(NamedTuple):
@@ -44,7 +53,7 @@ class Rows(NamedTuple):
     installed_ms: Ints
 
 
-class CrashSource(NamedTuple):
+class CrashReport(NamedTuple):
     """A crash as it was read."""
 
     event: Boot | Crash
@@ -61,21 +70,48 @@ class CrashSource(NamedTuple):
         return CRASH, min(self.event.prior_ended_at, self.event.ts)
 
 
+class Names(NamedTuple):
+    """What numbers stand for: the place of a name is its number."""
+
+    fleets: tuple[str, ...]
+    strata: tuple[tuple[str, ...], ...]  # fleet, ring, operating system, model
+    updates: tuple[tuple[str, ...], ...]  # vendor, product, version
+
+
+class Admitted(NamedTuple):
+    """A batch after admission. The last rows are the crashes, in order; `totals` (3, fleets) are events, repeats and
+    undated crashes; `newest_ms` is the latest time of all events, 0 without any."""
+
+    rows: Rows
+    crashes: tuple[CrashReport, ...]
+    names: Names
+    totals: Ints
+    newest_ms: int
+
+    @property
+    def clean(self) -> int:
+        """How many rows are clean trials."""
+        return self.rows.kind.size - len(self.crashes)
+
+
 class Gather:
     """Takes events apart. Clean trials keep their order within a kind, and that is all that matters of it."""
 
-    def __init__(self, admission: Admission | None) -> None:
-        self.fleets: Index[str] = Index()
-        self.strata: Index[tuple[str, ...]] = Index()
-        self.updates: Index[tuple[str, ...]] = Index()
-        self.newest_ms = 0
-        self.rows = 0  # taken apart since the last call to `take`
-        self._admission = admission
+    def __init__(self) -> None:
+        self._fleets: Index[str] = Index()
+        self._strata: Index[tuple[str, ...]] = Index()
+        self._updates: Index[tuple[str, ...]] = Index()
+        self._newest_ms = 0
         self._boots: list[Boot] = []
         self._heartbeats: list[Heartbeat] = []
-        self._crashes: list[CrashSource] = []
-        self._rows: list[Rows] = []
-        self._tallies: list[tuple[Ints, Ints]] = []  # fleets, and their events, repeats, undated
+        self._crashes: list[CrashReport] = []
+        self._kept: list[Rows] = []
+        self._counted: list[tuple[Ints, Ints]] = []  # by fleet: clean trials, and those that were repeats
+
+    @property
+    def waiting(self) -> int:
+        """Clean trials that have not been taken yet."""
+        return len(self._boots) + len(self._heartbeats)
 
     def add(self, events: Sequence[AnyEvent], position: Position) -> None:
         """Take in events."""
@@ -87,73 +123,63 @@ class Gather:
                 boots.append(event)
             else:
                 assert not isinstance(event, Heartbeat)
-                self._crashes.append(CrashSource(event, *position(index)))
-        if len(boots) + len(heartbeats) >= _EVENTS_AT_ONCE:
-            self._take_clean()
+                self._crashes.append(CrashReport(event, *position(index)))
 
-    def take(self) -> tuple[Rows, list[CrashSource], list[tuple[Ints, Ints]]] | None:
-        """Everything since the last call: rows (the last ones are the crashes, in order), crashes and tallies."""
-        self._take_clean()
-        crashes = self._crashes
-        if crashes:
-            self._take_crashes(crashes)
-        if not self._tallies:
-            return None
-        rows = Rows(*(np.concatenate(columns) for columns in zip(*self._rows, strict=True)))
-        taken = rows, crashes, self._tallies
-        self._crashes, self._rows, self._tallies, self.rows = [], [], [], 0
-        return taken
-
-    def _take_clean(self) -> None:
-        clean: list[Boot | Heartbeat] = [*self._boots, *self._heartbeats]
-        if not clean:
-            return
+    def take_trials(self) -> Trials:
+        """The clean trials since the last call; `keep` is told which of them count."""
+        events: list[Boot | Heartbeat] = [*self._boots, *self._heartbeats]
         kind = np.repeat((BOOT, HEARTBEAT), (len(self._boots), len(self._heartbeats)))
         self._boots, self._heartbeats = [], []
-        time_ms = _integers([event.ts for event in clean])
-        host_hash = hash_names([event.host for event in clean])
-        fleets = self.fleets
-        fleet = _integers([fleets[event.fleet] for event in clean])
-        counts = self._admit(fleet, host_hash, kind, time_ms)
-        self._tally(fleet, repeats=fleet[~counts])
-        counted = list(compress(clean, counts.tolist()))
-        self._append(counted, kind[counts], time_ms[counts], host_hash[counts])
-        self.newest_ms = max(self.newest_ms, int(time_ms.max()))
+        host_hash = hash_names([event.host for event in events])
+        fleets = self._fleets
+        fleet = _integers([fleets[event.fleet] for event in events])
+        keys = trial_keys(hash_names(list(fleets))[fleet], host_hash, kind.astype(np.uint64))
+        return Trials(events, kind, _integers([event.ts for event in events]), fleet, host_hash, keys)
 
-    def _admit(self, fleet: Ints, host_hash: Hashes, kind: Ints, time_ms: Ints) -> npt.NDArray[np.bool_]:
-        if self._admission is None:
-            return np.ones(fleet.size, np.bool_)
-        keys = trial_keys(hash_names(list(self.fleets))[fleet], host_hash, kind.astype(np.uint64))
-        return self._admission.admit(keys, time_ms)
+    def keep(self, trials: Trials, counts: Bools) -> None:
+        """Those of the trials that count go on as rows; the others are only counted."""
+        fleets = len(self._fleets)
+        repeats = np.bincount(trials.fleet[~counts], minlength=fleets)
+        self._counted.append((np.bincount(trials.fleet, minlength=fleets), repeats))
+        events = list(compress(trials.events, counts.tolist()))
+        self._kept.append(self._rows(events, trials.kind[counts], trials.time_ms[counts], trials.host_hash[counts]))
+        self._newest_ms = max(self._newest_ms, int(trials.time_ms.max(initial=0)))
 
-    def _take_crashes(self, crashes: list[CrashSource]) -> None:
-        events = [source.event for source in crashes]
-        kind, time_ms = np.array([source.moment for source in crashes], np.int64).T
-        fleet = _integers([self.fleets[event.fleet] for event in events])
-        self._tally(fleet, undated=fleet[kind == UNDATED])
-        self._append(events, kind, time_ms, hash_names([event.host for event in events]))
-        self.newest_ms = max(self.newest_ms, int(time_ms.max()))
+    def admitted(self) -> Admitted:
+        """Everything that was kept, and every crash."""
+        crashes = tuple(self._crashes)
+        events = [report.event for report in crashes]
+        kind, time_ms = np.array([report.moment for report in crashes], np.int64).reshape(-1, 2).T
+        fleet = _integers([self._fleets[event.fleet] for event in events])
+        parts = [*self._kept, self._rows(events, kind, time_ms, hash_names([event.host for event in events]))]
+        return Admitted(
+            rows=Rows(*map(np.concatenate, zip(*parts, strict=True))),
+            crashes=crashes,
+            names=Names(tuple(self._fleets), tuple(self._strata), tuple(self._updates)),
+            totals=self._totals(fleet, fleet[kind == UNDATED]),
+            newest_ms=max(self._newest_ms, int(time_ms.max(initial=0))),
+        )
 
-    def _tally(self, fleet: Ints, **special: Ints) -> None:
-        size = len(self.fleets)
-        sums = [np.bincount(special.get(name, fleet[:0]), minlength=size) for name in ("repeats", "undated")]
-        self._tallies.append((np.arange(size)[None, :], np.stack((np.bincount(fleet, minlength=size), *sums))))
+    def _totals(self, crashes: Ints, undated: Ints) -> Ints:
+        totals = np.zeros((3, len(self._fleets)), np.int64)
+        totals[0] = np.bincount(crashes, minlength=len(self._fleets))
+        totals[2] = np.bincount(undated, minlength=len(self._fleets))
+        for counted in self._counted:
+            totals[:2, : counted[0].size] += counted
+        return totals
 
-    def _append(self, events: Sequence[AnyEvent], kind: Ints, time_ms: Ints, host_hash: Hashes) -> None:
-        self.rows += len(events)
-        strata, updates = self.strata, self.updates
+    def _rows(self, events: Sequence[AnyEvent], kind: Ints, time_ms: Ints, host_hash: Hashes) -> Rows:
+        strata, updates = self._strata, self._updates
         listed = [event.updates for event in events]
         flat = list(chain.from_iterable(listed))
-        self._rows.append(
-            Rows(
-                kind=kind,
-                stratum=_integers([strata[event.fleet, event.ring, event.os, event.model] for event in events]),
-                time_ms=time_ms,
-                host_hash=host_hash,
-                listed=_integers(list(map(len, listed))),
-                update=_integers([updates[update.vendor, update.product, update.version] for update in flat]),
-                installed_ms=_integers([update.installed_at for update in flat]),
-            )
+        return Rows(
+            kind=kind,
+            stratum=_integers([strata[event.fleet, event.ring, event.os, event.model] for event in events]),
+            time_ms=time_ms,
+            host_hash=host_hash,
+            listed=_integers(list(map(len, listed))),
+            update=_integers([updates[update.vendor, update.product, update.version] for update in flat]),
+            installed_ms=_integers([update.installed_at for update in flat]),
         )
 
 

@@ -5,8 +5,8 @@ import gc
 
 import click
 
-from pipeline.combine.config import CombineConfig
-from pipeline.combine.stage import STAGE, Combiner
+from pipeline.combine.config import STAGE, CombineConfig
+from pipeline.combine.stage import Combiner
 from pipeline.runtime import logging, metrics
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig

@@ -1,6 +1,5 @@
 """One Kafka transaction per micro-batch: its partials, its dead letters and its offsets, all or nothing."""
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import TRANSACTION_TIMEOUT_MS, KafkaConfig, producer_config
 from pipeline.runtime.kafka_log import spoken
+from pipeline.runtime.waiting import Deadline
 from pipeline.runtime.watchdog import Watchdog
 
 INIT_SECONDS = 30.0  # a killed predecessor's transaction must time out first, at worst
@@ -78,13 +78,13 @@ class TransactionalProducer:
             self._too_large = True
 
     def _produce(self, topic: str, key: bytes | None, value: bytes, headers: Headers) -> None:
-        deadline = time.monotonic() + STEP_SECONDS
+        deadline = Deadline(STEP_SECONDS)
         while True:
             try:
                 self._producer.produce(topic, value, key, headers=headers, on_delivery=self._delivered)
                 return
             except BufferError:
-                if time.monotonic() > deadline:
+                if deadline.has_passed:
                     raise
                 self._producer.poll(0.01)
 
@@ -101,7 +101,7 @@ class TransactionalProducer:
             FatalStageError: on an error that this producer cannot recover from.
             KafkaException: on one that an abort clears.
         """
-        deadline = time.monotonic() + timeout_seconds
+        deadline = Deadline(timeout_seconds)
         while True:
             try:
                 with self._watchdog.within(name, timeout_seconds + HUNG_SECONDS):
@@ -111,5 +111,5 @@ class TransactionalProducer:
                 error = exception.args[0]
                 if error.fatal():
                     raise FatalStageError(f"{name}: {error}") from exception
-                if not error.retriable() or time.monotonic() > deadline:
+                if not error.retriable() or deadline.has_passed:
                     raise

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from pipeline.wire.cells import cell_count
 from pipeline.wire.partials import CUT_COLUMNS, EXPOSURE_COLUMNS, TRIAL_COLUMNS, Partial
 from pipeline.wire.reasons import MalformedMessage, Reason
 
@@ -14,15 +15,16 @@ from pipeline.wire.reasons import MalformedMessage, Reason
 def check_partial(partial: Partial) -> None:
     """Raises MalformedMessage (MALFORMED_PARTIAL) naming the field."""
     strata, updates = len(partial.strata), len(partial.updates)
-    _columns("trials", partial.trials, TRIAL_COLUMNS, {1: 2 * strata})
-    _columns("exposures", partial.exposures, EXPOSURE_COLUMNS, {1: 2 * strata, 2: updates})
+    cells = cell_count(strata)
+    _columns("trials", partial.trials, TRIAL_COLUMNS, {1: cells})
+    _columns("exposures", partial.exposures, EXPOSURE_COLUMNS, {1: cells, 2: updates})
     _columns("cut", partial.cut, CUT_COLUMNS, {1: strata})
     _columns("cut_exposures", partial.cut_exposures, EXPOSURE_COLUMNS, {1: strata, 2: updates})
     for crash in partial.crashes:
         _indices("crashes", (crash.stratum,), strata)
         _indices("crashes", crash.exposed + crash.excluded, updates)
     for sample in partial.samples:
-        _indices("samples", (sample.cell,), 2 * strata)
+        _indices("samples", (sample.cell,), cells)
         _indices("samples", sample.exposed + sample.excluded, updates)
     if min(partial.events, partial.repeats, partial.undated) < 0:
         raise MalformedMessage(Reason.MALFORMED_PARTIAL, "a negative count of events")

@@ -27,9 +27,9 @@ from pipeline.runtime.clock import Clock
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.halts import Halt, decode_halt, encode_halt
-from pipeline.wire.keys import heartbeat_key, update_key, verdict_key
 from pipeline.wire.partials import Partial, decode_partial
 from pipeline.wire.reasons import MalformedMessage, Reason
+from pipeline.wire.record_keys import heartbeat_key, update_key, verdict_key
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict, encode_verdict
 
 STAGE = "correlate"

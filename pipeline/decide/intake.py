@@ -12,6 +12,7 @@ from pipeline.decide.policy import PolicySet
 from pipeline.decide.samples import BIN_MS, Sample
 from pipeline.decide.state import REST, DetectorState
 from pipeline.decide.trials import odds_of
+from pipeline.wire.cells import kind_of, stratum_of
 from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, TRIAL_COLUMNS, CrashRecord, Partial, Stratum, UpdateId
 from pipeline.wire.spans import DAY_MS, HOUR_MS
 
@@ -105,7 +106,7 @@ class Intake:
     def enter_trials(self, trials: Ints) -> None:
         """Clean trials: the exposed share, and history."""
         state, (buckets, cells, trials_seen) = self.state, trials
-        kinds, strata, counts = cells % 2, self.strata[cells // 2], trials_seen.astype(np.float64)
+        kinds, strata, counts = kind_of(cells), self.strata[stratum_of(cells)], trials_seen.astype(np.float64)
         state.trials.add_trials(buckets, kinds, strata, counts)
         hours = buckets * BUCKET_MS // HOUR_MS
         for hour in np.unique(hours):
@@ -117,7 +118,7 @@ class Intake:
         state = self.state
         known = self.updates[columns[2]] >= 0
         buckets, cells, listed, exposures, exclusions = columns if known.all() else columns[:, known]
-        kinds, strata, updates = cells & 1, self.strata[cells >> 1], self.updates[listed]
+        kinds, strata, updates = kind_of(cells), self.strata[stratum_of(cells)], self.updates[listed]
         exposed, excluded = exposures.astype(np.float64), exclusions.astype(np.float64)
         some = exposed > 0
         self.begin_updates(buckets[some], updates[some])
@@ -135,7 +136,7 @@ class Intake:
         """Clean trials in full."""
         samples, strata = self.state.samples, self.strata.tolist()
         for sample in self.partial.samples:
-            stratum = strata[sample.cell // 2]
+            stratum = strata[stratum_of(sample.cell)]
             if samples.wants(sample.minute, stratum, sample.host_hash):
                 exposed, excluded = self._positions(sample.exposed), self._positions(sample.excluded)
                 samples.add(sample.minute, stratum, sample.host_hash, Sample(exposed, excluded))

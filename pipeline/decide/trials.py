@@ -13,12 +13,12 @@ import numpy as np
 
 from pipeline.decide.arrays import BLOCK_STRATA, Bools, Floats, Ints, add_at, capacity, grown
 from pipeline.decide.buckets import DAY_BUCKETS
+from pipeline.wire.cells import KINDS
 from pipeline.wire.partials import BUCKET_MS
 
 HALF_LIVES_MS = np.array([30_000.0, 300_000.0, 2_400_000.0])  # fast, middle, slow
 SHRINK_TRIALS = 10.0  # how many trials of its own outweigh the slower estimate
 STANDARD_ERRORS = 1.0
-KINDS = 2
 MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 DECAY_PER_BUCKET = 2.0 ** (-BUCKET_MS / HALF_LIVES_MS)
 

@@ -12,8 +12,8 @@ from pipeline.runtime.errors import AndonError
 from pipeline.simulate.tail import Obedience, Tail
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
-from pipeline.wire.keys import HEARTBEAT, parse_key
 from pipeline.wire.partials import UpdateId
+from pipeline.wire.record_keys import HEARTBEAT, parse_key
 from pipeline.wire.verdicts import Verdict, decode_verdict
 
 STATE_SECONDS = 5.0

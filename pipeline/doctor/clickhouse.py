@@ -1,39 +1,31 @@
 """ClickHouse over HTTP: address, credentials, version, schema, clock."""
 
 import time
-from urllib.parse import urlsplit
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
-from consumers.clickhouse.connect import ClickHouseServer, connect
+from consumers.clickhouse.connect import ClickHouseConfig, address, connect
 from consumers.clickhouse.schema.drift import UNRECORDED
-from consumers.clickhouse.schema.files import MigrationError, shipped
 from consumers.clickhouse.schema.migrate import Migrator
+from consumers.clickhouse.schema.migration import MigrationError, shipped
 from pipeline.doctor.finding import Finding, clock_finding, connect_trouble, ok, problem, warning
-from pipeline.runtime.errors import ConfigError
 
 TESTED_MAJOR = 25  # the releases of this year and later: what the schema is known to run on
 CREDENTIAL_CODES = {192, 193, 194, 516}  # unknown user, wrong or missing password, authentication failed
 ACCESS_DENIED = 497
 
 
-def check_clickhouse(server: ClickHouseServer, max_skew_seconds: float) -> list[Finding]:
+def check_clickhouse(server: ClickHouseConfig, max_skew_seconds: float) -> list[Finding]:
     """All findings. Raises ConfigError when the URL or the password's file cannot be used."""
-    url = urlsplit(server.clickhouse_url)
+    _, host, port = address(server)
     client: Client | None = None
-    try:
-        port = url.port or (8443 if url.scheme == "https" else 8123)
-    except ValueError:
-        raise ConfigError(
-            f"archive.clickhouse_url = {server.clickhouse_url!r}: should be http(s)://host:port"
-        ) from None
-    if url.hostname and (trouble := connect_trouble(url.hostname, port)):
-        advice = "start ClickHouse, or correct --clickhouse-url (archive.clickhouse_url)"
-        return [problem("clickhouse address", f"{server.clickhouse_url}: {trouble}", advice)]
+    if trouble := connect_trouble(host, port):
+        advice = "start ClickHouse, or correct --clickhouse-url (clickhouse.url)"
+        return [problem("clickhouse address", f"{server.url}: {trouble}", advice)]
     try:
         client = connect(server)
-        return [ok("clickhouse address", f"{server.clickhouse_url} answers"), *inside(client, server, max_skew_seconds)]
+        return [ok("clickhouse address", f"{server.url} answers"), *inside(client, server, max_skew_seconds)]
     except Error as error:
         return [refused(server, error)]
     finally:
@@ -41,18 +33,16 @@ def check_clickhouse(server: ClickHouseServer, max_skew_seconds: float) -> list[
             client.close()
 
 
-def refused(server: ClickHouseServer, error: Error) -> Finding:
+def refused(server: ClickHouseConfig, error: Error) -> Finding:
     """What an error from the server means."""
     code = getattr(error, "code", None)
     if code in CREDENTIAL_CODES:
-        advice = "check archive.clickhouse_user and its password (archive.clickhouse_password_file, or the environment)"
-        return problem("clickhouse login", f"user {server.clickhouse_user!r} or its password is refused", advice)
+        advice = "check clickhouse.user and its password (clickhouse.password_file, or the environment)"
+        return problem("clickhouse login", f"user {server.user!r} or its password is refused", advice)
     if code == ACCESS_DENIED:
         advice = f"grant SELECT, INSERT, CREATE and ALTER on {server.database}.*"
-        return problem(
-            "clickhouse permissions", f"user {server.clickhouse_user!r} may not: {first_line(error)}", advice
-        )
-    words = f"{server.clickhouse_url} does not answer as ClickHouse does: {first_line(error)}"
+        return problem("clickhouse permissions", f"user {server.user!r} may not: {first_line(error)}", advice)
+    words = f"{server.url} does not answer as ClickHouse does: {first_line(error)}"
     return problem("clickhouse address", words, "check the port: the HTTP interface is meant (8123, or 8443 with TLS)")
 
 
@@ -61,9 +51,9 @@ def first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
 
 
-def inside(client: Client, server: ClickHouseServer, max_skew_seconds: float) -> list[Finding]:
+def inside(client: Client, server: ClickHouseConfig, max_skew_seconds: float) -> list[Finding]:
     """What can be seen once the door is open."""
-    findings = [ok("clickhouse login", f"accepted as {server.clickhouse_user}"), version_finding(client.server_version)]
+    findings = [ok("clickhouse login", f"accepted as {server.user}"), version_finding(client.server_version)]
     findings.append(schema_finding(client, server))
     asked = time.time()
     there_seconds = float(client.command("SELECT toFloat64(now64(6))"))
@@ -82,7 +72,7 @@ def version_finding(version: str) -> Finding:
     return ok("clickhouse version", version)
 
 
-def schema_finding(client: Client, server: ClickHouseServer) -> Finding:
+def schema_finding(client: Client, server: ClickHouseConfig) -> Finding:
     """Whether the schema is this version's, and every table and view as its migrations made it."""
     check, database = "clickhouse schema", server.database
     migrator = Migrator(client, database, server.cluster)
@@ -104,12 +94,12 @@ def schema_finding(client: Client, server: ClickHouseServer) -> Finding:
     return ok(check, f"database {database} has every migration, and every table and view is as they made it")
 
 
-def uncompared(check: str, server: ClickHouseServer, error: Error) -> Finding:
+def uncompared(check: str, server: ClickHouseConfig, error: Error) -> Finding:
     """Why tables and views cannot be compared with what they were."""
-    advice = f"every server of archive.cluster = {server.cluster!r} must be known and answer"
+    advice = f"every server of clickhouse.cluster = {server.cluster!r} must be known and answer"
     if getattr(error, "code", None) == ACCESS_DENIED:
         right = "REMOTE on *.*" if "REMOTE" in str(error) else f"SELECT on {server.database}.*"
-        advice = f"grant {right} to user {server.clickhouse_user!r}"
+        advice = f"grant {right} to user {server.user!r}"
     elif not server.cluster:
         advice = "see the server's log"
     return problem(check, f"not compared: {first_line(error)}", advice)

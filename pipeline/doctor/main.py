@@ -10,7 +10,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from consumers.clickhouse.archive.stage import ArchiveConfig
+from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.doctor.clickhouse import check_clickhouse
 from pipeline.doctor.finding import Finding, not_configured, problem
 from pipeline.doctor.http import check_correlator, check_gateway
@@ -40,7 +40,7 @@ class Targets(msgspec.Struct, frozen=True):
     """Everything to be looked at; None or "" is not configured."""
 
     kafka: KafkaConfig
-    clickhouse: ArchiveConfig | None
+    clickhouse: ClickHouseConfig | None
     doctor: DoctorConfig
     stage: str | None = None  # that the account is to run
 
@@ -61,20 +61,20 @@ class Targets(msgspec.Struct, frozen=True):
     type=click.Choice(list(NEEDS)),
     help="Whether the Kafka account may do what this stage needs (deploy/README.md) [default: which it may run].",
 )
-@configured(("doctor", DoctorConfig), ("kafka", KafkaConfig), ("archive", ArchiveConfig))
+@configured(("doctor", DoctorConfig), ("kafka", KafkaConfig), ("clickhouse", ClickHouseConfig))
 def command(
     as_json: bool,
     data_dir: Path,
     stage: str | None,
     doctor: DoctorConfig,
     kafka: KafkaConfig,
-    archive: ArchiveConfig,
+    clickhouse: ClickHouseConfig,
 ) -> None:
     """Check every server that Andon is configured for. Exit code 0: all well; 1: problems; 2: bad configuration."""
     check(kafka)
     source = click.get_current_context().get_parameter_source("bootstrap_servers")
     local = stack.meant(data_dir.absolute(), kafka, source is ParameterSource.COMMANDLINE)
-    found = targets(doctor, kafka, archive, stack.running(data_dir.absolute()) if local else None)
+    found = targets(doctor, kafka, clickhouse, stack.running(data_dir.absolute()) if local else None)
     findings = examine(msgspec.structs.replace(found, stage=stage))
     healthy = all(finding.level != "problem" for finding in findings)
     if as_json:
@@ -85,37 +85,39 @@ def command(
         raise SystemExit(1)
 
 
-def targets(doctor: DoctorConfig, kafka: KafkaConfig, archive: ArchiveConfig, info: stack.StackInfo | None) -> Targets:
+def targets(
+    doctor: DoctorConfig, kafka: KafkaConfig, clickhouse: ClickHouseConfig, info: stack.StackInfo | None
+) -> Targets:
     """What is configured, filled up from the running local line if there is one."""
     if info is None:
-        return Targets(kafka, None if archive == ArchiveConfig() else archive, doctor)
+        return Targets(kafka, None if clickhouse == ClickHouseConfig() else clickhouse, doctor)
     local = msgspec.structs.replace(
         doctor,
         gateway_url=doctor.gateway_url or info.gateway_url,
         gateway_token_file=doctor.gateway_token_file or ("" if doctor.gateway_url else info.gateway_token_file),
         correlate_url=doctor.correlate_url or info.correlate_url,
     )
-    return Targets(KafkaConfig(bootstrap_servers=info.bootstrap_servers), _clickhouse(archive, info), local)
+    return Targets(KafkaConfig(bootstrap_servers=info.bootstrap_servers), _clickhouse(clickhouse, info), local)
 
 
-def _clickhouse(archive: ArchiveConfig, info: stack.StackInfo) -> ArchiveConfig | None:
+def _clickhouse(clickhouse: ClickHouseConfig, info: stack.StackInfo) -> ClickHouseConfig | None:
     """The line's server, with what else is configured; another server never gets the line's credentials."""
-    default = ArchiveConfig()
-    if archive.clickhouse_url != default.clickhouse_url or not info.clickhouse_url:
-        return None if archive == default else archive
-    user = archive.clickhouse_user if archive.clickhouse_user != default.clickhouse_user else info.clickhouse_user
-    has_password = archive.clickhouse_password or archive.clickhouse_password_file or user != info.clickhouse_user
+    default = ClickHouseConfig()
+    if clickhouse.url != default.url or not info.clickhouse_url:
+        return None if clickhouse == default else clickhouse
+    user = clickhouse.user if clickhouse.user != default.user else info.clickhouse_user
+    has_password = clickhouse.password or clickhouse.password_file or user != info.clickhouse_user
     return msgspec.structs.replace(
-        archive,
-        clickhouse_url=info.clickhouse_url,
-        clickhouse_user=user,
-        clickhouse_password_file=archive.clickhouse_password_file if has_password else info.clickhouse_password_file,
+        clickhouse,
+        url=info.clickhouse_url,
+        user=user,
+        password_file=clickhouse.password_file if has_password else info.clickhouse_password_file,
     )
 
 
 def examine(found: Targets) -> list[Finding]:
     """Look at all of them at once; findings in the order of an event's path."""
-    checks = [lambda: kafka_findings(found), lambda: gateway(found), lambda: correlator(found), lambda: archive(found)]
+    checks = [lambda: kafka_findings(found), lambda: gateway(found), lambda: correlator(found), lambda: stored(found)]
     with ThreadPoolExecutor(len(checks)) as pool:
         futures = [pool.submit(check) for check in checks]
         return [finding for future in futures for finding in future.result()]
@@ -145,10 +147,10 @@ def correlator(found: Targets) -> list[Finding]:
     return check_correlator(found.doctor.correlate_url)
 
 
-def archive(found: Targets) -> list[Finding]:
+def stored(found: Targets) -> list[Finding]:
     """ClickHouse, if configured."""
     if found.clickhouse is None:
-        return [not_configured("clickhouse", "--clickhouse-url (archive.clickhouse_url) names one")]
+        return [not_configured("clickhouse", "--clickhouse-url (clickhouse.url) names one")]
     return check_clickhouse(found.clickhouse, found.doctor.max_skew_seconds)
 
 

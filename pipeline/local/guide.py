@@ -81,9 +81,9 @@ def _settings(info: StackInfo, stages: set[str]) -> str:
     names = {"ANDON_KAFKA_BOOTSTRAP_SERVERS": info.bootstrap_servers}
     if "clickhouse" in stages:
         names |= {
-            "ANDON_ARCHIVE_CLICKHOUSE_URL": info.clickhouse_url,
-            "ANDON_ARCHIVE_CLICKHOUSE_USER": info.clickhouse_reader,
-            "ANDON_ARCHIVE_CLICKHOUSE_PASSWORD_FILE": info.clickhouse_reader_password_file,
+            "ANDON_CLICKHOUSE_URL": info.clickhouse_url,
+            "ANDON_CLICKHOUSE_USER": info.clickhouse_reader,
+            "ANDON_CLICKHOUSE_PASSWORD_FILE": info.clickhouse_reader_password_file,
         }
     return "export " + " ".join(f"{name}={shlex.quote(text)}" for name, text in names.items())
 

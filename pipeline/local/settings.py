@@ -5,17 +5,22 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.local.plan import ANDON, Place, Stage
-from pipeline.runtime.config import load
+from pipeline.runtime.config import concerns, load
 
 KAFKA = ("kafka", "pipeline.runtime.kafka:KafkaConfig")
 METRICS = ("metrics", "pipeline.runtime.metrics:MetricsConfig")
 # Imported only when something is set: the supervisor itself needs none of them. A test compares them with the commands.
 SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
-    "clickhouse": (("clickhouse", "pipeline.local.clickhouse.main:ClickHouseConfig"),),
+    "clickhouse": (("engine", "pipeline.local.clickhouse.main:EngineConfig"),),
     "combine": (KAFKA, METRICS, ("combine", "pipeline.combine.config:CombineConfig")),
     "correlate": (KAFKA, METRICS, ("correlate", "pipeline.correlate.config:CorrelateConfig")),
     "collect": (KAFKA, METRICS, ("collect", "pipeline.collect.config:CollectConfig")),
-    "archive": (KAFKA, METRICS, ("archive", "consumers.clickhouse.archive.stage:ArchiveConfig")),
+    "archive": (
+        KAFKA,
+        METRICS,
+        ("archive", "consumers.clickhouse.archive.config:ArchiveConfig"),
+        ("clickhouse", "consumers.clickhouse.connect:ClickHouseConfig"),
+    ),
 }
 
 
@@ -23,7 +28,7 @@ def check(stages: Iterable[Stage], at: Place, file: Path | None, environ: Mappin
     """Raises ConfigError for the first setting that a stage would refuse."""
     for stage in stages:
         for section, where in SECTIONS.get(stage.name, ()):
-            if file is not None or any(name.startswith(f"ANDON_{section.upper()}_") for name in environ):
+            if file is not None or concerns(section, environ):
                 module, name = where.split(":")
                 cls = getattr(importlib.import_module(module), name)
                 load(cls, section, file=file, environ=environ, options=_options(stage.argv(at)))

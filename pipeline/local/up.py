@@ -32,9 +32,8 @@ MIGRATE_SECONDS = 90.0
 # Settings of some other cluster, left over in the environment; and our own, which are none of the stages'.
 ELSEWHERE = (
     "ANDON_KAFKA_",
-    "ANDON_ARCHIVE_CLICKHOUSE_",
-    "ANDON_ARCHIVE_DATABASE",
-    "ANDON_ARCHIVE_CLUSTER",
+    *(f"ANDON_CLICKHOUSE_{key}" for key in ("URL", "USER", "PASSWORD", "DATABASE", "CLUSTER")),
+    *(f"ANDON_ARCHIVE_{key}" for key in ("CLICKHOUSE_", "DATABASE", "CLUSTER")),  # the names that these once had
     "ANDON_UP_",
 )
 CONTROLLER_PORT = "broker-controller"  # Apache Kafka's second one

@@ -7,14 +7,16 @@ as itself or as `…_file`, the file that holds it: the way that the higher leve
 import functools
 import os
 import tomllib
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_type_hints
 
 import click
 import msgspec
 
+from pipeline.runtime import renamed
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.secrets import is_secret
 from pipeline.runtime.wrong import Wrong, convert
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -22,9 +24,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 Values = dict[str, tuple[Any, str]]  # by key: the value, and where it was set
 
-SECRET_WORDS = ("password", "token", "secret")
 # Every section that a file may have: one file serves all commands, and none passes over a misspelt one.
-SECTIONS = ("kafka", "metrics", "collect", "combine", "correlate", "archive", "clickhouse", "up", "status", "doctor")
+SECTIONS = (
+    "kafka",
+    "metrics",
+    "collect",
+    "combine",
+    "correlate",
+    "archive",
+    "clickhouse",
+    "engine",
+    "up",
+    "status",
+    "doctor",
+)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -38,20 +51,27 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def load(cls: type[S], section: str, *, file: Path | None, environ: Mapping[str, str], options: Mapping[str, Any]) -> S:
-    """The effective configuration of one section.
+    """The effective configuration of one section; `options` by the names that `option_names` gives them.
 
     Raises:
         ConfigError: naming key, value, source and what would be right.
     """
+    renamed.refuse_in_environment(section, environ)
+    names = option_names(cls)
     known = {field.name for field in msgspec.structs.fields(cls)}
     values: Values = {}
     for given in (
         _of_file(section, known, file),
         {key: (environ[name], name) for key in known if (name := f"ANDON_{section}_{key}".upper()) in environ},
-        {key: (options[key], _flag(key)) for key in known if options.get(key) is not None},
+        {key: (options[name], _flag(name)) for key, name in names.items() if options.get(name) is not None},
     ):
         values = _over(values, given)
     return _convert(cls, section, values)
+
+
+def concerns(section: str, environ: Mapping[str, str]) -> bool:
+    """Whether the environment says something to this section, be it by an old name."""
+    return any(name.startswith(f"ANDON_{section.upper()}_") for name in environ) or any(renamed.given(section, environ))
 
 
 def _of_file(section: str, known: Set[str], file: Path | None) -> Values:
@@ -71,6 +91,7 @@ def _sections(file: Path) -> dict[str, dict[str, Any]]:
             raise ConfigError(f"{file}: unknown {what}; known: {', '.join(f'[{known}]' for known in SECTIONS)}")
         if not isinstance(table, dict):
             raise ConfigError(f"{file}: {name} = {table!r}: should be a section: a line [{name}], its keys below it")
+    renamed.refuse_in_file(file, document)
     return document
 
 
@@ -85,8 +106,8 @@ def _other_way(key: str) -> str:
     return stem if stem != key else f"{key}_file" if is_secret(key) else key
 
 
-def _flag(key: str) -> str:
-    return "--" + key.replace("_", "-")
+def _flag(option: str) -> str:
+    return "--" + option.replace("_", "-")
 
 
 def _convert(cls: type[S], section: str, values: Values) -> S:
@@ -101,11 +122,6 @@ def _convert(cls: type[S], section: str, values: Values) -> S:
         return cls(**converted)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"[{section}]: {error}") from None
-
-
-def is_secret(key: str) -> bool:
-    """Secrets come from files or the environment and are never shown; a path to a secret is not one."""
-    return any(word in key for word in SECRET_WORDS) and not key.endswith("_file")
 
 
 def masked(config: msgspec.Struct) -> dict[str, Any]:
@@ -127,16 +143,17 @@ def configured(*sections: tuple[str, type[msgspec.Struct]]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def run(config: Path | None, **given: Any) -> Any:
-            options = {key: given.pop(key) for _, cls in sections for key in _option_keys(cls)}
+            options = {name: given.pop(name) for _, cls in sections for name in option_names(cls).values()}
             for section, cls in sections:
                 given[section] = load(cls, section, file=config, environ=os.environ, options=options)
             return function(**given)
 
         wrapped: Any = run
         for section, cls in reversed(sections):
+            names = option_names(cls)
             for field in reversed(msgspec.structs.fields(cls)):
-                if not is_secret(field.name):
-                    wrapped = _option(section, cls, field)(wrapped)
+                if field.name in names:
+                    wrapped = _option(names[field.name], section, cls, field)(wrapped)
         path = click.Path(path_type=Path)  # read later: a missing file is then a ConfigError like any other
         help_text = "TOML file with a section per component."
         decorated: Any = click.option("--config", type=path, envvar="ANDON_CONFIG", help=help_text)(wrapped)
@@ -146,13 +163,22 @@ def configured(*sections: tuple[str, type[msgspec.Struct]]) -> Callable[[F], F]:
     return decorate
 
 
-def _option_keys(cls: type[msgspec.Struct]) -> list[str]:
-    return [field.name for field in msgspec.structs.fields(cls) if not is_secret(field.name)]
+def option_names(cls: type[msgspec.Struct]) -> dict[str, str]:
+    """By key: its option without the dashes. It is the key, unless the key's Meta has another as `extra["option"]`;
+    secrets have none."""
+    hints = get_type_hints(cls, include_extras=True)
+    keys = [field.name for field in msgspec.structs.fields(cls) if not is_secret(field.name)]
+    return {key: next(_said(hints[key], lambda meta: (meta.extra or {}).get("option")), key) for key in keys}
 
 
-def _option(section: str, cls: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> Callable[[Any], Any]:
+def _said(hint: Any, of: Callable[[msgspec.Meta], str | None]) -> Iterator[str]:
+    return (said for meta in getattr(hint, "__metadata__", ()) if (said := of(meta)))
+
+
+def _option(
+    option: str, section: str, cls: type[msgspec.Struct], field: msgspec.structs.FieldInfo
+) -> Callable[[Any], Any]:
     hint = get_type_hints(cls, include_extras=True)[field.name]
-    docs = [meta.description for meta in getattr(hint, "__metadata__", ()) if getattr(meta, "description", None)]
+    doc = next(_said(hint, lambda meta: meta.description), field.name.replace("_", " "))
     default = "" if field.default is msgspec.NODEFAULT else f" [default: {field.default!r}]"
-    text = f"{docs[0] if docs else field.name.replace('_', ' ')} ({section}.{field.name}){default}"
-    return click.option(_flag(field.name), field.name, default=None, help=text)
+    return click.option(_flag(option), option, default=None, help=f"{doc} ({section}.{field.name}){default}")

@@ -23,7 +23,7 @@ from pipeline.status.sources import Cluster, Compacted, Offsets, Usage, usage
 from pipeline.status.view import Screen
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, decode_halt
-from pipeline.wire.keys import HEARTBEAT
+from pipeline.wire.record_keys import HEARTBEAT
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict, decode_heartbeat, decode_verdict
 
 Doc = msgspec.Meta

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pipeline.runtime.logging import printable
 from pipeline.status.snapshot import HaltRow, Snapshot, StageRow
-from pipeline.wire.keys import update_key
+from pipeline.wire.record_keys import update_key
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, power_of_ten
 
 SILENT_SECONDS = 30.0  # three heartbeats missed

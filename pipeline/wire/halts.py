@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 import orjson
 
-from pipeline.wire.keys import update_key
+from pipeline.wire.record_keys import update_key
 from pipeline.wire.verdicts import Basis, Conditional, Explanation
 
 

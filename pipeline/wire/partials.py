@@ -1,7 +1,7 @@
 """The combiner's output: a case-control summary of one fleet's events in one micro-batch.
 
 Cells are columns (little-endian int32 in a bytes field), because the correlator adds them into arrays as they are.
-A *cell* is one (trial kind, stratum): `2 * stratum_index + kind`, kind 0 a boot, 1 a heartbeat.
+A *cell* is a trial kind in a stratum; what its number says, `pipeline.wire.cells` knows.
 """
 
 from typing import NamedTuple
@@ -13,8 +13,6 @@ BUCKET_MS = 10_000  # the event-time bucket that every cell is marked with
 MAX_PARTIAL_BYTES = 512_000
 MAX_PARTIAL_CRASHES = 5_000
 SAMPLES_PER_CELL_MINUTE = 16  # bottom-k by host hash, per cell and minute
-
-BOOT, HEARTBEAT = 0, 1
 
 
 class UpdateId(NamedTuple):

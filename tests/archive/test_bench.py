@@ -43,7 +43,7 @@ def test_the_archive_comes_as_the_user_who_may_only_insert(tmp_path: Path, monke
     line.archive("127.0.0.1:1")
     ((arguments, _, __, environ),) = started
     assert arguments[arguments.index("--clickhouse-user") + 1] == "andon_write"
-    assert environ == {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.write_password}
+    assert environ == {"ANDON_CLICKHOUSE_PASSWORD": line.write_password}
 
 
 @pytest.mark.system

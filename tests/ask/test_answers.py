@@ -5,17 +5,17 @@ import json
 import os
 import pty
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from support.clickhouse_data import command
+from support.engines import Database
 
 from consumers.clickhouse.ask.answer import TAG_HEADER, CutOff, Reading, read_answer
-from pipeline.bench.archive_line import LocalClickHouse
 
 HOSTILE = "x\x1b[2J\u202e\x9b1m\r'"
 NOW = datetime.now(UTC)
@@ -116,20 +116,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
-    """One event, with hostile text."""
-    with LocalClickHouse(tmp_path_factory.mktemp("answers")) as running:
-        running.client().insert("events", [list(ROW.values())], column_names=list(ROW))
-        yield running
-
-
-def argv(line: LocalClickHouse, url: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
-    """Command and environment of a reader."""
-    where = ["--clickhouse-url", url, "--clickhouse-user", "andon_read"]
-    return [sys.executable, "-m", "pipeline", *arguments, *where], {
-        "ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.read_password,
-        "PATH": "",
-    }
+def one_event(module_database: Database) -> Database:
+    """With hostile text."""
+    module_database.client().insert("events", [list(ROW.values())], column_names=list(ROW))
+    return module_database
 
 
 @pytest.mark.system
@@ -143,13 +133,14 @@ def argv(line: LocalClickHouse, url: str, *arguments: str) -> tuple[list[str], d
     ],
 )
 def test_an_answer_that_breaks_off_is_an_error(
-    line: LocalClickHouse, word: bytes, arguments: tuple[str, ...], begins: bytes
+    one_event: Database, word: bytes, arguments: tuple[str, ...], begins: bytes
 ) -> None:
     """One line that says so, exit code 1, no traceback; a table shows nothing rather than half."""
-    with Cutting(line.server.clickhouse_url, word) as server:
+    with Cutting(one_event.server.url, word) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        command, environ = argv(line, f"http://127.0.0.1:{server.server_port}", *arguments)
-        done = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=False)
+        here = ("--clickhouse-url", f"http://127.0.0.1:{server.server_port}")
+        argv, environ = command(one_event, *arguments, *here, reads=True)
+        done = subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False)
         server.shutdown()
     assert done.returncode == 1, done
     assert done.stdout.startswith(begins)
@@ -160,27 +151,27 @@ def test_an_answer_that_breaks_off_is_an_error(
 
 
 @pytest.mark.system
-def test_arrays_maps_and_tuples_are_parameters_as_sql_writes_them(line: LocalClickHouse) -> None:
+def test_arrays_maps_and_tuples_are_parameters_as_sql_writes_them(one_event: Database) -> None:
     """With quotes and backslashes of their own; a string stays whatever it is, and what is malformed is said."""
     sql = "SELECT {a:Array(String)} AS a, {m:Map(String, Array(UInt8))} AS m, { t : Tuple(UInt8, String)} AS t"
     sql += ", {s:String} AS s"
     given = {"a": r"['it\'s','\\','ä\n']", "m": "{'k':[1,2]}", "t": "(1,'x')", "s": "['\\n\n"}
     options = [f"-p{name}={value}" for name, value in given.items()]
-    command, environ = argv(line, line.server.clickhouse_url, "query", sql, "--format", "json", *options)
-    done = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=False)
+    argv, environ = command(one_event, "query", sql, "--format", "json", *options, reads=True)
+    done = subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["data"]
     assert row == {"a": ["it's", "\\", "ä\n"], "m": {"k": [1, 2]}, "t": [1, "x"], "s": given["s"]}
-    command, environ = argv(line, line.server.clickhouse_url, "query", "SELECT {a:Array(String)}", "-pa=[new-1]")
-    done = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=False)
+    argv, environ = command(one_event, "query", "SELECT {a:Array(String)}", "-pa=[new-1]", reads=True)
+    done = subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
     assert b"value [new-1] cannot be parsed as Array(String) for query parameter 'a'" in done.stderr
 
 
-def on_a_terminal(command: list[str], environ: dict[str, str]) -> str:
+def on_a_terminal(argv: list[str], environ: dict[str, str]) -> str:
     """What it writes to standard output, when that is a terminal."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(command, env=environ | {"TERM": "dumb"}, stdout=theirs, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(argv, env=environ | {"TERM": "dumb"}, stdout=theirs, stderr=subprocess.PIPE) as process:
         os.close(theirs)
         got = b""
         try:
@@ -195,14 +186,13 @@ def on_a_terminal(command: list[str], environ: dict[str, str]) -> str:
 
 @pytest.mark.system
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
-def test_nothing_drives_a_terminal_and_files_are_exact(line: LocalClickHouse, form: str) -> None:
+def test_nothing_drives_a_terminal_and_files_are_exact(one_event: Database, form: str) -> None:
     """ESC, C1 and bidirectional controls are escaped on a terminal in every format; in a pipe the bytes are exact."""
-    url = line.server.clickhouse_url
-    command, environ = argv(line, url, "query", "SELECT host FROM events", "--format", form)
-    shown = on_a_terminal(command, environ)
+    argv, environ = command(one_event, "query", "SELECT host FROM events", "--format", form, reads=True)
+    shown = on_a_terminal(argv, environ)
     assert "x" in shown
     assert "\\u202e\\x9b1m" in shown
     assert all(character.isprintable() or character in "\n\t" for character in shown)
-    piped = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=True).stdout.decode()
+    piped = subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=True).stdout.decode()
     if form != "table":
         assert "\u202e\x9b1m" in piped

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from consumers.clickhouse.archive.tables import EventRows
+from consumers.clickhouse.archive.events import EventRows
 from consumers.clickhouse.connect import connect
 from pipeline.backtest.main import command
 from pipeline.backtest.stored import Span, batches, differences, halts_then
@@ -53,8 +53,8 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
 
 def reader(line: LocalClickHouse) -> tuple[list[str], dict[str, str]]:
     """Options and environment of the reading user."""
-    where = ["--clickhouse-url", line.server.clickhouse_url, "--clickhouse-user", "andon_read"]
-    return where, {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.read_password, "PATH": ""}
+    where = ["--clickhouse-url", line.server.url, "--clickhouse-user", "andon_read"]
+    return where, {"ANDON_CLICKHOUSE_PASSWORD": line.read_password, "PATH": ""}
 
 
 def andon(line: LocalClickHouse, *arguments: str) -> list[dict[str, object]]:

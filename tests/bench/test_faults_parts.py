@@ -21,8 +21,10 @@ from pipeline.bench.faults.proxy import Proxies
 from pipeline.bench.faults.schedule import LIFE_SECONDS, kills, looks
 from pipeline.bench.faults.stored import AGGREGATES, expected_cells, wrong_cells
 from pipeline.bench.faults.watch import longest_gap
-from pipeline.combine.admit import Admission
 from pipeline.combine.batch import Batch
+from pipeline.combine.emit import partials_of
+from pipeline.combine.event_batch import DEFAULT_WINDOW_MS
+from pipeline.combine.memory import Memory
 from pipeline.correlate.checkpoint import VERSION, FleetState
 from pipeline.decide import arrays
 from pipeline.runtime.errors import AndonError
@@ -76,9 +78,9 @@ def test_the_combiners_own_partials_satisfy_the_ledger_and_a_missing_or_repeated
     all_of_them = events(200)
 
     def seen(some: list[dict[str, Any]]) -> Counter[Any]:
-        batch = Batch(LearnedDecoder(), Admission(1 << 12), 72 * 3_600_000)
+        batch = Batch(LearnedDecoder(), Memory(1 << 12), DEFAULT_WINDOW_MS)
         batch.take([Message(orjson.dumps(one), offset) for offset, one in enumerate(some)])
-        partials = list(batch.fold.partials("0", 0))
+        partials = partials_of(batch.fold(), "0", 0)
         assert sum(map(unaccounted, partials)) == 0
         return sum(map(seen_in_partial, partials), Counter())
 

@@ -34,11 +34,11 @@ def test_each_host_and_hour_counts_once(given_trials: list[tuple[str, int]], cut
 
 @settings(deadline=None)
 @given(trials, trials)
-def test_rollback_returns_to_the_checkpoint(kept: list[tuple[str, int]], aborted: list[tuple[str, int]]) -> None:
+def test_rollback_returns_to_the_last_commit(kept: list[tuple[str, int]], aborted: list[tuple[str, int]]) -> None:
     """What an aborted batch admitted is admitted again when it is read again."""
     admission = Admission(1 << 12)
     admit(admission, *kept)
-    admission.checkpoint()
+    admission.commit()
     once = admit(admission, *aborted)
     admission.rollback()
     assert admit(admission, *aborted) == once
@@ -89,10 +89,10 @@ def test_the_sieve_is_bounded_and_lets_the_smallest_pass() -> None:
     where = (("acme", "r", "o", "m"), 0, 1)
     for value in range(100, 116):
         assert sieve.limit(where) == UNLIMITED
-        sieve.note(where, value)
+        sieve.note_hash(where, value)
     assert sieve.limit(where) == 115
-    sieve.note(where, 3)
+    sieve.note_hash(where, 3)
     assert sieve.limit(where) == 114
     for minute in range(MAX_CELL_MINUTES + 1):
-        sieve.note((("acme", "r", "o", "m"), 1, minute), 1)
+        sieve.note_hash((("acme", "r", "o", "m"), 1, minute), 1)
     assert sieve.limit(where) == UNLIMITED

@@ -1,25 +1,62 @@
-"""The fold against a reference written for reading; merging in any order; partials within their size."""
+"""The fold against a reference written for reading; in any order and cut; partials within their size."""
 
+import random
 from collections.abc import Sequence
 from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.combine_reference import T, events, read_partials, reference
+from support.folding import fold_all, partials_all
 
-from pipeline.combine.admit import Admission
+from pipeline.combine.emit import partials_of
+from pipeline.combine.event_batch import EventBatch
 from pipeline.combine.fold import Fold
+from pipeline.combine.memory import Memory
+from pipeline.wire.cells import BOOT
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
-from pipeline.wire.partials import MAX_PARTIAL_BYTES, MAX_PARTIAL_CRASHES, decode_partial, encode_partial
+from pipeline.wire.partials import (
+    BUCKET_MS,
+    MAX_PARTIAL_BYTES,
+    MAX_PARTIAL_CRASHES,
+    SAMPLES_PER_CELL_MINUTE,
+    Partial,
+    decode_partial,
+    encode_partial,
+)
+from pipeline.wire.spans import MINUTE_MS
+
+Placed = tuple[AnyEvent, int, int]  # with its partition and offset
 
 batches = st.lists(events(), max_size=25)
 
 
-def fold_of(batch: Sequence[AnyEvent], admission: Admission | None = None, first_offset: int = 0) -> Fold:
-    """The fold of a batch whose events stand one after the other in partition 0."""
-    fold = Fold(admission)
-    fold.add_all(batch, lambda index: (0, first_offset + index))
-    return fold
+def folded(batch: Sequence[AnyEvent], memory: Memory, first_offset: int = 0) -> Fold:
+    """The fold of a batch whose events stand one after the other in partition 0; nothing is committed."""
+    taken_in = EventBatch(memory)
+    taken_in.add(batch, lambda index: (0, first_offset + index))
+    return taken_in.fold()
+
+
+def partials(batch: Sequence[AnyEvent], memory: Memory, first_offset: int = 0) -> list[Partial]:
+    """A batch's partials; it is committed."""
+    fold = folded(batch, memory, first_offset)
+    memory.commit(fold)
+    return partials_of(fold, "test", T)
+
+
+def placed(batch: Sequence[AnyEvent], partition: int) -> list[Placed]:
+    """The events with places of their own."""
+    return [(event, partition, offset) for offset, event in enumerate(batch)]
+
+
+def parts_of(*groups: Sequence[Placed]) -> list[Partial]:
+    """The partials of folds of these groups of events, one after the other."""
+    parts = []
+    for group in groups:
+        fold = fold_all([event for event, _, _ in group], lambda index, group=group: group[index][1:])  # type: ignore[misc]
+        parts += partials_of(fold, "test", T)
+    return parts
 
 
 def heartbeat(host: str, ts: int, updates: tuple[Update, ...] = ()) -> Heartbeat:
@@ -39,42 +76,87 @@ def crash(host: str, code: str = "0x50", updates: tuple[Update, ...] = ()) -> Cr
 @given(batches)
 def test_the_fold_is_what_the_wire_format_says(batch: list[AnyEvent]) -> None:
     """Trials, exposures, crashes and samples equal those of the reference, through encoded partials."""
-    fold = fold_of(batch, Admission(1 << 10))
-    partials = [decode_partial(encode_partial(partial)) for partial in fold.partials("0", T)]
-    assert read_partials(partials) == reference((event, 0, offset) for offset, event in enumerate(batch))
+    found = [decode_partial(encode_partial(partial)) for partial in partials(batch, Memory(1 << 10))]
+    assert read_partials(found) == reference((event, 0, offset) for offset, event in enumerate(batch))
 
 
 @settings(max_examples=60, deadline=None)
 @given(batches, batches, batches)
-def test_merging_is_associative_and_commutative(a: list[AnyEvent], b: list[AnyEvent], c: list[AnyEvent]) -> None:
-    """Folds can be merged in any order and grouping."""
-    x, y, z = fold_of(a), fold_of(b, first_offset=100), fold_of(c, first_offset=200)
-    assert x.merge(y) == y.merge(x)
-    assert x.merge(y).merge(z) == x.merge(y.merge(z))
-    assert x.merge(Fold()) == x
+def test_folding_is_associative(first: list[AnyEvent], second: list[AnyEvent], third: list[AnyEvent]) -> None:
+    """However three batches are grouped into folds, their partials add up to the same totals."""
+    a, b, c = placed(first, 0), placed(second, 1), placed(third, 2)
+    whole = read_partials(parts_of(a + b + c))
+    assert read_partials(parts_of(a, b, c)) == whole
+    assert read_partials(parts_of(a + b, c)) == whole
+    assert read_partials(parts_of(a, b + c)) == whole
+
+
+@settings(max_examples=60, deadline=None)
+@given(batches, batches, st.randoms(use_true_random=False))
+def test_folding_is_commutative(first: list[AnyEvent], second: list[AnyEvent], chance: random.Random) -> None:
+    """Events in any order fold to the same totals, and folds add up in any order."""
+    a, b = placed(first, 0), placed(second, 1)
+    shuffled = a + b
+    chance.shuffle(shuffled)
+    assert read_partials(parts_of(shuffled)) == read_partials(parts_of(a + b))
+    assert read_partials(parts_of(b, a)) == read_partials(parts_of(a, b))
 
 
 @settings(max_examples=60, deadline=None)
 @given(batches, st.lists(st.integers(0, 25), max_size=3))
 def test_where_a_batch_is_cut_does_not_show(batch: list[AnyEvent], cuts: list[int]) -> None:
-    """Any cuts of a batch, with one admission, add up to the same totals as the batch in one piece."""
-    whole = fold_of(batch, Admission(1 << 10)).partials("0", T)
-    admission, places = Admission(1 << 10), sorted({0, *cuts, len(batch)})
-    parts = []
-    for start, end in pairwise(places):
-        part = fold_of(batch[start:end], admission, first_offset=start)
-        parts += part.partials("0", T)
+    """Any cuts of a batch, with one memory, add up to the same totals as the batch in one piece."""
+    whole = partials(batch, Memory(1 << 10))
+    memory, places = Memory(1 << 10), sorted({0, *cuts, len(batch)})
+    parts = [part for start, end in pairwise(places) for part in partials(batch[start:end], memory, start)]
     assert read_partials(parts) == read_partials(whole)
 
 
 @settings(max_examples=40, deadline=None)
 @given(batches)
 def test_adding_one_by_one_is_adding_all(batch: list[AnyEvent]) -> None:
-    """`add` and `add_all` are the same."""
-    single = Fold()
+    """How many events come at once makes no difference."""
+    single, together = EventBatch(Memory(1 << 10)), EventBatch(Memory(1 << 10))
     for offset, event in enumerate(batch):
-        single.add(event, 0, offset)
-    assert single == fold_of(batch)
+        single.add([event], lambda _, offset=offset: (0, offset))  # type: ignore[misc]
+    together.add(batch, lambda index: (0, index))
+    assert partials_of(single.fold(), "test", T) == partials_of(together.fold(), "test", T)
+
+
+@settings(max_examples=40, deadline=None)
+@given(batches, batches)
+def test_reading_changes_nothing(before: list[AnyEvent], batch: list[AnyEvent]) -> None:
+    """A fold gives the same partials whenever they are asked for, and a batch the same fold."""
+    memory = Memory(1 << 10)
+    partials(before, memory)
+    taken_in = EventBatch(memory)
+    taken_in.add(batch, lambda index: (0, index))
+    fold = taken_in.fold()
+    once = partials_of(fold, "test", T)
+    assert partials_of(fold, "test", T) == once
+    assert partials_of(taken_in.fold(), "test", T) == once
+
+
+@settings(max_examples=40, deadline=None)
+@given(batches, batches, batches)
+def test_a_batch_given_up_leaves_no_trace(
+    before: list[AnyEvent], given_up: list[AnyEvent], batch: list[AnyEvent]
+) -> None:
+    """After a rollback the next batch is folded as if the one given up had never been."""
+    memory, untouched = Memory(1 << 10), Memory(1 << 10)
+    assert partials(before, memory) == partials(before, untouched)
+    folded(given_up, memory)
+    memory.rollback()
+    assert partials(batch, memory) == partials(batch, untouched)
+
+
+def test_a_host_twice_in_a_minute_takes_one_place_of_the_sample() -> None:
+    """The 16 smallest hashes are kept, however often one host's trials count in the minute."""
+    hosts = [f"h{n}" for n in range(SAMPLES_PER_CELL_MINUTE)]
+    start = T // MINUTE_MS * MINUTE_MS
+    batch: list[AnyEvent] = [heartbeat(host, start + n) for host in hosts for n in range(3)]
+    (partial,) = partials_all(batch, T)
+    assert len(partial.samples) == SAMPLES_PER_CELL_MINUTE
 
 
 def test_every_event_is_counted_once_over_all_partials() -> None:
@@ -82,45 +164,43 @@ def test_every_event_is_counted_once_over_all_partials() -> None:
     versions = [Update("v" * 100, "p" * 100, f"{n}", T - 1) for n in range(3_000)]
     batch: list[AnyEvent] = [heartbeat(f"h{n}", T, tuple(versions[n * 30 % 3000 :][:30])) for n in range(1_500)]
     batch += [crash(f"c{n}", updates=tuple(versions[n % 2900 :][:40])) for n in range(900)]
-    fold = fold_of(batch)
-    partials = fold.partials("0", T)
-    assert len(partials) > 1
-    assert sum(partial.events for partial in partials) == len(batch)
-    assert max(len(encode_partial(partial)) for partial in partials) < MAX_PARTIAL_BYTES
-    assert read_partials(partials) == reference((event, 0, offset) for offset, event in enumerate(batch))
+    found = partials(batch, Memory(1 << 14))
+    assert len(found) > 1
+    assert sum(partial.events for partial in found) == len(batch)
+    assert max(len(encode_partial(partial)) for partial in found) < MAX_PARTIAL_BYTES
+    assert read_partials(found) == reference((event, 0, offset) for offset, event in enumerate(batch))
 
 
 def test_only_the_crash_list_is_cut_and_the_rest_is_counted() -> None:
     """Of more than 5,000 crashes the first by offset stay in full; the others are counted by stratum and update."""
     update = Update("v", "p", "1", T - 1)
-    fold = fold_of([crash(f"h{n}", updates=(update,)) for n in range(MAX_PARTIAL_CRASHES + 700)])
-    totals = read_partials(fold.partials("0", T))["acme"]
+    found = partials_all([crash(f"h{n}", updates=(update,)) for n in range(MAX_PARTIAL_CRASHES + 700)], T)
+    totals = read_partials(found)["acme"]
     assert len(totals.crashes) == MAX_PARTIAL_CRASHES
     assert max(found[2] for found in totals.crashes.values()) == MAX_PARTIAL_CRASHES - 1
-    assert totals.cut == {(T // 10_000, ("r", "o", "m")): 700}
-    cut_exposures = [partial.cut_exposures for partial in fold.partials("0", T) if partial.cut_exposures]
-    assert len(cut_exposures) == 1
+    assert totals.cut == {(T // BUCKET_MS, ("r", "o", "m")): 700}
+    assert len([partial for partial in found if partial.cut_exposures]) == 1
 
 
 def test_a_boot_loop_is_one_crash() -> None:
     """A host that crashes 1,500 times with one signature is kept once, at its earliest."""
-    fold = fold_of([crash("h-1") for _ in range(1_500)])
-    assert [found.offset for found in fold.crashes.values()] == [0]
-    assert fold.partials("0", T)[0].events == 1_500
+    (partial,) = partials_all([crash("h-1") for _ in range(1_500)], T)
+    assert [found.offset for found in partial.crashes] == [0]
+    assert partial.events == 1_500
 
 
 def test_the_same_report_a_thousand_times_is_one_trial() -> None:
     """A repeated message adds to `repeats`, not to the trials."""
-    partial = fold_of([heartbeat("h-1", T)] * 1_000, Admission(1 << 10)).partials("0", T)[0]
+    (partial,) = partials([heartbeat("h-1", T)] * 1_000, Memory(1 << 10))
     assert (partial.events, partial.repeats) == (1_000, 999)
 
 
 def test_boots_of_unknown_end_are_clean_and_hostless_batches_empty() -> None:
     """`prior: unknown` counts as a clean boot; an empty fold has no partials."""
     boot = Boot(v=1, id="e", fleet="acme", host="h", ts=T, ring="r", os="o", model="m", updates=(), prior="unknown")
-    totals = read_partials(fold_of([boot]).partials("0", T))["acme"]
-    assert totals.trials == {(T // 10_000, 0, ("r", "o", "m")): 1}
-    assert Fold().partials("0", T) == []
+    totals = read_partials(partials_all([boot], T))["acme"]
+    assert totals.trials == {(T // BUCKET_MS, BOOT, ("r", "o", "m")): 1}
+    assert partials_all([], T) == partials([], Memory(1 << 10)) == []
 
 
 def test_distant_buckets_and_many_updates_do_not_overflow() -> None:
@@ -131,6 +211,6 @@ def test_distant_buckets_and_many_updates_do_not_overflow() -> None:
         for n in range(200)
         for ts in (first, last)
     ]
-    assert read_partials(fold_of(batch, Admission(1 << 14)).partials("0", T)) == reference(
+    assert read_partials(partials(batch, Memory(1 << 14))) == reference(
         (event, 0, offset) for offset, event in enumerate(batch)
     )

@@ -13,22 +13,32 @@ from typing import Any
 import orjson
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
-from support.brokers import AnyBroker, kafka_only
+from support.brokers import AnyBroker, embedded_broker, kafka_only
 
 from pipeline.combine.config import CombineConfig
-from pipeline.combine.stage import MAX_LETTER_BYTES, Combiner
+from pipeline.combine.sink import MAX_LETTER_BYTES
+from pipeline.combine.stage import Combiner
 from pipeline.combine.transaction import Record, TransactionalProducer
+from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.runtime.logging import configure
 from pipeline.runtime.topics import apply
+from pipeline.runtime.waiting import Deadline, wait_for
 from pipeline.wire import topics
 from pipeline.wire.events import MAX_MESSAGE_BYTES
 from pipeline.wire.partials import decode_partial
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.service
 
 WAIT_SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedBroker]:
+    """A broker of these tests' own: they fence producers."""
+    with embedded_broker() as running:
+        yield running
 
 
 class Line:
@@ -104,9 +114,7 @@ def line(broker: AnyBroker, request: pytest.FixtureRequest, tmp_path: Path) -> I
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition, with a deadline."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
+    assert wait_for(condition, WAIT_SECONDS), "the condition never came true"
 
 
 def events(count: int, **more: Any) -> list[bytes]:
@@ -155,7 +163,7 @@ def test_aborted_transactions_lose_and_repeat_nothing(line: Line) -> None:
     """Two aborted batches are read again from the committed offset: every event counts once, every trial too."""
     stop = StopSignal()
     combiner = Combiner(line.kafka, CombineConfig(), stop, configure("combine"))
-    combiner._producer = FaultyProducer(combiner._producer, 2)  # type: ignore[assignment]
+    combiner.sink.producer = FaultyProducer(combiner.sink.producer, 2)  # type: ignore[assignment]
     running = threading.Thread(target=combiner.run)
     running.start()
     try:
@@ -240,8 +248,8 @@ def test_an_impostor_of_the_same_slot_fences_the_first(line: Line) -> None:
     until(lambda: line.counted() == 1_000)
     line.combiner()
     produced = 1_000
-    deadline = time.monotonic() + WAIT_SECONDS
-    while first.poll() is None and time.monotonic() < deadline:
+    deadline = Deadline(WAIT_SECONDS)
+    while first.poll() is None and not deadline.has_passed:
         line.produce(events(100))
         produced += 100
         line.counted()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import structlog
 from support.correlate_world import Clock, Killed, World, epochs
+from support.folding import partials_all
 
 from pipeline.bench.latency_load import Fleet
-from pipeline.combine.fold import Fold
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.ports import Message
@@ -38,10 +38,8 @@ def rollout() -> list[bytes]:
         if batch >= 40:
             bad = [rng.randrange(2_000) * 10 + 3 for _ in range(3)]
             raws += [fleet.crash(one, now + rng.randrange(BATCH_MS), "0x50")[1] for one in bad]
-        fold = Fold()
-        for offset, raw in enumerate(raws):
-            fold.add(decode_event(raw), 0, batch * 1000 + offset)
-        log += [encode_partial(partial) for partial in fold.partials("0", now)]
+        partials = partials_all([decode_event(raw) for raw in raws], now, first_offset=batch * 1000)
+        log += [encode_partial(partial) for partial in partials]
     return log
 
 

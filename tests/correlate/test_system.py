@@ -16,20 +16,28 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from support import correlate_worker as support
-from support.brokers import AnyBroker
+from support.brokers import AnyBroker, embedded_broker
 from support.correlate_worker import CountingDetector, partial
 
 from pipeline.correlate.main import STOP_SECONDS
 from pipeline.halt.keys import load_trusted, verify
+from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import Partial, UpdateId, encode_partial
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.service
 
 DEADLINE_SECONDS = 40.0
 DYING_PRODUCER = str(Path(__file__).parents[1] / "support" / "contract_producer.py")
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedBroker]:
+    """A broker of these tests' own: they abort transactions."""
+    with embedded_broker() as running:
+        yield running
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Crashes that were cut from a partial: counted by the combiner, no evidence, and the verdict says so."""
 
-from pipeline.combine.fold import Fold
+from support.folding import partials_all
+
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import PolicySet
 from pipeline.decide.verdicts import flags_of
@@ -18,10 +19,8 @@ def test_a_cut_crash_list_is_flagged() -> None:
         Crash(**common, id=str(i), host=f"h{i}", signature=Signature("0x50", "m.sys"))  # type: ignore[arg-type]
         for i in range(MAX_PARTIAL_CRASHES + 100)
     ]
-    fold = Fold()
-    fold.add_all(events, lambda index: (0, index))
     detector = Detector("f", PolicySet())
-    for partial in fold.partials("0", AT):
+    for partial in partials_all(events, AT):
         detector.step(partial)
     assert "capped" in flags_of(detector, 0)
     assert detector.state.crashed.sum() == MAX_PARTIAL_CRASHES

@@ -16,8 +16,8 @@ from support.decide_world import (
     installed,
     life,
 )
+from support.folding import partials_all
 
-from pipeline.combine.fold import Fold
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.decide.state import MAX_UPDATES
@@ -131,9 +131,7 @@ def test_one_fast_clock_does_not_drag_the_fleet_along(ordinary_morning: bytes, r
     ahead = crash(5, T0 + 48 * HOUR_MS, (), ORDINARY)
     halts = feed(detector, rollout[:400], HOUR_MS).halts
     now = detector.state.bucket
-    fold = Fold()
-    fold.add_all([*rollout[400:800], ahead], lambda index: (0, index))
-    for partial in fold.partials("test", T0):
+    for partial in partials_all([*rollout[400:800], ahead], T0):
         halts += detector.step(partial).halts
     assert halts == []
     assert now <= detector.state.bucket <= (T0 + 20 * MINUTE_MS) // 10_000
@@ -188,10 +186,9 @@ def test_a_crash_of_last_week_hides_none_of_today(ordinary_morning: bytes, rollo
     """Queued reports of one host that come in one batch each count for their own day."""
     week = 7 * 24 * HOUR_MS
     queued: list[AnyEvent] = [crash(10 * n, T0 - week + n, (), KERNEL_FAULT) for n in range(40)]
-    fold, detector = Fold(), after(ordinary_morning)
+    detector = after(ordinary_morning)
     feed(detector, rollout, MINUTE_MS)
-    fold.add_all([*queued, *outbreak()], lambda index: (0, index))
-    halts = [halt for partial in fold.partials("test", T0) for halt in detector.step(partial).halts]
+    halts = [halt for partial in partials_all([*queued, *outbreak()], T0) for halt in detector.step(partial).halts]
     assert [(h.version, h.evidence.crashed_hosts >= 40) for h in halts] == [("291", True)]
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from support.folding import partials_all
 
-from pipeline.combine.fold import Fold
 from pipeline.decide.apart import among_remaining, share_factor
 from pipeline.decide.book import SIGNATURE_PLACES, EvidenceBook
 from pipeline.decide.buckets import Bucket
@@ -43,9 +43,8 @@ class World:
         events = [report((self.beats + n) * 7_919 % HOSTS, self.now + n // 2) for n in range(400)]
         events += [report(host, self.now + 900, signature) for host, signature in crashes]
         self.beats, self.now = self.beats + 400, self.now + 1_000
-        fold = Fold()
-        fold.add_all(events, lambda index: (0, self.now + index))
-        return [h.product for p in fold.partials("t", self.now) for h in self.detector.step(p).halts]
+        partials = partials_all(events, self.now, self.now)
+        return [h.product for p in partials for h in self.detector.step(p).halts]
 
 
 def crashes_to_halt(world: World, trial: int) -> Iterator[int]:

@@ -1,8 +1,8 @@
 """What people may look at while the detector works: after any partial, whatever it brought."""
 
 from support.decide_world import ORDINARY, T0, crash, heartbeat
+from support.folding import partials_all
 
-from pipeline.combine.fold import Fold
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import PolicySet
 from pipeline.wire.events import AnyEvent, Update
@@ -17,9 +17,7 @@ def test_updates_that_nobody_has_judged_yet_are_no_error() -> None:
         [heartbeat(host, T0 + 2, (update,)) for host, update in enumerate(updates)],
     ]
     for batch in batches:
-        fold = Fold()
-        fold.add_all(batch, lambda index: (0, index))
-        for partial in fold.partials("test", batch[-1].ts):
+        for partial in partials_all(batch, batch[-1].ts):
             detector.step(partial)
             shown = detector.summary()
     assert shown["live_updates"] == 40

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from consumers.clickhouse.ask.guide import queries
+from consumers.clickhouse.ask.named import queries
 from pipeline.demo.account import Account, UpdateFigures, counted, lines, power, settle, span
 from pipeline.demo.watch import Watch
 from pipeline.halt.keys import SigningKey
@@ -20,8 +20,8 @@ from pipeline.simulate.scenario import Scenario, unix_ms
 from pipeline.simulate.simulation import Simulation, without_halts
 from pipeline.simulate.tail import Record
 from pipeline.wire.halts import Evidence, Halt, encode_halt
-from pipeline.wire.keys import verdict_key
 from pipeline.wire.partials import UpdateId
+from pipeline.wire.record_keys import verdict_key
 from pipeline.wire.verdicts import Explanation, Verdict, encode_verdict
 
 ROOT = Path(__file__).parents[2]
@@ -192,7 +192,7 @@ def test_every_ending_of_the_demo_names_queries_and_pages(keep: bool, kept: bool
     for text in ("docs/analysts.md", guide.HALTS_SECTION, "andon status --data-dir", "quiet-week"):
         assert text in words
     assert ("andon demo --keep" in words and "andon up --data-dir DIR" in words) == (not keep and not kept)
-    assert ("ANDON_ARCHIVE_CLICKHOUSE_USER" in words) == keep
+    assert ("ANDON_CLICKHOUSE_USER" in words) == keep
     assert ("andon up --data-dir '/a b'" in words) == kept
 
 

@@ -9,19 +9,21 @@ import pytest
 from confluent_kafka.admin import ResourcePatternType  # type: ignore[attr-defined]
 from support.secured import bindings, grant_lines
 
-from consumers.clickhouse.archive.stage import ArchiveConfig
+from consumers.clickhouse.archive.config import ArchiveConfig
+from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.collect.config import CollectConfig
 from pipeline.combine.config import CombineConfig
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.decide.policy import Policy, load_policies
 from pipeline.doctor.main import DoctorConfig
 from pipeline.doctor.rights import CHANGELOG, NEEDS, Right
-from pipeline.local.clickhouse.main import ClickHouseConfig
+from pipeline.local.clickhouse.main import EngineConfig
 from pipeline.local.up import UpConfig
 from pipeline.runtime import config
-from pipeline.runtime.config import is_secret, load
+from pipeline.runtime.config import load
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.metrics import MetricsConfig
+from pipeline.runtime.secrets import is_secret
 from pipeline.status.main import StatusConfig
 from pipeline.wire.partials import UpdateId
 
@@ -36,6 +38,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "correlate": CorrelateConfig,
     "archive": ArchiveConfig,
     "clickhouse": ClickHouseConfig,
+    "engine": EngineConfig,
     "up": UpConfig,
     "status": StatusConfig,
     "doctor": DoctorConfig,

@@ -213,7 +213,7 @@ def test_clock_words() -> None:
         (["--security-protocol", "SASL_SSL"], "kafka.sasl_username is empty"),
         (["--security-protocol", "SSL", "--ssl-ca-file", "/nonexistent.pem"], "there is no such file"),
         (["--gateway-url", "ftp://x"], "doctor.gateway_url = 'ftp://x'"),
-        (["--clickhouse-url", "http://x:port"], "archive.clickhouse_url"),
+        (["--clickhouse-url", "http://x:port"], "clickhouse.url"),
         (["--max-skew-seconds", "0"], "doctor.max_skew_seconds = '0'"),
     ],
 )

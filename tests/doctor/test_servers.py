@@ -15,10 +15,9 @@ from click.testing import CliRunner
 from clickhouse_connect.driver.exceptions import DatabaseError
 from support.collect_gateway import run_broker, run_gateway, wait_for
 
-from consumers.clickhouse.archive.stage import ArchiveConfig
-from consumers.clickhouse.connect import ClickHouseServer, connect
-from consumers.clickhouse.schema.files import shipped
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.migrate import Migrator
+from consumers.clickhouse.schema.migration import shipped
 from pipeline.doctor.clickhouse import check_clickhouse, uncompared, version_finding
 from pipeline.doctor.finding import Finding
 from pipeline.doctor.http import check_correlator, check_gateway
@@ -61,10 +60,10 @@ def by_check(found: list[Finding]) -> dict[str, Finding]:
     return {finding.check: finding for finding in found}
 
 
-def at(server: Server, **changed: str) -> ClickHouseServer:
+def at(server: Server, **changed: str) -> ClickHouseConfig:
     """How to reach it."""
-    fields = {"clickhouse_url": server.url, "clickhouse_password_file": server.password_file}
-    return ClickHouseServer(**fields | changed)  # type: ignore[arg-type]
+    fields = {"url": server.url, "password_file": server.password_file}
+    return ClickHouseConfig(**fields | changed)  # type: ignore[arg-type]
 
 
 def test_clickhouse_without_and_with_its_schema(clickhouse: Server) -> None:
@@ -84,7 +83,7 @@ def test_clickhouse_without_and_with_its_schema(clickhouse: Server) -> None:
     assert set(elsewhere) == set(after)
     assert {check for check, finding in elsewhere.items() if finding.level != "ok"} == {"clickhouse schema"}
     assert elsewhere["clickhouse schema"].words.startswith("not compared: ")
-    assert "archive.cluster = 'nope'" in elsewhere["clickhouse schema"].advice
+    assert "clickhouse.cluster = 'nope'" in elsewhere["clickhouse schema"].advice
     client.command(f"TRUNCATE TABLE {server.database}.schema_objects")
     unrecorded = by_check(check_clickhouse(server, SKEW_SECONDS))["clickhouse schema"]
     assert (unrecorded.level, unrecorded.advice) == ("warning", "`andon migrate` records what they are now")
@@ -96,7 +95,7 @@ def test_clickhouse_without_and_with_its_schema(clickhouse: Server) -> None:
     assert "`andon backfill`" in dropped.advice
 
 
-@pytest.mark.parametrize("wrong", [{"clickhouse_user": "nobody"}, {"clickhouse_password": "wrong"}])
+@pytest.mark.parametrize("wrong", [{"user": "nobody"}, {"password": "wrong"}])
 def test_clickhouse_wrong_credentials(clickhouse: Server, wrong: dict[str, str]) -> None:
     """A refused user or password is called that, and the password is not repeated."""
     [finding] = check_clickhouse(at(clickhouse, **wrong), SKEW_SECONDS)
@@ -116,7 +115,7 @@ def test_clickhouse_clock(clickhouse: Server, monkeypatch: pytest.MonkeyPatch) -
 def test_clickhouse_dead_address() -> None:
     """Nothing listens: said within seconds."""
     started = time.monotonic()
-    [finding] = check_clickhouse(ClickHouseServer(clickhouse_url="http://127.0.0.1:1"), SKEW_SECONDS)
+    [finding] = check_clickhouse(ClickHouseConfig("http://127.0.0.1:1"), SKEW_SECONDS)
     assert (finding.check, finding.level) == ("clickhouse address", "problem")
     assert time.monotonic() - started < 10
 
@@ -125,7 +124,7 @@ def test_clickhouse_right_to_ask_the_other_servers() -> None:
     """Where the right to ask every server is what is missing, it is named."""
     error = DatabaseError("Not enough privileges: it's necessary to have the grant REMOTE ON *.*")
     error.code = 497
-    found = uncompared("clickhouse schema", ClickHouseServer(cluster="prod"), error)
+    found = uncompared("clickhouse schema", ClickHouseConfig(cluster="prod"), error)
     assert found.advice == "grant REMOTE on *.* to user 'andon'"
 
 
@@ -178,7 +177,7 @@ def test_what_is_configured_wins_over_the_local_line(tmp_path: Path) -> None:
     """A gateway named by an option is the one that is looked at, and not with the local line's token."""
     with LocalStack(tmp_path / "line", stages=["collect"]) as line:
         doctor = DoctorConfig(gateway_url="http://127.0.0.1:1")
-        found = targets(doctor, KafkaConfig(), ArchiveConfig(), line.info)
+        found = targets(doctor, KafkaConfig(), ClickHouseConfig(), line.info)
     assert (found.doctor.gateway_url, found.doctor.gateway_token_file) == ("http://127.0.0.1:1", "")
     assert found.kafka.bootstrap_servers == line.info.bootstrap_servers
 
@@ -198,14 +197,14 @@ def test_the_line_keeps_its_clickhouse_whatever_else_is_configured() -> None:
     )
 
     def looked_at(**keys: str) -> tuple[str, str, str, str]:
-        found = targets(DoctorConfig(), KafkaConfig(), ArchiveConfig(**keys), info).clickhouse  # type: ignore[arg-type]
+        found = targets(DoctorConfig(), KafkaConfig(), ClickHouseConfig(**keys), info).clickhouse  # type: ignore[arg-type]
         assert found is not None
-        return found.clickhouse_url, found.clickhouse_user, found.clickhouse_password_file, found.database
+        return found.url, found.user, found.password_file, found.database
 
     url = info.clickhouse_url
     assert looked_at() == (url, "andon", "/line/password", "andon")
     assert looked_at(database="nodb") == (url, "andon", "/line/password", "nodb")
-    assert looked_at(clickhouse_password="p") == (url, "andon", "", "andon")
-    assert looked_at(clickhouse_password_file="/mine") == (url, "andon", "/mine", "andon")
-    assert looked_at(clickhouse_user="andon_read") == (url, "andon_read", "", "andon")
-    assert looked_at(clickhouse_url="http://far:8123", database="nodb") == ("http://far:8123", "andon", "", "nodb")
+    assert looked_at(password="p") == (url, "andon", "", "andon")
+    assert looked_at(password_file="/mine") == (url, "andon", "/mine", "andon")
+    assert looked_at(user="andon_read") == (url, "andon_read", "", "andon")
+    assert looked_at(url="http://far:8123", database="nodb") == ("http://far:8123", "andon", "", "nodb")

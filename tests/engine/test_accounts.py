@@ -50,7 +50,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
 
 def client(line: LocalClickHouse, user: str, password: str, **settings: Any) -> Client:
     """As users make one."""
-    port = int(line.server.clickhouse_url.rpartition(":")[2])
+    port = int(line.server.url.rpartition(":")[2])
     return clickhouse_connect.get_client(
         host="127.0.0.1",
         port=port,
@@ -118,7 +118,7 @@ def test_the_writer_only_inserts(line: LocalClickHouse) -> None:
 @pytest.mark.system
 def test_sessions_are_not_shared_between_users(line: LocalClickHouse) -> None:
     """The same session id under another name is another session: no role, no temporary table comes along."""
-    port = int(line.server.clickhouse_url.rpartition(":")[2])
+    port = int(line.server.url.rpartition(":")[2])
     where: dict[str, Any] = {"host": "127.0.0.1", "port": port, "session_id": "one"}
     ours = clickhouse_connect.get_client(username="andon", password=line.password, **where)
     ours.command("CREATE TEMPORARY TABLE secret (a UInt8)")

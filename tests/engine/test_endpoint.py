@@ -54,7 +54,7 @@ def client(line: LocalClickHouse) -> Client:
 
 def connect(line: LocalClickHouse, user: str, password: str, **more: object) -> Client:
     """A client as its users make one, sessions and compression included."""
-    port = int(line.server.clickhouse_url.rpartition(":")[2])
+    port = int(line.server.url.rpartition(":")[2])
     return clickhouse_connect.get_client(host="127.0.0.1", port=port, username=user, password=password, **more)
 
 
@@ -108,7 +108,7 @@ def test_sessions_keep_tables_and_not_settings(line: LocalClickHouse) -> None:
 
 def test_wrong_passwords_are_error_516(line: LocalClickHouse) -> None:
     """In headers, basic auth and URL, with ClickHouse's code and words; /ping needs none."""
-    url = line.server.clickhouse_url + "/"
+    url = line.server.url + "/"
     good = ("-H", "X-ClickHouse-User: andon", "-H", f"X-ClickHouse-Key: {line.password}")
     assert curl(line, *good, url, "-d", "SELECT 1") == ("200", "1\n")
     assert curl(line, "-u", f"andon:{line.password}", url, "-d", "SELECT 1") == ("200", "1\n")
@@ -127,7 +127,7 @@ def test_wrong_passwords_are_error_516(line: LocalClickHouse) -> None:
 
 def test_curl_inserts_and_reads(line: LocalClickHouse, client: Client) -> None:
     """INSERT in the URL with a compressed body, JSON out; an error has its code, a GET changes nothing."""
-    url = line.server.clickhouse_url + "/"
+    url = line.server.url + "/"
     good = ("-u", f"andon:{line.password}")
     rows = gzip.compress(b'{"a":1,"s":"x;\\n"}\n\n{"a":2,"s":"\xf0\x9f\x94\xa5"}\n')
     insert = url + "?query=INSERT+INTO+d.t+FORMAT+JSONEachRow"
@@ -171,7 +171,7 @@ def test_limits(line: LocalClickHouse, client: Client) -> None:
     assert slow.value.code == 159
     bomb = gzip.compress(bytes(300 * 1024 * 1024), 1)
     good = ("-u", f"andon:{line.password}", "-H", "Content-Encoding: gzip", "--data-binary", "@-")
-    status, body = curl(line, *good, line.server.clickhouse_url + "/", data=bomb)
+    status, body = curl(line, *good, line.server.url + "/", data=bomb)
     assert (status, "307" in body) == ("413", True)
 
 
@@ -229,7 +229,7 @@ def test_long_queries_do_not_hold_up_the_writer(tmp_path: Path) -> None:
 def test_who_goes_away_in_mid_answer_is_no_error(tmp_path: Path) -> None:
     """A client that is killed while it reads leaves no traceback in the log, and the next one is served."""
     with LocalClickHouse(tmp_path) as own:
-        address = urlsplit(own.server.clickhouse_url)
+        address = urlsplit(own.server.url)
         head = f"X-ClickHouse-User: andon\r\nX-ClickHouse-Key: {own.password}\r\n\r\n"
         ask = "GET /?query=SELECT+number+FROM+numbers(20000000) HTTP/1.1\r\nHost: h\r\n" + head
         with socket.create_connection((address.hostname or "", address.port or 0)) as going:
@@ -254,7 +254,7 @@ def test_one_owner_and_a_clean_stop(tmp_path: Path) -> None:
             "--port",
             "0",
         ]
-        environ = {"ANDON_CLICKHOUSE_PASSWORD": "x", "PATH": ""}
+        environ = {"ANDON_ENGINE_PASSWORD": "x", "PATH": ""}
         second = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=30, check=False)
         assert second.returncode == 1
         assert "another process already owns the ClickHouse engine" in second.stderr
@@ -270,7 +270,7 @@ def test_without_a_password_it_does_not_start(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "pipeline", "clickhouse", "--data-dir", str(tmp_path)]
     refused = subprocess.run(argv, env={"PATH": ""}, capture_output=True, text=True, timeout=30, check=False)
     assert refused.returncode == 2
-    assert "clickhouse.password" in refused.stderr
+    assert "engine.password" in refused.stderr
 
 
 def test_the_engine_is_not_closed_under_a_cancelling_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +289,7 @@ def test_the_engine_is_not_closed_under_a_cancelling_thread(monkeypatch: pytest.
     monkeypatch.setattr(clickhouse, "Endpoint", lambda *_: endpoint)
     monkeypatch.setattr(clickhouse, "STOP_SECONDS", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        config = clickhouse.ClickHouseConfig(port=taken.getsockname()[1])
+        config = clickhouse.EngineConfig(port=taken.getsockname()[1])
         with pytest.raises(ConfigError, match="cannot listen"):
             asyncio.run(clickhouse.serve(config, []))
     assert early == [False]

@@ -14,35 +14,36 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 from support.brokers import until
 
-from consumers.clickhouse.archive.tables import WRITTEN
+from consumers.clickhouse.archive.records import ROUTES
 from consumers.clickhouse.ask.query import command
-from consumers.clickhouse.connect import ClickHouseServer, connect
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.local.machine.leash import leash
 from pipeline.local.machine.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SQL = (ROOT / "deploy" / "clickhouse" / "users.sql").read_text("utf-8")
 START_SECONDS = 60.0
+WRITTEN = [table for route in ROUTES.values() for table in route.tables]
 # The endpoint, with one account whose rights come from a settings profile alone, as a ClickHouse server has it: the
 # profile holds before a request says a setting of its own.
 CHILD = """
 import asyncio, sys
 from pathlib import Path
 from aiohttp import web
-from pipeline.local import clickhouse_engine
+from pipeline.local.clickhouse import engine as own
 from pipeline.local.clickhouse.accounts import Account
 from pipeline.local.clickhouse.endpoint import Endpoint
 directory, port = Path(sys.argv[1]), int(sys.argv[2])
 readonly, values, constraints = sys.argv[3:]
-write_config = clickhouse_engine._write_config
+write_config = own._write_config
 def with_profile(*arguments):
     config = write_config(*arguments)
     users = config.parent / "users.xml"
     text = users.read_text("utf-8").replace("<profiles>", "<profiles><theirs>" + constraints + "</theirs>", 1)
     users.write_text(text, "utf-8")
     return config
-clickhouse_engine._write_config = with_profile
-class Server(clickhouse_engine.Engine):
+own._write_config = with_profile
+class Server(own.Engine):
     def _prepare(self, connection, request):
         connection.query("SET ROLE andon_reader")
         connection.query("SET " + values)  # the embedded engine takes a profile's constraints, and not its values
@@ -82,7 +83,7 @@ def listens(port: int) -> bool:
 
 
 @pytest.fixture(scope="module", params=["andon_analyst", "andon_grafana"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServer]:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseConfig]:
     """The engine, with an account under the profile as users.sql has it."""
     port, directory = free_port(), tmp_path_factory.mktemp("grants")
     argv = [sys.executable, "-c", CHILD, str(directory), str(port), *profile(request.param)]
@@ -90,7 +91,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     try:
         until("the engine answers, or ends", lambda: process.poll() is not None or listens(port), START_SECONDS)
         assert urlopen(f"http://127.0.0.1:{port}/ping", timeout=10).read() == b"Ok.\n"
-        yield ClickHouseServer(f"http://127.0.0.1:{port}", clickhouse_user="them", clickhouse_password="secret")
+        yield ClickHouseConfig(f"http://127.0.0.1:{port}", user="them", password="secret")
     finally:
         process.kill()
         process.wait()
@@ -98,18 +99,18 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.system
 @pytest.mark.parametrize("form", ["table", "csv", "json", "parquet"])
-def test_andon_query_works_as_an_analyst(server: ClickHouseServer, form: str) -> None:
+def test_andon_query_works_as_an_analyst(server: ClickHouseConfig, form: str) -> None:
     """It sends settings and asks for formats: a profile with readonly = 1 refuses that."""
-    arguments = ["--clickhouse-url", server.clickhouse_url, "--clickhouse-user", "them"]
+    arguments = ["--clickhouse-url", server.url, "--clickhouse-user", "them"]
     asked = ["SELECT number AS answer FROM numbers(3)", "--format", form, "--timeout", "10"]
-    environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": "secret"}
+    environ = {"ANDON_CLICKHOUSE_PASSWORD": "secret"}
     done = CliRunner().invoke(command, [*asked, *arguments], env=environ)
     assert done.exit_code == 0, done.output
     assert b"answer" in done.stdout_bytes
 
 
 @pytest.mark.system
-def test_the_profiles_hold(server: ClickHouseServer) -> None:
+def test_the_profiles_hold(server: ClickHouseConfig) -> None:
     """Nothing is changed, and no limit is lifted: not above the most, nor by 0, which is none at all."""
     client: Client = connect(server)
     most = client.command("SELECT getSetting('max_execution_time')")

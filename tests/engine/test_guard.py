@@ -12,8 +12,8 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumers.clickhouse.ask.guide import queries
-from consumers.clickhouse.connect import ClickHouseServer, connect
+from consumers.clickhouse.ask.named import queries
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.local.clickhouse.guard import Guard
 from pipeline.local.clickhouse.statement import StatementError
@@ -191,7 +191,7 @@ def client(line: LocalClickHouse) -> Client:
 
 def as_user(line: LocalClickHouse, user: str, password: str) -> Client:
     """A client of a limited account."""
-    server = ClickHouseServer(line.server.clickhouse_url, clickhouse_user=user, clickhouse_password=password)
+    server = ClickHouseConfig(line.server.url, user=user, password=password)
     return connect(server, database="andon")
 
 
@@ -249,9 +249,9 @@ def test_the_engine_holds_the_worst_settings_itself(line: LocalClickHouse) -> No
     assert {"format_schema", "format_template_row", "additional_table_filters", "select", "filter"} <= held
     known = line.client().query("SELECT name FROM system.settings").result_columns[0]
     assert held <= set(known)
-    user, password = line.server.clickhouse_user, line.password
+    user, password = line.server.user, line.password
     for name in sorted(held):
-        port = int(line.server.clickhouse_url.rpartition(":")[2])
+        port = int(line.server.url.rpartition(":")[2])
         where: dict[str, Any] = {"host": "127.0.0.1", "port": port, "session_id": name}
         ours = clickhouse_connect.get_client(username=user, password=password, **where)
         ours.command("SET profile = 'andon_guarded'")

@@ -50,10 +50,10 @@ def accounts(sasl_kafka: KafkaCluster) -> dict[str, KafkaConfig]:
     return made
 
 
-@pytest.fixture(scope="module", params=["sasl", "tls"])
+@pytest.fixture(scope="module", params=["sasl_kafka", "tls_kafka"])
 def account(request: pytest.FixtureRequest) -> Account:
     """How a stage, by its name, reaches the cluster."""
-    if request.param == "sasl":
+    if request.param == "sasl_kafka":
         made: dict[str, KafkaConfig] = request.getfixturevalue("accounts")
         return made.__getitem__
     cluster: KafkaCluster = request.getfixturevalue("tls_kafka")
@@ -100,8 +100,8 @@ def line(account: Account, directory: Path, clickhouse: LocalClickHouse) -> Iter
     gateway, view = free_port(), free_port()
     where = ["--host", "127.0.0.1", "--port", str(gateway), "--tokens-file", str(tokens)]
     own = ["--data-dir", str(directory / "correlate"), "--web-port", str(view)]
-    store = ["--clickhouse-url", clickhouse.server.clickhouse_url]
-    password = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": clickhouse.password}
+    store = ["--clickhouse-url", clickhouse.server.url]
+    password = {"ANDON_CLICKHOUSE_PASSWORD": clickhouse.password}
     with contextlib.ExitStack() as running:
 
         def run(name: str, *words: str, **environ: str) -> Process:

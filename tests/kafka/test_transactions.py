@@ -2,16 +2,26 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
-from support.brokers import Clients, embedded_cannot, kafka_only, take, until, values
+from support.brokers import Clients, embedded_broker, embedded_cannot, kafka_only, take, until, values
 
-pytestmark = pytest.mark.system
+from pipeline.local.kafka.embedded import EmbeddedBroker
+
+pytestmark = pytest.mark.service
 
 DYING_PRODUCER = str(Path(__file__).parents[1] / "support" / "contract_producer.py")
 QUIET_SECONDS = 0.7  # nothing must come for so long
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedBroker]:
+    """A broker of these tests' own: they abort transactions."""
+    with embedded_broker() as running:
+        yield running
 
 
 def transact(producer: Producer, topic: str, *what: str, commit: bool = True) -> None:

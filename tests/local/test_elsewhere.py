@@ -10,12 +10,13 @@ from pipeline.local.stack import LocalStack
 pytestmark = pytest.mark.system
 
 ENVIRON = {
-    "ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": "zzz",
-    "ANDON_ARCHIVE_CLICKHOUSE_URL": "https://clickhouse.example:8443",
-    "ANDON_ARCHIVE_CLUSTER": "foo",
-    "ANDON_ARCHIVE_DATABASE": "production",
+    "ANDON_ARCHIVE_CLICKHOUSE_URL": "https://clickhouse.example:8443",  # as it was called once
+    "ANDON_CLICKHOUSE_CLUSTER": "foo",
+    "ANDON_CLICKHOUSE_DATABASE": "production",
     "ANDON_CLICKHOUSE_PASSWORD": "zzz",
-    "ANDON_CLICKHOUSE_WRITE_PASSWORD": "zzz",
+    "ANDON_CLICKHOUSE_URL": "https://clickhouse.example:8443",
+    "ANDON_ENGINE_PASSWORD": "zzz",
+    "ANDON_ENGINE_WRITE_PASSWORD": "zzz",
     "ANDON_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
     "ANDON_KAFKA_TOPIC_PREFIX": "env.",
     "ANDON_METRICS_METRICS_HOST": "192.0.2.1",
@@ -31,9 +32,9 @@ sasl_password = "secret"
 ssl_ca_file = "/nowhere/ca.pem"
 topic_prefix = "prod."
 
-[archive]
-clickhouse_url = "https://clickhouse.example:8443"
-clickhouse_password = "secret"
+[clickhouse]
+url = "https://clickhouse.example:8443"
+password = "secret"
 cluster = "prod"
 database = "production"
 """

@@ -2,15 +2,20 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
-from consumers.clickhouse.connect import ClickHouseServer, password
+from consumers.clickhouse.archive.config import ArchiveConfig
+from consumers.clickhouse.connect import ClickHouseConfig
+from pipeline.local.clickhouse.main import EngineConfig
 from pipeline.local.up import UpConfig
 from pipeline.runtime import topics
-from pipeline.runtime.config import load
+from pipeline.runtime.config import concerns, load
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.renamed import RENAMED
+from pipeline.runtime.secrets import read_secret
 
 
 @pytest.fixture
@@ -27,28 +32,29 @@ def secret_file(tmp_path: Path) -> Path:
     return path
 
 
-def archive(file: Path | None, environ: dict[str, str], **options: str) -> ClickHouseServer:
-    """The section `archive` of these."""
-    return load(ClickHouseServer, "archive", file=file, environ=environ, options=options)
+def password(file: Path | None, environ: dict[str, str], **options: str) -> str:
+    """What the section `clickhouse` of these says."""
+    section = "clickhouse"
+    return read_secret(load(ClickHouseConfig, section, file=file, environ=environ, options=options), section)
 
 
 def test_the_higher_level_says_where_a_secret_is(file: Path, secret_file: Path) -> None:
     """`--…-password-file` beats a password in the environment, and either there beats the configuration file."""
-    file.write_text(f'[archive]\nclickhouse_password_file = "{secret_file}"', "utf-8")
-    named, given = {"clickhouse_password_file": str(secret_file)}, {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": "given"}
-    assert password(archive(None, given)) == "given"
-    assert password(archive(None, given, **named)) == "of the file"
-    assert password(archive(file, {})) == "of the file"
-    assert password(archive(file, given)) == "given"
-    file.write_text('[archive]\nclickhouse_password = "in the configuration"', "utf-8")
-    assert password(archive(file, {})) == "in the configuration"
-    assert password(archive(file, {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD_FILE": str(secret_file)})) == "of the file"
+    file.write_text(f'[clickhouse]\npassword_file = "{secret_file}"', "utf-8")
+    named, given = {"clickhouse_password_file": str(secret_file)}, {"ANDON_CLICKHOUSE_PASSWORD": "given"}
+    assert password(None, given) == "given"
+    assert password(None, given, **named) == "of the file"
+    assert password(file, {}) == "of the file"
+    assert password(file, given) == "given"
+    file.write_text('[clickhouse]\npassword = "in the configuration"', "utf-8")
+    assert password(file, {}) == "in the configuration"
+    assert password(file, {"ANDON_CLICKHOUSE_PASSWORD_FILE": str(secret_file)}) == "of the file"
 
 
 def test_an_empty_secret_is_none(file: Path, secret_file: Path) -> None:
     """An empty variable, as compose files leave them, does not take away what a lower level names."""
-    file.write_text(f'[archive]\nclickhouse_password_file = "{secret_file}"', "utf-8")
-    assert password(archive(file, {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": ""})) == "of the file"
+    file.write_text(f'[clickhouse]\npassword_file = "{secret_file}"', "utf-8")
+    assert password(file, {"ANDON_CLICKHOUSE_PASSWORD": ""}) == "of the file"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +88,44 @@ def test_a_misspelt_section_stops_a_command(file: Path) -> None:
     ended = CliRunner().invoke(topics.command, ["apply", "--config", str(file)])
     assert isinstance(ended.exception, ConfigError)
     assert "[kafak]" in str(ended.exception)
+
+
+OLD = {
+    "archive.clickhouse_url": "clickhouse.url",
+    "archive.clickhouse_password": "clickhouse.password",
+    "archive.database": "clickhouse.database",
+    "clickhouse.port": "engine.port",
+    "clickhouse.read_password": "engine.read_password",
+    "clickhouse.write_password_file": "engine.write_password_file",
+}
+
+
+@pytest.mark.parametrize(("old", "new"), OLD.items())
+def test_an_old_name_is_refused(file: Path, old: str, new: str) -> None:
+    """In a file whatever the command reads, in the environment when it reads what the setting is in now: with its
+    value, if that is no secret, and with the name of today."""
+    (was, key), now = old.split("."), new.partition(".")[0]
+    cls, shown = {"clickhouse": ClickHouseConfig, "engine": EngineConfig}[now], "***" if key.endswith("word") else "'v'"
+    file.write_text(f"[{was}]\n{key} = 'v'", "utf-8")
+    with pytest.raises(ConfigError) as error:
+        load(KafkaConfig, "kafka", file=file, environ={}, options={})
+    assert str(error.value) == f"{old} = {shown} (set by {file}): this is called {new} now"
+    environ = {f"ANDON_{old.replace('.', '_')}".upper(): "v"}
+    assert concerns(now, environ)
+    with pytest.raises(ConfigError) as error:
+        load(cls, now, file=None, environ=environ, options={})
+    called = f"ANDON_{new.replace('.', '_')}".upper()
+    assert str(error.value) == f"{next(iter(environ))} = {shown}: this is called {called} now"
+    assert load(KafkaConfig, "kafka", file=None, environ=environ, options={}) == KafkaConfig()
+
+
+@pytest.mark.parametrize("section", ["archive", "clickhouse", "engine"])
+def test_an_old_name_names_a_key_that_there_is(section: str) -> None:
+    """And was none of today's: no setting is refused that has not moved."""
+    sections = {"archive": ArchiveConfig, "clickhouse": ClickHouseConfig, "engine": EngineConfig}
+    keys = {field.name for field in msgspec.structs.fields(sections[section])}
+    assert {new.key for new in RENAMED.values() if new.section == section} <= keys
+    assert not {old.key for old in RENAMED if old.section == section} & keys
 
 
 @pytest.mark.parametrize("value", ["foo", ""])

@@ -4,16 +4,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.clickhouse_data import andon
+from support.engines import Database
 
-from consumers.clickhouse.schema.cluster import Layout
 from consumers.clickhouse.schema.drift import Drift, Row, compare, made, present
-from consumers.clickhouse.schema.files import CREATE_OBJECTS, CREATE_STATUS, backfilled, created, shipped
-from consumers.clickhouse.schema.settle import synced
-from pipeline.bench.archive_line import LocalClickHouse
+from consumers.clickhouse.schema.inserts import synced
+from consumers.clickhouse.schema.layout import Layout
+from consumers.clickhouse.schema.migration import CREATE_OBJECTS, CREATE_STATUS, backfilled, created, shipped
 
 CLUSTER = Layout("andon", "prod")
 STEPS = [step for migration in shipped() for step in migration.steps if not backfilled(step)]
@@ -132,23 +132,14 @@ def test_on_a_cluster_of_one_shard(tmp_path: Path) -> None:
     assert done.stdout.split() == ["10", "10", "10", "10", str(len(names))], done.stderr
 
 
-@pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
-    """The endpoint."""
-    with LocalClickHouse(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
-
-
 @pytest.mark.system
-def test_clickhouse_parses_every_statement(line: LocalClickHouse) -> None:
+def test_clickhouse_parses_every_statement(database: Database) -> None:
     """EXPLAIN AST of each; and a dry run of the command prints them all, running none."""
+    client = database.client()
     for text in (*STATEMENTS, synced(CLUSTER)):
-        assert line.client().raw_query("EXPLAIN AST " + text), text
-    environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.password, "PATH": ""}
-    where = ["--clickhouse-url", line.server.clickhouse_url, "--database", "elsewhere", "--cluster", "prod"]
-    argv = [sys.executable, "-m", "pipeline", "migrate", "--dry-run", *where]
-    dry = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=True)
-    assert dry.stdout.startswith("CREATE DATABASE `elsewhere` ON CLUSTER `prod` ENGINE = Atomic;\n")
-    assert dry.stdout.count("ON CLUSTER `prod`") == len(STATEMENTS) + 1
-    assert STATEMENTS[0] in dry.stdout
-    assert line.client().command("SELECT count() FROM system.databases WHERE name = 'elsewhere'") == 0
+        assert client.raw_query("EXPLAIN AST " + text), text
+    dry = andon(Database(database.endpoint, "elsewhere"), "migrate", "--dry-run", "--cluster", "prod").stdout
+    assert dry.startswith("CREATE DATABASE `elsewhere` ON CLUSTER `prod` ENGINE = Atomic;\n")
+    assert dry.count("ON CLUSTER `prod`") == len(STATEMENTS) + 1
+    assert STATEMENTS[0] in dry
+    assert client.command("SELECT count() FROM system.databases WHERE name = 'elsewhere'") == 0

@@ -1,17 +1,19 @@
 """Migrations: numbered, recorded, resumed, refused on drift; on the real engine through the command."""
 
+import functools
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from support.clickhouse_data import andon
+from support.engines import Database, Databases
 
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.schema.drift import Drift
-from consumers.clickhouse.schema.files import (
+from consumers.clickhouse.schema.migrate import Migrator
+from consumers.clickhouse.schema.migration import (
     Applied,
     MigrationError,
     backfilled,
@@ -22,8 +24,6 @@ from consumers.clickhouse.schema.files import (
     pending,
     shipped,
 )
-from consumers.clickhouse.schema.migrate import Migrator
-from pipeline.bench.archive_line import LocalClickHouse
 
 ONE = parse("0001_one.sql", "-- a; comment\nCREATE TABLE one (a UInt8) ENGINE = MergeTree ORDER BY a;\n")
 TWO = parse("0002_two.sql", "CREATE VIEW two AS SELECT a FROM one;\nCREATE VIEW three AS SELECT ';' FROM one;\n")
@@ -63,19 +63,18 @@ def test_pending_and_drift() -> None:
         pending([ONE], [row(ONE, 1), row(TWO, 2)])
 
 
-@pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
-    """The endpoint, its own database migrated."""
-    with LocalClickHouse(tmp_path_factory.mktemp("schema")) as running:
-        yield running
+@pytest.fixture
+def trial(databases: Databases) -> Database:
+    """A database that is still to be made."""
+    return Database(databases.endpoint, "trial")
 
 
 @pytest.fixture
-def client(line: LocalClickHouse) -> Iterator[Client]:
-    """A client; database "trial" is gone afterwards."""
-    connected = connect(line.server)
+def client(trial: Database) -> Iterator[Client]:
+    """A client; the trial's database is gone afterwards."""
+    connected = connect(trial.server)
     yield connected
-    connected.command("DROP DATABASE IF EXISTS trial SYNC")
+    connected.command(f"DROP DATABASE IF EXISTS {trial.name} SYNC")
 
 
 @pytest.mark.system
@@ -133,48 +132,42 @@ def test_what_was_dropped_or_altered_is_refused(client: Client) -> None:
 
 
 @pytest.mark.system
-def test_the_command(line: LocalClickHouse, client: Client) -> None:
+def test_the_command(trial: Database, client: Client) -> None:
     """--status, --dry-run, up, drift: as an operator sees them."""
-
-    def andon(*options: str) -> subprocess.CompletedProcess[str]:
-        where = ["--clickhouse-url", line.server.clickhouse_url, "--database", "trial"]
-        environ = {"PATH": "", "ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.password}
-        argv = [sys.executable, "-m", "pipeline", "migrate", *where, *options]
-        return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, check=False)
-
+    migrate = functools.partial(andon, trial, "migrate")
     numbers = [migration.number for migration in shipped()]
-    before = andon("--status", "--json")
+    before = migrate("--status", "--json")
     nothing: dict[str, object] = {"missing": [], "differs": [], "unrecorded": False}
     assert (before.returncode, json.loads(before.stdout)) == (1, {"applied": [], "pending": numbers} | nothing)
-    dry = andon("--dry-run")
+    dry = migrate("--dry-run")
     steps = [step for migration in shipped() for step in migration.steps]
     assert dry.stdout.startswith("CREATE DATABASE `trial` ENGINE = Atomic;\nCREATE TABLE schema_migrations\n")
     assert dry.stdout.count("CREATE TABLE") == 2 + sum(step.startswith("CREATE TABLE") for step in steps)
     assert client.command("SELECT count() FROM system.databases WHERE name = 'trial'") == 0
     client.command("CREATE DATABASE trial ENGINE = Atomic")
-    assert andon("--dry-run").stdout.startswith("CREATE TABLE schema_migrations\n")
-    assert andon().returncode == 0
-    assert andon("--dry-run").stdout == ""
-    assert andon("--status", "--accept").returncode == 2
-    after = andon("--status", "--json")
+    assert migrate("--dry-run").stdout.startswith("CREATE TABLE schema_migrations\n")
+    assert migrate().returncode == 0
+    assert migrate("--dry-run").stdout == ""
+    assert migrate("--status", "--accept").returncode == 2
+    after = migrate("--status", "--json")
     assert (after.returncode, json.loads(after.stdout)) == (0, {"applied": numbers, "pending": []} | nothing)
     client.command("TRUNCATE TABLE trial.schema_objects")
     said = "nothing is recorded to compare its tables and views with: "
-    unrecorded = andon("--status")
+    unrecorded = migrate("--status")
     assert unrecorded.returncode == 1
     assert unrecorded.stdout.endswith(f"\n{said}`andon migrate` records what they are now\n")
-    assert andon().stdout == f"{said}recorded as they are now\n"
+    assert migrate().stdout == f"{said}recorded as they are now\n"
     client.command("ALTER TABLE trial.events REMOVE TTL")
-    differs = andon()
+    differs = migrate()
     assert (differs.returncode, differs.stdout) == (0, "")
     assert differs.stderr.startswith("warning: database trial is not what its migrations made: events differs; ")
     client.command("DROP VIEW trial.update_days_feed")
-    status = andon("--status")
+    status = migrate("--status")
     assert status.returncode == 1
     assert status.stdout.endswith("\nmissing  update_days_feed\ndiffers  events\n")
     said = "update_days_feed is missing, events differs; what each was is recorded in schema_objects"
     assert said in status.stderr
     client.command("INSERT INTO trial.schema_migrations SELECT 1, 'x', repeat('0', 64), 99, 99, now64(3)")
-    drift = andon()
+    drift = migrate()
     assert drift.returncode == 1
     assert "was changed after it was applied" in drift.stderr

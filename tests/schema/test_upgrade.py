@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 from support.clickhouse_data import SLOW_ROWS, events, insert, plain, slow_insert
+from support.engines import Database, Databases
 
 from consumers.clickhouse.connect import connect
-from consumers.clickhouse.schema.files import shipped
 from consumers.clickhouse.schema.migrate import Migrator
-from pipeline.bench.archive_line import LocalClickHouse
+from consumers.clickhouse.schema.migration import shipped
 
 pytestmark = pytest.mark.system
-DATABASE = "trial"
 BEFORE = events(1500, seed=1)
 AFTER = events(500, seed=2)
 
@@ -37,19 +36,19 @@ RECORDS: dict[str, dict[str, Any]] = {
 
 def store(client: Client, offset: int) -> None:
     """Such a row each, at this place of its topic, where there is such a table."""
-    tables = client.query(f"SELECT name FROM system.tables WHERE database = '{DATABASE}'").result_rows
+    tables = client.query("SELECT name FROM system.tables WHERE database = currentDatabase()").result_rows
     for table in RECORDS.keys() & {name for (name,) in tables}:
         row = RECORDS[table] | {"source_partition": 0, "source_offset": offset}
-        client.insert(table, [list(row.values())], column_names=list(row), database=DATABASE)
+        client.insert(table, [list(row.values())], column_names=list(row))
 
 
 def stored(client: Client) -> dict[str, list[tuple[Any, ...]]]:
     """Those rows whole, by table, once everything is merged and what has expired is dropped."""
     found = {}
     for table, row in RECORDS.items():
-        client.command(f"OPTIMIZE TABLE {DATABASE}.{table} FINAL")
+        client.command(f"OPTIMIZE TABLE {table} FINAL")
         names = ", ".join(f"`{name}`" for name in row)
-        sql = f"SELECT source_offset, {names} FROM {DATABASE}.{table} ORDER BY source_offset"
+        sql = f"SELECT source_offset, {names} FROM {table} ORDER BY source_offset"
         formats = {name: "bytes" for name, value in row.items() if isinstance(value, bytes)}
         found[table] = client.query(sql, column_formats=formats).result_rows
     return found
@@ -65,68 +64,73 @@ def expected(*offsets: int) -> dict[str, list[tuple[Any, ...]]]:
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
-    """The endpoint; its own database holds what a database that never was upgraded holds."""
-    with LocalClickHouse(tmp_path_factory.mktemp("upgrade")) as running:
-        insert(running.client(), BEFORE)
-        insert(running.client(), AFTER)
-        yield running
+def anew(module_database: Database) -> Database:
+    """A database that never was upgraded."""
+    for batch in (BEFORE, AFTER):
+        insert(module_database.client(), batch)
+    return module_database
 
 
 @pytest.fixture
-def client(line: LocalClickHouse) -> Iterator[Client]:
-    """A client; the database of the trial is gone afterwards."""
-    connected = connect(line.server)
-    yield connected
-    connected.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
+def trial(databases: Databases) -> Iterator[Database]:
+    """An empty one, gone afterwards."""
+    made, connected = Database(databases.endpoint, "trial"), connect(databases.endpoint.server)
+    connected.command(f"CREATE DATABASE {made.name} ENGINE = Atomic")
+    yield made
+    connected.command(f"DROP DATABASE {made.name} SYNC")
+
+
+@pytest.fixture
+def client(trial: Database) -> Client:
+    """A client of the trial's."""
+    return trial.client()
 
 
 @pytest.mark.parametrize("version", range(1, len(shipped())))
-def test_upgraded_is_as_made_anew(line: LocalClickHouse, client: Client, version: int) -> None:
+def test_upgraded_is_as_made_anew(anew: Database, client: Client, version: int) -> None:
     """What was stored under an old version is in every table of today's, and so is what comes later."""
-    migrator = Migrator(client, DATABASE)
+    migrator = Migrator(client, client.database)
     migrator.up(shipped()[:version])
-    insert(client, BEFORE, DATABASE)
+    insert(client, BEFORE)
     store(client, 1)
     assert [migration.number for migration in migrator.up(shipped())] == list(range(version + 1, len(shipped()) + 1))
-    insert(client, AFTER, DATABASE)
+    insert(client, AFTER)
     store(client, 2)
-    assert plain(client, DATABASE) == plain(line.client())
+    assert plain(client) == plain(anew.client())
     assert stored(client) == expected(*((1, 2) if version >= DECISIONS else (2,)))
 
 
-def test_what_is_being_stored_meanwhile_is_not_lost(line: LocalClickHouse, client: Client) -> None:
+def test_what_is_being_stored_meanwhile_is_not_lost(trial: Database, client: Client) -> None:
     """An INSERT that began under the old schema ends after the new one's tables were filled: they have its rows."""
-    migrator = Migrator(client, DATABASE)
+    migrator = Migrator(client, client.database)
     migrator.up(shipped()[:7])
-    with slow_insert(line, DATABASE):
+    with slow_insert(trial):
         migrator.up(shipped())
-    sql = f"SELECT uniqExactMerge(crashes) FROM {DATABASE}.stratum_days"
+    sql = "SELECT uniqExactMerge(crashes) FROM stratum_days"
     assert client.query(sql).first_row == (SLOW_ROWS,)
 
 
-def test_every_step_may_run_twice(client: Client, line: LocalClickHouse) -> None:
+def test_every_step_may_run_twice(anew: Database, client: Client) -> None:
     """Died after each and every step, before that was recorded: the next run goes on and ends where it should."""
-    migrator = Migrator(client, DATABASE)
+    migrator = Migrator(client, client.database)
     migrator.up(shipped()[:3])
-    insert(client, BEFORE, DATABASE)
+    insert(client, BEFORE)
     store(client, 1)
     for migration in shipped()[3:]:
         for index in range(len(migration.steps)):
             migrator._step(migration, index, again=False)
             migrator._step(migration, index, again=True)
-    insert(client, AFTER, DATABASE)
+    insert(client, AFTER)
     assert migrator.up(shipped()) == []
-    assert plain(client, DATABASE) == plain(line.client())
+    assert plain(client) == plain(anew.client())
     assert stored(client) == expected(1)
 
 
-def test_what_is_stored_does_not_change_when_it_comes_again(line: LocalClickHouse, client: Client) -> None:
+def test_what_is_stored_does_not_change_when_it_comes_again(anew: Database) -> None:
     """The same reports in other batches, without any token and side by side: no aggregate moves."""
-    before = plain(line.client())
+    before = plain(anew.client())
     again = random.Random(3).sample([*BEFORE, *AFTER], len(BEFORE) + len(AFTER))
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda start: insert(line.client(), again[start : start + 700]), range(0, len(again), 700)))
-    after = plain(line.client())
-    assert after == before
-    assert client.command("SELECT count() FROM andon.events_once") == len(again)
+        list(pool.map(lambda start: insert(anew.client(), again[start : start + 700]), range(0, len(again), 700)))
+    assert plain(anew.client()) == before
+    assert anew.client().command("SELECT count() FROM events_once") == len(again)

@@ -127,3 +127,10 @@ def take(consumer: Consumer, count: int, seconds: float = DEADLINE_SECONDS) -> l
 def values(messages: list[Message]) -> list[str]:
     """Their values as text."""
     return [(message.value() or b"").decode() for message in messages]
+
+
+@contextmanager
+def embedded_broker() -> Iterator[EmbeddedBroker]:
+    """An embedded broker that keeps its data in memory."""
+    with memory() as directory, EmbeddedBroker(directory) as running:
+        yield running

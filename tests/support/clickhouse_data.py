@@ -11,9 +11,11 @@ from typing import Any
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 
-from consumers.clickhouse.archive.tables import EventRows
-from pipeline.bench.archive_line import LocalClickHouse
+from consumers.clickhouse.archive.events import EventRows
+from consumers.clickhouse.connect import connect
 from pipeline.bench.combine_load import Load, messages
+from pipeline.runtime.waiting import wait_for
+from support.engines import Database
 
 STRATA = ("stratum_minutes", "stratum_hours", "stratum_days")
 UPDATES = ("update_minutes", "update_hours", "update_days", "update_installs")
@@ -42,21 +44,29 @@ def events(count: int, seed: int, days: float = 2.0, hosts: int = 300) -> list[b
     ]
 
 
-def insert(client: Client, values: list[bytes], database: str = "andon") -> None:
-    """As the archive inserts a batch."""
-    batch = EventRows()(values, [int(time.time() * 1000)] * len(values))
-    client.insert_arrow("events", pa.Table.from_batches([batch.tables["events"]]), database=database)
+def insert(client: Client, values: list[bytes]) -> None:
+    """As the archive inserts a batch, into the client's database."""
+    rows = EventRows()(values, [int(time.time() * 1000)] * len(values))
+    client.insert_arrow("events", pa.Table.from_batches([rows.tables["events"]]))
 
 
-def plain(client: Client, database: str = "andon") -> list[list[Any]]:
+def plain(client: Client) -> list[list[Any]]:
     """What every aggregate says, in plain numbers."""
-    return [client.query(sql, settings={"database": database}).result_rows for sql in PLAIN]
+    return [client.query(sql).result_rows for sql in PLAIN]
 
 
-def andon(line: LocalClickHouse, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command against this ClickHouse."""
-    environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.password, "PATH": ""}
-    argv = [sys.executable, "-m", "pipeline", *arguments, "--clickhouse-url", line.server.clickhouse_url]
+def command(database: Database, *arguments: str, reads: bool = False) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment of `andon …` in this database, as the owner, or as who may only read."""
+    endpoint, user = database.endpoint, "andon_read" if reads else "andon"
+    where = ["--clickhouse-url", endpoint.server.url, "--clickhouse-user", user, "--database", database.name]
+    password = endpoint.read_password if reads else endpoint.password
+    first, *rest = arguments
+    return [sys.executable, "-m", "pipeline", first, *where, *rest], {"ANDON_CLICKHOUSE_PASSWORD": password, "PATH": ""}
+
+
+def andon(database: Database, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of the owner's in this database."""
+    argv, environ = command(database, *arguments)
     return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -64,21 +74,21 @@ SLOW_ROWS = 24
 
 
 @contextmanager
-def slow_insert(line: LocalClickHouse, database: str = "andon") -> Iterator[None]:
+def slow_insert(database: Database) -> Iterator[None]:
     """An INSERT of crashes of today that knows its views, and shows its rows only some seconds later: it is under way
     when the body begins, and done when the block ends."""
     sql = (
-        f"INSERT INTO {database}.events (fleet, host, ts, ingested_at, kind, ring, id) "
+        f"INSERT INTO {database.name}.events (fleet, host, ts, ingested_at, kind, ring, id) "
         "SELECT 'slow', toString(number), now64(3), now64(3), 'crash', 'late', toString(number) "
         f"FROM numbers({SLOW_ROWS}) WHERE sleepEachRow(0.25) = 0 "
         "SETTINGS max_block_size = 1, max_threads = 1"
     )
-    thread = threading.Thread(target=lambda: line.client().command(sql))
+    asker, inserter = (connect(database.endpoint.server) for _ in range(2))
+    thread = threading.Thread(target=inserter.command, args=(sql,))
     thread.start()
-    client, deadline = line.client(), time.monotonic() + 20
-    under_way = "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND read_rows > 0"
-    while not client.command(under_way):
-        assert time.monotonic() < deadline
-        assert thread.is_alive()
+    ours = f"query_kind = 'Insert' AND startsWith(query, 'INSERT INTO {database.name}.events') AND read_rows > 0"
+    under_way = f"SELECT count() FROM system.processes WHERE {ours}"
+    assert wait_for(lambda: asker.command(under_way) or not thread.is_alive(), 20)
+    assert thread.is_alive()
     yield
     thread.join()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.combine.admit import hours_of, trial_keys
 from pipeline.combine.hashing import hash_names
+from pipeline.wire.cells import kind_of, stratum_of
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
 from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE, Partial
 from pipeline.wire.spans import DAY_MS, HOUR_MS
@@ -51,6 +52,11 @@ def exposure(updates: Iterable[Update], t: int, undated: bool, window_ms: int) -
     return frozenset(exposed), frozenset(newest) - frozenset(exposed)
 
 
+def in_order(sides: Exposure) -> list[list[Name]]:
+    """By which of two exposures of one host in one minute one is kept."""
+    return [sorted(side) for side in sides]
+
+
 def own_hour(event: AnyEvent, kind: int) -> int:
     """The hour by the host's own clock, whose hours begin at a moment of its own."""
     names = hash_names([event.fleet]), hash_names([event.host]), np.array([kind], np.uint64)
@@ -80,7 +86,7 @@ def reference(events: Iterable[tuple[AnyEvent, int, int]], window_ms: int = WIND
         totals.excluded.update((*where, name) for name in updates[1])
         kept = totals.samples[event.ts // 60_000, kind, stratum]
         host = int(hash_names([event.host])[0])  # twice in one minute when an hour of its own ends in it
-        kept[host] = min(updates, kept.get(host, updates), key=lambda sides: [sorted(side) for side in sides])
+        kept[host] = min(updates, kept.get(host, updates), key=in_order)
     for totals in fleets.values():
         for sampled in totals.samples.values():
             for host in sorted(sampled)[SAMPLES_PER_CELL_MINUTE:]:
@@ -113,9 +119,9 @@ def read_partials(partials: Iterable[Partial]) -> dict[str, Totals]:
         totals.undated += partial.undated
         strata, updates = partial.strata, partial.updates
         for bucket, cell, n in _rows(partial.trials, 3):
-            totals.trials[bucket, cell % 2, strata[cell // 2]] += n
+            totals.trials[bucket, kind_of(cell), strata[stratum_of(cell)]] += n
         for bucket, cell, update, exposed, excluded in _rows(partial.exposures, 5):
-            where = (bucket, cell % 2, strata[cell // 2], updates[update])
+            where = (bucket, kind_of(cell), strata[stratum_of(cell)], updates[update])
             totals.exposed[where] += exposed
             totals.excluded[where] += excluded
         for bucket, stratum, n in _rows(partial.cut, 3):
@@ -127,11 +133,12 @@ def read_partials(partials: Iterable[Partial]) -> dict[str, Totals]:
             if key not in totals.crashes or found[:3] < totals.crashes[key][:3]:
                 totals.crashes[key] = found
         for sample in partial.samples:
-            kept = totals.samples[sample.minute, sample.cell % 2, strata[sample.cell // 2]]
+            kept = totals.samples[sample.minute, kind_of(sample.cell), strata[stratum_of(sample.cell)]]
             exposed_names, excluded_names = (
                 frozenset(updates[n] for n in s) for s in (sample.exposed, sample.excluded)
             )
-            kept[sample.host_hash] = (exposed_names, excluded_names)
+            found_here = (exposed_names, excluded_names)
+            kept[sample.host_hash] = min(found_here, kept.get(sample.host_hash, found_here), key=in_order)
             for host in sorted(kept)[SAMPLES_PER_CELL_MINUTE:]:
                 del kept[host]
     for totals in fleets.values():

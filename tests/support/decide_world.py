@@ -3,12 +3,12 @@
 import random
 from collections.abc import Iterable, Sequence
 
-from pipeline.combine.fold import Fold
 from pipeline.decide.detector import Detector
 from pipeline.decide.orders import HaltOrder
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
 from pipeline.wire.spans import HOUR_MS
 from pipeline.wire.verdicts import Verdict
+from support.folding import partials_all
 
 T0 = 1_721_361_600_000  # when the update under test begins; hours and buckets begin there too
 HOSTS = 3_000
@@ -102,9 +102,7 @@ def feed(detector: Detector, events: Iterable[AnyEvent], cut_ms: int = 10_000) -
     for event in sorted(events, key=lambda e: e.ts):
         batches.setdefault(event.ts // cut_ms, []).append(event)
     for batch in batches.values():
-        fold = Fold()
-        fold.add_all(batch, lambda index: (0, index))
-        for partial in fold.partials("test", batch[-1].ts):
+        for partial in partials_all(batch, batch[-1].ts):
             decisions = detector.step(partial)
             halts += decisions.halts
             verdicts += decisions.verdicts

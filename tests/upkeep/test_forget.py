@@ -2,21 +2,20 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
 from clickhouse_connect.driver.client import Client
 from support.clickhouse_data import AGGREGATES, FED, SLOW_ROWS, andon, events, insert, plain, slow_insert
+from support.engines import Database
 
-from consumers.clickhouse.schema.cluster import Layout
-from consumers.clickhouse.schema.files import shipped
+from consumers.clickhouse.schema.inserts import wait_for_inserts
+from consumers.clickhouse.schema.layout import Layout
 from consumers.clickhouse.schema.migrate import Migrator
-from consumers.clickhouse.schema.settle import settle
+from consumers.clickhouse.schema.migration import shipped
 from consumers.clickhouse.upkeep.backfill import command as backfill
 from consumers.clickhouse.upkeep.rebuild import COMPLETE_DAYS
-from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.correlate.config import GROUP
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.wire.events import decode_event
@@ -26,34 +25,28 @@ FIRST = events(3000, seed=1)
 
 
 @pytest.fixture
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
-    """The endpoint with three thousand events."""
-    with LocalClickHouse(tmp_path_factory.mktemp("forget")) as running:
-        insert(running.client(), FIRST)
-        yield running
+def client(database: Database) -> Client:
+    """A client of the test's own database, with three thousand events."""
+    connected = database.client()
+    insert(connected, FIRST)
+    return connected
 
 
-@pytest.fixture
-def client(line: LocalClickHouse) -> Client:
-    """A client."""
-    return line.client()
-
-
-def test_backfill_while_the_stream_runs(line: LocalClickHouse, client: Client) -> None:
+def test_backfill_while_the_stream_runs(database: Database, client: Client) -> None:
     """Every table is emptied and made anew while batches come in: it ends as if nothing had happened."""
     for table in AGGREGATES:
         client.command(f"TRUNCATE TABLE {table}")
     stop, inserted = threading.Event(), []
 
     def stream() -> None:
-        ours = line.client()
+        ours = database.client()
         while not stop.is_set():
             inserted.append(events(200, seed=100 + len(inserted)))
             insert(ours, inserted[-1])
 
     thread = threading.Thread(target=stream)
     thread.start()
-    done = andon(line, "backfill", "all")
+    done = andon(database, "backfill", "all")
     stop.set()
     thread.join()
     assert done.returncode == 0, done.stderr
@@ -62,26 +55,29 @@ def test_backfill_while_the_stream_runs(line: LocalClickHouse, client: Client) -
     found = plain(client)
     for table in FED:
         client.command(f"TRUNCATE TABLE {table}")
-    assert andon(line, "backfill", "all", "--add").returncode == 0
+    assert andon(database, "backfill", "all", "--add").returncode == 0
     assert plain(client) == found
-    left = client.query("SELECT name FROM system.tables WHERE database = 'andon' AND name LIKE '%\\_new%'").result_rows
-    assert left == []
-    assert not Migrator(client, "andon").drift(shipped())
+    left = "SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE '%\\_new%'"
+    assert client.query(left).result_rows == []
+    assert not Migrator(client, database.name).drift(shipped())
 
 
-def test_backfill_waits_for_inserts_that_do_not_know_the_new_feed(line: LocalClickHouse, client: Client) -> None:
+def test_backfill_waits_for_inserts_that_do_not_know_the_new_feed(database: Database, client: Client) -> None:
     """One INSERT has looked up its views before the rebuild begins and shows its rows after the fill: none is lost."""
-    with slow_insert(line):
-        done = andon(line, "backfill", "stratum_days")
+    with slow_insert(database):
+        done = andon(database, "backfill", "stratum_days")
     assert done.returncode == 0, done.stderr
     sql = "SELECT uniqExactMerge(crashes), uniqCombinedMerge(hosts) FROM stratum_days WHERE fleet = 'slow'"
     assert client.query(sql).first_row == (SLOW_ROWS, SLOW_ROWS)
 
 
-def test_what_does_not_end_is_not_waited_for_for_ever(line: LocalClickHouse) -> None:
+def test_what_does_not_end_is_not_waited_for_for_ever(database: Database) -> None:
     """At the deadline it says which INSERT it was, and has taken nothing out of the table."""
-    with slow_insert(line), pytest.raises(AndonError, match=r"still run after 0 s.*INSERT INTO andon.events"):
-        settle(line.client(), Layout("andon"), wait_seconds=0.2)
+    with (
+        slow_insert(database),
+        pytest.raises(AndonError, match=f"still run after 0 s.*INSERT INTO {database.name[:40]}"),
+    ):
+        wait_for_inserts(database.client(), Layout(database.name), wait_seconds=0.2)
 
 
 def test_backfill_of_days_that_end_before_they_begin_is_refused() -> None:
@@ -91,44 +87,44 @@ def test_backfill_of_days_that_end_before_they_begin_is_refused() -> None:
     assert "--until 2026-11-20 is before --since 2026-11-28" in str(refused.exception)
 
 
-def test_backfill_of_one_day_leaves_the_others(line: LocalClickHouse, client: Client) -> None:
+def test_backfill_of_one_day_leaves_the_others(database: Database, client: Client) -> None:
     """What is wrong in a day is made right; what stands about another day stays, whether it is right or not;
     with a feed gone, "all" is refused."""
     today = datetime.now(UTC).date()
     for day, version in (("today()", "wrong"), ("today() - 200", "old")):
         row = f"VALUES ('acme', {day}, '{version}', now())"
         client.command(f"INSERT INTO update_days (fleet, day, version, stored_at) {row}")
-    assert andon(line, "backfill", "update_days", "--since", str(today), "--until", str(today)).returncode == 0
+    assert andon(database, "backfill", "update_days", "--since", str(today), "--until", str(today)).returncode == 0
     sql = "SELECT DISTINCT version FROM update_days WHERE version IN ('wrong', 'old')"
     assert client.query(sql).result_rows == [("old",)]
-    assert andon(line, "backfill", "update_days").returncode == 0
+    assert andon(database, "backfill", "update_days").returncode == 0
     assert client.query(sql).result_rows == [("old",)]
     since = str(today - timedelta(days=COMPLETE_DAYS + 1))
-    refused = andon(line, "backfill", "update_days", "--since", since)
+    refused = andon(database, "backfill", "update_days", "--since", since)
     assert refused.returncode == 2
     assert f"The first day that can be made anew is {today - timedelta(days=COMPLETE_DAYS)}" in refused.stderr
     assert client.query(sql).result_rows == [("old",)]
     complete = str(today - timedelta(days=COMPLETE_DAYS))
-    assert andon(line, "backfill", "update_days", "--since", complete).returncode == 0
-    assert andon(line, "backfill", "update_days", "--since", "2001-01-01", "--add").returncode == 0
+    assert andon(database, "backfill", "update_days", "--since", complete).returncode == 0
+    assert andon(database, "backfill", "update_days", "--since", "2001-01-01", "--add").returncode == 0
     assert client.query(sql).result_rows == [("old",)]
-    assert andon(line, "backfill", "update_days", "--since", "2001-01-01", "--yes").returncode == 0
+    assert andon(database, "backfill", "update_days", "--since", "2001-01-01", "--yes").returncode == 0
     assert client.query(sql).result_rows == []
-    unknown = andon(line, "backfill", "verdicts")
+    unknown = andon(database, "backfill", "verdicts")
     assert unknown.returncode == 1
     assert "update_days" in unknown.stderr
     client.command("DROP VIEW update_days_feed")
-    lacking = andon(line, "backfill", "all")
+    lacking = andon(database, "backfill", "all")
     assert (lacking.returncode, lacking.stdout) == (1, "")
     assert "missing: update_days_feed" in lacking.stderr
 
 
-def test_a_host_is_forgotten(line: LocalClickHouse, client: Client) -> None:
+def test_a_host_is_forgotten(database: Database, client: Client) -> None:
     """Rows and hashes of the host are gone from every table; what is left is what all others have reported."""
     host = next(event.host for event in map(decode_event, FIRST) if event.__class__.__name__ == "Crash")
     letter = ["invalid_json", b'{"host":"%s"' % host.encode()]
     client.insert("dead_letters", [letter], column_names=["reason", "value"])
-    done = andon(line, "forget", "--host", host, "--yes", "--json")
+    done = andon(database, "forget", "--host", host, "--yes", "--json")
     assert done.returncode == 0, done.stderr
     said = {(row["table"], row["what"]): row for row in json.loads(done.stdout)["tables"]}
     assert {table for table, _ in said} == {"events", "dead_letters", *FED}
@@ -140,7 +136,7 @@ def test_a_host_is_forgotten(line: LocalClickHouse, client: Client) -> None:
     assert plain(client) == found
 
 
-def test_a_fleet_is_forgotten(line: LocalClickHouse, client: Client) -> None:
+def test_a_fleet_is_forgotten(database: Database, client: Client) -> None:
     """Nothing of the fleet is in any table; another fleet's data is untouched; hostile names are data."""
     evil = "x'; DROP TABLE events; --"
     insert(client, [raw.replace(b'"fleet":"acme"', b'"fleet":"%s"' % evil.encode()) for raw in FIRST[:200]])
@@ -148,18 +144,17 @@ def test_a_fleet_is_forgotten(line: LocalClickHouse, client: Client) -> None:
     client.insert("halts", [[evil]], column_names=["fleet"])
     keys = [["acme/v/p/1"], ["x'; DROP TABLE events; --/v/p/1"]]
     client.insert("halt_acks", keys, column_names=["halt_key"])
-    done = andon(line, "forget", "--fleet", evil, "--yes")
+    done = andon(database, "forget", "--fleet", evil, "--yes")
     assert done.returncode == 0
     for source in ("fleet.verdicts", "fleet.halts", "heartbeats", GROUP + "-state-changelog", "senders"):
         assert source in done.stdout  # what brings it back is named
     said = " ".join(done.stdout.split())
     assert "lift its standing halts, each by a signed resume" in said
     assert "Never delete keys of fleet.halts" in said
-    for (table,) in client.query(
-        "SELECT table FROM system.columns WHERE database = 'andon' AND name = 'fleet' AND table NOT LIKE '%feed'"
-    ).result_rows:
+    named = "SELECT table FROM system.columns WHERE database = currentDatabase() AND name = 'fleet'"
+    for (table,) in client.query(f"{named} AND table NOT LIKE '%feed'").result_rows:
         counted = client.command(f"SELECT count() FROM {table} WHERE fleet = {{f:String}}", parameters={"f": evil})
         assert counted == 0, table
     assert client.query("SELECT halt_key FROM halt_acks").result_rows == [("acme/v/p/1",)]
     assert client.command("SELECT count() FROM events WHERE fleet = 'acme'") == len(FIRST)
-    assert andon(line, "forget", "--yes").returncode == 2
+    assert andon(database, "forget", "--yes").returncode == 2

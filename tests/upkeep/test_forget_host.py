@@ -1,36 +1,25 @@
 """`andon forget --host`: what it takes from refused messages and from aggregates, and what it must leave to others."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
-from support.clickhouse_data import AGGREGATES, FED, andon
+from support.clickhouse_data import AGGREGATES, andon
+from support.engines import Database
 
 from consumers.clickhouse.upkeep.rebuild import COMPLETE_DAYS
-from pipeline.bench.archive_line import LocalClickHouse
 
 pytestmark = pytest.mark.system
 EVENT = {"v": 1, "fleet": "acme", "host": "h1", "kind": "boot"}
 
 
-@pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
-    """The endpoint."""
-    with LocalClickHouse(tmp_path_factory.mktemp("forget")) as running:
-        yield running
-
-
 @pytest.fixture
-def client(line: LocalClickHouse) -> Client:
-    """A client, and nothing in its tables."""
-    connected = line.client()
-    for table in ("events", "dead_letters", *FED):
-        connected.command(f"TRUNCATE TABLE {table}")
-    return connected
+def client(database: Database) -> Client:
+    """A client of the test's own database."""
+    return database.client()
 
 
 def report(client: Client, fleet: str, host: str, day: date) -> None:
@@ -39,9 +28,9 @@ def report(client: Client, fleet: str, host: str, day: date) -> None:
     client.insert("events", [row], column_names=["fleet", "host", "kind", "ts", "ingested_at", "id"])
 
 
-def forget(line: LocalClickHouse, *options: str) -> tuple[int, dict[str, Any]]:
+def forget(database: Database, *options: str) -> tuple[int, dict[str, Any]]:
     """Exit code, and what it said."""
-    done = andon(line, "forget", *options, "--yes", "--json")
+    done = andon(database, "forget", *options, "--yes", "--json")
     return done.returncode, json.loads(done.stdout)
 
 
@@ -57,7 +46,7 @@ def sets(said: dict[str, Any]) -> dict[str, tuple[int, int]]:
     return {row["table"]: (row["before"], row["after"]) for row in said["tables"] if row["what"] == "sets"}
 
 
-def test_days_whose_events_expired_are_left_to_all_others(line: LocalClickHouse, client: Client) -> None:
+def test_days_whose_events_expired_are_left_to_all_others(database: Database, client: Client) -> None:
     """A late report of the host about such a day takes nothing from the hosts and fleets that it remembers; complete
     days are made anew; the hashes that stay are counted, and until when they do."""
     today = datetime.now(UTC).date()
@@ -66,7 +55,7 @@ def test_days_whose_events_expired_are_left_to_all_others(line: LocalClickHouse,
         report(client, fleet, host, old)
         report(client, fleet, host, complete)
     client.command("ALTER TABLE events DELETE WHERE ts < {complete:Date} AND host != 'h1'", parameters={"complete": complete}, settings={"mutations_sync": 2})  # fmt: skip # noqa: E501
-    code, said = forget(line, "--host", "h1")
+    code, said = forget(database, "--host", "h1")
     assert hosts(client) == [
         ("acme", old, 2, 2),
         ("acme", complete, 1, 1),
@@ -85,29 +74,29 @@ def test_days_whose_events_expired_are_left_to_all_others(line: LocalClickHouse,
     assert any("old_parts_lifetime" in remain for remain in said["remains"])
 
 
-def test_a_host_whose_events_have_all_expired(line: LocalClickHouse, client: Client) -> None:
+def test_a_host_whose_events_have_all_expired(database: Database, client: Client) -> None:
     """Nothing but a hash is left of it, in a set of thousands: that is found, and said; another fleet is not asked."""
     old = datetime.now(UTC).date() - timedelta(days=300)
     state = "arrayReduce('uniqExactState', arrayMap(n -> sipHash64(concat('h', toString(n))), range(6000)))"
     row = f"SELECT 'acme', {{day:Date}}, now(), {state}"
     client.command(f"INSERT INTO stratum_days (fleet, day, stored_at, crashed_hosts) {row}", parameters={"day": old})
-    code, said = forget(line, "--host", "h1")
+    code, said = forget(database, "--host", "h1")
     assert (code, sets(said)["stratum_days"], said["expired"]["sets"]) == (1, (1, 1), 1)
-    done = andon(line, "forget", "--host", "h1", "--yes")
+    done = andon(database, "forget", "--host", "h1", "--yes")
     assert done.returncode == 1
     assert "1 sets of days whose raw events have expired still hold a hash" in " ".join(done.stdout.split())
     for options in (("--host", "h7000"), ("--fleet", "other", "--host", "h1")):
-        code, said = forget(line, *options)
+        code, said = forget(database, *options)
         assert (code, said["expired"]["sets"]) == (0, 0)
 
 
-def test_one_that_died_is_ended(line: LocalClickHouse, client: Client) -> None:
+def test_one_that_died_is_ended(database: Database, client: Client) -> None:
     """The rows are gone, the sets were not yet made anew: the next run finds the days in the sets."""
     today = datetime.now(UTC).date()
     for host in ("h1", "h2"):
         report(client, "acme", host, today)
     client.command("ALTER TABLE events DELETE WHERE host = 'h1'", settings={"mutations_sync": 2})
-    code, said = forget(line, "--host", "h1")
+    code, said = forget(database, "--host", "h1")
     assert (code, sets(said)["stratum_days"]) == (0, (1, 0))
     assert hosts(client) == [("acme", today, 1, 1)]
 
@@ -129,7 +118,7 @@ def event(**fields: str) -> bytes:
 
 
 @pytest.mark.parametrize("host", ["café", "a/b", "a.*b", "x'; DROP TABLE events; --\\ \"\n", "\U0001f525" * 128])
-def test_letters_in_every_spelling_of_json(line: LocalClickHouse, client: Client, host: str) -> None:
+def test_letters_in_every_spelling_of_json(database: Database, client: Client, host: str) -> None:
     """As it is, escaped in part or all over, in broken JSON with spaces; a name is data, and no pattern."""
     units = host.encode("utf-16-be").hex()
     escaped = "".join(f"\\u{units[at : at + 4].upper()}" for at in range(0, len(units), 4))
@@ -141,11 +130,11 @@ def test_letters_in_every_spelling_of_json(line: LocalClickHouse, client: Client
         b"\xff\xfe" + event(host=host),
     ]
     letters(client, *((None, value, "fleet.events") for value in spellings), (None, event(host="axxb"), "fleet.events"))
-    assert forget(line, "--host", host)[0] == 0
+    assert forget(database, "--host", host)[0] == 0
     assert left(client) == [len(spellings)]
 
 
-def test_letters_of_others_stay(line: LocalClickHouse, client: Client) -> None:
+def test_letters_of_others_stay(database: Database, client: Client) -> None:
     """A host that is called like a word of every message; a key, when the value was cut; another fleet's host."""
     boot = event(host="boot")
     cut = boot[: boot.index(b'"host"')]
@@ -160,15 +149,15 @@ def test_letters_of_others_stay(line: LocalClickHouse, client: Client) -> None:
         (None, b'{"host":"boot","fl', "fleet.events"),
     ]
     letters(client, *rows)
-    assert forget(line, "--fleet", "acme", "--host", "boot")[0] == 0
+    assert forget(database, "--fleet", "acme", "--host", "boot")[0] == 0
     assert left(client) == [0, 1, 2, 6]
-    assert forget(line, "--host", "boot")[0] == 0
+    assert forget(database, "--host", "boot")[0] == 0
     assert left(client) == [0, 1, 2]
-    assert forget(line, "--fleet", "boot")[0] == 0
+    assert forget(database, "--fleet", "boot")[0] == 0
     assert left(client) == [0, 1]
 
 
-def test_letters_that_are_partials(line: LocalClickHouse, client: Client) -> None:
+def test_letters_that_are_partials(database: Database, client: Client) -> None:
     """MessagePack that lists crashed hosts: it goes whole; another fleet's stays."""
 
     def partial(fleet: str, host: str) -> bytes:
@@ -176,13 +165,13 @@ def test_letters_that_are_partials(line: LocalClickHouse, client: Client) -> Non
 
     values = [partial("acme", "host-1"), partial("other", "host-1"), partial("acme", "host-12")]
     letters(client, *((None, value, "prefix.fleet.partials") for value in values))
-    assert forget(line, "--fleet", "acme", "--host", "host-1")[0] == 0
+    assert forget(database, "--fleet", "acme", "--host", "host-1")[0] == 0
     assert left(client) == [1, 2]
-    assert forget(line, "--fleet", "acme")[0] == 0
+    assert forget(database, "--fleet", "acme")[0] == 0
     assert left(client) == [1]
 
 
-def test_letters_whose_key_names_the_fleet(line: LocalClickHouse, client: Client) -> None:
+def test_letters_whose_key_names_the_fleet(database: Database, client: Client) -> None:
     """Decisions have keys that begin with it, a partial's is it; not a longer name, and no host that looks like one."""
     rows = [
         ("a%2Fb/v/p/1/broad", b"{", "fleet.verdicts"),
@@ -198,5 +187,5 @@ def test_letters_whose_key_names_the_fleet(line: LocalClickHouse, client: Client
         (None, b"{", "fleet.halts"),
     ]
     letters(client, *rows)
-    assert forget(line, "--fleet", "a/b")[0] == 0
+    assert forget(database, "--fleet", "a/b")[0] == 0
     assert left(client) == list(range(5, 11))

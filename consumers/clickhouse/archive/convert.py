@@ -7,8 +7,10 @@ from typing import Any
 import pyarrow as pa
 from confluent_kafka import Message
 
-from consumers.clickhouse.archive.lanes import Span
-from consumers.clickhouse.archive.tables import SOURCES, Batch, EventRows, Record, record_rows
+from consumers.clickhouse.archive.events import EventRows
+from consumers.clickhouse.archive.intent import Range
+from consumers.clickhouse.archive.records import ROUTES, Record, record_rows
+from consumers.clickhouse.archive.rows import Rows
 from pipeline.wire.topics import EVENTS
 
 
@@ -19,13 +21,13 @@ class Converter:
         self._prefix = topic_prefix
         self._event_rows = EventRows()
         pa.array(())  # looks for pandas, which takes most of a second where there is one: no batch should wait for it
-        self.sources = {topic_prefix + name: source for name, source in SOURCES.items()}
+        self.routes = {topic_prefix + name: route for name, route in ROUTES.items()}
 
     def is_events(self, topic: str) -> bool:
         """Whether the topic, as the cluster names it, is that of the events."""
         return topic == self._prefix + EVENTS.name
 
-    def __call__(self, topic: str, messages: Sequence[Message]) -> Batch:
+    def __call__(self, topic: str, messages: Sequence[Message]) -> Rows:
         """Messages of one topic, none of them an error."""
         if self.is_events(topic):
             values = [value or b"" for value in map(Message.value, messages)]
@@ -33,13 +35,13 @@ class Converter:
         return record_rows(topic.removeprefix(self._prefix), [_record(message) for message in messages])
 
 
-def spans(messages: Sequence[Message]) -> list[Span]:
-    """Of one topic's messages, each partition in order."""
+def ranges(messages: Sequence[Message]) -> list[Range]:
+    """Of one topic's messages, each partition in order: from the first that has come to the last."""
     partitions, offsets = list(map(Message.partition, messages)), list(map(Message.offset, messages))
     last: dict[Any, Any] = dict(zip(partitions, offsets, strict=True))
     first: dict[Any, Message] = dict(zip(reversed(partitions), reversed(messages), strict=True))
     return [
-        Span(partition, first[partition].offset() or 0, offset + 1, first[partition].timestamp()[1])
+        Range(partition, first[partition].offset() or 0, offset + 1, first[partition].timestamp()[1])
         for partition, offset in last.items()
     ]
 

@@ -10,8 +10,8 @@ import structlog
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
-from consumers.clickhouse.archive.lanes import Load
-from consumers.clickhouse.connect import ClickHouseServer, connect
+from consumers.clickhouse.archive.lanes import Batch
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.runtime.metrics import INSERT_SECONDS, ROWS
 
 THREADS = 2  # one batch is being sent while ClickHouse works on another
@@ -35,7 +35,7 @@ class Abandoned(Exception):
 class Inserter:
     """Inserts in threads of its own, each with a client of its own."""
 
-    def __init__(self, server: ClickHouseServer, log: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(self, server: ClickHouseConfig, log: structlog.typing.FilteringBoundLogger) -> None:
         self._server = server
         # On a cluster an insert is acknowledged once every shard has its rows, and not when they are queued.
         self._sharding: dict[str, Any] = {"distributed_foreground_insert": 1} if server.cluster else {}
@@ -45,9 +45,9 @@ class Inserter:
         self._given_up = threading.Event()
         self._pending: set[Future[None]] = set()
 
-    def submit(self, load: Load) -> "Future[None]":
+    def submit(self, batch: Batch) -> "Future[None]":
         """Insert; the future fails with Abandoned when it is given up, with anything else if it cannot be sent."""
-        future = self._pool.submit(self._insert, load, self._given_up)
+        future = self._pool.submit(self._insert, batch, self._given_up)
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
         return future
@@ -64,12 +64,12 @@ class Inserter:
         self._pool.shutdown(wait=not hangs, cancel_futures=True)
         return not hangs
 
-    def _insert(self, load: Load, given_up: threading.Event) -> None:
-        for table, batches in load.tables.items():
-            # A column that is null in all of one batch has another type there.
-            parts = [pa.Table.from_batches([rows]) for rows in batches]
+    def _insert(self, batch: Batch, given_up: threading.Event) -> None:
+        for table, held in batch.tables.items():
+            # A column that is null in all of one part has another type there.
+            parts = [pa.Table.from_batches([rows]) for rows in held]
             rows = pa.concat_tables(parts, promote_options="permissive").unify_dictionaries().combine_chunks()
-            self._insert_table(table, rows, load.token, given_up)
+            self._insert_table(table, rows, batch.token, given_up)
             ROWS.labels(table).inc(rows.num_rows)
 
     def _insert_table(self, table: str, rows: pa.Table, token: str, given_up: threading.Event) -> None:

@@ -44,22 +44,22 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, rows=rows, ranges=ranges)
 
 
-class Place(NamedTuple):
+class Committed(NamedTuple):
     """What is committed for a partition; the offset is negative when nothing is."""
 
     offset: int
     intent: Intent | None
 
 
-def under_way(intent: Intent, committed: Mapping[int, Place]) -> bool:
+def under_way(intent: Intent, committed: Mapping[int, Committed]) -> bool:
     """Whether the batch may be in ClickHouse, given what is committed for each of its partitions.
 
     It is sent once every partition has said so; Kafka stores one commit of several partitions as one. One that stands
     at its range's start and says something else never did: then the batch was not sent. One that stands at its end or
     beyond shows that it was.
     """
-    places = ((of, committed[of.partition]) for of in intent.ranges)
-    return all(place.offset >= of.end or place == Place(of.start, intent) for of, place in places)
+    found = ((of, committed[of.partition]) for of in intent.ranges)
+    return all(each.offset >= of.end or each == Committed(of.start, intent) for of, each in found)
 
 
 def encode_intent(intent: Intent) -> str:

@@ -14,30 +14,21 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from consumers.clickhouse.archive.intent import MAX_RANGES, Intent, Place, Range, encode_intent
-from consumers.clickhouse.archive.tables import Batch
+from consumers.clickhouse.archive.intent import MAX_RANGES, Committed, Intent, Range, encode_intent
+from consumers.clickhouse.archive.rows import Rows
 from pipeline.runtime.errors import FatalStageError
 
 
-class Key(NamedTuple):
+class LaneKey(NamedTuple):
     """Of a lane: the topic as the cluster names it, and which MAX_RANGES of its partitions."""
 
     topic: str
     block: int
 
 
-def key_of(topic: str, partition: int) -> Key:
+def key_of(topic: str, partition: int) -> LaneKey:
     """The lane of this partition."""
-    return Key(topic, partition // MAX_RANGES)
-
-
-class Span(NamedTuple):
-    """Consecutive records of one partition, as read: offsets [first, end), Kafka timestamp of the first."""
-
-    partition: int
-    first: int
-    end: int
-    first_ms: int
+    return LaneKey(topic, partition // MAX_RANGES)
 
 
 @dataclass(slots=True)
@@ -50,17 +41,17 @@ class Held:
     ranges: dict[int, Range] = field(default_factory=dict)
     tables: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
 
-    def add(self, batch: Batch) -> None:
-        """Take the rows."""
-        for table, rows in batch.tables.items():
-            self.tables.setdefault(table, []).append(rows)
-            self.size_bytes += rows.nbytes
-        self.rows += batch.rows
+    def add(self, rows: Rows) -> None:
+        """Take them."""
+        for table, of_table in rows.tables.items():
+            self.tables.setdefault(table, []).append(of_table)
+        self.size_bytes += rows.size_bytes
+        self.rows += rows.total
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """One batch to insert, under one token."""
+class Batch:
+    """What is inserted at once, under one token."""
 
     topic: str
     intent: Intent
@@ -83,11 +74,11 @@ class Lane:
     following: dict[int, int | None] = field(default_factory=dict)  # all before is stored, or promised
     promised: list[Intent] = field(default_factory=list)  # found at the start: to be read again exactly
     held: Held | None = None
-    inserting: Load | None = None
+    inserting: Batch | None = None
     unsettled: set[int] = field(default_factory=set)  # partitions whose commit does not say just `stored`
     void: set[int] = field(default_factory=set)  # of these, those whose commit says what was never sent
 
-    def own(self, partition: int, committed: Place, under_way: bool) -> int | None:
+    def own(self, partition: int, committed: Committed, under_way: bool) -> int | None:
         """Take a partition over; from where to read on, None for the beginning. `under_way`: its intent, if there is
         one, is to be kept."""
         stored = committed.offset if committed.offset >= 0 else None
@@ -104,21 +95,29 @@ class Lane:
         self.following[partition] = end
         return end
 
-    def hold(self, batch: Batch, spans: Iterable[Span], now: float) -> None:
+    def gaps(self, read: Iterable[Range]) -> list[tuple[Range, int]]:
+        """Those of these records, about to be held, that do not begin where what was read before them ended, and where
+        that was. Of a compacted topic none: any record of it may be gone."""
+        if self.compacted:
+            return []
+        held = self.held.ranges if self.held else {}
+        found = ((of, self.following[of.partition]) for of in read if of.partition not in held)
+        return [(of, before) for of, before in found if before is not None and of.start != before]
+
+    def hold(self, rows: Rows, read: Iterable[Range], now: float) -> None:
         """Take the rows of these records.
 
         Raises:
             FatalStageError: records that are held come once more; what follows them is read again by a new process.
         """
         held = self.held = self.held or Held(now)
-        for partition, first, end, first_ms in spans:
-            known = held.ranges.get(partition)
-            if known is not None and first < known.end:
-                raise FatalStageError(f"{self.topic}[{partition}]: offset {first} comes after {known.end - 1}")
-            start = self._start(partition, first)
-            of = Range(partition, start, end, first_ms) if known is None else known
-            held.ranges[partition] = Range(partition, of.start, end, of.first_ms)
-        held.add(batch)
+        for of in read:
+            known = held.ranges.get(of.partition)
+            if known is not None and of.start < known.end:
+                raise FatalStageError(f"{self.topic}[{of.partition}]: offset {of.start} comes after {known.end - 1}")
+            begun = known or Range(of.partition, self._start(of.partition, of.start), of.end, of.first_ms)
+            held.ranges[of.partition] = Range(of.partition, begun.start, of.end, begun.first_ms)
+        held.add(rows)
 
     def _start(self, partition: int, first: int) -> int:
         """Of a batch: where the last one ended, though this one's first record may be further on, behind markers. It
@@ -133,10 +132,6 @@ class Lane:
         full = self.held.rows >= max_rows or self.held.size_bytes >= max_bytes
         return full or now - self.held.opened_at >= wait_seconds
 
-    def holds(self, partition: int) -> bool:
-        """Whether something of this partition is held."""
-        return self.held is not None and partition in self.held.ranges
-
     @property
     def busy(self) -> bool:
         """Whether a batch is on its way, or has to be repeated first."""
@@ -148,44 +143,44 @@ class Lane:
         return not self.busy and self.held is None
 
     @property
-    def load(self) -> tuple[int, int]:
+    def carried(self) -> tuple[int, int]:
         """Rows and bytes that are held or on their way."""
         held, going = self.held, self.inserting
         rows = (held.rows if held else 0) + (going.intent.rows if going else 0)
         return rows, (held.size_bytes if held else 0) + (going.size_bytes if going else 0)
 
-    def promise(self) -> Load:
+    def promise(self) -> Batch:
         """The batch that is held, as it will be promised and inserted."""
         held = self.held
         assert held is not None, "promise() is for a lane that is due"
         intent = Intent(rows=held.rows, ranges=tuple(of for _, of in sorted(held.ranges.items())))
-        return Load(self.topic, intent, held.tables, held.size_bytes)
+        return Batch(self.topic, intent, held.tables, held.size_bytes)
 
-    def repeat(self, batch: Batch, first_ms: Mapping[int, int]) -> Load:
+    def repeat(self, rows: Rows, first_ms: Mapping[int, int]) -> Batch:
         """The first promised batch, read again; it counts as on its way.
 
         Raises:
             FatalStageError: it reads differently now: rows would be lost or repeated without a word.
         """
         promised = self.promised.pop(0)
-        again = promised.again(batch.rows, first_ms)
+        again = promised.again(rows.total, first_ms)
         if again != promised and not self.compacted:
             raise FatalStageError(
                 f"{self.topic}: promised {promised}, read {again} now; the records changed under a batch that may be "
                 "in ClickHouse already. Compare the table with the topic, then commit the offsets to go on from for "
                 "the archive's consumer group"
             )
-        tables = {table: [rows] for table, rows in batch.tables.items()}
-        self.inserting = Load(self.topic, promised, tables, sum(rows.nbytes for rows in batch.tables.values()))
+        tables = {table: [of_table] for table, of_table in rows.tables.items()}
+        self.inserting = Batch(self.topic, promised, tables, rows.size_bytes)
         return self.inserting
 
-    def commits(self, load: Load | None = None) -> list[tuple[int, int, str]]:
-        """Partition, offset and metadata of what is to be committed now: the intent of `load`, if there is one, and
-        what is stored of partitions whose commit is behind. Without a load, a lane that goes on only wipes out what is
+    def commits(self, batch: Batch | None = None) -> list[tuple[int, int, str]]:
+        """Partition, offset and metadata of what is to be committed now: the intent of `batch`, if there is one, and
+        what is stored of partitions whose commit is behind. Without a batch, a lane that goes on only wipes out what is
         void."""
-        ranges = load.intent.ranges if load else ()
-        said = [(of.partition, of.start, encode_intent(load.intent)) for of in ranges] if load else []
-        behind = self.unsettled if load or self.idle else self.void
+        ranges = batch.intent.ranges if batch else ()
+        said = [(of.partition, of.start, encode_intent(batch.intent)) for of in ranges] if batch else []
+        behind = self.unsettled if batch or self.idle else self.void
         others = behind - {of.partition for of in ranges}
         return said + [(partition, self.stored[partition] or 0, "") for partition in sorted(others)]
 
@@ -194,12 +189,12 @@ class Lane:
         self.unsettled -= self.unsettled if self.idle else self.void
         self.void.clear()
 
-    def handed_over(self, load: Load) -> None:
+    def handed_over(self, batch: Batch) -> None:
         """The intent is committed, with all that was to be settled, and the batch is on its way."""
-        self.inserting, self.held = load, None
-        self.unsettled = {of.partition for of in load.intent.ranges}
+        self.inserting, self.held = batch, None
+        self.unsettled = {of.partition for of in batch.intent.ranges}
         self.void.clear()
-        self.following |= {of.partition: of.end for of in load.intent.ranges}
+        self.following |= {of.partition: of.end for of in batch.intent.ranges}
 
     def acknowledged(self) -> None:
         """ClickHouse has it. Of a repeated batch some partitions may be another's, or further on already."""

@@ -5,7 +5,10 @@ import os
 
 import click
 
-from consumers.clickhouse.archive.stage import STAGE, Archive, ArchiveConfig
+from consumers.clickhouse.archive.config import ArchiveConfig
+from consumers.clickhouse.archive.insert import Inserter
+from consumers.clickhouse.archive.stage import STAGE, Archive
+from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.runtime import logging
 from pipeline.runtime import metrics as registry
 from pipeline.runtime.config import configured, masked
@@ -17,16 +20,19 @@ _COLLECT_EVERY = 100_000  # allocations: a batch makes many objects and no cycle
 
 
 @click.command("archive", help="Stage: Kafka to ClickHouse.")
-@configured((STAGE, ArchiveConfig), ("kafka", KafkaConfig), ("metrics", MetricsConfig))
-def command(archive: ArchiveConfig, kafka: KafkaConfig, metrics: MetricsConfig) -> None:
+@configured(
+    (STAGE, ArchiveConfig), ("clickhouse", ClickHouseConfig), ("kafka", KafkaConfig), ("metrics", MetricsConfig)
+)
+def command(archive: ArchiveConfig, clickhouse: ClickHouseConfig, kafka: KafkaConfig, metrics: MetricsConfig) -> None:
     """Foreground; SIGTERM stores what is held and stops."""
     log = logging.configure(STAGE)
     stop = StopSignal().install()
     registry.serve(metrics)
-    log.info("starting", **masked(archive), bootstrap_servers=kafka.bootstrap_servers)
+    where = {"bootstrap_servers": kafka.bootstrap_servers, "clickhouse": masked(clickhouse)}
+    log.info("starting", **masked(archive), **where)
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
-    if not Archive(archive, kafka, log).run(stop):
+    if not Archive(archive, kafka, Inserter(clickhouse, log), log).run(stop):
         log.warning("ClickHouse does not answer: left without it")
         os._exit(0)  # at a normal exit Python would wait for the request

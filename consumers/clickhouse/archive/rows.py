@@ -1,101 +1,24 @@
-"""Events become columns. Pure: events in, an Arrow record batch of table `events` out.
+"""Rows on their way from messages of Kafka to tables of ClickHouse. Pure."""
 
-What a host is (fleet, ring, os, model, …) and which updates it lists recur endlessly: each combination is looked up
-once per event and its columns are dictionaries over the few that occur, which ClickHouse takes as LowCardinality.
-"""
+from typing import NamedTuple
 
-from collections.abc import Hashable, Sequence
-from itertools import chain
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat
-
 MILLIS = pa.timestamp("ms", "UTC")
-WORD = pa.dictionary(pa.int32(), pa.string())
-
-Ints = npt.NDArray[np.int64]
-
-KIND = {Boot: 1, Crash: 2, Heartbeat: 3}  # the enums of migration 0001
-PRIOR = {"": 0, "clean": 1, "crash": 2, "unknown": 3}
-
-_PLACE = ("fleet", "ring", "os", "model", "region", "site")
-_UPDATE = ("vendor", "product", "version")
 
 
-class _Codes(dict[Hashable, int]):
-    """Numbers things in order of first appearance."""
+class Rows(NamedTuple):
+    """Of some messages of one topic: rows by table, and the reasons of those messages that were refused."""
 
-    def __missing__(self, thing: Hashable) -> int:
-        code = self[thing] = len(self)
-        return code
+    tables: dict[str, pa.RecordBatch]
+    refused: list[str]
 
+    @property
+    def total(self) -> int:
+        """Rows of all tables."""
+        return sum(rows.num_rows for rows in self.tables.values())
 
-def event_batch(events: Sequence[AnyEvent], ingested_at_ms: Sequence[int]) -> pa.RecordBatch:
-    """Rows of table `events`, in the order given."""
-    places = _Codes()
-    # Comprehensions, here and below: Python reads a field by name in half the time that an attrgetter takes.
-    place = _ints([places[type(e), e.fleet, e.ring, e.os, e.model, e.region, e.site] for e in events])
-    classes, *words = zip(*places, strict=True)
-    kind = np.array([KIND[cls] for cls in classes], np.int8)[place]
-    columns = {
-        **{name: _words(column, place) for name, column in zip(_PLACE, words, strict=True)},
-        "host": pa.array([event.host for event in events], pa.string()),
-        "kind": pa.array(kind),
-        "ts": _millis([event.ts for event in events]),
-        "ingested_at": _millis(ingested_at_ms),
-        "id": pa.array([event.id for event in events], pa.string()),
-        **_boots(events, np.flatnonzero(kind == KIND[Boot])),
-        **_crashes(events, np.flatnonzero(kind == KIND[Crash])),
-        **_updates([event.updates for event in events]),
-    }
-    return pa.RecordBatch.from_pydict(columns)
-
-
-def _words(values: Sequence[str], codes: Ints) -> pa.DictionaryArray:
-    """`values` by code, as a dictionary over those that differ."""
-    distinct = _Codes()
-    short = _ints([distinct[value] for value in values])
-    return pa.DictionaryArray.from_arrays(short[codes].astype(np.int32), pa.array(distinct, pa.string()))
-
-
-def _ints(values: Sequence[int]) -> Ints:
-    return np.fromiter(values, np.int64, len(values))
-
-
-def _millis(values: Sequence[int]) -> pa.Array:
-    return pa.array(_ints(values)).view(MILLIS)
-
-
-def _boots(events: Sequence[AnyEvent], where: Ints) -> dict[str, pa.Array]:
-    boots: Any = [events[index] for index in where]
-    prior = np.zeros(len(events), np.int8)
-    prior[where] = [PRIOR[boot.prior] for boot in boots]
-    ended, unknown = np.zeros(len(events), np.int64), np.ones(len(events), np.bool_)
-    ended[where] = [boot.prior_ended_at or 0 for boot in boots]
-    unknown[where] = [boot.prior_ended_at is None for boot in boots]
-    return {"prior": pa.array(prior), "prior_ended_at": pa.array(ended, mask=unknown).view(MILLIS)}
-
-
-def _crashes(events: Sequence[AnyEvent], where: Ints) -> dict[str, pa.Array]:
-    crashes: Any = [events[index] for index in where]
-    signatures = _Codes({("", ""): 0})
-    code = np.zeros(len(events), np.int64)
-    code[where] = [signatures[crash.signature.code, crash.signature.module] for crash in crashes]
-    codes, modules = zip(*signatures, strict=True)
-    return {"signature_code": _words(codes, code), "signature_module": _words(modules, code)}
-
-
-def _updates(lists: Sequence[tuple[Any, ...]]) -> dict[str, pa.Array]:
-    offsets = np.zeros(len(lists) + 1, np.int32)
-    np.cumsum(np.fromiter(map(len, lists), np.int32, len(lists)), out=offsets[1:])
-    flat = list(chain.from_iterable(lists))
-    known = _Codes()
-    update = _ints([known[each.vendor, each.product, each.version] for each in flat])
-    words = zip(*known, strict=True) if known else ((), (), ())
-    arrays = {name: _words(column, update) for name, column in zip(_UPDATE, words, strict=True)}
-    arrays["installed_at"] = _millis([each.installed_at for each in flat])
-    return {f"updates.{name}": pa.ListArray.from_arrays(offsets, array) for name, array in arrays.items()}
+    @property
+    def size_bytes(self) -> int:
+        """What they take in memory."""
+        return sum(rows.nbytes for rows in self.tables.values())

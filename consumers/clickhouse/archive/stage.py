@@ -3,32 +3,28 @@ run beside it."""
 
 import time
 from concurrent.futures import Future
-from typing import Annotated, NamedTuple
 
-import msgspec
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from consumers.clickhouse.archive.convert import Converter, spans
+from consumers.clickhouse.archive.again import ReadAgain
+from consumers.clickhouse.archive.config import ArchiveConfig
+from consumers.clickhouse.archive.convert import Converter, ranges
 from consumers.clickhouse.archive.insert import Abandoned, Inserter
-from consumers.clickhouse.archive.lanes import Key, Lane, Load, Span, key_of
-from consumers.clickhouse.archive.tables import Batch
+from consumers.clickhouse.archive.lanes import Batch, Lane, LaneKey, key_of
 from consumers.clickhouse.archive.takeover import taken_over
-from consumers.clickhouse.connect import ClickHouseServer
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import spoken
-from pipeline.runtime.kafka_ranges import Offsets, RangeReader
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.runtime.metrics import BATCHES, EVENTS, LAG, REJECTED
-
-Doc = msgspec.Meta
+from pipeline.runtime.waiting import Deadline, wait_for
 
 STAGE = "archive"
 GROUP = "andon-archive"
 CONSUME_MESSAGES = 10_000
 POLL_SECONDS = 0.05
-SAY_SECONDS = 30.0  # between two words about the same
+SAY_SECONDS = 30.0  # between two words about reading that pauses
 LAG_SECONDS = 1.0
 BATCHES_HELD = 4  # a batch is sent at this part of what may be held: others are held while it is on its way
 DRAIN_PAUSE_SECONDS = 0.02
@@ -47,37 +43,25 @@ _FETCHING = {
 _FENCED = {KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED, KafkaError._FATAL}
 
 
-class ArchiveConfig(ClickHouseServer, frozen=True):
-    """Section "archive"."""
-
-    slot: Annotated[int, Doc(ge=0, description="number of this worker: its stable place in the group")] = 0
-    batch_ms: Annotated[int, Doc(ge=10, description="longest time that a row waits for its batch")] = 500
-    batch_rows: Annotated[int, Doc(ge=1, le=500_000, description="rows of a batch that is sent at once")] = 50_000
-    max_held_rows: Annotated[int, Doc(ge=1, description="rows held in all before reading pauses")] = 120_000
-    max_held_bytes: Annotated[int, Doc(ge=1 << 20, description="the same in bytes: dead letters are large")] = 64 << 20
-
-
-class Again(NamedTuple):
-    """A promised batch that is being read again; when (monotonic) it is said that it takes long."""
-
-    reader: RangeReader
-    say_at: float
-
-
 class Archive:
     """The lanes, and the consumer and inserter that they share."""
 
-    def __init__(self, config: ArchiveConfig, kafka: KafkaConfig, log: structlog.typing.FilteringBoundLogger) -> None:
-        self._config, self._kafka, self._log = config, kafka, log
+    def __init__(
+        self,
+        config: ArchiveConfig,
+        kafka: KafkaConfig,
+        inserter: Inserter,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self._config, self._inserter, self._log = config, inserter, log
         self._convert = Converter(kafka.topic_prefix)
         name = f"{GROUP}-{config.slot}"
         self._consumer = Consumer(consumer_config(kafka, name, GROUP, name, **_FETCHING, **spoken(log)))
-        self._inserter = Inserter(config, log)
-        self._lanes: dict[Key, Lane] = {}
-        self._again: dict[Key, Again] = {}
+        self._again = ReadAgain(kafka, GROUP, _FETCHING, log)
+        self._lanes: dict[LaneKey, Lane] = {}
         self._futures: dict[Future[None], Lane] = {}
         self._paused = False
-        self._lag_at = self._say_paused_at = 0.0
+        self._report_lag_again = self._say_paused_again = Deadline(0.0)
 
     def run(self, stop: StopSignal) -> bool:
         """Until the stop; False when a request to ClickHouse still hangs then: what it carries stays promised.
@@ -85,7 +69,7 @@ class Archive:
         Raises:
             FatalStageError: when this process cannot go on.
         """
-        self._consumer.subscribe(list(self._convert.sources), on_assign=self._assigned, on_revoke=self._revoked)
+        self._consumer.subscribe(list(self._convert.routes), on_assign=self._assigned, on_revoke=self._revoked)
         try:
             while not stop.is_set():
                 self._turn(drain=False)
@@ -124,64 +108,49 @@ class Archive:
         return False
 
     def _hold(self, lane: Lane, run: list[Message]) -> None:
-        read = spans(run)
-        self._warn_of_gaps(lane, read)
-        batch = self._rows(lane.topic, run)
-        lane.hold(batch, read, time.monotonic())
-        for reason in batch.refused:
+        read = ranges(run)
+        for of, before in lane.gaps(read):
+            self._warn_of_gap(lane.topic, of.partition, of.start, before)
+        rows = self._convert(lane.topic, run)
+        if self._convert.is_events(lane.topic):
+            EVENTS.labels(STAGE).inc(rows.total)
+        elif rows.refused:
+            count = len(rows.refused)
+            self._log.warning("records that cannot be read; see dead_letters", topic=lane.topic, records=count)
+        lane.hold(rows, read, time.monotonic())
+        for reason in rows.refused:
             REJECTED.labels(STAGE, reason).inc()
 
-    def _warn_of_gaps(self, lane: Lane, read: list[Span]) -> None:
+    def _warn_of_gap(self, topic: str, partition: int, start: int, before: int) -> None:
         """Offsets skip transaction markers; but records that retention deleted unread are lost, and that is said."""
-        for span in read:
-            before = lane.following[span.partition]
-            if before is None or span.first == before or lane.compacted or lane.holds(span.partition):
-                continue
-            log = self._log.bind(topic=lane.topic, partition=span.partition)
-            if span.first < before:
-                log.error("the log is not what it was: read again", from_offset=span.first, was_at=before)
-            low, _ = self._consumer.get_watermark_offsets(TopicPartition(lane.topic, span.partition), cached=True)
-            if low > before:
-                log.error("records deleted before they were read", upto=low - before)
-
-    def _rows(self, topic: str, run: list[Message]) -> Batch:
-        batch = self._convert(topic, run)
-        if self._convert.is_events(topic):
-            EVENTS.labels(STAGE).inc(batch.rows)
-        elif batch.refused:
-            self._log.warning("records that cannot be read; see dead_letters", topic=topic, records=len(batch.refused))
-        return batch
+        log = self._log.bind(topic=topic, partition=partition)
+        if start < before:
+            log.error("the log is not what it was: read again", from_offset=start, was_at=before)
+        low, _ = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+        if low > before:
+            log.error("records deleted before they were read", upto=low - before)
 
     def _repeat(self) -> None:
         """Read again and insert again what may be in ClickHouse or may not; what is read meanwhile waits behind it."""
         for key, lane in self._lanes.items():
             if not lane.promised or lane.inserting is not None:
                 continue
-            again = self._again.get(key) or self._again.setdefault(key, self._read_again(lane))
-            if again.reader.poll():
-                first_ms = {span.partition: span.first_ms for span in spans(again.reader.found)}
-                load = lane.repeat(self._convert(lane.topic, again.reader.found), first_ms)
-                self._again.pop(key).reader.close()
-                self._futures[self._inserter.submit(load)] = lane
-                self._log.info("a batch left under way is finished", topic=lane.topic, rows=load.intent.rows)
-            elif time.monotonic() > again.say_at:
-                self._again[key] = again._replace(say_at=time.monotonic() + SAY_SECONDS)
-                self._log.warning("a batch left under way cannot be read again yet", topic=lane.topic)
-
-    def _read_again(self, lane: Lane) -> Again:
-        ranges = [Offsets(of.partition, of.start, of.end) for of in lane.promised[0].ranges]
-        reader = RangeReader(self._kafka, GROUP, lane.topic, ranges, **_FETCHING)
-        return Again(reader, time.monotonic() + SAY_SECONDS)
+            found = self._again.poll(key, lane.promised[0])
+            if found is not None:
+                first_ms = {of.partition: of.first_ms for of in ranges(found)}
+                batch = lane.repeat(self._convert(lane.topic, found), first_ms)
+                self._futures[self._inserter.submit(batch)] = lane
+                self._log.info("a batch left under way is finished", topic=lane.topic, rows=batch.intent.rows)
 
     def _hand_over(self, drain: bool) -> None:
         now, wait = time.monotonic(), 0.0 if drain else self._config.batch_ms / 1000
         limits = self._config.batch_rows, self._config.max_held_bytes // BATCHES_HELD
         due = [lane for lane in self._lanes.values() if lane.due(now, wait, *limits)]
         for lane in due:
-            load = lane.promise()
-            if self._commit(lane, load):
-                lane.handed_over(load)
-                self._futures[self._inserter.submit(load)] = lane
+            batch = lane.promise()
+            if self._commit(lane, batch):
+                lane.handed_over(batch)
+                self._futures[self._inserter.submit(batch)] = lane
                 BATCHES.labels(STAGE).inc()
 
     def _reap(self) -> None:
@@ -199,10 +168,10 @@ class Archive:
             if lane.commits() and self._commit(lane):
                 lane.settled()
 
-    def _commit(self, lane: Lane, load: Load | None = None) -> bool:
+    def _commit(self, lane: Lane, batch: Batch | None = None) -> bool:
         """False when it must be tried again, or a rebalance is about to take the partitions away."""
         said = [
-            TopicPartition(lane.topic, number, offset, metadata=text) for number, offset, text in lane.commits(load)
+            TopicPartition(lane.topic, number, offset, metadata=text) for number, offset, text in lane.commits(batch)
         ]
         try:
             done = self._consumer.commit(offsets=said, asynchronous=False) or []
@@ -217,15 +186,15 @@ class Archive:
 
     def _throttle(self) -> None:
         """ClickHouse is slower than Kafka: stop reading, hold no more than was allowed, stay in the group."""
-        loads = [lane.load for lane in self._lanes.values()]
-        rows, size_bytes = (sum(counts) for counts in zip((0, 0), *loads, strict=True))
+        carried = [lane.carried for lane in self._lanes.values()]
+        rows, size_bytes = (sum(counts) for counts in zip((0, 0), *carried, strict=True))
         share = max(rows / self._config.max_held_rows, size_bytes / self._config.max_held_bytes)
         if self._paused != (share > (0.5 if self._paused else 1.0)):
             self._paused = not self._paused
             change = self._consumer.pause if self._paused else self._consumer.resume
             change(self._consumer.assignment())
-            if self._paused and time.monotonic() > self._say_paused_at:
-                self._say_paused_at = time.monotonic() + SAY_SECONDS
+            if self._paused and self._say_paused_again.has_passed:
+                self._say_paused_again = Deadline(SAY_SECONDS)
                 self._log.info("ClickHouse is slower than Kafka: reading pauses now and then", held_rows=rows)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -241,7 +210,7 @@ class Archive:
     def _lane(self, found: TopicPartition) -> Lane:
         key = key_of(found.topic, found.partition)
         if key not in self._lanes:
-            self._lanes[key] = Lane(found.topic, self._convert.sources[found.topic].compacted)
+            self._lanes[key] = Lane(found.topic, self._convert.routes[found.topic].compacted)
         return self._lanes[key]
 
     def _revoked(self, _: Consumer, __: list[TopicPartition]) -> None:
@@ -251,17 +220,14 @@ class Archive:
         self._forget()
 
     def _forget(self) -> None:
-        for again in self._again.values():
-            again.reader.close()
-        self._again.clear()
+        self._again.forget()
         self._lanes.clear()
         self._futures.clear()
 
     def _report_lag(self) -> None:
-        now = time.monotonic()
-        if now < self._lag_at:
+        if not self._report_lag_again.has_passed:
             return
-        self._lag_at = now + LAG_SECONDS
+        self._report_lag_again = Deadline(LAG_SECONDS)
         for lane in self._lanes.values():
             for partition, stored in lane.stored.items():
                 _, high = self._consumer.get_watermark_offsets(TopicPartition(lane.topic, partition), cached=True)
@@ -269,25 +235,26 @@ class Archive:
                     LAG.labels(STAGE, lane.topic, partition).set(max(0, high - (stored or 0)))
 
     def _drain(self) -> None:
-        deadline = time.monotonic() + STOP_SECONDS
-        while time.monotonic() < deadline and any(self._unfinished(lane) for lane in self._lanes.values()):
+        wait_for(self._emptied, STOP_SECONDS, DRAIN_PAUSE_SECONDS)
+        self._log.info("stopped", batches_left_promised=len(self._unfinished()))
+
+    def _emptied(self) -> bool:
+        """Whether nothing is held or under way any more, after a turn towards that if need be."""
+        if self._unfinished():
             self._turn(drain=True)
-            time.sleep(DRAIN_PAUSE_SECONDS)
-        left = sum(self._unfinished(lane) for lane in self._lanes.values())
-        self._log.info("stopped", batches_left_promised=left)
+        return not self._unfinished()
 
-    @staticmethod
-    def _unfinished(lane: Lane) -> bool:
-        return bool(lane.unsettled) or not lane.idle
+    def _unfinished(self) -> list[Lane]:
+        return [lane for lane in self._lanes.values() if lane.unsettled or not lane.idle]
 
 
-def _runs(messages: list[Message]) -> dict[Key, list[Message]]:
+def _runs(messages: list[Message]) -> dict[LaneKey, list[Message]]:
     """Messages by their lane: most often there is one."""
     places = list(zip(map(Message.topic, messages), map(Message.partition, messages), strict=True))
     keys = {(topic, partition): key_of(topic or "", partition or 0) for topic, partition in set(places)}
     if len(set(keys.values())) == 1:
         return {keys[places[0]]: messages}
-    runs: dict[Key, list[Message]] = {}
+    runs: dict[LaneKey, list[Message]] = {}
     for place, message in zip(places, messages, strict=True):
         runs.setdefault(keys[place], []).append(message)
     return runs

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from consumers.clickhouse.archive.intent import Place, decode_intent, under_way
+from consumers.clickhouse.archive.intent import Committed, decode_intent, under_way
 from pipeline.runtime.errors import FatalStageError
 
 COMMITTED_SECONDS = 10.0
 
 
-def taken_over(consumer: Consumer, partitions: list[TopicPartition]) -> Iterator[tuple[TopicPartition, Place, bool]]:
+def taken_over(
+    consumer: Consumer, partitions: list[TopicPartition]
+) -> Iterator[tuple[TopicPartition, Committed, bool]]:
     """Each partition, what is committed for it, and whether the intent in it is to be kept. Partitions of the same
     batches that belong to others are looked at too.
 
@@ -19,32 +21,32 @@ def taken_over(consumer: Consumer, partitions: list[TopicPartition]) -> Iterator
         FatalStageError: when it cannot be known.
     """
     committed = _committed(consumer, partitions)
-    intents = {(topic, place.intent) for (topic, _), place in committed.items() if place.intent is not None}
+    intents = {(topic, each.intent) for (topic, _), each in committed.items() if each.intent is not None}
     lacking = {(topic, of.partition) for topic, intent in intents for of in intent.ranges} - committed.keys()
-    committed |= _committed(consumer, [TopicPartition(*place) for place in lacking])
+    committed |= _committed(consumer, [TopicPartition(*each) for each in lacking])
     kept = {
         (topic, intent)
         for topic, intent in intents
         if under_way(intent, {of.partition: committed[topic, of.partition] for of in intent.ranges})
     }
     for found in partitions:
-        place = committed[found.topic, found.partition]
-        yield found, place, (found.topic, place.intent) in kept
+        here = committed[found.topic, found.partition]
+        yield found, here, (found.topic, here.intent) in kept
 
 
-def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> dict[tuple[str, int], Place]:
+def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> dict[tuple[str, int], Committed]:
     try:
         found = consumer.committed(partitions, timeout=COMMITTED_SECONDS) if partitions else []
     except KafkaException as failure:
         raise FatalStageError(f"what is committed cannot be asked for: {failure.args[0]}") from None
-    return {(of.topic, of.partition): _place(of) for of in found}
+    return {(of.topic, of.partition): _said(of) for of in found}
 
 
-def _place(of: TopicPartition) -> Place:
+def _said(of: TopicPartition) -> Committed:
     if of.error is not None:
         raise FatalStageError(f"what is committed for {of.topic}[{of.partition}] cannot be known: {of.error}")
     try:
-        return Place(of.offset, decode_intent(of.metadata) if of.offset >= 0 else None)
+        return Committed(of.offset, decode_intent(of.metadata) if of.offset >= 0 else None)
     except msgspec.DecodeError as error:
         text = f"{of.topic}[{of.partition}]: commit metadata {of.metadata!r} is none of ours: {error}"
         raise FatalStageError(text) from None

@@ -13,10 +13,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from consumers.clickhouse.archive.stage import ArchiveConfig
 from consumers.clickhouse.ask.answer import ROWS_FORMAT, ROWS_SETTINGS, Answer, CutOff, Pairs, Reading, read_answer
-from consumers.clickhouse.ask.guide import Named, queries, types_of
-from consumers.clickhouse.connect import connect
+from consumers.clickhouse.ask.named import Named, queries, types_of
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.runtime.config import configured
 from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
@@ -74,7 +73,7 @@ class Terminal:
 class Asker:
     """One connection, with limits that hold for each question."""
 
-    def __init__(self, config: ArchiveConfig, timeout_seconds: int) -> None:
+    def __init__(self, config: ClickHouseConfig, timeout_seconds: int) -> None:
         self._client: Client = connect(
             config, database=config.database, timeout_seconds=timeout_seconds + GRACE_SECONDS
         )
@@ -127,8 +126,8 @@ class SqlCommand(click.Command):
 @click.option("--param", "-p", "given", multiple=True, metavar="K=V", help="Value of {K:Type}; may be given often.")
 @click.option("--format", "form", type=click.Choice(["table", *FORMATS]), default="table", show_default=True)
 @click.option("--timeout", type=click.IntRange(1, 3600), default=30, show_default=True, help="Seconds for an answer.")
-@configured(("archive", ArchiveConfig))
-def command(archive: ArchiveConfig, what: str | None, given: tuple[str, ...], form: Form, timeout: int) -> None:
+@configured(("clickhouse", ClickHouseConfig))
+def command(clickhouse: ClickHouseConfig, what: str | None, given: tuple[str, ...], form: Form, timeout: int) -> None:
     """Ask ClickHouse: NAME is one of docs/analysts.md (all are listed without it), anything else is SQL. Only reads."""
     named = queries()
     if what is None:
@@ -136,14 +135,14 @@ def command(archive: ArchiveConfig, what: str | None, given: tuple[str, ...], fo
         return
     sql, parameters = _question(what, given, named)
     try:
-        _answer(Asker(archive, timeout), sql, _bound(sql, parameters), form)
+        _answer(Asker(clickhouse, timeout), sql, _bound(sql, parameters), form)
     except CutOff as error:
         sys.stdout.flush()
-        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
+        raise AndonError(f"ClickHouse at {clickhouse.url}: {error}") from None
     except Error as error:
         if error.code == SYNTAX_ERROR and _FORMAT_CLAUSE.search(sql):
             raise ConfigError("no FORMAT in the SQL: say --format " + "|".join(FORMATS)) from None
-        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {printable(_plain(str(error)))}") from None
+        raise AndonError(f"ClickHouse at {clickhouse.url}: {printable(_plain(str(error)))}") from None
 
 
 def _plain(error: str) -> str:

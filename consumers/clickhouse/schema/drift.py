@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from consumers.clickhouse.schema.cluster import Layout
 from consumers.clickhouse.schema.feeds import SUFFIX
-from consumers.clickhouse.schema.files import OBJECTS_TABLE, Migration, backfilled, created, dropped
+from consumers.clickhouse.schema.layout import Layout
+from consumers.clickhouse.schema.migration import OBJECTS_TABLE, Migration, backfilled, created, dropped
 
 Statements = dict[str, str | None]  # by name
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from consumers.clickhouse.schema.cluster import Layout
+from consumers.clickhouse.schema.layout import Layout
 from pipeline.runtime.errors import AndonError
 
 SOURCE = "events"

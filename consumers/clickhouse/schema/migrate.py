@@ -6,12 +6,12 @@ import click
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
-from consumers.clickhouse.archive.stage import ArchiveConfig
-from consumers.clickhouse.connect import connect
-from consumers.clickhouse.schema.cluster import Layout
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.drift import UNRECORDED, Drift, Objects
 from consumers.clickhouse.schema.feeds import Feeds
-from consumers.clickhouse.schema.files import (
+from consumers.clickhouse.schema.inserts import wait_for_inserts
+from consumers.clickhouse.schema.layout import Layout
+from consumers.clickhouse.schema.migration import (
     CREATE_OBJECTS,
     CREATE_STATUS,
     OBJECTS_TABLE,
@@ -26,7 +26,6 @@ from consumers.clickhouse.schema.files import (
     pending,
     shipped,
 )
-from consumers.clickhouse.schema.settle import settle
 from pipeline.runtime.config import configured
 
 _EXISTS, _UNKNOWN, _NO_COLUMN = 57, 60, 10  # TABLE_ALREADY_EXISTS, UNKNOWN_TABLE, NOT_FOUND_COLUMN_IN_BLOCK
@@ -127,7 +126,9 @@ class Migrator:
 
     def _fill(self, table: str) -> None:
         feeds = Feeds(self._client, self._layout)
-        settle(self._client, self._layout)  # an INSERT that began before the table's feed was created does not know it
+        wait_for_inserts(
+            self._client, self._layout
+        )  # an INSERT that began before the table's feed was created does not know it
         for _ in feeds.fill(feeds.of(table), table, feeds.days()):
             pass
 
@@ -172,14 +173,14 @@ def shown(layout: Layout, step: str) -> list[str]:
 @click.option(
     "--accept", is_flag=True, help="Tables and views that differ from what was recorded are right as they are."
 )
-@configured(("archive", ArchiveConfig))  # the whole section: one file serves every command
-def command(archive: ArchiveConfig, dry_run: bool, status: bool, as_json: bool, accept: bool) -> None:
+@configured(("clickhouse", ClickHouseConfig))
+def command(clickhouse: ClickHouseConfig, dry_run: bool, status: bool, as_json: bool, accept: bool) -> None:
     """Exit code 1 when --status finds something pending, missing, different or not recorded."""
     if accept and (status or dry_run):
         raise click.UsageError("--accept changes what is recorded: it goes with neither --status nor --dry-run")
     try:
-        layout = Layout(archive.database, archive.cluster)
-        migrator = Migrator(connect(archive), *layout)
+        layout = Layout(clickhouse.database, clickhouse.cluster)
+        migrator = Migrator(connect(clickhouse), *layout)
         if status:
             _show(migrator, as_json)
         elif dry_run:
@@ -187,7 +188,7 @@ def command(archive: ArchiveConfig, dry_run: bool, status: bool, as_json: bool, 
         else:
             _up(migrator, accept)
     except Error as error:
-        raise MigrationError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
+        raise MigrationError(f"ClickHouse at {clickhouse.url}: {error}") from None
 
 
 def _up(migrator: Migrator, accept: bool) -> None:

@@ -6,10 +6,9 @@ from typing import Any
 import click
 from clickhouse_connect.driver.exceptions import Error
 
-from consumers.clickhouse.archive.stage import ArchiveConfig
-from consumers.clickhouse.connect import connect
-from consumers.clickhouse.schema.cluster import Layout
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.feeds import FILL_SECONDS, SUFFIX, Feed, Feeds
+from consumers.clickhouse.schema.layout import Layout
 from consumers.clickhouse.upkeep.rebuild import COMPLETE_DAYS, TIME, Progress, Rebuild, between, first_complete_day
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError, ConfigError
@@ -23,9 +22,9 @@ DAY = click.DateTime(["%Y-%m-%d"])
 @click.option("--until", type=DAY, help="Last day. Default: no end.")
 @click.option("--add", is_flag=True, help="Only add what is missing from the table; take nothing out of it.")
 @click.option("--yes", is_flag=True, help="Since before the last 89 days: lose what only the table remembers of them.")
-@configured(("archive", ArchiveConfig))
+@configured(("clickhouse", ClickHouseConfig))
 def command(
-    archive: ArchiveConfig, table: str, since: datetime | None, until: datetime | None, add: bool, yes: bool
+    clickhouse: ClickHouseConfig, table: str, since: datetime | None, until: datetime | None, add: bool, yes: bool
 ) -> None:
     """Make a table anew from the raw events, while the stream runs. AGGREGATE is one of them, or "all".
 
@@ -39,8 +38,8 @@ def command(
         _refuse_expired(first)
     try:
         # A statement goes on for long and says nothing meanwhile.
-        client = connect(archive, timeout_seconds=FILL_SECONDS)
-        feeds = Feeds(client, Layout(archive.database, archive.cluster))
+        client = connect(clickhouse, timeout_seconds=FILL_SECONDS)
+        feeds = Feeds(client, Layout(clickhouse.database, clickhouse.cluster))
 
         def one(feed: Feed, progress: Progress) -> int:
             if add:
@@ -59,7 +58,7 @@ def command(
             done_days = f"{days} day{'' if days == 1 else 's'} of raw events"
             click.echo(f"{feed.table}: {done_days} {'added' if add else 'made anew'}")
     except Error as error:
-        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
+        raise AndonError(f"ClickHouse at {clickhouse.url}: {error}") from None
 
 
 def _all(feeds: Feeds) -> list[Feed]:

@@ -15,10 +15,9 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from rich.table import Table
 
-from consumers.clickhouse.archive.stage import ArchiveConfig
-from consumers.clickhouse.connect import connect
-from consumers.clickhouse.schema.cluster import Layout
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.feeds import FILL_SECONDS, FILL_SETTINGS, Feeds
+from consumers.clickhouse.schema.layout import Layout
 from consumers.clickhouse.upkeep.rebuild import Rebuild, among, first_complete_day
 from consumers.clickhouse.upkeep.sets import Holding, Sets
 from consumers.clickhouse.upkeep.subject import Subject
@@ -144,8 +143,8 @@ def _expired(sets: dict[str, list[Holding]]) -> Expired:
 @click.option("--host", default="", help="This host.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@configured(("archive", ArchiveConfig))
-def command(archive: ArchiveConfig, fleet: str, host: str, yes: bool, as_json: bool) -> None:
+@configured(("clickhouse", ClickHouseConfig))
+def command(clickhouse: ClickHouseConfig, fleet: str, host: str, yes: bool, as_json: bool) -> None:
     """Drop what ClickHouse holds about a fleet or a host from every table, and show that it is gone.
 
     Exit code 1 when something is left: also when that is a hash in a set that cannot be made anew.
@@ -154,12 +153,12 @@ def command(archive: ArchiveConfig, fleet: str, host: str, yes: bool, as_json: b
         raise ConfigError("name a --fleet, a --host, or both")
     if not yes:
         what = " of ".join(filter(None, (host and f"host {host!r}", fleet and f"fleet {fleet!r}")))
-        click.confirm(f"Drop everything about {what} in {archive.clickhouse_url}?", abort=True, err=True)
+        click.confirm(f"Drop everything about {what} in {clickhouse.url}?", abort=True, err=True)
     try:
-        client = connect(archive, timeout_seconds=FILL_SECONDS)
-        found, expired = Forget(client, Layout(archive.database, archive.cluster), Subject(fleet, host)).run()
+        client = connect(clickhouse, timeout_seconds=FILL_SECONDS)
+        found, expired = Forget(client, Layout(clickhouse.database, clickhouse.cluster), Subject(fleet, host)).run()
     except Error as error:
-        raise AndonError(f"ClickHouse at {archive.clickhouse_url}: {error}") from None
+        raise AndonError(f"ClickHouse at {clickhouse.url}: {error}") from None
     remains = (*REMAINS, *(HOST_REMAINS if host else FLEET_REMAINS), *([str(expired)] if expired.sets else ()))
     if as_json:
         tables = [row._asdict() for row in found]

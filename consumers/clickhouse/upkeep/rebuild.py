@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from clickhouse_connect.driver.client import Client
 
 from consumers.clickhouse.schema.feeds import FILL_SETTINGS, SUFFIX, Feed, Feeds
-from consumers.clickhouse.schema.settle import settle
+from consumers.clickhouse.schema.inserts import wait_for_inserts
 from pipeline.runtime.errors import AndonError
 
 NEW, LATE = "_new", "_late_new"
@@ -62,7 +62,7 @@ class Rebuild:
             # twice. What is under way then goes into a third as well, and from there into the new one.
             self._create(self._late)
             self._client.command(f"EXCHANGE TABLES {table} AND {new}")
-            settle(self._client, self._feeds.layout)
+            wait_for_inserts(self._client, self._feeds.layout)
             self._client.command(f"INSERT INTO {table} SELECT * FROM {late}", settings=FILL_SETTINGS)
         finally:
             self.clear()
@@ -76,7 +76,7 @@ class Rebuild:
             f"CREATE MATERIALIZED VIEW {name(table + SUFFIX)} TO {name(table)} "
             f"DEFINER = CURRENT_USER SQL SECURITY DEFINER AS {self._feed.select}"
         )
-        settle(self._client, self._feeds.layout)
+        wait_for_inserts(self._client, self._feeds.layout)
 
     def _carry_over(self, again: Condition) -> None:
         name, column = self._feeds.layout.name, TIME[self._feed.table]

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from consumers.clickhouse.schema.cluster import Layout
 from consumers.clickhouse.schema.feeds import FILL_SETTINGS
+from consumers.clickhouse.schema.layout import Layout
 from consumers.clickhouse.upkeep.rebuild import TIME
 from consumers.clickhouse.upkeep.subject import Subject
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.wire.keys import update_key
+from pipeline.wire.record_keys import update_key
 
 # A refused message may be anything. Most are JSON, whole, cut or broken; a partial is MessagePack.
 _PARTIAL = "endsWith(topic, 'fleet.partials')"

@@ -55,7 +55,7 @@ class Storing(Line):
     def _archive(self) -> Stage:
         where = ("--clickhouse-url", self.clickhouse.url, "--clickhouse-user", WRITER)
         bounds = ("--max-held-rows", str(HELD_ROWS))
-        environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": self.clickhouse.write_password}
+        environ = {"ANDON_CLICKHOUSE_PASSWORD": self.clickhouse.write_password}
         stage = self.stage("archive", *where, *bounds, environ=environ)
         self.until("the archive is ready", lambda: self.assigned(stage), READY_SECONDS)
         return stage

@@ -8,9 +8,9 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
-from consumers.clickhouse.connect import ClickHouseServer, connect
-from consumers.clickhouse.schema.files import shipped
+from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.migrate import Migrator
+from consumers.clickhouse.schema.migration import shipped
 from pipeline.bench.faults.line import READY_SECONDS, Line
 from pipeline.bench.faults.stage import Stage
 from pipeline.bench.faults.watch import Pulse
@@ -38,7 +38,7 @@ class ClickHouse:
         self._password, self.write_password = secrets.token_hex(16), secrets.token_hex(16)
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
-        self.server = ClickHouseServer(clickhouse_url=self.url, clickhouse_password=self._password)
+        self.server = ClickHouseConfig(self.url, password=self._password)
         self._stage: Stage | None = None
         self.crashes_ahead = 0  # of the tables behind `events`, at the end of `half_full`
         self.start()
@@ -57,8 +57,8 @@ class ClickHouse:
         users = ("--write-user", "nobody", "--read-user", WRITER) if read_only else ()
         name = "READ" if read_only else "WRITE"
         environ = {
-            "ANDON_CLICKHOUSE_PASSWORD": self._password,
-            f"ANDON_CLICKHOUSE_{name}_PASSWORD": self.write_password,
+            "ANDON_ENGINE_PASSWORD": self._password,
+            f"ANDON_ENGINE_{name}_PASSWORD": self.write_password,
         }
         options = ("--data-dir", str(self._data_dir), "--port", str(self._port), *users)
         self._stage = Stage("clickhouse", self._line.logs, options, environ).start()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
+from pipeline.wire.cells import stratum_of
 from pipeline.wire.partials import TRIAL_COLUMNS, Partial
 
 Key = tuple[str, ...]
@@ -81,7 +82,7 @@ def seen_in_partial(partial: Partial) -> Counter[Key]:
     """How a partial's events show; its own count of events is checked against this by `unaccounted`."""
     seen: Counter[Key] = Counter(("crash", partial.fleet, crash.host) for crash in partial.crashes)
     for cell, trials in _by_cell(partial).items():
-        seen["clean", partial.fleet, *partial.strata[cell // 2]] += trials
+        seen["clean", partial.fleet, *partial.strata[stratum_of(cell)]] += trials
     return seen
 
 

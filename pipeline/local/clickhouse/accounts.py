@@ -1,6 +1,6 @@
 """Who may come in through the local endpoint, and as what. The engine has one user; what it may do is a role of
 users.xml, set anew for every request, and the engine's own access control decides. What that is not asked
-about (clickhouse_guard.py), every account with a role is refused before.
+about (guard.py), every account with a role is refused before.
 """
 
 import hmac

@@ -18,6 +18,7 @@ from pipeline.local.clickhouse.engine import Engine
 from pipeline.runtime import logging
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.secrets import read_secret
 
 Doc = msgspec.Meta
 
@@ -25,8 +26,8 @@ READY = "andon clickhouse ready"
 STOP_SECONDS = 10.0  # how long running statements may go on after SIGTERM before SELECTs are cancelled
 
 
-class ClickHouseConfig(msgspec.Struct, frozen=True):
-    """Section "clickhouse"."""
+class EngineConfig(msgspec.Struct, frozen=True):
+    """Section "engine": of the embedded ClickHouse, which `andon clickhouse` serves."""
 
     data_dir: Annotated[str, Doc(min_length=1, description="directory of the engine's data")] = ".andon/clickhouse"
     host: Annotated[str, Doc(min_length=1, description="address to listen on")] = "127.0.0.1"
@@ -49,39 +50,23 @@ class ClickHouseConfig(msgspec.Struct, frozen=True):
     max_body_bytes: Annotated[int, Doc(ge=1024, description="largest request body, decompressed")] = 256 * 1024 * 1024
 
 
-def read_secret(key: str, value: str, file: str) -> str:
-    """A secret given directly (environment, TOML) or in a file.
-
-    Raises:
-        ConfigError: when the file cannot be read.
-    """
-    if value or not file:
-        return value
-    try:
-        return Path(file).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{key}_file = {file!r}: cannot be read: {error}") from None
-
-
-def accounts(config: ClickHouseConfig) -> list[Account]:
+def accounts(config: EngineConfig) -> list[Account]:
     """Raises ConfigError without the owner's password: there is no open door, not even on loopback."""
-
-    def secret(which: str) -> str:
-        value, file = getattr(config, which), getattr(config, f"{which}_file")
-        return read_secret(f"clickhouse.{which}", value, file)
-
-    password = secret("password")
+    password = read_secret(config, "engine")
     if not password:
-        raise ConfigError("clickhouse.password is empty: set ANDON_CLICKHOUSE_PASSWORD or --password-file")
+        raise ConfigError(
+            "engine.password is empty: set ANDON_ENGINE_PASSWORD or --password-file (ANDON_CLICKHOUSE_PASSWORD is what "
+            "other commands log in with)"
+        )
     return [
         owner(config.user, password),
-        analyst(config.read_user, secret("read_password")),
-        grafana(config.grafana_user, secret("grafana_password")),
-        writer(config.write_user, secret("write_password")),
+        analyst(config.read_user, read_secret(config, "engine", "read_password")),
+        grafana(config.grafana_user, read_secret(config, "engine", "grafana_password")),
+        writer(config.write_user, read_secret(config, "engine", "write_password")),
     ]
 
 
-async def serve(config: ClickHouseConfig, who: list[Account]) -> None:
+async def serve(config: EngineConfig, who: list[Account]) -> None:
     """Serve until SIGTERM or SIGINT, then finish what runs."""
     log = logging.configure("clickhouse")
     stop = asyncio.Event()
@@ -95,7 +80,8 @@ async def serve(config: ClickHouseConfig, who: list[Account]) -> None:
         site = web.TCPSite(runner, config.host, config.port)
         await _listen(site, config)
         port = runner.addresses[0][1]
-        log.info(READY, url=f"http://{config.host}:{port}", version=engine.version, data_dir=config.data_dir)
+        url = f"http://{config.host}:{port}"
+        log.info(READY, url=url, version=engine.version, data_dir=config.data_dir, owner=config.user)
         await stop.wait()
         log.info("stopping")
     finally:
@@ -120,12 +106,12 @@ async def _cancel_reads(engine: Engine, ended: asyncio.Event) -> None:
         wait_seconds = 1.0
 
 
-async def _listen(site: web.TCPSite, config: ClickHouseConfig) -> None:
+async def _listen(site: web.TCPSite, config: EngineConfig) -> None:
     try:
         await site.start()
     except OSError as error:
         text = os.strerror(error.errno or 0)
-        raise ConfigError(f"clickhouse.port = {config.port}: cannot listen on {config.host}: {text}") from None
+        raise ConfigError(f"engine.port = {config.port}: cannot listen on {config.host}: {text}") from None
 
 
 def _confine(data_dir: Path) -> None:
@@ -140,9 +126,9 @@ def _confine(data_dir: Path) -> None:
 
 
 @click.command("clickhouse", help="Own the embedded ClickHouse engine and serve it over HTTP.")
-@configured(("clickhouse", ClickHouseConfig))
-def command(clickhouse: ClickHouseConfig) -> None:
+@configured(("engine", EngineConfig))
+def command(engine: EngineConfig) -> None:
     """Foreground; SIGTERM stops it."""
-    who = accounts(clickhouse)  # reads files that the engine may not
-    _confine(Path(clickhouse.data_dir))
-    asyncio.run(serve(clickhouse, who))
+    who = accounts(engine)  # reads files that the engine may not
+    _confine(Path(engine.data_dir))
+    asyncio.run(serve(engine, who))

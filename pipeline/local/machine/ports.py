@@ -2,10 +2,12 @@
 
 They lie below the range from which the kernel takes the local ports of outgoing connections: between the moment that
 a port is found and the moment that its server binds it, which takes seconds, any client on the machine could get it.
+For the same reason what one process has found no other finds while that process lives (on Linux).
 """
 
 import random
 import socket
+import sys
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
@@ -33,12 +35,31 @@ def bind(port: int) -> socket.socket | None:
         return None
 
 
+def _claim(port: int) -> bool:
+    """Whether nobody has found this port before; from now on nobody will. The kernel keeps the list: sockets that have
+    names but no files, and end with the process that holds them."""
+    if sys.platform != "linux":
+        return True
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0andon-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    claim.detach()  # open as long as this process is
+    return True
+
+
 def bind_free() -> socket.socket:
     """A socket bound to a port that nobody else has."""
     last = _outgoing_from()
     for _ in range(ATTEMPTS if last > FIRST else 0):
-        if (sock := bind(random.randrange(FIRST, last))) is not None:
+        port = random.randrange(FIRST, last)
+        if (sock := bind(port)) is None:
+            continue
+        if _claim(port):
             return sock
+        sock.close()
     sock = socket.socket()
     sock.bind((LOOPBACK, 0))
     return sock

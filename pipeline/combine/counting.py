@@ -65,26 +65,3 @@ def _unpack(packed: Ints, low: Ints, widths: list[int]) -> Ints:
     columns[0] = packed
     columns += low[:, None]
     return columns
-
-
-class Tally:
-    """Sums by integer key: columns are added in bulk, and summed up when they are read."""
-
-    def __init__(self, keys: int, sums: int) -> None:
-        self._shape = (keys, sums)
-        self._chunks: list[tuple[Ints, Ints]] = []
-
-    def add(self, keys: Ints, sums: Ints) -> None:
-        """Add (k, n) keys with their (s, n) summands."""
-        if keys.shape[1]:
-            self._chunks.append((keys, sums))
-
-    def rows(self) -> tuple[Ints, Ints]:
-        """Distinct keys in ascending order, and their sums."""
-        if not self._chunks:
-            keys, sums = self._shape
-            return np.zeros((keys, 0), np.int64), np.zeros((sums, 0), np.int64)
-        if len(self._chunks) > 1:
-            keys_parts, sums_parts = zip(*self._chunks, strict=True)
-            self._chunks = [sum_rows(np.concatenate(keys_parts, axis=1), np.concatenate(sums_parts, axis=1))]
-        return self._chunks[0]

@@ -1,20 +1,16 @@
-"""Which topic goes into which table, and how its records become rows. Pure.
+"""Which topic goes into which table, and how records become rows: they are few, and plain. Pure.
 
-Events have a path of their own (`rows.event_batch`): they are many. Everything else is few, and plain.
+Events, which are many, have a way of their own (`events.EventRows`).
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 
-from consumers.clickhouse.archive.rows import MILLIS, event_batch
-from pipeline.wire.events import MAX_SKEW_MS, AnyEvent, check_not_future
+from consumers.clickhouse.archive.rows import MILLIS, Rows
 from pipeline.wire.halts import Evidence, HaltAck, decode_halt
-from pipeline.wire.learned import LearnedDecoder
-from pipeline.wire.reasons import MalformedMessage
 from pipeline.wire.topics import DEADLETTER, EVENTS, HALT_ACKS, HALTS, VERDICTS
 from pipeline.wire.verdicts import Verdict, decode_heartbeat, decode_verdict
 
@@ -30,55 +26,6 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
-
-
-class Batch(NamedTuple):
-    """Rows by table, and the reasons of those that were refused."""
-
-    tables: dict[str, pa.RecordBatch]
-    refused: list[str]
-
-    @property
-    def rows(self) -> int:
-        """Rows of all tables."""
-        return sum(batch.num_rows for batch in self.tables.values())
-
-
-class EventRows:
-    """Turns messages of `fleet.events` into rows; keeps the words that its decoder has learned."""
-
-    def __init__(self) -> None:
-        self._decoder = LearnedDecoder()
-
-    def __call__(self, values: Sequence[bytes], ingested_at_ms: Sequence[int]) -> Batch:
-        """What the combiner refuses is dead-lettered there; here it is left out, by the same rules."""
-        refused: dict[int, str] = {}
-        events = self._decoder.decode_all(values, lambda index, error: refused.__setitem__(index, error.reason))
-        times = ingested_at_ms
-        if refused:
-            times = [at for index, at in enumerate(ingested_at_ms) if index not in refused]
-        reasons = list(refused.values())
-        events, times = _without_future(events, times, reasons)
-        tables = {"events": event_batch(events, times)} if events else {}
-        return Batch(tables, reasons)
-
-
-def _without_future(
-    events: list[AnyEvent], times: Sequence[int], reasons: list[str]
-) -> tuple[list[AnyEvent], Sequence[int]]:
-    ts = np.fromiter((event.ts for event in events), np.int64, len(events))
-    suspects = np.flatnonzero(ts > np.asarray(times, np.int64) + MAX_SKEW_MS)
-    if not len(suspects):
-        return events, times
-    dropped = set()
-    for index in suspects.tolist():
-        try:
-            check_not_future(events[index], times[index])
-        except MalformedMessage as error:
-            dropped.add(index)
-            reasons.append(error.reason)
-    kept = [index for index in range(len(events)) if index not in dropped]
-    return [events[index] for index in kept], [times[index] for index in kept]
 
 
 def _verdict(record: Record, raw: bytes) -> tuple[str, Fields]:
@@ -124,34 +71,33 @@ def _dead_letter(record: Record, raw: bytes) -> tuple[str, Fields]:
     return "dead_letters", fields | numbers | {"at": record.at_ms, "key": record.key, "value": raw}
 
 
-class Source(NamedTuple):
-    """How a topic's records become rows, and of which tables. A compacted topic may have forgotten records that an
-    intent counted."""
+class Route(NamedTuple):
+    """How a topic's records become rows, and of which tables: all that the archive inserts into, and so all that its
+    user may. A compacted topic may have forgotten records that an intent counted."""
 
     convert: Callable[[Record, bytes], tuple[str, Fields]] | None
     compacted: bool
     tables: tuple[str, ...]
 
 
-SOURCES = {
-    EVENTS.name: Source(None, False, ("events",)),
-    VERDICTS.name: Source(_verdict, True, ("verdicts", "heartbeats")),
-    HALTS.name: Source(_halt, True, ("halts",)),
-    HALT_ACKS.name: Source(_ack, False, ("halt_acks",)),
-    DEADLETTER.name: Source(_dead_letter, False, ("dead_letters",)),
+ROUTES = {
+    EVENTS.name: Route(None, False, ("events",)),
+    VERDICTS.name: Route(_verdict, True, ("verdicts", "heartbeats")),
+    HALTS.name: Route(_halt, True, ("halts",)),
+    HALT_ACKS.name: Route(_ack, False, ("halt_acks",)),
+    DEADLETTER.name: Route(_dead_letter, False, ("dead_letters",)),
 }
-# All that the archive inserts into, and so all that its user may: the rest is fed from these, or is the owner's.
-WRITTEN = tuple(table for source in SOURCES.values() for table in source.tables)
 
 _TIMES = {"at", "stream_time", "issued_at", "expires_at"}
 _LISTS = {"rings", "flags", "explanation_strata"}
 _BYTES = {"record", "key", "value"}
+_ARROW = {str: pa.string(), float: pa.float64(), int: pa.int64()}  # the first that a column has a value of
 
 
-def record_rows(topic: str, records: Sequence[Record]) -> Batch:
+def record_rows(topic: str, records: Sequence[Record]) -> Rows:
     """Rows of the small tables, each with where its record stood. A tombstone gives none; what cannot be read is a dead
-    letter. `topic` is one of SOURCES, without a prefix."""
-    convert = SOURCES[topic].convert
+    letter. `topic` is one of ROUTES, without a prefix."""
+    convert = ROUTES[topic].convert
     assert convert is not None, "only events have no converter"
     rows: dict[str, list[tuple[Fields, Record]]] = {}
     refused: list[tuple[str, Record]] = []
@@ -175,12 +121,12 @@ def record_rows(topic: str, records: Sequence[Record]) -> Batch:
             tables |= {table: _columns(kept)} if kept else {}
     if refused and topic != DEADLETTER.name:
         tables["dead_letters"] = _columns([_letter(topic, reason, record) for reason, record in refused])
-    return Batch(tables, [reason for reason, _ in refused])
+    return Rows(tables, [reason for reason, _ in refused])
 
 
 def _letter(topic: str, reason: str, record: Record) -> Fields:
     """A row of `dead_letters` for a record that is none of this topic's: no other stage would say so."""
-    place = (1 + list(SOURCES).index(topic)) << 16 | record.partition  # no letter of the dead-letter topic stands there
+    place = (1 + list(ROUTES).index(topic)) << 16 | record.partition  # no letter of the dead-letter topic stands there
     return {
         "at": record.at_ms,
         "reason": reason,
@@ -216,5 +162,5 @@ def _column(name: str, values: list[Any]) -> pa.Array:
     if name in _BYTES:
         return pa.array(values, pa.binary())
     kinds = {type(value) for value in values} - {type(None)}
-    kind = next((t for t, arrow in ((str, pa.string()), (float, pa.float64())) if t in kinds), int)
-    return pa.array(values, {str: pa.string(), float: pa.float64(), int: pa.int64()}[kind])
+    kind = next((kind for kind in _ARROW if kind in kinds), int)
+    return pa.array(values, _ARROW[kind])

@@ -3,8 +3,8 @@
 import msgspec
 import pyarrow as pa
 
-from consumers.clickhouse.archive.rows import KIND, PRIOR, event_batch
-from consumers.clickhouse.archive.tables import EventRows, Record, record_rows
+from consumers.clickhouse.archive.events import KIND, PRIOR, EventRows, event_columns
+from consumers.clickhouse.archive.records import Record, record_rows
 from pipeline.bench.combine_load import Load, messages
 from pipeline.wire.events import Boot, Crash, decode_event
 from pipeline.wire.halts import HaltAck
@@ -18,7 +18,7 @@ EVENTS = [value for _, value in messages(Load(3000, 100, 20, 60.0, NOW, 7))]
 def test_columns_say_what_the_events_say() -> None:
     """Field by field, for every kind of event."""
     events = [decode_event(raw) for raw in EVENTS]
-    rows = event_batch(events, range(NOW, NOW + len(events))).to_pylist()
+    rows = event_columns(events, range(NOW, NOW + len(events))).to_pylist()
     assert {row["kind"] for row in rows} == set(KIND.values())
     for event, row in zip(events, rows, strict=True):
         for name in ("fleet", "host", "ring", "os", "model", "region", "site", "id"):
@@ -36,18 +36,18 @@ def test_columns_say_what_the_events_say() -> None:
 def test_events_without_updates() -> None:
     """No update at all in a batch: empty lists, not missing ones."""
     raw = msgspec.json.encode(msgspec.json.decode(EVENTS[0]) | {"updates": []})
-    assert event_batch([decode_event(raw)], [NOW]).to_pylist()[0]["updates.product"] == []
+    assert event_columns([decode_event(raw)], [NOW]).to_pylist()[0]["updates.product"] == []
 
 
 def test_refused_events_are_counted_and_left_out() -> None:
     """Bad JSON, a missing value and a clock in the future: by the wire's own rules, with its reasons."""
     future = msgspec.json.encode(msgspec.json.decode(EVENTS[1]) | {"ts": NOW + 3_600_000})
     values = [EVENTS[0], b"{", b"", future, EVENTS[2]]
-    batch = EventRows()(values, [NOW] * len(values))
-    assert sorted(batch.refused) == ["future_timestamp", "invalid_json", "invalid_json"]
-    ids = batch.tables["events"].column("id").to_pylist()
+    rows = EventRows()(values, [NOW] * len(values))
+    assert sorted(rows.refused) == ["future_timestamp", "invalid_json", "invalid_json"]
+    ids = rows.tables["events"].column("id").to_pylist()
     assert ids == [decode_event(EVENTS[0]).id, decode_event(EVENTS[2]).id]
-    assert EventRows()([b"{"], [NOW]).rows == 0
+    assert EventRows()([b"{"], [NOW]).total == 0
 
 
 def record(value: bytes | None, key: bytes = b"k", offset: int = 5) -> Record:
@@ -64,20 +64,20 @@ def test_records_become_rows() -> None:
     )  # fmt: skip
     beat = FleetHeartbeat(fleet="acme", at=NOW, stream_time=NOW, live_updates=1, events=2, offset=3)
     found = [encode_verdict(verdict), encode_verdict(beat)]
-    batch = record_rows(
+    rows = record_rows(
         VERDICTS.name, [record(found[0]), record(found[1], b"acme/-/heartbeat"), record(None), record(b"[")]
     )
-    assert {table: rows.num_rows for table, rows in batch.tables.items()} == {
+    assert {table: found.num_rows for table, found in rows.tables.items()} == {
         "verdicts": 1,
         "heartbeats": 1,
         "dead_letters": 1,
     }
-    assert batch.refused == ["unreadable_record"]
-    letter = batch.tables["dead_letters"].to_pylist()[0]
+    assert rows.refused == ["unreadable_record"]
+    letter = rows.tables["dead_letters"].to_pylist()[0]
     assert (letter["value"], letter["reason"], letter["topic"], letter["stage"]) == (
         b"[", "unreadable_record", "fleet.verdicts", "archive",
     )  # fmt: skip
-    assert batch.tables["verdicts"].to_pylist()[0]["record"] == found[0]
+    assert rows.tables["verdicts"].to_pylist()[0]["record"] == found[0]
     row = record_rows(DEADLETTER.name, [record(b"\x00\xff{")]).tables["dead_letters"].to_pylist()[0]
     assert (row["value"], row["reason"], row["offset"], row["partition"]) == (b"\x00\xff{", "invalid_json", 17, 2)
 
@@ -86,8 +86,8 @@ def test_a_number_that_no_column_holds_is_refused() -> None:
     """It costs its own row, not the batch, and never the stage."""
     good = HaltAck(halt_key="k", epoch=1, subscriber="s", status="stopped", at=NOW)
     acks = [good, msgspec.structs.replace(good, epoch=2**64 - 1)]
-    batch = record_rows(HALT_ACKS.name, [record(msgspec.json.encode(ack)) for ack in acks])
-    assert batch.tables["halt_acks"].num_rows == 1
-    assert batch.refused == ["out_of_range"]
-    assert batch.tables["dead_letters"].to_pylist()[0]["value"] == msgspec.json.encode(acks[1])
-    assert isinstance(batch.tables["halt_acks"], pa.RecordBatch)
+    rows = record_rows(HALT_ACKS.name, [record(msgspec.json.encode(ack)) for ack in acks])
+    assert rows.tables["halt_acks"].num_rows == 1
+    assert rows.refused == ["out_of_range"]
+    assert rows.tables["dead_letters"].to_pylist()[0]["value"] == msgspec.json.encode(acks[1])
+    assert isinstance(rows.tables["halt_acks"], pa.RecordBatch)

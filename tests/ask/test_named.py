@@ -4,8 +4,6 @@ import io
 import json
 import re
 import subprocess
-import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,10 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 from clickhouse_connect.driver.client import Client
+from support.clickhouse_data import command
+from support.engines import Database
 
-from consumers.clickhouse.ask.guide import queries
-from pipeline.bench.archive_line import LocalClickHouse
+from consumers.clickhouse.ask.named import queries
 
 PAGE = (Path(__file__).parents[2] / "docs" / "analysts.md").read_text("utf-8")
 HOSTILE = "x\x1b[2J\u202e<b>'; DROP"
@@ -40,38 +39,33 @@ def row(number: int) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
+def stored(module_database: Database) -> Database:
     """Ten hosts, a halt with its acknowledgement and renewal, verdicts and a dead letter."""
-    with LocalClickHouse(tmp_path_factory.mktemp("guide")) as running:
-        client = running.client()
-        client.insert("events", [row(number) for number in range(10)], column_names=[*NAMES, *LISTS])
-        update, key = ["acme", "crowdstrike", "content", "291"], ["fleet", "vendor", "product", "version"]
-        verdict = [*update, "broad", NOW, "halted", 7.0, 6.0]
-        client.insert("verdicts", [verdict], column_names=[*key, "ring", "at", "state", "log10_evidence", "threshold"])
-        decided = NOW - timedelta(minutes=5)
-        halts = [
-            [*update, 1, "halt", NOW + timedelta(minutes=n), decided, ["*"], 2, f"because {HOSTILE}"] for n in (0, 30)
-        ]
-        names = [*key, "epoch", "action", "issued_at", "stream_time", "rings", "crashed_hosts", "reason"]
-        client.insert("halts", halts, column_names=names)
-        ack = ["acme/crowdstrike/content/291", 1, "sccm", "stopped", NOW + timedelta(seconds=3)]
-        client.insert("halt_acks", [ack], column_names=["halt_key", "epoch", "subscriber", "status", "at"])
-        letter = ["invalid_json", "combine", NOW, HOSTILE]
-        client.insert("dead_letters", [letter], column_names=["reason", "stage", "at", "detail"])
-        yield running
+    client = module_database.client()
+    client.insert("events", [row(number) for number in range(10)], column_names=[*NAMES, *LISTS])
+    update, key = ["acme", "crowdstrike", "content", "291"], ["fleet", "vendor", "product", "version"]
+    verdict = [*update, "broad", NOW, "halted", 7.0, 6.0]
+    client.insert("verdicts", [verdict], column_names=[*key, "ring", "at", "state", "log10_evidence", "threshold"])
+    decided = NOW - timedelta(minutes=5)
+    halts = [[*update, 1, "halt", NOW + timedelta(minutes=n), decided, ["*"], 2, f"because {HOSTILE}"] for n in (0, 30)]
+    names = [*key, "epoch", "action", "issued_at", "stream_time", "rings", "crashed_hosts", "reason"]
+    client.insert("halts", halts, column_names=names)
+    ack = ["acme/crowdstrike/content/291", 1, "sccm", "stopped", NOW + timedelta(seconds=3)]
+    client.insert("halt_acks", [ack], column_names=["halt_key", "epoch", "subscriber", "status", "at"])
+    letter = ["invalid_json", "combine", NOW, HOSTILE]
+    client.insert("dead_letters", [letter], column_names=["reason", "stage", "at", "detail"])
+    return module_database
 
 
 @pytest.fixture
-def client(line: LocalClickHouse) -> Client:
+def client(stored: Database) -> Client:
     """A client."""
-    return line.client()
+    return stored.client()
 
 
-def andon(line: LocalClickHouse, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+def ask(stored: Database, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """`andon query` as an analyst runs it, with the reading user."""
-    environ = {"ANDON_ARCHIVE_CLICKHOUSE_PASSWORD": line.read_password, "PATH": ""}
-    where = ["--clickhouse-url", line.server.clickhouse_url, "--clickhouse-user", "andon_read"]
-    argv = [sys.executable, "-m", "pipeline", "query", *where, *arguments]
+    argv, environ = command(stored, "query", *arguments, reads=True)
     return subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False)
 
 
@@ -197,14 +191,14 @@ def cells(shown: bytes) -> list[dict[str, str]]:
 
 
 @pytest.mark.system
-def test_tables_show_times_as_times_and_enums_by_name(line: LocalClickHouse) -> None:
+def test_tables_show_times_as_times_and_enums_by_name(stored: Database) -> None:
     """What the queries of the guide print: hours, minutes and moments as UTC, kinds by name, one cell per column."""
     hour = NOW.replace(minute=0, second=0)
-    exposed = andon(line, "exposure", *OF_UPDATE)
+    exposed = ask(stored, "exposure", *OF_UPDATE)
     (shown_hour,) = cells(exposed.stdout)
     assert shown_hour["hour"] == f"{hour - timedelta(hours=1):%Y-%m-%d %H:%M:%S}"  # of the installation
     assert (shown_hour["hosts"], shown_hour["hosts_so_far"]) == ("4", "4")
-    events = andon(line, "host-events", "-p", "fleet=acme", "-p", "host=h-0").stdout.decode()
+    events = ask(stored, "host-events", "-p", "fleet=acme", "-p", "host=h-0").stdout.decode()
     (event,) = (row.split() for row in events.splitlines() if "0x50" in row)
     at = f"{NOW - timedelta(minutes=10):%Y-%m-%d %H:%M:%S}.000"
     assert event[:4] == [*at.split(), "crash", "0x50"]  # `prior` is "" but for boots
@@ -216,7 +210,7 @@ def test_tables_show_times_as_times_and_enums_by_name(line: LocalClickHouse) -> 
         "FROM (SELECT kind, host, toStartOfMinute(toDateTime({at:UInt32}, 'UTC')) AS minute FROM events "
         "WHERE host = 'h-9' AND host != 'with totals')"
     )
-    shown = andon(line, sql, "-p", f"at={int(hour.timestamp()) + 61}").stdout.decode().splitlines()
+    shown = ask(stored, sql, "-p", f"at={int(hour.timestamp()) + 61}").stdout.decode().splitlines()
     got = next(row for row in shown if "h-9" in row)
     minute = f"{hour + timedelta(minutes=1):%Y-%m-%d %H:%M:%S}"
     expected = ["heartbeat", "h-9", "heartbeat", minute, "{a: 1, b: }", "(1, x)", "{n: 1, l: [0.5]}", "2.500001"]
@@ -224,48 +218,48 @@ def test_tables_show_times_as_times_and_enums_by_name(line: LocalClickHouse) -> 
 
 
 @pytest.mark.system
-def test_files_have_times_and_names_too(line: LocalClickHouse) -> None:
+def test_files_have_times_and_names_too(stored: Database) -> None:
     """CSV and JSON as text, Parquet as timestamps and strings; equal names are refused where names tell columns."""
     given = ("host-events", "-p", "fleet=acme", "-p", "host=h-0", "--format")
     at = f"{NOW - timedelta(minutes=10):%Y-%m-%d %H:%M:%S}.000"
-    header, row = andon(line, *given, "csv").stdout.decode().splitlines()
+    header, row = ask(stored, *given, "csv").stdout.decode().splitlines()
     assert header.startswith('"ts","kind","prior",')
     assert row.startswith(f'"{at}","crash","",')
-    (found,) = json.loads(andon(line, *given, "json").stdout)["data"]
+    (found,) = json.loads(ask(stored, *given, "json").stdout)["data"]
     assert (found["ts"], found["kind"], found["prior"]) == (at, "crash", "")
-    table = parquet.read_table(io.BytesIO(andon(line, *given, "parquet").stdout))
+    table = parquet.read_table(io.BytesIO(ask(stored, *given, "parquet").stdout))
     (event,) = table.to_pylist()
     assert (event["ts"], event["kind"]) == (NOW - timedelta(minutes=10), "crash")
     exposure = ("exposure", *OF_UPDATE, "--format", "parquet")
-    hours = parquet.read_table(io.BytesIO(andon(line, *exposure).stdout))["hour"]
+    hours = parquet.read_table(io.BytesIO(ask(stored, *exposure).stdout))["hour"]
     assert all(value.as_py().minute == 0 and value.as_py().date() >= NOW.date() - timedelta(1) for value in hours)
     for form in ("json", "parquet"):
-        refused = andon(line, "SELECT kind, host, kind FROM events", "--format", form)
+        refused = ask(stored, "SELECT kind, host, kind FROM events", "--format", form)
         assert (refused.returncode, refused.stdout) == (2, b"")
         assert b"more than one is kind" in refused.stderr
 
 
 @pytest.mark.system
-def test_formats_and_hostile_text(line: LocalClickHouse) -> None:
+def test_formats_and_hostile_text(stored: Database) -> None:
     """A table escapes what could drive a terminal; CSV, JSON and Parquet give it as it is."""
-    shown = andon(line, "crashes", "--param", "fleet=acme")
+    shown = ask(stored, "crashes", "--param", "fleet=acme")
     assert shown.returncode == 0, shown.stderr
     assert b"\x1b" not in shown.stdout
     assert "\u202e" not in shown.stdout.decode()
     assert "x\\x1b[2J\\u202e<b>'; DROP" in shown.stdout.decode()
-    as_json = andon(line, "crashes", "--param", "fleet=acme", "--format", "json")
+    as_json = ask(stored, "crashes", "--param", "fleet=acme", "--format", "json")
     assert {row["signature_module"] for row in json.loads(as_json.stdout)["data"]} == {HOSTILE}
-    table = parquet.read_table(io.BytesIO(andon(line, "crashes", "-p", "fleet=acme", "--format", "parquet").stdout))
+    table = parquet.read_table(io.BytesIO(ask(stored, "crashes", "-p", "fleet=acme", "--format", "parquet").stdout))
     assert table.num_rows == 2
     sql = "SELECT version, hosts FROM crash_rate_by_update WHERE fleet = 'acme' ORDER BY version"
-    as_csv = andon(line, sql, "--format", "csv")
+    as_csv = ask(stored, sql, "--format", "csv")
     assert as_csv.stdout.decode() == '"version","hosts"\n"291",4\n"5",10\n'
-    listed = andon(line).stdout.decode()
+    listed = ask(stored).stdout.decode()
     assert all(name in listed for name in queries())
 
 
 @pytest.mark.system
-def test_what_is_refused(line: LocalClickHouse) -> None:
+def test_what_is_refused(stored: Database) -> None:
     """Missing parameters, unknown names, writes and slow queries: one line of reason, no traceback."""
     for arguments, code, words in (
         (["rates"], 2, "--param fleet=…"),
@@ -285,7 +279,7 @@ def test_what_is_refused(line: LocalClickHouse) -> None:
         ),
         (["--no-such-option"], 2, "No such option"),
     ):
-        done = andon(line, *arguments)
+        done = ask(stored, *arguments)
         assert done.returncode == code, done.stderr
         assert words in done.stderr.decode()
         assert b"Traceback" not in done.stderr

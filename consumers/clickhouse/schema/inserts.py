@@ -7,36 +7,36 @@ are there. So whatever was not yet listed after the view was created feeds it, a
 its id, for clocks may differ. All INSERTs are, also those into other tables: one may reach `events` through a view.
 """
 
-import time
-
 from clickhouse_connect.driver.client import Client
 
-from consumers.clickhouse.schema.cluster import Layout
 from consumers.clickhouse.schema.feeds import SOURCE
+from consumers.clickhouse.schema.layout import Layout
 from pipeline.runtime.errors import AndonError
+from pipeline.runtime.waiting import wait_for
 
 WAIT_SECONDS = 600.0  # an INSERT of the archive takes a second
 POLL_SECONDS = 0.05
 
 
-def settle(client: Client, layout: Layout, wait_seconds: float = WAIT_SECONDS) -> None:
+def wait_for_inserts(client: Client, layout: Layout, wait_seconds: float = WAIT_SECONDS) -> None:
     """Return when every INSERT that runs now has ended, on whichever server.
 
     Raises:
         AndonError: when one still runs after `wait_seconds`.
     """
-    deadline = time.monotonic() + wait_seconds
     left = _running(client, layout)
-    while left:
-        if time.monotonic() > deadline:
-            named = "; ".join(f"{query_id} ({text})" for (_, query_id), text in sorted(left.items())[:3])
-            raise AndonError(
-                f"{len(left)} INSERTs that began before the new feed still run after {wait_seconds:.0f} s, and their "
-                f"rows could be lost to it: try again when they have ended: {named}"
-            )
-        time.sleep(POLL_SECONDS)
-        now = _running(client, layout)
-        left = {which: text for which, text in left.items() if which in now}
+
+    def ended() -> bool:
+        for which in left.keys() - _running(client, layout).keys():
+            del left[which]
+        return not left
+
+    if left and not wait_for(ended, wait_seconds, POLL_SECONDS):
+        named = "; ".join(f"{query_id} ({text})" for (_, query_id), text in sorted(left.items())[:3])
+        raise AndonError(
+            f"{len(left)} INSERTs that began before the new feed still run after {wait_seconds:.0f} s, and their rows "
+            f"could be lost to it: try again when they have ended: {named}"
+        )
     if layout.cluster:  # stored on one replica; a fill may read from another
         client.command(synced(layout))
 

@@ -1,0 +1,60 @@
+"""A backtest from its first line to its last: a bar while it runs, every halt when it is decided, then the summary."""
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from pipeline.backtest.lines import Advance
+from pipeline.backtest.report import halt_json, show_halt, show_summary, summary_json, summary_of
+from pipeline.backtest.run import Backtest
+from pipeline.decide.orders import HaltOrder
+from pipeline.decide.policy import PolicySet
+from pipeline.runtime.console import stdout_console
+
+ReadLines = Callable[[Advance], Iterable[list[bytes]]]  # batches of lines; it says how many bytes each took to read
+_COLLECT_EVERY = 100_000  # events are not tracked by the collector, and hardly anything else is made
+
+
+def follow(policies: PolicySet, read: ReadLines, total_bytes: int | None, as_json: bool) -> list[HaltOrder]:
+    """Decide, and say what was decided when it is; returns the orders."""
+    backtest = Backtest(policies)
+    orders = []
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY)
+    out = stdout_console()
+    started = time.perf_counter()
+    with _progress(backtest, total_bytes) as advance:
+        for halt in _halts(backtest, read(advance)):
+            orders.append(halt)
+            if as_json:
+                click.echo(halt_json(halt))
+            else:
+                show_halt(out, halt)
+    summary = summary_of(backtest, time.perf_counter() - started)
+    if as_json:
+        click.echo(summary_json(summary))
+    else:
+        show_summary(out, backtest, summary)
+    return orders
+
+
+def _halts(backtest: Backtest, batches: Iterable[list[bytes]]) -> Iterator[HaltOrder]:
+    for batch in batches:
+        yield from backtest.take(batch)
+    yield from backtest.finish()
+
+
+@contextmanager
+def _progress(backtest: Backtest, total_bytes: int | None) -> Iterator[Advance]:
+    """A bar on standard error when that is a terminal; `total_bytes` None: nobody knows how much there is."""
+    columns = (TextColumn("backtest"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[events]} events"))
+    to_people = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=to_people, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("", total=total_bytes, events="0")
+        yield lambda size: progress.update(task, advance=size, events=f"{backtest.events:,}")

@@ -1,0 +1,43 @@
+"""Events of one micro-batch: first it is decided which of them count, then those that do are folded. Pure.
+
+Everything that depends on earlier batches is asked of the `Memory` here; the fold itself sees values only. The memory
+learns what became of the batch from whoever writes it.
+"""
+
+from collections.abc import Sequence
+
+from pipeline.combine.fold import Fold, fold_of
+from pipeline.combine.gather import Gather, Position
+from pipeline.combine.memory import Memory
+from pipeline.wire.events import AnyEvent
+from pipeline.wire.spans import HOUR_MS
+
+DEFAULT_WINDOW_MS = 72 * HOUR_MS
+_EVENTS_AT_ONCE = 1024  # fewer do not pay for the calls into numpy; more leave the cache before they are read
+
+
+class EventBatch:
+    """Takes in events, and folds them. `window_ms` is how long an update counts as new on a host."""
+
+    def __init__(self, memory: Memory, window_ms: int = DEFAULT_WINDOW_MS) -> None:
+        self._memory = memory
+        self._window_ms = window_ms
+        self._gather = Gather()
+
+    def add(self, events: Sequence[AnyEvent], position: Position) -> None:
+        """Take in events; `position` tells an event's partition and offset from its index (asked for crashes only)."""
+        self._gather.add(events, position)
+        if self._gather.waiting >= _EVENTS_AT_ONCE:
+            self._admit()
+
+    def fold(self) -> Fold:
+        """Everything that was added, as one value."""
+        self._admit()
+        admitted = self._gather.admitted()
+        return fold_of(admitted, self._memory.sieve.candidates(admitted), self._window_ms)
+
+    def _admit(self) -> None:
+        if not self._gather.waiting:
+            return
+        trials = self._gather.take_trials()
+        self._gather.keep(trials, self._memory.admission.admit(trials.keys, trials.time_ms))

@@ -1,0 +1,142 @@
+"""Where the combiner reads: its partitions of `fleet.events`, how far it has come, and from where to read again."""
+
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, TopicPartition
+from structlog.typing import FilteringBoundLogger
+
+from pipeline.combine.batch import Batch
+from pipeline.combine.config import GROUP, MAX_BATCH_MS, STAGE, CombineConfig
+from pipeline.runtime import metrics
+from pipeline.runtime.errors import FatalStageError
+from pipeline.runtime.kafka import KafkaConfig, consumer_config
+from pipeline.runtime.kafka_log import Errors, spoken
+from pipeline.runtime.waiting import Deadline
+from pipeline.wire import topics
+
+CALL_SECONDS = 10.0
+_READ_AT_ONCE = 4_096  # messages held as client objects at a time
+_LAG_SECONDS = 1.0
+_SHORTEST_WAIT_SECONDS = 0.001  # the client waits for whole milliseconds: asked for less it returns at once
+# Less than the client's defaults: a deeper queue costs memory and brings no speed, a shallower one leaves the loop
+# waiting for the next answer. Nothing is stored for auto-commit.
+_PREFETCH = {
+    "enable.auto.offset.store": False,
+    "queued.min.messages": 10_000,
+    "queued.max.messages.kbytes": 16 * 1024,
+    "message.max.bytes": 1 << 20,  # only a floor for the next: a single larger message is still fetched
+    "fetch.max.bytes": 1 << 20,
+    "fetch.message.max.bytes": 512 << 10,  # compressed: some 6,000 events
+}
+
+
+class Source:
+    """A member of the combiner's group."""
+
+    def __init__(self, kafka: KafkaConfig, config: CombineConfig, log: FilteringBoundLogger) -> None:
+        """Raises FatalStageError when no broker answers, or a topic that the combiner needs is missing."""
+        self._config, self._log = config, log
+        self._topic = kafka.topic_prefix + topics.EVENTS.name
+        errors = Errors()
+        more = _PREFETCH | spoken(log) | errors.settings
+        self._consumer = Consumer(consumer_config(kafka, config.identity, GROUP, config.identity, **more))
+        _check_topics(kafka, self._consumer, errors)
+        self._assigned: list[TopicPartition] = []
+        self._next: list[TopicPartition] = []  # where to read on
+        self._committed: dict[int, int] = {}  # by partition: the newest offset committed, since it was assigned to us
+        self._revoked = False  # during the call to consume that is under way
+        self._next_report = Deadline(0)
+
+    def open(self, on_revoke: Callable[[], None], on_lost: Callable[[str], None]) -> None:
+        """Join the group. `on_revoke` is called before partitions go, the last time to commit what was read from them;
+        `on_lost` when they are another's already, with the reason."""
+
+        def revoke(_: Consumer, partitions: list[TopicPartition]) -> None:
+            self._log.info("partitions revoked", partitions=[place.partition for place in partitions])
+            self._assigned, self._revoked = [], True
+            on_revoke()
+            self._next, self._committed = [], {}
+
+        def lose(_: Consumer, partitions: list[TopicPartition]) -> None:
+            self._assigned, self._next, self._committed, self._revoked = [], [], {}, True
+            on_lost(f"lost partitions {[place.partition for place in partitions]}")
+
+        self._consumer.subscribe([self._topic], on_assign=self._assign, on_revoke=revoke, on_lost=lose)
+
+    def close(self) -> None:
+        """Leave off, without committing anything."""
+        self._consumer.close()
+
+    def fill(self, batch: Batch) -> bool:
+        """Read until the batch is full or old enough; with more waiting, as long as a batch may be. False when
+        partitions went meanwhile: what came with that is left out, it may be from before `rewind`."""
+        deadline, latest = Deadline(self._config.batch_ms / 1000), Deadline(MAX_BATCH_MS / 1000)
+        while (left := deadline.left_seconds) >= _SHORTEST_WAIT_SECONDS:
+            wanted = min(self._config.batch_messages - batch.messages, _READ_AT_ONCE)
+            if wanted <= 0:
+                break
+            messages = self._consumer.consume(wanted, left)
+            if self._revoked:
+                self._revoked = False
+                return False
+            batch.take(messages)
+            self._next = self._consumer.position(self._assigned)
+            if len(messages) == wanted:
+                deadline = latest
+        return True
+
+    def offsets(self) -> list[TopicPartition]:
+        """Where everything that was read ends."""
+        return [place for place in self._next if place.offset >= 0]
+
+    def group_metadata(self) -> Any:
+        """What a transaction that commits offsets has to show."""
+        return self._consumer.consumer_group_metadata()
+
+    def commit(self, offsets: list[TopicPartition]) -> None:
+        """These have been committed."""
+        self._committed |= {place.partition: place.offset for place in offsets}
+
+    def rewind(self) -> None:
+        """Read on from the committed offsets: our own word for them where we have it, for when their broker has just
+        died, the client may ask for them in vain, and stand still."""
+        if self._assigned:
+            known = self._committed
+            places = [(place.topic, place.partition) for place in self._assigned]
+            self._consumer.assign([TopicPartition(t, p, known.get(p, OFFSET_STORED)) for t, p in places])
+        self._next = []
+
+    def report_lag(self) -> None:
+        """Tell the metric, now and then."""
+        if not self._next_report.has_passed:
+            return
+        self._next_report = Deadline(_LAG_SECONDS)
+        for place in self._next:
+            _, high = self._consumer.get_watermark_offsets(place, cached=True)
+            if place.offset >= 0 and high >= 0:
+                lag = metrics.LAG.labels(STAGE, topics.EVENTS.name, str(place.partition))
+                lag.set(max(0, high - place.offset))
+
+    def judge(self, error: KafkaError) -> None:
+        """Take in what the client says in between the messages. Raises FatalStageError when it cannot go on."""
+        if error.fatal() or error.code() == KafkaError._FATAL:  # of a consumer only the code says it
+            raise FatalStageError(f"consumer: {error}")
+        self._log.warning("consumer", error=str(error))
+
+    def _assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._assigned, self._next, self._committed = partitions, [], {}
+        self._log.info("partitions assigned", partitions=[place.partition for place in partitions])
+
+
+def _check_topics(kafka: KafkaConfig, consumer: Consumer, errors: Errors) -> None:
+    """Raises FatalStageError when a topic that the combiner needs is missing."""
+    try:
+        known = consumer.list_topics(timeout=CALL_SECONDS).topics
+    except KafkaException as error:
+        why = errors.why(error, consumer.poll)
+        raise FatalStageError(f"no Kafka broker answers at {kafka.bootstrap_servers}: {why}") from error
+    names = [kafka.topic_prefix + topic.name for topic in (topics.EVENTS, topics.PARTIALS, topics.DEADLETTER)]
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise FatalStageError(f"topics missing: {', '.join(missing)}; run `andon topics apply`")

@@ -1,0 +1,85 @@
+"""Marks and groups of tests, told by the fixtures that they use.
+
+Marks: `unit`, in this process and in moments; `service`, with brokers, engines or processes of its own, or for minutes
+on a core; `slow`, what only `make test-all` runs. A test that uses no fixture of a service but starts processes by
+itself says `service`; which are slow is always said.
+
+Groups: tests that share a service, or what a module makes once, run in one process of pytest-xdist. All others run
+wherever there is room. What takes longest begins first.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+# Fixtures of what is started once for the whole run: the group of those who use it. Of two the first counts.
+SHARED = {
+    "sasl_kafka": "secured",
+    "tls_kafka": "secured",
+    "kafka": "kafka",
+    "databases": "clickhouse",
+    "embedded": "embedded",
+}
+# Fixtures whose parameter is the name of one of these.
+CHOOSERS = ("broker", "account")
+# Fixtures of what a test or a module has for itself.
+OWN = frozenset({"broker", "own_clickhouse", "schema", "kafka_jars"})
+
+# Seconds on an idle machine, by group, or by file or test; what is not named takes less than the last.
+SECONDS = {
+    "tests/bench/test_faults_short.py": 100,
+    "tests/demo/test_system.py": 50,
+    "secured": 120,
+    "kafka": 150,
+    "tests/system": 100,
+    "clickhouse": 100,
+    "embedded": 100,
+    "tests/kafka/test_cluster.py::test_up_on_kafka": 60,
+    "tests/kafka/test_cluster.py": 20,
+    "tests/decide/test_calibration.py": 25,
+    "tests/local/test_elsewhere.py": 25,
+    "tests/archive": 15,
+    "tests/deadletter": 15,
+}
+SERVICE_SECONDS = 5
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Before anybody selects by marks or names groups; afterwards, nothing of that order is lost."""
+    groups: dict[pytest.Item, str] = {}
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        groups[item] = _mark(item)
+    yield
+    items.sort(key=lambda item: (-_seconds(item, groups[item]), groups[item]))
+
+
+def _mark(item: pytest.Function) -> str:
+    """Set the marks of a test; its group, or ""."""
+    group = _group(item)
+    if group:
+        item.add_marker(pytest.mark.xdist_group(group))
+    if not any(item.get_closest_marker(name) for name in ("slow", "service", "system")):
+        is_service = group in SHARED.values() or not OWN.isdisjoint(item.fixturenames)
+        item.add_marker(pytest.mark.service if is_service else pytest.mark.unit)
+    return group
+
+
+def _group(item: pytest.Function) -> str:
+    names = set(item.fixturenames)
+    if (called := getattr(item, "callspec", None)) is not None:
+        names.update(called.params.get(chooser, "") for chooser in CHOOSERS)
+    for name, group in SHARED.items():
+        if name in names:
+            return group
+    file = item.nodeid.partition("::")[0]
+    scopes = {made[-1].scope for made in item._fixtureinfo.name2fixturedefs.values()}
+    return file.rpartition("/")[0] if "package" in scopes else file if "module" in scopes else ""
+
+
+def _seconds(item: pytest.Item, group: str) -> int:
+    if group in SECONDS:
+        return SECONDS[group]
+    named = [SECONDS[start] for start in SECONDS if item.nodeid.startswith(start)]
+    return max(named, default=0 if item.get_closest_marker("unit") else SERVICE_SECONDS)
