@@ -86,9 +86,7 @@ def test_dead_broker_is_said_and_its_return_noticed(tmp_path: Path) -> None:
         assert (lost.status, lost.body["error"]) == (503, "broker_unavailable")
         assert int(lost.headers["Retry-After"]) >= 1
         wait_for(lambda: gateway.ask("/health").status == 503)
-        again = EmbeddedBroker(Path(second))
-        again.port, again.bootstrap_servers = broker.port, broker.bootstrap_servers
-        with again:
+        with EmbeddedBroker(Path(second), broker.port) as again:
             make_topics(again.bootstrap_servers)
             wait_for(lambda: gateway.post(batch(5, "after")).status == 202)
             wait_for(lambda: gateway.ask("/health").status == 200)

@@ -43,10 +43,10 @@ def wait_for_broker(bootstrap_servers: str, timeout_seconds: float) -> None:
 
 
 class EmbeddedBroker:
-    """A context manager: the broker runs while the block does."""
+    """A context manager: the broker runs while the block does, on a free port unless one is given."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.port = free_port()
+    def __init__(self, data_dir: Path, port: int = 0) -> None:
+        self.port = port or free_port()
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
         self._process = Process(command_line(data_dir, self.port), data_dir / "broker.log", name="embedded broker")
 
