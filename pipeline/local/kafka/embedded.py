@@ -43,7 +43,7 @@ def wait_for_broker(bootstrap_servers: str, timeout_seconds: float) -> None:
 
 
 class EmbeddedBroker:
-    """A context manager: the broker runs while the block does. `port`: any free one by default."""
+    """A context manager: the broker runs while the block does, on a free port unless one is given."""
 
     def __init__(self, data_dir: Path, port: int = 0) -> None:
         self.port = port or free_port()
