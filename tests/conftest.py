@@ -4,7 +4,6 @@ import os
 import uuid
 from collections.abc import Iterator
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from support.brokers import AnyBroker, Clients, embedded_broker, memory
@@ -84,6 +83,6 @@ def broker(request: pytest.FixtureRequest) -> AnyBroker:
 def clients(broker: AnyBroker, request: pytest.FixtureRequest) -> Iterator[Clients]:
     """Topics and clients under a prefix of the test's own."""
     prefix = f"{request.node.originalname.removeprefix('test_')[-50:]}-{uuid.uuid4().hex[:6]}."
-    made = Clients(msgspec.structs.replace(broker.client_options(), topic_prefix=prefix))
+    made = Clients(broker, prefix)
     yield made
     made.close()

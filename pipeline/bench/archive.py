@@ -22,7 +22,7 @@ from pipeline.bench.clickhouse import LocalClickHouse, value, wait_until
 from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.process import Process
-from pipeline.runtime import topics as topic_admin
+from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config

@@ -16,17 +16,16 @@ from typing import Any
 
 import click
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition, libversion
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import libversion
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from pipeline.bench.collect_load import COMPRESS, HttpLoad, Sent, send_all
 from pipeline.collect.tokens import add_token
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.process import Process, andon
 from pipeline.runtime.clock import wall_clock_ms
-from pipeline.runtime.kafka import KafkaConfig, consumer_config
-from pipeline.runtime.waiting import Deadline
+from pipeline.runtime.kafka import PROMPT, KafkaConfig
+from pipeline.runtime.topic_reader import TopicReader
 from pipeline.wire import topics
 
 FLEET = "acme"
@@ -54,21 +53,14 @@ def gateway(bootstrap_servers: str, tokens_file: Path) -> Iterator[tuple[Process
         process.stop()
 
 
-def ids_on_topic(bootstrap_servers: str, expected: int) -> Counter[str]:
+def ids_on_topic(bootstrap_servers: str) -> Counter[str]:
     """How often each id stands on the events topic."""
-    config = consumer_config(KafkaConfig(bootstrap_servers=bootstrap_servers), "bench", "bench", "bench-0")
-    consumer = Consumer(config)
-    consumer.assign([TopicPartition(topics.EVENTS.name, n, OFFSET_BEGINNING) for n in range(topics.EVENTS.partitions)])
     decoder = msgspec.json.Decoder(OnlyId)
     seen: Counter[str] = Counter()
-    deadline = Deadline(READ_SECONDS)
-    total = quiet = 0
-    while (total < expected or quiet < 2) and not deadline.has_passed:
-        messages = consumer.consume(10_000, timeout=0.5)
-        quiet = 0 if messages else quiet + 1
-        total += len(messages)
-        seen.update(decoder.decode(message.value() or b"").id for message in messages)
-    consumer.close()
+    with TopicReader(KafkaConfig(bootstrap_servers=bootstrap_servers), "bench", settings=PROMPT) as reader:
+        reader.start(reader.held(topics.EVENTS.name))
+        for messages in reader.to_end(READ_SECONDS):
+            seen.update(decoder.decode(message.value() or b"").id for message in messages)
     return seen
 
 
@@ -100,7 +92,7 @@ def measure(events: int, batch: int, connections: int, encoding: str, seed: int)
             sent = sender.submit(send_all, load).result()
             used_seconds = process.cpu_seconds() - before
             rss_bytes = process.peak_rss_bytes()
-        seen = ids_on_topic(broker.bootstrap_servers, sent.accepted)
+        seen = ids_on_topic(broker.bootstrap_servers)
     figures = report(sent, seen, used_seconds, rss_bytes)
     return figures | {"on": machine(batch=batch, connections=connections, encoding=encoding, seed=seed)}
 

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition, libversion
+from confluent_kafka import Producer, libversion
 
 from pipeline.bench.brokers import broker_option, described, running
 from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.local.machine.process import START_SECONDS, Process, andon
-from pipeline.runtime import topics as topic_admin
+from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
+from pipeline.runtime.kafka import PROMPT, KafkaConfig, producer_config
+from pipeline.runtime.topic_reader import TopicReader
 from pipeline.runtime.waiting import Deadline, wait_for
 from pipeline.wire import topics
 from pipeline.wire.partials import decode_partial
@@ -67,20 +68,19 @@ def preload(kafka: KafkaConfig, load: EventLoad) -> int:
 
 def read_partials(kafka: KafkaConfig, expected: int) -> Read:
     """Read committed partials until they account for every event, or time is up."""
-    consumer = Consumer(consumer_config(kafka, "bench", "bench", "bench-0"))
-    consumer.assign([TopicPartition(topics.PARTIALS.name, 0, OFFSET_BEGINNING)])
     deadline = Deadline(RUN_SECONDS)
     first_at = last_at = 0.0
     events = first_events = partials = size = 0
-    while events < expected and not deadline.has_passed:
-        for message in consumer.consume(100, 0.02):
-            value = message.value() or b""
-            last_at = time.monotonic()
-            partial = decode_partial(value)
-            if not first_at:
-                first_at, first_events = last_at, partial.events
-            events, partials, size = events + partial.events, partials + 1, size + len(value)
-    consumer.close()
+    with TopicReader(kafka, "bench", settings=PROMPT) as reader:
+        reader.start(reader.whole(topics.PARTIALS.name))
+        while events < expected and not deadline.has_passed:
+            for message in reader.poll(0.02):
+                value = message.value() or b""
+                last_at = time.monotonic()
+                partial = decode_partial(value)
+                if not first_at:
+                    first_at, first_events = last_at, partial.events
+                events, partials, size = events + partial.events, partials + 1, size + len(value)
     return Read(events, events - first_events, last_at - first_at, partials, size)
 
 

@@ -14,7 +14,7 @@ from pipeline.demo import stored
 from pipeline.demo.account import Account, lines
 from pipeline.demo.act import Act, Pace
 from pipeline.demo.watch import Watch
-from pipeline.halt.keys import load_trusted
+from pipeline.halt.signing import load_trusted
 from pipeline.local import guide
 from pipeline.local.stack import StackInfo
 from pipeline.runtime.kafka import KafkaConfig

@@ -19,7 +19,7 @@ from pipeline.local.machine.process import andon
 from pipeline.local.supervisor import Probe, ProcessSpec
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.topics import TopicAdmin, differences
+from pipeline.runtime.topic_admin import TopicAdmin, differences
 from pipeline.wire import topics
 
 DATABASE = "andon"  # what `andon demo` and the advice of `andon up` ask

@@ -45,7 +45,7 @@ def test_the_archive_comes_as_the_user_who_may_only_insert(tmp_path: Path, monke
     assert archive.environ == {"ANDON_CLICKHOUSE_PASSWORD": line.write_password}
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_a_small_run() -> None:
     """Nothing lost; both loads, and a dense one costs less per event."""
     size = ("--events", "20000", "--rate", "200", "--seconds", "1")

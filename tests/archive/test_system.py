@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.archive_place import NOW, WAIT_SECONDS, Place
-from support.brokers import until
+from support.brokers import embedded_broker
 from support.clickhouse import LocalClickHouse, value, wait_for
 from support.engines import Database
+from support.waiting import until
 
 from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.bench.faults.clickhouse import VIEWED
@@ -21,15 +22,6 @@ from pipeline.wire.reasons import Reason
 from pipeline.wire.topics import DEADLETTER, EVENTS, HALT_ACKS, HALTS, VERDICTS
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, encode_verdict
 
-pytestmark = pytest.mark.system
-
-
-@pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    """For tests that kill no member of a group."""
-    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as running:
-        yield running
-
 
 @pytest.fixture
 def place(embedded: EmbeddedBroker, database: Database, tmp_path: Path) -> Place:
@@ -39,8 +31,8 @@ def place(embedded: EmbeddedBroker, database: Database, tmp_path: Path) -> Place
 
 @pytest.fixture
 def own_place(own_clickhouse: LocalClickHouse, tmp_path: Path) -> Iterator[Place]:
-    """A broker and an engine to be killed and held up."""
-    with EmbeddedBroker(tmp_path / "broker") as broker:
+    """An engine to be killed and held up, and a broker for members that are killed."""
+    with embedded_broker() as broker:
         yield Place(broker, Database(own_clickhouse, "andon"), tmp_path)
 
 
@@ -203,7 +195,8 @@ def test_an_insert_that_fails_behind_the_events_table_is_made_whole(place: Place
     place.produce(2000, seed=1)
     archive = place.archive()
     wait_for(client, "SELECT count() FROM events", 1, WAIT_SECONDS)
-    until("it is refused", lambda: "NOT_ENOUGH_SPACE" in archive.log.read_text("utf-8"), WAIT_SECONDS)
+    code = "code: 243"  # NOT_ENOUGH_SPACE
+    until("it is refused", lambda: code in archive.log.read_text("utf-8"), WAIT_SECONDS)
     assert client.command("SELECT uniqExactMerge(crashes) FROM stratum_days") == 0
     for table in VIEWED:
         client.command(keep_free.format(table, 0))

@@ -21,7 +21,7 @@ from pipeline.local.machine.process import Process, andon
 from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.runtime.logging import configure
-from pipeline.runtime.topics import apply
+from pipeline.runtime.topic_admin import apply
 from pipeline.runtime.waiting import Deadline, wait_for
 from pipeline.wire import topics
 from pipeline.wire.events import MAX_MESSAGE_BYTES

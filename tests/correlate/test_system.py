@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from support import correlate_worker as support
 from support.brokers import AnyBroker, embedded_broker
 from support.correlate_worker import CountingDetector, partial
 
-from pipeline.correlate.main import STOP_SECONDS
-from pipeline.halt.keys import load_trusted, verify
+from pipeline.correlate.stage import STOP_SECONDS
+from pipeline.halt.signing import load_trusted, verify
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.process import Process
-from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
+from pipeline.runtime import waiting
+from pipeline.runtime.kafka import KafkaConfig, client_config, producer_config
+from pipeline.runtime.topic_reader import TopicReader
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import Partial, UpdateId, encode_partial
@@ -110,11 +112,7 @@ class Stage:
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Until it holds, or the deadline fails the test with the process's log."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not condition():
-            if time.monotonic() > deadline:
-                pytest.fail((self.directory / "log").read_text()[-3000:])
-            time.sleep(0.02)
+        assert waiting.wait_for(condition, DEADLINE_SECONDS), (self.directory / "log").read_text()[-3000:]
 
     def ready(self) -> bool:
         """Recovered and serving."""
@@ -123,19 +121,9 @@ class Stage:
     def records(self, topic: str) -> list[Any]:
         """All committed records of a topic so far."""
         name = self.kafka.topic_prefix + topic
-        consumer = Consumer(consumer_config(self.kafka, "test", "test", "test") | {"enable.partition.eof": True})
-        consumer.assign([TopicPartition(name, 0, 0)])
-        found, deadline = [], time.monotonic() + 10
-        try:
-            while time.monotonic() < deadline:
-                message = consumer.poll(1)
-                if message is not None and message.error() is None:
-                    found.append(message)
-                elif message is not None:
-                    return found
-        finally:
-            consumer.close()
-        raise TimeoutError(topic)
+        with TopicReader(self.kafka, "test") as reader:
+            batches = list(reader.start(reader.whole(name)).to_end(10))
+        return [message for messages in batches for message in messages]
 
     def last_offset(self) -> int:
         """Of the last partial."""

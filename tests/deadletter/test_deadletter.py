@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Message, Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,8 +16,10 @@ from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.combine.guard import RejectGuard
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.process import Process, andon
-from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
-from pipeline.runtime.topics import apply
+from pipeline.runtime.kafka import KafkaConfig, producer_config
+from pipeline.runtime.topic_admin import apply
+from pipeline.runtime.topic_reader import TopicReader
+from pipeline.runtime.waiting import wait_for
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.partials import decode_partial
@@ -77,15 +79,11 @@ class Place:
 
     def committed(self, topic: topics.Topic, until: int, patience_seconds: float = 5.0) -> list[Message]:
         """Committed records of a topic, once `until` of them are there or nothing more comes for so long."""
-        reader = Consumer(consumer_config(self.kafka, "test", "test", topic.name))
-        reader.assign([TopicPartition(topic.name, number, OFFSET_BEGINNING) for number in range(topic.partitions)])
         found: list[Message] = []
-        deadline = time.monotonic() + patience_seconds
-        while len(found) < until and time.monotonic() < deadline:
-            if more := reader.consume(500, 0.2):
+        with TopicReader(self.kafka, "test") as reader:
+            reader.start(reader.whole(topic.name))
+            while len(found) < until and (more := wait_for(lambda: reader.poll(0.2), patience_seconds)):
                 found += more
-                deadline = time.monotonic() + patience_seconds
-        reader.close()
         return found
 
     def letter(self, value: bytes, reason: Reason, topic: str = topics.EVENTS.name, detail: str = "why") -> None:

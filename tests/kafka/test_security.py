@@ -15,24 +15,25 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from support.brokers import memory, take, until
+from support.brokers import memory, take
 from support.clickhouse import LocalClickHouse
 from support.clickhouse import value as clickhouse_value
 from support.outside import incident
 from support.secured import alive, grant, grant_lines, options, principals, stage, start
+from support.waiting import until
 
 from pipeline.collect.tokens import add_token
 from pipeline.doctor import main as doctor
 from pipeline.doctor.finding import Finding, ok
 from pipeline.doctor.rights import ask, permission_finding
-from pipeline.halt.keys import load_or_create
+from pipeline.halt.signing import load_or_create
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.machine.ports import free_port
 from pipeline.local.machine.process import Process
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
-from pipeline.runtime.topics import TopicAdmin
-from pipeline.runtime.topics import command as topics_command
+from pipeline.runtime.topic_admin import TopicAdmin
+from pipeline.runtime.topic_admin import command as topics_command
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.reasons import Reason

@@ -9,13 +9,14 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.local.clickhouse.accounts import WRITER
 from pipeline.local.machine.process import Process, andon
-from pipeline.runtime import topics
+from pipeline.runtime import topic_admin
 from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
 from pipeline.wire.events import decode_event
 from pipeline.wire.topics import EVENTS
-from support.brokers import AnyBroker, until
+from support.brokers import AnyBroker
 from support.clickhouse import wait_for
 from support.engines import Database
+from support.waiting import until
 
 NOW = 1_795_000_000_000
 WAIT_SECONDS = 90.0
@@ -30,7 +31,7 @@ class Place:
 
     def __init__(self, broker: AnyBroker, database: Database, directory: Path, prefix: str = "") -> None:
         self.kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix=prefix)
-        topics.apply(self.kafka, replication=1)
+        topic_admin.apply(self.kafka, replication=1)
         self.events_topic = prefix + EVENTS.name
         self.endpoint, self.client = database.endpoint, database.client()
         self._log, self._database = directory / "archive.log", database.name

@@ -90,5 +90,7 @@ def slow_insert(database: Database) -> Iterator[None]:
     under_way = f"SELECT count() FROM system.processes WHERE {ours}"
     assert wait_for(lambda: asker.command(under_way) or not thread.is_alive(), 20)
     assert thread.is_alive()
-    yield
-    thread.join()
+    try:
+        yield
+    finally:
+        thread.join()

@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import Message
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.collect.tokens import add_token
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.process import Process, andon
 from pipeline.runtime import waiting
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.topic_reader import TopicReader
 from pipeline.wire import topics
 
 T = TypeVar("T")
@@ -102,16 +103,15 @@ class Reader:
     """Reads one topic from its beginning, forwards only."""
 
     def __init__(self, bootstrap_servers: str, topic: topics.Topic) -> None:
-        self._consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "test", "log_level": 0})
-        places = [TopicPartition(topic.name, n, OFFSET_BEGINNING) for n in range(topic.partitions)]
-        self._consumer.assign(places)
+        self._reader = TopicReader(KafkaConfig(bootstrap_servers), "test")
+        self._reader.start(self._reader.whole(topic.name))
         self._held: list[Message] = []
 
     def wait_until(self, wanted: Callable[[Message], bool], count: int = 1) -> list[Message]:
         """The messages that are wanted, once there are `count` of them."""
 
         def look() -> list[Message] | None:
-            self._held += self._consumer.consume(10_000, timeout=0.1)
+            self._held += self._reader.poll(0.1)
             found = [message for message in self._held if wanted(message)]
             return found if len(found) >= count else None
 
@@ -119,7 +119,7 @@ class Reader:
 
     def close(self) -> None:
         """Leave."""
-        self._consumer.close()
+        self._reader.close()
 
 
 def event(number: int, **changed: object) -> bytes:

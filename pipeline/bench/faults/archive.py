@@ -64,7 +64,7 @@ class Storing(LineUnderTest):
             firsts = [(partition, start, start + 1) for partition, start, _ in ranges - self._promised_before]
             if not firsts:
                 return False
-            values = [message.value() or b"" for message in self.broker.read(EVENTS.name, EVENTS.partitions, firsts)]
+            values = [message.value() or b"" for message in self.broker.read(EVENTS.name, firsts)]
             ids = [event["id"] for event in map(orjson.loads, values)]
             return self._has(self.clickhouse.client(), ids)
         except (KafkaException, Error, OSError, AndonError):
@@ -99,7 +99,7 @@ class Storing(LineUnderTest):
     def _promises(self) -> bool:
         try:
             return any(place.metadata for place in self.broker.committed(GROUP, EVENTS.name, EVENTS.partitions))
-        except KafkaException:
+        except (KafkaException, TimeoutError):
             return True
 
     def stored_account(self) -> Figures:

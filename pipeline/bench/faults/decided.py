@@ -13,7 +13,7 @@ from pipeline.bench.faults.under_test import DRAIN_SECONDS, LineUnderTest
 from pipeline.bench.faults.watch import Broker, Decision
 from pipeline.correlate.checkpoint import FleetState, unpack
 from pipeline.correlate.config import GROUP
-from pipeline.runtime import topics as topic_admin
+from pipeline.runtime import topic_admin
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
 from pipeline.wire.topics import PARTIALS
@@ -76,7 +76,7 @@ def _compare(line: LineUnderTest, calm: KafkaConfig, said: Counter[Decision]) ->
 def _states(kafka: KafkaConfig) -> dict[str, FleetState]:
     """Every fleet's state in the changelog."""
     table: dict[bytes, bytes] = {}
-    for message in Broker(kafka).read(f"{GROUP}-state-changelog", 1):
+    for message in Broker(kafka).read(f"{GROUP}-state-changelog"):
         key: Any = message.key()
         table[key] = message.value() or b""
     return {found.header.fleet: found.state for found in unpack(table) if found.state is not None}

@@ -17,7 +17,7 @@ from pipeline.bench.faults.stages import Stages
 from pipeline.bench.faults.watch import Broker, Halts, Partials
 from pipeline.combine.config import GROUP as COMBINE_GROUP
 from pipeline.local.machine.process import Process
-from pipeline.runtime import topics as topic_admin
+from pipeline.runtime import topic_admin
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.wire.topics import EVENTS, PARTIALS
@@ -154,6 +154,6 @@ class LineUnderTest(Stages):
 
     def topic_account(self) -> Figures:
         """What the brokers themselves lost or hold twice of what they had acknowledged."""
-        stored = by_id(json.loads(m.value() or b"{}") for m in self.broker.read(EVENTS.name, EVENTS.partitions))
+        stored = by_id(json.loads(m.value() or b"{}") for m in self.broker.read(EVENTS.name))
         found = judge(by_id(self.ledger.events()), stored)
         return {"lost_by_brokers": found.lost, "repeated_by_brokers": found.repeated}

@@ -4,13 +4,14 @@ import importlib.resources
 from pathlib import Path
 from types import TracebackType
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from pipeline.local.machine.ports import free_port
 from pipeline.local.machine.process import Process
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.runtime.kafka_log import Errors
+from pipeline.runtime.metadata import list_topics
 from pipeline.runtime.waiting import Deadline
 
 START_SECONDS = 20.0
@@ -29,15 +30,16 @@ def command_line(data_dir: Path, port: int) -> list[str]:
 
 def wait_for_broker(bootstrap_servers: str, timeout_seconds: float) -> None:
     """Raises AndonError when no broker answers in time."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    config, errors = KafkaConfig(bootstrap_servers), Errors()
+    admin = AdminClient(client_config(config, "andon-wait") | errors.settings)
     deadline = Deadline(timeout_seconds)
     while True:
         try:
-            admin.list_topics(timeout=1.0)
+            list_topics(admin, errors, config, 1.0)
             return
-        except KafkaException as error:
+        except AndonError:
             if deadline.has_passed:
-                raise AndonError(f"no Kafka broker answers at {bootstrap_servers}: {error}") from None
+                raise
 
 
 class EmbeddedBroker:
