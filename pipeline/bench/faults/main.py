@@ -31,7 +31,7 @@ from pipeline.runtime.errors import AndonError
 
 SHARED_MEMORY = Path("/dev/shm")
 BROKERS: Literal[3] = 3
-EVENTS_PER_SECOND, SHORT_EVENTS_PER_SECOND = 2_000, 1_000
+EVENTS_PER_SECOND, SHORT_EVENTS_PER_SECOND = 2_000, 500
 # Kafka's default is 9 s: that long nobody leads what a broker led that was killed, and halts are to go on within ten.
 PROMPT = {"broker.session.timeout.ms": "4000", "broker.heartbeat.interval.ms": "1000"}
 BAD = ("lost", "repeated", "lost_by_brokers", "repeated_by_brokers", "lost_halts", "repeated_halts", "wrong_cells")
@@ -163,7 +163,7 @@ def _unfit(scenario: Scenario) -> str:
 )
 @click.option("--seed", default=1, show_default=True)
 @click.option("--broker", type=click.Choice(["embedded", "kafka"]), default="kafka", show_default=True)
-@click.option("--events-per-second", type=click.IntRange(100), help="load [default: 2000, 1000 with --short]")
+@click.option("--events-per-second", type=click.IntRange(100), help="load [default: 2000, 500 with --short]")
 @click.option("--logs", type=click.Path(path_type=Path), help="keep the stages' logs in this directory")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on standard output")
 def command(

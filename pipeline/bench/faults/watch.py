@@ -111,7 +111,7 @@ class Partials(Tail):
         """See Tail."""
         raw = message.value() or b""
         partial = decode_partial(raw)
-        self.seen += seen_in_partial(partial)
+        self.seen.update(seen_in_partial(partial))  # += would go through all of them
         self.unaccounted += unaccounted(partial)
         self.by_fleet[partial.fleet] += 1
         self.events_by_fleet[partial.fleet] += partial.events
