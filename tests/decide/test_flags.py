@@ -19,6 +19,7 @@ from support.decide_world import (
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import PolicySet
 from pipeline.wire.events import AnyEvent, Update
+from pipeline.wire.partials import BUCKET_MS
 from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 
 TRAVELLER = Update("crowdstrike", "falcon-sensor", "7.16", T0)
@@ -76,7 +77,7 @@ def test_a_shock_that_control_shows_vetoes_history(control_crashes: bool, ordina
         host, ts = number * 29 % HOSTS, T0 + 40 * MINUTE_MS + number * 1_600
         if control_crashes or host % 5:
             events.append(crash(host, ts, pushed(host, ts), KERNEL_FAULT))
-    fed = go_on(ordinary_morning, events, 10_000)
+    fed = go_on(ordinary_morning, events, BUCKET_MS)
     strong = [v for v in fed.verdicts if v.version == GUILTY.version and v.log10_evidence >= v.threshold]
     assert {v.basis for v in strong} >= {"historical"}
     assert {"vetoed_by_shock" in v.flags for v in strong} == {control_crashes}
@@ -92,7 +93,7 @@ def test_updates_on_the_same_hosts_are_inseparable(
     that one halts alone, and is sure of itself."""
     events = life(T0, T0 + 20 * MINUTE_MS, GUILTY)
     events += fault(40, T0 + 10 * MINUTE_MS, T0 + 14 * MINUTE_MS, GUILTY)
-    fed = go_on(ordinary_morning, [with_traveller(event, share) for event in events], 10_000)
+    fed = go_on(ordinary_morning, [with_traveller(event, share) for event in events], BUCKET_MS)
     assert fed.halted == {(update.vendor, update.product, update.version) for update in halted}
     assert {"inseparable" in halt.evidence.flags for halt in fed.halts} == {flag}
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
-from pipeline.wire.partials import BUCKET_MS, HEARTBEAT, CrashRecord, Partial, Stratum, UpdateId
+from pipeline.wire.cells import HEARTBEAT, cell_of
+from pipeline.wire.partials import BUCKET_MS, CrashRecord, Partial, Stratum, UpdateId
 from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 
 UPDATE = UpdateId("vendor", "innocent", "1")
@@ -75,7 +76,7 @@ def _world(before: dict[float, bytes], seed: int) -> float:
 
 def _partial(rng: np.random.Generator, bucket: int, exposed: float, missed: int, hit: int) -> Partial:
     """Clean trials of which `exposed` are, give or take; crashes of so many hosts without the update, and with it."""
-    cells = [2 * stratum + HEARTBEAT for stratum in range(len(STRATA))]
+    cells = [cell_of(stratum, HEARTBEAT) for stratum in range(len(STRATA))]
     counts = rng.binomial(TRIALS, exposed, len(cells))
     trials = np.array([(bucket, cell, TRIALS) for cell in cells], dtype="<i4")
     listed = np.array([(bucket, cell, 0, n, 0) for cell, n in zip(cells, counts, strict=True) if n], dtype="<i4")
