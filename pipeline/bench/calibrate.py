@@ -11,7 +11,6 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
-from math import lgamma, log
 from typing import Any, NamedTuple
 
 import click
@@ -24,6 +23,7 @@ from pipeline.decide.attribution import evidence_without
 from pipeline.decide.detector import Detector
 from pipeline.decide.evidence import LN10
 from pipeline.decide.policy import Policy, PolicySet
+from pipeline.runtime.errors import AndonError
 from pipeline.simulate.nulls import ROLLOUTS, NullFleet, null_fleet
 
 LEVELS = (10.0, 100.0, 1000.0)
@@ -92,24 +92,17 @@ def _note(detector: Detector, fleet: NullFleet, highest: "np.ndarray[Any, Any]")
 
 
 def lower_limit(hits: int, trials: int) -> float:
-    """Clopper-Pearson: the one-sided lower limit of a rate, at CONFIDENCE, by bisection on the binomial tail."""
-    if not hits:
-        return 0.0
-    low, high = 0.0, hits / trials
-    for _ in range(60):
-        rate = (low + high) / 2
-        low, high = (rate, high) if _tail(hits, trials, rate) < 1 - CONFIDENCE else (low, rate)
-    return low
+    """Clopper-Pearson: the exact one-sided lower limit of a rate, at CONFIDENCE.
 
-
-def _tail(hits: int, trials: int, rate: float) -> float:
-    """P(X >= hits) for X binomial."""
-    counts = np.arange(0, hits)
-    terms = [
-        lgamma(trials + 1) - lgamma(k + 1) - lgamma(trials - k + 1) + k * log(rate) + (trials - k) * log(1 - rate)
-        for k in counts
-    ]
-    return 1.0 - float(np.exp(terms).sum())
+    Raises:
+        AndonError: when scipy is not installed.
+    """
+    try:
+        from scipy.stats import binomtest
+    except ImportError:
+        raise AndonError("scipy is not installed: pip install 'andon[dev]'") from None
+    exact = binomtest(hits, trials, alternative="greater").proportion_ci(CONFIDENCE, "exact")
+    return float(exact.low)
 
 
 def report(outcomes: list[Outcome], events: int, seconds: float, seed: int) -> dict[str, Any]:
@@ -175,6 +168,7 @@ def calibrate(rollouts: int, seed: int, workers: int) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(rollouts: int, seed: int, workers: int, as_json: bool) -> None:
     """Crossing rates of evidence over simulated null rollouts, against their bounds."""
+    lower_limit(0, 1)  # says so now if it cannot
     result = calibrate(rollouts, seed, workers)
     if as_json:
         click.echo(json.dumps(result))

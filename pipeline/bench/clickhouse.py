@@ -18,8 +18,8 @@ from pipeline.runtime.waiting import wait_for
 class LocalClickHouse(ClickHouseProcess):
     """With the schema in place; `server` is how its owner comes in."""
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: Path, logs: Path | None = None) -> None:
+        super().__init__(directory, logs)
         self.server = ClickHouseConfig(self.url, password=self.password)
 
     def __enter__(self) -> Self:

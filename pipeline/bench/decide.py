@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.bench.maxsprt import boundary, critical_value, signal_probability
 from pipeline.decide import evidence as ev
+from pipeline.decide.buckets import OPEN_BUCKETS
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.wire.cells import HEARTBEAT, cell_of
@@ -111,11 +112,11 @@ def step_seconds(touched: int, seed: int, closing: bool = False, steps: int = 30
     detector = Detector("bench", PolicySet(default=Policy(max_halts_per_hour=0)))
     cells = range(STRATA), range(touched)
     detector.step(_dense(rng, FIRST_BUCKET, cells[0], 0))
-    for bucket in range(1, 7 if closing else 6):
+    for bucket in range(1, OPEN_BUCKETS + 1 if closing else OPEN_BUCKETS):
         detector.step(_dense(rng, FIRST_BUCKET + bucket, cells[1], touched if closing else touched // 4))
     taken = []
     for step in range(steps):
-        partial = _dense(rng, FIRST_BUCKET + (7 + step if closing else 6), cells[1], touched)
+        partial = _dense(rng, FIRST_BUCKET + (OPEN_BUCKETS + 1 + step if closing else OPEN_BUCKETS), cells[1], touched)
         began = time.process_time()
         detector.step(partial)
         taken.append(time.process_time() - began)

@@ -12,17 +12,14 @@ def boundary(critical_value: float, horizon: float, most: int = 400) -> Floats:
 
     Solved by bisection; mu never exceeds the horizon T. Shape (most,), entry c-1 for count c.
     """
-    limits = np.empty(most)
-    for count in range(1, most + 1):
-        low, high = 1e-12, float(count)
-        for _ in range(80):
-            mid = (low + high) / 2
-            if count * np.log(count / mid) - (count - mid) >= critical_value:
-                low = mid
-            else:
-                high = mid
-        limits[count - 1] = min(low, horizon)
-    return limits
+    counts = np.arange(1, most + 1, dtype=np.float64)
+    low, high = np.full(most, 1e-12), counts.copy()
+    for _ in range(80):
+        middle = (low + high) / 2
+        signals = counts * np.log(counts / middle) - (counts - middle) >= critical_value
+        low, high = np.where(signals, middle, low), np.where(signals, high, middle)
+    result: Floats = np.minimum(low, horizon)
+    return result
 
 
 def signal_probability(limits: Floats, horizon: float, relative_risk: float) -> tuple[float, float]:

@@ -162,10 +162,10 @@ class EvidenceBook:
         for rows, normaliser in normalisers(share, tolerated, active):
             added.add(rows, normaliser)
             row, column = np.nonzero(exposed[rows])
-            cell = columns.strata[rows][row], updates[column]
+            where = columns.strata[rows][row], updates[column]
             lost = crashes[rows][row, column][:, None] * normaliser[row, :, column]
             won = exposed[rows][row, column][:, None] * ev.LOG_THETA
-            totals.strata[cell] = ev.log_mixture(self.strata[cell[0], :, cell[1]] - lost + won)
+            totals.strata[where] = ev.log_mixture(self.strata[where[0], :, where[1]] - lost + won)
         rings = len(added.rings)
         for group, ring in enumerate(added.rings):
             totals.rings[ring, updates] = _mixture(self.rings[ring][:, updates] + added.evidence[group])

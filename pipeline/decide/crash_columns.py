@@ -73,8 +73,8 @@ def _entries(parts: list[tuple[int, dict[tuple[int, int], int]]]) -> Entries:
     """Counts by (stratum, update) of each group; rows are strata still."""
     parts = [(group, counts) for group, counts in parts if counts]
     sizes = [len(counts) for _, counts in parts]
-    cells = chain.from_iterable(chain.from_iterable(counts for _, counts in parts))
-    stratum, update = np.fromiter(cells, dtype=np.int64, count=2 * sum(sizes)).reshape(-1, 2).T
+    pairs = chain.from_iterable(chain.from_iterable(counts for _, counts in parts))
+    stratum, update = np.fromiter(pairs, dtype=np.int64, count=2 * sum(sizes)).reshape(-1, 2).T
     counts = np.fromiter(chain.from_iterable(counts.values() for _, counts in parts), np.float64, count=sum(sizes))
     group = np.repeat(np.array([group for group, _ in parts], dtype=np.int64), sizes)
     return Entries(group, stratum, update, counts)

@@ -16,7 +16,7 @@ BETS = len(ev.THETA)
 
 
 def normalisers(share: Floats, tolerated: Floats, active: Bools) -> Iterator[tuple[slice, Floats]]:
-    """ln(1 - p + theta*p), a block of strata after the other: which rows, and (rows, T, U); 0 in cells not active.
+    """ln(1 - p + theta*p), a block of strata after the other: which rows, and (rows, T, U); 0 where not active.
 
     `share` (C, U) is what harmless updates would get, `tolerated` (U,), `active` (C, U).
     """

@@ -1,6 +1,6 @@
 """Clean trials with their full update lists: from them, the share of any sub-population is estimated.
 
-Kept per cell and 10 minutes, the smallest host hashes first (bottom-k: mergeable, and the same host counts once).
+Kept per stratum and 10 minutes, the smallest host hashes first (bottom-k: mergeable, and the same host counts once).
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from pipeline.wire.spans import MINUTE_MS
 BIN_MINUTES = 10
 BIN_MS = BIN_MINUTES * MINUTE_MS
 KEPT_BINS = 72
-SAMPLES_PER_CELL_BIN = 48
+SAMPLES_PER_STRATUM_BIN = 48
 
 
 class Sample(NamedTuple):
@@ -54,18 +54,18 @@ class Samples:
 
     def wants(self, minute: int, stratum: int, host_hash: int) -> bool:
         """Whether `add` would keep it: a host that is new to its stratum and bin, with one of the smallest hashes."""
-        cell = self.bins.get(minute // BIN_MINUTES, {}).get(stratum, {})
-        return host_hash not in cell and (len(cell) < SAMPLES_PER_CELL_BIN or host_hash < max(cell))
+        kept = self.bins.get(minute // BIN_MINUTES, {}).get(stratum, {})
+        return host_hash not in kept and (len(kept) < SAMPLES_PER_STRATUM_BIN or host_hash < max(kept))
 
     def add(self, minute: int, stratum: int, host_hash: int, sample: Sample) -> None:
         """Keep the sample, if it is wanted, in place of the largest hash."""
         if not self.wants(minute, stratum, host_hash):
             return
         number = minute // BIN_MINUTES
-        cell = self.bins.setdefault(number, {}).setdefault(stratum, {})
-        if len(cell) >= SAMPLES_PER_CELL_BIN:
-            del cell[max(cell)]
-        cell[host_hash] = sample
+        kept = self.bins.setdefault(number, {}).setdefault(stratum, {})
+        if len(kept) >= SAMPLES_PER_STRATUM_BIN:
+            del kept[max(kept)]
+        kept[host_hash] = sample
         self._columns.pop(number, None)
 
     def expire(self, newest_bin: int) -> None:
@@ -79,16 +79,16 @@ class Samples:
         gone = frozenset(updates.tolist())
         self._columns.clear()
         for strata in self.bins.values():
-            for cell in strata.values():
-                for host, sample in cell.items():
+            for kept in strata.values():
+                for host, sample in kept.items():
                     if not gone.isdisjoint(sample.exposed) or not gone.isdisjoint(sample.excluded):
-                        cell[host] = Sample(*(tuple(u for u in listed if u not in gone) for listed in sample))
+                        kept[host] = Sample(*(tuple(u for u in listed if u not in gone) for listed in sample))
 
     def _bin(self, number: int) -> _Columns:
         if number not in self._columns:
-            cells = self.bins[number]
-            strata = [stratum for stratum, cell in cells.items() for _ in cell]
-            samples = [sample for cell in cells.values() for sample in cell.values()]
+            by_stratum = self.bins[number]
+            strata = [stratum for stratum, kept in by_stratum.items() for _ in kept]
+            samples = [sample for kept in by_stratum.values() for sample in kept.values()]
             pairs = [
                 np.array([(i, u) for i, sample in enumerate(samples) for u in sample[part]], dtype=np.int64)
                 for part in (0, 1)

@@ -182,7 +182,7 @@ def unpack_state(raw: bytes) -> DetectorState:
     state.clearing, state.history = Clearing(parts["clearing"]), History(parts["history"])
     state.samples = Samples(
         {
-            b: {s: {h: Sample(tuple(e), tuple(x)) for h, (e, x) in cell.items()} for s, cell in strata.items()}
+            b: {s: {h: Sample(tuple(e), tuple(x)) for h, (e, x) in kept.items()} for s, kept in strata.items()}
             for b, strata in data["samples"].items()
         }
     )

@@ -103,10 +103,10 @@ class Trials:
         """Take note of the growth in each pool; `pools` (P, S) says which strata go together."""
         shape = 3, KINDS, len(pools), self.exposed.shape[3]
         exposed, eligible = np.empty(shape), np.empty(shape)
-        for cell in np.ndindex(3, KINDS):
-            np.matmul(pools, self.exposed[cell], out=exposed[cell])
-            others = self.trials[cell][:, None] - self.excluded[cell]
-            np.matmul(pools, np.maximum(others, self.exposed[cell], out=others), out=eligible[cell])
+        for at in np.ndindex(3, KINDS):
+            np.matmul(pools, self.exposed[at], out=exposed[at])
+            others = self.trials[at][:, None] - self.excluded[at]
+            np.matmul(pools, np.maximum(others, self.exposed[at], out=others), out=eligible[at])
         self.growth = _growth(exposed, eligible)
         self._changed()
 

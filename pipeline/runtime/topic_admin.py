@@ -185,7 +185,12 @@ def apply(kafka: KafkaConfig, *, replication: int = -1, fix: bool = False, dry_r
     ]
     for difference in fixed:
         admin.fix(difference)
-    return _applied(created, fixed, differences(ALL, admin.find(names, created), kafka.topic_prefix, replication))
+    changed, deadline = {(each.topic, each.key) for each in fixed}, Deadline(CALL_SECONDS)
+    while True:  # the brokers learn one after another of what was altered, too
+        after = differences(ALL, admin.find(names, created), kafka.topic_prefix, replication)
+        if deadline.has_passed or changed.isdisjoint((each.topic, each.key) for each in after):
+            return _applied(created, fixed, after)
+        time.sleep(LOOK_SECONDS)
 
 
 def _applied(created: list[str], fixed: list[Difference], after: list[Difference]) -> Applied:

@@ -7,13 +7,14 @@ from pipeline.decide.policy import PolicySet
 from pipeline.decide.verdicts import flags_of
 from pipeline.wire.events import Crash, Signature, Update
 from pipeline.wire.partials import MAX_PARTIAL_CRASHES
+from pipeline.wire.spans import MINUTE_MS
 
 AT = 1_700_000_000_000
 
 
 def test_a_cut_crash_list_is_flagged() -> None:
     """A mass crash beyond what a partial lists marks the update as capped."""
-    updates = (Update("v", "p", "1", AT - 60_000),)
+    updates = (Update("v", "p", "1", AT - MINUTE_MS),)
     common = {"v": 1, "fleet": "f", "ts": AT, "ring": "r", "os": "o", "model": "m", "updates": updates}
     events = [
         Crash(**common, id=str(i), host=f"h{i}", signature=Signature("0x50", "m.sys"))  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.decide.state import MAX_UPDATES
 from pipeline.wire.events import AnyEvent, Signature, Update
-from pipeline.wire.partials import UpdateId
+from pipeline.wire.partials import BUCKET_MS, UpdateId
 from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 
 KEY = (GUILTY.vendor, GUILTY.product, GUILTY.version)
@@ -86,7 +86,7 @@ def test_a_restored_detector_goes_on_as_if_nothing_had_been(ordinary_morning: by
     places = [e.ts for e in events].index(T0 + 10 * MINUTE_MS), [e.ts for e in events].index(T0 + 13 * MINUTE_MS)
     straight = after(ordinary_morning)
     for place in places:
-        feed(straight, [e for e in events[:place] if e.ts > straight.state.bucket * 10_000 + 9_999])
+        feed(straight, [e for e in events[:place] if e.ts > straight.state.bucket * BUCKET_MS + BUCKET_MS - 1])
         again = Detector.restore(straight.snapshot(), PolicySet())
         assert again.snapshot() == straight.snapshot()
         one, other = Detector.restore(straight.snapshot(), PolicySet()), straight
@@ -134,7 +134,7 @@ def test_one_fast_clock_does_not_drag_the_fleet_along(ordinary_morning: bytes, r
     for partial in partials_all([*rollout[400:800], ahead], T0):
         halts += detector.step(partial).halts
     assert halts == []
-    assert now <= detector.state.bucket <= (T0 + 20 * MINUTE_MS) // 10_000
+    assert now <= detector.state.bucket <= (T0 + 20 * MINUTE_MS) // BUCKET_MS
 
 
 def test_one_fast_clock_drags_no_small_fleet_along(ordinary_morning: bytes) -> None:
@@ -144,7 +144,7 @@ def test_one_fast_clock_drags_no_small_fleet_along(ordinary_morning: bytes) -> N
         ts = T0 + minute * MINUTE_MS
         for event in [*(heartbeat(host, ts, ()) for host in range(50)), heartbeat(77, ts + 9 * HOUR_MS, ())]:
             feed(detector, [event])
-    assert detector.state.bucket * 10_000 == T0 + 9 * MINUTE_MS
+    assert detector.state.bucket * BUCKET_MS == T0 + 9 * MINUTE_MS
 
 
 def test_late_reports_do_not_hold_stream_time_back(ordinary_morning: bytes) -> None:
@@ -154,7 +154,7 @@ def test_late_reports_do_not_hold_stream_time_back(ordinary_morning: bytes) -> N
         ts = T0 + minute * MINUTE_MS
         late = [heartbeat(host, ts - HOUR_MS - host, ()) for host in range(400)]
         feed(detector, [*late, *(heartbeat(1_000 + host, ts, ()) for host in range(400))], 2 * HOUR_MS)
-        assert detector.state.bucket * 10_000 == ts
+        assert detector.state.bucket * BUCKET_MS == ts
 
 
 def test_a_report_older_than_a_day_is_no_evidence(ordinary_morning: bytes, rollout: list[AnyEvent]) -> None:
@@ -208,7 +208,7 @@ def test_invented_updates_hide_none(ordinary_morning: bytes, rollout: list[AnyEv
     watching it."""
     detector = after(ordinary_morning)
     invented: list[AnyEvent] = [
-        heartbeat(1, T0 - MINUTE_MS + 10_000 * n, tuple(Update("x", f"{n}-{k}", "1", T0) for k in range(64)))
+        heartbeat(1, T0 - MINUTE_MS + BUCKET_MS * n, tuple(Update("x", f"{n}-{k}", "1", T0) for k in range(64)))
         for n in range(90)
     ]
     halts = feed(detector, invented[:50]).halts

@@ -14,6 +14,7 @@ from pipeline.decide.crash_columns import crash_columns
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.wire.events import AnyEvent, Crash, Heartbeat, Signature, Update
+from pipeline.wire.spans import HOUR_MS
 
 T = 1_721_361_600_000
 HOSTS, UPDATES, GUILTY = 24_000, 80, 24
@@ -23,7 +24,7 @@ ONLY = np.zeros(1, dtype=np.int64)
 
 def report(host: int, ts: int, signature: str = "") -> AnyEvent:
     """Each host has one of the updates on trial; a crash when there is a signature."""
-    update = Update("acme", f"agent-{host % UPDATES}", "2", T - 3_600_000)
+    update = Update("acme", f"agent-{host % UPDATES}", "2", T - HOUR_MS)
     common = {"v": 1, "id": f"{host}-{ts}", "fleet": "many", "host": f"h{host}", "ring": "r", "os": "o"}
     rest = {"model": f"m{host % 7}", "site": f"s{host % 999}", "ts": ts, "updates": (update,)}
     if signature:

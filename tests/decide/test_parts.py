@@ -15,7 +15,7 @@ from pipeline.decide.arrays import pack
 from pipeline.decide.dedup import Recent, SiteMinutes, host_key
 from pipeline.decide.name_index import NameIndex
 from pipeline.decide.policy import PolicyError, PolicySet, load_policies
-from pipeline.decide.samples import BIN_MINUTES, SAMPLES_PER_CELL_BIN, Sample, Samples
+from pipeline.decide.samples import BIN_MINUTES, SAMPLES_PER_STRATUM_BIN, Sample, Samples
 from pipeline.decide.trials import Trials
 from pipeline.wire.partials import UpdateId
 from pipeline.wire.spans import DAY_MS, MINUTE_MS
@@ -205,7 +205,7 @@ def test_samples_keep_the_smallest_hashes_in_any_order() -> None:
         kept.append(samples.bins)
     assert kept[0] == kept[1] == kept[2]
     for stratum, cell in kept[0][7].items():
-        assert sorted(cell) == sorted(h for _, s, h in rows if s == stratum)[:SAMPLES_PER_CELL_BIN]
+        assert sorted(cell) == sorted(h for _, s, h in rows if s == stratum)[:SAMPLES_PER_STRATUM_BIN]
 
 
 def test_samples_tell_the_share_of_hosts_without_another_update() -> None:

@@ -1,7 +1,6 @@
 """Faults of the archive: killed again and again, and a ClickHouse that is gone, slow, read-only, full, or half full."""
 
 import time
-from collections.abc import Callable
 
 import orjson
 from clickhouse_connect.driver.client import Client
@@ -49,9 +48,10 @@ class Storing(LineUnderTest):
         return self
 
     def kill_archive(self, kill: Kill) -> None:
-        """See `kill`."""
+        """See `kill`; it is back when this returns."""
         self.kill(self.archive, kill, self.between_insert_and_commit, LOOK_PACE)
         self._promised_before = self._promised
+        self.archive.start()
 
     def between_insert_and_commit(self) -> bool:
         """Whether a batch is promised, is in ClickHouse, and no commit says so yet; not counting those of the kill
@@ -81,6 +81,15 @@ class Storing(LineUnderTest):
         target = len(self.ledger.values)
         self.until("the archive has caught up", lambda: self.stored.count >= target, DRAIN_SECONDS)
         return round(time.monotonic() - start, 1)
+
+    def under_faults(self) -> Figures:
+        """What the archive said of a ClickHouse that failed it, and what it held meanwhile."""
+        refusals = ("refused", "timed out", "ACCESS_DENIED", "NOT_ENOUGH_SPACE")
+        return {
+            "refusals_logged": {word: self.archive.count(word) for word in refusals},
+            "crashes_ahead_while_half_full": self.clickhouse.crashes_ahead,
+            "archive_rss_under_faults_bytes": self.archive.peak_rss_bytes(),
+        }
 
     def settled(self) -> None:
         """No lag, and nothing under way: rows are seen in `events` a moment before they are in its aggregates."""
@@ -121,7 +130,6 @@ def archive_killed(setup: Setup) -> Figures:
         line.run_for(SETTLE_SECONDS)
         for kill in kills(setup.seed, line.scenario, SHORT_KILLS if setup.short else KILLS):
             line.kill_archive(kill)
-            line.archive.start()
         line.run_for(SETTLE_SECONDS)
         line.finish()
         line.settled()
@@ -135,28 +143,18 @@ def clickhouse_failing(setup: Setup) -> Figures:
         line.run_for(4 * SETTLE_SECONDS)
         rss_before = line.archive.peak_rss_bytes()
         clickhouse, recovered = line.clickhouse, {}
-        for name, fault, seconds in _faults(clickhouse):
-            fault(SHORT_FAULT_SECONDS if setup.short else seconds)
+        for name, fault, seconds in (
+            ("gone", clickhouse.gone, GONE_SECONDS),
+            ("slow", clickhouse.slow, SLOW_SECONDS),
+            ("read-only", clickhouse.read_only, READ_ONLY_SECONDS),
+            ("full", clickhouse.full, FULL_SECONDS),
+            ("half-full", clickhouse.half_full, FULL_SECONDS),
+        ):
+            with fault():
+                line.run_for(SHORT_FAULT_SECONDS if setup.short else seconds)
             recovered[name] = line.drained()
-        rss_under_faults = line.archive.peak_rss_bytes()
+        under_faults = line.under_faults()
         line.finish()
         line.settled()
-        return line.stored_account() | {
-            "seconds_to_catch_up_after": recovered,
-            "refusals_logged": {
-                word: line.archive.count(word) for word in ("refused", "timed out", "ACCESS_DENIED", "NOT_ENOUGH_SPACE")
-            },
-            "crashes_ahead_while_half_full": clickhouse.crashes_ahead,
-            "archive_rss_before_bytes": rss_before,
-            "archive_rss_under_faults_bytes": rss_under_faults,
-        }
-
-
-def _faults(clickhouse: ClickHouse) -> list[tuple[str, Callable[[float], None], float]]:
-    return [
-        ("gone", clickhouse.gone, GONE_SECONDS),
-        ("slow", clickhouse.slow, SLOW_SECONDS),
-        ("read-only", clickhouse.read_only, READ_ONLY_SECONDS),
-        ("full", clickhouse.full, FULL_SECONDS),
-        ("half-full", clickhouse.half_full, FULL_SECONDS),
-    ]
+        seconds_to = {"seconds_to_catch_up_after": recovered, "archive_rss_before_bytes": rss_before}
+        return line.stored_account() | seconds_to | under_faults

@@ -45,7 +45,7 @@ def leader_killed(setup: Setup) -> Figures:
             _in_sync(line)
             line.run_for(AFTER_SECONDS)
             stalls.append(line.halts.longest_gap(moment))
-        return _account(line, correlate, stalls) | {"broker_kills": count}
+        return whole_account(line, correlate, stalls) | {"broker_kills": count}
 
 
 def network_cut(setup: Setup) -> Figures:
@@ -60,7 +60,7 @@ def network_cut(setup: Setup) -> Figures:
         setup.proxies.heal()
         moment = time.monotonic()
         line.run_for(2 * AFTER_SECONDS)
-        return _account(line, correlate, [line.halts.longest_gap(moment)]) | {"cut_seconds": seconds}
+        return whole_account(line, correlate, [line.halts.longest_gap(moment)]) | {"cut_seconds": seconds}
 
 
 def brokers_restarted(setup: Setup) -> Figures:
@@ -71,12 +71,17 @@ def brokers_restarted(setup: Setup) -> Figures:
         stalls = []
         for number in numbers:
             moment = time.monotonic()
-            _meanwhile(line, partial(cluster.stop, number))
-            _meanwhile(line, partial(cluster.restart, number))
-            _in_sync(line)
+            restart(line, cluster, number)
             line.run_for(AFTER_SECONDS)
             stalls.append(line.halts.longest_gap(moment))
-        return _account(line, correlate, stalls) | {"broker_restarts": len(numbers)}
+        return whole_account(line, correlate, stalls) | {"broker_restarts": len(numbers)}
+
+
+def restart(line: LineUnderTest, cluster: KafkaCluster, number: int) -> None:
+    """A broker, in good order; returns when all replicas are in sync again."""
+    _meanwhile(line, partial(cluster.stop, number))
+    _meanwhile(line, partial(cluster.restart, number))
+    _in_sync(line)
 
 
 def _meanwhile(line: LineUnderTest, act: Callable[[], None]) -> None:
@@ -96,7 +101,7 @@ def _begin(line: LineUnderTest) -> Correlate:
     return correlate
 
 
-def _account(line: Storing, correlate: Correlate, stalls: list[float]) -> Figures:
+def whole_account(line: Storing, correlate: Correlate, stalls: list[float]) -> Figures:
     """Three judgements in one: partials, halts, ClickHouse; what is lost or repeated anywhere adds up."""
     line.run_for(SETTLE_SECONDS)
     line.finish()

@@ -1,6 +1,8 @@
 """The local ClickHouse endpoint of a scenario, and what can befall it."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from clickhouse_connect.driver.client import Client
@@ -9,7 +11,6 @@ from clickhouse_connect.driver.exceptions import Error
 from pipeline.bench.clickhouse import LocalClickHouse
 from pipeline.bench.faults.under_test import LineUnderTest
 from pipeline.bench.faults.watch import Pulse
-from pipeline.runtime.waiting import Deadline
 
 LOOK_SECONDS = 0.25
 SLOW_PAUSE_SECONDS, SLOW_WORK_SECONDS = 0.9, 0.1
@@ -27,7 +28,7 @@ class ClickHouse(LocalClickHouse):
     """One that is tended and killed with the other stages of a line."""
 
     def __init__(self, line: LineUnderTest) -> None:
-        super().__init__(line.directory)
+        super().__init__(line.directory, line.logs)
         self._line = line
         self.crashes_ahead = 0  # of the tables behind `events`, at the end of `half_full`
 
@@ -37,41 +38,52 @@ class ClickHouse(LocalClickHouse):
         self.client().command(NO_MERGES)
         return self
 
-    # -- faults: each returns when it is over
+    # -- faults: each lasts as long as its block, and is over after it
 
-    def gone(self, seconds: float) -> None:
-        """Killed, and back after so long."""
+    @contextmanager
+    def gone(self) -> Iterator[None]:
+        """Killed."""
         self.stage.kill()
-        self._line.run_for(seconds)
+        yield
         self.start()
 
-    def slow(self, seconds: float) -> None:
+    @contextmanager
+    def slow(self) -> Iterator[None]:
         """A tenth of its speed."""
-        end = Deadline(seconds)
-        while not end.has_passed:
-            self.stage.freeze()
-            self._line.run_for(SLOW_PAUSE_SECONDS)
-            self.stage.thaw()
-            self._line.run_for(SLOW_WORK_SECONDS)
+        over = threading.Event()
+        stutter = threading.Thread(target=self._stutter, args=(over,), daemon=True)
+        stutter.start()
+        yield
+        over.set()
+        stutter.join()
 
-    def read_only(self, seconds: float) -> None:
+    def _stutter(self, over: threading.Event) -> None:
+        while not over.wait(SLOW_WORK_SECONDS):
+            self.stage.freeze()
+            over.wait(SLOW_PAUSE_SECONDS)
+            self.stage.thaw()
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
         """It answers, and takes no insert."""
         self._line.stop(self.stage)
         self.start(read_only=True)
-        self._line.run_for(seconds)
+        yield
         self._line.stop(self.stage)
         self.start()
 
-    def full(self, seconds: float) -> None:
+    @contextmanager
+    def full(self) -> Iterator[None]:
         """Less room on the disk than it has to keep free: it refuses every insert, as before a disk is full."""
         self._keep_free(1 << 60, "events")
-        self._line.run_for(seconds)
+        yield
         self._keep_free(0, "events")
 
-    def half_full(self, seconds: float) -> None:
+    @contextmanager
+    def half_full(self) -> Iterator[None]:
         """The same for tables behind materialized views only: `events` takes a block, then its insert fails."""
         self._keep_free(1 << 60, *VIEWED)
-        self._line.run_for(seconds)
+        yield
         self.crashes_ahead = self._crashes_ahead()
         self._keep_free(0, *VIEWED)
 

@@ -1,8 +1,9 @@
 """Faults of the combiner: killed again and again, and scaled up and down."""
 
-from pipeline.bench.faults.schedule import kills
+from pipeline.bench.faults.schedule import Kill, kills
 from pipeline.bench.faults.setup import Figures, Setup
 from pipeline.bench.faults.under_test import LineUnderTest
+from pipeline.local.machine.process import Process
 
 KILLS, SHORT_KILLS = 20, 3
 SETTLE_SECONDS = 2.0  # undisturbed, before the first fault and after the last
@@ -16,12 +17,17 @@ def combiner_killed(setup: Setup) -> Figures:
         line.begin()
         line.run_for(SETTLE_SECONDS)
         for kill in kills(setup.seed, line.scenario, SHORT_KILLS if setup.short else KILLS):
-            line.kill(combiner, kill, line.broker.open_transaction)
-            combiner.start()
+            kill_combiner(line, combiner, kill)
         line.run_for(SETTLE_SECONDS)
         line.finish()
         line.combined()
         return line.account() | {"kills_in_transaction": line.inside}
+
+
+def kill_combiner(line: LineUnderTest, combiner: Process, kill: Kill) -> None:
+    """See `LineUnderTest.kill`; it is back when this returns."""
+    line.kill(combiner, kill, line.broker.open_transaction)
+    combiner.start()
 
 
 def combiner_scaled(setup: Setup) -> Figures:

@@ -23,8 +23,7 @@ def correlator_killed(setup: Setup) -> Figures:
         line.begin()
         line.run_for(2 * SETTLE_SECONDS)
         for kill in kills(setup.seed, line.scenario, SHORT_KILLS if setup.short else KILLS):
-            _kill(line, correlate, kill, down)
-            correlate.stage.start()
+            kill_correlator(line, correlate, kill, down)
         line.until("the correlator is back", correlate.is_ready, READY_SECONDS)
         down.beat()
         line.run_for(2 * SETTLE_SECONDS)
@@ -34,8 +33,8 @@ def correlator_killed(setup: Setup) -> Figures:
         return figures | {"kills_in_recovery": line.inside, "longest_stall_seconds": round(down.longest_seconds, 2)}
 
 
-def _kill(line: LineUnderTest, correlate: Correlate, kill: Kill, down: Pulse) -> None:
-    """The one that was just started is killed in its recovery, or some time after it."""
+def kill_correlator(line: LineUnderTest, correlate: Correlate, kill: Kill, down: Pulse) -> None:
+    """The one that was just started is killed in its recovery, or some time after it; and started again."""
     stage = correlate.stage
     if kill.aim == "inside":
         line.until("it starts", lambda: stage.said("starting"), READY_SECONDS)
@@ -51,3 +50,4 @@ def _kill(line: LineUnderTest, correlate: Correlate, kill: Kill, down: Pulse) ->
         down.begin()
     else:
         line.inside += 1
+    stage.start()

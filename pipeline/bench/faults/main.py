@@ -21,6 +21,7 @@ from pipeline.bench.faults.archive import archive_killed, clickhouse_failing
 from pipeline.bench.faults.brokers import brokers_restarted, leader_killed, network_cut
 from pipeline.bench.faults.combine import combiner_killed, combiner_scaled
 from pipeline.bench.faults.correlate import correlator_killed
+from pipeline.bench.faults.one_of_each import one_of_each
 from pipeline.bench.faults.proxy import Proxies
 from pipeline.bench.faults.setup import Figures, Setup
 from pipeline.local.kafka.cluster import KafkaCluster
@@ -30,7 +31,7 @@ from pipeline.runtime.errors import AndonError
 
 SHARED_MEMORY = Path("/dev/shm")
 BROKERS: Literal[3] = 3
-EVENTS_PER_SECOND, SHORT_EVENTS_PER_SECOND = 2_000, 1_000
+EVENTS_PER_SECOND, SHORT_EVENTS_PER_SECOND = 2_000, 500
 # Kafka's default is 9 s: that long nobody leads what a broker led that was killed, and halts are to go on within ten.
 PROMPT = {"broker.session.timeout.ms": "4000", "broker.heartbeat.interval.ms": "1000"}
 BAD = ("lost", "repeated", "lost_by_brokers", "repeated_by_brokers", "lost_halts", "repeated_halts", "wrong_cells")
@@ -39,7 +40,8 @@ ARCHIVE_RSS_BYTES = 400_000_000  # what it may hold while ClickHouse fails: the 
 
 
 class Scenario(NamedTuple):
-    """`brokers`: the least that it needs. `in_short`: part of `--short`. `proxied`: on brokers behind proxies.
+    """`brokers`: the least that it needs. `in_short`: part of `--short` where there is but one broker; with three that
+    is ONE_OF_EACH, which is part of nothing else. `proxied`: on brokers behind proxies.
     `only_kafka`: why the embedded broker cannot be put to it."""
 
     run: Callable[[Setup], Figures]
@@ -49,6 +51,7 @@ class Scenario(NamedTuple):
     only_kafka: str = ""
 
 
+ONE_OF_EACH = "one-of-each"
 # Then a message that is there looks lost to whoever followed the topic; a fresh reader sees it.
 DEAF = "on the embedded broker a combiner killed inside a transaction leaves live readers deaf"
 SCENARIOS = {
@@ -60,6 +63,7 @@ SCENARIOS = {
     "leader-killed": Scenario(leader_killed, brokers=BROKERS),
     "clickhouse-failing": Scenario(clickhouse_failing, in_short=True),
     "network-cut": Scenario(network_cut, brokers=BROKERS, proxied=True),
+    ONE_OF_EACH: Scenario(one_of_each, brokers=BROKERS),
 }
 
 
@@ -132,7 +136,9 @@ def chosen(names: tuple[str, ...], kind: BrokerKind, short: bool) -> tuple[str, 
     Raises:
         AndonError: when one was named that the broker is unfit for.
     """
-    wanted = names or tuple(name for name, scenario in SCENARIOS.items() if scenario.in_short or not short)
+    rows = [name for name, scenario in SCENARIOS.items() if scenario.in_short or not short]
+    usual = (ONE_OF_EACH,) if short and kind == "kafka" else tuple(name for name in rows if name != ONE_OF_EACH)
+    wanted = names or usual
     unfit = {name: why for name in wanted if kind != "kafka" and (why := _unfit(SCENARIOS[name]))}
     reasons = "; ".join(f"{name} needs --broker kafka: {why}" for name, why in unfit.items())
     if names and unfit:
@@ -151,11 +157,13 @@ def _unfit(scenario: Scenario) -> str:
     "--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="only this one; repeatable"
 )
 @click.option(
-    "--short", is_flag=True, help="three kills each, one broker restart, five seconds of each fault of ClickHouse"
+    "--short",
+    is_flag=True,
+    help="each kind of fault once; of a named scenario: three kills, one restart, five seconds of a failing ClickHouse",
 )
 @click.option("--seed", default=1, show_default=True)
 @click.option("--broker", type=click.Choice(["embedded", "kafka"]), default="kafka", show_default=True)
-@click.option("--events-per-second", type=click.IntRange(100), help="load [default: 2000, 1000 with --short]")
+@click.option("--events-per-second", type=click.IntRange(100), help="load [default: 2000, 500 with --short]")
 @click.option("--logs", type=click.Path(path_type=Path), help="keep the stages' logs in this directory")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on standard output")
 def command(

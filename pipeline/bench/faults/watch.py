@@ -111,7 +111,7 @@ class Partials(Tail):
         """See Tail."""
         raw = message.value() or b""
         partial = decode_partial(raw)
-        self.seen += seen_in_partial(partial)
+        self.seen.update(seen_in_partial(partial))  # += would go through all of them
         self.unaccounted += unaccounted(partial)
         self.by_fleet[partial.fleet] += 1
         self.events_by_fleet[partial.fleet] += partial.events
@@ -148,7 +148,12 @@ class Broker:
         places = [TopicPartition(self._kafka.topic_prefix + topic, number) for number in range(partitions)]
         wanted = {place: OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
         found = self._admin.list_offsets(wanted, isolation_level=isolation, request_timeout=CALL_SECONDS)
-        return [found[place].result(CALL_SECONDS).offset for place in places]
+        try:
+            return [found[place].result(CALL_SECONDS).offset for place in places]
+        except KafkaException:
+            # After a leader's restart the client would be refused for ever (FENCED_LEADER_EPOCH): it has to look again.
+            self._admin.list_topics(timeout=CALL_SECONDS)
+            raise
 
     def open_transaction(self) -> bool:
         """Whether `fleet.partials` holds records of a transaction that is not decided yet."""

@@ -13,16 +13,17 @@ from pipeline.wire.topics import EVENTS
 
 
 class ClickHouseProcess:
-    """A context manager: the local endpoint on a free port, each account with a password of its own, data and logs in
-    `directory`. What an earlier one stored there is taken over; the schema is for others to bring."""
+    """A context manager: the local endpoint on a free port, each account with a password of its own, data in
+    `directory`, and logs as well unless they have a place of their own. What an earlier one stored there is taken over;
+    the schema is for others to bring."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, logs: Path | None = None) -> None:
+        self.directory, self._logs = directory, logs or directory
         self.password, self.read_password = secrets.token_hex(16), secrets.token_hex(16)
         self.grafana_password, self.write_password = secrets.token_hex(16), secrets.token_hex(16)
         self._port = free_port()
         self.url = f"http://{LOOPBACK}:{self._port}"
-        self.stage = Process([], directory / "clickhouse.log", name="clickhouse", ready=READY)
+        self.stage = Process([], self._logs / "clickhouse.log", name="clickhouse", ready=READY)
 
     def start(self, read_only: bool = False) -> None:
         """Start it, also again. Read-only, the archive's user is one who may not insert.
@@ -59,5 +60,5 @@ class ClickHouseProcess:
             words += ["--" + name.replace("_", "-"), str(value)]
         environ = {"ANDON_CLICKHOUSE_PASSWORD": self.write_password}
         ready = f"topic={topic_prefix}{EVENTS.name}"
-        log = self.directory / "archive.log"
+        log = self._logs / "archive.log"
         return Process(andon("archive", *words), log, environ, name="archive", ready=ready).start()

@@ -1,9 +1,11 @@
 """A child process: leashed, what it prints in a file where one looks for words, stopped or killed, and measured."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,7 @@ from pipeline.runtime.waiting import wait_for
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+NOTE_SECONDS = 0.1  # between two notes of what it uses: whoever waits for it looks more often
 LAST_WORDS = 2000  # characters
 
 
@@ -52,7 +55,7 @@ class Process:
         self._death_signal, self._own_session = death_signal, own_session
         self._popen: subprocess.Popen[bytes] | None = None
         self._log_start = 0
-        self._cpu_seconds, self._peak_rss_bytes = 0.0, 0
+        self._cpu_seconds, self._peak_rss_bytes, self._note_at = 0.0, 0, 0.0
         self._is_ended = False  # by us
 
     # -- life
@@ -149,9 +152,15 @@ class Process:
         """The exit code of this life, or the last; None while it runs, and before the first. Notes what it uses."""
         if self._popen is None:
             return None
-        if self._popen.returncode is None:
-            self._note()  # also of one that has just ended and was not waited for
+        if self._popen.returncode is None and (time.monotonic() > self._note_at or self._is_zombie()):
+            self._note()
         return self._popen.poll()
+
+    def _is_zombie(self) -> bool:
+        """Whether it has ended and was not waited for: the last moment at which the kernel says what it used."""
+        with contextlib.suppress(ChildProcessError):
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return False
 
     def own_end(self) -> int | None:
         """The exit code, when it has ended and nobody here had stopped or killed it."""
@@ -159,15 +168,18 @@ class Process:
 
     def cpu_seconds(self) -> float:
         """CPU time of this life so far, or of all of the last, all threads."""
+        self._note_at = 0.0
         self.poll()
         return self._cpu_seconds
 
     def peak_rss_bytes(self) -> int:
         """The most memory that any of its lives has held, as far as they were looked at."""
+        self._note_at = 0.0
         self.poll()
         return self._peak_rss_bytes
 
     def _note(self) -> None:
+        self._note_at = time.monotonic() + NOTE_SECONDS
         if used := usage(self.pid):
             self._cpu_seconds = used.cpu_seconds
         self._peak_rss_bytes = max(self._peak_rss_bytes, peak_rss_bytes(self.pid))

@@ -1,0 +1,57 @@
+"""Each kind of fault once, on one line: what there is time for with every run of the tests.
+
+ClickHouse fails meanwhile in one way after another, so that nobody waits for that alone. Every kill is aimed.
+"""
+
+from pipeline.bench.faults.archive import Storing
+from pipeline.bench.faults.brokers import cluster_of, leader, restart, whole_account
+from pipeline.bench.faults.combine import kill_combiner
+from pipeline.bench.faults.correlate import kill_correlator
+from pipeline.bench.faults.correlator import correlator
+from pipeline.bench.faults.schedule import LIFE_SECONDS, Kill
+from pipeline.bench.faults.setup import Figures, Setup
+from pipeline.bench.faults.stages import READY_SECONDS
+from pipeline.bench.faults.watch import Pulse
+
+FAULT_SECONDS = 2.0  # the least that one of ClickHouse lasts: the archive tries several times
+ANY, INSIDE = Kill(LIFE_SECONDS[0], "any"), Kill(LIFE_SECONDS[0], "inside")
+
+
+def one_of_each(setup: Setup) -> Figures:
+    """Combiner killed in a transaction and scaled to three and two, archive killed between insert and commit,
+    correlator killed also in its recovery, a leader restarted, ClickHouse failing in five ways; then all is judged."""
+    with Storing(setup, "one-of-each") as line:
+        clickhouse, correlate, inside = line.clickhouse, correlator(line), {}
+        combiner = line.combiner()
+        line.until("the correlator is ready", correlate.is_ready, READY_SECONDS)
+        line.begin()
+        with clickhouse.gone():
+            line.run_for(FAULT_SECONDS)
+            kill_combiner(line, combiner, INSIDE)
+        inside["kills_in_transaction"] = _landed(line)
+        with clickhouse.slow():
+            line.run_for(FAULT_SECONDS)
+            more = [line.combiner(slot) for slot in (1, 2)]
+        line.drained()
+        line.kill_archive(INSIDE)
+        inside["kills_between_insert_and_commit"] = _landed(line)
+        with clickhouse.read_only():
+            kill_correlator(line, correlate, ANY, Pulse())
+            kill_correlator(line, correlate, INSIDE, Pulse())
+        inside["kills_in_recovery"] = _landed(line)
+        line.stop(more[1])
+        with clickhouse.full():
+            line.run_for(FAULT_SECONDS)
+        line.drained()
+        with clickhouse.half_full():
+            line.run_for(FAULT_SECONDS)
+            restart(line, cluster_of(setup), leader(line))
+        under_faults = line.under_faults()
+        found = whole_account(line, correlate, []) | under_faults
+        return found | inside | {"slots": [1, 3, 2], "broker_restarts": 1}
+
+
+def _landed(line: Storing) -> int:
+    """Kills since the last question that hit the moment that they were aimed at."""
+    landed, line.inside = line.inside, 0
+    return landed
