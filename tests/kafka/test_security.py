@@ -30,6 +30,7 @@ from pipeline.halt.signing import load_or_create
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.machine.ports import free_port
 from pipeline.local.machine.process import Process
+from pipeline.runtime import topic_admin
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
 from pipeline.runtime.topic_admin import TopicAdmin
@@ -270,8 +271,9 @@ def test_a_stage_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster, name: s
     assert "Traceback" not in said
 
 
-def test_a_tool_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster) -> None:
+def test_a_tool_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client is silent, so the sentence has to name the reason."""
+    monkeypatch.setattr(topic_admin, "CALL_SECONDS", 3.0)  # nothing comes of waiting longer
     wrong = KafkaConfig(
         bootstrap_servers=sasl_kafka.bootstrap_servers,
         security_protocol="SASL_PLAINTEXT",

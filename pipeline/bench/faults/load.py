@@ -45,7 +45,7 @@ class SteadyLoad(threading.Thread):
 
     def __init__(self, kafka: KafkaConfig, rate: Rate, ledger: Ledger) -> None:
         super().__init__(name="load", daemon=True)
-        more = {"linger.ms": 5, "message.timeout.ms": int(FLUSH_SECONDS * 1000)}  # no fault here lasts so long
+        more = {"linger.ms": 50, "message.timeout.ms": int(FLUSH_SECONDS * 1000)}  # no fault here lasts so long
         self._producer = Producer(producer_config(kafka, "bench-load", **more))
         self._topic = kafka.topic_prefix + topics.EVENTS.name
         self._rate, self._ledger = rate, ledger
