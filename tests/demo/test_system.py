@@ -45,7 +45,7 @@ def acts(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]]
     second.write_text(innocent(), "utf-8")
     first.write_text(f"with_rings = {json.dumps(str(second))}\n" + swapped(), "utf-8")
     words = andon("demo", "--scenario", first, "--seed", 77, "--hosts", 6000, "--quick", "--json")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=380, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
