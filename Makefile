@@ -1,25 +1,57 @@
 # `make demo` and `make test` need Python 3.11+ and nothing else; both set up .venv by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: setup demo test lint bench clean
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# Tests side by side, those that share a service in one process, the longest first: see tests/support/tiers.py.
+WORKERS ?= 4
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+.PHONY: setup demo test test-unit test-all coverage lint format hooks lock bench clean
 
 setup: .venv/.setup-stamp
 .venv/.setup-stamp: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Andon needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
+	$(PIP) --require-hashes --only-binary :all: -r constraints.txt
+	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
 
 demo: setup
 	$(BIN)/andon demo
 
+# Of every kind of test at least one: what CI runs.
 test: setup
-	$(BIN)/pytest
+	$(PYTEST) -m "not slow" --durations=30
+
+# What needs no service: within a minute.
+test-unit: setup
+	$(PYTEST) -m unit
+
+# The slow ones too: before an issue is closed.
+test-all: setup
+	$(PYTEST) --durations=30
+
+# Which lines the unit tests run.
+coverage: setup
+	$(PYTEST) -m unit --cov=pipeline --cov=consumers --cov-report=term
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/vulture
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+hooks: setup
+	$(BIN)/pre-commit install
+
+# constraints.txt anew from pyproject.toml: the versions that stand there stay, unless UPGRADE=--upgrade.
+lock: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile pyproject.toml --quiet --extra local --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) --output-file constraints.txt
 
 bench: setup
 	for name in combine collect decide archive latency; do $(BIN)/andon bench $$name --json || exit 1; done

@@ -18,7 +18,7 @@ COMMANDS = {
     "status": ("pipeline.status.main:command", "Show rates, lag, verdicts and halts, live."),
     "demo": ("pipeline.demo.main:command", "Start the line, replay 19 July 2024, give the account."),
     "doctor": ("pipeline.doctor.main:command", "Check every server that Andon is configured for."),
-    "topics": ("pipeline.runtime.topics:command", "Create or verify the topics of a cluster."),
+    "topics": ("pipeline.runtime.topic_admin:command", "Create or verify the topics of a cluster."),
     "collect": ("pipeline.collect.main:command", "Stage: the HTTP gateway."),
     "token": ("pipeline.collect.tokens:command", "Make a gateway token for a fleet."),
     "combine": ("pipeline.combine.main:command", "Stage: fold events into partials."),

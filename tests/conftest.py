@@ -4,12 +4,13 @@ import os
 import uuid
 from collections.abc import Iterator
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from support.brokers import AnyBroker, Clients, embedded_broker, memory
+from support.kafka_security import Sasl, Tls
 
-from pipeline.local.kafka.cluster import KafkaCluster, prepared_jars
+from pipeline.local.kafka.classes import prepared_jars
+from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.kafka.jars import KafkaJars
 from pipeline.runtime.errors import AndonError
@@ -52,14 +53,14 @@ def kafka(kafka_jars: KafkaJars) -> Iterator[KafkaCluster]:
 @pytest.fixture(scope="session")
 def sasl_kafka(kafka_jars: KafkaJars) -> Iterator[KafkaCluster]:
     """One Apache Kafka with SCRAM users, and an authorizer that allows only what an ACL says."""
-    with memory() as directory, KafkaCluster(directory, security="sasl", jars=kafka_jars) as running:
+    with memory() as directory, KafkaCluster(directory, security=Sasl(), jars=kafka_jars) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def tls_kafka(kafka_jars: KafkaJars) -> Iterator[KafkaCluster]:
     """One Apache Kafka that shows a certificate and wants one."""
-    with memory() as directory, KafkaCluster(directory, security="tls", jars=kafka_jars) as running:
+    with memory() as directory, KafkaCluster(directory, security=Tls(directory), jars=kafka_jars) as running:
         yield running
 
 
@@ -82,6 +83,6 @@ def broker(request: pytest.FixtureRequest) -> AnyBroker:
 def clients(broker: AnyBroker, request: pytest.FixtureRequest) -> Iterator[Clients]:
     """Topics and clients under a prefix of the test's own."""
     prefix = f"{request.node.originalname.removeprefix('test_')[-50:]}-{uuid.uuid4().hex[:6]}."
-    made = Clients(msgspec.structs.replace(broker.client_options(), topic_prefix=prefix))
+    made = Clients(broker, prefix)
     yield made
     made.close()

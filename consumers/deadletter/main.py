@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consumers.deadletter.retry import Retrier, obstacle
-from consumers.deadletter.topic import RETRIED, Letter, LetterBox, Place
+from consumers.deadletter.topic import RETRIED, Letter, LetterBox, LetterPlace
 from pipeline.runtime.config import configured
 from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
@@ -136,7 +136,7 @@ def retry(
 _BEFORE = "retried before (--again)"
 
 
-def _left_out(chosen: set[Place], found: list[Letter], matches: Callable[[Letter], bool]) -> Iterator[str]:
+def _left_out(chosen: set[LetterPlace], found: list[Letter], matches: Callable[[Letter], bool]) -> Iterator[str]:
     """Why, for each letter that was named and is not there, or is not one of those asked for."""
     letters = {letter.place: letter for letter in found if letter.reason != RETRIED}
     for at in sorted(chosen):
@@ -149,7 +149,7 @@ def _left_out(chosen: set[Place], found: list[Letter], matches: Callable[[Letter
 def _sendable(
     letters: Iterator[Letter],
     wanted: Callable[[Letter], bool],
-    retried: set[Place],
+    retried: set[LetterPlace],
     prefix: str,
     skipped: Counter[str],
 ) -> Iterator[Letter]:
@@ -165,10 +165,10 @@ def _sendable(
 
 def _survey(
     letter_box: LetterBox, spans: dict[int, tuple[int, int]], wanted: Callable[[Letter], bool], limit: int
-) -> tuple[list[Letter], set[Place], Counter[str]]:
+) -> tuple[list[Letter], set[LetterPlace], Counter[str]]:
     """The newest letters (no more than `limit` are held), what was retried, and how many of each reason."""
     kept: list[Letter] = []
-    retried: set[Place] = set()
+    retried: set[LetterPlace] = set()
     counts: Counter[str] = Counter()
     for letter in letter_box.read(spans):
         if (marked := letter.marks(letter_box.topic)) is not None:
@@ -180,7 +180,7 @@ def _survey(
     return kept, retried, counts
 
 
-def _spans(letter_box: LetterBox, newest: int, chosen: set[Place]) -> dict[int, tuple[int, int]]:
+def _spans(letter_box: LetterBox, newest: int, chosen: set[LetterPlace]) -> dict[int, tuple[int, int]]:
     """The newest records; letters that are named are found wherever they are, with every marker after them."""
     spans = letter_box.window(newest if not chosen else sys.maxsize)
     if chosen:
@@ -193,9 +193,9 @@ def _wanted(reasons: tuple[str, ...], stage: str) -> Callable[[Letter], bool]:
     return lambda letter: (not reasons or letter.reason in reasons) and stage in ("", letter.headers.get("stage", ""))
 
 
-def _place(text: str) -> Place:
+def _place(text: str) -> LetterPlace:
     try:
-        return Place.parse(text)
+        return LetterPlace.parse(text)
     except ValueError:
         raise ConfigError(f"{text!r}: should be PARTITION:OFFSET, as `andon deadletter list` prints it") from None
 

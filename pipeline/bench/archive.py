@@ -18,13 +18,15 @@ import numpy as np
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer, libversion
 
-from pipeline.bench.archive_line import LocalClickHouse, Stage, value, wait_for
-from pipeline.bench.combine_load import Load, messages
+from pipeline.bench.clickhouse import LocalClickHouse, value, wait_until
+from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.local.kafka.embedded import EmbeddedBroker
-from pipeline.runtime import topics as topic_admin
+from pipeline.local.machine.process import Process
+from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
+from pipeline.runtime.waiting import Deadline
 from pipeline.wire.spans import DAY_MS
 from pipeline.wire.topics import EVENTS
 
@@ -51,7 +53,7 @@ class Plan(NamedTuple):
     reports_per_host_and_day: int
 
 
-class Ledger:
+class Produced:
     """What was produced, by the producer's own account: the id of every event that the broker acknowledged."""
 
     def __init__(self, kafka: KafkaConfig) -> None:
@@ -86,18 +88,18 @@ class Ledger:
         return {"lost": (self.ids - stored).total(), "repeated": (stored - self.ids).total()}
 
 
-def _feed(made: list[tuple[bytes, bytes]], ledger: Ledger, client: Client) -> float:
+def _feed(made: list[tuple[bytes, bytes]], ledger: Produced, client: Client) -> float:
     """Feed as fast as it is stored, never more than MAX_UNREAD ahead: the embedded broker answers a fetch with all that
     it has, so that the reader's memory would measure the backlog. The monotonic time of its end."""
     for first in range(0, len(made), SLICE_EVENTS):
-        wait_for(client, COUNT, first - MAX_UNREAD, RUN_SECONDS)
+        wait_until(client, COUNT, first - MAX_UNREAD, RUN_SECONDS)
         for key, event in made[first : first + SLICE_EVENTS]:
             ledger.produce(key, event)
         ledger.flush()
-    return wait_for(client, COUNT, len(made), RUN_SECONDS)
+    return wait_until(client, COUNT, len(made), RUN_SECONDS)
 
 
-def _speed(plan: Plan, ledger: Ledger, archive: Stage, client: Client) -> dict[str, Any]:
+def _speed(plan: Plan, ledger: Produced, archive: Process, client: Client) -> dict[str, Any]:
     made = list(messages(_sparse(plan)))
     cpu, started = archive.cpu_seconds(), time.monotonic()
     ended = _feed(made, ledger, client)
@@ -109,22 +111,22 @@ def _speed(plan: Plan, ledger: Ledger, archive: Stage, client: Client) -> dict[s
     }
 
 
-def _sparse(plan: Plan) -> Load:
+def _sparse(plan: Plan) -> EventLoad:
     """A million hosts within minutes: hardly any host reports twice, no set serves many reports."""
-    return Load(plan.events, 1_000_000, 150, 150.0, wall_clock_ms(), plan.seed)
+    return EventLoad(plan.events, 1_000_000, 150, 150.0, wall_clock_ms(), plan.seed)
 
 
-def _dense(plan: Plan) -> Load:
+def _dense(plan: Plan) -> EventLoad:
     """Yesterday, from its first to its last moment: what a host costs a day is shared by its reports."""
     hosts = max(1, plan.events // plan.reports_per_host_and_day)
-    return Load(plan.events, hosts, 150, 86_400.0, wall_clock_ms() // DAY_MS * DAY_MS, plan.seed + 2)
+    return EventLoad(plan.events, hosts, 150, 86_400.0, wall_clock_ms() // DAY_MS * DAY_MS, plan.seed + 2)
 
 
 def _dense_size(plan: Plan, kafka: KafkaConfig, client: Client) -> dict[str, Any]:
     """Bytes per event of the dense load, alone in emptied tables; and its own account."""
     for table in TABLES:
         client.command(f"TRUNCATE TABLE {table}")
-    ledger = Ledger(kafka)
+    ledger = Produced(kafka)
     _feed(list(messages(_dense(plan))), ledger, client)
     return {f"dense_{name}": found for name, found in (_size(client, plan.events) | ledger.compare(client)).items()}
 
@@ -156,11 +158,11 @@ class Freshness:
 
     def watch(self) -> None:
         """Poll until `finish`, and then until every marked event has been seen."""
-        deadline = None
+        deadline: Deadline | None = None
         while not self._done.is_set() or self._waiting:
             if self._done.is_set():
-                deadline = deadline or time.monotonic() + RUN_SECONDS
-                if time.monotonic() > deadline:
+                deadline = deadline or Deadline(RUN_SECONDS)
+                if deadline.has_passed:
                     return
             sql = "SELECT id FROM events WHERE fleet = 'marked'"
             seen = {row[0] for row in self._client.query(sql).result_rows}
@@ -175,9 +177,9 @@ class Freshness:
         self._done.set()
 
 
-def _freshness(plan: Plan, ledger: Ledger, client: Client) -> dict[str, Any]:
+def _freshness(plan: Plan, ledger: Produced, client: Client) -> dict[str, Any]:
     count = int(plan.rate * plan.seconds)
-    load = list(messages(Load(count, 1_000_000, 150, plan.seconds, wall_clock_ms(), plan.seed + 1)))
+    load = list(messages(EventLoad(count, 1_000_000, 150, plan.seconds, wall_clock_ms(), plan.seed + 1)))
     slice_events = max(1, int(plan.rate * MARK_SECONDS))
     fresh = Freshness(client)
     watcher = threading.Thread(target=fresh.watch)
@@ -216,13 +218,13 @@ def measure(plan: Plan) -> dict[str, Any]:
     ):
         kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers)
         topic_admin.apply(kafka, replication=1)
-        client, ledger = line.client(), Ledger(kafka)
+        client, ledger = line.client(), Produced(kafka)
         archive = line.archive(broker.bootstrap_servers)
         try:
             figures = _speed(plan, ledger, archive, client)
             figures |= _size(client, plan.events)
             figures |= _freshness(plan, ledger, client)
-            wait_for(client, COUNT, ledger.ids.total(), RUN_SECONDS)
+            wait_until(client, COUNT, ledger.ids.total(), RUN_SECONDS)
             figures |= {"peak_rss_bytes": archive.peak_rss_bytes(), **ledger.compare(client)}
             figures |= _dense_size(plan, kafka, client)
             figures |= {"exit_code": archive.stop()}

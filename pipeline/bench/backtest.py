@@ -3,8 +3,6 @@
 import json
 import os
 import platform
-import subprocess
-import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -14,6 +12,7 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 
+from pipeline.local.machine.process import Process, andon
 from pipeline.runtime.errors import AndonError
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.run import Run
@@ -26,7 +25,7 @@ RUN_SECONDS = 600.0
 SHARED_MEMORY = Path("/dev/shm")
 
 
-class Load(NamedTuple):
+class FileLoad(NamedTuple):
     """What is read: so much of the scenario, in this form."""
 
     hosts: int
@@ -35,7 +34,7 @@ class Load(NamedTuple):
     suffix: str
 
 
-def write(load: Load, path: Path) -> int:
+def write(load: FileLoad, path: Path) -> int:
     """Write the load's events; how many there are."""
     whole = scenarios.load(SCENARIO, load.hosts)
     starts = datetime.fromtimestamp(whole.incident_at.timestamp(), UTC) - BEFORE
@@ -50,24 +49,15 @@ def write(load: Load, path: Path) -> int:
 
 def run_backtest(path: Path) -> tuple[dict[str, Any], float, int]:
     """One run in its own process: its summary, CPU seconds (start-up included) and peak RSS in bytes."""
-    argv = [sys.executable, "-m", "pipeline", "backtest", str(path), "--json"]
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(argv, stdout=output)
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        lines = output.read().splitlines()
-    if process.returncode:
-        raise AndonError(f"andon backtest ended with {process.returncode}")
-    return json.loads(lines[-1]), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    output = path.parent / "summary.json"
+    with Process(andon("backtest", path, "--json"), path.parent / "backtest.log", output=output) as process:
+        code = process.start().wait(RUN_SECONDS)
+    if code:
+        raise AndonError(f"andon backtest ended with {code}: {process.last_words()}")
+    return json.loads(output.read_bytes().splitlines()[-1]), process.cpu_seconds(), process.peak_rss_bytes()
 
 
-def measure(load: Load) -> dict[str, Any]:
+def measure(load: FileLoad) -> dict[str, Any]:
     """Write the file, which is not timed, and read it."""
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="andon-bench-", dir=memory) as scratch:
@@ -106,7 +96,7 @@ def measure(load: Load) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def command(hosts: int, minutes: int, seed: int, suffix: str, as_json: bool) -> None:
     """Events per second of `andon backtest`: 65 ordinary minutes of a fleet, then the incident."""
-    figures = measure(Load(hosts, minutes, seed, suffix))
+    figures = measure(FileLoad(hosts, minutes, seed, suffix))
     if as_json:
         click.echo(json.dumps(figures))
         return

@@ -5,10 +5,7 @@ import multiprocessing
 import os
 import platform
 import re
-import subprocess
-import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -19,20 +16,19 @@ from typing import Any
 
 import click
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition, libversion
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import libversion
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from pipeline.bench.collect_load import COMPRESS, Load, Sent, send_all
+from pipeline.bench.collect_load import COMPRESS, HttpLoad, Sent, send_all
 from pipeline.collect.tokens import add_token
 from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.local.machine.process import Process, andon
 from pipeline.runtime.clock import wall_clock_ms
-from pipeline.runtime.errors import AndonError
-from pipeline.runtime.kafka import KafkaConfig, consumer_config
+from pipeline.runtime.kafka import PROMPT, KafkaConfig
+from pipeline.runtime.topic_reader import TopicReader
 from pipeline.wire import topics
 
 FLEET = "acme"
-START_SECONDS = 20.0
 READ_SECONDS = 60.0
 WARM_UP_EVENTS = 20_000
 SHARED_MEMORY = Path("/dev/shm")
@@ -45,55 +41,26 @@ class OnlyId(msgspec.Struct):
 
 
 @contextmanager
-def gateway(bootstrap_servers: str, tokens_file: Path, *more: str) -> Iterator[tuple[int, str]]:
-    """Run `andon collect` as its own process: (process id, address)."""
+def gateway(bootstrap_servers: str, tokens_file: Path) -> Iterator[tuple[Process, str]]:
+    """Run `andon collect` as its own process: (the process, its address)."""
+    words = ("--port", "0", "--tokens-file", tokens_file, "--bootstrap-servers", bootstrap_servers)
     log = tokens_file.with_suffix(".log")
-    argv = [sys.executable, "-m", "pipeline", "collect", "--port", "0", "--tokens-file", str(tokens_file)]
-    with log.open("wb") as stream:
-        process = subprocess.Popen([*argv, "--bootstrap-servers", bootstrap_servers, *more], stderr=stream)
+    process = Process(andon("collect", *words), log, name="the gateway", ready="listening").start()
     try:
-        yield process.pid, f"http://127.0.0.1:{_port(process, log)}"
+        (port,) = re.findall(r"listening.* port=(\d+)", process.heard())
+        yield process, f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
-        process.wait(30)
+        process.stop()
 
 
-def _port(process: subprocess.Popen[bytes], log: Path) -> int:
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        if found := re.search(r"listening.* port=(\d+)", log.read_text("utf-8")):
-            return int(found[1])
-        time.sleep(0.02)
-    raise AndonError(f"the gateway did not start: {log.read_text('utf-8')[-500:]}")
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time of all threads of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def peak_rss_bytes(pid: int) -> int:
-    """The most memory that a process has held."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) * 1024 if found else 0
-
-
-def ids_on_topic(bootstrap_servers: str, expected: int) -> Counter[str]:
+def ids_on_topic(bootstrap_servers: str) -> Counter[str]:
     """How often each id stands on the events topic."""
-    config = consumer_config(KafkaConfig(bootstrap_servers=bootstrap_servers), "bench", "bench", "bench-0")
-    consumer = Consumer(config)
-    consumer.assign([TopicPartition(topics.EVENTS.name, n, OFFSET_BEGINNING) for n in range(topics.EVENTS.partitions)])
     decoder = msgspec.json.Decoder(OnlyId)
     seen: Counter[str] = Counter()
-    deadline = time.monotonic() + READ_SECONDS
-    total = quiet = 0
-    while (total < expected or quiet < 2) and time.monotonic() < deadline:
-        messages = consumer.consume(10_000, timeout=0.5)
-        quiet = 0 if messages else quiet + 1
-        total += len(messages)
-        seen.update(decoder.decode(message.value() or b"").id for message in messages)
-    consumer.close()
+    with TopicReader(KafkaConfig(bootstrap_servers=bootstrap_servers), "bench", settings=PROMPT) as reader:
+        reader.start(reader.held(topics.EVENTS.name))
+        for messages in reader.to_end(READ_SECONDS):
+            seen.update(decoder.decode(message.value() or b"").id for message in messages)
     return seen
 
 
@@ -117,15 +84,15 @@ def measure(events: int, batch: int, connections: int, encoding: str, seed: int)
             created.result(10)
         tokens_file = Path(scratch) / "tokens.toml"
         token = add_token(tokens_file, FLEET)
-        with gateway(broker.bootstrap_servers, tokens_file) as (pid, url):
-            load = Load(url, token, FLEET, events, batch, connections, encoding, seed, wall_clock_ms())
+        with gateway(broker.bootstrap_servers, tokens_file) as (process, url):
+            load = HttpLoad(url, token, FLEET, events, batch, connections, encoding, seed, wall_clock_ms())
             warm = load._replace(events=min(events, WARM_UP_EVENTS), fleet="warm-up")  # refused: leaves no event
             sender.submit(send_all, warm).result()
-            before = cpu_seconds(pid)
+            before = process.cpu_seconds()
             sent = sender.submit(send_all, load).result()
-            used_seconds = cpu_seconds(pid) - before
-            rss_bytes = peak_rss_bytes(pid)
-        seen = ids_on_topic(broker.bootstrap_servers, sent.accepted)
+            used_seconds = process.cpu_seconds() - before
+            rss_bytes = process.peak_rss_bytes()
+        seen = ids_on_topic(broker.bootstrap_servers)
     figures = report(sent, seen, used_seconds, rss_bytes)
     return figures | {"on": machine(batch=batch, connections=connections, encoding=encoding, seed=seed)}
 

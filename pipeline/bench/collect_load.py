@@ -26,7 +26,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-class Load(NamedTuple):
+class HttpLoad(NamedTuple):
     """What to send, and how."""
 
     url: str
@@ -50,7 +50,7 @@ class Sent(NamedTuple):
     body_bytes: int
 
 
-def event(index: int, load: Load, rng: random.Random) -> bytes:
+def event(index: int, load: HttpLoad, rng: random.Random) -> bytes:
     """One heartbeat as an endpoint writes it; its id is its index."""
     versions = [rng.randrange(LIVE_VERSIONS) for _ in range(rng.choice(UPDATE_COUNTS))]
     updates = [
@@ -79,7 +79,7 @@ def event(index: int, load: Load, rng: random.Random) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
-def bodies(load: Load) -> list[bytes]:
+def bodies(load: HttpLoad) -> list[bytes]:
     """Every request's body, compressed."""
     rng = random.Random(load.seed)
     compress = COMPRESS[load.encoding]
@@ -90,7 +90,7 @@ def bodies(load: Load) -> list[bytes]:
     ]
 
 
-def send_all(load: Load) -> Sent:
+def send_all(load: HttpLoad) -> Sent:
     """Run the load; a refused request (429, 503) is not sent again, so that what is lost shows."""
     waiting = bodies(load)
     size_bytes = sum(map(len, waiting))
@@ -107,7 +107,7 @@ def send_all(load: Load) -> Sent:
     return Sent(accepted, refused, wall_seconds, [seconds for _, _, seconds in sent], size_bytes)
 
 
-def _send(load: Load, waiting: list[bytes], sent: list[tuple[int, int, float]]) -> None:
+def _send(load: HttpLoad, waiting: list[bytes], sent: list[tuple[int, int, float]]) -> None:
     address = urlsplit(load.url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
     headers = {"Authorization": f"Bearer {load.token}", "Content-Type": "application/x-ndjson"}

@@ -3,8 +3,6 @@
 import json
 import os
 import platform
-import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,16 +12,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition, libversion
+from confluent_kafka import Producer, libversion
 
 from pipeline.bench.brokers import broker_option, described, running
-from pipeline.bench.collect import peak_rss_bytes
-from pipeline.bench.combine_load import Load, messages
+from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.local.kafka.kinds import BrokerKind
-from pipeline.runtime import topics as topic_admin
+from pipeline.local.machine.process import START_SECONDS, Process, andon
+from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
+from pipeline.runtime.kafka import PROMPT, KafkaConfig, producer_config
+from pipeline.runtime.topic_reader import TopicReader
+from pipeline.runtime.waiting import Deadline, wait_for
 from pipeline.wire import topics
 from pipeline.wire.partials import decode_partial
 
@@ -42,15 +42,14 @@ class Read(NamedTuple):
 
 
 class Used(NamedTuple):
-    """What the combiner's process took. Its CPU time by the kernel's account of it (getrusage on its exit), its peak
-    by /proc: getrusage would count what the bench itself held when it started the process."""
+    """What the combiner's process took, by the kernel's account of it when it ended."""
 
     cpu_seconds: float
     start_cpu_seconds: float
     peak_rss_bytes: int
 
 
-def preload(kafka: KafkaConfig, load: Load) -> int:
+def preload(kafka: KafkaConfig, load: EventLoad) -> int:
     """Put the events on the topic; their bytes."""
     producer = Producer(producer_config(kafka, "bench-load", **{"linger.ms": 20}))
     size = 0
@@ -69,39 +68,34 @@ def preload(kafka: KafkaConfig, load: Load) -> int:
 
 def read_partials(kafka: KafkaConfig, expected: int) -> Read:
     """Read committed partials until they account for every event, or time is up."""
-    consumer = Consumer(consumer_config(kafka, "bench", "bench", "bench-0"))
-    consumer.assign([TopicPartition(topics.PARTIALS.name, 0, OFFSET_BEGINNING)])
-    deadline = time.monotonic() + RUN_SECONDS
+    deadline = Deadline(RUN_SECONDS)
     first_at = last_at = 0.0
     events = first_events = partials = size = 0
-    while events < expected and time.monotonic() < deadline:
-        for message in consumer.consume(100, 0.02):
-            value = message.value() or b""
-            last_at = time.monotonic()
-            partial = decode_partial(value)
-            if not first_at:
-                first_at, first_events = last_at, partial.events
-            events, partials, size = events + partial.events, partials + 1, size + len(value)
-    consumer.close()
+    with TopicReader(kafka, "bench", settings=PROMPT) as reader:
+        reader.start(reader.whole(topics.PARTIALS.name))
+        while events < expected and not deadline.has_passed:
+            for message in reader.poll(0.02):
+                value = message.value() or b""
+                last_at = time.monotonic()
+                partial = decode_partial(value)
+                if not first_at:
+                    first_at, first_events = last_at, partial.events
+                events, partials, size = events + partial.events, partials + 1, size + len(value)
     return Read(events, events - first_events, last_at - first_at, partials, size)
 
 
 def run_combiner(kafka: KafkaConfig, expected: int, log: Path) -> tuple[Read, Used]:
     """Start a combiner, let it fold everything, stop it."""
-    argv = [sys.executable, "-m", "pipeline", "combine", "--bootstrap-servers", kafka.bootstrap_servers]
-    with log.open("wb") as stream:
-        process = subprocess.Popen(argv, stderr=stream)
-    try:
-        started = _cpu_when_ready(process, log)
+    combiner = Process(andon("combine", "--bootstrap-servers", kafka.bootstrap_servers), log)
+    with combiner.start():
+        # Imports and connections, before the first message is asked for; seen at once, for that is not to be counted.
+        wait_for(lambda: combiner.said("ready") or not combiner.is_running, START_SECONDS, 0.002)
+        started = combiner.cpu_seconds()
         read = read_partials(kafka, expected)
-        peak = peak_rss_bytes(process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise AndonError(f"the combiner ended with {process.returncode}: {log.read_text('utf-8')[-2000:]}")
-    return read, Used(_seconds(usage), started, peak)
+        code = combiner.stop()
+    if code:
+        raise AndonError(f"the combiner ended with {code}: {combiner.last_words()}")
+    return read, Used(combiner.cpu_seconds(), started, combiner.peak_rss_bytes())
 
 
 def plain_loop(kafka: KafkaConfig, expected: int) -> float:
@@ -111,22 +105,7 @@ def plain_loop(kafka: KafkaConfig, expected: int) -> float:
     return float(json.loads(done.stdout)["cpu_seconds"])
 
 
-def _seconds(usage: resource.struct_rusage) -> float:
-    return usage.ru_utime + usage.ru_stime
-
-
-def _cpu_when_ready(process: subprocess.Popen[bytes], log: Path) -> float:
-    """CPU seconds of start-up: imports and connections, before the first message is asked for."""
-    deadline = time.monotonic() + 30
-    while process.poll() is None and time.monotonic() < deadline:
-        if "ready" in log.read_text("utf-8"):
-            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2].split()
-            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        time.sleep(0.002)
-    raise AndonError(f"the combiner did not start: {log.read_text('utf-8')[-2000:]}")
-
-
-def measure(load: Load, kind: BrokerKind) -> dict[str, Any]:
+def measure(load: EventLoad, kind: BrokerKind) -> dict[str, Any]:
     """One run, everything started and stopped here."""
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     with (
@@ -181,7 +160,7 @@ def command(
     it had used when it was ready to read. A plain consumer loop over the same events is the
     yardstick for machine and broker.
     """
-    figures = measure(Load(events, hosts, versions, seconds, wall_clock_ms(), seed), broker)
+    figures = measure(EventLoad(events, hosts, versions, seconds, wall_clock_ms(), seed), broker)
     if as_json:
         click.echo(json.dumps(figures))
         return

@@ -15,7 +15,7 @@ PRODUCTS = ("falcon-content", "windows-update", "bios", "gfx-driver", "chrome", 
 SHARE_OF_BOOTS, SHARE_OF_CRASHES = 0.15, 0.001
 
 
-class Load(NamedTuple):
+class EventLoad(NamedTuple):
     """What to generate; `until_ms` is the time of the last event, `seconds` the time that they span."""
 
     events: int
@@ -26,7 +26,7 @@ class Load(NamedTuple):
     seed: int
 
 
-def messages(load: Load) -> Iterator[tuple[bytes, bytes]]:
+def messages(load: EventLoad) -> Iterator[tuple[bytes, bytes]]:
     """Key and value of each event, in order of its time."""
     rng = random.Random(load.seed)
     updates = [

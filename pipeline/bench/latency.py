@@ -13,7 +13,6 @@ import platform
 import random
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -21,15 +20,18 @@ from typing import Any, NamedTuple
 
 import click
 import numpy as np
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from pipeline.bench.brokers import described
-from pipeline.bench.collect import cpu_seconds, peak_rss_bytes
-from pipeline.bench.latency_load import FLEET, Background, Fleet
+from pipeline.bench.latency_load import FLEET, Background, TrialFleet
+from pipeline.bench.view import get
+from pipeline.local.machine.usage import peak_rss_bytes, usage
 from pipeline.local.stack import LocalStack
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
+from pipeline.runtime.kafka import PROMPT, KafkaConfig, producer_config
+from pipeline.runtime.topic_reader import TopicReader
+from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, decode_halt
 
@@ -56,32 +58,13 @@ class Trial(NamedTuple):
     crashes: int  # hosts that had crashed by then, as the halt says
 
 
-class Subscriber:
-    """Reads `fleet.halts` from its end, committed records only."""
-
-    def __init__(self, kafka: KafkaConfig) -> None:
-        self._consumer = Consumer(consumer_config(kafka, "bench", "bench-latency", "bench-latency"))
-        self._consumer.assign([TopicPartition(kafka.topic_prefix + topics.HALTS.name, 0, 0)])
-
-    def next(self, timeout_seconds: float) -> tuple[Halt, float] | None:
-        """A halt and when it was read (monotonic)."""
-        message = self._consumer.poll(timeout_seconds)
-        if message is None or message.error() is not None:
-            return None
-        return decode_halt(message.value() or b""), time.monotonic()
-
-    def close(self) -> None:
-        """Leave."""
-        self._consumer.close()
-
-
 class Crasher:
     """Makes hosts of an update crash, one at a time, until its halt comes."""
 
-    def __init__(self, kafka: KafkaConfig, fleet: Fleet, subscriber: Subscriber, seed: int) -> None:
+    def __init__(self, kafka: KafkaConfig, fleet: TrialFleet, halts: TopicReader, seed: int) -> None:
         self._producer = Producer(producer_config(kafka, "bench-crashes"))
         self._topic = kafka.topic_prefix + topics.EVENTS.name
-        self._fleet, self._subscriber = fleet, subscriber
+        self._fleet, self._halts = fleet, halts
         self._random = random.Random(seed)
 
     def run(self, trial: int) -> Trial:
@@ -94,10 +77,10 @@ class Crasher:
             produced[moment] = time.monotonic()
             self._producer.produce(self._topic, value, key)
             self._producer.poll(0)
-            found = self._wait(trial, time.monotonic() + self._random.uniform(*APART_SECONDS))
+            found = self._wait(trial, self._random.uniform(*APART_SECONDS))
             if found is not None:
                 return self._attribute(found, produced)
-        if (found := self._wait(trial, time.monotonic() + LATE_SECONDS)) is None:
+        if (found := self._wait(trial, LATE_SECONDS)) is None:
             raise AndonError(f"no halt of {self._fleet.update(trial)} after {MAX_CRASHES} crashed hosts")
         return self._attribute(found, produced)
 
@@ -111,26 +94,20 @@ class Crasher:
         decided = produced.get(halt.evidence.stream_time)
         return Trial(None if decided is None else at - decided, halt.evidence.crashed_hosts)
 
-    def _wait(self, trial: int, until: float) -> tuple[Halt, float] | None:
-        while (left := until - time.monotonic()) > 0:
-            found = self._subscriber.next(left)
-            if found is not None and found[0].product == self._fleet.update(trial).product:
-                return found
-        return None
-
-
-def get(url: str) -> Any:
-    """The JSON of the view, or None."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return json.load(answer)
-    except OSError:
+    def _wait(self, trial: int, seconds: float) -> tuple[Halt, float] | None:
+        """The update's halt, and when it was read (monotonic)."""
+        deadline = Deadline(seconds)
+        while not deadline.has_passed:
+            messages, at = self._halts.poll(deadline.left_seconds), time.monotonic()
+            for halt in (decode_halt(message.value() or b"") for message in messages):
+                if halt.product == self._fleet.update(trial).product:
+                    return halt, at
         return None
 
 
 def measure(setup: Setup) -> dict[str, Any]:
     """One run, everything started and stopped here, in a temporary directory on disk."""
-    fleet = Fleet(setup.hosts, trials=max(200, setup.halts))
+    fleet = TrialFleet(setup.hosts, trials=max(200, setup.halts))
     with tempfile.TemporaryDirectory(prefix="andon-bench-") as scratch:
         policy, config = Path(scratch) / "policy.toml", Path(scratch) / "andon.toml"
         policy.write_text(POLICY, "utf-8")
@@ -141,24 +118,29 @@ def measure(setup: Setup) -> dict[str, Any]:
             shown = get(info.correlate_url + "/state") or {}
             return figures(setup, trials, background, shown, info.stages) | {
                 "peak_rss_bytes": peak_rss_bytes(info.pids["correlate"]),
-                "correlate_cpu_seconds": round(cpu_seconds(info.pids["correlate"]), 2),
-                "combine_cpu_seconds": round(cpu_seconds(info.pids["combine"]), 2),
+                **{f"{name}_cpu_seconds": _cpu_seconds(info.pids[name]) for name in ("correlate", "combine")},
             }
 
 
-def run(setup: Setup, fleet: Fleet, kafka: KafkaConfig) -> tuple[Background, list[Trial]]:
+def _cpu_seconds(pid: int) -> float:
+    found = usage(pid)
+    return round(found.cpu_seconds, 2) if found else 0.0
+
+
+def run(setup: Setup, fleet: TrialFleet, kafka: KafkaConfig) -> tuple[Background, list[Trial]]:
     """The load, and every halt in it."""
     background = Background(kafka, fleet, setup.events_per_second, setup.seed)
-    subscriber = Subscriber(kafka)
+    halts = TopicReader(kafka, "bench-latency", settings=PROMPT)
+    halts.start(halts.whole(kafka.topic_prefix + topics.HALTS.name))
     background.start()
     try:
         time.sleep(setup.warm_up_seconds)
-        crasher = Crasher(kafka, fleet, subscriber, setup.seed)
+        crasher = Crasher(kafka, fleet, halts, setup.seed)
         trials = [crasher.run(trial) for trial in range(setup.halts)]
         crasher.close()
     finally:
         background.stop()
-        subscriber.close()
+        halts.close()
     return background, trials
 
 

@@ -23,7 +23,7 @@ SLICE_SECONDS = 0.01
 BACKGROUND_CRASHES = 0.0002  # share of events: what a healthy fleet has anyway
 
 
-class Fleet(NamedTuple):
+class TrialFleet(NamedTuple):
     """How large, and how many updates are on trial in it."""
 
     hosts: int
@@ -65,7 +65,7 @@ class Fleet(NamedTuple):
 class Background(threading.Thread):
     """Produces the healthy fleet's events in slices of 10 ms until it is told to stop."""
 
-    def __init__(self, kafka: KafkaConfig, fleet: Fleet, events_per_second: int, seed: int) -> None:
+    def __init__(self, kafka: KafkaConfig, fleet: TrialFleet, events_per_second: int, seed: int) -> None:
         super().__init__(name="background", daemon=True)
         self._fleet, self._rate = fleet, events_per_second
         self._random = random.Random(seed)

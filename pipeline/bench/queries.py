@@ -14,7 +14,7 @@ from clickhouse_connect.driver.client import Client
 
 from consumers.clickhouse.ask.named import queries
 from consumers.clickhouse.connect import connect
-from pipeline.bench.archive_line import LocalClickHouse, value
+from pipeline.bench.clickhouse import LocalClickHouse, value
 from pipeline.bench.queries_load import FLEET, HOST, PRODUCT, VENDOR, VERSION, Plan, decide, fill, generate
 from pipeline.runtime.errors import AndonError
 
@@ -74,7 +74,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         merged = time.monotonic()
         decide(client)
         sizes, times = _sizes(client, plan.events), _time(client)
-        peak = line.stage.peak_rss_bytes() if line.stage is not None else 0
+        peak = line.stage.peak_rss_bytes()
         engine = value(client, "SELECT version()")
     aggregates = {name: found["seconds"] for name, found in times.items() if found["reads"] == "aggregates"}
     return {

@@ -31,7 +31,7 @@ class EventBatch:
             self._admit()
 
     def fold(self) -> Fold:
-        """Everything that was added, as one value."""
+        """Everything that was added, as one value; trials that still wait for admission are decided on first."""
         self._admit()
         admitted = self._gather.admitted()
         return fold_of(admitted, self._memory.sieve.candidates(admitted), self._window_ms)

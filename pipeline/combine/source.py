@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, TopicPartition
 from structlog.typing import FilteringBoundLogger
 
 from pipeline.combine.batch import Batch
@@ -12,10 +12,10 @@ from pipeline.runtime import metrics
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import Errors, spoken
+from pipeline.runtime.metadata import require_topics
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 
-CALL_SECONDS = 10.0
 _READ_AT_ONCE = 4_096  # messages held as client objects at a time
 _LAG_SECONDS = 1.0
 _SHORTEST_WAIT_SECONDS = 0.001  # the client waits for whole milliseconds: asked for less it returns at once
@@ -41,7 +41,7 @@ class Source:
         errors = Errors()
         more = _PREFETCH | spoken(log) | errors.settings
         self._consumer = Consumer(consumer_config(kafka, config.identity, GROUP, config.identity, **more))
-        _check_topics(kafka, self._consumer, errors)
+        require_topics(self._consumer, errors, kafka, (topics.EVENTS, topics.PARTIALS, topics.DEADLETTER))
         self._assigned: list[TopicPartition] = []
         self._next: list[TopicPartition] = []  # where to read on
         self._committed: dict[int, int] = {}  # by partition: the newest offset committed, since it was assigned to us
@@ -127,16 +127,3 @@ class Source:
     def _assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned, self._next, self._committed = partitions, [], {}
         self._log.info("partitions assigned", partitions=[place.partition for place in partitions])
-
-
-def _check_topics(kafka: KafkaConfig, consumer: Consumer, errors: Errors) -> None:
-    """Raises FatalStageError when a topic that the combiner needs is missing."""
-    try:
-        known = consumer.list_topics(timeout=CALL_SECONDS).topics
-    except KafkaException as error:
-        why = errors.why(error, consumer.poll)
-        raise FatalStageError(f"no Kafka broker answers at {kafka.bootstrap_servers}: {why}") from error
-    names = [kafka.topic_prefix + topic.name for topic in (topics.EVENTS, topics.PARTIALS, topics.DEADLETTER)]
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise FatalStageError(f"topics missing: {', '.join(missing)}; run `andon topics apply`")

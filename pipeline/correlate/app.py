@@ -7,7 +7,7 @@ acknowledge nothing, and offsets are committed when the correlator says so, behi
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import faust
 import orjson
@@ -17,9 +17,11 @@ from faust.types import TP
 
 from pipeline.correlate import fetching
 from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, Entry
-from pipeline.correlate.config import GROUP, CorrelateConfig
-from pipeline.correlate.halts import read_halts
-from pipeline.correlate.ports import Bounds, Message
+from pipeline.correlate.config import GROUP, STAGE, CorrelateConfig
+from pipeline.correlate.known_halts import read_halts
+from pipeline.correlate.layout import Layout
+from pipeline.correlate.ports import Bounds, OutRecord, PartialRecord
+from pipeline.runtime import metrics
 from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig, tls_context
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
@@ -32,14 +34,7 @@ FETCH_BYTES = 8 << 20  # holds a whole transaction of the combiner, with its mar
 
 View = Callable[[], dict[str, Any]]
 Recover = Callable[[Mapping[int, Bounds], Mapping[bytes, bytes]], Awaitable[None]]
-Handle = Callable[[Message], Awaitable[None]]
-
-
-class Layout(NamedTuple):
-    """How `fleet.partials` lies on the cluster; the changelog follows it."""
-
-    partitions: int
-    replicas: int
+Handle = Callable[[PartialRecord], Awaitable[None]]
 
 
 class ReadCommittedThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -93,7 +88,7 @@ class Transport(driver.Transport):  # type: ignore[misc]
     Consumer = ReadCommittedConsumer
 
 
-class FaustLine:
+class FaustPorts:
     """The ports of the correlator, and the stream that feeds it."""
 
     def __init__(
@@ -129,7 +124,9 @@ class FaustLine:
                 async for event in stream.noack().events():
                     message = event.message
                     if message.generation_id == self.app.consumer_generation_id:
-                        await handle(Message(message.partition, message.offset, message.key, message.value or b""))
+                        await handle(
+                            PartialRecord(message.partition, message.offset, message.key, message.value or b"")
+                        )
 
         async def recovered() -> None:
             async with self._fatal():
@@ -161,10 +158,9 @@ class FaustLine:
 
     # -- ports
 
-    async def publish(
-        self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
-    ) -> None:
+    async def publish(self, record: OutRecord) -> None:
         """See ports.Ports."""
+        topic, key, value, headers = record
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await (await self._topics[topic].send(key=key, value=value, headers=list(headers), force=True))
 
@@ -189,12 +185,14 @@ class FaustLine:
         tp = self.app.producer.key_partition(self._partials, fleet.encode())
         return int(tp.partition)
 
-    async def lag(self) -> dict[int, int]:
+    async def report_lag(self) -> None:
         """Records of each assigned partition that were not fetched yet, transaction markers included."""
         consumer = self.app.consumer
         ours = [tp for tp in consumer.assignment() if tp.topic == self._partials]
         high = await consumer.highwaters(*ours)
-        return {tp.partition: max(0, (high[tp] or 0) - (await consumer.position(tp) or 0)) for tp in ours}
+        for tp in ours:
+            lag = metrics.LAG.labels(STAGE, topics.PARTIALS.name, str(tp.partition))
+            lag.set(max(0, (high[tp] or 0) - (await consumer.position(tp) or 0)))
 
     # -- life
 

@@ -1,6 +1,6 @@
 """A fleet's state as changelogged table entries that survive a kill half-way. Pure.
 
-A checkpoint goes into one of two alternating slots, in chunks; the header, written last, names the slot. A kill in
+A checkpoint goes into one of two alternating sides, in chunks; the header, written last, names the side. A kill in
 between leaves the header on the older checkpoint, whose chunks are untouched.
 """
 
@@ -13,7 +13,7 @@ import msgspec
 import zstandard
 
 VERSION = 1
-SLOTS = "AB"
+SIDES = "AB"
 MAX_CHUNK_BYTES = 400_000
 MAX_STATE_BYTES = 1 << 30  # what a damaged entry may make us unpack
 
@@ -39,7 +39,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     version: int
     fleet: str
     partition: int
-    slot: str
+    side: str
     offset: int
     chunks: int
     digest: bytes  # BLAKE2b of all chunks in order
@@ -48,7 +48,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
 class Checkpoint(NamedTuple):
     """Entries in the order of writing: every chunk must be acknowledged before the header is written."""
 
-    slot: str
+    side: str
     offset: int
     chunks: tuple[Entry, ...]
     header: Entry
@@ -62,18 +62,18 @@ class Restored(NamedTuple):
     why: str = ""
 
 
-def other_slot(slot: str) -> str:
-    """The slot that the next checkpoint goes into."""
-    return SLOTS[slot == SLOTS[0]]
+def other_side(side: str) -> str:
+    """The side that the next checkpoint goes into."""
+    return SIDES[side == SIDES[0]]
 
 
-def pack(state: FleetState, slot: str) -> Checkpoint:
+def pack(state: FleetState, side: str) -> Checkpoint:
     """The table entries of a state."""
     packed = zstandard.compress(msgspec.msgpack.encode(state), 3)
     pieces = [packed[at : at + MAX_CHUNK_BYTES] for at in range(0, len(packed), MAX_CHUNK_BYTES)]
-    chunks = tuple((_chunk_key(state.fleet, slot, index), piece) for index, piece in enumerate(pieces))
-    header = Header(VERSION, state.fleet, state.partition, slot, state.offset, len(chunks), _digest(pieces))
-    return Checkpoint(slot, state.offset, chunks, (_header_key(state.fleet), msgspec.msgpack.encode(header)))
+    chunks = tuple((_chunk_key(state.fleet, side, index), piece) for index, piece in enumerate(pieces))
+    header = Header(VERSION, state.fleet, state.partition, side, state.offset, len(chunks), _digest(pieces))
+    return Checkpoint(side, state.offset, chunks, (_header_key(state.fleet), msgspec.msgpack.encode(header)))
 
 
 def unpack(table: Mapping[bytes, bytes]) -> Iterator[Restored]:
@@ -91,7 +91,7 @@ def unpack(table: Mapping[bytes, bytes]) -> Iterator[Restored]:
 
 
 def _read(table: Mapping[bytes, bytes], header: Header) -> FleetState:
-    keys = [_chunk_key(header.fleet, header.slot, index) for index in range(header.chunks)]
+    keys = [_chunk_key(header.fleet, header.side, index) for index in range(header.chunks)]
     pieces = [table[key] for key in keys if key in table]
     if _digest(pieces) != header.digest:
         raise ValueError("the digest does not match the chunks")
@@ -119,5 +119,5 @@ def _header_key(fleet: str) -> bytes:
     return quote(fleet, safe="").encode("ascii") + _HEADER
 
 
-def _chunk_key(fleet: str, slot: str, index: int) -> bytes:
-    return f"{quote(fleet, safe='')}/{slot}/{index}".encode("ascii")
+def _chunk_key(fleet: str, side: str, index: int) -> bytes:
+    return f"{quote(fleet, safe='')}/{side}/{index}".encode("ascii")

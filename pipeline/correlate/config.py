@@ -6,6 +6,7 @@ import msgspec
 
 Doc = msgspec.Meta
 
+STAGE = "correlate"
 GROUP = "andon-correlate"  # of consumers, and the name of the Faust app
 
 

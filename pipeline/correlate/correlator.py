@@ -9,30 +9,20 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
-import msgspec
 import structlog
 
-from pipeline.correlate.check import check_partial
+from pipeline.correlate import records
 from pipeline.correlate.checkpoint import Checkpoint, Entry, Restored, pack, unpack
-from pipeline.correlate.config import CorrelateConfig
-from pipeline.correlate.detectors import Detectors
-from pipeline.correlate.engine import NONE, Engine, Fleet
-from pipeline.correlate.ports import Bounds, Message, Ports
+from pipeline.correlate.config import STAGE
+from pipeline.correlate.fleets import NONE, FleetProgress, Fleets
+from pipeline.correlate.ports import Bounds, PartialRecord, Ports
 from pipeline.decide.orders import Decisions, HaltOrder
-from pipeline.halt.issue import issue, renew
-from pipeline.halt.keys import SigningKey, TrustedKeys
-from pipeline.halt.register import HaltRegister
+from pipeline.halt.issuer import HaltIssuer
 from pipeline.runtime import metrics
 from pipeline.runtime.clock import Clock
-from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
-from pipeline.wire.halts import Halt, decode_halt, encode_halt
-from pipeline.wire.partials import Partial, decode_partial
-from pipeline.wire.reasons import MalformedMessage, Reason
-from pipeline.wire.record_keys import heartbeat_key, update_key, verdict_key
-from pipeline.wire.verdicts import FleetHeartbeat, Verdict, encode_verdict
-
-STAGE = "correlate"
+from pipeline.wire.halts import Halt, decode_halt
+from pipeline.wire.partials import Partial
 
 
 class Correlator:
@@ -40,47 +30,38 @@ class Correlator:
 
     def __init__(
         self,
-        config: CorrelateConfig,
-        detectors: Detectors,
+        fleets: Fleets,
+        issuer: HaltIssuer,
         ports: Ports,
-        key: SigningKey,
-        trusted: TrustedKeys,
         clock: Clock,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
-        self.engine = Engine(detectors)
-        self.register = HaltRegister(trusted)
+        self.fleets, self.issuer = fleets, issuer
         self.ready = False
         self.changelog_bytes = 0
-        self._config, self._ports, self._key, self._trusted = config, ports, key, trusted
-        self._clock, self._log = clock, log
-        self._turn = asyncio.Lock()  # one thing at a time on engine and register
+        self._ports, self._clock, self._log = ports, clock, log
+        self._turn = asyncio.Lock()  # one thing at a time on fleets and issuer
         self._saving = asyncio.Lock()  # one checkpoint at a time; `_turn` is free while it is being written
         self.session = 0  # counts recoveries: what was begun in an earlier one must not be finished
         self._committed: dict[int, int] = {}
 
-    @property
-    def _lifetime_ms(self) -> int:
-        return self._config.halt_lifetime_seconds * 1000
-
     # -- partials
 
-    async def handle(self, message: Message, session: int) -> None:
+    async def handle(self, message: PartialRecord, session: int) -> None:
         """Take in one partial that was read in this session; returns when its verdicts and halts are acknowledged."""
         async with self._turn:
             if session != self.session:
                 return  # it will be read again, from where the recovered state ends
-            try:
-                partial = _decode(message.value)
-            except MalformedMessage as error:
-                await self._refuse(message, error)
+            found = records.read_partial(message)
+            if isinstance(found, DeadLetter):
+                await self._refuse(found)
             else:
-                await self._step(message, partial)
-            self.engine.handled(message.partition, message.offset)
+                await self._step(message, found)
+            self.fleets.handled(message.partition, message.offset)
 
-    async def _step(self, message: Message, partial: Partial) -> None:
+    async def _step(self, message: PartialRecord, partial: Partial) -> None:
         start = time.perf_counter()
-        decisions = self.engine.step(message.partition, message.offset, partial, self._clock())
+        decisions = self.fleets.step(message.partition, message.offset, partial, self._clock())
         if decisions is None:
             return
         metrics.STEP_SECONDS.observe(time.perf_counter() - start)
@@ -88,43 +69,34 @@ class Correlator:
         metrics.BATCHES.labels(STAGE).inc()
         await self._publish(decisions)
 
-    async def _refuse(self, message: Message, error: MalformedMessage) -> None:
-        topic = topics.PARTIALS.name
-        place = (topic, message.partition, message.offset, STAGE)
-        letter = DeadLetter(message.value, message.key, error.reason, error.detail, *place)
-        metrics.REJECTED.labels(STAGE, error.reason.value).inc()
-        self._log.warning("partial refused", reason=error.reason.value, detail=error.detail, offset=message.offset)
-        await self._ports.publish(topics.DEADLETTER.name, letter.key, letter.value, letter.headers())
+    async def _refuse(self, letter: DeadLetter) -> None:
+        metrics.REJECTED.labels(STAGE, letter.reason.value).inc()
+        self._log.warning("partial refused", reason=letter.reason.value, detail=letter.detail, offset=letter.offset)
+        await self._ports.publish(records.letter_record(letter))
 
     # -- decisions
 
     async def _publish(self, decisions: Decisions) -> None:
         for order in decisions.halts:  # halts first: they are what people wait for
             await self._obey(order)
-        await asyncio.gather(*(self._publish_verdict(verdict) for verdict in decisions.verdicts))
-
-    async def _publish_verdict(self, verdict: Verdict) -> None:
-        key = verdict_key(verdict.fleet, verdict.vendor, verdict.product, verdict.version, verdict.ring)
-        await self._ports.publish(topics.VERDICTS.name, key.encode(), encode_verdict(verdict))
+        await asyncio.gather(*map(self._ports.publish, map(records.verdict_record, decisions.verdicts)))
 
     async def _obey(self, order: HaltOrder) -> None:
         """Only an order to enforce becomes a record; a shadow or pending one shows in its verdict's state."""
-        key = update_key(order.fleet, order.vendor, order.product, order.version)
         if order.mode != "enforce":
             metrics.HALTS.labels(order.mode).inc()
-            self._log.warning("halt not enforced", mode=order.mode, halt=key, rings=",".join(order.rings))
+            self._log.warning("halt not enforced", mode=order.mode, halt=order.key, rings=",".join(order.rings))
             return
-        newest, floor = self.register.newest(key), self.register.floor(key)
-        halt = issue(order, newest, floor, self._clock(), self._lifetime_ms)
+        halt = self.issuer.answer(order, self._clock())
         if halt is None:
             return
-        await self._publish_halt(self._key.sign(halt))
+        await self._publish_halt(halt)
         metrics.HALTS.labels(order.mode).inc()
-        self._log.warning("halt", halt=key, rings=",".join(halt.rings), epoch=halt.epoch, reason=halt.reason)
+        self._log.warning("halt", halt=halt.key, rings=",".join(halt.rings), epoch=halt.epoch, reason=halt.reason)
 
     async def _publish_halt(self, halt: Halt) -> None:
-        await self._ports.publish(topics.HALTS.name, halt.key.encode(), encode_halt(halt))
-        self.register.put(halt)
+        await self._ports.publish(records.halt_record(halt))
+        self.issuer.register.put(halt)
 
     # -- timers
 
@@ -132,19 +104,11 @@ class Correlator:
         """Say of every fleet that its detector lives, and how far it has read."""
         now = self._clock()
         live, newest, unwatched = 0, 0, 0
-        for fleet in list(self.engine.fleets.values()):
+        for fleet in list(self.fleets.by_name.values()):
             summary = fleet.detector.summary()
-            beat = FleetHeartbeat(
-                fleet=fleet.name,
-                at=now,
-                stream_time=summary["stream_time"],
-                live_updates=summary["live_updates"],
-                events=fleet.events,
-                offset=fleet.offset,
-            )
-            live, newest = live + beat.live_updates, max(newest, beat.stream_time)
+            live, newest = live + summary["live_updates"], max(newest, summary["stream_time"])
             unwatched += summary["updates_unwatched"]
-            await self._ports.publish(topics.VERDICTS.name, heartbeat_key(fleet.name).encode(), encode_verdict(beat))
+            await self._ports.publish(records.heartbeat_record(fleet, summary, now))
         metrics.LIVE_UPDATES.set(live)
         metrics.UNWATCHED_UPDATES.set(unwatched)
         metrics.STREAM_TIME.labels(STAGE).set(newest / 1000)
@@ -157,11 +121,11 @@ class Correlator:
         async with self._turn:
             self._learn(published)
             for halt in self._renewals():
-                await self._publish_halt(self._key.sign(renew(halt, self._clock(), self._lifetime_ms)))
+                await self._publish_halt(self.issuer.renewed(halt, self._clock()))
                 self._log.info("halt renewed", halt=halt.key, epoch=halt.epoch)
 
     def _renewals(self) -> list[Halt]:
-        due = self.register.renewals(self._clock(), self._lifetime_ms)
+        due = self.issuer.due(self._clock())
         return [halt for halt in due if self._ports.partition_of(halt.fleet) in self._committed]
 
     # -- checkpoints
@@ -170,27 +134,27 @@ class Correlator:
         """Write every fleet that has been dirty for so long, then commit input offsets as far as checkpoints reach."""
         async with self._saving:
             session = self.session
-            for fleet in self.engine.due(self._clock(), int(dirty_seconds * 1000)):
+            for fleet in self.fleets.due(self._clock(), int(dirty_seconds * 1000)):
                 if not await self._save(fleet, session):
                     return
             for partition in list(self._committed):
                 await self._commit(partition, session)
 
-    async def _save(self, fleet: Fleet, session: int) -> bool:
+    async def _save(self, fleet: FleetProgress, session: int) -> bool:
         async with self._turn:
             if session != self.session:
                 return False
-            image = self.engine.image(fleet, self.register.of_fleet(fleet.name))
+            image = self.fleets.image(fleet, self.issuer.register.of_fleet(fleet.name))
         try:
-            checkpoint = await asyncio.to_thread(pack, image.state, image.slot)
+            checkpoint = await asyncio.to_thread(pack, image.state, image.side)
             for entries in (checkpoint.chunks, (checkpoint.header,)):
                 if session != self.session:
                     return False
                 await self._ports.store(fleet.partition, entries)
         except BaseException:  # cancelled, too: the last checkpoint before a stop must still find it dirty
-            self.engine.undo(fleet, image)
+            self.fleets.undo(fleet, image)
             raise
-        fleet.slot = checkpoint.slot
+        fleet.side = checkpoint.side
         self._count(checkpoint)
         return True
 
@@ -201,7 +165,7 @@ class Correlator:
 
     async def _commit(self, partition: int, session: int) -> None:
         async with self._turn:
-            offset = self.engine.commit_offset(partition) if session == self.session else None
+            offset = self.fleets.commit_offset(partition) if session == self.session else None
         if offset is not None and offset != self._committed[partition]:
             await self._ports.commit(partition, offset)
             self._committed[partition] = offset
@@ -213,19 +177,19 @@ class Correlator:
         self.ready = False
         async with self._turn:
             self.session += 1
-            self.engine.reset()
+            self.fleets.reset()
             self._committed = dict.fromkeys(assigned, NONE)
-            self.register = HaltRegister(self._trusted)
+            self.issuer.forget()
             self._learn(await self._ports.read_halts())
             for restored in unpack(table):
                 if restored.header.partition in assigned:
                     await self._take_up(restored, assigned[restored.header.partition])
         self.ready = True
-        self._log.info("recovered", partitions=sorted(assigned), fleets=len(self.engine.fleets))
+        self._log.info("recovered", partitions=sorted(assigned), fleets=len(self.fleets.by_name))
 
     def _learn(self, published: Sequence[Halt]) -> None:
         for halt in published:
-            if refused := self.register.learn(halt):
+            if refused := self.issuer.register.learn(halt):
                 metrics.REJECTED.labels(STAGE, refused).inc()
                 self._log.warning("halt record not believed", halt=halt.key, epoch=halt.epoch, why=refused)
 
@@ -234,33 +198,19 @@ class Correlator:
         try:
             if state is None:
                 raise ValueError(why)
-            fleet = self.engine.restore(state, header.slot)
+            fleet = self.fleets.restore(state, header.side)
         except ValueError as error:
             # Better everything retained once more than a fleet that nobody watches. Others skip what they hold.
             self._log.error("state unreadable: reading all retained partials", fleet=header.fleet, why=str(error))
             await self._ports.commit(header.partition, bounds.low)
             return
         for halt in map(decode_halt, state.halts):
-            await self._remember(halt)
+            if self.issuer.recall(halt):
+                self._log.error("fleet.halts had lost a record: published again", halt=halt.key, epoch=halt.epoch)
+                await self._publish_halt(halt)
         if fleet.offset >= bounds.high:
             self._log.error("fleet.partials began anew: its offsets lie below the state's", fleet=fleet.name)
             fleet.offset = NONE
-
-    async def _remember(self, halt: Halt) -> None:
-        """A record of own state: the topic has it, or has lost it and gets it back as it was."""
-        known = self.register.newest(halt.key)
-        if (known is None or known.epoch < halt.epoch) and not self.register.learn(halt):
-            self._log.error("fleet.halts had lost a record: published again", halt=halt.key, epoch=halt.epoch)
-            await self._publish_halt(halt)
-
-
-def _decode(raw: bytes) -> Partial:
-    try:
-        partial = decode_partial(raw)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise MalformedMessage(Reason.MALFORMED_PARTIAL, str(error)) from None
-    check_partial(partial)
-    return partial
 
 
 def _size(entry: Entry) -> int:

@@ -7,13 +7,22 @@ from pipeline.correlate.checkpoint import Entry
 from pipeline.wire.halts import Halt
 
 
-class Message(NamedTuple):
+class PartialRecord(NamedTuple):
     """A record of `fleet.partials`."""
 
     partition: int
     offset: int
     key: bytes | None
     value: bytes
+
+
+class OutRecord(NamedTuple):
+    """A record to be produced, to a topic of wire/topics.py, named without prefix."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 class Bounds(NamedTuple):
@@ -26,10 +35,8 @@ class Bounds(NamedTuple):
 class Ports(Protocol):
     """Every call returns when the brokers have acknowledged it, and raises when they have not in time."""
 
-    async def publish(
-        self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
-    ) -> None:
-        """Produce one record to a topic of wire/topics.py, named without prefix."""
+    async def publish(self, record: OutRecord) -> None:
+        """Produce it."""
 
     async def store(self, partition: int, entries: Sequence[Entry]) -> None:
         """Set entries of the changelogged table."""

@@ -3,13 +3,13 @@
 from typing import Any
 
 from pipeline.correlate.correlator import Correlator
-from pipeline.correlate.engine import Fleet
+from pipeline.correlate.fleets import FleetProgress
 from pipeline.wire.halts import Halt
 
 
 def health(correlator: Correlator, now_ms: int) -> dict[str, Any]:
     """Ready once state is recovered."""
-    return {"ready": correlator.ready, "fleets": len(correlator.engine.fleets), "at": now_ms}
+    return {"ready": correlator.ready, "fleets": len(correlator.fleets.by_name), "at": now_ms}
 
 
 def state(correlator: Correlator, started_ms: int, now_ms: int) -> dict[str, Any]:
@@ -22,11 +22,11 @@ def state(correlator: Correlator, started_ms: int, now_ms: int) -> dict[str, Any
         "uptime_seconds": uptime_seconds,
         "changelog_bytes_total": written,
         "changelog_bytes_per_second": written / uptime_seconds,
-        "fleets": [_fleet(fleet, correlator, now_ms) for _, fleet in sorted(correlator.engine.fleets.items())],
+        "fleets": [_fleet(fleet, correlator, now_ms) for _, fleet in sorted(correlator.fleets.by_name.items())],
     }
 
 
-def _fleet(fleet: Fleet, correlator: Correlator, now_ms: int) -> dict[str, Any]:
+def _fleet(fleet: FleetProgress, correlator: Correlator, now_ms: int) -> dict[str, Any]:
     return {
         "fleet": fleet.name,
         "partition": fleet.partition,
@@ -34,7 +34,7 @@ def _fleet(fleet: Fleet, correlator: Correlator, now_ms: int) -> dict[str, Any]:
         "partials": fleet.partials,
         "events": fleet.events,
         **fleet.detector.summary(),
-        "halts": [_halt(halt, now_ms) for halt in correlator.register.of_fleet(fleet.name)],
+        "halts": [_halt(halt, now_ms) for halt in correlator.issuer.register.of_fleet(fleet.name)],
     }
 
 

@@ -3,6 +3,7 @@
 from typing import Literal, NamedTuple
 
 from pipeline.wire.halts import Evidence
+from pipeline.wire.record_keys import update_key
 from pipeline.wire.verdicts import Verdict
 
 
@@ -19,6 +20,11 @@ class HaltOrder(NamedTuple):
     policy: str  # digest of the policy that decided
     reason: str
     evidence: Evidence
+
+    @property
+    def key(self) -> str:
+        """The key of the halt that it asks for."""
+        return update_key(self.fleet, self.vendor, self.product, self.version)
 
 
 class Decisions(NamedTuple):

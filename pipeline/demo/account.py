@@ -60,7 +60,6 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     account_at: int
     wall_seconds: float
     updates: tuple[UpdateFigures, ...]
-    refused_halts: tuple[str, ...]
     failures: tuple[str, ...]
 
 
@@ -94,7 +93,6 @@ def settle(run: Run, watch: Watch, seed: int, wall_seconds: float) -> Account:
         account_at=account_at,
         wall_seconds=round(wall_seconds, 1),
         updates=updates,
-        refused_halts=tuple(watch.refused),
         failures=tuple(_failures(updates, halted, watch.refused)),
     )
 

@@ -11,6 +11,7 @@ from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.logging import printable
+from pipeline.runtime.waiting import Deadline
 from pipeline.simulate.run import FASTEST, Run, shift_ms
 from pipeline.simulate.scenario import Scenario, unix_ms
 from pipeline.simulate.simulation import Simulation
@@ -138,7 +139,7 @@ class Act:
         """Wait until the detector has taken in every event: a backlog is no part of incident or account."""
         self._run.settle()
         fleet = self._scenario.fleet.name
-        deadline = time.monotonic() + CATCH_UP_SECONDS
+        deadline = Deadline(CATCH_UP_SECONDS)
         while True:
             try:
                 count, why = events_read(correlate_url, fleet), "it stalls"
@@ -146,7 +147,7 @@ class Act:
                 count, why = 0, str(error)
             if count >= self._run.sent:
                 break
-            if time.monotonic() > deadline:
+            if deadline.has_passed:
                 raise AndonError(f"the detector has read {count:,} of {self._run.sent:,} events of {fleet}: {why}")
             time.sleep(POLL_SECONDS)
         for _ in self._watch.read(fleet):

@@ -1,17 +1,10 @@
-"""What ClickHouse has of the demo, asked over HTTP as anybody would."""
-
-import base64
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from pathlib import Path
+"""What ClickHouse has of the demo."""
 
 from pipeline.demo.account import counted
+from pipeline.local.query import ask
 from pipeline.local.stack import StackInfo
-from pipeline.runtime.errors import AndonError
+from pipeline.runtime.waiting import wait_for
 
-QUERY_SECONDS = 10.0
 POLL_SECONDS = 0.2
 
 COUNT = "SELECT count() FROM andon.events_once WHERE fleet = {fleet:String}"
@@ -21,31 +14,16 @@ FROM andon.events_once WHERE fleet = {fleet:String} AND kind = 'crash'
 GROUP BY ALL ORDER BY hosts DESC, signature_code LIMIT 4 FORMAT TSVRaw"""
 
 
-def ask(info: StackInfo, query: str, timeout_seconds: float = QUERY_SECONDS, **parameters: str) -> str:
-    """The answer to a query, as text.
+def wait_for_events(info: StackInfo, fleet: str, events: int, seconds: float) -> int:
+    """How many of the fleet's events are stored, once all are, or when the time is up."""
+    stored = 0
 
-    Raises:
-        AndonError: when ClickHouse does not answer, or refuses.
-    """
-    password = Path(info.clickhouse_reader_password_file).read_text("utf-8").strip()
-    login = base64.b64encode(f"{info.clickhouse_reader}:{password}".encode()).decode()
-    given = urllib.parse.urlencode({f"param_{name}": value for name, value in parameters.items()})
-    request = urllib.request.Request(f"{info.clickhouse_url}/?{given}", query.encode())
-    request.add_header("Authorization", f"Basic {login}")
-    try:
-        with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:
-            return str(answer.read().decode("utf-8", "replace"))
-    except urllib.error.HTTPError as error:
-        detail = error.read(500).decode("utf-8", "replace")
-        raise AndonError(f"ClickHouse refuses a query: {error.code}: {detail}") from None
-    except OSError as error:
-        raise AndonError(f"ClickHouse does not answer at {info.clickhouse_url}: {error}") from None
+    def all_there() -> bool:
+        nonlocal stored
+        stored = int(ask(info, COUNT, fleet=fleet))
+        return stored >= events
 
-
-def wait_for_events(info: StackInfo, fleet: str, events: int, deadline: float) -> int:
-    """How many of the fleet's events are stored, once all are, or at the deadline (monotonic clock)."""
-    while (stored := int(ask(info, COUNT, fleet=fleet))) < events and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
+    wait_for(all_there, seconds, POLL_SECONDS)
     return stored
 
 

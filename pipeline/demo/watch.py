@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.halt.keys import TrustedKeys
+from pipeline.halt.signing import TrustedKeys
 from pipeline.runtime.errors import AndonError
-from pipeline.simulate.tail import Obedience, Tail
+from pipeline.simulate.obedience import Obedience
+from pipeline.simulate.tail import Tail
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
 from pipeline.wire.partials import UpdateId

@@ -1,15 +1,8 @@
 """The cluster as Andon's own clients see it: credentials, brokers, topics, permissions, clock. Nothing is written."""
 
-import time
 from typing import Any
 
-from confluent_kafka import (
-    TIMESTAMP_LOG_APPEND_TIME,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException
 from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]
 
 from pipeline.doctor.address import check_address
@@ -29,7 +22,9 @@ from pipeline.doctor.rights import Allowed, Resource, ask, may, permission_findi
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig, client_config
-from pipeline.runtime.topics import Difference, TopicAdmin, differences
+from pipeline.runtime.topic_admin import Difference, TopicAdmin, differences
+from pipeline.runtime.topic_reader import OffsetRange, TopicReader
+from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 
 WATCH_SECONDS = 2.0  # how long a fresh record is waited for, to compare clocks
@@ -157,9 +152,9 @@ def broker_clock(kafka: KafkaConfig, names: list[str], max_skew_seconds: float) 
         return unchecked(check, "this account may read no topic")
     try:
         fresh, newest_ms = watch_stamps(kafka, names)
-    except KafkaException as error:
+    except AndonError as error:
         advice = "let this account READ Andon's topics"
-        return warning(check, f"not compared: topics cannot be read: {error.args[0].str()}", advice)
+        return warning(check, f"not compared: topics cannot be read: {error}", advice)
     if fresh is not None:
         return clock_finding(check, fresh, max_skew_seconds, "a record that just arrived")
     ahead = (newest_ms - wall_clock_ms()) / 1000
@@ -170,34 +165,21 @@ def broker_clock(kafka: KafkaConfig, names: list[str], max_skew_seconds: float) 
 
 def watch_stamps(kafka: KafkaConfig, names: list[str]) -> tuple[float | None, int]:
     """(seconds that the broker is ahead by a record that arrives now, else None; newest stamp, unix ms)."""
-    consumer = Consumer(
-        client_config(kafka, "andon-doctor")
-        | {"group.id": "andon-doctor", "enable.auto.commit": False, "log_level": 0, "fetch.wait.max.ms": 50}
-    )
-    try:
-        found = consumer.list_topics(timeout=ANSWER_SECONDS).topics
-        ends: dict[tuple[str, int], int] = {}
-        for name in names:
-            for number in found[name].partitions:
-                place = TopicPartition(name, number)
-                ends[name, number] = (consumer.get_watermark_offsets(place, timeout=ANSWER_SECONDS) or (0, 0))[1]
-        consumer.assign([TopicPartition(name, n, max(0, end - 1)) for (name, n), end in ends.items()])
-        return _first_fresh(consumer, ends)
-    finally:
-        consumer.close()
+    with TopicReader(kafka, "andon-doctor", settings={"fetch.wait.max.ms": 50}) as reader:
+        ends = {(held.topic, held.partition): held.end or 0 for held in reader.held(*names)}
+        reader.start(OffsetRange(name, number, max(0, end - 1)) for (name, number), end in ends.items())
+        return _first_fresh(reader, ends)
 
 
-def _first_fresh(consumer: Consumer, ends: dict[tuple[str, int], int]) -> tuple[float | None, int]:
+def _first_fresh(reader: TopicReader, ends: dict[tuple[str, int], int]) -> tuple[float | None, int]:
     newest_ms = 0
-    deadline = time.monotonic() + WATCH_SECONDS
-    while (left := deadline - time.monotonic()) > 0:
-        message = consumer.poll(left)
-        if message is None or message.error():
-            continue
-        kind, stamp_ms = message.timestamp()
-        if kind != TIMESTAMP_LOG_APPEND_TIME:
-            continue
-        newest_ms = max(newest_ms, stamp_ms)
-        if (message.offset() or 0) >= ends[message.topic() or "", message.partition() or 0]:
-            return (stamp_ms - wall_clock_ms()) / 1000, newest_ms
+    deadline = Deadline(WATCH_SECONDS)
+    while not deadline.has_passed:
+        for message in reader.poll(deadline.left_seconds):
+            kind, stamp_ms = message.timestamp()
+            if kind != TIMESTAMP_LOG_APPEND_TIME:
+                continue
+            newest_ms = max(newest_ms, stamp_ms)
+            if (message.offset() or 0) >= ends[message.topic() or "", message.partition() or 0]:
+                return (stamp_ms - wall_clock_ms()) / 1000, newest_ms
     return None, newest_ms

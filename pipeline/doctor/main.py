@@ -1,7 +1,6 @@
 """`andon doctor`: reach every server that Andon is configured for, and say in plain words what is wrong."""
 
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +21,6 @@ from pipeline.runtime.kafka import KafkaConfig, check
 from pipeline.runtime.logging import printable
 
 Doc = msgspec.Meta
-Checks = list[Callable[[], list[Finding]]]
 
 COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}  # the others: dim
 

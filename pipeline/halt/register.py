@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pipeline.halt.errors import UntrustedRecord
 from pipeline.halt.issue import MAX_EPOCH, renewal_due
-from pipeline.halt.keys import TrustedKeys, verify
+from pipeline.halt.signing import TrustedKeys, verify
 from pipeline.wire.halts import Halt
 
 

@@ -1,4 +1,7 @@
-"""One child process: in a session of its own, leashed to this one, everything it prints read line by line."""
+"""One child process: in a session of its own, leashed to this one, everything it prints read line by line.
+
+Not a `machine.process.Process`, whose output is a file: many children's lines are merged here as they come, by asyncio.
+"""
 
 import asyncio
 import contextlib

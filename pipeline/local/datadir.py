@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.collect.tokens import add_token
+from pipeline.local.machine.files import write_private
 from pipeline.runtime.errors import AndonError, ConfigError
 
 LOCK = "andon.lock"
@@ -102,16 +103,6 @@ def is_locked(data_dir: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file at once, readable by its owner only."""
-    beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    beside.replace(path)
 
 
 class Secrets:

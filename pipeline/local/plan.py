@@ -4,24 +4,24 @@ import asyncio
 import shlex
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from pipeline.local.datadir import Secrets, write_private
+from pipeline.local.clickhouse import accounts
+from pipeline.local.datadir import Secrets
 from pipeline.local.kafka import embedded as broker
+from pipeline.local.machine.files import write_private
 from pipeline.local.machine.ports import LOOPBACK, bind, bind_free
+from pipeline.local.machine.process import andon
 from pipeline.local.supervisor import Probe, ProcessSpec
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.topics import TopicAdmin, differences
+from pipeline.runtime.topic_admin import TopicAdmin, differences
 from pipeline.wire import topics
 
-CLICKHOUSE_USER = "andon"  # owns the tables
-CLICKHOUSE_READER, CLICKHOUSE_WRITER = "andon_read", "andon_write"
 DATABASE = "andon"  # what `andon demo` and the advice of `andon up` ask
 PORTS_FILE = "ports.json"
 PROBE_SECONDS = 2.0
@@ -29,7 +29,6 @@ STAGE_STOP_SECONDS = 15.0
 MIB = 1 << 20
 
 BROKER_PHASE, STORE_PHASE, STAGE_PHASE = 0, 1, 2
-ANDON = (sys.executable, "-P", "-m", "pipeline")
 
 
 class Place(NamedTuple):
@@ -81,36 +80,36 @@ def _broker(at: Place) -> list[str]:
 def _clickhouse(at: Place) -> list[str]:
     where = ["--data-dir", str(at.data_dir / "clickhouse"), "--host", LOOPBACK]
     where += ["--port", str(at.ports["clickhouse"])]
-    who = ["--user", CLICKHOUSE_USER, "--password-file", str(at.secrets.clickhouse_password_file)]
-    who += ["--read-user", CLICKHOUSE_READER, "--read-password-file", str(at.secrets.clickhouse_read_password_file)]
-    who += ["--write-user", CLICKHOUSE_WRITER, "--write-password-file", str(at.secrets.clickhouse_write_password_file)]
+    who = ["--user", accounts.OWNER, "--password-file", str(at.secrets.clickhouse_password_file)]
+    who += ["--read-user", accounts.READER, "--read-password-file", str(at.secrets.clickhouse_read_password_file)]
+    who += ["--write-user", accounts.WRITER, "--write-password-file", str(at.secrets.clickhouse_write_password_file)]
     who += ["--grafana-password-file", str(at.secrets.clickhouse_grafana_password_file)]
-    return [*ANDON, "clickhouse", *where, *who]
+    return andon("clickhouse", *where, *who)
 
 
 def _combine(at: Place) -> list[str]:
-    return [*ANDON, "combine", "--slot", "0", *at.client("combine")]
+    return andon("combine", "--slot", "0", *at.client("combine"))
 
 
 def _correlate(at: Place) -> list[str]:
     own = ["--data-dir", str(at.data_dir / "correlate"), "--web-host", LOOPBACK]
     own += ["--web-port", str(at.ports["correlate"])]
-    return [*ANDON, "correlate", "--slot", "0", *own, *at.client("correlate")]
+    return andon("correlate", "--slot", "0", *own, *at.client("correlate"))
 
 
 def _collect(at: Place) -> list[str]:
     own = ["--host", LOOPBACK, "--port", str(at.ports["collect"]), "--tokens-file", str(at.secrets.gateway_tokens_file)]
-    return [*ANDON, "collect", *own, *at.client("collect")]
+    return andon("collect", *own, *at.client("collect"))
 
 
 def _archive(at: Place) -> list[str]:
-    store = _clickhouse_options(at, CLICKHOUSE_WRITER, at.secrets.clickhouse_write_password_file)
-    return [*ANDON, "archive", *store, *at.client("archive")]
+    store = _clickhouse_options(at, accounts.WRITER, at.secrets.clickhouse_write_password_file)
+    return andon("archive", *store, *at.client("archive"))
 
 
 def migrate(at: Place) -> list[str]:
     """Brings the schema up to date: the only command of the line that comes to ClickHouse as its owner."""
-    return [*ANDON, "migrate", *_clickhouse_options(at, CLICKHOUSE_USER, at.secrets.clickhouse_password_file)]
+    return andon("migrate", *_clickhouse_options(at, accounts.OWNER, at.secrets.clickhouse_password_file))
 
 
 def repair(at: Place) -> str:

@@ -4,7 +4,8 @@ import importlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pipeline.local.plan import ANDON, Place, Stage
+from pipeline.local.machine.process import andon
+from pipeline.local.plan import Place, Stage
 from pipeline.runtime.config import concerns, load
 
 KAFKA = ("kafka", "pipeline.runtime.kafka:KafkaConfig")
@@ -35,5 +36,5 @@ def check(stages: Iterable[Stage], at: Place, file: Path | None, environ: Mappin
 
 
 def _options(argv: list[str]) -> dict[str, str]:
-    words = argv[len(ANDON) + 1 :]
+    words = argv[len(andon()) + 1 :]
     return {key.removeprefix("--").replace("-", "_"): value for key, value in zip(words[::2], words[1::2], strict=True)}

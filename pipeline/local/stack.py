@@ -1,29 +1,27 @@
 """A running local line, seen from outside: `stack.json` says where everything is, `LocalStack` starts and stops one."""
 
 import os
-import shutil
 import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal
+from typing import Literal
 
 import msgspec
 
 from pipeline.local import datadir
-from pipeline.local.machine.leash import leash
+from pipeline.local.machine.files import write_private
+from pipeline.local.machine.process import Process, andon
+from pipeline.local.machine.usage import is_alive
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.logging import printable
+from pipeline.runtime.waiting import wait_for
 
 STACK_FILE = "stack.json"
 START_SECONDS = 180.0
 STOP_SECONDS = 60.0  # the stages' own limits add up to less
-POLL_SECONDS = 0.02
 SHARED_MEMORY = Path("/dev/shm")
 
 StageState = Literal["waiting", "starting", "up", "restarting", "failing", "stopped"]
@@ -67,16 +65,11 @@ class StackInfo(msgspec.Struct, kw_only=True):
         """Process id by stage, of those that run."""
         return {name: stage.pid for name, stage in self.stages.items() if stage.pid}
 
-    @property
-    def metrics_ports(self) -> dict[str, int]:
-        """Port of /metrics by stage, of those that serve it."""
-        return {name: stage.metrics_port for name, stage in self.stages.items() if stage.metrics_port}
-
 
 def save(info: StackInfo) -> None:
     """Write `stack.json` at once."""
     path = Path(info.data_dir) / STACK_FILE
-    datadir.write_private(path, msgspec.json.format(msgspec.json.encode(info)).decode() + "\n")
+    write_private(path, msgspec.json.format(msgspec.json.encode(info)).decode() + "\n")
 
 
 def remove(data_dir: Path) -> None:
@@ -101,17 +94,7 @@ def running(data_dir: Path) -> StackInfo | None:
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise AndonError(f"{data_dir / STACK_FILE} cannot be read: {error}") from None
-    return info if datadir.is_locked(data_dir) and _alive(info.supervisor_pid) else None
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return info if datadir.is_locked(data_dir) and is_alive(info.supervisor_pid) else None
 
 
 class LocalStack:
@@ -132,15 +115,23 @@ class LocalStack:
         self._options = dict(options)
         if stages is not None:
             self._options["stages"] = ",".join(stages)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._errors: IO[bytes]
+        self._process: Process
         self.data_dir = Path()
         self.info: StackInfo
 
     def __enter__(self) -> "LocalStack":
         memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
-        self.data_dir = (self._kept or Path(tempfile.mkdtemp(prefix="andon-", dir=memory))).absolute()
-        self._errors = tempfile.TemporaryFile()
+        self._scratch = tempfile.TemporaryDirectory(prefix="andon-", dir=memory, ignore_cleanup_errors=True)
+        scratch = Path(self._scratch.name)
+        self.data_dir = (self._kept or scratch / "line").absolute()
+        self._process = Process(
+            self._command(),
+            scratch / "up.log",
+            dict.fromkeys(key for key in os.environ if key.startswith("ANDON_UP_")),
+            output=Path(os.devnull),  # the log is in the data directory
+            death_signal=signal.SIGTERM,
+            own_session=True,
+        )
         try:
             self._start()
         except BaseException:
@@ -148,26 +139,22 @@ class LocalStack:
             raise
         return self
 
+    def _command(self) -> list[str]:
+        options = self._options | ({} if self._kept else {"ephemeral": "true"})
+        words = [word for key, value in options.items() for word in ("--" + key.replace("_", "-"), value)]
+        return andon("up", "--data-dir", self.data_dir, *words)
+
     def _start(self) -> None:
-        argv = [sys.executable, "-P", "-m", "pipeline", "up", "--data-dir", str(self.data_dir)]
-        for key, value in self._options.items():
-            argv += ["--" + key.replace("_", "-"), str(value)]
-        if self._kept is None:
-            argv += ["--ephemeral", "true"]
-        self._process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # the log is in the data directory
-            stderr=self._errors,
-            env={key: value for key, value in os.environ.items() if not key.startswith("ANDON_UP_")},
-            start_new_session=True,
-            preexec_fn=leash(signal.SIGTERM),
-        )
-        deadline = time.monotonic() + START_SECONDS
-        while (info := running(self.data_dir)) is None or info.supervisor_pid != self._process.pid:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise AndonError(f"the local line did not start: {self.last_words()}")
-            time.sleep(POLL_SECONDS)
+        self._process.start()
+
+        def ready() -> StackInfo | None:
+            info = running(self.data_dir)
+            return info if info is not None and info.supervisor_pid == self._process.pid else None
+
+        wait_for(lambda: ready() or not self._process.is_running, START_SECONDS)
+        info = ready()
+        if info is None:
+            raise AndonError(f"the local line did not start: {self.last_words()}")
         self.info = info
 
     def refresh(self) -> StackInfo:
@@ -184,20 +171,11 @@ class LocalStack:
 
     def last_words(self) -> str:
         """What `andon up` said on standard error, as one line."""
-        self._errors.seek(0)
-        lines = self._errors.read().decode("utf-8", "replace").splitlines()
-        return " | ".join(printable(line) for line in lines[-5:])
+        return " | ".join(printable(line) for line in self._process.heard().splitlines()[-5:])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._errors.close()
-        if self._kept is None:
-            shutil.rmtree(self.data_dir, ignore_errors=True)
+        if self._process.is_running:
+            self._process.stop(STOP_SECONDS)
+        self._scratch.cleanup()

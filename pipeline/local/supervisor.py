@@ -13,6 +13,7 @@ from pipeline.local.mergedlog import MergedLog
 from pipeline.local.stack import StageInfo
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.waiting import Deadline
 
 PROBE_SECONDS = 0.05
 KILLED_SECONDS = 10.0
@@ -194,14 +195,14 @@ class Supervisor:
         """
         for stage in stages:
             stage.start()
-        deadline = time.monotonic() + timeout_seconds
+        deadline = Deadline(timeout_seconds)
         for stage in stages:
             while not stage.is_ready.is_set():
                 said = stage.info.last_line or "it said nothing"
                 if stage.info.exit_code == BAD_CONFIGURATION:
                     raise ConfigError(f"{stage.spec.name} refuses its configuration: {said.removeprefix('andon: ')}")
                 given_up = stage.failures >= FAILING_AFTER
-                if given_up or time.monotonic() > deadline:
+                if given_up or deadline.has_passed:
                     why = "ends at once" if given_up else f"is not ready after {timeout_seconds:.0f} s"
                     raise AndonError(f"{stage.spec.name} {why}: {said}")
                 with contextlib.suppress(TimeoutError):

@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from pipeline.local import datadir, plan, settings, stack
+from pipeline.local.clickhouse import accounts
 from pipeline.local.guide import guide
 from pipeline.local.kafka import kinds as kafka_line
 from pipeline.local.kafka.kinds import BrokerKind
@@ -196,9 +197,9 @@ def _describe(up: UpConfig, stages: list[Stage], at: Place, supervisor: Supervis
         info.correlate_url = at.url("correlate")
     if "clickhouse" in runs:
         info.clickhouse_url = at.url("clickhouse")
-        info.clickhouse_user = plan.CLICKHOUSE_USER
+        info.clickhouse_user = accounts.OWNER
         info.clickhouse_password_file = str(at.secrets.clickhouse_password_file)
-        info.clickhouse_reader = plan.CLICKHOUSE_READER
+        info.clickhouse_reader = accounts.READER
         info.clickhouse_reader_password_file = str(at.secrets.clickhouse_read_password_file)
     return info
 

@@ -29,7 +29,7 @@ class Report(NamedTuple):
     signature: Signature | None
 
 
-class Message(NamedTuple):
+class SentEvent(NamedTuple):
     """One event as it goes to Kafka; `sent_ms` and `crashed_ms` (crashes only) in unix ms."""
 
     sent_ms: int
@@ -88,7 +88,7 @@ class Encoder:
         ends = np.searchsorted(event, np.arange(len(host) + 1)).tolist()
         return [",".join(pieces[low:high]) for low, high in itertools.pairwise(ends)]
 
-    def encode(self, sent_ms: Ints, host: Ints, kind: Ints, reports: Sequence[Report]) -> list[Message]:
+    def encode(self, sent_ms: Ints, host: Ints, kind: Ints, reports: Sequence[Report]) -> list[SentEvent]:
         """Clean trials (columns) and reports of crashes, in the order in which they are sent."""
         sent = np.concatenate([sent_ms, np.array([r.sent_ms for r in reports], dtype=np.int64)])
         hosts = np.concatenate([host, np.array([r.host for r in reports], dtype=np.int64)])
@@ -103,7 +103,7 @@ class Encoder:
                 ts[place] = crashed[place] = report.crashed_ms + self._epoch_ms
         names = [f"h-{number:07d}" for number in hosts.tolist()]
         values = self._texts(names, ts, kinds.tolist(), [*CLEAN, *map(self._head, reports)], hosts, sent)
-        return list(map(Message, (sent + self._epoch_ms).tolist(), map(str.encode, names), values, crashed))
+        return list(map(SentEvent, (sent + self._epoch_ms).tolist(), map(str.encode, names), values, crashed))
 
     def _texts(
         self, names: list[str], ts: list[int], kinds: list[int], heads: list[str], hosts: Ints, sent: Ints

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.simulate.scenario import Fleet, Rollout, Scenario, unix_ms
+from pipeline.simulate.scenario import FleetSpec, Rollout, Scenario, unix_ms
 from pipeline.wire.spans import MINUTE_MS
 
 Ints = npt.NDArray[np.int32]
@@ -45,7 +45,7 @@ class Population(NamedTuple):
         return np.asarray(os_fits[self.os_code] & model_fits[self.model])
 
 
-def populate(fleet: Fleet, seed: int) -> Population:
+def populate(fleet: FleetSpec, seed: int) -> Population:
     """Draw every host's ring, system, model, site, and whether it is powered on."""
     rng = draws(seed, HOSTS)
 

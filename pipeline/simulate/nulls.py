@@ -26,7 +26,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-class Rollout(NamedTuple):
+class NullRollout(NamedTuple):
     """One update version; `installed` (hosts,) in unix ms, NEVER where it never comes; `companion` travels with it."""
 
     update: UpdateId
@@ -44,7 +44,7 @@ class Rollout(NamedTuple):
 class NullFleet(NamedTuple):
     """Events in the order in which they are sent, with the time of sending, and the truth about the rollouts."""
 
-    rollouts: tuple[Rollout, ...]
+    rollouts: tuple[NullRollout, ...]
     sent: Ints
     events: list[AnyEvent]
 
@@ -66,7 +66,7 @@ def null_fleet(
         (rng.random(hosts) > 0.1).astype(np.int64), rng.integers(0, 2, hosts), rng.integers(0, models, hosts)
     )
     end = hours * HOUR_MS
-    plans: list[Rollout] = []
+    plans: list[NullRollout] = []
     while len(plans) < rollouts:
         plan = _rollout(rng, len(plans), fleet, end, tolerated_risk)
         plans.append(plan._replace(relative_risk=1.0) if _travels_along(plan, plans) else plan)
@@ -77,7 +77,7 @@ def null_fleet(
     return _events(rng, fleet, plans, crash_at, crash_host, end)
 
 
-def _rollout(rng: np.random.Generator, number: int, fleet: _Hosts, end: int, tolerated: float) -> Rollout:
+def _rollout(rng: np.random.Generator, number: int, fleet: _Hosts, end: int, tolerated: float) -> NullRollout:
     shape = "everyone at once" if rng.random() < EVERYONE_AT_ONCE else SHAPES[rng.integers(len(SHAPES))]
     hosts = len(fleet.ring)
     start = rng.uniform(3 * HOUR_MS, end * 0.7)
@@ -99,10 +99,10 @@ def _rollout(rng: np.random.Generator, number: int, fleet: _Hosts, end: int, tol
     chosen = eligible & (rng.random(hosts) < share)
     installed = np.where(chosen, (start + rng.random(hosts) * spread).astype(np.int64), NEVER)
     risk = tolerated if number % 4 else rng.choice([0.7, 1.0, 1.2])
-    return Rollout(UpdateId("vendor", f"product-{number}", "1"), shape, float(risk), installed)
+    return NullRollout(UpdateId("vendor", f"product-{number}", "1"), shape, float(risk), installed)
 
 
-def _travels_along(plan: Rollout, earlier: list[Rollout]) -> bool:
+def _travels_along(plan: NullRollout, earlier: list[NullRollout]) -> bool:
     """Whether most of its hosts have one of the earlier ones that raise the crash rate: it would look worse than it is.
 
     What the bound covers is "this update, or one that travels with it", so such a rollout must itself be neutral.
@@ -115,7 +115,7 @@ def _travels_along(plan: Rollout, earlier: list[Rollout]) -> bool:
 
 def _guilty_and_companion(
     rng: np.random.Generator, number: int, fleet: _Hosts, end: int, tolerated: float
-) -> list[Rollout]:
+) -> list[NullRollout]:
     """A guilty update, and a harmless one of which 90 % of the hosts have both."""
     guilty = _rollout(rng, number, fleet, end, tolerated)._replace(relative_risk=float(rng.choice([4.0, 20.0])))
     jitter = rng.integers(-60_000, 60_000, len(guilty.installed))
@@ -123,12 +123,12 @@ def _guilty_and_companion(
     alone = (guilty.installed == NEVER) & (rng.random(len(jitter)) < 0.05)
     start = guilty.installed.min()
     when = np.where(alongside, guilty.installed + jitter, np.where(alone, start + np.abs(jitter), NEVER))
-    companion = Rollout(UpdateId("vendor", f"product-{number + 1}", "1"), "companion", 1.0, when, number)
+    companion = NullRollout(UpdateId("vendor", f"product-{number + 1}", "1"), "companion", 1.0, when, number)
     return [guilty, companion]
 
 
 def _crashes(
-    rng: np.random.Generator, plans: list[Rollout], rate_per_ms: float, hosts: int, end: int
+    rng: np.random.Generator, plans: list[NullRollout], rate_per_ms: float, hosts: int, end: int
 ) -> tuple[Ints, Ints]:
     """Times and hosts of crashes, by thinning; ±30 % over the day, in a quarter of the fleets a shock of ×5."""
     shock_from, shock_to = _shock(rng, end)
@@ -153,7 +153,7 @@ def _shock(rng: np.random.Generator, end: int) -> tuple[int, int]:
 
 
 def _events(
-    rng: np.random.Generator, fleet: _Hosts, plans: list[Rollout], crash_at: Ints, crash_host: Ints, end: int
+    rng: np.random.Generator, fleet: _Hosts, plans: list[NullRollout], crash_at: Ints, crash_host: Ints, end: int
 ) -> NullFleet:
     hosts = len(fleet.ring)
     maker = _Maker(fleet, plans)
@@ -189,7 +189,7 @@ def _signature_shares() -> Floats:
 class _Maker:
     """Makes events; a host's update lists are made once for each prefix of its installations."""
 
-    def __init__(self, fleet: _Hosts, plans: list[Rollout]) -> None:
+    def __init__(self, fleet: _Hosts, plans: list[NullRollout]) -> None:
         self._places = [
             (f"h{i}", RINGS[r], SYSTEMS[s], f"model-{m}") for i, (r, s, m) in enumerate(zip(*fleet, strict=True))
         ]

@@ -1,7 +1,6 @@
 """`andon replay`: a scenario's events to a cluster, timed as they would come, or to a file for `andon backtest`."""
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +8,16 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from pipeline.halt.keys import load_trusted
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.simulate import scenario as scenarios
+from pipeline.simulate.obedience import HaltReader
 from pipeline.simulate.run import FASTEST, Run, shift_ms
 from pipeline.simulate.simulation import Simulation
 from pipeline.simulate.sinks import FileSink, KafkaSink
-from pipeline.simulate.tail import Obedience, Tail
-from pipeline.wire import topics
-from pipeline.wire.halts import Halt
 
 
 class Speed(click.ParamType):
@@ -79,28 +75,13 @@ def command(
             speed = FASTEST
         else:
             simulation = Simulation(loaded, seed, shift_ms(loaded, speed, wall_clock_ms()))
-            reader = Obeying(stack.enter_context(Tail(kafka, [topics.HALTS])), obey) if obey is not None else None
+            reader = stack.enter_context(HaltReader(kafka, obey)) if obey is not None else None
             run = Run(simulation, KafkaSink(kafka), reader.halts if reader is not None else tuple)
         _play(run, speed, stop)
         run.settle()
     if stop.is_set():
         click.echo("stopped before its end; until then:", err=True)
     _summary(run)
-
-
-class Obeying:
-    """Halts of the topic that a key of the directory signed."""
-
-    def __init__(self, tail: Tail, keys: Path) -> None:
-        self._tail = tail
-        self._obedience = Obedience(load_trusted(keys))
-
-    def halts(self) -> Iterator[Halt]:
-        """Those that have come since last time."""
-        for record in self._tail.take():
-            halt = self._obedience.read(record.value)
-            if halt is not None:
-                yield halt
 
 
 def _play(run: Run, speed: float, stop: StopSignal) -> None:

@@ -61,7 +61,7 @@ COMMON_CRASHES = (
 )
 
 
-class Fleet(_Part, frozen=True, kw_only=True):
+class FleetSpec(_Part, frozen=True, kw_only=True):
     """The hosts, and how they fare when nothing is wrong. Rates are per host and day."""
 
     name: Name
@@ -146,7 +146,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
     starts: datetime
     ends: datetime
     account_at: datetime
-    fleet: Fleet
+    fleet: FleetSpec
     updates: tuple[Rollout, ...] = ()
     outages: tuple[Outage, ...] = ()
     with_rings: str = ""  # the same incident with a staged rollout: a scenario's name

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from pipeline.simulate import fleet as f
-from pipeline.simulate.encode import BOOT, HEARTBEAT, Encoder, Message, Report
+from pipeline.simulate.encode import BOOT, HEARTBEAT, Encoder, Report, SentEvent
 from pipeline.simulate.hazard import Columns, CrashDraw, Cycles, Hazards
 from pipeline.simulate.ledger import FAULT, Ledger
 from pipeline.simulate.scenario import Scenario, unix_ms
@@ -72,9 +72,9 @@ class Simulation:
         """Hosts on which the update has been installed so far."""
         return int((self.installed[self.ledger.updates.index(update)] <= self._now).sum())
 
-    def advance(self, until_ms: int) -> list[Message]:
+    def advance(self, until_ms: int) -> list[SentEvent]:
         """Run to that time (at most to the scenario's end); the events sent meanwhile, in the order of sending."""
-        messages: list[Message] = []
+        messages: list[SentEvent] = []
         for start, end in self._steps(until_ms):
             self._crash_hosts(start, end)
             columns, reports = self._clean_trials(start, end), self._due(end)

@@ -1,7 +1,6 @@
 """Where simulated events go: a Kafka cluster, with back-pressure, or an NDJSON file."""
 
 import gzip
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, cast
@@ -12,6 +11,7 @@ from confluent_kafka import Producer
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
 from pipeline.runtime.kafka_log import Errors
+from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 
 FLUSH_SECONDS = 60.0
@@ -50,15 +50,15 @@ class KafkaSink:
 
     def send(self, key: bytes, value: bytes) -> None:
         """Raises AndonError when the broker has refused an event, or takes none."""
-        deadline = 0.0
+        deadline: Deadline | None = None
         while True:
             try:
                 self._producer.produce(self._topic, value, key)
                 return
             except BufferError:
-                deadline = deadline or time.monotonic() + FULL_SECONDS
+                deadline = deadline or Deadline(FULL_SECONDS)
                 self._producer.poll(POLL_SECONDS)
-                self._check(time.monotonic() > deadline)
+                self._check(deadline.has_passed)
 
     def serve(self) -> None:
         """Raises AndonError when the broker has refused an event."""

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from pipeline.local.machine.usage import Usage
 from pipeline.local.stack import StackInfo
-from pipeline.status.sources import Offsets, Usage, summed
+from pipeline.status.sources import Offsets, summed
 from pipeline.wire.halts import Halt
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict
 

@@ -1,28 +1,23 @@
-"""Where `andon status` looks: the cluster's offsets, the compacted topics of verdicts and halts, and /proc."""
+"""Where `andon status` looks: the cluster's offsets and the compacted topics of verdicts and halts."""
 
-import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    Consumer,
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.runtime.kafka_log import Errors
+from pipeline.runtime.metadata import list_topics
+from pipeline.runtime.topic_reader import OffsetRange, TopicReader
+from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 
 REQUEST_SECONDS = 5.0
+POLL_SECONDS = 0.02
 GROUPS = "andon"  # consumer groups of the stages begin so
 
 R = TypeVar("R")
@@ -45,7 +40,7 @@ class Cluster:
     """Asks an admin client; every request has a timeout."""
 
     def __init__(self, config: KafkaConfig) -> None:
-        self._prefix = config.topic_prefix
+        self._config, self._prefix = config, config.topic_prefix
         self._errors = Errors()
         self._admin = AdminClient(client_config(config, "andon-status") | self._errors.settings)
         self.bootstrap_servers = config.bootstrap_servers
@@ -56,11 +51,7 @@ class Cluster:
         Raises:
             AndonError: when no broker answers.
         """
-        try:
-            found = self._admin.list_topics(timeout=REQUEST_SECONDS).topics
-        except KafkaException as error:
-            why = self._errors.why(error, self._admin.poll)
-            raise AndonError(f"no Kafka broker answers at {self.bootstrap_servers}: {why}") from None
+        found = list_topics(self._admin, self._errors, self._config, REQUEST_SECONDS)
         names = {self._prefix + topic.name: topic.name for topic in topics.ALL}
         return {names[name]: len(topic.partitions) for name, topic in found.items() if name in names}
 
@@ -100,39 +91,27 @@ class Compacted(Generic[R]):
     def __init__(self, config: KafkaConfig, topic: topics.Topic, decode: Callable[[bytes, bytes], R]) -> None:
         self._topic = config.topic_prefix + topic.name
         self._decode = decode
-        self._at_end: set[int] = set()
-        self._partitions: set[int] = set()
+        self._partitions = 0
         self.latest: dict[bytes, R] = {}
         self.unreadable = 0
-        self._consumer = Consumer(
-            client_config(config, "andon-status")
-            | {
-                "log_level": 0,
-                "group.id": "andon-status",  # never joined: partitions are assigned, nothing is committed
-                "group.protocol": "classic",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-            }
-        )
+        self._reader = TopicReader(config, "andon-status")
 
     def refresh(self, partitions: int, wait_seconds: float) -> None:
         """Read what is new; the first time, to the end of the topic or for `wait_seconds`."""
-        if set(range(partitions)) != self._partitions:
-            self._partitions, self._at_end = set(range(partitions)), set()
-            self._consumer.assign([TopicPartition(self._topic, n, OFFSET_BEGINNING) for n in self._partitions])
-        deadline = time.monotonic() + wait_seconds
-        while self._partitions:
-            messages = self._consumer.consume(1000, timeout=0.02)
+        if partitions != self._partitions:
+            self._partitions = partitions
+            self._reader.start(OffsetRange(self._topic, number) for number in range(partitions))
+        deadline = Deadline(wait_seconds)
+        while partitions:
+            messages = self._reader.poll(POLL_SECONDS)
             for message in messages:
-                if (error := message.error()) is None:
-                    self._take(message.key() or b"", message.value())
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    self._at_end.add(message.partition() or 0)
-            if time.monotonic() > deadline or (not messages and self._at_end == self._partitions):
+                self._take(message)
+            if deadline.has_passed or (not messages and self._reader.at_end):
                 return
 
-    def _take(self, key: bytes, value: bytes | None) -> None:
+    def _take(self, message: Message) -> None:
+        key: Any = message.key() or b""
+        value: Any = message.value()
         if value is None:
             self.latest.pop(key, None)
             return
@@ -143,24 +122,7 @@ class Compacted(Generic[R]):
 
     def close(self) -> None:
         """Leave the cluster."""
-        self._consumer.close()
-
-
-class Usage(NamedTuple):
-    """What a process has used: CPU seconds since its start, and memory now."""
-
-    cpu_seconds: float
-    rss_bytes: int
-
-
-def usage(pid: int) -> Usage | None:
-    """None when there is no such process, or no /proc."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
-    except OSError:
-        return None
-    ticks = int(fields[11]) + int(fields[12])
-    return Usage(ticks / os.sysconf("SC_CLK_TCK"), int(fields[21]) * os.sysconf("SC_PAGE_SIZE"))
+        self._reader.close()
 
 
 def summed(offsets: Mapping[Place, int]) -> dict[str, int]:

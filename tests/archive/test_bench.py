@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.clickhouse import LocalClickHouse
 
 from pipeline.bench.archive import Freshness
-from pipeline.bench.archive_line import LocalClickHouse
+from pipeline.local.machine.process import Process
 
 
 class Shows:
@@ -37,16 +38,14 @@ def test_waiting_begins_when_an_event_is_due() -> None:
 
 def test_the_archive_comes_as_the_user_who_may_only_insert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With that user's password, and not the owner's."""
-    started: list[Any] = []
-    monkeypatch.setattr("pipeline.bench.archive_line.Stage", lambda *given: started.append(given))
+    monkeypatch.setattr(Process, "start", lambda process: process)
     line = LocalClickHouse(tmp_path)
-    line.archive("127.0.0.1:1")
-    ((arguments, _, __, environ),) = started
-    assert arguments[arguments.index("--clickhouse-user") + 1] == "andon_write"
-    assert environ == {"ANDON_CLICKHOUSE_PASSWORD": line.write_password}
+    archive = line.archive("127.0.0.1:1")
+    assert archive.argv[archive.argv.index("--clickhouse-user") + 1] == "andon_write"
+    assert archive.environ == {"ANDON_CLICKHOUSE_PASSWORD": line.write_password}
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_a_small_run() -> None:
     """Nothing lost; both loads, and a dense one costs less per event."""
     size = ("--events", "20000", "--rate", "200", "--seconds", "1")

@@ -5,14 +5,14 @@ import pyarrow as pa
 
 from consumers.clickhouse.archive.events import KIND, PRIOR, EventRows, event_columns
 from consumers.clickhouse.archive.records import Record, record_rows
-from pipeline.bench.combine_load import Load, messages
+from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.wire.events import Boot, Crash, decode_event
 from pipeline.wire.halts import HaltAck
 from pipeline.wire.topics import DEADLETTER, HALT_ACKS, VERDICTS
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, encode_verdict
 
 NOW = 1_795_000_000_000
-EVENTS = [value for _, value in messages(Load(3000, 100, 20, 60.0, NOW, 7))]
+EVENTS = [value for _, value in messages(EventLoad(3000, 100, 20, 60.0, NOW, 7))]
 
 
 def test_columns_say_what_the_events_say() -> None:

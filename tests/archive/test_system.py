@@ -1,18 +1,18 @@
 """The archive between a real broker and the real engine: killed, cut off, stopped; every event there once."""
 
 import json
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from support.archive_place import NOW, WAIT_SECONDS, Place
-from support.brokers import until
+from support.brokers import embedded_broker
+from support.clickhouse import LocalClickHouse, value, wait_for
 from support.engines import Database
+from support.waiting import until
 
-from pipeline.bench.archive_line import LocalClickHouse, value, wait_for
-from pipeline.bench.combine_load import Load, messages
+from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.bench.faults.clickhouse import VIEWED
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.embedded import EmbeddedBroker
@@ -21,15 +21,6 @@ from pipeline.wire.halts import Halt, HaltAck, encode_halt
 from pipeline.wire.reasons import Reason
 from pipeline.wire.topics import DEADLETTER, EVENTS, HALT_ACKS, HALTS, VERDICTS
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, encode_verdict
-
-pytestmark = pytest.mark.system
-
-
-@pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    """For tests that kill no member of a group."""
-    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as running:
-        yield running
 
 
 @pytest.fixture
@@ -40,8 +31,8 @@ def place(embedded: EmbeddedBroker, database: Database, tmp_path: Path) -> Place
 
 @pytest.fixture
 def own_place(own_clickhouse: LocalClickHouse, tmp_path: Path) -> Iterator[Place]:
-    """A broker and an engine to be killed and held up."""
-    with EmbeddedBroker(tmp_path / "broker") as broker:
+    """An engine to be killed and held up, and a broker for members that are killed."""
+    with embedded_broker() as broker:
         yield Place(broker, Database(own_clickhouse, "andon"), tmp_path)
 
 
@@ -60,7 +51,6 @@ def test_killed_again_and_again(own_place: Place) -> None:
         have = value(client, "SELECT count() FROM events") or 0
         wait_for(client, "SELECT count() FROM events", have + 500, WAIT_SECONDS)
         archive.kill()
-    assert place.endpoint.stage is not None
     archive = place.archive()
     place.produce(4000, seed=9)
     place.endpoint.stage.kill()
@@ -78,19 +68,18 @@ def test_batches_change_hands(own_place_on_kafka: Place) -> None:
 
     On Apache Kafka: the embedded broker waits for a dead member for ever."""
     place, client = own_place_on_kafka, own_place_on_kafka.client
-    assert place.endpoint.stage is not None
-    engine = place.endpoint.stage.process
+    engine = place.endpoint.stage
     for round_number, slots in enumerate([(0,), (1, 2), (0,)]):
         members = [place.archive(slot=slot) for slot in slots]
         have = value(client, "SELECT count() FROM events") or 0
         place.produce(2000, seed=round_number)
         wait_for(client, "SELECT count() FROM events", have + 500, WAIT_SECONDS)
-        engine.send_signal(signal.SIGSTOP)
+        engine.freeze()
         place.produce(2000, seed=10 + round_number)
         until("a batch is under way", place.promised)
         for member in members:
             member.kill()
-        engine.send_signal(signal.SIGCONT)  # what it has been sent by then it takes, or does not
+        engine.thaw()  # what it has been sent by then it takes, or does not
     archive = place.archive()
     place.all_there()
     assert archive.stop() == 0
@@ -100,16 +89,15 @@ def test_batches_change_hands(own_place_on_kafka: Place) -> None:
 def test_a_paused_archive_reads_on_after_a_rebalance(own_place_on_kafka: Place) -> None:
     """librdkafka keeps a partition paused when it is taken away and given back."""
     place = own_place_on_kafka
-    assert place.endpoint.stage is not None
-    engine = place.endpoint.stage.process
+    engine = place.endpoint.stage
     first = place.archive(max_held_rows=1000)
-    engine.send_signal(signal.SIGSTOP)
+    engine.freeze()
     place.produce(100, seed=0)  # a batch that is no reason to pause again when it is repeated
     until("it is under way", place.promised)
     place.produce(4000, seed=1)
     until("reading pauses", lambda: "reading pauses" in first.log.read_text("utf-8"))
     second = place.archive(slot=1)
-    engine.send_signal(signal.SIGCONT)
+    engine.thaw()
     place.produce(4000, seed=2)
     place.all_there()
     assert second.stop() == 0
@@ -119,15 +107,14 @@ def test_a_paused_archive_reads_on_after_a_rebalance(own_place_on_kafka: Place) 
 def test_sigterm_ends_it_though_clickhouse_hangs(own_place: Place) -> None:
     """An engine that takes a request and never answers: what it was sent stays promised, and is there once later."""
     place = own_place
-    assert place.endpoint.stage is not None
-    engine = place.endpoint.stage.process
+    engine = place.endpoint.stage
     archive = place.archive()
-    engine.send_signal(signal.SIGSTOP)
+    engine.freeze()
     place.produce(2000, seed=1)
     until("a batch is under way", place.promised)
     assert archive.stop() == 0
     assert place.promised()
-    engine.send_signal(signal.SIGCONT)
+    engine.thaw()
     archive = place.archive()
     place.all_there()
     assert archive.stop() == 0
@@ -178,7 +165,7 @@ def test_decisions_are_stored_once(place: Place) -> None:
 
 def test_the_same_report_twice(place: Place) -> None:
     """A client that repeats itself: one event once merged or read by events_once, one crash, one crashed host."""
-    (_, event), = messages(Load(1, 1, 1, 1.0, NOW, 1))  # fmt: skip
+    (_, event), = messages(EventLoad(1, 1, 1, 1.0, NOW, 1))  # fmt: skip
     crash = msgspec.json.decode(event) | {"kind": "crash", "signature": {"code": "0x50", "module": "csagent.sys"}}
     for _ in range(1000):
         place.producer.produce(place.events_topic, msgspec.json.encode(crash), b"h")
@@ -208,7 +195,8 @@ def test_an_insert_that_fails_behind_the_events_table_is_made_whole(place: Place
     place.produce(2000, seed=1)
     archive = place.archive()
     wait_for(client, "SELECT count() FROM events", 1, WAIT_SECONDS)
-    until("it is refused", lambda: "NOT_ENOUGH_SPACE" in archive.log.read_text("utf-8"), WAIT_SECONDS)
+    code = "code: 243"  # NOT_ENOUGH_SPACE
+    until("it is refused", lambda: code in archive.log.read_text("utf-8"), WAIT_SECONDS)
     assert client.command("SELECT uniqExactMerge(crashes) FROM stratum_days") == 0
     for table in VIEWED:
         client.command(keep_free.format(table, 0))

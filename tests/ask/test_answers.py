@@ -122,7 +122,6 @@ def one_event(module_database: Database) -> Database:
     return module_database
 
 
-@pytest.mark.system
 @pytest.mark.parametrize(
     ("word", "arguments", "begins"),
     [
@@ -150,7 +149,6 @@ def test_an_answer_that_breaks_off_is_an_error(
     assert b"incomplete" in done.stderr or word == b"DISTINCT"
 
 
-@pytest.mark.system
 def test_arrays_maps_and_tuples_are_parameters_as_sql_writes_them(one_event: Database) -> None:
     """With quotes and backslashes of their own; a string stays whatever it is, and what is malformed is said."""
     sql = "SELECT {a:Array(String)} AS a, {m:Map(String, Array(UInt8))} AS m, { t : Tuple(UInt8, String)} AS t"
@@ -184,7 +182,6 @@ def on_a_terminal(argv: list[str], environ: dict[str, str]) -> str:
     return got.decode().replace("\r\n", "\n")
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
 def test_nothing_drives_a_terminal_and_files_are_exact(one_event: Database, form: str) -> None:
     """ESC, C1 and bidirectional controls are escaped on a terminal in every format; in a pipe the bytes are exact."""

@@ -75,7 +75,6 @@ def test_every_block_has_a_name() -> None:
     assert {name for query in queries().values() for name in query.parameters} <= set(PARAMETERS)
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("name", queries())
 def test_queries_of_the_guide_find_what_is_there(client: Client, name: str) -> None:
     """Each query runs and answers, with every number a number; about an update, and not another's of that version."""
@@ -88,7 +87,6 @@ def test_queries_of_the_guide_find_what_is_there(client: Client, name: str) -> N
         assert not client.query(query.sql, parameters=given | {other: "other"}).result_rows
 
 
-@pytest.mark.system
 def test_the_numbers_are_right(client: Client) -> None:
     """Two of four hosts with the update crashed: the views say so, with Wilson's limits to four digits."""
 
@@ -124,7 +122,6 @@ def store(client: Client, table: str, fleet: str, rows: list[dict[str, Any]]) ->
     client.insert(table, [[fleet, *row.values()] for row in rows], column_names=["fleet", *rows[0]])
 
 
-@pytest.mark.system
 def test_without_an_update_is_before_it_on_the_same_days(client: Client) -> None:
     """Neither an old crash, nor one of the same day before the installation, is one with the update; nor is a host
     without it because it does not list it any more; and once the first reports with it expire, nobody can tell."""
@@ -146,7 +143,6 @@ def test_without_an_update_is_before_it_on_the_same_days(client: Client) -> None
     assert not client.query(queries()["with-and-without"].sql, parameters=UPDATE | {"fleet": "apart"}).result_rows
 
 
-@pytest.mark.system
 def test_what_a_halt_spared_is_of_its_time(client: Client) -> None:
     """Of an old story replayed today, 4 hosts of 10 had it and 2 crashed; hosts that are new later, even with it,
     change nothing, nor do those that were gone before."""
@@ -165,7 +161,6 @@ def test_what_a_halt_spared_is_of_its_time(client: Client) -> None:
         assert spared == ("past", *UPDATE.values(), 9, 4, 2, 6, 3, 1, 5)
 
 
-@pytest.mark.system
 def test_a_host_has_an_update_once_and_when_it_is_installed(client: Client) -> None:
     """An update that is listed twice is one, and one whose installation lies ahead is none."""
     at, ahead = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
@@ -190,7 +185,6 @@ def cells(shown: bytes) -> list[dict[str, str]]:
     return [dict(zip(names, re.split(r"\s{3,}", row.strip()), strict=True)) for row in rows]
 
 
-@pytest.mark.system
 def test_tables_show_times_as_times_and_enums_by_name(stored: Database) -> None:
     """What the queries of the guide print: hours, minutes and moments as UTC, kinds by name, one cell per column."""
     hour = NOW.replace(minute=0, second=0)
@@ -217,7 +211,6 @@ def test_tables_show_times_as_times_and_enums_by_name(stored: Database) -> None:
     assert re.split(r"\s{3,}", got.strip()) == [*expected, "\\xffA", "3", "nan", "1"]
 
 
-@pytest.mark.system
 def test_files_have_times_and_names_too(stored: Database) -> None:
     """CSV and JSON as text, Parquet as timestamps and strings; equal names are refused where names tell columns."""
     given = ("host-events", "-p", "fleet=acme", "-p", "host=h-0", "--format")
@@ -239,7 +232,6 @@ def test_files_have_times_and_names_too(stored: Database) -> None:
         assert b"more than one is kind" in refused.stderr
 
 
-@pytest.mark.system
 def test_formats_and_hostile_text(stored: Database) -> None:
     """A table escapes what could drive a terminal; CSV, JSON and Parquet give it as it is."""
     shown = ask(stored, "crashes", "--param", "fleet=acme")
@@ -258,7 +250,6 @@ def test_formats_and_hostile_text(stored: Database) -> None:
     assert all(name in listed for name in queries())
 
 
-@pytest.mark.system
 def test_what_is_refused(stored: Database) -> None:
     """Missing parameters, unknown names, writes and slow queries: one line of reason, no traceback."""
     for arguments, code, words in (

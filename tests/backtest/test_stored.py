@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from support.clickhouse import LocalClickHouse
 
 from consumers.clickhouse.archive.events import EventRows
 from consumers.clickhouse.connect import connect
 from pipeline.backtest.main import command
 from pipeline.backtest.stored import Span, batches, differences, halts_then
-from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.wire.events import decode_event
 

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.bench.faults.clickhouse import VIEWED
-from pipeline.bench.faults.correlate import different, same
 from pipeline.bench.faults.ledger import Ledger, by_id, expected_in_partials, judge, seen_in_partial, unaccounted
 from pipeline.bench.faults.load import event
 from pipeline.bench.faults.main import AIMED, SCENARIOS, chosen, troubles
 from pipeline.bench.faults.proxy import Proxies
 from pipeline.bench.faults.schedule import LIFE_SECONDS, kills, looks
+from pipeline.bench.faults.states import different, same
 from pipeline.bench.faults.stored import AGGREGATES, expected_cells, wrong_cells
 from pipeline.bench.faults.watch import longest_gap
 from pipeline.combine.batch import Batch

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.bench.latency import Setup, Trial, figures
-from pipeline.bench.latency_load import Background, Fleet
+from pipeline.bench.latency_load import Background, TrialFleet
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 
@@ -12,7 +12,7 @@ SETUP = Setup(halts=3, events_per_second=100, hosts=10, warm_up_seconds=1.0, see
 
 def test_halts_that_no_crash_of_ours_decided_are_counted() -> None:
     """They are in no percentile, and are not passed over; of none but these there is no figure at all."""
-    background = Background(KafkaConfig(), Fleet(10, 2), 100, 1)
+    background = Background(KafkaConfig(), TrialFleet(10, 2), 100, 1)
     background.events, background.seconds = 500, 5.0
     trials = [Trial(0.1, 3), Trial(None, 4), Trial(0.3, 5)]
     found = figures(SETUP, trials, background, {}, ["broker", "archive"])

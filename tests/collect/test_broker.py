@@ -112,7 +112,7 @@ def test_stop_finishes_what_was_begun(tmp_path: Path) -> None:
                 held = pool.submit(gateway.post, batch(8, "held"))
                 wait_for(lambda: buffered(gateway, 8))
                 gateway.process.send_signal(signal.SIGTERM)
-                wait_for(lambda: "stopping" in gateway.log.read_text("utf-8"))
+                wait_for(lambda: "stopping" in gateway.process.log.read_text("utf-8"))
                 with pytest.raises(OSError, match="refused"):
                     socket.create_connection(("127.0.0.1", gateway.port), timeout=5)
             assert held.result(20).status == 202

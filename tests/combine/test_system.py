@@ -1,8 +1,5 @@
 """`andon combine` as a process, on both brokers: killed, fenced, flooded, stopped, it counts each event once."""
 
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,10 +17,11 @@ from pipeline.combine.sink import MAX_LETTER_BYTES
 from pipeline.combine.stage import Combiner
 from pipeline.combine.transaction import Record, TransactionalProducer
 from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.local.machine.process import Process, andon
 from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.runtime.logging import configure
-from pipeline.runtime.topics import apply
+from pipeline.runtime.topic_admin import apply
 from pipeline.runtime.waiting import Deadline, wait_for
 from pipeline.wire import topics
 from pipeline.wire.events import MAX_MESSAGE_BYTES
@@ -48,18 +46,16 @@ class Line:
         self.kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix=prefix)
         self._log_dir = log_dir
         self._producer = Producer(producer_config(self.kafka, "test"))
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[Process] = []
         self._readers: dict[str, Consumer] = {}
         self._read: dict[str, list[Message]] = {}
 
-    def combiner(self, slot: str = "0") -> subprocess.Popen[bytes]:
+    def combiner(self, slot: str = "0") -> Process:
         """Start one; its log is a file."""
-        argv = [sys.executable, "-m", "pipeline", "combine", "--slot", slot]
-        argv += ["--bootstrap-servers", self.kafka.bootstrap_servers, "--topic-prefix", self.kafka.topic_prefix]
-        with self.log(len(self._processes)).open("wb") as stream:
-            process = subprocess.Popen(argv, stderr=stream)
-        self._processes.append(process)
-        return process
+        where = ("--bootstrap-servers", self.kafka.bootstrap_servers, "--topic-prefix", self.kafka.topic_prefix)
+        log = self.log(len(self._processes))
+        self._processes.append(Process(andon("combine", "--slot", slot, *where), log).start())
+        return self._processes[-1]
 
     def log(self, number: int) -> Path:
         """The log of the process that was started as this number."""
@@ -96,9 +92,7 @@ class Line:
     def close(self) -> None:
         """Stop what still runs."""
         for process in self._processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
+            process.kill()
         for reader in self._readers.values():
             reader.close()
 
@@ -214,8 +208,7 @@ def test_sigterm_commits_and_ends_with_zero(line: Line) -> None:
     line.produce(events(20_000))
     process = line.combiner()
     until(lambda: line.counted() > 0)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(WAIT_SECONDS) == 0
+    assert process.stop(WAIT_SECONDS) == 0
     assert b"Traceback" not in line.log(0).read_bytes()
     line.combiner()
     until(lambda: line.counted() >= 20_000)

@@ -13,7 +13,7 @@ from support.correlate_worker import STREAM_START, partial
 from support.correlate_world import LOG, SHADOW, UPDATE, Clock, Killed, World, correlator, epochs, facts, live
 
 from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, VERSION, Entry, FleetState, pack, unpack
-from pipeline.correlate.ports import Message
+from pipeline.correlate.ports import PartialRecord
 from pipeline.correlate.view import state
 from pipeline.wire.halts import decode_halt
 from pipeline.wire.partials import encode_partial
@@ -145,7 +145,7 @@ def test_partials_that_began_anew_are_read(tmp_path: Path) -> None:
     asyncio.run(live(world, tmp_path))
     world.log, world.committed = [encode_partial(partial("acme", 7))], 0
     process = asyncio.run(live(world, tmp_path))
-    assert process.engine.fleets["acme"].events == 20 + 35 + 5 + 60 + 2 + 7
+    assert process.fleets.by_name["acme"].events == 20 + 35 + 5 + 60 + 2 + 7
 
 
 def test_a_lost_halts_topic_is_restored_from_state(tmp_path: Path) -> None:
@@ -180,8 +180,8 @@ def test_messages_of_an_earlier_session_are_not_taken_in(tmp_path: Path) -> None
         world = World(LOG)
         process = correlator(world, tmp_path, Clock())
         await process.recover(world.bounds(), {})
-        await process.handle(Message(0, 1, b"k", LOG[1]), process.session - 1)
-        assert process.engine.fleets == {}
+        await process.handle(PartialRecord(0, 1, b"k", LOG[1]), process.session - 1)
+        assert process.fleets.by_name == {}
 
     asyncio.run(scene())
 
@@ -193,7 +193,7 @@ def test_halts_are_renewed_at_half_life(tmp_path: Path) -> None:
         world, clock = World(LOG[:4]), Clock()
         process = correlator(world, tmp_path, clock)
         await process.recover(world.bounds(), {})
-        await process.handle(Message(0, 3, b"k", encode_partial(partial("acme", 55, (UPDATE,)))), process.session)
+        await process.handle(PartialRecord(0, 3, b"k", encode_partial(partial("acme", 55, (UPDATE,)))), process.session)
         await process.checkpoint(0)
         await process.renew()
         assert len(epochs(world)) == 1
@@ -203,7 +203,7 @@ def test_halts_are_renewed_at_half_life(tmp_path: Path) -> None:
         first, second = await world.read_halts()
         assert (first.epoch, second.epoch) == (1, 1)
         assert second.expires_at == clock.now + 86_400_000
-        assert process.register.newest(first.key) == second
+        assert process.issuer.register.newest(first.key) == second
 
     asyncio.run(scene())
 

@@ -3,19 +3,15 @@
 import asyncio
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
-import structlog
-from support.correlate_world import Clock, Killed, World, epochs
+from support.correlate_world import Clock, Killed, World, correlator, epochs
 from support.folding import partials_all
 
-from pipeline.bench.latency_load import Fleet
-from pipeline.correlate.config import CorrelateConfig
+from pipeline.bench.latency_load import TrialFleet
 from pipeline.correlate.correlator import Correlator
-from pipeline.correlate.ports import Message
+from pipeline.correlate.ports import PartialRecord
 from pipeline.correlate.shipped import ShippedDetectors
-from pipeline.halt.keys import load_or_create, load_trusted
 from pipeline.runtime.errors import ConfigError
 from pipeline.wire.events import decode_event
 from pipeline.wire.partials import encode_partial
@@ -27,7 +23,7 @@ EVENTS = 400
 
 def rollout() -> list[bytes]:
     """Partials of two minutes of a healthy fleet in which the hosts of update 3 begin to crash."""
-    fleet, rng = Fleet(hosts=20_000, trials=10), random.Random(5)
+    fleet, rng = TrialFleet(hosts=20_000, trials=10), random.Random(5)
     log, host = list[bytes](), 0
     for batch in range(60):
         now = START + batch * BATCH_MS
@@ -45,12 +41,10 @@ def rollout() -> list[bytes]:
 
 async def live(world: World, keys: Path) -> Correlator:
     """One life with the shipped detector."""
-    log: Any = structlog.wrap_logger(structlog.ReturnLogger(), processors=[])
-    detectors = ShippedDetectors.from_file("")
-    process = Correlator(CorrelateConfig(), detectors, world, load_or_create(keys), load_trusted(keys), Clock(), log)
+    process = correlator(world, keys, Clock(), ShippedDetectors.from_file(""))
     await process.recover(world.bounds(), dict(world.table))
     for offset in range(world.committed, len(world.log)):
-        await process.handle(Message(0, offset, b"k", world.log[offset]), process.session)
+        await process.handle(PartialRecord(0, offset, b"k", world.log[offset]), process.session)
         if offset % 7 == 3:
             await process.checkpoint(0)
     return process
@@ -60,7 +54,7 @@ def test_the_shipped_detector_survives_kills(tmp_path: Path) -> None:
     """Killed at seeded moments, it ends in the very state of a calm run, and has halted the guilty update once."""
     partials = rollout()
     calm = World(partials)
-    expected = asyncio.run(live(calm, tmp_path)).engine.fleets["bench"].detector.snapshot()
+    expected = asyncio.run(live(calm, tmp_path)).fleets.by_name["bench"].detector.snapshot()
     assert epochs(calm) == [("bench/acme/agent-3/2.0", 1, ("*",))]
     rng = random.Random(9)
     world, kills = World(partials), 0
@@ -75,7 +69,7 @@ def test_the_shipped_detector_survives_kills(tmp_path: Path) -> None:
     else:
         pytest.fail("no life came to the end")
     assert kills > 1
-    assert process.engine.fleets["bench"].detector.snapshot() == expected
+    assert process.fleets.by_name["bench"].detector.snapshot() == expected
     assert epochs(world) == epochs(calm)
 
 

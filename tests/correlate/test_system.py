@@ -2,7 +2,6 @@
 
 import json
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -13,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from support import correlate_worker as support
 from support.brokers import AnyBroker, embedded_broker
 from support.correlate_worker import CountingDetector, partial
 
-from pipeline.correlate.main import STOP_SECONDS
-from pipeline.halt.keys import load_trusted, verify
+from pipeline.correlate.stage import STOP_SECONDS
+from pipeline.halt.signing import load_trusted, verify
 from pipeline.local.kafka.embedded import EmbeddedBroker
-from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
+from pipeline.local.machine.process import Process
+from pipeline.runtime import waiting
+from pipeline.runtime.kafka import KafkaConfig, client_config, producer_config
+from pipeline.runtime.topic_reader import TopicReader
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import Partial, UpdateId, encode_partial
@@ -54,7 +56,7 @@ class Stage:
     def __init__(self, kafka: KafkaConfig, directory: Path) -> None:
         self.kafka, self.directory = kafka, directory
         self.port = support.free_port()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
         admin = AdminClient(client_config(kafka, "test"))
         new = [NewTopic(kafka.topic_prefix + t.name, t.partitions, 1, config=t.config) for t in topics.ALL]
         for created in admin.create_topics(new).values():
@@ -71,23 +73,17 @@ class Stage:
         """Run the correlator with the counting detector; slowed down, see `slow_down`."""
         where = [self.kafka.bootstrap_servers, self.kafka.topic_prefix, str(self.directory / "data")]
         argv = [sys.executable, support.__file__, *where, str(self.port), str(checkpoint_seconds), str(slow_seconds)]
-        with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.process = Process(argv, self.directory / "log").start()
 
     def kill(self) -> None:
         """kill -9."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
-            self.process = None
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(12)
-        self.process = None
-        return code
+        return self.process.stop(12)
 
     def produce(self, *batch: Partial | bytes, abort: bool = False) -> None:
         """One transaction."""
@@ -116,11 +112,7 @@ class Stage:
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Until it holds, or the deadline fails the test with the process's log."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not condition():
-            if time.monotonic() > deadline:
-                pytest.fail((self.directory / "log").read_text()[-3000:])
-            time.sleep(0.02)
+        assert waiting.wait_for(condition, DEADLINE_SECONDS), (self.directory / "log").read_text()[-3000:]
 
     def ready(self) -> bool:
         """Recovered and serving."""
@@ -129,19 +121,9 @@ class Stage:
     def records(self, topic: str) -> list[Any]:
         """All committed records of a topic so far."""
         name = self.kafka.topic_prefix + topic
-        consumer = Consumer(consumer_config(self.kafka, "test", "test", "test") | {"enable.partition.eof": True})
-        consumer.assign([TopicPartition(name, 0, 0)])
-        found, deadline = [], time.monotonic() + 10
-        try:
-            while time.monotonic() < deadline:
-                message = consumer.poll(1)
-                if message is not None and message.error() is None:
-                    found.append(message)
-                elif message is not None:
-                    return found
-        finally:
-            consumer.close()
-        raise TimeoutError(topic)
+        with TopicReader(self.kafka, "test") as reader:
+            batches = list(reader.start(reader.whole(name)).to_end(10))
+        return [message for messages in batches for message in messages]
 
     def last_offset(self) -> int:
         """Of the last partial."""

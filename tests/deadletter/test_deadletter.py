@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Message, Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.bench.combine_load import Load, messages
+from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.combine.guard import RejectGuard
 from pipeline.local.kafka.embedded import EmbeddedBroker
-from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
-from pipeline.runtime.topics import apply
+from pipeline.local.machine.process import Process, andon
+from pipeline.runtime.kafka import KafkaConfig, producer_config
+from pipeline.runtime.topic_admin import apply
+from pipeline.runtime.topic_reader import TopicReader
+from pipeline.runtime.waiting import wait_for
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.partials import decode_partial
@@ -59,33 +62,28 @@ class Place:
         self.kafka = KafkaConfig(bootstrap_servers=servers)
         self.producer = Producer(producer_config(self.kafka, "test"))
         self.directory = directory
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Process] = []
 
     def andon(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         """A command."""
         argv = [sys.executable, "-m", "pipeline", *arguments, "--bootstrap-servers", self.kafka.bootstrap_servers]
         return subprocess.run(argv, capture_output=True, timeout=120, check=False)
 
-    def combiner(self, **options: object) -> subprocess.Popen[bytes]:
+    def combiner(self, **options: object) -> Process:
         """Start one; its log is a file."""
-        argv = [sys.executable, "-m", "pipeline", "combine", "--bootstrap-servers", self.kafka.bootstrap_servers]
+        words: list[object] = ["--bootstrap-servers", self.kafka.bootstrap_servers]
         for name, value in options.items():
-            argv += [f"--{name.replace('_', '-')}", str(value)]
-        with (self.directory / "combine.log").open("wb") as log:
-            self.processes.append(subprocess.Popen(argv, stderr=log))
+            words += [f"--{name.replace('_', '-')}", value]
+        self.processes.append(Process(andon("combine", *words), self.directory / "combine.log").start())
         return self.processes[-1]
 
     def committed(self, topic: topics.Topic, until: int, patience_seconds: float = 5.0) -> list[Message]:
         """Committed records of a topic, once `until` of them are there or nothing more comes for so long."""
-        reader = Consumer(consumer_config(self.kafka, "test", "test", topic.name))
-        reader.assign([TopicPartition(topic.name, number, OFFSET_BEGINNING) for number in range(topic.partitions)])
         found: list[Message] = []
-        deadline = time.monotonic() + patience_seconds
-        while len(found) < until and time.monotonic() < deadline:
-            if more := reader.consume(500, 0.2):
+        with TopicReader(self.kafka, "test") as reader:
+            reader.start(reader.whole(topic.name))
+            while len(found) < until and (more := wait_for(lambda: reader.poll(0.2), patience_seconds)):
                 found += more
-                deadline = time.monotonic() + patience_seconds
-        reader.close()
         return found
 
     def letter(self, value: bytes, reason: Reason, topic: str = topics.EVENTS.name, detail: str = "why") -> None:
@@ -104,7 +102,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
         yield running
         for process in running.processes:
             process.kill()
-            process.wait()
 
 
 @pytest.mark.system
@@ -170,7 +167,7 @@ def test_retry_sends_the_same_bytes_once(place: Place) -> None:
 @pytest.mark.system
 def test_half_garbage_costs_no_valid_event(place: Place) -> None:
     """Of a stream that is half garbage, some of it large, every event is counted and memory stays bounded."""
-    valid = [value for _, value in messages(Load(20_000, 500, 20, 600.0, int(time.time() * 1000), 1))]
+    valid = [value for _, value in messages(EventLoad(20_000, 500, 20, 600.0, int(time.time() * 1000), 1))]
     for number, value in enumerate(valid):
         garbage = b"x" * 60_000 if number % 100 == 0 else value[: 20 + number % 200]
         for sent in (value, garbage):
@@ -180,13 +177,10 @@ def test_half_garbage_costs_no_valid_event(place: Place) -> None:
     combiner = place.combiner(rejected_window=1000)
     letters = place.committed(topics.DEADLETTER, len(valid), WAIT_SECONDS)
     assert len(letters) == len(valid)
-    peak_kib = int(Path(f"/proc/{combiner.pid}/status").read_text().split("VmHWM:")[1].split()[0])
-    assert combiner.poll() is None
-    combiner.terminate()
-    assert combiner.wait(30) == 0
+    assert combiner.stop() == 0
     partials = place.committed(topics.PARTIALS, 1_000_000)
     assert sum(decode_partial(message.value() or b"").events for message in partials) == len(valid)
-    assert peak_kib < 400 * 1024
+    assert combiner.peak_rss_bytes() < 400 << 20
 
 
 @pytest.mark.system

@@ -1,4 +1,4 @@
-"""docs/design.md says what the code does: reasons, topics, examples, weights, states and policy keys."""
+"""docs/design.md says what the code does: rooms, reasons, topics, examples, weights, states, flags and policy keys."""
 
 import re
 from pathlib import Path
@@ -6,18 +6,23 @@ from typing import get_args
 
 import msgspec
 import numpy as np
+import pytest
 
+from pipeline.bench.faults.main import SCENARIOS
 from pipeline.bench.maxsprt import critical_value
 from pipeline.decide import evidence, explain, history
-from pipeline.decide.policy import Policy
+from pipeline.decide.detector import Detector
+from pipeline.decide.policy import Policy, PolicySet
 from pipeline.wire import topics
 from pipeline.wire.events import Boot, Crash, Heartbeat, decode_event
-from pipeline.wire.halts import Halt
+from pipeline.wire.halts import Halt, HaltAck
+from pipeline.wire.partials import PARTIAL_VERSION, Partial, Stratum
 from pipeline.wire.reasons import Reason
 from pipeline.wire.spans import DAY_MS, HOUR_MS
 from pipeline.wire.verdicts import State
 
-DESIGN = (Path(__file__).parents[2] / "docs" / "design.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+DESIGN = (ROOT / "docs" / "design.md").read_text("utf-8")
 PERIODS = {"2 days": 2 * DAY_MS, "6 hours": 6 * HOUR_MS, "30 days": 30 * DAY_MS, "7 days": 7 * DAY_MS}  # fmt: skip
 
 
@@ -30,6 +35,13 @@ def table(heading: str) -> list[list[str]]:
 def words(cells: list[list[str]]) -> set[str]:
     """What the first column quotes."""
     return {word for row in cells for word in re.findall(r"`([^`]+)`", row[0])}
+
+
+def test_every_room_is_in_the_table() -> None:
+    """Each folder that holds modules, and no other."""
+    modules = [path for top in ("pipeline", "consumers") for path in (ROOT / top).rglob("*.py")]
+    rooms = {path.parent.relative_to(ROOT).as_posix() for path in modules if path.name != "__init__.py"}
+    assert words(table("folder")) == rooms - {"pipeline"}
 
 
 def test_reasons_and_states_are_all_there() -> None:
@@ -58,9 +70,31 @@ def test_examples_decode() -> None:
     assert words(table("field")) == fields | {"kind"}
 
 
+def test_flags_are_the_codes() -> None:
+    """Each flag is one that the detector gives."""
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "pipeline" / "decide").glob("*.py"))
+    assert {flag for flag in words(table("flag")) if f'"{flag}"' not in code} == set()
+
+
+def test_faults_are_the_benches() -> None:
+    """Every scenario of `andon bench faults`."""
+    assert words(table("`--scenario`")) == set(SCENARIOS)
+
+
+@pytest.mark.parametrize(("rings", "kept"), [(1, 59), (8, 52), (16, 44)])
+def test_so_many_strata_are_kept(rings: int, kept: int) -> None:
+    """As the page says: 60 less one for each ring; the others fold into their rings."""
+    assert re.search(r"60 strata less one for each\s+ring", DESIGN)
+    strata = tuple(Stratum(f"ring-{model % rings}", "os", f"model-{model}") for model in range(200))
+    detector = Detector("acme", PolicySet())
+    detector.step(Partial(PARTIAL_VERSION, "acme", "0", 0, 0, 0, 0, (), strata, b"", b"", (), b"", b"", ()))
+    named = {name for _, name in detector.state.strata.live()}
+    assert len(named & set(strata)) == kept
+
+
 def test_policy_keys_and_halt_fields_are_named() -> None:
-    """Every key of a policy and every field of a halt."""
-    for struct in (Policy, Halt):
+    """Every key of a policy and every field of a halt and of its acknowledgement."""
+    for struct in (Policy, Halt, HaltAck):
         for field in msgspec.structs.fields(struct):
             assert f"`{field.name}`" in DESIGN
 
@@ -70,7 +104,7 @@ def test_constants_of_the_statistics() -> None:
     shown = {row[0]: float(row[1].split()[0]) for row in table("explanation")}
     assert list(shown.values()) == [explain.WEIGHTS[name] for name in ("pooled", "ring", "stratum", "signature", "history", "history signature")]  # fmt: skip # noqa: E501
     assert sum(explain.WEIGHTS.values()) <= 1 + 1e-12
-    assert f"{len(evidence.THETA)} relative" in DESIGN
+    assert re.search(rf"\b{len(evidence.THETA)}\s+relative", DESIGN)
     assert (evidence.THETA[0], evidence.THETA[-1]) == (1.5, 1024)
     assert np.isclose(np.exp(evidence.LOG_WEIGHT).sum(), 1)
     assert (history.SHOCK_LIMIT, history.HOURS, history.UNKNOWN_DRIFT, history.LIMIT_ERRORS) == (7, 26, 1.5, 1.64)

@@ -25,8 +25,8 @@ from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.plan import local_topics
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.topics import TopicAdmin, apply
-from pipeline.runtime.topics import command as topics_command
+from pipeline.runtime.topic_admin import TopicAdmin, apply
+from pipeline.runtime.topic_admin import command as topics_command
 from pipeline.status.sources import Offsets
 from pipeline.wire import topics
 

@@ -1,10 +1,6 @@
 """`andon doctor` on ClickHouse, the gateway and the correlator: healthy, wrong credentials, dead, not set up."""
 
 import json
-import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from click.testing import CliRunner
 from clickhouse_connect.driver.exceptions import DatabaseError
-from support.collect_gateway import run_broker, run_gateway, wait_for
+from support.collect_gateway import run_broker, run_gateway
 
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.migrate import Migrator
@@ -22,6 +18,7 @@ from pipeline.doctor.clickhouse import check_clickhouse, uncompared, version_fin
 from pipeline.doctor.finding import Finding
 from pipeline.doctor.http import check_correlator, check_gateway
 from pipeline.doctor.main import DoctorConfig, command, targets
+from pipeline.local.clickhouse.process import ClickHouseProcess
 from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.runtime.kafka import KafkaConfig
 
@@ -42,17 +39,10 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The local endpoint, as its own process, with an empty engine."""
     pytest.importorskip("chdb", reason="needs chdb")
     scratch = tmp_path_factory.mktemp("clickhouse")
-    password_file, log = scratch / "password", scratch / "log"
-    password_file.write_text("correct\n")
-    argv = [sys.executable, "-m", "pipeline", "clickhouse", "--port", "0", "--data-dir", str(scratch / "data")]
-    with log.open("wb") as stream:
-        process = subprocess.Popen([*argv, "--password-file", str(password_file)], stderr=stream)
-    try:
-        found = wait_for(lambda: re.search(r"ready.*url=(http://\S+)", log.read_text("utf-8")))
-        yield Server(found[1], str(password_file))
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+    password_file = scratch / "password"
+    with ClickHouseProcess(scratch) as running:
+        password_file.write_text(running.password + "\n")
+        yield Server(running.url, str(password_file))
 
 
 def by_check(found: list[Finding]) -> dict[str, Finding]:

@@ -10,9 +10,9 @@ import pytest
 from clickhouse_connect import common
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
+from support.clickhouse import LocalClickHouse
 from support.clickhouse_data import events, insert
 
-from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.local.clickhouse.accounts import ANALYST_LIMITS, GRAFANA_LIMITS, analyst, find, owner
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
-
-from pipeline.bench.archive_line import LocalClickHouse
+from support.clickhouse import LocalClickHouse
 
 CHILD = """
 import sys, threading
@@ -80,8 +79,7 @@ def test_not_even_the_owner_reads_files(tmp_path: Path) -> None:
     with LocalClickHouse(tmp_path) as line:
         if "does not keep the engine" in (tmp_path / "clickhouse.log").read_text("utf-8"):
             pytest.skip("this kernel has no Landlock")
-        assert line.stage is not None
-        process = line.stage.process.pid
+        process = line.stage.pid
         for path in (secret, "/etc/passwd", "/proc/self/environ", f"/proc/{process}/environ", f"/proc/{process}/mem"):
             for sql in (f"SELECT file('{path}')", f"SELECT 1 FORMAT Template SETTINGS format_template_row = '{path}'"):
                 with pytest.raises(DatabaseError) as refused:

@@ -20,8 +20,8 @@ import pytest
 from aiohttp import web
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
+from support.clickhouse import LocalClickHouse
 
-from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.local.clickhouse import main as clickhouse
 from pipeline.local.clickhouse.endpoint import READERS
 from pipeline.runtime.errors import ConfigError
@@ -219,7 +219,6 @@ def test_long_queries_do_not_hold_up_the_writer(tmp_path: Path) -> None:
         writer = connect(own, "andon_write", own.write_password, database="andon")
         writer.command("INSERT INTO halt_acks (subscriber) VALUES ('s')")
         assert all(thread.is_alive() for thread in threads)
-        assert own.stage is not None
         assert own.stage.stop() == 0
         for thread in threads:
             thread.join(timeout=20)
@@ -236,7 +235,6 @@ def test_who_goes_away_in_mid_answer_is_no_error(tmp_path: Path) -> None:
             going.sendall(ask.encode())
             assert going.recv(100).startswith(b"HTTP/1.1 200")
         assert own.client().command("SELECT 1") == 1
-        assert own.stage is not None
         assert own.stage.stop() == 0
         assert "Traceback" not in (tmp_path / "clickhouse.log").read_text("utf-8")
 
@@ -259,7 +257,6 @@ def test_one_owner_and_a_clean_stop(tmp_path: Path) -> None:
         assert second.returncode == 1
         assert "another process already owns the ClickHouse engine" in second.stderr
         own.client().insert("verdicts", [["acme", 1]], ["fleet", "observed"])
-        assert own.stage is not None
         assert own.stage.stop() == 0
         own.start()
         assert own.client().command("SELECT sum(observed) FROM verdicts") == 1

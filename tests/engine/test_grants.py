@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
-from support.brokers import until
+from support.waiting import until
 
 from consumers.clickhouse.archive.records import ROUTES
 from consumers.clickhouse.ask.query import command

@@ -11,10 +11,10 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.clickhouse import LocalClickHouse
 
 from consumers.clickhouse.ask.named import queries
 from consumers.clickhouse.connect import ClickHouseConfig, connect
-from pipeline.bench.archive_line import LocalClickHouse
 from pipeline.local.clickhouse.guard import Guard
 from pipeline.local.clickhouse.statement import StatementError
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
-
-from pipeline.bench.archive_line import LocalClickHouse
+from support.clickhouse import LocalClickHouse
 
 pytestmark = pytest.mark.system
 

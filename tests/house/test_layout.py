@@ -1,16 +1,18 @@
 """The rules of the house that a reader relies on: what is pure stays pure, one file knows Faust, files stay short."""
 
 import ast
-import functools
 from pathlib import Path
 
 import pytest
+from support.sources import ROOT, SOURCES, file_of, imported, tree_of
 
-ROOT = Path(__file__).parents[2]
-SOURCES = sorted(path for package in ("pipeline", "consumers") for path in (ROOT / package).rglob("*.py"))
 MAX_LINES = 300
 
-PURE = ("pipeline/decide/", "pipeline/wire/", "pipeline/combine/fold.py", "pipeline/combine/admit.py")
+PURE = (
+    "pipeline/decide/",
+    "pipeline/wire/",
+    *(f"pipeline/combine/{name}.py" for name in ("admit", "batch", "emit", "fold")),
+)
 # Networks, files, processes, clocks, chance and logs come in as arguments, if at all.
 IMPURE = {
     "aiohttp", "aiokafka", "asyncio", "chdb", "click", "clickhouse_connect", "concurrent", "confluent_kafka", "faust",
@@ -21,39 +23,12 @@ IMPURE = {
 IMPURE_CALLS = {"open", "input", "print", "datetime.now", "datetime.utcnow", "date.today", "np.random", "numpy.random"}
 
 
-@functools.cache
-def tree_of(path: Path) -> ast.Module:
-    """The file's syntax tree."""
-    return ast.parse(path.read_text("utf-8"), str(path))
-
-
-@functools.cache
-def imported(path: Path) -> set[str]:
-    """Every module named in an import statement of the file, wherever in it, and every name imported from one."""
-    names: set[str] = set()
-    for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
-
-
-def file_of(module: str) -> Path | None:
-    """The source file of one of our own modules."""
-    base = ROOT / module.replace(".", "/")
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.exists() and path.is_relative_to(ROOT / module.split(".")[0]):
-            return path
-    return None
-
-
 def reached(path: Path) -> set[Path]:
     """The file and every one of ours that it imports, directly or not."""
     seen, todo = {path}, [path]
     while todo:
         for module in imported(todo.pop()):
-            found = file_of(module) if module.startswith(("pipeline.", "consumers.")) else None
+            found = file_of(module)
             if found is not None and found not in seen:
                 seen.add(found)
                 todo.append(found)

@@ -15,7 +15,7 @@ from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.jars import KafkaJars, find_jars, kafka_version
 from pipeline.local.kafka.properties import as_properties
 from pipeline.runtime.errors import AndonError, ConfigError
-from pipeline.runtime.topics import apply
+from pipeline.runtime.topic_admin import apply
 
 pytestmark = pytest.mark.system
 
@@ -29,7 +29,7 @@ def three(kafka_jars: KafkaJars) -> Iterator[KafkaCluster]:
 
 def test_three_brokers_outlive_one(three: KafkaCluster) -> None:
     """With a broker killed, then another stopped in turn, acknowledged records stay and new ones are taken."""
-    clients = Clients(three.client_options())
+    clients = Clients(three)
     topic = clients.topic(replicas=3, min_insync_replicas="2")
     assert not apply(three.client_options()).remaining
     producer = clients.producer("slot", timeout_ms=30_000)
@@ -84,11 +84,11 @@ def test_data_outlive_a_stop(kafka_jars: KafkaJars) -> None:
     """Stopped and started on the same directory, records are there."""
     with memory() as directory:
         with KafkaCluster(directory, jars=kafka_jars) as cluster:
-            clients = Clients(cluster.client_options())
+            clients = Clients(cluster)
             topic = clients.topic()
             clients.send(topic, "kept")
         with KafkaCluster(directory, jars=kafka_jars) as cluster:
-            again = Clients(cluster.client_options())
+            again = Clients(cluster)
             assert values(take(again.reader(topic), 1)) == ["kept"]
             again.close()
 

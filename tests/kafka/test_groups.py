@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,21 +9,24 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
-from support.brokers import Clients, embedded_cannot, take, until, values
+from support.brokers import Clients, embedded_cannot, take, values
+from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.runtime.kafka import SESSION_TIMEOUT_MS
 
 pytestmark = pytest.mark.system
 
 MEMBER = str(Path(__file__).parents[1] / "support" / "contract_member.py")
-GRACE_SECONDS = 8.0  # past the end of a session, on a busy machine
+LONG_SESSION_MS = int(2_000 * DEADLINE_SECONDS)  # nobody waits for its end
 
 
 @contextmanager
-def member_to_kill(clients: Clients, instance: str, topic: str) -> Iterator[subprocess.Popen[bytes]]:
+def member_to_kill(
+    clients: Clients, instance: str, topic: str, session_ms: int = SESSION_TIMEOUT_MS
+) -> Iterator[subprocess.Popen[bytes]]:
     """A member of group "g" in a process of its own, which has its partitions."""
     kafka = clients.kafka
-    where = [kafka.bootstrap_servers, kafka.topic_prefix + "g", instance, topic, str(SESSION_TIMEOUT_MS)]
+    where = [kafka.bootstrap_servers, kafka.topic_prefix + "g", instance, topic, str(session_ms)]
     argv = [sys.executable, MEMBER, *where]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         try:
@@ -45,26 +47,24 @@ def test_a_killed_static_member_is_replaced_at_once(clients: Clients) -> None:
     """A new process with the same instance id has the partitions long before the session of the killed one ends."""
     topic = clients.topic(partitions=2)
     clients.send(topic, *"abcdef")
-    with member_to_kill(clients, "slot-0", topic) as process:
+    with member_to_kill(clients, "slot-0", topic, LONG_SESSION_MS) as process:
         process.kill()
-    successor = clients.member("g", "slot-0", 30_000)
+    successor = clients.member("g", "slot-0")
     successor.subscribe([topic])
-    started = time.monotonic()
     assert sorted(values(take(successor, 6))) == list("abcdef")
-    assert time.monotonic() - started < 10
 
 
 def test_others_are_not_disturbed_by_a_static_restart(clients: Clients) -> None:
     """While a static member is gone and comes back within its session, another keeps its partition and loses none."""
     topic = clients.topic(partitions=2)
     revoked: list[int] = []
-    first, second = clients.member("g", "slot-0", 10_000), clients.member("g", "slot-1", 10_000)
+    first, second = (clients.member("g", slot, LONG_SESSION_MS) for slot in ("slot-0", "slot-1"))
     first.subscribe([topic], on_revoke=lambda _, places: revoked.append(len(places)))
     second.subscribe([topic])
     until("each has one partition", lambda: (owned(first), owned(second)) == (1, 1))
     before, place = len(revoked), second.assignment()[0].partition
     second.close()
-    again = clients.member("g", "slot-1", 10_000)
+    again = clients.member("g", "slot-1", LONG_SESSION_MS)
     again.subscribe([topic])
     until("the partition is back", lambda: (owned(first), owned(again)) == (1, 1))
     assert again.assignment()[0].partition == place
@@ -80,7 +80,7 @@ def test_partitions_of_a_dead_static_member_move(clients: Clients) -> None:
         other.subscribe([topic])
         until("both have one", lambda: owned(other) == 1)
         process.kill()
-    until("the other has both", lambda: owned(other) == 2, SESSION_TIMEOUT_MS / 1000 + GRACE_SECONDS)
+    until("the other has both", lambda: owned(other) == 2, clients.patience_seconds)
     assert sorted(place.partition for place in other.assignment()) == [0, 1]
 
 
@@ -93,7 +93,7 @@ def test_partitions_of_a_dead_dynamic_member_move(clients: Clients) -> None:
         other.subscribe([topic])
         until("both have one", lambda: owned(other) == 1)
         process.kill()
-    until("the other has both", lambda: owned(other) == 2, SESSION_TIMEOUT_MS / 1000 + GRACE_SECONDS)
+    until("the other has both", lambda: owned(other) == 2, clients.patience_seconds)
     assert sorted(place.partition for place in other.assignment()) == [0, 1]
 
 
@@ -135,8 +135,11 @@ def test_a_partition_can_be_added(clients: Clients) -> None:
     member = clients.member("g", "slot-0")
     member.subscribe([topic])
     until("it has the first", lambda: owned(member) == 1)
-    clients.admin.create_partitions([NewPartitions(topic, 2)])[topic].result(10)
+    clients.admin.create_partitions([NewPartitions(topic, 2)])[topic].result(DEADLINE_SECONDS)
     producer = clients.producer()
-    until("it can be written", lambda: producer.list_topics(topic, 5).topics[topic].partitions.get(1) is not None)
+    until(
+        "it can be written",
+        lambda: producer.list_topics(topic, DEADLINE_SECONDS).topics[topic].partitions.get(1) is not None,
+    )
     producer.produce(topic, "late", partition=1)
-    assert producer.flush(10) == 0
+    assert producer.flush(DEADLINE_SECONDS) == 0

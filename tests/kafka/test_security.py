@@ -15,23 +15,25 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from support.brokers import memory, take, until
+from support.brokers import memory, take
+from support.clickhouse import LocalClickHouse
+from support.clickhouse import value as clickhouse_value
 from support.outside import incident
-from support.secured import Process, grant, grant_lines, options, principals, stage, start
+from support.secured import alive, grant, grant_lines, options, principals, stage, start
+from support.waiting import until
 
-from pipeline.bench.archive_line import LocalClickHouse
-from pipeline.bench.archive_line import value as clickhouse_value
 from pipeline.collect.tokens import add_token
 from pipeline.doctor import main as doctor
 from pipeline.doctor.finding import Finding, ok
 from pipeline.doctor.rights import ask, permission_finding
-from pipeline.halt.keys import load_or_create
+from pipeline.halt.signing import load_or_create
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.machine.ports import free_port
+from pipeline.local.machine.process import Process
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
-from pipeline.runtime.topics import TopicAdmin
-from pipeline.runtime.topics import command as topics_command
+from pipeline.runtime.topic_admin import TopicAdmin
+from pipeline.runtime.topic_admin import command as topics_command
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.reasons import Reason
@@ -44,7 +46,7 @@ Account = Callable[[str], KafkaConfig]
 @pytest.fixture(scope="module")
 def accounts(sasl_kafka: KafkaCluster) -> dict[str, KafkaConfig]:
     """Every account of deploy/README.md, with the rights that stand there and no others; the topics are made by one."""
-    made = {name: sasl_kafka.add_user(name) for name in sorted(principals())}
+    made = {name: sasl_kafka.security.add_user(sasl_kafka.bootstrap_servers, name) for name in sorted(principals())}
     grant(sasl_kafka.client_options(), *grant_lines())
     assert apply_topics(made["andon-topics"]) == 0
     return made
@@ -111,10 +113,10 @@ def line(account: Account, directory: Path, clickhouse: LocalClickHouse) -> Iter
         combine, archive = run("combine"), run("archive", *store, **password)
         correlate, collect = run("correlate", *own), run("collect", *where)
         for process, url in ((correlate, f":{view}/health"), (collect, f":{gateway}/health")):
-            until(url, lambda p=process, u=url: p.alive() and answers("http://127.0.0.1" + u), 60)  # type: ignore[misc]
+            until(url, lambda p=process, u=url: alive(p) and answers("http://127.0.0.1" + u), 60)  # type: ignore[misc]
         yield gateway, token
-        assert combine.alive()
-        assert archive.alive()
+        assert alive(combine)
+        assert alive(archive)
 
 
 def test_the_line_halts_what_crashes(account: Account, tmp_path: Path) -> None:
@@ -223,7 +225,7 @@ def test_doctor_tells_a_combiner_that_could_not_start(
     sasl_kafka: KafkaCluster, accounts: dict[str, KafkaConfig], left_out: str, word: str
 ) -> None:
     """With every right on topics, but none on its transactional id or its group."""
-    lame = sasl_kafka.add_user("combine" + left_out)
+    lame = sasl_kafka.security.add_user(sasl_kafka.bootstrap_servers, "combine" + left_out)
     lines = [line for line in grant_lines() if "User:andon-combine " in line and left_out not in line]
     grant(sasl_kafka.client_options(), *(line.replace("andon-combine ", f"{lame.sasl_username} ", 1) for line in lines))
     assert permissions(accounts["andon-combine"], "combine") == ok("kafka permissions", "this account may run combine")
@@ -232,7 +234,7 @@ def test_doctor_tells_a_combiner_that_could_not_start(
 
 def test_doctor_tells_an_account_without_rights(sasl_kafka: KafkaCluster, accounts: Any, tmp_path: Path) -> None:
     """An account that may see nothing is not told that the topics were missing."""
-    code, found = consult(sasl_kafka.add_user("nobody"), tmp_path)
+    code, found = consult(sasl_kafka.security.add_user(sasl_kafka.bootstrap_servers, "nobody"), tmp_path)
     assert (code, found["kafka permissions"]["level"]) == (1, "problem")
     assert "may not run any stage" in found["kafka permissions"]["words"]
     assert "missing" not in found["kafka topics"]["words"]

@@ -14,7 +14,8 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from support.brokers import Clients, embedded_cannot, take, until, values
+from support.brokers import Clients, embedded_cannot, take, values
+from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.wire.spans import DAY_MS
 
@@ -32,7 +33,7 @@ def send_one(producer: Producer, topic: str, value: bytes | None = b"x", **more:
     """What the broker answers: None when it has the record."""
     answers: list[KafkaError | None] = []
     producer.produce(topic, value, on_delivery=lambda error, _: answers.append(error), **more)
-    assert producer.flush(15) == 0
+    assert producer.flush(DEADLINE_SECONDS) == 0
     return answers[0]
 
 
@@ -59,7 +60,7 @@ def test_a_backlog_larger_than_the_clients_own_limit_is_read(clients: Clients) -
     topic, count = clients.topic(), 128
     producer = clients.producer(**{"compression.type": "none"})
     clients.send(topic, *[bytes(900 << 10)] * count, producer=producer)
-    assert len(take(clients.reader(topic), count, seconds=8.0)) == count
+    assert len(take(clients.reader(topic), count)) == count
 
 
 def test_a_topic_sets_its_own_limit(clients: Clients) -> None:
@@ -91,7 +92,7 @@ def test_a_record_keeps_its_old_timestamp(clients: Clients) -> None:
     topic = clients.topic(message_timestamp_type="CreateTime", retention_ms="-1")
     claimed = now_ms() - 30 * DAY_MS
     assert send_one(clients.producer(), topic, timestamp=claimed) is None
-    (message,) = take(clients.reader(topic), 1, 5)
+    (message,) = take(clients.reader(topic), 1)
     assert message.timestamp() == (TIMESTAMP_CREATE_TIME, claimed)
 
 
@@ -116,7 +117,7 @@ def test_offsets_are_found_by_time(clients: Clients) -> None:
     stamps = [message.timestamp()[1] for message in take(reader, 3)]
 
     def at(stamp: int) -> int:
-        (found,) = reader.offsets_for_times([TopicPartition(topic, 0, stamp)], timeout=10)
+        (found,) = reader.offsets_for_times([TopicPartition(topic, 0, stamp)], timeout=DEADLINE_SECONDS)
         return int(found.offset)
 
     assert [at(0), at(stamps[1]), at(stamps[1] + 1), at(stamps[2])] == [0, 1, 2, 2]
@@ -130,13 +131,13 @@ def test_watermarks_and_lag(clients: Clients) -> None:
     producer = clients.producer("marker")
     producer.begin_transaction()
     producer.produce(topic, "f")
-    producer.commit_transaction(10)
+    producer.commit_transaction(DEADLINE_SECONDS)
     until("record and marker are there", lambda: clients.ends(topic) == (0, 7))  # the marker follows the commit
     member = clients.member("lag", "0")
     member.subscribe([topic])
     assert values(take(member, 6)) == list("abcdef")
     member.commit(offsets=[TopicPartition(topic, 0, 4)], asynchronous=False)
-    (committed,) = member.committed([TopicPartition(topic, 0)], timeout=10)
+    (committed,) = member.committed([TopicPartition(topic, 0)], timeout=DEADLINE_SECONDS)
     assert clients.ends(topic)[1] - committed.offset == 3
 
 

@@ -6,7 +6,7 @@ from support.brokers import AnyBroker
 
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.topics import Difference, Found, TopicAdmin, apply, command, differences
+from pipeline.runtime.topic_admin import Difference, Found, TopicAdmin, apply, command, differences
 from pipeline.wire.topics import ALL, EVENTS, PARTIALS
 
 pytestmark = pytest.mark.system
@@ -83,7 +83,7 @@ def test_list_shows_definition_and_state(broker: AnyBroker) -> None:
 
 def test_no_broker_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address where nothing listens ends in one sentence that names it."""
-    monkeypatch.setattr("pipeline.runtime.topics.CALL_SECONDS", 0.5)
+    monkeypatch.setattr("pipeline.runtime.topic_admin.CALL_SECONDS", 0.5)
     with pytest.raises(AndonError, match=r"no Kafka broker answers at 127\.0\.0\.1:1"):
         apply(KafkaConfig(bootstrap_servers="127.0.0.1:1"))
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
-from support.brokers import Clients, embedded_broker, embedded_cannot, kafka_only, take, until, values
+from support.brokers import Clients, embedded_broker, embedded_cannot, kafka_only, take, values
+from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.local.kafka.embedded import EmbeddedBroker
 
@@ -29,8 +30,8 @@ def transact(producer: Producer, topic: str, *what: str, commit: bool = True) ->
     producer.begin_transaction()
     for value in what:
         producer.produce(topic, value)
-    assert producer.flush(10) == 0
-    (producer.commit_transaction if commit else producer.abort_transaction)(10)
+    assert producer.flush(DEADLINE_SECONDS) == 0
+    (producer.commit_transaction if commit else producer.abort_transaction)(DEADLINE_SECONDS)
 
 
 def test_a_late_reader_sees_what_was_committed(clients: Clients) -> None:
@@ -57,7 +58,7 @@ def test_a_live_reader_sees_what_was_committed(clients: Clients) -> None:
         commit = number % 3 == 0
         transact(producer, topic, f"{number}-a", f"{number}-b", commit=commit)
         expected += [f"{number}-a", f"{number}-b"] if commit else []
-        seen += values(take(reader, 2 if commit else 1, 10 if commit else 0.01))
+        seen += values(take(reader, 2 if commit else 1, DEADLINE_SECONDS if commit else 0.01))
     assert seen == expected
 
 
@@ -68,13 +69,13 @@ def test_an_open_transaction_hides_what_follows(clients: Clients) -> None:
     open_one = clients.producer("open")
     open_one.begin_transaction()
     open_one.produce(topic, "open")
-    assert open_one.flush(10) == 0
+    assert open_one.flush(DEADLINE_SECONDS) == 0
     transact(clients.producer("after"), topic, "after")
     clients.send(topic, "plain")
     reader = clients.reader(topic)
     assert values(take(reader, 1)) == ["before"]
     assert take(reader, 1, QUIET_SECONDS) == []
-    open_one.commit_transaction(10)
+    open_one.commit_transaction(DEADLINE_SECONDS)
     assert values(take(reader, 3)) == ["open", "after", "plain"]
 
 
@@ -84,11 +85,11 @@ def test_a_zombie_is_fenced(clients: Clients) -> None:
     first = clients.producer("slot")
     first.begin_transaction()
     first.produce(topic, "zombie")
-    assert first.flush(10) == 0
+    assert first.flush(DEADLINE_SECONDS) == 0
     second = clients.producer("slot")
     transact(second, topic, "successor")
     with pytest.raises(KafkaException) as refused:
-        first.commit_transaction(10)
+        first.commit_transaction(DEADLINE_SECONDS)
     assert refused.value.args[0].fatal()
     assert refused.value.args[0].code() in (
         KafkaError._FENCED,
@@ -102,13 +103,13 @@ def test_a_zombie_is_fenced(clients: Clients) -> None:
 def test_a_dead_producers_transaction_times_out(clients: Clients) -> None:
     """Killed with -9 amid a transaction, a producer holds readers back for its timeout and a second or so."""
     topic = clients.topic()
-    where = [clients.kafka.bootstrap_servers, clients.kafka.topic_prefix + "dying", topic, "2000"]
+    where = [clients.kafka.bootstrap_servers, clients.kafka.topic_prefix + "dying", topic, "6000"]
     with subprocess.Popen([sys.executable, DYING_PRODUCER, *where], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"written\n"
         process.kill()
     clients.send(topic, "after")
-    assert values(take(clients.reader(topic), 1, 12)) == ["after"]
+    assert values(take(clients.reader(topic), 1, clients.patience_seconds)) == ["after"]
 
 
 def test_offsets_are_committed_with_the_transaction(clients: Clients) -> None:
@@ -119,13 +120,15 @@ def test_offsets_are_committed_with_the_transaction(clients: Clients) -> None:
     member.subscribe([source])
     producer = clients.producer("copy")
     for commit, upto in ((False, 3), (True, 4), (False, 6)):
-        take(member, 1, 5)
+        take(member, 1)
         producer.begin_transaction()
         producer.produce(target, f"up to {upto}")
-        producer.send_offsets_to_transaction([TopicPartition(source, 0, upto)], member.consumer_group_metadata(), 10)
-        assert producer.flush(10) == 0
-        (producer.commit_transaction if commit else producer.abort_transaction)(10)
-    (committed,) = member.committed([TopicPartition(source, 0)], timeout=10)
+        producer.send_offsets_to_transaction(
+            [TopicPartition(source, 0, upto)], member.consumer_group_metadata(), DEADLINE_SECONDS
+        )
+        assert producer.flush(DEADLINE_SECONDS) == 0
+        (producer.commit_transaction if commit else producer.abort_transaction)(DEADLINE_SECONDS)
+    (committed,) = member.committed([TopicPartition(source, 0)], timeout=DEADLINE_SECONDS)
     assert committed.offset == 4
     clients.send(target, "end")
     assert values(take(clients.reader(target), 2)) == ["up to 4", "end"]
@@ -146,9 +149,9 @@ def test_a_slot_that_was_taken_over_cannot_commit(clients: Clients) -> None:
     producer = clients.producer("another-id")
     producer.begin_transaction()
     with pytest.raises(KafkaException) as refused:
-        producer.send_offsets_to_transaction([TopicPartition(source, 0, 3)], stale, 10)
+        producer.send_offsets_to_transaction([TopicPartition(source, 0, 3)], stale, DEADLINE_SECONDS)
     assert refused.value.args[0].txn_requires_abort() or refused.value.args[0].fatal()
-    producer.abort_transaction(10)
+    producer.abort_transaction(DEADLINE_SECONDS)
     until("second still owns its partition", lambda: len(second.assignment()) == 1)
-    (committed,) = second.committed([TopicPartition(source, 0)], timeout=10)
+    (committed,) = second.committed([TopicPartition(source, 0)], timeout=DEADLINE_SECONDS)
     assert committed.offset < 0

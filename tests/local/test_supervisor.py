@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,9 +14,11 @@ import pytest
 
 from pipeline.local.child import describe
 from pipeline.local.machine.leash import leash
+from pipeline.local.machine.usage import is_alive
 from pipeline.local.mergedlog import MAX_LINE_BYTES, LineSplitter, MergedLog
 from pipeline.local.supervisor import Backoff, ProcessSpec, Supervised, Supervisor
 from pipeline.runtime.errors import AndonError
+from pipeline.runtime.waiting import wait_for
 
 DEADLINE_SECONDS = 20.0
 QUICK = Backoff(first_seconds=0.02, cap_seconds=0.05, healthy_seconds=30.0)
@@ -213,17 +214,7 @@ def test_what_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> Non
 
 def wait_until_gone(pids: list[int]) -> None:
     """No such process any more, or only its entry in the table."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while any(is_running(pid) for pid in pids):
-        assert time.monotonic() < deadline, f"still there: {[pid for pid in pids if is_running(pid)]}"
-
-
-def is_running(pid: int) -> bool:
-    """False for a zombie that nobody has collected yet, too."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    assert wait_for(lambda: not any(map(is_alive, pids)), DEADLINE_SECONDS), list(filter(is_alive, pids))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
@@ -240,7 +231,7 @@ def test_a_leashed_process_dies_with_its_parent() -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        assert is_running(child)
+        assert is_alive(child)
         parent.kill()
     wait_until_gone([child])
 

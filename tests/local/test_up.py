@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,11 +16,13 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from pipeline.local import datadir, plan, stack
+from pipeline.local.machine.usage import is_alive
 from pipeline.local.mergedlog import MergedLog
 from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.local.supervisor import ProcessSpec, Supervisor
 from pipeline.local.up import Line, UpConfig
 from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.waiting import wait_for
 from pipeline.wire import topics
 
 DEADLINE_SECONDS = 30.0
@@ -30,18 +31,7 @@ ANDON = [sys.executable, "-P", "-m", "pipeline"]
 
 def until(condition: Callable[[], bool], what: str) -> None:
     """Wait for a condition, with a deadline."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)  # between two looks
-
-
-def runs(pid: int) -> bool:
-    """Whether there is such a process (a zombie is none)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    assert wait_for(condition, DEADLINE_SECONDS), what
 
 
 def listens(url: str) -> bool:
@@ -220,7 +210,7 @@ def test_a_line_that_is_left_by_an_exception_leaves_nothing() -> None:
         fail(entered)
     (left,) = seen
     pids, addresses = everything(left.info)
-    assert [pid for pid in pids if runs(pid)] == []
+    assert [pid for pid in pids if is_alive(pid)] == []
     assert [url for url in addresses if listens(url)] == []
     assert not left.data_dir.exists()
 
@@ -231,7 +221,7 @@ def test_a_killed_supervisor_takes_its_stages_along(tmp_path: Path) -> None:
     with LocalStack(tmp_path / "line", stages=("collect",)) as running:
         pids, addresses = everything(running.info)
         os.kill(running.info.supervisor_pid, signal.SIGKILL)
-        until(lambda: not any(runs(pid) for pid in pids), "still there")
+        until(lambda: not any(is_alive(pid) for pid in pids), "still there")
         assert stack.running(running.data_dir) is None
         assert [url for url in addresses if listens(url)] == []
     with LocalStack(tmp_path / "line", stages=("collect",)) as again:

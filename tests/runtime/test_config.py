@@ -10,7 +10,7 @@ from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.local.clickhouse.main import EngineConfig
 from pipeline.local.up import UpConfig
-from pipeline.runtime import topics
+from pipeline.runtime import topic_admin
 from pipeline.runtime.config import concerns, load
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
@@ -85,7 +85,7 @@ def test_a_mistake_in_the_file_is_named(file: Path, text: str, words: str) -> No
 def test_a_misspelt_section_stops_a_command(file: Path) -> None:
     """`andon topics apply` does not go to the default address instead."""
     file.write_text("[kafak]\nbootstrap_servers = 'kafka.example:9093'", "utf-8")
-    ended = CliRunner().invoke(topics.command, ["apply", "--config", str(file)])
+    ended = CliRunner().invoke(topic_admin.command, ["apply", "--config", str(file)])
     assert isinstance(ended.exception, ConfigError)
     assert "[kafak]" in str(ended.exception)
 

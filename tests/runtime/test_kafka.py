@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from consumers.deadletter import main as deadletter
 from pipeline.local.machine.ports import free_port
-from pipeline.runtime import topics
+from pipeline.runtime import topic_admin
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config
 from pipeline.runtime.kafka_log import EVERY_SECONDS, Forward, spoken
@@ -25,8 +25,8 @@ from pipeline.status import main as status
 DEADLINE_SECONDS = 30.0
 SASL = {"ANDON_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}
 TOOLS: dict[str, tuple[Any, list[str]]] = {
-    "topics apply": (topics.command, ["apply"]),
-    "topics list": (topics.command, ["list"]),
+    "topics apply": (topic_admin.command, ["apply"]),
+    "topics list": (topic_admin.command, ["list"]),
     "deadletter list": (deadletter.command, ["list"]),
     "status": (status.command, ["--once"]),
     "replay": (replay.command, ["quiet-week", "--hosts", "10"]),
@@ -97,10 +97,10 @@ def test_without_a_broker_a_tool_says_so_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The client's own lines do not bury the sentence."""
-    monkeypatch.setattr("pipeline.runtime.topics.CALL_SECONDS", 0.5)
+    monkeypatch.setattr("pipeline.runtime.topic_admin.CALL_SECONDS", 0.5)
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(AndonError, match=f"no Kafka broker answers at {address}: .*Connection refused"):
-        topics.apply(KafkaConfig(bootstrap_servers=address))
+        topic_admin.apply(KafkaConfig(bootstrap_servers=address))
     assert capfd.readouterr().err == ""
 
 

@@ -110,7 +110,7 @@ print(answer)
 """
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_on_a_cluster_of_one_shard(tmp_path: Path) -> None:
     """All but replication, run by the engine: a writer that leaves out `ingested_at` stores the time of now, in the
     table of the shard and in what it feeds. What `migrate` compares is asked for of every server."""
@@ -132,7 +132,6 @@ def test_on_a_cluster_of_one_shard(tmp_path: Path) -> None:
     assert done.stdout.split() == ["10", "10", "10", "10", str(len(names))], done.stderr
 
 
-@pytest.mark.system
 def test_clickhouse_parses_every_statement(database: Database) -> None:
     """EXPLAIN AST of each; and a dry run of the command prints them all, running none."""
     client = database.client()

@@ -77,7 +77,6 @@ def client(trial: Database) -> Iterator[Client]:
     connected.command(f"DROP DATABASE IF EXISTS {trial.name} SYNC")
 
 
-@pytest.mark.system
 def test_interrupted_migrations_are_resumed(client: Client) -> None:
     """Died after a step was made and before that was recorded: the next run goes on, once."""
     migrator = Migrator(client, "trial")
@@ -89,7 +88,6 @@ def test_interrupted_migrations_are_resumed(client: Client) -> None:
     assert [applied.steps_done for applied in migrator.applied()] == [1, 2]
 
 
-@pytest.mark.system
 def test_what_others_made_is_not_taken_over(client: Client) -> None:
     """A table of that name that no migration made: the engine's error, not silence."""
     client.command("CREATE DATABASE trial ENGINE = Atomic")
@@ -98,7 +96,6 @@ def test_what_others_made_is_not_taken_over(client: Client) -> None:
         Migrator(client, "trial").up([ONE])
 
 
-@pytest.mark.system
 def test_what_was_dropped_or_altered_is_refused(client: Client) -> None:
     """By name, until it is put back, or accepted; a difference stops only what is pending; what an earlier version made
     is taken as it is, if all is there."""
@@ -131,7 +128,6 @@ def test_what_was_dropped_or_altered_is_refused(client: Client) -> None:
     assert migrator.drift([ONE, TWO]) == Drift([], ["two"])
 
 
-@pytest.mark.system
 def test_the_command(trial: Database, client: Client) -> None:
     """--status, --dry-run, up, drift: as an operator sees them."""
     migrate = functools.partial(andon, trial, "migrate")

@@ -15,7 +15,6 @@ from consumers.clickhouse.connect import connect
 from consumers.clickhouse.schema.migrate import Migrator
 from consumers.clickhouse.schema.migration import shipped
 
-pytestmark = pytest.mark.system
 BEFORE = events(1500, seed=1)
 AFTER = events(500, seed=2)
 
@@ -86,18 +85,27 @@ def client(trial: Database) -> Client:
     return trial.client()
 
 
-@pytest.mark.parametrize("version", range(1, len(shipped())))
-def test_upgraded_is_as_made_anew(anew: Database, client: Client, version: int) -> None:
-    """What was stored under an old version is in every table of today's, and so is what comes later."""
-    migrator = Migrator(client, client.database)
-    migrator.up(shipped()[:version])
-    insert(client, BEFORE)
-    store(client, 1)
-    assert [migration.number for migration in migrator.up(shipped())] == list(range(version + 1, len(shipped()) + 1))
+def test_upgraded_is_as_made_anew(anew: Database, client: Client) -> None:
+    """From every version that ever was to the next: what was stored under each is in every table of today's, and so is
+    what comes later."""
+    migrator, versions = Migrator(client, client.database), range(1, len(shipped()) + 1)
+    for version in versions:
+        assert [migration.number for migration in migrator.up(shipped()[:version])] == [version]
+        insert(client, BEFORE[version - 1 :: len(versions)])
+        store(client, version)
     insert(client, AFTER)
-    store(client, 2)
     assert plain(client) == plain(anew.client())
-    assert stored(client) == expected(*((1, 2) if version >= DECISIONS else (2,)))
+    assert stored(client) == expected(*versions[DECISIONS - 1 :])
+
+
+def test_what_was_stored_under_the_first_version_is_upgraded_at_once(anew: Database, client: Client) -> None:
+    """Every migration in one run, each over all that there is."""
+    migrator = Migrator(client, client.database)
+    migrator.up(shipped()[:1])
+    insert(client, BEFORE)
+    assert migrator.up(shipped()) == shipped()[1:]
+    insert(client, AFTER)
+    assert plain(client) == plain(anew.client())
 
 
 def test_what_is_being_stored_meanwhile_is_not_lost(trial: Database, client: Client) -> None:

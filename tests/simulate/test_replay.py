@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 import zstandard
 from click.testing import CliRunner
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
-from pipeline.halt.keys import load_or_create
+from pipeline.halt.signing import load_or_create
 from pipeline.local.kafka.embedded import EmbeddedBroker
-from pipeline.runtime import topics
+from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.topic_reader import TopicReader
 from pipeline.simulate import scenario as scenarios
+from pipeline.simulate.obedience import Obedience
 from pipeline.simulate.replay import command
 from pipeline.simulate.run import FASTEST, Run, shift_ms
 from pipeline.simulate.simulation import Simulation
-from pipeline.simulate.tail import Obedience
 from pipeline.wire.events import decode_event
 from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import UpdateId
@@ -33,7 +34,7 @@ GUILTY = UpdateId("crowdstrike", "falcon-content", "291")
 def broker() -> Iterator[str]:
     """An embedded broker with the topics; its address."""
     with tempfile.TemporaryDirectory() as directory, EmbeddedBroker(Path(directory)) as running:
-        topics.apply(KafkaConfig(bootstrap_servers=running.bootstrap_servers), replication=1)
+        topic_admin.apply(KafkaConfig(bootstrap_servers=running.bootstrap_servers), replication=1)
         yield running.bootstrap_servers
 
 
@@ -46,19 +47,9 @@ def replay(*args: str) -> str:
 
 def read_all(bootstrap_servers: str) -> list[tuple[int, bytes, bytes]]:
     """Every record of fleet.events: (partition, key, value)."""
-    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "test", "enable.partition.eof": True})
-    partitions = [TopicPartition("fleet.events", number, 0) for number in range(4)]
-    consumer.assign(partitions)
-    found, ended = [], 0
-    while ended < len(partitions):
-        message = consumer.poll(10)
-        assert message is not None, "the broker went silent"
-        if message.error() is not None:
-            ended += 1
-            continue
-        found.append((message.partition() or 0, message.key() or b"", message.value() or b""))
-    consumer.close()
-    return found
+    with TopicReader(KafkaConfig(bootstrap_servers), "test") as reader:
+        batches = list(reader.start(reader.whole("fleet.events")).to_end(30))
+    return [(m.partition() or 0, m.key() or b"", m.value() or b"") for messages in batches for m in messages]
 
 
 def test_files_keep_the_scenarios_times_in_every_compression(tmp_path: Path) -> None:

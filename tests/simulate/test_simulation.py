@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from pipeline.simulate import scenario as scenarios
-from pipeline.simulate.encode import Message
+from pipeline.simulate.encode import SentEvent
 from pipeline.simulate.ledger import FAULT, ORDINARY, SHOCK
 from pipeline.simulate.scenario import Rollout, Scenario, unix_ms
 from pipeline.simulate.simulation import Simulation, without_halts
@@ -20,16 +20,16 @@ GUILTY = UpdateId("crowdstrike", "falcon-content", "291")
 JULY = scenarios.load("crowdstrike-2024-07-19", hosts=4_000)
 
 
-def run(simulation: Simulation, until_ms: int | None = None, step_ms: int = HOUR_MS) -> list[Message]:
+def run(simulation: Simulation, until_ms: int | None = None, step_ms: int = HOUR_MS) -> list[SentEvent]:
     """Every message up to that time."""
-    messages: list[Message] = []
+    messages: list[SentEvent] = []
     end = simulation.end_ms if until_ms is None else until_ms
     while simulation.now_ms < end:
         messages += simulation.advance(min(simulation.now_ms + step_ms, end))
     return messages
 
 
-def decoded(messages: list[Message]) -> list[AnyEvent]:
+def decoded(messages: list[SentEvent]) -> list[AnyEvent]:
     """Through the wire's own decoder."""
     return [decode_event(message.value) for message in messages]
 
@@ -40,7 +40,7 @@ def within(observed: int, expected: float, sigmas: float = 4.5) -> bool:
 
 
 @pytest.fixture(scope="module")
-def july() -> tuple[Simulation, list[Message], list[AnyEvent]]:
+def july() -> tuple[Simulation, list[SentEvent], list[AnyEvent]]:
     """The incident on a small fleet, unhindered."""
     simulation = Simulation(JULY, seed=3)
     messages = run(simulation)
@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_bytes_however_it_is_sliced() -> None:
 
 
 def test_every_event_is_valid_and_of_the_size_of_real_ones(
-    july: tuple[Simulation, list[Message], list[AnyEvent]],
+    july: tuple[Simulation, list[SentEvent], list[AnyEvent]],
 ) -> None:
     """The wire's decoder takes each; keys are hosts; ids are unique; 300 to 400 bytes on average."""
     simulation, messages, events = july
@@ -69,7 +69,7 @@ def test_every_event_is_valid_and_of_the_size_of_real_ones(
     assert {event.fleet for event in events} == {simulation.scenario.fleet.name}
 
 
-def test_the_ledger_equals_the_events(july: tuple[Simulation, list[Message], list[AnyEvent]]) -> None:
+def test_the_ledger_equals_the_events(july: tuple[Simulation, list[SentEvent], list[AnyEvent]]) -> None:
     """What was emitted is what was counted, and every reported crash is in the ledger at its moment."""
     simulation, _, events = july
     ledger = simulation.ledger
@@ -85,7 +85,7 @@ def test_the_ledger_equals_the_events(july: tuple[Simulation, list[Message], lis
 
 
 def test_july_takes_down_who_was_reached_and_nobody_else(
-    july: tuple[Simulation, list[Message], list[AnyEvent]],
+    july: tuple[Simulation, list[SentEvent], list[AnyEvent]],
 ) -> None:
     """Ninety-seven in a hundred of the reached hosts go down; most never report; offline hosts say nothing."""
     simulation, _, events = july
@@ -99,7 +99,7 @@ def test_july_takes_down_who_was_reached_and_nobody_else(
     assert all(not event.os.startswith("linux") for event in events if event.host in blamed)
 
 
-def test_a_boot_loop_is_many_reports_of_one_host(july: tuple[Simulation, list[Message], list[AnyEvent]]) -> None:
+def test_a_boot_loop_is_many_reports_of_one_host(july: tuple[Simulation, list[SentEvent], list[AnyEvent]]) -> None:
     """Hosts that get through report several crashes, each with the boot that followed it."""
     _, _, events = july
     loops = Counter(e.host for e in events if isinstance(e, Crash) and e.signature.module == "csagent.sys")

@@ -6,9 +6,10 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from pipeline.local.machine.usage import Usage
 from pipeline.local.stack import StackInfo, StageInfo
 from pipeline.status.snapshot import Snapshot, group_rows, halt_rows, produced_per_second, stage_rows, top_verdicts
-from pipeline.status.sources import Offsets, Usage
+from pipeline.status.sources import Offsets
 from pipeline.status.view import Screen, explain, moment, span
 from pipeline.wire.halts import Evidence, Halt
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict

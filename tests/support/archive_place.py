@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from pipeline.bench.archive_line import Stage, wait_for
-from pipeline.bench.combine_load import Load, messages
-from pipeline.local.plan import CLICKHOUSE_WRITER
-from pipeline.runtime import topics
+from pipeline.bench.combine_load import EventLoad, messages
+from pipeline.local.clickhouse.accounts import WRITER
+from pipeline.local.machine.process import Process, andon
+from pipeline.runtime import topic_admin
 from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
 from pipeline.wire.events import decode_event
 from pipeline.wire.topics import EVENTS
-from support.brokers import AnyBroker, until
+from support.brokers import AnyBroker
+from support.clickhouse import wait_for
 from support.engines import Database
+from support.waiting import until
 
 NOW = 1_795_000_000_000
 WAIT_SECONDS = 90.0
@@ -29,26 +31,26 @@ class Place:
 
     def __init__(self, broker: AnyBroker, database: Database, directory: Path, prefix: str = "") -> None:
         self.kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix=prefix)
-        topics.apply(self.kafka, replication=1)
+        topic_admin.apply(self.kafka, replication=1)
         self.events_topic = prefix + EVENTS.name
         self.endpoint, self.client = database.endpoint, database.client()
         self._log, self._database = directory / "archive.log", database.name
         is_own = database.name == database.endpoint.server.database
-        self._user = CLICKHOUSE_WRITER if is_own else database.endpoint.server.user
+        self._user = WRITER if is_own else database.endpoint.server.user
         self.password = database.endpoint.write_password if is_own else database.endpoint.password
         self.producer = Producer(producer_config(self.kafka, "test"))
         self.events: list[bytes] = []
 
     def produce(self, count: int, seed: int) -> None:
         """Events onto the topic, one in a hundred followed by one that is none."""
-        for number, (key, event) in enumerate(messages(Load(count, 5000, 30, 600.0, NOW, seed))):
+        for number, (key, event) in enumerate(messages(EventLoad(count, 5000, 30, 600.0, NOW, seed))):
             self.producer.produce(self.events_topic, event, key)
             self.events.append(event)
             if number % 100 == 0:
                 self.producer.produce(self.events_topic, b"{" + event[:20], key)
         assert self.producer.flush(30) == 0
 
-    def archive(self, **options: int) -> Stage:
+    def archive(self, **options: int) -> Process:
         """An archive with small batches, so that much can go wrong; it has its partitions when this returns."""
         given = {
             "bootstrap_servers": self.kafka.bootstrap_servers,
@@ -57,11 +59,11 @@ class Place:
             "clickhouse_user": self._user,
             "database": self._database,
         }
-        argv = ["archive"]
-        for name, each in (given | QUICK | options).items():
-            argv += ["--" + name.replace("_", "-"), str(each)]
+        words = [
+            word for key, each in (given | QUICK | options).items() for word in ("--" + key.replace("_", "-"), each)
+        ]
         environ = {"ANDON_CLICKHOUSE_PASSWORD": self.password}
-        return Stage(argv, self._log, f"topic={self.events_topic}", environ)
+        return Process(andon("archive", *words), self._log, environ, ready=f"topic={self.events_topic}").start()
 
     def all_there(self) -> None:
         """Every produced event is in the table, once, and in every aggregate."""

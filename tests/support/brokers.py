@@ -1,23 +1,24 @@
 """What tests of Kafka clients share: a broker of either kind, a place in memory, topics and clients of a test's own."""
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.embedded import EmbeddedBroker
-from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
+from pipeline.runtime.kafka import client_config, consumer_config, producer_config
+from pipeline.runtime.waiting import Deadline
+from support.waiting import DEADLINE_SECONDS
 
 AnyBroker = EmbeddedBroker | KafkaCluster
 
-DEADLINE_SECONDS = 30.0
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -40,36 +41,30 @@ def kafka_only(reason: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="module")
 
 
-def until(what: str, condition: Callable[[], Any], seconds: float = DEADLINE_SECONDS) -> None:
-    """Wait for a condition, with a deadline."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.01)  # between two looks
-
-
 class Clients:
     """Topics and clients of one test, under a prefix of its own; closed at its end."""
 
-    def __init__(self, kafka: KafkaConfig) -> None:
-        self.kafka = kafka
-        self.admin = AdminClient(client_config(kafka, "test"))
+    def __init__(self, broker: AnyBroker, topic_prefix: str = "") -> None:
+        self.kafka = msgspec.structs.replace(broker.client_options(), topic_prefix=topic_prefix)
+        # How long to wait for what a broker may have to find out first: the embedded one never does.
+        self.patience_seconds = 10.0 if isinstance(broker, EmbeddedBroker) else DEADLINE_SECONDS
+        self.admin = AdminClient(client_config(self.kafka, "test"))
         self._consumers: list[Consumer] = []
 
     def topic(self, name: str = "t", partitions: int = 1, replicas: int = 1, **config: str) -> str:
         """Create one; settings with "_" for ".". Returns its full name."""
         full = self.kafka.topic_prefix + name
         settings = {key.replace("_", "."): value for key, value in config.items()}
-        self.admin.create_topics([NewTopic(full, partitions, replicas, config=settings)])[full].result(15)
+        self.admin.create_topics([NewTopic(full, partitions, replicas, config=settings)])[full].result(DEADLINE_SECONDS)
         return full
 
-    def producer(self, transactional_id: str = "", timeout_ms: int = 10_000, **more: Any) -> Producer:
+    def producer(self, transactional_id: str = "", timeout_ms: int = 60_000, **more: Any) -> Producer:
         """An idempotent one, or a transactional one that is ready to begin."""
         if not transactional_id:
             return Producer(producer_config(self.kafka, "test", **more))
         mine = {"transactional.id": self.kafka.topic_prefix + transactional_id, "transaction.timeout.ms": timeout_ms}
         made = Producer(producer_config(self.kafka, "test", **mine, **{"message.timeout.ms": timeout_ms}, **more))
-        made.init_transactions(20)
+        made.init_transactions(DEADLINE_SECONDS)
         return made
 
     def send(self, topic: str, *values: bytes | str, producer: Producer | None = None) -> None:
@@ -78,7 +73,7 @@ class Clients:
         failures: list[KafkaError] = []
         for value in values:
             producer.produce(topic, value, on_delivery=lambda error, _: error and failures.append(error))
-        assert producer.flush(15) == 0
+        assert producer.flush(DEADLINE_SECONDS) == 0
         assert not failures
 
     def reader(self, topic: str, partition: int = 0, offset: int = 0, **more: Any) -> Consumer:
@@ -93,7 +88,7 @@ class Clients:
     def member(self, group: str, instance: str | None, session_ms: int = 6_000) -> Consumer:
         """A member of a group, static when it has an instance; not subscribed yet."""
         settings = consumer_config(self.kafka, "test", group, instance or "", **{"session.timeout.ms": session_ms})
-        settings["heartbeat.interval.ms"] = session_ms // 6
+        settings["heartbeat.interval.ms"] = min(session_ms // 6, 1_000)
         if instance is None:
             del settings["group.instance.id"]
         made = Consumer(settings)
@@ -104,7 +99,9 @@ class Clients:
         """(low, high) watermark, asked of the broker."""
         if not self._consumers:
             self.reader(topic)
-        found: tuple[int, int] = self._consumers[0].get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+        found: tuple[int, int] = self._consumers[0].get_watermark_offsets(
+            TopicPartition(topic, partition), timeout=DEADLINE_SECONDS
+        )
         return found
 
     def close(self) -> None:
@@ -116,9 +113,9 @@ class Clients:
 def take(consumer: Consumer, count: int, seconds: float = DEADLINE_SECONDS) -> list[Message]:
     """So many messages, or what came until the deadline."""
     found: list[Message] = []
-    deadline = time.monotonic() + seconds
-    while len(found) < count and (left := deadline - time.monotonic()) > 0:
-        message = consumer.poll(min(left, 0.5))
+    deadline = Deadline(seconds)
+    while len(found) < count and not deadline.has_passed:
+        message = consumer.poll(min(deadline.left_seconds, 0.5))
         if message is not None and message.error() is None:
             found.append(message)
     return found

@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 
 from consumers.clickhouse.archive.events import EventRows
 from consumers.clickhouse.connect import connect
-from pipeline.bench.combine_load import Load, messages
+from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.runtime.waiting import wait_for
 from support.engines import Database
 
@@ -36,7 +36,7 @@ PLAIN = (
 
 def events(count: int, seed: int, days: float = 2.0, hosts: int = 300) -> list[bytes]:
     """Events of `hosts` hosts over the last days, one in a thousand a crash, and every fiftieth made one."""
-    load = messages(Load(count, hosts, 12, days * 86_400, int(time.time() * 1000), seed))
+    load = messages(EventLoad(count, hosts, 12, days * 86_400, int(time.time() * 1000), seed))
     crash = b'"kind":"crash","signature":{"code":"0x50","module":"csagent.sys"}'
     return [
         value.replace(b'"kind":"heartbeat"', crash) if number % 50 == 0 else value
@@ -90,5 +90,7 @@ def slow_insert(database: Database) -> Iterator[None]:
     under_way = f"SELECT count() FROM system.processes WHERE {ours}"
     assert wait_for(lambda: asker.command(under_way) or not thread.is_alive(), 20)
     assert thread.is_alive()
-    yield
-    thread.join()
+    try:
+        yield
+    finally:
+        thread.join()

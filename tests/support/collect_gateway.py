@@ -2,9 +2,6 @@
 
 import json
 import re
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -14,12 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import Message
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.collect.tokens import add_token
 from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.local.machine.process import Process, andon
+from pipeline.runtime import waiting
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.topic_reader import TopicReader
 from pipeline.wire import topics
 
 T = TypeVar("T")
@@ -39,12 +39,12 @@ class Answer(NamedTuple):
 class Gateway:
     """One running gateway."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, token: str, log: Path) -> None:
+    def __init__(self, process: Process, token: str) -> None:
         self.process = process
-        self.port = port
+        (port,) = re.findall(r"listening.* port=(\d+)", process.heard())
+        self.port = int(port)
         self.url = f"http://127.0.0.1:{port}"
         self.token = token
-        self.log = log
 
     def post(self, body: bytes, encoding: str = "", kind: str = "application/x-ndjson", token: str = "") -> Answer:
         """POST /v1/events."""
@@ -69,18 +69,10 @@ def run_gateway(bootstrap_servers: str, scratch: Path, *more: str) -> Iterator[G
     """`andon collect` with a token for FLEET; stopped by SIGTERM, and it must leave with exit code 0."""
     tokens_file = scratch / "tokens.toml"
     token = add_token(tokens_file, FLEET)
-    log = scratch / "gateway.log"
-    argv = [sys.executable, "-m", "pipeline", "collect", "--port", "0", "--tokens-file", str(tokens_file), *more]
-    with log.open("wb") as stream:
-        process = subprocess.Popen([*argv, "--bootstrap-servers", bootstrap_servers], stderr=stream)
-    try:
-        found = wait_for(lambda: re.search(r"listening.* port=(\d+)", log.read_text("utf-8")))
-        yield Gateway(process, int(found[1]), token, log)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(DEADLINE_SECONDS) == 0, log.read_text("utf-8")
-    finally:
-        process.kill()
-        process.wait()
+    words = ("--port", 0, "--tokens-file", tokens_file, *more, "--bootstrap-servers", bootstrap_servers)
+    with Process(andon("collect", *words), scratch / "gateway.log", ready="listening") as process:
+        yield Gateway(process.start(), token)
+        assert process.stop(DEADLINE_SECONDS) == 0, process.last_words()
 
 
 @contextmanager
@@ -102,28 +94,24 @@ def make_topics(bootstrap_servers: str) -> None:
 
 def wait_for(look: Callable[[], T | None]) -> T:
     """The first true thing that `look` finds before the deadline."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("nothing came before the deadline")
+    found = waiting.wait_for(look, DEADLINE_SECONDS)
+    assert found, "nothing came before the deadline"
+    return found
 
 
 class Reader:
     """Reads one topic from its beginning, forwards only."""
 
     def __init__(self, bootstrap_servers: str, topic: topics.Topic) -> None:
-        self._consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "test", "log_level": 0})
-        places = [TopicPartition(topic.name, n, OFFSET_BEGINNING) for n in range(topic.partitions)]
-        self._consumer.assign(places)
+        self._reader = TopicReader(KafkaConfig(bootstrap_servers), "test")
+        self._reader.start(self._reader.whole(topic.name))
         self._held: list[Message] = []
 
     def wait_until(self, wanted: Callable[[Message], bool], count: int = 1) -> list[Message]:
         """The messages that are wanted, once there are `count` of them."""
 
         def look() -> list[Message] | None:
-            self._held += self._consumer.consume(10_000, timeout=0.1)
+            self._held += self._reader.poll(0.1)
             found = [message for message in self._held if wanted(message)]
             return found if len(found) >= count else None
 
@@ -131,7 +119,7 @@ class Reader:
 
     def close(self) -> None:
         """Leave."""
-        self._consumer.close()
+        self._reader.close()
 
 
 def event(number: int, **changed: object) -> bytes:

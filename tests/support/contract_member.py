@@ -10,7 +10,7 @@ settings = {
     "group.id": group,
     "group.protocol": "classic",
     "session.timeout.ms": int(session_ms),
-    "heartbeat.interval.ms": int(session_ms) // 6,
+    "heartbeat.interval.ms": min(int(session_ms) // 6, 1_000),
     "auto.offset.reset": "earliest",
     "enable.auto.commit": False,
 }

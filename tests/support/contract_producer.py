@@ -14,10 +14,10 @@ producer = Producer(
         "message.timeout.ms": int(timeout_ms),
     }
 )
-producer.init_transactions(20)
+producer.init_transactions(60)
 producer.begin_transaction()
 producer.produce(topic, b"never committed")
-assert producer.flush(10) == 0
+assert producer.flush(60) == 0
 print("written", flush=True)
-signal.alarm(60)  # whoever started it may be gone
+signal.alarm(300)  # whoever started it may be gone
 signal.pause()

@@ -8,12 +8,15 @@ from typing import Any
 import structlog
 
 from pipeline.correlate.checkpoint import Entry
-from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.correlator import Correlator
-from pipeline.correlate.ports import Bounds, Message
-from pipeline.halt.keys import SigningKey, load_or_create, load_trusted
+from pipeline.correlate.detectors import Detectors
+from pipeline.correlate.fleets import Fleets
+from pipeline.correlate.ports import Bounds, OutRecord, PartialRecord
+from pipeline.halt.issuer import HaltIssuer
+from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import Partial, UpdateId, encode_partial
+from pipeline.wire.spans import DAY_MS
 from support.correlate_worker import STREAM_START, CountingDetector, CountingDetectors, partial
 
 UPDATE = UpdateId("v", "p", "1")
@@ -45,10 +48,9 @@ class World:
                 raise Killed
         act()
 
-    async def publish(
-        self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
-    ) -> None:
+    async def publish(self, record: OutRecord) -> None:
         """Append."""
+        topic, key, value, headers = record
         await self._change(lambda: self.records.append((topic, key, value, dict(headers))))
 
     async def store(self, partition: int, entries: Sequence[Entry]) -> None:
@@ -87,11 +89,11 @@ class Clock:
         return self.now
 
 
-def correlator(world: World, keys: Path, clock: Clock) -> Correlator:
-    """A fresh process on this world."""
-    key: SigningKey = load_or_create(keys)
+def correlator(world: World, keys: Path, clock: Clock, detectors: Detectors | None = None) -> Correlator:
+    """A fresh process on this world; it counts unless given other detectors."""
     log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[])
-    return Correlator(CorrelateConfig(), CountingDetectors(), world, key, load_trusted(keys), clock, log)
+    issuer = HaltIssuer(load_or_create(keys), load_trusted(keys), DAY_MS)
+    return Correlator(Fleets(detectors or CountingDetectors()), issuer, world, clock, log)
 
 
 async def live(world: World, keys: Path, checkpoint_every: int = 3) -> Correlator:
@@ -100,7 +102,7 @@ async def live(world: World, keys: Path, checkpoint_every: int = 3) -> Correlato
     process = correlator(world, keys, clock)
     await process.recover(world.bounds(), dict(world.table))
     for offset in range(world.committed, len(world.log)):
-        await process.handle(Message(0, offset, b"k", world.log[offset]), process.session)
+        await process.handle(PartialRecord(0, offset, b"k", world.log[offset]), process.session)
         if offset % checkpoint_every == 2:
             await process.checkpoint(0)
     return process
@@ -125,7 +127,7 @@ LOG = [
 def facts(process: Correlator) -> dict[str, tuple[int, int, bytes]]:
     """What a fleet's state amounts to."""
     found = {}
-    for name, fleet in process.engine.fleets.items():
+    for name, fleet in process.fleets.by_name.items():
         assert isinstance(fleet.detector, CountingDetector)
         found[name] = (fleet.events, fleet.offset, fleet.detector.digest)
     return found

@@ -19,7 +19,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from consumers.clickhouse.connect import ClickHouseConfig, connect
-from pipeline.bench.archive_line import LocalClickHouse
+from support.clickhouse import LocalClickHouse
 
 _OBJECTS = """
 SELECT create_table_query FROM system.tables WHERE database = {database:String}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import clickhouse_connect
+import psutil
 import pytest
 
 ANDON = str(Path(sys.executable).with_name("andon"))
@@ -183,6 +184,6 @@ def without_signature(payload: str) -> bytes:
 def is_running(pid: int) -> bool:
     """Whether there is such a process; a zombie is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False

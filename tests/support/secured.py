@@ -1,10 +1,7 @@
 """What tests of secured clusters share: the grants of deploy/README.md, stages as processes under their accounts."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from pipeline.local.machine.process import Process, andon
 from pipeline.runtime.kafka import KafkaConfig, client_config
 
 PAGE = Path(__file__).parents[2] / "deploy" / "README.md"
@@ -80,38 +78,21 @@ def options(kafka: KafkaConfig) -> list[str]:
     return [word for key, value in changed.items() for word in ("--" + key.replace("_", "-"), str(value))]
 
 
-class Process:
-    """An `andon` stage under an account."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process, self._log = process, log
-
-    def said(self) -> str:
-        """Its log so far."""
-        return self._log.read_text("utf-8", "replace")
-
-    def alive(self) -> bool:
-        """Raises AssertionError with its last words when it has ended."""
-        assert self.process.poll() is None, self.said()[-3000:]
-        return True
+def alive(process: Process) -> bool:
+    """Raises AssertionError with its last words when it has ended."""
+    assert process.is_running, process.last_words()
+    return True
 
 
-def start(kafka: KafkaConfig, log: Path, *words: str, **environ: str) -> subprocess.Popen[bytes]:
+def start(kafka: KafkaConfig, log: Path, *words: str, **environ: str) -> Process:
     """`andon WORDS` in a process, its log in a file."""
-    argv = [sys.executable, "-P", "-m", "pipeline", *words, *options(kafka)]
-    env = os.environ | {"ANDON_KAFKA_SASL_PASSWORD": kafka.sasl_password} | environ
-    with log.open("wb") as stream:
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=env)
+    password = {"ANDON_KAFKA_SASL_PASSWORD": kafka.sasl_password}
+    return Process(andon(*words, *options(kafka)), log, password | environ).start()
 
 
 @contextmanager
 def stage(kafka: KafkaConfig, log: Path, *words: str, **environ: str) -> Iterator[Process]:
     """Runs inside the block, and must end well at its end."""
-    process = start(kafka, log, *words, **environ)
-    try:
-        yield Process(process, log)
-        process.terminate()
-        assert process.wait(30) == 0, log.read_text("utf-8", "replace")[-3000:]
-    finally:
-        process.kill()
-        process.wait()
+    with start(kafka, log, *words, **environ) as process:
+        yield process
+        assert process.stop() == 0, process.last_words()

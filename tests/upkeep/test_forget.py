@@ -20,7 +20,6 @@ from pipeline.correlate.config import GROUP
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.wire.events import decode_event
 
-pytestmark = pytest.mark.system
 FIRST = events(3000, seed=1)
 
 

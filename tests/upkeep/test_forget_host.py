@@ -12,7 +12,6 @@ from support.engines import Database
 
 from consumers.clickhouse.upkeep.rebuild import COMPLETE_DAYS
 
-pytestmark = pytest.mark.system
 EVENT = {"v": 1, "fleet": "acme", "host": "h1", "kind": "boot"}
 
 

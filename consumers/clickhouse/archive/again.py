@@ -8,15 +8,16 @@ from confluent_kafka import Message
 
 from consumers.clickhouse.archive.intent import Intent
 from consumers.clickhouse.archive.lanes import LaneKey
-from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.kafka_ranges import Offsets, RangeReader
+from pipeline.runtime.kafka import PROMPT, KafkaConfig
+from pipeline.runtime.topic_reader import OffsetRange, TopicReader
 from pipeline.runtime.waiting import Deadline
 
 SAY_SECONDS = 30.0  # between two words about one that takes long
 
 
 class _Reading(NamedTuple):
-    reader: RangeReader
+    reader: TopicReader
+    found: list[Message]
     say: Deadline
 
 
@@ -33,19 +34,20 @@ class ReadAgain:
         """The records of a lane's batch once all of them have come, else None."""
         if key not in self._reading:
             self._reading[key] = self._start(key.topic, intent)
-        reader, say = self._reading[key]
-        if reader.poll():
+        reader, found, say = self._reading[key]
+        found += reader.poll()
+        if reader.at_end:
             self._reading.pop(key).reader.close()
-            return reader.found
+            return found
         if say.has_passed:
-            self._reading[key] = _Reading(reader, Deadline(SAY_SECONDS))
+            self._reading[key] = _Reading(reader, found, Deadline(SAY_SECONDS))
             self._log.warning("a batch left under way cannot be read again yet", topic=key.topic)
         return None
 
     def _start(self, topic: str, intent: Intent) -> _Reading:
-        ranges = [Offsets(of.partition, of.start, of.end) for of in intent.ranges]
-        reader = RangeReader(self._kafka, self._group, topic, ranges, **self._fetching)
-        return _Reading(reader, Deadline(SAY_SECONDS))
+        ranges = [OffsetRange(topic, of.partition, of.start, of.end) for of in intent.ranges]
+        reader = TopicReader(self._kafka, f"{self._group}-ranges", self._group, PROMPT | {**self._fetching})
+        return _Reading(reader.start(ranges), [], Deadline(SAY_SECONDS))
 
     def forget(self) -> None:
         """Read none of them any more."""

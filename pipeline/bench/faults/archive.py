@@ -10,13 +10,13 @@ from confluent_kafka import KafkaException
 
 from consumers.clickhouse.archive.intent import decode_intent
 from consumers.clickhouse.archive.stage import GROUP
-from pipeline.bench.faults.clickhouse import WRITER, ClickHouse, Stored
+from pipeline.bench.faults.clickhouse import ClickHouse, Stored
 from pipeline.bench.faults.combine import SETTLE_SECONDS
 from pipeline.bench.faults.ledger import by_id, judge
-from pipeline.bench.faults.line import DRAIN_SECONDS, READY_SECONDS, Figures, Line, Setup
 from pipeline.bench.faults.schedule import Kill, kills
-from pipeline.bench.faults.stage import Stage
+from pipeline.bench.faults.setup import Figures, Setup
 from pipeline.bench.faults.stored import wrong_aggregates
+from pipeline.bench.faults.under_test import DRAIN_SECONDS, LineUnderTest
 from pipeline.runtime.errors import AndonError
 from pipeline.wire.topics import EVENTS
 
@@ -27,7 +27,7 @@ LOOK_PACE = 15.0  # a look asks Kafka and ClickHouse
 HELD_ROWS = 30_000  # less than what comes while ClickHouse is gone: reading must pause
 
 
-class Storing(Line):
+class Storing(LineUnderTest):
     """A line whose events go into ClickHouse."""
 
     def __init__(self, setup: Setup, scenario: str) -> None:
@@ -38,9 +38,10 @@ class Storing(Line):
     def __enter__(self) -> "Storing":
         super().__enter__()
         try:
-            self.clickhouse = ClickHouse(self, self.directory / "clickhouse")
+            self.clickhouse = ClickHouse(self).__enter__()  # it ends as the other stages do
             self.stored = Stored(self.clickhouse)
-            self.archive = self._archive()
+            where = (self.kafka.bootstrap_servers, self.kafka.topic_prefix)
+            self.archive = self.keep(self.clickhouse.archive(*where, max_held_rows=HELD_ROWS))
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -51,18 +52,6 @@ class Storing(Line):
         """See `kill`."""
         self.kill(self.archive, kill, self.between_insert_and_commit, LOOK_PACE)
         self._promised_before = self._promised
-
-    def _archive(self) -> Stage:
-        where = ("--clickhouse-url", self.clickhouse.url, "--clickhouse-user", WRITER)
-        bounds = ("--max-held-rows", str(HELD_ROWS))
-        environ = {"ANDON_CLICKHOUSE_PASSWORD": self.clickhouse.write_password}
-        stage = self.stage("archive", *where, *bounds, environ=environ)
-        self.until("the archive is ready", lambda: self.assigned(stage), READY_SECONDS)
-        return stage
-
-    def assigned(self, stage: Stage) -> bool:
-        """Whether it has partitions of the events."""
-        return stage.said(f"topic={self.kafka.topic_prefix}{EVENTS.name}")
 
     def between_insert_and_commit(self) -> bool:
         """Whether a batch is promised, is in ClickHouse, and no commit says so yet; not counting those of the kill
@@ -75,7 +64,7 @@ class Storing(Line):
             firsts = [(partition, start, start + 1) for partition, start, _ in ranges - self._promised_before]
             if not firsts:
                 return False
-            values = [message.value() or b"" for message in self.broker.read(EVENTS.name, EVENTS.partitions, firsts)]
+            values = [message.value() or b"" for message in self.broker.read(EVENTS.name, firsts)]
             ids = [event["id"] for event in map(orjson.loads, values)]
             return self._has(self.clickhouse.client(), ids)
         except (KafkaException, Error, OSError, AndonError):
@@ -101,7 +90,7 @@ class Storing(Line):
     def _promises(self) -> bool:
         try:
             return any(place.metadata for place in self.broker.committed(GROUP, EVENTS.name, EVENTS.partitions))
-        except KafkaException:
+        except (KafkaException, TimeoutError):
             return True
 
     def stored_account(self) -> Figures:
@@ -133,7 +122,6 @@ def archive_killed(setup: Setup) -> Figures:
         for kill in kills(setup.seed, line.scenario, SHORT_KILLS if setup.short else KILLS):
             line.kill_archive(kill)
             line.archive.start()
-            line.until("the archive is back", lambda: line.assigned(line.archive), READY_SECONDS)
         line.run_for(SETTLE_SECONDS)
         line.finish()
         line.settled()
@@ -145,12 +133,12 @@ def clickhouse_failing(setup: Setup) -> Figures:
     with Storing(setup, "clickhouse-failing") as line:
         line.begin()
         line.run_for(4 * SETTLE_SECONDS)
-        rss_before = line.archive.peak_rss_bytes
+        rss_before = line.archive.peak_rss_bytes()
         clickhouse, recovered = line.clickhouse, {}
         for name, fault, seconds in _faults(clickhouse):
             fault(SHORT_FAULT_SECONDS if setup.short else seconds)
             recovered[name] = line.drained()
-        rss_under_faults = line.archive.peak_rss_bytes
+        rss_under_faults = line.archive.peak_rss_bytes()
         line.finish()
         line.settled()
         return line.stored_account() | {

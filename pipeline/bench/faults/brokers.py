@@ -10,8 +10,11 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.bench.faults.archive import Storing
 from pipeline.bench.faults.combine import SETTLE_SECONDS
-from pipeline.bench.faults.correlate import decided
-from pipeline.bench.faults.line import READY_SECONDS, Correlate, Figures, Line, Setup
+from pipeline.bench.faults.correlator import Correlate, correlator
+from pipeline.bench.faults.decided import decided
+from pipeline.bench.faults.setup import Figures, Setup
+from pipeline.bench.faults.stages import READY_SECONDS
+from pipeline.bench.faults.under_test import LineUnderTest
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import client_config
@@ -76,16 +79,16 @@ def brokers_restarted(setup: Setup) -> Figures:
         return _account(line, correlate, stalls) | {"broker_restarts": len(numbers)}
 
 
-def _meanwhile(line: Line, act: Callable[[], None]) -> None:
+def _meanwhile(line: LineUnderTest, act: Callable[[], None]) -> None:
     """Do this, and go on tending the stages."""
     doing = _HANDS.submit(act)
     line.until("a broker starts or stops", doing.done, BROKER_SECONDS)
     doing.result()
 
 
-def _begin(line: Line) -> Correlate:
+def _begin(line: LineUnderTest) -> Correlate:
     """The whole line under load, halts flowing."""
-    correlate = line.correlator()
+    correlate = correlator(line)
     line.combiner()
     line.until("the correlator is ready", correlate.is_ready, READY_SECONDS)
     line.begin()
@@ -122,14 +125,14 @@ def cluster_of(setup: Setup) -> KafkaCluster:
     return setup.brokers
 
 
-def leader(line: Line) -> int:
+def leader(line: LineUnderTest) -> int:
     """The broker that leads `fleet.partials`."""
     name = line.kafka.topic_prefix + topics.PARTIALS.name
     found = AdminClient(client_config(line.kafka, "bench-leader")).list_topics(name, timeout=READY_SECONDS)
     return int(found.topics[name].partitions[0].leader)
 
 
-def _in_sync(line: Line) -> None:
+def _in_sync(line: LineUnderTest) -> None:
     admin = AdminClient(client_config(line.kafka, "bench-sync") | {"log_level": 0})
 
     def complete() -> bool:

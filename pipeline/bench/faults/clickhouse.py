@@ -1,23 +1,16 @@
 """The local ClickHouse endpoint of a scenario, and what can befall it."""
 
-import secrets
 import threading
-import time
-from pathlib import Path
+from typing import Self
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
-from consumers.clickhouse.connect import ClickHouseConfig, connect
-from consumers.clickhouse.schema.migrate import Migrator
-from consumers.clickhouse.schema.migration import shipped
-from pipeline.bench.faults.line import READY_SECONDS, Line
-from pipeline.bench.faults.stage import Stage
+from pipeline.bench.clickhouse import LocalClickHouse
+from pipeline.bench.faults.under_test import LineUnderTest
 from pipeline.bench.faults.watch import Pulse
-from pipeline.local.machine.ports import free_port
-from pipeline.runtime.errors import AndonError
+from pipeline.runtime.waiting import Deadline
 
-WRITER = "andon_write"
 LOOK_SECONDS = 0.25
 SLOW_PAUSE_SECONDS, SLOW_WORK_SECONDS = 0.9, 0.1
 # A repeat must not be merged away before it is counted; and so many parts must not stop the inserts.
@@ -30,44 +23,19 @@ CRASHES = """
 SELECT (SELECT uniqExact(id) FROM events WHERE kind = 'crash'), (SELECT uniqExactMerge(crashes) FROM stratum_days)"""
 
 
-class ClickHouse:
-    """The endpoint as a process with the schema in place; the archive comes to it as a user who may only insert."""
+class ClickHouse(LocalClickHouse):
+    """One that is tended and killed with the other stages of a line."""
 
-    def __init__(self, line: Line, data_dir: Path) -> None:
-        self._line, self._data_dir = line, data_dir
-        self._password, self.write_password = secrets.token_hex(16), secrets.token_hex(16)
-        self._port = free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
-        self.server = ClickHouseConfig(self.url, password=self._password)
-        self._stage: Stage | None = None
+    def __init__(self, line: LineUnderTest) -> None:
+        super().__init__(line.directory)
+        self._line = line
         self.crashes_ahead = 0  # of the tables behind `events`, at the end of `half_full`
-        self.start()
-        Migrator(connect(self.server), self.server.database).up(shipped())
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._line.keep(self.stage)
         self.client().command(NO_MERGES)
-
-    @property
-    def stage(self) -> Stage:
-        """The process."""
-        if self._stage is None:
-            raise AndonError("ClickHouse was not started")
-        return self._stage
-
-    def start(self, read_only: bool = False) -> None:
-        """Start it; read-only, the archive's user is one who may not insert."""
-        users = ("--write-user", "nobody", "--read-user", WRITER) if read_only else ()
-        name = "READ" if read_only else "WRITE"
-        environ = {
-            "ANDON_ENGINE_PASSWORD": self._password,
-            f"ANDON_ENGINE_{name}_PASSWORD": self.write_password,
-        }
-        options = ("--data-dir", str(self._data_dir), "--port", str(self._port), *users)
-        self._stage = Stage("clickhouse", self._line.logs, options, environ).start()
-        self._line.stages.append(self._stage)
-        self._line.until("ClickHouse is ready", lambda: self.stage.said("clickhouse ready"), READY_SECONDS)
-
-    def client(self) -> Client:
-        """The owner's."""
-        return connect(self.server, database=self.server.database)
+        return self
 
     # -- faults: each returns when it is over
 
@@ -79,8 +47,8 @@ class ClickHouse:
 
     def slow(self, seconds: float) -> None:
         """A tenth of its speed."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        end = Deadline(seconds)
+        while not end.has_passed:
             self.stage.freeze()
             self._line.run_for(SLOW_PAUSE_SECONDS)
             self.stage.thaw()
@@ -88,10 +56,10 @@ class ClickHouse:
 
     def read_only(self, seconds: float) -> None:
         """It answers, and takes no insert."""
-        self.stage.stop()
+        self._line.stop(self.stage)
         self.start(read_only=True)
         self._line.run_for(seconds)
-        self.stage.stop()
+        self._line.stop(self.stage)
         self.start()
 
     def full(self, seconds: float) -> None:

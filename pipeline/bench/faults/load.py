@@ -40,7 +40,7 @@ class Rate(NamedTuple):
     seed: int
 
 
-class Load(threading.Thread):
+class SteadyLoad(threading.Thread):
     """Produces until it is told to stop. The ledger is whole once the thread has ended and `check` is content."""
 
     def __init__(self, kafka: KafkaConfig, rate: Rate, ledger: Ledger) -> None:

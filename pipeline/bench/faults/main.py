@@ -21,8 +21,8 @@ from pipeline.bench.faults.archive import archive_killed, clickhouse_failing
 from pipeline.bench.faults.brokers import brokers_restarted, leader_killed, network_cut
 from pipeline.bench.faults.combine import combiner_killed, combiner_scaled
 from pipeline.bench.faults.correlate import correlator_killed
-from pipeline.bench.faults.line import Figures, Setup
 from pipeline.bench.faults.proxy import Proxies
+from pipeline.bench.faults.setup import Figures, Setup
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.kafka.kinds import BrokerKind
@@ -66,7 +66,7 @@ SCENARIOS = {
 def measure(
     names: Sequence[str], kind: BrokerKind, seed: int, short: bool, rate: int, logs: Path | None = None
 ) -> dict[str, Any]:
-    """Run scenarios one after another, each on topics of its own. Raises AndonError when one cannot be finished."""
+    """Run scenarios one after another, each on topics of its own. One that cannot be finished says why, as "failed"."""
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     found: dict[str, Figures] = {}
     with tempfile.TemporaryDirectory(prefix="andon-faults-", dir=memory) as scratch:
@@ -103,7 +103,10 @@ def _brokers(
 
 def _run(name: str, setup: Setup) -> Figures:
     click.echo(f"andon: {name}", err=True)
-    return SCENARIOS[name].run(setup)
+    try:
+        return SCENARIOS[name].run(setup)
+    except AndonError as error:
+        return {"failed": str(error)}
 
 
 def _total(found: dict[str, Figures], name: str) -> int:
@@ -186,6 +189,8 @@ def troubles(found: Mapping[str, Any]) -> list[str]:
     """What is not as it must be. A short run is not held to what a machine that also runs a test suite may miss."""
     said = []
     for name, figures in found["scenarios"].items():
+        if "failed" in figures:
+            said.append(f"{name} could not be finished: {figures['failed']}")
         bad = (*BAD, "different_states") if found["on"]["short"] else (*BAD, "different_states", "halts_late")
         said += [f"{name}: {what} is {figures[what]}" for what in bad if figures.get(what)]
         rss = figures.get("archive_rss_under_faults_bytes", 0)

@@ -106,7 +106,7 @@ def wrong_aggregates(events: Sequence[Mapping[str, Any]], client: Client) -> dic
     """
     there = client.query(_AGGREGATES).result_rows
     if unknown := {row[0] for row in there} ^ AGGREGATES.keys():
-        raise AndonError(f"faults_stored.py and the schema disagree about aggregates: {sorted(unknown)}")
+        raise AndonError(f"bench/faults/stored.py and the schema disagree about aggregates: {sorted(unknown)}")
     found = {
         table: wrong_cells(expected_cells(aggregate, events), stored_cells(table, aggregate, client))
         for table, aggregate in AGGREGATES.items()

@@ -1,6 +1,5 @@
 """Readers that stand beside the line: what is on its topics, committed only, and how long nothing came."""
 
-import itertools
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -9,18 +8,19 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, Message, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from pipeline.bench.faults.ledger import Key, seen_in_partial, unaccounted
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config
-from pipeline.runtime.kafka_ranges import Offsets, read_ranges
+from pipeline.runtime.kafka import PROMPT, KafkaConfig, client_config
+from pipeline.runtime.topic_reader import OffsetRange, TopicReader
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import decode_partial
 from pipeline.wire.topics import HALTS, PARTIALS
 
 CALL_SECONDS = 5.0
+POLL_SECONDS = 0.05
 READ_SECONDS = 60.0
 
 Decision = tuple[str, str, int]  # halt key, action, epoch
@@ -61,25 +61,24 @@ class Tail(threading.Thread, ABC):
     def __init__(self, kafka: KafkaConfig, topic: str) -> None:
         super().__init__(name=f"tail {topic}", daemon=True)
         self.topic = topic
-        self._place = TopicPartition(kafka.topic_prefix + topic, 0, 0)
-        self._consumer = Consumer(consumer_config(kafka, "bench", "bench-tail", topic) | {"log_level": 0})
+        self._range = OffsetRange(kafka.topic_prefix + topic, 0)
+        self._reader = TopicReader(kafka, "bench-tail", settings=PROMPT)
         self._stop_asked = threading.Event()
         self._failure: Exception | None = None
         self.position = 0
 
     def run(self) -> None:
         """Until `close`."""
-        self._consumer.assign([self._place])
+        self._reader.start([self._range])
         try:
             while not self._stop_asked.is_set():
-                for message in self._consumer.consume(500, 0.05):
-                    if message.error() is None:
-                        self.take(message)
-                self.position = max(0, self._consumer.position([self._place])[0].offset)
+                for message in self._reader.poll(POLL_SECONDS):
+                    self.take(message)
+                self.position = self._reader.position(self._range.topic, self._range.partition)
         except Exception as error:
             self._failure = error
         finally:
-            self._consumer.close()
+            self._reader.close()
 
     @abstractmethod
     def take(self, message: Message) -> None:
@@ -161,29 +160,23 @@ class Broker:
 
     def halts(self) -> Counter[Decision]:
         """How often each decision was said on `fleet.halts`."""
-        said = [decode_halt(message.value() or b"") for message in self.read(HALTS.name, 1)]
+        said = [decode_halt(message.value() or b"") for message in self.read(HALTS.name)]
         return Counter((halt.key, halt.action, halt.epoch) for halt in said)
 
     def committed(self, group: str, topic: str, partitions: int) -> list[TopicPartition]:
-        """What the group has committed. Raises KafkaException."""
-        settings = client_config(self._kafka, "bench-committed")
-        settings |= {"group.id": self._kafka.topic_prefix + group, "log_level": 0}
-        reader = Consumer(settings)
-        try:
-            places = [TopicPartition(self._kafka.topic_prefix + topic, number) for number in range(partitions)]
-            return list(reader.committed(places, timeout=CALL_SECONDS))
-        finally:
-            reader.close()
+        """What the group has committed, by partition. Raises KafkaException, TimeoutError."""
+        places = [TopicPartition(self._kafka.topic_prefix + topic, number) for number in range(partitions)]
+        asked = ConsumerGroupTopicPartitions(self._kafka.topic_prefix + group, places)
+        answer = self._admin.list_consumer_group_offsets([asked], request_timeout=CALL_SECONDS)
+        return sorted(answer[asked.group_id].result(CALL_SECONDS).topic_partitions or [])
 
-    def read(self, topic: str, partitions: int, starts: Iterable[tuple[int, int, int]] = ()) -> list[Message]:
+    def read(self, topic: str, starts: Iterable[tuple[int, int, int]] = ()) -> list[Message]:
         """Every committed record of a topic, or of ranges (partition, start, end) of it.
 
         Raises:
             AndonError: when their end is not reached in time.
         """
         name = self._kafka.topic_prefix + topic
-        ranges = list(starts)
-        if not ranges:
-            ends = self.ends(topic, partitions, IsolationLevel.READ_COMMITTED)
-            ranges = [(number, 0, end) for number, end in enumerate(ends) if end > 0]
-        return read_ranges(self._kafka, "bench", name, itertools.starmap(Offsets, ranges), READ_SECONDS)
+        with TopicReader(self._kafka, "bench", settings=PROMPT) as reader:
+            reader.start([OffsetRange(name, *each) for each in starts] or reader.held(name))
+            return [message for messages in reader.to_end(READ_SECONDS) for message in messages]

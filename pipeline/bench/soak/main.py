@@ -1,7 +1,7 @@
 """`andon bench soak`: a constant load on the whole line, and whether anything grows that should not.
 
 Every few seconds: the memory of each process, the lag of each consumer group, the size of each table, and what the
-detector has written to its changelog. What is made of that is in soak_judge.py.
+detector has written to its changelog. What is made of that is in judge.py.
 """
 
 import json
@@ -16,28 +16,24 @@ from typing import Any, NamedTuple
 import click
 
 from pipeline.bench.brokers import broker_option, described
-from pipeline.bench.latency import get
-from pipeline.bench.soak.judge import Look, Size, changelog, lag, memory, tables, troubles
+from pipeline.bench.soak.judge import Look, changelog, lag, memory, tables, troubles
 from pipeline.bench.soak.load import FLEET, PRODUCTS, SoakLoad
-from pipeline.demo.stored import ask
+from pipeline.bench.soak.looks import watch
 from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.local.kafka.node import HEAP_MIB
+from pipeline.local.query import ask
 from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.status.main import Watcher
-from pipeline.status.snapshot import Snapshot
+from pipeline.runtime.waiting import Deadline
+from pipeline.status.watcher import Watcher
 
-LOOK_SECONDS = 5.0
 DRAIN_SECONDS = 120.0
 COUNT_SECONDS = 120.0  # for counting every id
 POLL_SECONDS = 0.5
 TOP_VERDICTS = 1
 BESIDE_HEAP_MIB = 200  # of a JVM: classes, code, stacks, mapped indexes
 
-TABLE_BYTES = """
-SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes, count() AS parts FROM system.parts
-WHERE active AND database = 'andon' GROUP BY table ORDER BY table FORMAT JSONCompactEachRow"""
 # Rows as they lie there, not as FINAL or a view shows them: those never show a repeat. One that a merge has dropped by
 # then does not show here either; `andon bench faults` stops merges for that.
 ROWS = "SELECT count() FROM andon.events WHERE fleet = {fleet:String}"
@@ -53,49 +49,13 @@ class Soak(NamedTuple):
     seed: int
 
 
-def look_of(seen: Snapshot, at: float) -> Look:
-    """What a look keeps of a snapshot."""
-    lags: dict[str, int] = {}
-    speeds: dict[str, float] = {}
-    for row in seen.groups:
-        lags[row.group] = lags.get(row.group, 0) + row.lag_messages
-        speeds[row.group] = speeds.get(row.group, 0.0) + row.messages_per_second
-    return Look(at, {row.name: row.rss_bytes for row in seen.stages if row.rss_bytes}, lags, speeds)
-
-
-def look(watcher: Watcher, info: StackInfo, at: float) -> Look:
-    """Everything at one moment, as far as it answers."""
-    try:
-        rows = map(json.loads, ask(info, TABLE_BYTES).splitlines())
-        sizes = {name: Size(*map(int, numbers)) for name, *numbers in rows}
-    except AndonError:
-        sizes = {}  # it is asked again soon
-    shown = get(info.correlate_url + "/state") or {}
-    return look_of(watcher.look(), at)._replace(
-        tables=sizes,
-        changelog_bytes=shown.get("changelog_bytes_total", 0),
-        live_updates=sum(fleet["live_updates"] for fleet in shown.get("fleets", ())),
-        remembered=sum(fleet["remembered_crashes"] for fleet in shown.get("fleets", ())),
-    )
-
-
-def watch(watcher: Watcher, info: StackInfo, load: SoakLoad, seconds: float) -> list[Look]:
-    """Look until the time is over, or the load."""
-    started = time.monotonic()
-    looks: list[Look] = []
-    while (at := time.monotonic() - started) < seconds and load.is_alive():
-        looks.append(look(watcher, info, at))
-        time.sleep(max(0.0, min(LOOK_SECONDS, seconds - (time.monotonic() - started))))
-    return looks
-
-
 def stored(info: StackInfo, sent: int) -> tuple[int, int]:
     """Rows and distinct ids, once there are as many ids as were sent, or at the deadline."""
-    deadline = time.monotonic() + DRAIN_SECONDS
+    deadline = Deadline(DRAIN_SECONDS)
     while True:
-        if int(ask(info, ROWS, fleet=FLEET)) >= sent or time.monotonic() > deadline:
+        if int(ask(info, ROWS, fleet=FLEET)) >= sent or deadline.has_passed:
             rows, ids = map(int, ask(info, IDS, COUNT_SECONDS, fleet=FLEET).split())
-            if ids >= sent or time.monotonic() > deadline:
+            if ids >= sent or deadline.has_passed:
                 return rows, ids
         time.sleep(POLL_SECONDS)
 

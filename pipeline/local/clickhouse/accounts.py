@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Mapping
 from typing import NamedTuple
 
+OWNER, READER, GRAFANA, WRITER = "andon", "andon_read", "andon_grafana", "andon_write"  # accounts, by default
 WRITER_ROLE = "andon_writer"
 
 # Of every statement of a limited account; a request may ask for less.

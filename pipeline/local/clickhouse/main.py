@@ -11,7 +11,17 @@ import click
 import msgspec
 from aiohttp import web
 
-from pipeline.local.clickhouse.accounts import Account, analyst, grafana, owner, writer
+from pipeline.local.clickhouse.accounts import (
+    GRAFANA,
+    OWNER,
+    READER,
+    WRITER,
+    Account,
+    analyst,
+    grafana,
+    owner,
+    writer,
+)
 from pipeline.local.clickhouse.confine import confine
 from pipeline.local.clickhouse.endpoint import Endpoint
 from pipeline.local.clickhouse.engine import Engine
@@ -32,18 +42,18 @@ class EngineConfig(msgspec.Struct, frozen=True):
     data_dir: Annotated[str, Doc(min_length=1, description="directory of the engine's data")] = ".andon/clickhouse"
     host: Annotated[str, Doc(min_length=1, description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Doc(ge=0, le=65535, description="port to listen on, 0 for any free one")] = 8123
-    user: Annotated[str, Doc(min_length=1, description="owner: may do everything in the engine")] = "andon"
+    user: Annotated[str, Doc(min_length=1, description="owner: may do everything in the engine")] = OWNER
     password: Annotated[str, Doc(description="its password; environment or file only")] = ""
     password_file: Annotated[str, Doc(description="file that holds the password")] = ""
-    read_user: Annotated[str, Doc(min_length=1, description="user who may only read")] = "andon_read"
+    read_user: Annotated[str, Doc(min_length=1, description="user who may only read")] = READER
     read_password: Annotated[str, Doc(description="its password; environment or file only")] = ""
     read_password_file: Annotated[str, Doc(description="file that holds it; without one there is no such user")] = ""
     grafana_user: Annotated[str, Doc(min_length=1, description="the same for dashboards, with tighter limits")] = (
-        "andon_grafana"
+        GRAFANA
     )
     grafana_password: Annotated[str, Doc(description="its password; environment or file only")] = ""
     grafana_password_file: Annotated[str, Doc(description="file that holds it; without one there is no such user")] = ""
-    write_user: Annotated[str, Doc(min_length=1, description="user who may only insert")] = "andon_write"
+    write_user: Annotated[str, Doc(min_length=1, description="user who may only insert")] = WRITER
     write_password: Annotated[str, Doc(description="its password; environment or file only")] = ""
     write_password_file: Annotated[str, Doc(description="file that holds it; without one there is no such user")] = ""
     max_execution_time_seconds: Annotated[int, Doc(ge=0, description="default limit of a statement, 0 for none")] = 60

@@ -1,18 +1,18 @@
 """The embedded Kafka-wire broker (noida-db): one binary from PyPI, one node, for demo, tests and benches."""
 
 import importlib.resources
-import subprocess
-import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from pipeline.local.machine.ports import free_port
+from pipeline.local.machine.process import Process
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.runtime.kafka_log import Errors
+from pipeline.runtime.metadata import list_topics
+from pipeline.runtime.waiting import Deadline
 
 START_SECONDS = 20.0
 STOP_SECONDS = 30.0  # it writes its snapshot on SIGTERM, which takes over 6 s when much is retained
@@ -30,15 +30,16 @@ def command_line(data_dir: Path, port: int) -> list[str]:
 
 def wait_for_broker(bootstrap_servers: str, timeout_seconds: float) -> None:
     """Raises AndonError when no broker answers in time."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    deadline = time.monotonic() + timeout_seconds
+    config, errors = KafkaConfig(bootstrap_servers), Errors()
+    admin = AdminClient(client_config(config, "andon-wait") | errors.settings)
+    deadline = Deadline(timeout_seconds)
     while True:
         try:
-            admin.list_topics(timeout=1.0)
+            list_topics(admin, errors, config, 1.0)
             return
-        except KafkaException as error:
-            if time.monotonic() > deadline:
-                raise AndonError(f"no Kafka broker answers at {bootstrap_servers}: {error}") from None
+        except AndonError:
+            if deadline.has_passed:
+                raise
 
 
 class EmbeddedBroker:
@@ -47,14 +48,11 @@ class EmbeddedBroker:
     def __init__(self, data_dir: Path) -> None:
         self.port = free_port()
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
-        self._data_dir = data_dir
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
+        self._process = Process(command_line(data_dir, self.port), data_dir / "broker.log", name="embedded broker")
 
     @property
     def pid(self) -> int:
         """The broker's process id."""
-        assert self._process is not None, "the broker runs only inside its with-block"
         return self._process.pid
 
     def client_options(self) -> KafkaConfig:
@@ -62,26 +60,16 @@ class EmbeddedBroker:
         return KafkaConfig(bootstrap_servers=self.bootstrap_servers)
 
     def __enter__(self) -> "EmbeddedBroker":
-        self._data_dir.mkdir(parents=True, exist_ok=True)
-        self._log = (self._data_dir / "broker.log").open("ab")
-        argv = command_line(self._data_dir, self.port)
-        self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
+        self._process.log.parent.mkdir(parents=True, exist_ok=True)
+        self._process.start()
         try:
             wait_for_broker(self.bootstrap_servers, START_SECONDS)
         except BaseException:
-            self.__exit__(None, None, None)
+            self._process.kill()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        if self._log is not None:
-            self._log.close()
+        self._process.stop(STOP_SECONDS)

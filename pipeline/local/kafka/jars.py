@@ -1,7 +1,4 @@
-"""Apache Kafka's jars and the Java that runs them: fetched once per user by Maven, then kept.
-
-`python -m pipeline.local.kafka.jars` fetches them and prints where they are.
-"""
+"""Apache Kafka's jars and the Java that runs them: fetched once per user by Maven, then kept."""
 
 import fcntl
 import hashlib
@@ -163,9 +160,3 @@ def _reason(said: str) -> str:
     if re.search(r"Could not transfer|Unknown host|UnknownHost|Connect|timed out|offline", said):
         return f"no way to the repository (network, proxy, or mirror in ~/.m2/settings.xml): {words}"
     return words
-
-
-if __name__ == "__main__":
-    from pipeline.local.kafka.cluster import prepared_jars
-
-    print(prepared_jars(print).jars)

@@ -6,12 +6,12 @@ from typing import Literal
 
 import click
 
-from pipeline.local.datadir import write_private
 from pipeline.local.kafka import embedded as broker
-from pipeline.local.kafka.cluster import prepared_jars
+from pipeline.local.kafka.classes import prepared_jars
 from pipeline.local.kafka.node import command_line, configure, format_storage
 from pipeline.local.kafka.properties import Node
 from pipeline.local.kafka.security import Open
+from pipeline.local.machine.files import write_private
 from pipeline.runtime.errors import ConfigError
 
 BrokerKind = Literal["embedded", "kafka"]

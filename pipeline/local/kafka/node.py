@@ -1,26 +1,33 @@
 """One Apache Kafka broker as a process: its directory, its start, its ends."""
 
 import base64
+import contextlib
 import os
 import shutil
-import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from pipeline.local.datadir import write_private
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
 from pipeline.local.kafka.jars import KafkaJars
 from pipeline.local.kafka.properties import CLUSTER_ID, Node, as_properties, log_properties, server_properties
 from pipeline.local.kafka.security import Security
-from pipeline.local.machine.leash import leash
+from pipeline.local.machine.files import write_private
+from pipeline.local.machine.ports import LOOPBACK
+from pipeline.local.machine.process import Process
 from pipeline.runtime.errors import AndonError
+from pipeline.runtime.kafka import client_config
 from pipeline.runtime.logging import printable
+from pipeline.runtime.waiting import Deadline
 
 META = "meta.properties"  # what makes a directory a broker's
 HEAP_MIB = 384  # of each broker
 FORMAT_SECONDS = 60.0
+START_SECONDS = 60.0  # two to four on an idle machine
 STOP_SECONDS = 20.0
-KILLED_SECONDS = 10.0
+ANSWER_SECONDS = 1.0
+IMPATIENT = {"log_level": 0, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100}
 
 
 def configure(node: Node, nodes: Sequence[Node], security: Security, more: Mapping[str, str]) -> None:
@@ -69,62 +76,31 @@ def command_line(jars: KafkaJars, node: Node, options: tuple[str, ...] = ()) -> 
     return [argv[0], f"-Dlog4j2.configurationFile={node.log_config}", *argv[1:]]
 
 
-class BrokerProcess:
-    """A broker that can be stopped, killed and started again. It dies with the process that started it."""
+class BrokerProcess(Process):
+    """A broker that can be stopped, killed and started again."""
 
-    def __init__(self, jars: KafkaJars, node: Node, options: tuple[str, ...] = ()) -> None:
+    def __init__(self, jars: KafkaJars, node: Node, security: Security, options: tuple[str, ...] = ()) -> None:
+        super().__init__(
+            command_line(jars, node, options), node.home / "broker.log", name=f"Kafka broker {node.number}"
+        )
         self.node = node
-        self._argv = command_line(jars, node, options)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._address = security.first(f"{LOOPBACK}:{node.port}")
 
-    @property
-    def is_running(self) -> bool:
-        """Whether the process is there."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """Its process id.
+    def wait_ready(self, deadline: Deadline, others: Callable[[], Collection[int]] = tuple) -> None:
+        """Until it answers, and knows of these others.
 
         Raises:
-            AndonError: when it was never started.
+            AndonError: when it ends, or is not ready in time, with its last words.
         """
-        if self._process is None:
-            raise AndonError(f"broker {self.node.number} was not started")
-        return self._process.pid
-
-    @property
-    def log(self) -> Path:
-        """What it prints."""
-        return self.node.home / "broker.log"
-
-    def start(self) -> None:
-        """Start it; it takes a second or two until it answers."""
-        if self.is_running:
-            raise AndonError(f"broker {self.node.number} runs already")
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=leash(signal.SIGKILL)
-            )
-
-    def ask_to_stop(self) -> None:
-        """SIGTERM."""
-        if self._process is not None and self.is_running:
-            self._process.terminate()
-
-    def wait(self, seconds: float = STOP_SECONDS) -> None:
-        """Until it is gone: killed if it takes longer."""
-        if self._process is not None:
-            try:
-                self._process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                self.kill()
-
-    def kill(self) -> None:
-        """SIGKILL, and gone."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(KILLED_SECONDS)
+        admin = AdminClient(client_config(self._address, "andon-ready") | IMPATIENT)
+        while True:
+            with contextlib.suppress(KafkaException):
+                if set(others()) <= set(admin.list_topics(timeout=ANSWER_SECONDS).brokers):
+                    return
+            if not self.is_running:
+                raise AndonError(f"{self.name} ended: {self.last_words()}")
+            if deadline.has_passed:
+                raise AndonError(f"{self.name} is not ready in time: {self.last_words()}")
 
     def last_words(self) -> str:
         """The end of what it printed, as one line."""

@@ -55,7 +55,7 @@ def server_properties(node: Node, nodes: Sequence[Node], security: Security, mor
         **_replication(len(nodes)),
         **_small(),
         **_prompt(),
-        **security.properties(node.number),
+        **security.properties(),
         **more,
     }
 

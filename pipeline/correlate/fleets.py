@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.correlate.checkpoint import SLOTS, VERSION, FleetState, other_slot
+from pipeline.correlate.checkpoint import SIDES, VERSION, FleetState, other_side
 from pipeline.correlate.detectors import DetectorLike, Detectors
 from pipeline.decide.orders import Decisions
 from pipeline.wire.halts import Halt, encode_halt
@@ -17,13 +17,13 @@ NONE = -1  # before the first offset
 
 
 @dataclass(slots=True)
-class Fleet:
+class FleetProgress:
     """One fleet. It is dirty while it has taken in partials that no checkpoint holds."""
 
     name: str
     partition: int
     detector: DetectorLike
-    slot: str = SLOTS[1]  # of the newest checkpoint
+    side: str = SIDES[1]  # of the newest checkpoint
     offset: int = NONE  # the last partial taken in
     partials: int = 0
     events: int = 0
@@ -32,39 +32,41 @@ class Fleet:
 
 
 class Image(NamedTuple):
-    """A state to be written, the slot to write it to, and what the fleet's dirt was before."""
+    """A state to be written, the side to write it to, and what the fleet's dirt was before."""
 
     state: FleetState
-    slot: str
+    side: str
     dirty_since_ms: int | None
     dirty_offset: int
 
 
-class Engine:
+class Fleets:
     """Not safe for concurrent use: the correlator takes turns."""
 
     def __init__(self, detectors: Detectors) -> None:
         self._detectors = detectors
-        self.fleets: dict[str, Fleet] = {}
+        self.by_name: dict[str, FleetProgress] = {}
         self._handled: dict[int, int] = {}  # by partition: the last offset whose outputs are acknowledged
 
     def reset(self) -> None:
         """Forget everything: partitions have changed hands."""
-        self.fleets.clear()
+        self.by_name.clear()
         self._handled.clear()
 
-    def restore(self, state: FleetState, slot: str) -> Fleet:
+    def restore(self, state: FleetState, side: str) -> FleetProgress:
         """Take up a fleet where its checkpoint left it. Raises ValueError when its detector cannot be read."""
         detector = self._detectors.restore(state.fleet, state.detector)
-        fleet = Fleet(state.fleet, state.partition, detector, slot, state.offset, state.partials, state.events)
-        self.fleets[state.fleet] = fleet
+        fleet = FleetProgress(state.fleet, state.partition, detector, side, state.offset, state.partials, state.events)
+        self.by_name[state.fleet] = fleet
         return fleet
 
     def step(self, partition: int, offset: int, partial: Partial, now_ms: int) -> Decisions | None:
         """Take in a partial; None when its fleet holds it already."""
-        fleet = self.fleets.get(partial.fleet)
+        fleet = self.by_name.get(partial.fleet)
         if fleet is None:
-            fleet = self.fleets[partial.fleet] = Fleet(partial.fleet, partition, self._detectors.new(partial.fleet))
+            fleet = self.by_name[partial.fleet] = FleetProgress(
+                partial.fleet, partition, self._detectors.new(partial.fleet)
+            )
         if offset <= fleet.offset:
             return None
         decisions = fleet.detector.step(partial)
@@ -79,13 +81,13 @@ class Engine:
         """All that this message gave rise to is acknowledged."""
         self._handled[partition] = offset
 
-    def due(self, now_ms: int, dirty_ms: int) -> list[Fleet]:
+    def due(self, now_ms: int, dirty_ms: int) -> list[FleetProgress]:
         """Fleets dirty for so long, the longest first."""
-        dirty = [(fleet.dirty_since_ms, fleet) for fleet in self.fleets.values() if fleet.dirty_since_ms is not None]
+        dirty = [(fleet.dirty_since_ms, fleet) for fleet in self.by_name.values() if fleet.dirty_since_ms is not None]
         waited = [(since, fleet) for since, fleet in dirty if now_ms - since >= dirty_ms]
         return [fleet for _, fleet in sorted(waited, key=lambda pair: pair[0])]
 
-    def image(self, fleet: Fleet, halts: Iterable[Halt]) -> Image:
+    def image(self, fleet: FleetProgress, halts: Iterable[Halt]) -> Image:
         """The fleet's state as of now. It counts as clean from here on; `undo` takes that back."""
         raw = tuple(encode_halt(halt) for halt in halts)
         state = FleetState(
@@ -98,11 +100,11 @@ class Engine:
             halts=raw,
             detector=fleet.detector.snapshot(),
         )
-        image = Image(state, other_slot(fleet.slot), fleet.dirty_since_ms, fleet.dirty_offset)
+        image = Image(state, other_side(fleet.side), fleet.dirty_since_ms, fleet.dirty_offset)
         fleet.dirty_since_ms = None
         return image
 
-    def undo(self, fleet: Fleet, image: Image) -> None:
+    def undo(self, fleet: FleetProgress, image: Image) -> None:
         """The image was not written: the fleet is as dirty as before, and dirtier by what came since."""
         fleet.dirty_since_ms, fleet.dirty_offset = image.dirty_since_ms, image.dirty_offset
 
@@ -112,7 +114,7 @@ class Engine:
             return None
         dirty = [
             fleet.dirty_offset
-            for fleet in self.fleets.values()
+            for fleet in self.by_name.values()
             if fleet.partition == partition and fleet.dirty_since_ms is not None
         ]
         return min([*dirty, self._handled[partition] + 1])

@@ -21,6 +21,8 @@ from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.runtime.kafka_log import Errors
+from pipeline.runtime.metadata import list_topics
+from pipeline.runtime.waiting import Deadline
 from pipeline.wire.topics import ALL, Topic
 
 CALL_SECONDS = 15.0
@@ -97,26 +99,19 @@ class TopicAdmin:
     """The cluster's topics. Every call is bounded in time; AndonError says what failed."""
 
     def __init__(self, kafka: KafkaConfig) -> None:
-        self._where = kafka.bootstrap_servers
-        self._errors = Errors()
+        self._kafka, self._errors = kafka, Errors()
         self._admin = AdminClient(client_config(kafka, "andon-topics") | self._errors.settings)
 
     def find(self, names: Iterable[str], created: Iterable[str] = ()) -> dict[str, Found]:
         """Those of the topics that exist. The brokers learn one after another of those that were just `created`."""
         wanted, fresh = list(names), set(created)
-        deadline = time.monotonic() + CALL_SECONDS
-        while True:
-            found = self._find(wanted)
-            if fresh <= found.keys() or time.monotonic() > deadline:
-                return found
+        deadline = Deadline(CALL_SECONDS)
+        while not fresh <= (found := self._find(wanted)).keys() and not deadline.has_passed:
             time.sleep(LOOK_SECONDS)
+        return found
 
     def _find(self, names: Iterable[str]) -> dict[str, Found]:
-        try:
-            known = self._admin.list_topics(timeout=CALL_SECONDS).topics
-        except KafkaException as error:
-            why = self._errors.why(error, self._admin.poll)
-            raise AndonError(f"no Kafka broker answers at {self._where}: {why}") from None
+        known = list_topics(self._admin, self._errors, self._kafka, CALL_SECONDS)
         there = [name for name in names if name in known and known[name].error is None]
         resources = {name: ConfigResource(ResourceType.TOPIC, name) for name in there}
         configs = self._admin.describe_configs(list(resources.values()), request_timeout=CALL_SECONDS) if there else {}

@@ -2,76 +2,50 @@
 
 import json
 import time
-import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import msgspec
 from confluent_kafka import IsolationLevel, KafkaException
 
 from pipeline.bench.faults.ledger import Ledger, by_id, expected_in_partials, judge
-from pipeline.bench.faults.load import Load, Rate
-from pipeline.bench.faults.proxy import Proxies
+from pipeline.bench.faults.load import Rate, SteadyLoad
 from pipeline.bench.faults.schedule import Kill, looks
-from pipeline.bench.faults.stage import Stage
+from pipeline.bench.faults.setup import Figures, Setup
+from pipeline.bench.faults.stages import Stages
 from pipeline.bench.faults.watch import Broker, Halts, Partials
 from pipeline.combine.config import GROUP as COMBINE_GROUP
-from pipeline.local.kafka.cluster import KafkaCluster
-from pipeline.local.kafka.embedded import EmbeddedBroker
-from pipeline.local.machine.ports import free_port
-from pipeline.runtime import topics as topic_admin
+from pipeline.local.machine.process import Process
+from pipeline.runtime import topic_admin
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.wire.topics import EVENTS, PARTIALS
 
-READY_SECONDS = 60.0
 DRAIN_SECONDS = 120.0
 LOOKS = 400  # for the moment that a kill is aimed at; then it kills anyway
 UNDER_WAY_SECONDS = 0.05  # what a broker was asked for is done by then
-TEND_SECONDS = 0.02
 POLICY = "[default]\nmax_halts_per_hour = 10000\n"  # more halts in a minute than a person should let through in a year
 
-Figures = dict[str, Any]
 
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What every scenario is given. `proxies` stand before the brokers where the scenario asks for them."""
-
-    kafka: KafkaConfig
-    brokers: KafkaCluster | EmbeddedBroker
-    proxies: Proxies | None
-    directory: Path
-    logs: Path
-    seed: int
-    events_per_second: int
-    short: bool
-
-
-class Line:
+class LineUnderTest(Stages):
     """A context manager. Stages end with it."""
 
     def __init__(self, setup: Setup, scenario: str) -> None:
-        self.setup, self.scenario = setup, scenario
-        self.kafka = msgspec.structs.replace(setup.kafka, topic_prefix=f"{scenario}.")
+        kafka = msgspec.structs.replace(setup.kafka, topic_prefix=f"{scenario}.")
+        super().__init__(scenario, kafka, setup.logs / scenario)
+        self.setup = setup
         self.directory = setup.directory / scenario
-        self.logs = setup.logs / scenario
         for needed in (self.directory, self.logs):
             needed.mkdir(parents=True, exist_ok=True)
         self.broker = Broker(self.kafka)
         self.ledger = Ledger()
-        self.stages: list[Stage] = []
         self.inside = 0  # kills at the moment that was aimed at, or there by chance
         self._looks = iter(looks(setup.seed, scenario, 10_000))
         self._stack = ExitStack()
-        self._started = time.monotonic()
-        self._load: Load | None = None
+        self._load: SteadyLoad | None = None
 
-    def __enter__(self) -> "Line":
+    def __enter__(self) -> "LineUnderTest":
         topic_admin.apply(self.kafka)
         (self.directory / "policy.toml").write_text(POLICY, "utf-8")
         self.partials = Partials(self.kafka)
@@ -84,8 +58,7 @@ class Line:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for stage in self.stages:
-            stage.end()
+        self.end()
         self._stack.close()
 
     def with_prefix(self, prefix: str) -> KafkaConfig:
@@ -94,54 +67,21 @@ class Line:
 
     # -- stages
 
-    def stage(self, name: str, *options: str, prefix: str = "", environ: dict[str, str] | None = None) -> Stage:
-        """Start one on this line's topics, or on those of another prefix."""
-        servers = ("--bootstrap-servers", self.kafka.bootstrap_servers)
-        where = (*servers, "--topic-prefix", prefix or self.kafka.topic_prefix)
-        made = Stage(name, self.logs, (*where, *options), environ or {})
-        self.stages.append(made)
-        return made.start()
-
-    def combiner(self, slot: int = 0) -> Stage:
+    def combiner(self, slot: int = 0) -> Process:
         """Started, and it has its partitions."""
-        made = self.stage("combine", "--slot", str(slot))
-        self.until(f"combiner {slot} is ready", lambda: made.said("partitions assigned"), READY_SECONDS)
-        return made
-
-    def correlator(self, name: str = "correlate", prefix: str = "") -> "Correlate":
-        """Started; it is ready some time later."""
-        port = free_port()
-        own = ("--data-dir", str(self.directory / name), "--web-port", str(port), "--checkpoint-seconds", "2")
-        policy = ("--policy-file", str(self.directory / "policy.toml"))
-        return Correlate(self.stage("correlate", *own, *policy, prefix=prefix), f"http://127.0.0.1:{port}")
+        return self.stage("combine", "--slot", slot, ready="partitions assigned")
 
     def tend(self) -> None:
-        """What a supervisor does between two looks. Raises AndonError when something cannot go on."""
-        for stage in self.stages:
-            stage.tend()
+        """See Stages."""
+        super().tend()
         self.partials.check()
         self.halts.check()
-
-    def until(self, what: str, condition: Callable[[], bool], seconds: float) -> None:
-        """Wait for it, tending the stages. Raises AndonError when it does not come true in time."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            self.tend()
-            if time.monotonic() > deadline:
-                words = "\n".join(f"{stage.name}: {stage.last_words()}" for stage in self.stages)
-                raise AndonError(f"{self.scenario}: not within {seconds:.0f} s: {what}\n{words}")
-            time.sleep(TEND_SECONDS)
-
-    def run_for(self, seconds: float) -> None:
-        """Let it run."""
-        end = time.monotonic() + seconds
-        self.until("time passes", lambda: time.monotonic() > end, seconds + 60)
 
     # -- load
 
     def begin(self) -> None:
         """The load starts."""
-        self._load = Load(self.kafka, Rate(self.setup.events_per_second, self.setup.seed), self.ledger)
+        self._load = SteadyLoad(self.kafka, Rate(self.setup.events_per_second, self.setup.seed), self.ledger)
         self._load.start()
 
     def finish(self) -> None:
@@ -178,7 +118,7 @@ class Line:
 
     # -- kills
 
-    def kill(self, stage: Stage, kill: Kill, inside: Callable[[], bool], pace: float = 1.0) -> None:
+    def kill(self, stage: Process, kill: Kill, inside: Callable[[], bool], pace: float = 1.0) -> None:
         """Kill it, at the time or, when aimed, at the first moment after it at which `inside` holds and goes on to: a
         broker may be doing what it was asked for before. While one looks, the stage stands still: the slower the look,
         the longer the `pace` between two."""
@@ -214,39 +154,6 @@ class Line:
 
     def topic_account(self) -> Figures:
         """What the brokers themselves lost or hold twice of what they had acknowledged."""
-        stored = by_id(json.loads(m.value() or b"{}") for m in self.broker.read(EVENTS.name, EVENTS.partitions))
+        stored = by_id(json.loads(m.value() or b"{}") for m in self.broker.read(EVENTS.name))
         found = judge(by_id(self.ledger.events()), stored)
         return {"lost_by_brokers": found.lost, "repeated_by_brokers": found.repeated}
-
-    def figures(self) -> Figures:
-        """What every scenario says of its stages."""
-        return {
-            "seconds": round(time.monotonic() - self._started, 1),
-            "kills": sum(stage.kills for stage in self.stages),
-            "restarts_of_their_own": sum(stage.own_ends for stage in self.stages),
-            "peak_rss_bytes": {stage.name: stage.peak_rss_bytes for stage in self.stages},
-        }
-
-
-class Correlate:
-    """A correlator and its view."""
-
-    def __init__(self, stage: Stage, url: str) -> None:
-        self.stage, self.url = stage, url
-
-    def get(self, path: str) -> Any:
-        """JSON of the view; None when there is none, or it says that it is not ready."""
-        try:
-            with urllib.request.urlopen(self.url + path, timeout=2) as answer:
-                return json.load(answer)
-        except (OSError, ValueError):
-            return None
-
-    def is_ready(self) -> bool:
-        """Recovered and serving."""
-        return self.get("/health") is not None
-
-    def fleets(self) -> dict[str, dict[str, Any]]:
-        """Fleets of the view by name; empty while it is not ready."""
-        shown = self.get("/state")
-        return {fleet["fleet"]: fleet for fleet in shown["fleets"]} if shown and shown["ready"] else {}

@@ -1,0 +1,26 @@
+"""How `fleet.partials` lies on the cluster; the changelog of the correlator's table follows it."""
+
+from typing import NamedTuple
+
+from confluent_kafka.admin import AdminClient
+
+from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.runtime.kafka_log import Errors
+from pipeline.runtime.metadata import require_topics
+from pipeline.wire import topics
+
+
+class Layout(NamedTuple):
+    """Partitions, and replicas of each."""
+
+    partitions: int
+    replicas: int
+
+
+def find_layout(kafka: KafkaConfig) -> Layout:
+    """Blocks. Raises FatalStageError when a topic that the correlator needs is missing, or no broker answers."""
+    errors = Errors()
+    admin = AdminClient(client_config(kafka, "andon-correlate-admin") | errors.settings)
+    wanted = (topics.PARTIALS, topics.VERDICTS, topics.HALTS, topics.DEADLETTER)
+    partitions = require_topics(admin, errors, kafka, wanted)[kafka.topic_prefix + topics.PARTIALS.name].partitions
+    return Layout(len(partitions), len(partitions[0].replicas))

@@ -1,0 +1,97 @@
+"""The correlator at work: its parts put together, its timers, and how it ends."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from pipeline.correlate import view
+from pipeline.correlate.app import FaustPorts
+from pipeline.correlate.config import CorrelateConfig
+from pipeline.correlate.correlator import Correlator
+from pipeline.correlate.detectors import Detectors
+from pipeline.correlate.fleets import Fleets
+from pipeline.correlate.layout import find_layout
+from pipeline.halt.issuer import HaltIssuer
+from pipeline.halt.signing import load_or_create, load_trusted
+from pipeline.runtime.clock import wall_clock_ms
+from pipeline.runtime.errors import FatalStageError
+from pipeline.runtime.kafka import KafkaConfig
+
+STOP_SECONDS = 4.0  # for the last checkpoint, and again for Faust's own stop
+RENEW_SECONDS = 10.0
+LAG_SECONDS = 2.0
+
+
+async def serve(config: CorrelateConfig, kafka: KafkaConfig, detectors: Detectors, log: FilteringBoundLogger) -> None:
+    """Run until SIGTERM.
+
+    Raises:
+        FatalStageError: when the stage cannot go on.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    key_dir = Path(config.data_dir) / "keys"
+    issuer = HaltIssuer(load_or_create(key_dir), load_trusted(key_dir), config.halt_lifetime_seconds * 1000)
+    ports = FaustPorts(config, kafka, await asyncio.to_thread(find_layout, kafka), log)
+    correlator = Correlator(Fleets(detectors), issuer, ports, wall_clock_ms, log)
+    started = wall_clock_ms()
+    ports.connect(
+        lambda message: correlator.handle(message, correlator.session),
+        correlator.recover,
+        {
+            "/health": (lambda: view.health(correlator, wall_clock_ms()), True),
+            "/state": (lambda: view.state(correlator, started, wall_clock_ms()), False),
+        },
+    )
+    timers = [
+        _every(min(1.0, config.checkpoint_seconds), lambda: correlator.checkpoint(config.checkpoint_seconds)),
+        _every(config.heartbeat_seconds, correlator.heartbeat, at_once=True),
+        _every(RENEW_SECONDS, correlator.renew),
+        _every(LAG_SECONDS, ports.report_lag),
+    ]
+    code = FatalStageError.exit_code
+    try:
+        await _until(stop, ports.start())
+        await _until(stop, ports.ended(), *timers)
+        await asyncio.wait_for(correlator.checkpoint(0.0), STOP_SECONDS)
+        code = 0
+    except Exception as error:
+        log.error("fatal", error=f"{type(error).__name__}: {error}")
+        raise FatalStageError(f"{type(error).__name__}: {error}") from error
+    finally:
+        await _leave(ports.stop(), code, log)
+
+
+async def _every(seconds: float, act: Callable[[], Awaitable[None]], at_once: bool = False) -> None:
+    if at_once:
+        await act()
+    while True:
+        await asyncio.sleep(seconds)
+        await act()
+
+
+async def _until(stop: asyncio.Event, *works: Awaitable[None]) -> None:
+    """Until the stop is asked for or one of these ends; raises what it raised."""
+    tasks = [asyncio.ensure_future(work) for work in (stop.wait(), *works)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _leave(stopping: Awaitable[None], code: int, log: FilteringBoundLogger) -> None:
+    """Faust's threads can hang on a broker that is gone; nothing of value is left in them by now."""
+    try:
+        await asyncio.wait_for(stopping, STOP_SECONDS)
+    except Exception as error:
+        log.warning("Faust did not stop in time", error=repr(error))
+        os._exit(code)

@@ -1,0 +1,85 @@
+"""Plays the acts of the demo, and tells of them: to a terminal in colour, else in plain lines."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+
+from pipeline.demo import stored
+from pipeline.demo.account import Account, lines
+from pipeline.demo.act import Act, Pace
+from pipeline.demo.watch import Watch
+from pipeline.halt.signing import load_trusted
+from pipeline.local import guide
+from pipeline.local.stack import StackInfo
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.logging import printable
+from pipeline.simulate import scenario as scenarios
+from pipeline.simulate.scenario import Scenario
+from pipeline.simulate.tail import Tail
+from pipeline.wire import topics
+
+ARCHIVE_SECONDS = 15.0  # for the events of an act
+COLUMNS = 110  # of the account
+
+
+class Presenter:
+    """Where the acts are played and told: to a terminal in colour, else in plain lines; as JSON, words go to stderr."""
+
+    def __init__(self, seed: int, pace: Pace, as_json: bool) -> None:
+        self._seed, self._pace, self._as_json = seed, pace, as_json
+        stream = sys.stderr if as_json else sys.stdout
+        self._console = Console(file=stream, width=None if stream.isatty() else COLUMNS, highlight=False)
+        self._began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """One line, with the seconds since the demo began."""
+        style = "bold red" if "  HALT " in text else ""
+        elapsed = f"{time.monotonic() - self._began:6.1f} s"
+        self._console.print(
+            f"[dim]{elapsed}[/dim]  {f'[{style}]{escape(text)}[/]' if style else escape(text)}", soft_wrap=True
+        )
+
+    def play(self, acts: list[Scenario], info: StackInfo) -> list[Account]:
+        """Every act, with its account."""
+        kafka = KafkaConfig(bootstrap_servers=info.bootstrap_servers)
+        trusted = load_trusted(guide.keys_of(info))
+        accounts = []
+        with Tail(kafka, [topics.HALTS, topics.VERDICTS]) as tail:
+            watch = Watch(tail, trusted)
+            for scenario in acts:
+                act = Act(scenario, self._seed, kafka, watch, self._pace, self.say)
+                account = act.play(info.correlate_url)
+                self._present(account)
+                accounts.append(account)
+        return accounts
+
+    def _present(self, account: Account) -> None:
+        if self._as_json:
+            click.echo(msgspec.json.encode(account))
+        title, *rest = lines(account)
+        colour = "red" if account.failures else "green"
+        self._console.print(
+            Panel("\n".join(map(escape, rest)), title=escape(title), border_style=colour, padding=(1, 2))
+        )
+
+    def archived(self, info: StackInfo, accounts: list[Account]) -> None:
+        """What ClickHouse has of it."""
+        for account in accounts:
+            found = stored.wait_for_events(info, account.fleet, account.events, ARCHIVE_SECONDS)
+            self.say(f"ClickHouse holds {found:,} of the {account.events:,} events of fleet {account.fleet}")
+            for row in stored.top_crashes(info, account.fleet):
+                self.say("  " + printable(row))
+
+    def point_on(self, info: StackInfo, scenario: str, keep: bool, data_dir: Path | None) -> None:
+        """Where to look next."""
+        others = [name for name in scenarios.names() if name != scenario]
+        words = guide.after_demo(info, guide.keys_of(info), others, keep=keep, kept=data_dir is not None)
+        self._console.print(words, markup=False, soft_wrap=True)
+        if keep:
+            self._console.print("The line stays up. Ctrl-C stops it.", markup=False)

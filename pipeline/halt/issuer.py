@@ -1,0 +1,43 @@
+"""Who issues halts: it knows what has been said, signs what is to be said now, and says nothing twice.
+
+Records go in and come out; to publish them is for others. What is published is `put` on the register afterwards, so a
+record that nobody acknowledged is signed again.
+"""
+
+from pipeline.decide.orders import HaltOrder
+from pipeline.halt import issue
+from pipeline.halt.register import HaltRegister
+from pipeline.halt.signing import SigningKey, TrustedKeys
+from pipeline.wire.halts import Halt
+
+
+class HaltIssuer:
+    """One per process. `lifetime_ms` is how long a halt stands without renewal; `now_ms` is the wall clock, unix ms."""
+
+    def __init__(self, key: SigningKey, trusted: TrustedKeys, lifetime_ms: int) -> None:
+        self._key, self._trusted, self._lifetime_ms = key, trusted, lifetime_ms
+        self.register = HaltRegister(trusted)
+
+    def forget(self) -> None:
+        """Begin anew with an empty register."""
+        self.register = HaltRegister(self._trusted)
+
+    def answer(self, order: HaltOrder, now_ms: int) -> Halt | None:
+        """The signed halt that an order to enforce asks for; None when the newest record of its key says it already."""
+        newest, floor = self.register.newest(order.key), self.register.floor(order.key)
+        halt = issue.issue(order, newest, floor, now_ms, self._lifetime_ms)
+        return None if halt is None else self._key.sign(halt)
+
+    def due(self, now_ms: int) -> list[Halt]:
+        """Own halts that have come to half of their life."""
+        return list(self.register.renewals(now_ms, self._lifetime_ms))
+
+    def renewed(self, halt: Halt, now_ms: int) -> Halt:
+        """The same halt for another lifetime, signed."""
+        return self._key.sign(issue.renew(halt, now_ms, self._lifetime_ms))
+
+    def recall(self, halt: Halt) -> bool:
+        """Take in a record of own state; whether it is to be published again, as it was: `fleet.halts`, which has been
+        learnt before, has lost it."""
+        known = self.register.newest(halt.key)
+        return (known is None or known.epoch < halt.epoch) and not self.register.learn(halt)

@@ -1,0 +1,61 @@
+"""A rollout system that obeys: which halts of the topic it believes, and has not obeyed before."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.halt.register import HaltRegister
+from pipeline.halt.signing import TrustedKeys, load_trusted
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.simulate.tail import Tail
+from pipeline.wire import topics
+from pipeline.wire.halts import Halt, decode_halt
+
+
+class Obedience:
+    """What a rollout system makes of the halt topic: halts that a trusted key signed, each epoch once."""
+
+    def __init__(self, trusted: TrustedKeys) -> None:
+        self._register = HaltRegister(trusted)
+        self._epochs: dict[str, int] = {}
+        self.refused: list[str] = []  # why records were not believed
+
+    def read(self, value: bytes) -> Halt | None:
+        """The halt or resume to obey, or None for what was obeyed before or cannot be believed."""
+        try:
+            halt = decode_halt(value)
+        except ValueError as error:
+            self.refused.append(f"undecodable: {error}")
+            return None
+        if reason := self._register.learn(halt):
+            self.refused.append(reason)
+            return None
+        if halt.epoch <= self._epochs.get(halt.key, 0):
+            return None
+        self._epochs[halt.key] = halt.epoch
+        return halt
+
+
+class HaltReader:
+    """Follows `fleet.halts` while its block runs, and obeys what a key of the directory signed."""
+
+    def __init__(self, kafka: KafkaConfig, keys: Path) -> None:
+        self._obedience = Obedience(load_trusted(keys))
+        self._tail = Tail(kafka, [topics.HALTS])
+
+    def halts(self) -> Iterator[Halt]:
+        """Those that have come since last time."""
+        for record in self._tail.take():
+            halt = self._obedience.read(record.value)
+            if halt is not None:
+                yield halt
+
+    def __enter__(self) -> Self:
+        self._tail.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._tail.__exit__(kind, error, trace)

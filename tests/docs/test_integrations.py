@@ -1,0 +1,164 @@
+"""deploy/integrations: the subscriber verifies what Andon signs and nothing else; the page shows a halt as it is."""
+
+import importlib.util
+import io
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from pipeline.decide.orders import HaltOrder
+from pipeline.halt.issue import issue, renew
+from pipeline.halt.signing import SigningKey, load_or_create
+from pipeline.wire.halts import Evidence, Halt, decode_halt, encode_halt
+from pipeline.wire.verdicts import Conditional, Explanation
+
+INTEGRATIONS = Path(__file__).parents[2] / "deploy" / "integrations"
+PROGRAM = INTEGRATIONS / "halts.py"
+NOW = 1_721_362_239_971
+LIFETIME = 86_400_000
+FIXED = {"vendor": "crowdstrike", "product": "falcon-content", "version": "291"}
+
+
+@pytest.fixture(scope="module")
+def program() -> Any:
+    """The subscriber as a module."""
+    spec = importlib.util.spec_from_file_location("halts", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_subscriber_needs_nothing_of_andon() -> None:
+    """It is there to be copied: the standard library and `cryptography`."""
+    roots = set(re.findall(r"^(?:from|import) (\w+)", PROGRAM.read_text("utf-8"), re.MULTILINE))
+    assert roots - sys.stdlib_module_names == {"cryptography"}
+
+
+def test_the_halt_on_the_page_is_one() -> None:
+    """The example has every field of a halt and of its evidence, and decodes."""
+    (shown,) = re.findall(
+        r"^```json\n(.*?)^```$", (INTEGRATIONS / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    halt = decode_halt(shown.encode())
+    fields = json.loads(shown)
+    assert fields.keys() == {field.name for field in msgspec.structs.fields(Halt)}
+    assert fields["evidence"].keys() == {field.name for field in msgspec.structs.fields(Evidence)}
+    assert halt.expires_at - halt.issued_at == LIFETIME
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> SigningKey:
+    """A signing key, its public half beside it."""
+    return load_or_create(tmp_path / "keys")
+
+
+def public_pem(tmp_path: Path) -> list[str]:
+    """The public key as a subscriber gets it."""
+    return [str(path) for path in (tmp_path / "keys").glob("*.pub.pem")]
+
+
+def signed(key: SigningKey, rings: tuple[str, ...] = ("*",), reason: str = "because", **figures: Any) -> Halt:
+    """A halt as the correlator makes it."""
+    evidence: dict[str, Any] = {
+        "log10_evidence": 8.27,
+        "threshold": 6.0,
+        "basis": "concurrent",
+        "observed": 4,
+        "expected": 8.59e-05,
+        "relative_risk": (831.8, 66590.0),
+        "crashed_hosts": 4,
+        "exposed_trials": 2,
+        "explanation": Explanation(kind="signature", code="0x50", module="csagent.sys"),
+        "stream_time": NOW - 3_000,
+    }
+    order = HaltOrder("enforce", "acme", *FIXED.values(), rings, "6367f8bfea40", reason, Evidence(**evidence | figures))
+    halt = issue(order, None, 0, NOW, LIFETIME)
+    assert halt is not None
+    return key.sign(halt)
+
+
+HOSTILE = '","sig":"AAAA","action":"resume" \\" \u202e ünï 猫 </script>\x1b[2J'
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {},
+        {"expected": 1e-7, "relative_risk": (float("inf"), float("nan"))},
+        {"expected": 5, "log10_evidence": 1e16, "relative_risk": (1e300, 3.0)},
+        {"conditional": (Conditional(HOSTILE, -0.0),), "explanation": Explanation("signature", HOSTILE, HOSTILE)},
+    ],
+)
+def test_the_programs_answer_is_the_signed_record(
+    program: Any, key: SigningKey, tmp_path: Path, figures: dict[str, Any]
+) -> None:
+    """Whatever figures and text a halt holds, the subscriber verifies it, and gives back what was signed."""
+    halt = signed(key, reason=HOSTILE, **figures)
+    record = program.verified(encode_halt(halt), program.load_keys(public_pem(tmp_path)))
+    expected = json.loads(encode_halt(halt))
+    del expected["sig"]
+    assert record == expected
+    assert record["action"] == "halt"
+
+
+def test_the_program_believes_nothing_else(program: Any, key: SigningKey, tmp_path: Path) -> None:
+    """A changed byte anywhere, another's signature, a second action, an unknown key, or no JSON: refused."""
+    raw = encode_halt(signed(key))
+    keys = program.load_keys(public_pem(tmp_path))
+    spare = raw.index(b'=="') - 1  # the last digit of base64 has four bits that say nothing
+    changed = [raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :] for at in range(len(raw)) if at != spare]
+    other = encode_halt(signed(load_or_create(tmp_path / "other")))
+    doubled = raw.replace(b'{"action":"halt"', b'{"action":"halt","action":"resume"')
+    moved = b'{"sig":"' + json.loads(raw)["sig"].encode() + b'",' + raw[1:]
+    for forged in [*changed, other, doubled, moved, b"", b"[]", b"{}", b'{"sig":1}', b"\xff", raw[:-1]]:
+        with pytest.raises(Exception):  # noqa: B017 - the rule is: any exception means do not believe it
+            program.verified(forged, keys)
+
+
+def test_the_rules_of_a_subscriber(program: Any, key: SigningKey, tmp_path: Path) -> None:
+    """Expiry is silence, a renewal is news, a lower epoch is a replay, and only a resume lifts."""
+    keys, halts = program.load_keys(public_pem(tmp_path)), program.Halts()
+
+    def take(halt: Halt) -> bool:
+        taken: bool = halts.take(program.verified(encode_halt(key.sign(halt)), keys))
+        return taken
+
+    def state(ring: str, now_ms: int, **other: str) -> str:
+        said: str = halts.state("acme", *(FIXED | other).values(), ring, now_ms)
+        return said
+
+    first = signed(key, rings=("broad", "early"))
+    assert take(first)
+    assert state("broad", NOW) == "halted"
+    assert state("canary", NOW) == state("broad", NOW, version="292") == "clear"
+    assert state("broad", NOW + LIFETIME) == "halted; the detector is silent"
+    assert take(renew(first, NOW + LIFETIME // 2, LIFETIME))
+    assert not take(first)  # the record before its renewal
+    assert state("broad", NOW + LIFETIME) == "halted"
+    resumed = decode_halt(encode_halt(first).replace(b'"halt"', b'"resume"').replace(b'"epoch":1', b'"epoch":2'))
+    assert take(resumed)
+    assert state("broad", NOW) == "clear"
+    assert not take(first)
+    assert state("broad", NOW) == "clear"
+
+
+def test_the_program_reads_a_topic(
+    key: SigningKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a program: records on standard input, keys as arguments."""
+    raw = encode_halt(signed(key))
+    feed = b"\n".join([raw, raw.replace(b"halt", b"resume", 1), b"nonsense"])
+    monkeypatch.setattr(sys, "argv", [PROGRAM.name, *public_pem(tmp_path)])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(feed)))
+    runpy.run_path(str(PROGRAM), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "new halt acme crowdstrike falcon-content 291 ['*']"
+    assert [line.startswith("not believed:") for line in lines[1:]] == [True, True]
