@@ -11,8 +11,8 @@ import click
 import msgspec
 import pytest
 from click.testing import CliRunner
-from consumers.clickhouse.ask.named import queries
 
+from consumers.clickhouse.ask.named import queries
 from pipeline.cli import BENCHES, andon
 from pipeline.runtime.config import SECTIONS
 
