@@ -114,12 +114,15 @@ def test_a_signature_takes_a_place_by_a_hit_once_the_first_are_taken() -> None:
     assert book.assign_hit(99, ~ALWAYS, ONLY, 0.0).tolist() == [0]
 
 
-@pytest.mark.parametrize("share", [0.02, 0.2, 0.6])
+@pytest.mark.parametrize("share", [0.005, 0.01, 0.02])
 def test_a_place_taken_by_a_hit_is_still_a_fair_bet(share: float) -> None:
-    """Were the crash that earns the place evidence too, the mean over null worlds would exceed 1 by far."""
+    """Were the crash that earns the place evidence too, the mean over null worlds would be 1.1 to 1.3, beyond doubt.
+
+    Larger shares say nothing here: tails are so heavy that a broken mean looks like an intact one.
+    """
     draw = random.Random(11)
     values = []
-    for _ in range(1_500):
+    for _ in range(750):
         book, bucket = EvidenceBook(), Bucket()
         book.active[0, 0] = True
         for signature in range(SIGNATURE_PLACES // 4):
@@ -133,4 +136,4 @@ def test_a_place_taken_by_a_hit_is_still_a_fair_bet(share: float) -> None:
         values.append(float(np.exp(logs[:3]).mean()))
     mean, error = np.mean(values), np.std(values) / np.sqrt(len(values))
     assert mean <= 1 + 3 * error
-    assert mean > 0.3  # they do bet: heavy tails keep most of the mean out of sight
+    assert mean > 0.9  # they do bet
