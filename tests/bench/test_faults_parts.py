@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.waiting import DEADLINE_SECONDS
 
+from pipeline.bench.faults import main
 from pipeline.bench.faults.clickhouse import VIEWED
 from pipeline.bench.faults.ledger import Ledger, by_id, expected_in_partials, judge, seen_in_partial, unaccounted
 from pipeline.bench.faults.load import event
-from pipeline.bench.faults.main import AIMED, ONE_OF_EACH, SCENARIOS, chosen, troubles
+from pipeline.bench.faults.main import AIMED, ONE_OF_EACH, SCENARIOS, Scenario, chosen, troubles
 from pipeline.bench.faults.proxy import Proxies
 from pipeline.bench.faults.schedule import LIFE_SECONDS, kills, looks
+from pipeline.bench.faults.setup import Figures, Setup
 from pipeline.bench.faults.states import different, same
 from pipeline.bench.faults.stored import AGGREGATES, expected_cells, wrong_cells
 from pipeline.bench.faults.watch import longest_gap
@@ -198,6 +200,21 @@ def test_what_a_run_must_hold_is_judged() -> None:
         assert said(**{aimed: 0}) == [f"x: {aimed} is 0: no aimed kill landed"]
     assert said(halts_late=1) == ["x: halts_late is 1"]
     assert said(short=True, halts_late=1, kills_in_recovery=0) == []
+
+
+def test_one_scenario_that_fails_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reason stands among the figures of the others, and is a trouble."""
+
+    def fail(_: Setup) -> Figures:
+        raise AndonError("no broker left")
+
+    scenarios = {"good": Scenario(lambda _: {"lost": 0}), "bad": Scenario(fail)}
+    monkeypatch.setattr(main, "SCENARIOS", scenarios)
+    setup: Any = None
+    found = {name: main.run(name, setup) for name in scenarios}
+    assert found == {"good": {"lost": 0}, "bad": {"failed": "no broker left"}}
+    said = troubles({"scenarios": found, "on": {"short": False}})
+    assert said == ["bad could not be finished: no broker left"]
 
 
 def test_half_full_fails_between_events_and_what_is_counted() -> None:

@@ -82,7 +82,7 @@ def measure(
                     setup = Setup(
                         brokers.client_options(), brokers, proxies, directory, logs or directory, seed, rate, short
                     )
-                    found |= {name: _run(name, setup) for name in mine}
+                    found |= {name: run(name, setup) for name in mine}
     return {"scenarios": found, **{name: _total(found, name) for name in BAD}, "on": _on(kind, seed, rate, short)}
 
 
@@ -105,7 +105,8 @@ def _brokers(
                 yield cluster, proxies
 
 
-def _run(name: str, setup: Setup) -> Figures:
+def run(name: str, setup: Setup) -> Figures:
+    """Its figures; of one that cannot be finished only why, as "failed"."""
     click.echo(f"andon: {name}", err=True)
     try:
         return SCENARIOS[name].run(setup)
