@@ -42,17 +42,17 @@ SECONDS = {
     "tests/deadletter": 15,
 }
 SERVICE_SECONDS = 5
+_GROUP = pytest.StashKey[str]()  # not by item: pytest-xdist changes what one is hashed by
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Before anybody selects by marks or names groups; afterwards, nothing of that order is lost."""
-    groups: dict[pytest.Item, str] = {}
     for item in items:
         assert isinstance(item, pytest.Function)
-        groups[item] = _mark(item)
+        item.stash[_GROUP] = _mark(item)
     yield
-    items.sort(key=lambda item: (-_seconds(item, groups[item]), groups[item]))
+    items.sort(key=lambda item: (-_seconds(item, item.stash[_GROUP]), item.stash[_GROUP]))
 
 
 def _mark(item: pytest.Function) -> str:
