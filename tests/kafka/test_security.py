@@ -50,6 +50,10 @@ def accounts(sasl_kafka: KafkaCluster) -> dict[str, KafkaConfig]:
     made = {name: sasl_kafka.security.add_user(sasl_kafka.bootstrap_servers, name) for name in sorted(principals())}
     grant(sasl_kafka.client_options(), *grant_lines())
     assert apply_topics(made["andon-topics"]) == 0
+    for group in ("andon-combine", "andon-archive", "andon-correlate"):  # as if their stages had been there
+        member = Consumer(consumer_config(sasl_kafka.client_options(), "test", group, "test"))
+        member.commit(offsets=[TopicPartition(topics.EVENTS.name, 0, 0)], asynchronous=False)
+        member.close()
     return made
 
 

@@ -42,28 +42,25 @@ SECONDS = {
     "tests/deadletter": 15,
 }
 SERVICE_SECONDS = 5
-_GROUP = pytest.StashKey[str]()  # not by item: pytest-xdist changes what one is hashed by
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Before anybody selects by marks or names groups; afterwards, nothing of that order is lost."""
+    """Marks before anybody selects by them; the order when all others have had their say."""
     for item in items:
         assert isinstance(item, pytest.Function)
-        item.stash[_GROUP] = _mark(item)
+        _mark(item)
     yield
-    items.sort(key=lambda item: (-_seconds(item, item.stash[_GROUP]), item.stash[_GROUP]))
+    items.sort(key=lambda item: (-_seconds(item), _named_group(item)))
 
 
-def _mark(item: pytest.Function) -> str:
-    """Set the marks of a test; its group, or ""."""
+def _mark(item: pytest.Function) -> None:
     group = _group(item)
     if group:
         item.add_marker(pytest.mark.xdist_group(group))
     if not any(item.get_closest_marker(name) for name in ("slow", "service", "system")):
         is_service = group in SHARED.values() or not OWN.isdisjoint(item.fixturenames)
         item.add_marker(pytest.mark.service if is_service else pytest.mark.unit)
-    return group
 
 
 def _group(item: pytest.Function) -> str:
@@ -78,8 +75,13 @@ def _group(item: pytest.Function) -> str:
     return file.rpartition("/")[0] if "package" in scopes else file if "module" in scopes else ""
 
 
-def _seconds(item: pytest.Item, group: str) -> int:
-    if group in SECONDS:
+def _named_group(item: pytest.Item) -> str:
+    mark = item.get_closest_marker("xdist_group")
+    return mark.args[0] if mark else ""
+
+
+def _seconds(item: pytest.Item) -> int:
+    if (group := _named_group(item)) in SECONDS:
         return SECONDS[group]
     named = [SECONDS[start] for start in SECONDS if item.nodeid.startswith(start)]
     return max(named, default=0 if item.get_closest_marker("unit") else SERVICE_SECONDS)
