@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Tests side by side, those that share a service in one process, the longest first: see tests/support/tiers.py.
-WORKERS ?= 4
+WORKERS ?= 3
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 .PHONY: setup demo test test-unit test-all coverage lint format hooks lock bench clean
 
