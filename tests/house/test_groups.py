@@ -22,7 +22,7 @@ def test_a_module_s_fixture_is_made_in_one_process(tmp_path: Path) -> None:
     """With two processes and a group of eight tests, one process runs all of them: a pytest that the plugin does not
     understand would start every broker once in each process, and say nothing."""
     out = tmp_path / "workers"
-    (tmp_path / "test_it.py").write_text(EIGHT.format(out=str(out)), "utf-8")
+    (tmp_path / "test_groups.py").write_text(EIGHT.format(out=str(out)), "utf-8")
     (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {Path(__file__).parents[1]}\n", "utf-8")
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["support.tiers"]\n', "utf-8")
     argv = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup"]
