@@ -3,6 +3,9 @@
 ClickHouse fails meanwhile in one way after another, so that nobody waits for that alone. Every kill is aimed.
 """
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
 from pipeline.bench.faults.archive import Storing
 from pipeline.bench.faults.brokers import cluster_of, leader, restart, whole_account
 from pipeline.bench.faults.combine import kill_combiner
@@ -13,7 +16,7 @@ from pipeline.bench.faults.setup import Figures, Setup
 from pipeline.bench.faults.stages import READY_SECONDS
 from pipeline.bench.faults.watch import Pulse
 
-FAULT_SECONDS = 2.0  # the least that one of ClickHouse lasts: the archive tries several times
+FAULT_SECONDS = 2.0  # the least that one of ClickHouse lasts
 ANY, INSIDE = Kill(LIFE_SECONDS[0], "any"), Kill(LIFE_SECONDS[0], "inside")
 
 
@@ -25,7 +28,7 @@ def one_of_each(setup: Setup) -> Figures:
         combiner = line.combiner()
         line.until("the correlator is ready", correlate.is_ready, READY_SECONDS)
         line.begin()
-        with clickhouse.gone():
+        with _until_refused(line, clickhouse.gone(), "refused"):
             line.run_for(FAULT_SECONDS)
             kill_combiner(line, combiner, INSIDE)
         inside["kills_in_transaction"] = _landed(line)
@@ -35,20 +38,29 @@ def one_of_each(setup: Setup) -> Figures:
         line.drained()
         line.kill_archive(INSIDE)
         inside["kills_between_insert_and_commit"] = _landed(line)
-        with clickhouse.read_only():
+        with _until_refused(line, clickhouse.read_only(), "ACCESS_DENIED"):
             kill_correlator(line, correlate, ANY, Pulse())
             kill_correlator(line, correlate, INSIDE, Pulse())
         inside["kills_in_recovery"] = _landed(line)
         line.stop(more[1])
-        with clickhouse.full():
+        with _until_refused(line, clickhouse.full(), "NOT_ENOUGH_SPACE"):
             line.run_for(FAULT_SECONDS)
         line.drained()
-        with clickhouse.half_full():
+        with _until_refused(line, clickhouse.half_full(), "NOT_ENOUGH_SPACE"):
             line.run_for(FAULT_SECONDS)
             restart(line, cluster_of(setup), leader(line))
         under_faults = line.under_faults()
         found = whole_account(line, correlate, []) | under_faults
         return found | inside | {"slots": [1, 3, 2], "broker_restarts": 1}
+
+
+@contextmanager
+def _until_refused(line: Storing, fault: AbstractContextManager[None], word: str) -> Iterator[None]:
+    """The fault lasts as long as the block, and until the archive has said that it was refused so."""
+    said = line.archive.count(word)
+    with fault:
+        yield
+        line.until(f"the archive is refused: {word}", lambda: line.archive.count(word) > said, READY_SECONDS)
 
 
 def _landed(line: Storing) -> int:
