@@ -21,6 +21,7 @@ from support.waiting import DEADLINE_SECONDS
 
 from pipeline.halt.signing import load_trusted, verify
 from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.local.machine.ports import free_port
 from pipeline.local.machine.process import Process
 from pipeline.runtime import waiting
 from pipeline.runtime.kafka import KafkaConfig, client_config, producer_config
@@ -54,7 +55,7 @@ class Stage:
 
     def __init__(self, kafka: KafkaConfig, directory: Path) -> None:
         self.kafka, self.directory = kafka, directory
-        self.port = support.free_port()
+        self.port = free_port()
         self.process: Process | None = None
         admin = AdminClient(client_config(kafka, "test"))
         new = [NewTopic(kafka.topic_prefix + t.name, t.partitions, 1, config=t.config) for t in topics.ALL]

@@ -6,7 +6,6 @@ SLOW_SECONDS.
 
 import asyncio
 import hashlib
-import socket
 import sys
 from typing import Any
 
@@ -129,14 +128,6 @@ def partial(fleet: str, events: int, updates: tuple[UpdateId, ...] = (), at: int
         cut_exposures=b"",
         samples=(),
     )
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def slow_down(seconds: float) -> None:
