@@ -39,7 +39,7 @@ def test_backfill_while_the_stream_runs(database: Database, client: Client) -> N
 
     def stream() -> None:
         ours = database.client()
-        while not stop.is_set():
+        while not stop.wait(0.2):  # the pace of an archive; without one it would be a race for the machine
             inserted.append(events(200, seed=100 + len(inserted)))
             insert(ours, inserted[-1])
 
