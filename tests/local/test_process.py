@@ -78,7 +78,7 @@ def test_what_it_used_is_known_after_its_end(tmp_path: Path) -> None:
     code = "import time\nheld = bytearray(80_000_000)\ndel held\nwhile time.process_time() < 0.5: pass\n"
     process = python(code, tmp_path / "log").start()
     assert process.wait(SECONDS) == 0
-    assert 0.5 <= process.cpu_seconds() < 5
+    assert 0.4 < process.cpu_seconds() < 5  # the kernel counts in ticks, and the last of them may be missing
     assert 80_000_000 < process.peak_rss_bytes() < 200_000_000
     assert (usage(process.pid), peak_rss_bytes(process.pid)) == (None, 0)
 
