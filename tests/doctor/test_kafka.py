@@ -123,11 +123,11 @@ def test_a_stage_that_stands_still_is_named(broker: EmbeddedBroker, tmp_path: Pa
     """A frozen combiner answers nobody and no server knows: its lag that does not move gives it away."""
     kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix="still-")
     apply(kafka)
-    producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
     for number in range(50):
         producer.produce("still-fleet.events", str(number).encode(), partition=0)
     producer.flush(DEADLINE_SECONDS)
-    group = {"group.id": "still-andon-combine", "bootstrap.servers": broker.bootstrap_servers}
+    group = {"group.id": "still-andon-combine", "bootstrap.servers": broker.bootstrap_servers, "log_level": 0}
     consumer = Consumer(group)
     where = ["--bootstrap-servers", broker.bootstrap_servers, "--topic-prefix", "still-"]
     for offset, level in ((3, "warning"), (50, "ok")):
@@ -184,7 +184,7 @@ def test_clock_is_compared_by_arriving_records(
     kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix="clock-")
     TopicAdmin(kafka).create(topics.COMMANDS, "clock-fleet.commands", 1)
     stop = threading.Event()
-    producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
 
     def traffic() -> None:
         while not stop.wait(0.05):

@@ -121,7 +121,7 @@ def halt_of(fleet: str, epoch: int = 1) -> Halt:
 def test_the_replay_obeys_a_signed_halt_on_the_topic(broker: str, tmp_path: Path) -> None:
     """A halt that a trusted key signed stops the rollout before its release: nobody is lost."""
     key = load_or_create(tmp_path)
-    producer = Producer({"bootstrap.servers": broker})
+    producer = Producer({"bootstrap.servers": broker, "log_level": 0})
     producer.produce("fleet.halts", encode_halt(key.sign(halt_of("stopped"))), "key")
     assert producer.flush(10) == 0
     where = ("--fleet", "stopped", "--obey", str(tmp_path), "--bootstrap-servers", broker)

@@ -82,7 +82,7 @@ def run_broker() -> Iterator[EmbeddedBroker]:
 
 def make_topics(bootstrap_servers: str) -> None:
     """The two topics that the gateway writes; the embedded broker makes one by itself when it is written to before."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
     wanted = [NewTopic(t.name, t.partitions, 1, config=t.config) for t in (topics.EVENTS, topics.DEADLETTER)]
     for created in admin.create_topics(wanted).values():
         if (error := created.exception(DEADLINE_SECONDS)) is not None:
