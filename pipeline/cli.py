@@ -1,5 +1,6 @@
 """`andon …`: a table of commands, each imported when it is called, so that a stage loads only what it runs."""
 
+import faulthandler
 import importlib
 import io
 import os
@@ -12,6 +13,8 @@ from pipeline.runtime.errors import AndonError
 # Before numpy is loaded: its matrix products are small, and threads that wait for one another on a busy machine made
 # single steps of the detector ten times as long.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+STANDARD_ERROR = 2
 
 COMMANDS = {
     "up": ("pipeline.local.up:command", "Run the whole line on this machine."),
@@ -77,6 +80,7 @@ andon = LazyGroup(COMMANDS, "andon", "Andon: the cord that stops a fleet rollout
 
 def main() -> None:
     """Entry point: an AndonError becomes one line on standard error and its exit code."""
+    faulthandler.enable(STANDARD_ERROR)  # when a library in C crashes, its last words are where it was called
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no reason to end
     try:

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from structlog.typing import FilteringBoundLogger
 
 from pipeline.combine.batch import Batch
 from pipeline.combine.config import GROUP, MAX_BATCH_MS, STAGE, CombineConfig
-from pipeline.runtime import metrics
+from pipeline.runtime import group_offsets, metrics
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import Errors, spoken
@@ -18,6 +18,7 @@ from pipeline.wire import topics
 
 _READ_AT_ONCE = 4_096  # messages held as client objects at a time
 _LAG_SECONDS = 1.0
+_COMMITTED_SECONDS = 10.0
 _SHORTEST_WAIT_SECONDS = 0.001  # the client waits for whole milliseconds: asked for less it returns at once
 # Less than the client's defaults: a deeper queue costs memory and brings no speed, a shallower one leaves the loop
 # waiting for the next answer. Nothing is stored for auto-commit.
@@ -44,7 +45,7 @@ class Source:
         require_topics(self._consumer, errors, kafka, (topics.EVENTS, topics.PARTIALS, topics.DEADLETTER))
         self._assigned: list[TopicPartition] = []
         self._next: list[TopicPartition] = []  # where to read on
-        self._committed: dict[int, int] = {}  # by partition: the newest offset committed, since it was assigned to us
+        self._committed: dict[int, int] = {}  # by partition: where what is not committed begins
         self._revoked = False  # during the call to consume that is under way
         self._next_report = Deadline(0)
 
@@ -99,13 +100,13 @@ class Source:
         self._committed |= {place.partition: place.offset for place in offsets}
 
     def rewind(self) -> None:
-        """Read on from the committed offsets: our own word for them where we have it, for when their broker has just
-        died, the client may ask for them in vain, and stand still."""
+        """Read on from the committed offsets."""
         if self._assigned:
-            known = self._committed
-            places = [(place.topic, place.partition) for place in self._assigned]
-            self._consumer.assign([TopicPartition(t, p, known.get(p, OFFSET_STORED)) for t, p in places])
+            self._consumer.assign([TopicPartition(of.topic, of.partition, self._start(of)) for of in self._assigned])
         self._next = []
+
+    def _start(self, place: TopicPartition) -> int:
+        return self._committed.get(place.partition, OFFSET_BEGINNING)
 
     def report_lag(self) -> None:
         """Tell the metric, now and then."""
@@ -124,6 +125,12 @@ class Source:
             raise FatalStageError(f"consumer: {error}")
         self._log.warning("consumer", error=str(error))
 
-    def _assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        self._assigned, self._next, self._committed = partitions, [], {}
-        self._log.info("partitions assigned", partitions=[place.partition for place in partitions])
+    def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            found = group_offsets.committed(consumer, partitions, _COMMITTED_SECONDS)
+        except KafkaException as error:
+            raise FatalStageError(f"what is committed cannot be asked for: {error.args[0]}") from None
+        self._assigned, self._committed = partitions, {of.partition: of.offset for of in found if of.offset >= 0}
+        self.rewind()
+        starts = [self._committed.get(place.partition, "the beginning") for place in partitions]
+        self._log.info("partitions assigned", partitions=[place.partition for place in partitions], read_from=starts)

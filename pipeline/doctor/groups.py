@@ -51,4 +51,6 @@ def groups_finding(first: Offsets, second: Offsets) -> Finding:
         return warning(
             CHECK, words, "see whether the stage runs, and its log; ask again in a minute if it just started"
         )
+    if unknown := {**first.untold, **second.untold}:
+        return unchecked(CHECK, "; ".join(f"how far {group} has come: {why}" for group, why in unknown.items()))
     return ok(CHECK, "none stands still before messages that wait" if second.committed else "nobody has read yet")

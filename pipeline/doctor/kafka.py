@@ -71,7 +71,7 @@ def check_kafka(kafka: KafkaConfig, max_skew_seconds: float, stage: str | None =
 def admin_client(kafka: KafkaConfig, errors: list[KafkaError]) -> AdminClient:
     """Raises ConfigError when librdkafka refuses the settings."""
     try:
-        return AdminClient(client_config(kafka, "andon-doctor") | {"log_level": 0, "error_cb": errors.append})
+        return AdminClient(client_config(kafka, "andon-doctor") | {"error_cb": errors.append})
     except KafkaException as error:
         raise ConfigError(f"[kafka]: {error.args[0].str()}") from None
 

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from pipeline.runtime.errors import AndonError
+from pipeline.runtime.group_offsets import GroupOffsets
 from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.runtime.kafka_log import Errors
 from pipeline.runtime.metadata import list_topics
@@ -34,15 +36,17 @@ class Offsets(NamedTuple):
     first: dict[Place, int]
     end: dict[Place, int]
     committed: dict[str, dict[Place, int]]
+    untold: Mapping[str, str] = MappingProxyType({})  # groups whose offsets cannot be known now, and why
 
 
 class Cluster:
-    """Asks an admin client; every request has a timeout."""
+    """Asks the brokers; every request has a timeout. To be closed."""
 
     def __init__(self, config: KafkaConfig) -> None:
         self._config, self._prefix = config, config.topic_prefix
         self._errors = Errors()
         self._admin = AdminClient(client_config(config, "andon-status") | self._errors.settings)
+        self._groups_offsets = GroupOffsets(config, "andon-status")
         self.bootstrap_servers = config.bootstrap_servers
 
     def partitions(self) -> dict[str, int]:
@@ -61,7 +65,8 @@ class Cluster:
         try:
             first = self._list_offsets(places, EARLIEST)
             end = self._list_offsets(places, LATEST)
-            return Offsets(time.monotonic(), first, end, {group: self._committed(group) for group in self._groups()})
+            told, untold = self._committed(places)
+            return Offsets(time.monotonic(), first, end, told, untold)
         except KafkaException as error:
             raise AndonError(f"the broker at {self.bootstrap_servers} does not tell its offsets: {error}") from None
 
@@ -74,15 +79,26 @@ class Cluster:
         answer = self._admin.list_consumer_groups(request_timeout=REQUEST_SECONDS).result()
         return sorted(g.group_id for g in answer.valid if g.group_id.startswith(self._prefix + GROUPS))
 
-    def _committed(self, group: str) -> dict[Place, int]:
-        asked = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_SECONDS
-        )
-        found = asked[group].result().topic_partitions or []
-        return {self._place(at): at.offset for at in found if at.offset >= 0}
+    def _committed(self, places: list[Place]) -> tuple[dict[str, dict[Place, int]], dict[str, str]]:
+        """By group what it has committed; and the groups of which nobody says so, with the reason."""
+        asked = [TopicPartition(self._prefix + topic, number) for topic, number in places]
+        told: dict[str, dict[Place, int]] = {}
+        untold: dict[str, str] = {}
+        for group in self._groups():
+            try:
+                found = self._groups_offsets.committed(group, asked, REQUEST_SECONDS)
+            except KafkaException as error:
+                untold[group] = error.args[0].str()
+                continue
+            told[group] = {self._place(at): at.offset for at in found if at.offset >= 0}
+        return told, untold
 
     def _place(self, at: TopicPartition) -> Place:
         return at.topic.removeprefix(self._prefix), at.partition
+
+    def close(self) -> None:
+        """Let go of the clients."""
+        self._groups_offsets.close()
 
 
 class Compacted(Generic[R]):

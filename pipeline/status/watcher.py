@@ -72,22 +72,24 @@ class Watcher:
             halts=snapshot.halt_rows(self._halts.latest, now_ms),
             verdicts=verdicts,
             verdicts_total=total,
-            problems=self._problems(partitions),
+            problems=self._problems(partitions, offsets),
         )
         self._before, self._usage = offsets, used
         return seen
 
-    def _problems(self, partitions: dict[str, int]) -> list[str]:
+    def _problems(self, partitions: dict[str, int], offsets: Offsets) -> list[str]:
         missing = [topic.name for topic in topics.ALL if topic.name not in partitions]
         problems = [f"missing topics: {', '.join(missing)}; `andon topics apply` creates them"] if missing else []
         for topic, reader in ((topics.VERDICTS, self._verdicts), (topics.HALTS, self._halts)):
             if reader.unreadable:
                 problems.append(f"{topic.name}: {reader.unreadable} records cannot be read")
+        problems += [f"{group}: how far it has come is unknown: {why}" for group, why in offsets.untold.items()]
         return problems
 
     def close(self) -> None:
         """Leave the cluster."""
-        self._verdicts.close()
+        for reader in (self._verdicts, self._halts, self._cluster):
+            reader.close()
         self._halts.close()
 
 

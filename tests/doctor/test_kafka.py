@@ -152,6 +152,8 @@ def test_a_group_that_reads_or_checkpoints_is_not_accused() -> None:
     assert (still.level, "andon-combine (4,993 messages" in still.words) == ("warning", True)
     assert groups_finding(at(0, 5_000, andon_combine=7), at(2, 9_000, andon_combine=8)).level == "ok"
     assert groups_finding(at(0, 7, andon_combine=7), at(2, 9_000, andon_combine=7)).level == "ok"
+    deaf = at(2, 9_000)._replace(untold={"andon-combine": "timed out"})
+    assert groups_finding(at(0, 5_000, andon_combine=7), deaf).level == "not checked"
     assert groups_finding(at(0, 5_000, andon_correlate=7), at(2, 5_000, andon_correlate=7)).level == "ok"
 
 

@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 from support.brokers import Clients, memory, take, values
 from support.outside import Line, encode, event, incident, is_running, needs, now_ms, wait_for
 
@@ -15,7 +17,11 @@ from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.jars import KafkaJars, find_jars, kafka_version
 from pipeline.local.kafka.properties import as_properties
 from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.group_offsets import GroupOffsets
+from pipeline.runtime.kafka import client_config
 from pipeline.runtime.topic_admin import apply
+from pipeline.status.sources import Cluster
+from pipeline.wire.topics import EVENTS
 
 pytestmark = pytest.mark.system
 
@@ -31,7 +37,6 @@ def test_three_brokers_outlive_one(three: KafkaCluster) -> None:
     """With a broker killed, then another stopped in turn, acknowledged records stay and new ones are taken."""
     clients = Clients(three)
     topic = clients.topic(replicas=3, min_insync_replicas="2")
-    assert not apply(three.client_options()).remaining
     producer = clients.producer("slot", timeout_ms=30_000)
 
     def commit(text: str) -> None:
@@ -51,6 +56,37 @@ def test_three_brokers_outlive_one(three: KafkaCluster) -> None:
     assert values(take(clients.reader(topic), 4)) == ["all", "without 1", "without 2", "all again"]
     assert sorted(three.pids) == [1, 2, 3]
     clients.close()
+
+
+def test_what_is_committed_is_known_while_coordinators_move(three: KafkaCluster) -> None:
+    """Groups whose last commits were just made, on several coordinators, of which one stops: offsets are told as they
+    are, or not at all; by status too."""
+    kafka = three.client_options()
+    assert not apply(kafka).remaining
+    groups = [f"andon-{number}" for number in range(12)]
+    place = TopicPartition(EVENTS.name, 0, 7)
+    settings = client_config(kafka, "test") | {"group.protocol": "classic"}
+    members = [Consumer(settings | {"group.id": name}) for name in groups]
+    asking, cluster = GroupOffsets(kafka, "test"), Cluster(kafka)
+
+    def told(group: str) -> int | None:
+        try:
+            return asking.committed(group, [place], 1.0)[0].offset
+        except KafkaException:
+            return None
+
+    wait_for("nothing is committed yet", lambda: {told(name) for name in groups} == {OFFSET_INVALID})
+    for member in members:
+        member.commit(offsets=[place], asynchronous=False)
+    with ThreadPoolExecutor(1) as other:
+        stopped = other.submit(three.stop, 1)
+        while not stopped.done():
+            assert {told(name) for name in groups} <= {place.offset, None}
+        stopped.result()
+    committed = wait_for("status knows all", lambda: cluster.offsets().committed)
+    assert committed == {name: {(place.topic, 0): place.offset} for name in groups}
+    for closing in (*members, asking, cluster):
+        closing.close()
 
 
 def test_brokers_die_with_their_parent(kafka_jars: KafkaJars, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from consumers.clickhouse.archive.intent import Committed, decode_intent, under_way
+from pipeline.runtime import group_offsets
 from pipeline.runtime.errors import FatalStageError
 
 COMMITTED_SECONDS = 10.0
@@ -36,15 +37,13 @@ def taken_over(
 
 def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> dict[tuple[str, int], Committed]:
     try:
-        found = consumer.committed(partitions, timeout=COMMITTED_SECONDS) if partitions else []
+        found = group_offsets.committed(consumer, partitions, COMMITTED_SECONDS)
     except KafkaException as failure:
         raise FatalStageError(f"what is committed cannot be asked for: {failure.args[0]}") from None
     return {(of.topic, of.partition): _said(of) for of in found}
 
 
 def _said(of: TopicPartition) -> Committed:
-    if of.error is not None:
-        raise FatalStageError(f"what is committed for {of.topic}[{of.partition}] cannot be known: {of.error}")
     try:
         return Committed(of.offset, decode_intent(of.metadata) if of.offset >= 0 else None)
     except msgspec.DecodeError as error:

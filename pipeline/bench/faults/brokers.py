@@ -138,7 +138,7 @@ def leader(line: LineUnderTest) -> int:
 
 
 def _in_sync(line: LineUnderTest) -> None:
-    admin = AdminClient(client_config(line.kafka, "bench-sync") | {"log_level": 0})
+    admin = AdminClient(client_config(line.kafka, "bench-sync"))
 
     def complete() -> bool:
         try:

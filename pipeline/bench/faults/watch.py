@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, Message, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from pipeline.bench.faults.ledger import Key, seen_in_partial, unaccounted
 from pipeline.runtime.errors import AndonError
+from pipeline.runtime.group_offsets import GroupOffsets
 from pipeline.runtime.kafka import PROMPT, KafkaConfig, client_config
 from pipeline.runtime.topic_reader import OffsetRange, TopicReader
 from pipeline.wire.halts import Halt, decode_halt
@@ -141,7 +142,8 @@ class Broker:
 
     def __init__(self, kafka: KafkaConfig) -> None:
         self._kafka = kafka
-        self._admin = AdminClient(client_config(kafka, "bench-look") | {"log_level": 0})
+        self._admin = AdminClient(client_config(kafka, "bench-look"))
+        self._groups = GroupOffsets(kafka, "bench-look")
 
     def ends(self, topic: str, partitions: int, isolation: IsolationLevel) -> list[int]:
         """The end of each partition, as a reader of this isolation sees it. Raises KafkaException."""
@@ -169,11 +171,9 @@ class Broker:
         return Counter((halt.key, halt.action, halt.epoch) for halt in said)
 
     def committed(self, group: str, topic: str, partitions: int) -> list[TopicPartition]:
-        """What the group has committed, by partition. Raises KafkaException, TimeoutError."""
+        """What the group has committed, by partition. Raises KafkaException."""
         places = [TopicPartition(self._kafka.topic_prefix + topic, number) for number in range(partitions)]
-        asked = ConsumerGroupTopicPartitions(self._kafka.topic_prefix + group, places)
-        answer = self._admin.list_consumer_group_offsets([asked], request_timeout=CALL_SECONDS)
-        return sorted(answer[asked.group_id].result(CALL_SECONDS).topic_partitions or [])
+        return sorted(self._groups.committed(self._kafka.topic_prefix + group, places, CALL_SECONDS))
 
     def read(self, topic: str, starts: Iterable[tuple[int, int, int]] = ()) -> list[Message]:
         """Every committed record of a topic, or of ranges (partition, start, end) of it.

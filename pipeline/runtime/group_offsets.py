@@ -1,0 +1,66 @@
+"""What consumer groups have committed: asked of their coordinator until it knows.
+
+Never in another way. An admin client crashes the process when the group's coordinator has just moved (librdkafka 2.16:
+on NOT_COORDINATOR it dereferences the group that only a consumer has); an assignment without offsets asks once, and
+refused in such a moment leaves its partitions unread for ever. And to a client that is not read-committed a coordinator
+that has just taken over (Apache Kafka 4) gives old offsets, or none, for some moments.
+"""
+
+import time
+from collections.abc import Sequence
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.runtime.waiting import Deadline
+
+PAUSE_SECONDS = 0.1
+
+
+def committed(consumer: Consumer, places: Sequence[TopicPartition], timeout_seconds: float) -> list[TopicPartition]:
+    """Offset and metadata by partition, of the group of a read-committed consumer, which need not be a member; the
+    offset is negative when nothing is committed.
+
+    Raises:
+        KafkaException: the newest refusal, when none of the answers was whole in time.
+    """
+    deadline = Deadline(timeout_seconds)
+    while True:
+        try:
+            return _answer(consumer, places, max(PAUSE_SECONDS, deadline.left_seconds))
+        except KafkaException:
+            if deadline.left_seconds <= PAUSE_SECONDS:
+                raise
+        time.sleep(PAUSE_SECONDS)
+
+
+def _answer(consumer: Consumer, places: Sequence[TopicPartition], timeout_seconds: float) -> list[TopicPartition]:
+    found = consumer.committed(list(places), timeout=timeout_seconds) if places else []
+    for place in found:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return found
+
+
+class GroupOffsets:
+    """Asks for groups that it is no member of; one client for each. To be closed."""
+
+    def __init__(self, kafka: KafkaConfig, client_id: str) -> None:
+        self._settings = client_config(kafka, client_id) | {
+            "group.protocol": "classic",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+        }
+        self._clients: dict[str, Consumer] = {}
+
+    def committed(self, group: str, places: Sequence[TopicPartition], timeout_seconds: float) -> list[TopicPartition]:
+        """See `committed`; group and topics are named as the cluster names them."""
+        if group not in self._clients:
+            self._clients[group] = Consumer(self._settings | {"group.id": group})
+        return committed(self._clients[group], places, timeout_seconds)
+
+    def close(self) -> None:
+        """Let go of the clients."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
