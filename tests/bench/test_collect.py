@@ -12,7 +12,7 @@ from pipeline.bench.collect import command, report
 from pipeline.bench.collect_load import Sent
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_bench_prints_one_object_and_leaves_nothing() -> None:
     """A small run: every event acknowledged stands on the topic once; no directory stays."""
     memory = Path("/dev/shm")

@@ -11,7 +11,6 @@ from pipeline.local.machine.process import andon
 TIMEOUT_SECONDS = 400.0  # a quiet machine needs a fifth of it
 
 
-@pytest.mark.system
 @pytest.mark.timeout(TIMEOUT_SECONDS + 60)
 def test_nothing_is_lost_and_nothing_is_counted_twice(kafka_jars: KafkaJars) -> None:
     """On three Kafka brokers, by a ledger of its own: every event and every halt is there once, and every aggregate;

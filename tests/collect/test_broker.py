@@ -15,7 +15,7 @@ from support.waiting import DEADLINE_SECONDS, until
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.wire import topics
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.service
 
 
 @contextmanager

@@ -20,8 +20,6 @@ from pipeline.collect.tokens import add_token
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.wire import topics
 
-pytestmark = pytest.mark.system
-
 MAX_BODY_BYTES = 200_000
 MAX_DECOMPRESSED_BYTES = 1_000_000
 

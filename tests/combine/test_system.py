@@ -28,8 +28,6 @@ from pipeline.wire import topics
 from pipeline.wire.events import MAX_MESSAGE_BYTES
 from pipeline.wire.partials import decode_partial
 
-pytestmark = pytest.mark.service
-
 
 @pytest.fixture(scope="module")
 def embedded() -> Iterator[EmbeddedBroker]:

@@ -30,8 +30,6 @@ from pipeline.wire import topics
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import Partial, UpdateId, encode_partial
 
-pytestmark = pytest.mark.service
-
 DYING_PRODUCER = str(Path(__file__).parents[1] / "support" / "contract_producer.py")
 
 

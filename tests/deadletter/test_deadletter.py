@@ -100,7 +100,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
             process.kill()
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_list_and_show(place: Place) -> None:
     """Filtered, bounded, the newest first kept, and nothing in it can drive a terminal."""
     place.letter(HOSTILE, Reason.INVALID_JSON, detail="\x1b]0;pwned\x07")
@@ -125,7 +125,7 @@ def test_list_and_show(place: Place) -> None:
     assert place.andon("deadletter", "show", "x").returncode == 2
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_retry_sends_the_same_bytes_once(place: Place) -> None:
     """To its topic under its key; not twice unless told so; what has no topic of ours, or was cut, is refused."""
     place.letter(HOSTILE, Reason.INVALID_JSON)
@@ -160,7 +160,7 @@ def test_retry_sends_the_same_bytes_once(place: Place) -> None:
     assert b"invalid_json (retried)" in place.andon("deadletter", "list").stdout
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_half_garbage_costs_no_valid_event(place: Place) -> None:
     """Of a stream that is half garbage, some of it large, every event is counted and memory stays bounded."""
     valid = [value for _, value in messages(EventLoad(20_000, 500, 20, 600.0, int(time.time() * 1000), 1))]
@@ -178,7 +178,7 @@ def test_half_garbage_costs_no_valid_event(place: Place) -> None:
     assert combiner.peak_rss_bytes() < 400 << 20
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_past_the_share_the_stage_stops_and_says_why(place: Place) -> None:
     """Nothing but garbage: exit code 70, a reason in the log, and no more letters than the window allows."""
     for number in range(20_000):

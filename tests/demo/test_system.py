@@ -12,7 +12,7 @@ from pipeline.local.machine.process import andon
 pytest.importorskip("noida_db", reason="needs the embedded broker")
 pytest.importorskip("chdb", reason="needs the ClickHouse engine")
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.service
 SCENARIO = Path(__file__).parents[2] / "pipeline" / "simulate" / "scenarios" / "crowdstrike-2024-07-19.toml"
 FAULT = "[updates.fault]"
 

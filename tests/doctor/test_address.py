@@ -22,7 +22,7 @@ from pipeline.doctor.main import command
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.runtime.kafka import KafkaConfig
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.service
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 

@@ -31,7 +31,7 @@ from pipeline.runtime.topic_admin import command as topics_command
 from pipeline.status.sources import Offsets
 from pipeline.wire import topics
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.service
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 

@@ -23,7 +23,7 @@ from pipeline.local.clickhouse.process import ClickHouseProcess
 from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.runtime.kafka import KafkaConfig
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.service
 
 SKEW_SECONDS = 5.0
 

@@ -70,7 +70,6 @@ def refused(client: Client, sql: str, **more: Any) -> bool:
     return error.value.code in REFUSED
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("user", ["andon_read", "andon_grafana"])
 def test_readers_read_and_nothing_else(line: LocalClickHouse, user: str) -> None:
     """Analysts and Grafana see every table and view of Andon's, change nothing, and learn no secrets of the server."""
@@ -97,7 +96,6 @@ def test_readers_read_and_nothing_else(line: LocalClickHouse, user: str) -> None
     assert line.client().command("SELECT count() FROM events_once") == 200
 
 
-@pytest.mark.system
 def test_the_writer_only_inserts(line: LocalClickHouse) -> None:
     """It may insert what the archive does, which fills the aggregates too, and not read, change or drop a thing."""
     writer = client(line, "andon_write", line.write_password)
@@ -116,7 +114,6 @@ def test_the_writer_only_inserts(line: LocalClickHouse) -> None:
     ours.command("ALTER TABLE events DELETE WHERE id IN {ids:Array(String)}", parameters={"ids": []})
 
 
-@pytest.mark.system
 def test_sessions_are_not_shared_between_users(line: LocalClickHouse) -> None:
     """The same session id under another name is another session: no role, no temporary table comes along."""
     port = int(line.server.url.rpartition(":")[2])
@@ -140,7 +137,6 @@ def test_an_account_without_a_password_is_none() -> None:
     assert find(accounts, "andon", "secret") == accounts[0]
 
 
-@pytest.mark.system
 def test_the_grants_for_a_real_server_parse(line: LocalClickHouse) -> None:
     """Each statement of deploy/clickhouse/users.sql is one that ClickHouse's parser takes, and none has a password."""
     text = (ROOT / "deploy" / "clickhouse" / "users.sql").read_text("utf-8")

@@ -27,7 +27,7 @@ from pipeline.local.clickhouse import main as clickhouse
 from pipeline.local.clickhouse.endpoint import READERS
 from pipeline.runtime.errors import ConfigError
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.service
 
 HOSTILE = "'; DROP TABLE d.t; -- \\ \n\n\t\0 {x:String} %s \u202e\U0001f525 \x1b[2J"
 

@@ -97,7 +97,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         process.wait()
 
 
-@pytest.mark.system
+@pytest.mark.service
 @pytest.mark.parametrize("form", ["table", "csv", "json", "parquet"])
 def test_andon_query_works_as_an_analyst(server: ClickHouseConfig, form: str) -> None:
     """It sends settings and asks for formats: a profile with readonly = 1 refuses that."""
@@ -109,7 +109,7 @@ def test_andon_query_works_as_an_analyst(server: ClickHouseConfig, form: str) ->
     assert b"answer" in done.stdout_bytes
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_the_profiles_hold(server: ClickHouseConfig) -> None:
     """Nothing is changed, and no limit is lifted: not above the most, nor by 0, which is none at all."""
     client: Client = connect(server)

@@ -196,7 +196,6 @@ def as_user(line: LocalClickHouse, user: str, password: str) -> Client:
     return connect(server, database="andon")
 
 
-@pytest.mark.system
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(st.sampled_from(PIECES), max_size=14))
 def test_the_engine_sees_no_name_that_the_guard_does_not(client: Client, pieces: list[str]) -> None:
@@ -216,7 +215,6 @@ def _token(token: Any) -> tuple[int, int, str]:
     return int(begin), int(end), kind
 
 
-@pytest.mark.system
 def test_attacks_against_the_engine(line: LocalClickHouse, tmp_path: Path) -> None:
     """Readers, Grafana and the writer get nothing of a file, neither as rows nor in an error's text, in no form."""
     secret = tmp_path / "secret"
@@ -240,7 +238,6 @@ def test_attacks_against_the_engine(line: LocalClickHouse, tmp_path: Path) -> No
             asked.raw_query("SELECT 1", fmt="Template")
 
 
-@pytest.mark.system
 def test_the_engine_holds_the_worst_settings_itself(line: LocalClickHouse) -> None:
     """Beside the guard: they are constant in the profile, so a name that slipped through would change nothing."""
     text = (Path(__file__).parents[2] / "pipeline" / "local" / "clickhouse" / "users.xml").read_text("utf-8")
@@ -261,7 +258,6 @@ def test_the_engine_holds_the_worst_settings_itself(line: LocalClickHouse) -> No
         assert refused.value.code == 452, name
 
 
-@pytest.mark.system
 def test_the_writer_may_write_of_files(line: LocalClickHouse) -> None:
     """Values in its statements, and rows in any other form, are data."""
     writer = as_user(line, "andon_write", line.write_password)
@@ -270,7 +266,6 @@ def test_the_writer_may_write_of_files(line: LocalClickHouse) -> None:
     assert line.client().command("SELECT count() FROM halts WHERE fleet LIKE '%file(%'") == 2
 
 
-@pytest.mark.system
 def test_what_passes_holds_no_sql_and_no_names(client: Client) -> None:
     """Settings of text that limited accounts may change are known one by one; new ones are to be looked at."""
     guard = Guard.of(lambda sql: client.query(sql).result_columns[0])

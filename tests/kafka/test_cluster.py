@@ -23,7 +23,7 @@ from pipeline.runtime.topic_admin import apply
 from pipeline.status.sources import Cluster
 from pipeline.wire.topics import EVENTS
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.service
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.runtime.kafka import SESSION_TIMEOUT_MS
 
-pytestmark = pytest.mark.system
-
 MEMBER = str(Path(__file__).parents[1] / "support" / "contract_member.py")
 LONG_SESSION_MS = int(2_000 * DEADLINE_SECONDS)  # nobody waits for its end
 

@@ -39,8 +39,6 @@ from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.reasons import Reason
 
-pytestmark = pytest.mark.system
-
 Account = Callable[[str], KafkaConfig]
 
 

@@ -11,8 +11,6 @@ from pipeline.runtime.errors import AndonError
 from pipeline.runtime.topic_reader import OffsetRange, TopicReader
 from pipeline.runtime.waiting import wait_for
 
-pytestmark = pytest.mark.system
-
 
 def read(reader: TopicReader, *ranges: OffsetRange) -> list[str]:
     """All of the ranges, each partition in order."""

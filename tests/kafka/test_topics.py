@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import pytest
 from confluent_kafka import (
     OFFSET_END,
     TIMESTAMP_CREATE_TIME,
@@ -18,8 +17,6 @@ from support.brokers import Clients, embedded_cannot, take, values
 from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.wire.spans import DAY_MS
-
-pytestmark = pytest.mark.system
 
 MIB = 1 << 20
 

@@ -9,7 +9,7 @@ from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topic_admin import Difference, Found, TopicAdmin, apply, command, differences
 from pipeline.wire.topics import ALL, EVENTS, PARTIALS
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.service
 
 
 def invoke(broker: AnyBroker, prefix: str, *words: str) -> Result:

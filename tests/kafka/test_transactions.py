@@ -12,8 +12,6 @@ from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.local.kafka.embedded import EmbeddedBroker
 
-pytestmark = pytest.mark.service
-
 DYING_PRODUCER = str(Path(__file__).parents[1] / "support" / "contract_producer.py")
 QUIET_SECONDS = 0.7  # nothing must come for so long
 

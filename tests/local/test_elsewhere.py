@@ -7,7 +7,7 @@ import pytest
 from pipeline.demo import stored as demo_archive
 from pipeline.local.stack import LocalStack
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.service
 
 ENVIRON = {
     "ANDON_ARCHIVE_CLICKHOUSE_URL": "https://clickhouse.example:8443",  # as it was called once

@@ -17,7 +17,7 @@ from pipeline.runtime.errors import AndonError, ConfigError
 AS_EVERYBODY = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_a_read_only_directory_is_refused(tmp_path: Path) -> None:
     """The line of a data directory that was made before, on a disk that is now read-only."""
     if AS_EVERYBODY and shutil.which(AS_EVERYBODY[0]) is None:
@@ -35,7 +35,7 @@ def test_a_read_only_directory_is_refused(tmp_path: Path) -> None:
     assert ended.stderr.splitlines() == [said]
 
 
-@pytest.mark.system
+@pytest.mark.service
 @pytest.mark.parametrize("name", ["ports.json.new", datadir.LOCK, stack.STACK_FILE, "logs/andon.log"])
 def test_what_is_in_the_way_is_named(tmp_path: Path, name: str) -> None:
     """Any file of the line that cannot be written: a ConfigError with its path, and nothing is left running."""

@@ -35,7 +35,7 @@ def up(place: Path, file: Path, **environ: str) -> "subprocess.CompletedProcess[
     )
 
 
-@pytest.mark.system
+@pytest.mark.service
 @pytest.mark.parametrize(
     ("text", "environ", "words"),
     [
@@ -57,7 +57,7 @@ def test_nothing_is_started_with_a_bad_configuration(
     assert "starting" not in ended.stdout
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_what_only_the_stage_can_see_stops_the_line_too(tmp_path: Path) -> None:
     """A policy that cannot be read: the stage ends with exit code 2, is not started again, and so ends the line."""
     policy, file = tmp_path / "policy.toml", tmp_path / "andon.toml"

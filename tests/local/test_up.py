@@ -146,7 +146,7 @@ def up(data_dir: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_a_second_line_is_refused(line: LocalStack) -> None:
     """One clear word, exit code 1, and the first line does not notice."""
     second = up(line.data_dir)
@@ -155,7 +155,7 @@ def test_a_second_line_is_refused(line: LocalStack) -> None:
     assert line.refresh().pids == line.info.pids
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_a_killed_stage_comes_back_on_the_same_port(line: LocalStack) -> None:
     """kill -9 of the gateway: a new process answers, and stack.json tells its process id."""
     old = line.refresh().pids["collect"]
@@ -167,7 +167,7 @@ def test_a_killed_stage_comes_back_on_the_same_port(line: LocalStack) -> None:
     assert "collect: ended with SIGKILL" in Path(line.info.log_file).read_text()
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_status_of_the_line(line: LocalStack) -> None:
     """One table of the running line, also with the address that it tells in the environment; exit code 1 and a clear
     word where nothing runs."""
@@ -191,7 +191,7 @@ def everything(info: StackInfo) -> tuple[list[int], list[str]]:
     return [info.supervisor_pid, *info.pids.values()], [info.bootstrap_servers, info.gateway_url]
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_a_line_that_is_left_by_an_exception_leaves_nothing() -> None:
     """No process, no port, no directory."""
     seen: list[LocalStack] = []
@@ -209,7 +209,7 @@ def test_a_line_that_is_left_by_an_exception_leaves_nothing() -> None:
     assert not left.data_dir.exists()
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_a_killed_supervisor_takes_its_stages_along(tmp_path: Path) -> None:
     """kill -9 of `andon up`: everything ends, and the directory can be used again at once."""
     with LocalStack(tmp_path / "line", stages=("collect",)) as running:
@@ -222,7 +222,7 @@ def test_a_killed_supervisor_takes_its_stages_along(tmp_path: Path) -> None:
         assert everything(again.info)[1] == addresses
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_what_the_broker_acknowledged_survives_a_stop(tmp_path: Path) -> None:
     """Stop, start: the message is still there, at the same address."""
     with LocalStack(tmp_path / "line", stages=()) as running:
@@ -241,7 +241,7 @@ def test_what_the_broker_acknowledged_survives_a_stop(tmp_path: Path) -> None:
     assert message.key() == b"kept"
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_a_line_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
     """A fixed port that is taken: a ConfigError with key and value, exit code 2."""
     with socket.socket() as taken:
@@ -258,7 +258,7 @@ def test_a_line_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) ->
     assert not datadir.is_locked(tmp_path / "line")
 
 
-@pytest.mark.system
+@pytest.mark.service
 def test_ctrl_c_while_starting_leaves_nothing(tmp_path: Path) -> None:
     """An early SIGINT stops what was begun and exits cleanly."""
     with subprocess.Popen([*ANDON, "up", "--data-dir", str(tmp_path / "line"), "--stages", "collect"]) as starting:

@@ -74,7 +74,7 @@ def test_tools_refuse_a_login_without_name(name: str, monkeypatch: pytest.Monkey
     assert "kafka.sasl_username is empty" in str(ended.exception)
 
 
-@pytest.mark.system
+@pytest.mark.service
 @pytest.mark.parametrize("stage", ["combine", "archive", "correlate"])
 def test_stages_refuse_a_login_without_name(stage: str, tmp_path: Path) -> None:
     """Exit code 2, which asks for no restart."""

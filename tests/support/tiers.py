@@ -1,14 +1,16 @@
 """Marks and groups of tests, told by the fixtures that they use.
 
-Marks: `unit`, in this process and in moments; `service`, with brokers, engines or processes of its own, or for minutes
-on a core; `slow`, what only `make test-all` runs. A test that uses no fixture of a service but starts processes by
-itself says `service`; which are slow is always said.
+Marks: `unit`, in this process and in moments; `service`, with brokers, engines or processes of its own, or for long on
+a core; `slow`, what only `make test-all` runs. A test that uses no fixture of a service but starts processes by itself
+says `service`, or it fails; which are slow is always said.
 
 Groups: tests that share a service, or what a module makes once, run in one process of pytest-xdist. All others run
 wherever there is room. What takes longest begins first.
 """
 
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -58,7 +60,7 @@ def _mark(item: pytest.Function) -> None:
     group = _group(item)
     if group:
         item.add_marker(pytest.mark.xdist_group(group))
-    if not any(item.get_closest_marker(name) for name in ("slow", "service", "system")):
+    if not any(item.get_closest_marker(name) for name in ("slow", "service")):
         is_service = group in SHARED.values() or not OWN.isdisjoint(item.fixturenames)
         item.add_marker(pytest.mark.service if is_service else pytest.mark.unit)
 
@@ -73,6 +75,28 @@ def _group(item: pytest.Function) -> str:
     file = item.nodeid.partition("::")[0]
     scopes = {made[-1].scope for made in item._fixtureinfo.name2fixturedefs.values()}
     return file.rpartition("/")[0] if "package" in scopes else file if "module" in scopes else ""
+
+
+_in_unit_test = False
+
+
+def _refuse_processes(event: str, _: tuple[Any, ...]) -> None:
+    if _in_unit_test and event in ("subprocess.Popen", "os.posix_spawn", "os.fork"):
+        raise AssertionError("a unit test starts no process: mark it `service`")
+
+
+sys.addaudithook(_refuse_processes)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A unit test is one."""
+    global _in_unit_test
+    _in_unit_test = item.get_closest_marker("unit") is not None
+    try:
+        return (yield)
+    finally:
+        _in_unit_test = False
 
 
 def _named_group(item: pytest.Item) -> str:

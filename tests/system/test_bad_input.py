@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.outside import Line, encode, event, needs, now_ms, update, wait_for
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.service
 
 EVIL = "\x1b[2J\x1b]0;owned\x07<script>alert(1)</script>'; DROP TABLE events; --\n\nDROP TABLE events\n\0{x:String}"
 DAY_MS = 86_400_000

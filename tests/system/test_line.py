@@ -23,7 +23,7 @@ from support.outside import (
     without_signature,
 )
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.service
 
 KEY = "{}/crowdstrike/content/291"
 
