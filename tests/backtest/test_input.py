@@ -122,6 +122,7 @@ def test_fleets_are_kept_apart_in_the_summary() -> None:
         (["-", "--policy", "/nonexistent/p.toml"], "--policy /nonexistent/p.toml: cannot be read"),
     ],
 )
+@pytest.mark.service
 def test_what_cannot_be_read_ends_with_exit_code_2(arguments: list[str], words: str) -> None:
     """One line says which file and why."""
     argv = [sys.executable, "-m", "pipeline", "backtest", *arguments]

@@ -16,6 +16,8 @@ from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.simulation import Simulation
 from pipeline.wire.spans import MINUTE_MS
 
+pytestmark = pytest.mark.service
+
 Lines = list[bytes]
 LinesOf = Callable[[str], Lines]
 
@@ -35,7 +37,7 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lines_of() -> LinesOf:
     """A scenario's events in the order in which they were sent."""
     made: dict[str, Lines] = {}
@@ -97,13 +99,13 @@ def disturbed(lines: Lines, seed: int) -> Lines:
     return [line for _, line in sorted(moved + again)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def incident(lines_of: LinesOf) -> Found:
     """19 July 2024, read once."""
     return backtest(lines_of("crowdstrike-2024-07-19"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def co_deployed(lines_of: LinesOf) -> Found:
     """A guilty update and its companion, read once."""
     return backtest(lines_of("co-deployed"))

@@ -150,6 +150,7 @@ def test_the_rules_of_a_subscriber(program: Any, key: SigningKey, tmp_path: Path
     assert state("broad", NOW) == "clear"
 
 
+@pytest.mark.service
 def test_the_program_reads_a_topic(
     key: SigningKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

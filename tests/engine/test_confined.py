@@ -58,6 +58,7 @@ def confined(tmp_path: Path, port: int) -> dict[str, str]:
     return {name: outcome for name, _, outcome in (line.rpartition(" ") for line in done.stdout.splitlines())}
 
 
+@pytest.mark.service
 def test_a_confined_process_reaches_its_directory_only(tmp_path: Path) -> None:
     """Its own files and modules work; others' files, by a link too, programs and its own environment do not."""
     with socket.create_server(("127.0.0.1", 0)) as server:

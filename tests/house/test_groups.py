@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EIGHT = """
 import pytest
 
@@ -18,6 +20,7 @@ def test_with(costly, number, worker_id):
 """
 
 
+@pytest.mark.service
 def test_a_module_s_fixture_is_made_in_one_process(tmp_path: Path) -> None:
     """With two processes and a group of eight tests, one process runs all of them: a pytest that the plugin does not
     understand would start every broker once in each process, and say nothing."""

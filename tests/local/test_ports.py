@@ -15,6 +15,7 @@ print(ports.free_port())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the list of found ports is Linux's")
+@pytest.mark.service
 def test_what_another_process_found_is_not_found_again() -> None:
     """The only port of the range is found and not bound yet: it is not given away a second time."""
     found = ports.free_port()

@@ -11,6 +11,8 @@ from pipeline.local.machine.usage import is_alive, peak_rss_bytes, usage
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.waiting import wait_for
 
+pytestmark = pytest.mark.service
+
 SECONDS = 20.0
 WAITS = "import time; print('ready', flush=True); time.sleep(60)"
 

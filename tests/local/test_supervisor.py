@@ -109,6 +109,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.service
 def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
     """kill -9: another process id, one more restart, ready again."""
     seen: list[int] = []
@@ -127,6 +128,7 @@ def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
     assert supervisor.stages["a"].info.state == "stopped"
 
 
+@pytest.mark.service
 def test_a_stage_that_keeps_failing_is_shown_with_its_last_words(tmp_path: Path) -> None:
     """After three ends in a row the state is "failing", with exit code and last line; it is still tried."""
     seen: list[Supervised] = []
@@ -146,6 +148,7 @@ def test_a_stage_that_keeps_failing_is_shown_with_its_last_words(tmp_path: Path)
     ("code", "word"),
     [("raise SystemExit('bad key')", "ends at once: bad key"), ("raise SystemExit(2)", "refuses its configuration")],
 )
+@pytest.mark.service
 def test_a_stage_that_cannot_start_ends_the_start(tmp_path: Path, code: str, word: str) -> None:
     """A start that cannot succeed is given up with the stage's last words, not waited for."""
 
@@ -156,6 +159,7 @@ def test_a_stage_that_cannot_start_ends_the_start(tmp_path: Path, code: str, wor
     supervised(tmp_path, [spec("a", code, ready=False)], scenario)
 
 
+@pytest.mark.service
 def test_the_loaders_weak_versions_are_left_out(tmp_path: Path) -> None:
     """They are no error, and not a stage's last words; every other line of the loader is shown."""
     words = "{0}: libc.so.6: {1}version `GLIBC_2.39' not found (required by {0})"
@@ -171,6 +175,7 @@ def test_the_loaders_weak_versions_are_left_out(tmp_path: Path) -> None:
     assert lines[1] in log
 
 
+@pytest.mark.service
 def test_stop_goes_from_the_last_phase_to_the_first(tmp_path: Path) -> None:
     """Stages stop before what they depend on, so that they can still finish what they hold."""
     code = (
@@ -190,6 +195,7 @@ def test_stop_goes_from_the_last_phase_to_the_first(tmp_path: Path) -> None:
     assert [line.split()[1] for line in log.splitlines() if "leaves" in line] == ["stage", "store", "broker"]
 
 
+@pytest.mark.service
 def test_what_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
     """A process that does not stop in its time is killed, and so is what it started itself."""
     code = (
@@ -218,6 +224,7 @@ def wait_until_gone(pids: list[int]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+@pytest.mark.service
 def test_a_leashed_process_dies_with_its_parent() -> None:
     """When the parent is killed with -9 the child is gone, too."""
     code = (

@@ -106,6 +106,7 @@ def test_local_topics_are_small() -> None:
     assert set(local) == {topic.name for topic in topics.ALL}
 
 
+@pytest.mark.service
 def test_a_line_whose_schema_is_refused_says_how_to_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The advice needs ClickHouse, which stops with the line: the command that runs it alone, and where it is then."""
     secrets = datadir.Secrets(tmp_path)

@@ -88,15 +88,18 @@ def _refuse_processes(event: str, _: tuple[Any, ...]) -> None:
 sys.addaudithook(_refuse_processes)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """A unit test is one."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """From here on no process, when it is a unit test."""
     global _in_unit_test
     _in_unit_test = item.get_closest_marker("unit") is not None
-    try:
-        return (yield)
-    finally:
-        _in_unit_test = False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """What ends after the last test of all may need what it likes."""
+    global _in_unit_test
+    _in_unit_test = False
 
 
 def _named_group(item: pytest.Item) -> str:
