@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +14,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from support.brokers import embedded_broker
 
 from pipeline.doctor.address import check_address
 from pipeline.doctor.finding import Finding
 from pipeline.doctor.main import command
-from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.runtime.kafka import KafkaConfig
 
 pytestmark = pytest.mark.service
-MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 @contextmanager
@@ -101,7 +99,7 @@ def test_tls_where_none_is_expected_and_the_reverse(tmp_path: Path) -> None:
     context, _ = self_signed(tmp_path, days=100)
     with listener(b"", context) as at:
         assert "speaks TLS" in last(KafkaConfig(), *at).words
-    with tempfile.TemporaryDirectory(dir=MEMORY) as directory, EmbeddedBroker(Path(directory)) as broker:
+    with embedded_broker() as broker:
         finding = last(KafkaConfig(security_protocol="SSL"), "127.0.0.1", broker.port)
     assert (finding.check.split()[-1], finding.level) == ("TLS", "problem")
 

@@ -1,7 +1,6 @@
 """`andon doctor` on brokers: a healthy one, dead ones, wrong topics, wrong clocks, things that are no broker."""
 
 import json
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
+from support.brokers import embedded_broker
 from support.waiting import DEADLINE_SECONDS
 
 from pipeline.combine import config as combine
@@ -32,13 +32,12 @@ from pipeline.status.sources import Offsets
 from pipeline.wire import topics
 
 pytestmark = pytest.mark.service
-MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[EmbeddedBroker]:
     """A broker with every topic as defined; those with the prefix "half-" are not."""
-    with tempfile.TemporaryDirectory(dir=MEMORY) as directory, EmbeddedBroker(Path(directory)) as running:
+    with embedded_broker() as running:
         apply(KafkaConfig(bootstrap_servers=running.bootstrap_servers))
         yield running
 

@@ -1,7 +1,6 @@
 """`andon replay`: to files and to a broker, with the halts that it obeys."""
 
 import gzip
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +8,9 @@ import pytest
 import zstandard
 from click.testing import CliRunner
 from confluent_kafka import Producer
+from support.brokers import embedded_broker
 
 from pipeline.halt.signing import load_or_create
-from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.kafka import KafkaConfig
@@ -33,7 +32,7 @@ GUILTY = UpdateId("crowdstrike", "falcon-content", "291")
 @pytest.fixture(scope="module")
 def broker() -> Iterator[str]:
     """An embedded broker with the topics; its address."""
-    with tempfile.TemporaryDirectory() as directory, EmbeddedBroker(Path(directory)) as running:
+    with embedded_broker() as running:
         topic_admin.apply(KafkaConfig(bootstrap_servers=running.bootstrap_servers), replication=1)
         yield running.bootstrap_servers
 
@@ -123,7 +122,7 @@ def test_the_replay_obeys_a_signed_halt_on_the_topic(broker: str, tmp_path: Path
     key = load_or_create(tmp_path)
     producer = Producer({"bootstrap.servers": broker, "log_level": 0})
     producer.produce("fleet.halts", encode_halt(key.sign(halt_of("stopped"))), "key")
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
     where = ("--fleet", "stopped", "--obey", str(tmp_path), "--bootstrap-servers", broker)
     output = replay("crowdstrike-2024-07-19", "--hosts", "300", "--speed", "12000", *where)
     assert "crowdstrike/falcon-content/291 crashed 0 hosts" in output
