@@ -17,13 +17,15 @@ from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 
 _READ_AT_ONCE = 4_096  # messages held as client objects at a time
+_NO_WAY_ON = (KafkaError._FATAL, KafkaError._AUTO_OFFSET_RESET)  # of a consumer only the code says that it is fatal
 _LAG_SECONDS = 1.0
-_COMMITTED_SECONDS = 10.0
+_CALL_SECONDS = 10.0
 _SHORTEST_WAIT_SECONDS = 0.001  # the client waits for whole milliseconds: asked for less it returns at once
 # Less than the client's defaults: a deeper queue costs memory and brings no speed, a shallower one leaves the loop
 # waiting for the next answer. Nothing is stored for auto-commit.
 _PREFETCH = {
     "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",  # a client that begins anew by itself would count again what was counted
     "queued.min.messages": 10_000,
     "queued.max.messages.kbytes": 16 * 1024,
     "message.max.bytes": 1 << 20,  # only a floor for the next: a single larger message is still fetched
@@ -120,17 +122,31 @@ class Source:
                 lag.set(max(0, high - place.offset))
 
     def judge(self, error: KafkaError) -> None:
-        """Take in what the client says in between the messages. Raises FatalStageError when it cannot go on."""
-        if error.fatal() or error.code() == KafkaError._FATAL:  # of a consumer only the code says it
+        """Take in what the client says in between the messages. Raises FatalStageError when it cannot go on: a new
+        process looks anew where to begin."""
+        if error.fatal() or error.code() in _NO_WAY_ON:
             raise FatalStageError(f"consumer: {error}")
         self._log.warning("consumer", error=str(error))
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
-            found = group_offsets.committed(consumer, partitions, _COMMITTED_SECONDS)
+            found = group_offsets.committed(consumer, partitions, _CALL_SECONDS)
+            starts = {of.partition: self._known_start(of) for of in found if of.offset >= 0}
         except KafkaException as error:
-            raise FatalStageError(f"what is committed cannot be asked for: {error.args[0]}") from None
-        self._assigned, self._committed = partitions, {of.partition: of.offset for of in found if of.offset >= 0}
+            raise FatalStageError(f"where to read from cannot be known: {error.args[0]}") from None
+        self._assigned, self._committed = partitions, starts
         self.rewind()
-        starts = [self._committed.get(place.partition, "the beginning") for place in partitions]
-        self._log.info("partitions assigned", partitions=[place.partition for place in partitions], read_from=starts)
+        read_from = [starts.get(place.partition, "the beginning") for place in partitions]
+        self._log.info("partitions assigned", partitions=[place.partition for place in partitions], read_from=read_from)
+
+    def _known_start(self, committed: TopicPartition) -> int:
+        """The committed offset, if the log still goes that far back and already that far on; else its beginning."""
+        low, high = self._consumer.get_watermark_offsets(committed, timeout=_CALL_SECONDS) or (0, 0)
+        place = {"partition": committed.partition, "committed": committed.offset}
+        if committed.offset > high:
+            self._log.error("the log is not what it was: read from its beginning", **place, first=low, end=high)
+            return low
+        if committed.offset < low:
+            self._log.error("records deleted before they were read", **place, upto=low - committed.offset)
+            return low
+        return committed.offset

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from support.brokers import AnyBroker, embedded_broker, kafka_only
 from support.waiting import DEADLINE_SECONDS, until
 
@@ -19,7 +20,8 @@ from pipeline.combine.stage import Combiner
 from pipeline.combine.transaction import Record, TransactionalProducer
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.process import Process, andon
-from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
+from pipeline.runtime.errors import FatalStageError
+from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.runtime.logging import configure
 from pipeline.runtime.topic_admin import apply
@@ -57,6 +59,15 @@ class Line:
     def log(self, number: int) -> Path:
         """The log of the process that was started as this number."""
         return self._log_dir / f"combine-{number}.log"
+
+    def recreate(self) -> None:
+        """`fleet.events` is another topic of that name."""
+        name = self.kafka.topic_prefix + topics.EVENTS.name
+        admin = AdminClient(client_config(self.kafka, "test"))
+        admin.delete_topics([name])[name].result(DEADLINE_SECONDS)
+        until("it is gone", lambda: name not in admin.list_topics(timeout=DEADLINE_SECONDS).topics)
+        apply(self.kafka, replication=1)
+        self._producer = Producer(producer_config(self.kafka, "test"))  # the old one is out of sequence
 
     def produce(self, values: list[bytes]) -> None:
         """To `fleet.events`, acknowledged."""
@@ -263,3 +274,20 @@ def test_missing_topics_are_said(broker: AnyBroker, tmp_path: Path) -> None:
         assert "run `andon topics apply`" in bare.log(0).read_text("utf-8")
     finally:
         bare.close()
+
+
+def test_a_log_made_anew_is_read_from_its_beginning(line: Line) -> None:
+    """The topic deleted and created again: the combiner asks to be started anew rather than begin anew unsaid; all of
+    the new log counts, once, whether or not the broker forgot the group's offsets with the old one."""
+    combiner = line.combiner()
+    line.produce(events(500))
+    until("all are counted", lambda: line.counted() == 500)
+    line.recreate()
+    line.produce(events(40))
+    assert until("it ends", combiner.own_end) == FatalStageError.exit_code
+    assert "Offset out of range" in combiner.last_words()
+    line.combiner()
+    until("the new ones are counted", lambda: line.counted() >= 540)
+    line.produce(events(5))
+    until("and so on", lambda: line.counted() >= 545)
+    assert line.counted() == 545
