@@ -7,10 +7,11 @@ only those listed here pass.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from pipeline.local.clickhouse.statement import TOKEN, StatementError
+from pipeline.local.clickhouse.lexer import Kind, tokens
+from pipeline.local.clickhouse.statement import StatementError
 
 # Functions that read files; those of the category "AI", which call out, come from the engine.
 _FUNCTIONS = frozenset({"file", "eval"})
@@ -43,10 +44,6 @@ _SETTINGS = re.compile(
     r"|distributed_foreground_insert|insert_distributed_sync"
 )
 
-_PLAIN = frozenset("()[]{},.:;+-*/%=<>!?|@^&~")  # beside words, numbers and quotes
-_BEFORE_COMMENT = frozenset(" \t\n\r\f\v(),;")  # "1e--5" is no comment
-
-
 class Guard(NamedTuple):
     """What the engine knows and a limited account may not name, in small letters."""
 
@@ -70,13 +67,13 @@ class Guard(NamedTuple):
         )
 
     def check(self, statement: bytes) -> None:
-        """The statement itself, without data that follows an INSERT … FORMAT.
+        """The statement as it will run, without data that follows an INSERT … FORMAT.
 
         Raises:
             StatementError: says which token, and why.
         """
         last = ""
-        for token, is_name in _tokens(statement.decode("latin-1")):
+        for token, is_name in _names_and_marks(statement):
             self._check(token.lower(), is_name, last)
             last = token.lower()
 
@@ -108,40 +105,26 @@ class Guard(NamedTuple):
                 raise _refusal(name, "is not a setting that this user may change")
 
 
-def _tokens(text: str) -> Iterable[tuple[str, bool]]:
-    """Names, as they are meant, and marks, without strings and comments; nothing that can be read in two ways."""
-    for token in TOKEN.finditer(text):
-        if token["skip"] is not None:
-            _check_skipped(token[0], text[token.start() - 1 : token.start()])
-        elif token["word"] is not None:
-            if "$" in token[0]:
-                raise _refusal("$", "is for this user allowed in strings only")
-            yield token[0], True
-        elif token["quoted"] is not None:
-            if token[0][0] in '"`':
-                yield _unquoted(token[0]), True
-            elif token[0][0] != "'":
-                raise _refusal(token[0][0], "begins a kind of quotes that is not for this user; write '…'")
-            else:
+def _names_and_marks(statement: bytes) -> Iterator[tuple[str, bool]]:
+    """Names, as they are meant, and marks; of strings and numbers only that there is one."""
+    for token in tokens(statement):
+        text = token.text.decode("latin-1")
+        match token.kind:
+            case Kind.WORD:
+                yield text, True
+            case Kind.NAME:
+                yield _unquoted(text), True
+            case Kind.STRING | Kind.NUMBER:
                 yield "'", False
-        elif token["number"] is not None:
-            yield "0", False
-        elif token[0] in _PLAIN:
-            yield token[0], False
-        else:
-            raise _refusal(token[0], "is not allowed here outside of strings, or quotes that are not closed")
-
-
-def _check_skipped(text: str, before: str) -> None:
-    if text[0] in "#\xc2" or text.startswith("//"):
-        raise _refusal(text[:2], "is not for this user; comments are -- … and /* … */")
-    if text.startswith("--") and before and before not in _BEFORE_COMMENT:
-        raise _refusal("--", "begins a comment only after a space")
+            case Kind.MARK:
+                yield text, False
+            case Kind.WRONG | Kind.END:
+                raise _refusal(text, "is not allowed here outside of strings, or quotes that are not closed")
 
 
 def _unquoted(name: str) -> str:
-    if "\\" in name:
-        raise _refusal(name, "is a quoted name with a backslash, and such names are not for this user")
+    if "\\" in name or name[0] in name[1:-1]:
+        raise _refusal(name, "is a quoted name with a backslash or its own quotes, and such names are not for this user")
     return name[1:-1]
 
 

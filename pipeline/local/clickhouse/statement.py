@@ -1,4 +1,5 @@
-"""What the endpoint must know of a statement before the engine sees it: its kind, its format, and that it is one.
+"""What the endpoint must know of a statement before the engine sees it: its kind, its format, and that it is one; and
+the statement as it is run, written anew from what was looked at.
 
 The embedded engine runs several statements separated by ";" and writes files for INTO OUTFILE, as a command-line
 client does; a ClickHouse server over HTTP does neither, and neither does this endpoint. It would also take an empty
@@ -9,17 +10,7 @@ told apart here, and handed to the engine apart from the statement.
 import re
 from typing import NamedTuple
 
-# As ClickHouse's lexer divides a statement (read as latin-1), or more finely; what it cannot read at all is "other".
-TOKEN = re.compile(
-    r"""(?P<skip>\s+|\xc2\xa0|--[^\n]*|//[^\n]*|\#[ !][^\n]*|/\*.*?(?:\*/|\Z))
-      | (?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`
-                  |\xe2\x80\x98.*?\xe2\x80\x99|\xe2\x80\x9c.*?\xe2\x80\x9d|(\$[^$]*\$).*?\3)
-      | (?P<word>[A-Za-z_][\w$]*)
-      | (?P<number>\d\w*)
-      | (?P<end>;)
-      | (?P<other>.)""",
-    re.ASCII | re.DOTALL | re.VERBOSE,
-)
+from pipeline.local.clickhouse.lexer import Kind, Token, Writer, tokens
 
 _BEFORE_DATA = re.compile(rb"[ \t\f]*\r?\n?")  # as ClickHouse skips it between FORMAT's name and the data
 
@@ -37,14 +28,15 @@ class StatementError(ValueError):
 
 
 class Statement(NamedTuple):
-    """`kind` is the first word in capitals; `format` the name after the last FORMAT, or "" without one.
+    """`kind` is the first word in capitals; `format` the name after the last FORMAT, or "" without one; `sql` what is
+    to be run.
 
-    Of an INSERT … FORMAT: the statement without FORMAT ends at `ends_at`, the data that follows begins at `data_at`.
+    Of an INSERT … FORMAT with data `sql` ends before FORMAT, and the data begins at `data_at` of what was sent.
     """
 
     kind: str
     format: str
-    ends_at: int = 0
+    sql: bytes = b""
     data_at: int = 0
 
     def streams(self, default_format: str) -> bool:
@@ -52,47 +44,74 @@ class Statement(NamedTuple):
         return self.kind in _READS and (self.format or default_format).upper() in _STREAMED
 
 
-def inspect(sql: bytes) -> Statement:
-    """Look at a statement; the data of an INSERT … FORMAT is not looked at.
+def inspect(sql: bytes, max_bytes: int = 0) -> Statement:
+    """Look at a statement; the data of an INSERT … FORMAT is not looked at, and does not count for `max_bytes` (0: as
+    long as it likes).
 
     Raises:
-        StatementError: several statements, none, or one that names files of this machine.
+        StatementError: several statements, none, one that is too long, or one that names files of this machine.
     """
-    kind, previous, format_name, ended = "", "", "", False
-    depth, format_at, formatting, selects = 0, 0, False, False
-    for token in TOKEN.finditer(sql.decode("latin-1")):
-        if token["skip"] is not None:
-            continue
-        if ended:
-            raise StatementError(62, "SYNTAX_ERROR", "Multi-statements are not allowed")
-        if token["end"] is not None:
-            ended = True
-            continue
-        word = (token["word"] or "").upper()
+    reading = _Reading()
+    for token in tokens(sql):
+        if max_bytes and token.end > max_bytes:
+            raise StatementError(307, "TOO_MANY_BYTES", f"A statement of this user may have {max_bytes} bytes")
+        if found := reading.take(token, sql):
+            return found
+    if not reading.kind:
+        raise StatementError(62, "SYNTAX_ERROR", "Empty query")
+    return Statement(reading.kind, reading.format, reading.run.text())
+
+
+class _Reading:
+    """A statement as far as it has been read."""
+
+    def __init__(self) -> None:
+        self.kind, self.format = "", ""
+        self.run = Writer()
+        self._head_bytes = 0  # of it, what stands before FORMAT
+        self._previous, self._depth = "", 0
+        self._formatting, self._selects, self._ended = False, False, False
+
+    def take(self, token: Token, sql: bytes) -> Statement | None:
+        """Go on; the statement where an INSERT's data begins."""
+        if token.kind is Kind.SKIP:
+            self.run.add(token)
+            return None
+        if self._is_end(token):
+            return None
+        word = token.text.decode().upper() if token.kind is Kind.WORD else ""
         if word in ("OUTFILE", "INFILE"):
             raise StatementError(1, "UNSUPPORTED_METHOD", f"{word} is not supported over HTTP")
-        kind = kind or word
-        depth += {"(": 1, ")": -1}.get(token[0], 0)
-        selects = selects or word in _READS
-        if formatting:
-            format_name = token["word"] or format_name
-            if kind == "INSERT":
-                return _insert(sql, token["word"], format_at, token.end(), selects)
-        formatting = word == "FORMAT" and depth == 0 and previous not in ("INTO", "TABLE", ".")
-        format_at = token.start() if formatting else format_at
-        previous = word or token[0]
-    if not kind:
-        raise StatementError(62, "SYNTAX_ERROR", "Empty query")
-    return Statement(kind, format_name)
+        self.kind = self.kind or word
+        self._depth += {b"(": 1, b")": -1}.get(token.text, 0)
+        self._selects = self._selects or word in _READS
+        if self._formatting:
+            self.format = token.text.decode() if word else self.format
+            if self.kind == "INSERT" and (found := self._insert(bool(word), sql, token.end)):
+                return found
+        self._formatting = word == "FORMAT" and self._depth == 0 and self._previous not in ("INTO", "TABLE", ".")
+        if self._formatting:
+            self._head_bytes = self.run.size
+        self.run.add(token)
+        self._previous = word or token.text.decode("latin-1")
+        return None
 
+    def _is_end(self, token: Token) -> bool:
+        if self._ended:
+            raise StatementError(62, "SYNTAX_ERROR", "Multi-statements are not allowed")
+        if token.kind is Kind.WRONG or not (self._previous or token.kind is Kind.WORD or token.text in (b"(", b";")):
+            shown = token.text.decode("utf-8", "replace")
+            raise StatementError(62, "SYNTAX_ERROR", f"Syntax error at byte {token.start + 1}: {shown!r}")
+        self._ended = token.kind is Kind.END
+        return self._ended
 
-def _insert(sql: bytes, format_name: str | None, format_at: int, format_end: int, selects: bool) -> Statement:
-    if format_name is None:
-        raise StatementError(62, "SYNTAX_ERROR", "The name of a FORMAT is a plain word")
-    gap = _BEFORE_DATA.match(sql, format_end)
-    data_at = gap.end() if gap else format_end
-    if not selects:
-        return Statement("INSERT", format_name, format_at, data_at)
-    if sql[data_at:].strip(b"\t\n\f\r ;"):
-        raise StatementError(48, "NOT_IMPLEMENTED", "INSERT … SELECT … FORMAT with data is not supported here")
-    return Statement("INSERT", format_name)
+    def _insert(self, is_word: bool, sql: bytes, format_end: int) -> Statement | None:
+        if not is_word:
+            raise StatementError(62, "SYNTAX_ERROR", "The name of a FORMAT is a plain word")
+        gap = _BEFORE_DATA.match(sql, format_end)
+        data_at = gap.end() if gap else format_end
+        if not self._selects:
+            return Statement("INSERT", self.format, self.run.text()[: self._head_bytes], data_at)
+        if sql[data_at:].strip(b"\t\n\f\r ;"):
+            raise StatementError(48, "NOT_IMPLEMENTED", "INSERT … SELECT … FORMAT with data is not supported here")
+        return None
