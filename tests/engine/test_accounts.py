@@ -130,7 +130,7 @@ def test_sessions_are_not_shared_between_users(line: LocalClickHouse) -> None:
 
 def test_an_account_without_a_password_is_none() -> None:
     """An empty password lets nobody in, and names are not guessed from each other."""
-    accounts = [owner("andon", "secret"), analyst("andon_read", "")]
+    accounts = [owner("andon", "secret"), analyst("andon_read", "", 1 << 30)]
     assert find(accounts, "andon_read", "") is None
     assert find(accounts, "andon_read", "secret") is None
     assert find(accounts, "andon", "Secret") is None

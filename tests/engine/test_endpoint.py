@@ -24,7 +24,7 @@ from support.engines import clickhouse_in
 from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.local.clickhouse import main as clickhouse
-from pipeline.local.clickhouse.endpoint import READERS
+from pipeline.local.clickhouse.places import READERS
 from pipeline.runtime.errors import ConfigError
 
 pytestmark = pytest.mark.service

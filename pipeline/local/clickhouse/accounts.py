@@ -12,7 +12,11 @@ WRITER_ROLE = "andon_writer"
 
 # Of every statement of a limited account; a request may ask for less.
 ANALYST_LIMITS = {"max_execution_time": 60, "max_memory_usage": 8 << 30, "max_result_rows": 10_000_000}
+ANALYST_LIMITS |= {"max_result_bytes": 4 << 30}
 GRAFANA_LIMITS = {"max_execution_time": 15, "max_memory_usage": 4 << 30, "max_result_rows": 1_000_000}
+GRAFANA_LIMITS |= {"max_result_bytes": 512 << 20}
+# Shares of the process's memory: with every place of theirs taken (places.py) a quarter is left for inserts.
+ANALYST_SHARE, GRAFANA_SHARE = 6, 12
 
 
 class Account(NamedTuple):
@@ -31,12 +35,13 @@ class Account(NamedTuple):
             return ""
         return "andon_limited" if self.limits else "andon_guarded"
 
-    def limited(self, settings: dict[str, str]) -> dict[str, str]:
-        """The settings of a request, none above this account's limits; 0 stands for no limit, and is none here."""
+    def limited(self, settings: Mapping[str, str], limits: Mapping[str, int]) -> dict[str, str]:
+        """The settings of a request, none above `limits` or this account's; 0 stands for no limit, and is none here."""
         mine = dict(settings)
-        for name, limit in self.limits.items():
+        for name in limits.keys() | self.limits.keys():
             wanted = mine.get(name, "")
-            mine[name] = str(min(int(wanted), limit) if wanted.isdecimal() and int(wanted) else limit)
+            most = min(each[name] for each in (limits, self.limits) if name in each)
+            mine[name] = str(min(int(wanted), most) if wanted.isdecimal() and int(wanted) else most)
         return mine
 
 
@@ -50,14 +55,18 @@ def writer(name: str, password: str) -> Account:
     return Account(name, password, WRITER_ROLE)
 
 
-def analyst(name: str, password: str) -> Account:
-    """May only read tables that are not the server's own, with generous limits."""
-    return Account(name, password, "andon_reader", 2, ANALYST_LIMITS)
+def analyst(name: str, password: str, memory_bytes: int) -> Account:
+    """May only read tables that are not the server's own, with generous limits; `memory_bytes` is the process's."""
+    return Account(name, password, "andon_reader", 2, _within(ANALYST_LIMITS, memory_bytes // ANALYST_SHARE))
 
 
-def grafana(name: str, password: str) -> Account:
+def grafana(name: str, password: str, memory_bytes: int) -> Account:
     """The same for dashboards, which ask often and must not wait for each other."""
-    return Account(name, password, "andon_reader", 2, GRAFANA_LIMITS)
+    return Account(name, password, "andon_reader", 2, _within(GRAFANA_LIMITS, memory_bytes // GRAFANA_SHARE))
+
+
+def _within(limits: dict[str, int], memory_bytes: int) -> dict[str, int]:
+    return limits | {"max_memory_usage": min(limits["max_memory_usage"], memory_bytes)}
 
 
 def find(accounts: list[Account], name: str, password: str) -> Account | None:

@@ -46,25 +46,39 @@ _SYSTEM += ("/proc/self/auxv",)  # where the engine finds the vDSO; denied, it t
 _held: list[int] = []  # a rule on a file of /proc lasts while it is open
 
 
+def unavailable() -> str:
+    """Why the kernel cannot hold a process like this one, "" if it can; changes nothing."""
+    if sys.platform != "linux":
+        return "only Linux has Landlock"
+    if _version(ctypes.CDLL(None, use_errno=True)) < 1:
+        return f"this kernel has no Landlock, or it is off: {os.strerror(ctypes.get_errno())}"
+    return ""
+
+
 def confine(writable: Path) -> str:
     """From here on the calling thread, and every thread that it starts, reads only libraries and `writable`, and writes
     only there. What is open already stays open. Says why the kernel does not hold it, or "" if it does."""
-    if sys.platform != "linux":
-        return "only Linux has Landlock"
+    if why := unavailable():
+        return why
     libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_CREATE_RULESET, None, 0, _VERSION)
-    if version < 1:
-        return f"this kernel has no Landlock, or it is off: {os.strerror(ctypes.get_errno())}"
+    version = _version(libc)
     rights = (1 << (_RIGHTS[version - 1] if version <= len(_RIGHTS) else _RIGHTS_NOW)) - 1
-    ruleset = _ruleset(libc, version, rights)
     try:
-        _allow(libc, ruleset, [writable], rights & ~_EXECUTE)
-        _allow(libc, ruleset, _readable(), _READ_FILE | _READ_DIR)
-        _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-        _check(libc.syscall(_RESTRICT_SELF, ruleset, 0))
-    finally:
-        os.close(ruleset)
+        ruleset = _ruleset(libc, version, rights)
+        try:
+            _allow(libc, ruleset, [writable], rights & ~_EXECUTE)
+            _allow(libc, ruleset, _readable(), _READ_FILE | _READ_DIR)
+            _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+            _check(libc.syscall(_RESTRICT_SELF, ruleset, 0))
+        finally:
+            os.close(ruleset)
+    except OSError as error:  # a container may allow the question and not the rest
+        return f"Landlock fails: {error}"
     return ""
+
+
+def _version(libc: ctypes.CDLL) -> int:
+    return int(libc.syscall(_CREATE_RULESET, None, 0, _VERSION))
 
 
 def _readable() -> list[Path]:

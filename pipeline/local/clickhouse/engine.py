@@ -8,49 +8,36 @@ import json
 import re
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.local.clickhouse.agreement import require_agreement
+from pipeline.local.clickhouse.failure import EngineError
 from pipeline.local.clickhouse.statement import Statement
 from pipeline.runtime.errors import AndonError
 
 SESSION_SECONDS = 60.0  # an idle session is closed after this long, as a server does by default
 MAX_SESSIONS = 64
 INSERT_CHUNK_BYTES = 4 * 1024 * 1024
+PIECE_BYTES = 256 * 1024  # of an answer, on its way out
 
-_ERROR = re.compile(r"Code: (\d+)\. (DB::\w*Exception: .*)", re.DOTALL)
 _FAILED_INSERTS = "SELECT sum(value) FROM system.events WHERE event = 'FailedInsertQuery'"
-_OUTCOME = "SELECT type, exception_code, exception FROM system.query_log WHERE log_comment = '{mark}'"
+_OUTCOME = "SELECT type, exception_code, exception FROM system.query_log WHERE endsWith(log_comment, '{mark}')"
+_KILL = "KILL QUERY WHERE query_kind = 'Select' AND endsWith(Settings['log_comment'], '{mark}') ASYNC"
 _UNKNOWN = "Code: 1002. DB::Exception: An INSERT failed, and the log does not say whose. (UNKNOWN_EXCEPTION)"
 _SETTING_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
-class EngineError(Exception):
-    """What the engine raised: ClickHouse's error code, and its text as a server words it."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-    @classmethod
-    def of(cls, error: Exception) -> "EngineError":
-        """From an exception of the engine's binding."""
-        found = _ERROR.search(str(error))
-        if found is None:
-            return cls(1002, f"Code: 1002. DB::Exception: {error}. (UNKNOWN_EXCEPTION)")
-        return cls(int(found[1]), found[0])
-
-
 class Request(NamedTuple):
-    """One statement with everything that belongs to it; `readonly` as ClickHouse's setting of that name, `role` "" for
-    all that there are; `profile`: the settings profile whose constraints hold for the statement, "" for none."""
+    """One statement with everything that belongs to it: `data` of an INSERT … FORMAT; `readonly` as ClickHouse's
+    setting of that name, `role` "" for all that there are; `profile`: the settings profile whose constraints hold for
+    the statement, "" for none; `mark`: by what it is found when it is to be cancelled."""
 
-    sql: bytes
     statement: Statement
+    data: memoryview
     default_format: str
     database: str
     settings: dict[str, str]
@@ -59,12 +46,13 @@ class Request(NamedTuple):
     profile: str
     readonly: int
     session: str
+    mark: str
 
 
 class Answer(NamedTuple):
     """`chunks` yields the result's bytes and must be exhausted or closed; the counts are of an INSERT."""
 
-    chunks: Iterator[bytes]
+    chunks: Iterator[bytes | memoryview]
     rows_written: int = 0
     bytes_written: int = 0
 
@@ -84,16 +72,21 @@ def _set_statement(settings: dict[str, str]) -> str:
 
 
 def _query(connection: Any, request: Request) -> Answer:
-    result = connection.query(request.sql, request.default_format, params=request.params)
-    return Answer(iter((result.bytes(),)), result.rows_written(), result.bytes_written())
+    result = connection.query(request.statement.sql, request.default_format, params=request.params)
+    return Answer(_pieces(result), result.rows_written(), result.bytes_written())
+
+
+def _pieces(result: Any) -> Iterator[memoryview]:
+    """Of the engine's own memory, without a copy of the whole."""
+    view = result.get_memview().view()
+    for start in range(0, len(view), PIECE_BYTES):
+        yield view[start : start + PIECE_BYTES]
 
 
 def _insert(connection: Any, request: Request) -> Answer:
     """INSERT … FORMAT, its data apart from the statement, in pieces."""
-    statement, data = request.statement, memoryview(request.sql)[request.statement.data_at :]
-    with connection.send_insert(
-        request.sql[: statement.ends_at].decode("utf-8", "replace"), statement.format
-    ) as insert:
+    statement, data = request.statement, request.data
+    with connection.send_insert(statement.sql.decode("utf-8", "replace"), statement.format) as insert:
         for start in range(0, len(data), INSERT_CHUNK_BYTES):
             insert.append(data[start : start + INSERT_CHUNK_BYTES])
         result = insert.finish()
@@ -103,9 +96,9 @@ def _insert(connection: Any, request: Request) -> Answer:
 class Engine:
     """Owns the engine at `data_dir` while open. Thread-safe."""
 
-    def __init__(self, data_dir: Path, max_execution_seconds: int) -> None:
+    def __init__(self, data_dir: Path, max_execution_seconds: int, max_memory_bytes: int = 0) -> None:
         self._lock_file = _lock(data_dir)
-        config = _write_config(data_dir, max_execution_seconds)
+        config = _write_config(data_dir, max_execution_seconds, max_memory_bytes)
         self._address = f"{data_dir.resolve() / 'data'}?config-file={config.resolve()}"
         self._sessions: dict[str, tuple[float, Any]] = {}
         self._busy: set[str] = set()
@@ -136,6 +129,8 @@ class Engine:
         """
         connection = self._session(request.session) if request.session else self._connect()
         try:
+            if request.role:
+                require_agreement(connection, _parsed(request), may_write=not request.readonly)
             self._prepare(connection, request)
             if request.statement.streams(request.default_format):
                 return Answer(self._stream(connection, request))
@@ -150,8 +145,8 @@ class Engine:
         return answer
 
     def _prepare(self, connection: Any, request: Request) -> None:
-        if request.settings:
-            connection.query(_set_statement(request.settings))
+        comment = f"{request.settings.get('log_comment', '')} {request.mark}".strip()
+        connection.query(_set_statement(request.settings | {"log_comment": comment}))
         if request.database:
             connection.query("USE `" + request.database.replace("\\", "\\\\").replace("`", "\\`") + "`")
         connection.query(f"SET ROLE {request.role or 'ALL'}")
@@ -163,12 +158,10 @@ class Engine:
     def _insert(self, connection: Any, request: Request) -> Answer:
         """As `_insert` below, and an error when it failed: of rows that it can read and that the table then refuses (no
         space left, a constraint) the binding says nothing. The engine's counters do, and its log says who it was."""
-        mark = uuid.uuid4().hex
-        connection.query(f"SET log_comment = '{mark}'")
         before = self._failed_inserts()
         answer = _insert(connection, request)
         if self._failed_inserts() != before:
-            self._check(mark)
+            self._check(request.mark)
         return answer
 
     def _failed_inserts(self) -> bytes:
@@ -188,7 +181,7 @@ class Engine:
 
     def _stream(self, connection: Any, request: Request) -> Iterator[bytes]:
         try:
-            with connection.send_query(request.sql, request.default_format, params=request.params) as blocks:
+            with connection.send_query(request.statement.sql, request.default_format, params=request.params) as blocks:
                 for block in blocks:
                     yield block.bytes()
         except RuntimeError as error:
@@ -226,18 +219,18 @@ class Engine:
             connection.close()
             return
         with suppress(RuntimeError):  # what came with one request must not stay for the session's next
-            if request.settings:
-                connection.query("SET " + ", ".join(f"{name} = DEFAULT" for name in request.settings))
+            names = request.settings.keys() | {"log_comment"}
+            connection.query("SET " + ", ".join(f"{name} = DEFAULT" for name in sorted(names)))
         with self._guard:
             self._busy.discard(request.session)
             if request.readonly:  # cannot be lifted again, so a read-only session starts anew each time
                 self._sessions.pop(request.session)[1].close()
 
-    def cancel_reads(self) -> None:
-        """Ask running SELECTs to end; inserts go on."""
+    def cancel_reads(self, mark: str = "") -> None:
+        """Ask running SELECTs to end, all or the one of a request; inserts go on."""
         connection = self._connect()
         with suppress(RuntimeError):
-            connection.query("KILL QUERY WHERE query_kind = 'Select' ASYNC")
+            connection.query(_KILL.format(mark=mark))
         connection.close()
 
     def close(self) -> None:
@@ -261,11 +254,18 @@ def _lock(data_dir: Path) -> Any:
     return file
 
 
-def _write_config(data_dir: Path, max_execution_seconds: int) -> Path:
+def _parsed(request: Request) -> bytes:
+    """What the engine's parser is asked about: of an INSERT whose data comes apart, with the format again."""
+    statement = request.statement
+    return statement.sql + f" FORMAT {statement.format}".encode() if statement.data_at else statement.sql
+
+
+def _write_config(data_dir: Path, max_execution_seconds: int, max_memory_bytes: int) -> Path:
+    values = {"@DIR@": str(data_dir.resolve()), "@MAX_EXECUTION_TIME@": str(max_execution_seconds)}
+    values["@MAX_MEMORY@"] = str(max_memory_bytes)
     for name in ("config.xml", "users.xml"):
         text = resources.files("pipeline.local.clickhouse").joinpath(name).read_text("utf-8")
-        text = text.replace("@DIR@", str(data_dir.resolve())).replace(
-            "@MAX_EXECUTION_TIME@", str(max_execution_seconds)
-        )
+        for mark, value in values.items():
+            text = text.replace(mark, value)
         (data_dir / name).write_text(text, "utf-8")
     return data_dir / "config.xml"

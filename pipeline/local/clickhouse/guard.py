@@ -44,6 +44,7 @@ _SETTINGS = re.compile(
     r"|distributed_foreground_insert|insert_distributed_sync"
 )
 
+
 class Guard(NamedTuple):
     """What the engine knows and a limited account may not name, in small letters."""
 
@@ -124,7 +125,9 @@ def _names_and_marks(statement: bytes) -> Iterator[tuple[str, bool]]:
 
 def _unquoted(name: str) -> str:
     if "\\" in name or name[0] in name[1:-1]:
-        raise _refusal(name, "is a quoted name with a backslash or its own quotes, and such names are not for this user")
+        raise _refusal(
+            name, "is a quoted name with a backslash or its own quotes, and such names are not for this user"
+        )
     return name[1:-1]
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import click
 import msgspec
@@ -57,6 +57,7 @@ class EngineConfig(msgspec.Struct, frozen=True):
     write_password: Annotated[str, Doc(description="its password; environment or file only")] = ""
     write_password_file: Annotated[str, Doc(description="file that holds it; without one there is no such user")] = ""
     max_execution_time_seconds: Annotated[int, Doc(ge=0, description="default limit of a statement, 0 for none")] = 60
+    max_memory_bytes: Annotated[int, Doc(ge=0, description="of the process, 0 for half of the machine's")] = 0
     max_body_bytes: Annotated[int, Doc(ge=1024, description="largest request body, decompressed")] = 256 * 1024 * 1024
 
 
@@ -70,21 +71,27 @@ def accounts(config: EngineConfig) -> list[Account]:
         )
     return [
         owner(config.user, password),
-        analyst(config.read_user, read_secret(config, "engine", "read_password")),
-        grafana(config.grafana_user, read_secret(config, "engine", "grafana_password")),
+        analyst(config.read_user, read_secret(config, "engine", "read_password"), memory_bytes(config)),
+        grafana(config.grafana_user, read_secret(config, "engine", "grafana_password"), memory_bytes(config)),
         writer(config.write_user, read_secret(config, "engine", "write_password")),
     ]
 
 
-async def serve(config: EngineConfig, who: list[Account]) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what runs."""
+def memory_bytes(config: EngineConfig) -> int:
+    """What the whole process may use."""
+    return config.max_memory_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+async def serve(config: EngineConfig, who: list[Account], unconfined: str = "") -> None:
+    """Serve until SIGTERM or SIGINT, then finish what runs. `unconfined`: why only the owner may come in, or ""."""
     log = logging.configure("clickhouse")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    engine = Engine(Path(config.data_dir), config.max_execution_time_seconds)
-    endpoint = Endpoint(engine, who, config.max_body_bytes)
-    runner = web.AppRunner(endpoint.app, auto_decompress=False, access_log=None, shutdown_timeout=STOP_SECONDS)
+    engine = Engine(Path(config.data_dir), config.max_execution_time_seconds, memory_bytes(config))
+    endpoint = Endpoint(engine, who, config.max_body_bytes, unconfined)
+    options: dict[str, Any] = {"auto_decompress": False, "access_log": None, "handler_cancellation": True}
+    runner = web.AppRunner(endpoint.app, shutdown_timeout=STOP_SECONDS, **options)
     try:
         await runner.setup()
         site = web.TCPSite(runner, config.host, config.port)
@@ -124,15 +131,18 @@ async def _listen(site: web.TCPSite, config: EngineConfig) -> None:
         raise ConfigError(f"engine.port = {config.port}: cannot listen on {config.host}: {text}") from None
 
 
-def _confine(data_dir: Path) -> None:
-    """Before the engine starts its threads: it is to reach its own directory and nothing else."""
+def _confine(data_dir: Path) -> str:
+    """Before the engine starts its threads: it is to reach its own directory and nothing else. Why it is not kept to
+    that, "" if it is."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     scratch = data_dir.resolve() / "tmp"
     scratch.mkdir(exist_ok=True, mode=0o700)
     os.environ["TMPDIR"] = str(scratch)  # where the engine's binding tries itself when it is imported
-    if why := confine(data_dir):
-        text = "the kernel does not keep the engine from this user's files: only what statements may say does"
+    why = confine(data_dir)
+    if why:
+        text = "the kernel does not keep the engine from this user's files: only the owner may come in"
         logging.configure("clickhouse").warning(text, why=why)
+    return why
 
 
 @click.command("clickhouse", help="Own the embedded ClickHouse engine and serve it over HTTP.")
@@ -140,5 +150,5 @@ def _confine(data_dir: Path) -> None:
 def command(engine: EngineConfig) -> None:
     """Foreground; SIGTERM stops it."""
     who = accounts(engine)  # reads files that the engine may not
-    _confine(Path(engine.data_dir))
-    asyncio.run(serve(engine, who))
+    unconfined = _confine(Path(engine.data_dir))
+    asyncio.run(serve(engine, who, unconfined))
