@@ -107,8 +107,11 @@ def test_the_writer_only_inserts(line: LocalClickHouse) -> None:
     for table in ("schema_migrations", "strata_by_minute", "stratum_minutes", "crashes", "hosts"):
         assert refused(writer, f"INSERT INTO andon.{table} SELECT * FROM andon.{table} WHERE 0"), table
     assert refused(writer, "INSERT INTO andon.schema_migrations (number) VALUES (999)")
+    for second in ("CREATE DATABASE theirs", "SET ROLE ALL", "INSERT INTO andon.heartbeats (fleet) SELECT 'x'"):
+        assert refused(writer, f"INSERT INTO andon.heartbeats (fleet) SELECT 'x' PARALLEL WITH {second}"), second
     ours = line.client()
     assert ours.command("SELECT count() FROM schema_migrations WHERE number = 999") == 0
+    assert ours.command("SELECT count() FROM heartbeats WHERE fleet = 'x'") == 0
     assert ours.command("SELECT count() FROM events_once") == 300
     assert ours.command("SELECT sum(events) FROM strata_by_minute") == 300
     ours.command("ALTER TABLE events DELETE WHERE id IN {ids:Array(String)}", parameters={"ids": []})

@@ -109,6 +109,14 @@ def error_of_the_engine() -> str:
     return str(error.value)[:24]
 
 
+def statements_of_the_engine() -> tuple[int, str]:
+    """How chdb says how many statements a text holds, and what they would do."""
+    chdb = pytest.importorskip("chdb", reason="needs chdb")
+    connection = chdb.connect(":memory:")
+    found = connection._conn.classify_query("SELECT 1 PARALLEL WITH SET ROLE ALL")
+    return found["statement_count"], found["query_class"].name
+
+
 def calls_on(name: str, function: Any) -> set[str]:
     """The methods that a function calls on what it calls so."""
     tree = ast.parse(inspect.cleandoc("\n" + inspect.getsource(function)))
@@ -199,7 +207,8 @@ RELIANCES = [
     *THE_FETCHER,
     *LIBRDKAFKA,
     *(Reliance(MSGSPEC, "", words, refusal(*example), words) for words, example in REFUSALS.items()),
-    # local/clickhouse/engine.py
+    # local/clickhouse/agreement.py, failure.py
+    Reliance(CHDB, "_conn", (2, "CONTROL"), statements_of_the_engine),
     Reliance(CHDB, "", "Code: 62. DB::Exception:", error_of_the_engine, "how an error is worded"),
 ]
 PRIVATE = {reliance.name for reliance in RELIANCES if reliance.name}

@@ -5,6 +5,7 @@ A connection of the engine has one user, so a second statement hidden in the fir
 how many there are and what they would do, and that no word, name or string begins or ends elsewhere than for the guard.
 """
 
+import re
 from typing import Any
 
 from pipeline.local.clickhouse.failure import EngineError
@@ -15,6 +16,7 @@ MAX_STATEMENT_BYTES = 256 * 1024  # as the engine's own max_query_size; data beh
 _SPANS = """SELECT t.begin, t.end
 FROM (SELECT arrayJoin(arrayFilter(t -> t.type != 'Whitespace', tokenizeQuery({sql:String}))) AS t)"""
 _PARSED = "SELECT formatQuerySingleLine({sql:String})"
+_QUESTION = re.compile(r": In scope SELECT formatQuery.*(?=\. \([A-Z_]+\))", re.DOTALL)  # ours, not the asker's
 _DISAGREED = "the engine reads it in another way than this endpoint does"
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"}  # a parameter's value is escaped like TSV
 
@@ -32,7 +34,8 @@ def require_agreement(connection: Any, sql: bytes, may_write: bool) -> None:
     found = connection._conn.classify_query(text)
     allowed = ("READ_ONLY", "MUTATING") if may_write else ("READ_ONLY",)
     if found["statement_count"] != 1 or found["query_class"].name not in allowed:
-        _ask(connection, _PARSED, text)  # a syntax error has its place
+        if not found["statement_count"]:
+            _ask(connection, _PARSED, text)  # says where the syntax error is
         raise EngineError.named(497, "ACCESS_DENIED", f"Refused before it ran: {_refusal(found)}")
     theirs = [tuple(map(int, line.split(b"\t"))) for line in _ask(connection, _SPANS, text).splitlines()]
     if theirs != [(token.start, token.end) for token in tokens(sql) if token.kind is not Kind.SKIP]:
@@ -50,5 +53,6 @@ def _ask(connection: Any, question: str, sql: str) -> bytes:
     try:
         answer: bytes = connection.query(question, "TSVRaw", params={"sql": escaped}).bytes()
     except RuntimeError as error:
-        raise EngineError.of(error) from None
+        found = EngineError.of(error)
+        raise EngineError(found.code, _QUESTION.sub("", str(found))) from None
     return answer

@@ -35,7 +35,20 @@ _TRANSPORT |= {"wait_end_of_query", "send_progress_in_http_headers", "http_heade
 # What accounts with a role may say at all: the engine has one user, so KILL would reach everybody's queries.
 _PLAIN = frozenset({"SELECT", "WITH", "INSERT", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS"})
 _STATUS = {194: 401, 192: 403, 193: 403, 516: 403, 497: 403, 62: 400, 36: 400, 27: 400, 43: 400, 53: 400, 73: 400}
-_STATUS |= {115: 404, 46: 404, 47: 404, 60: 404, 81: 404, 48: 501, 159: 408, 202: 503, 307: 413, 396: 413}
+_STATUS |= {
+    89: 400,
+    271: 400,
+    115: 404,
+    46: 404,
+    47: 404,
+    60: 404,
+    81: 404,
+    48: 501,
+    159: 408,
+    202: 503,
+    307: 413,
+    396: 413,
+}
 
 
 class Endpoint:
@@ -100,13 +113,13 @@ class Endpoint:
         default_format = fields["default_format"] or "TabSeparated"
         if account.role:
             await asyncio.to_thread(self._check, account, statement, settings, statement.format or default_format)
-        limits = {} if statement.streams(default_format) else {"max_result_bytes": MAX_WHOLE_BYTES}
+        whole = statement.reads and not statement.streams(default_format)
         return Request(
             statement=statement,
             data=memoryview(sql)[statement.data_at :] if statement.data_at else memoryview(b""),
             default_format=default_format,
             database=fields["database"],
-            settings=account.limited(settings, limits),
+            settings=account.limited(settings, {"max_result_bytes": MAX_WHOLE_BYTES} if whole else {}),
             params={k.removeprefix("param_"): v for k, v in fields.items() if k.startswith("param_")},
             role=account.role,
             profile=account.profile,

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from pipeline.local.clickhouse.failure import EngineError
 
 CODECS = {"gzip": "gzip", "zstd": "zstd", "lz4": "lz4", "x-gzip": "gzip"}
+# As the library's parsers of chunks and of forms fail.
+_UNREADABLE = (HttpProcessingError, ValueError, LookupError, RuntimeError, AssertionError, TypeError)
 _PRINTABLE = re.compile(r"[ -~]{0,128}")  # what goes back as a header
 _NAME = re.compile(r"\w{0,64}", re.ASCII)
 
@@ -89,6 +92,8 @@ async def body(http: web.Request, fields: dict[str, str], max_bytes: int) -> byt
         raw = await bounded.read()
     except web.HTTPRequestEntityTooLarge:
         raise _too_large(max_bytes) from None
+    except _UNREADABLE as error:
+        raise EngineError.named(36, "BAD_ARGUMENTS", f"Cannot read the body: {error!r}") from None
     codec = http.headers.get("Content-Encoding", "").lower()
     if not raw or codec in ("", "identity"):
         return raw
@@ -113,11 +118,7 @@ def _too_large(max_bytes: int) -> EngineError:
 
 
 async def _form(http: web.Request, fields: dict[str, str]) -> bytes:
-    try:
-        parts = await http.post()
-    except (ValueError, LookupError, RuntimeError, AssertionError, TypeError) as error:  # as its parser fails
-        raise EngineError.named(36, "BAD_ARGUMENTS", f"Cannot read the form: {error!r}") from None
-    for name, value in parts.items():
+    for name, value in (await http.post()).items():
         if not isinstance(value, str):
             raise EngineError.named(48, "NOT_IMPLEMENTED", "External data is not supported by the local endpoint")
         fields[name] = value

@@ -39,9 +39,14 @@ class Statement(NamedTuple):
     sql: bytes = b""
     data_at: int = 0
 
+    @property
+    def reads(self) -> bool:
+        """Whether rows come back for which the engine counts limits."""
+        return self.kind in _READS
+
     def streams(self, default_format: str) -> bool:
         """Whether blocks of the answer can be sent as they come: the format has neither header nor footer."""
-        return self.kind in _READS and (self.format or default_format).upper() in _STREAMED
+        return self.reads and (self.format or default_format).upper() in _STREAMED
 
 
 def inspect(sql: bytes, max_bytes: int = 0) -> Statement:
