@@ -20,6 +20,8 @@ def guide(info: StackInfo, stages: set[str]) -> str:
     lines += [f"  watch halts     kcat -C -b {info.bootstrap_servers} -t fleet.halts -o beginning -f '%k\\t%s\\n'"]
     if "clickhouse" in stages:
         lines += ["  ask ClickHouse  " + _curl_clickhouse(info)]
+        if info.clickhouse_reader == info.clickhouse_user:
+            lines += ["  beware          the kernel does not confine ClickHouse here: it has its owner's account alone"]
     if "correlate" in stages:
         lines += [f"  detector state  {info.correlate_url}/state"]
         lines += [f"  keys of halts   {shlex.quote(str(keys_of(info)))}/*.pub.pem"]

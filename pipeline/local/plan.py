@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.local.clickhouse import accounts
+from pipeline.local.clickhouse import accounts, confine
 from pipeline.local.datadir import Secrets
 from pipeline.local.kafka import embedded as broker
 from pipeline.local.machine.files import write_private
@@ -32,16 +32,21 @@ BROKER_PHASE, STORE_PHASE, STAGE_PHASE = 0, 1, 2
 
 
 class Place(NamedTuple):
-    """What a stage's command line is made of."""
+    """What a stage's command line is made of. `unconfined`: why ClickHouse lets in its owner alone, or ""."""
 
     data_dir: Path
     ports: Mapping[str, int]
     secrets: Secrets
     broker_argv: Sequence[str]
+    unconfined: str = ""
 
     def url(self, port: str) -> str:
         """Of something that listens here."""
         return f"http://{LOOPBACK}:{self.ports[port]}"
+
+    def login(self, user: str, password_file: Path) -> tuple[str, Path]:
+        """How to come into ClickHouse in the place of a limited account: as the owner where there is no other."""
+        return (accounts.OWNER, self.secrets.clickhouse_password_file) if self.unconfined else (user, password_file)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -60,6 +65,11 @@ class Place(NamedTuple):
             "",
         ]
         return [*kafka, "--metrics-host", LOOPBACK, "--metrics-port", str(self.ports[f"{stage}-metrics"])]
+
+
+def unconfined() -> str:
+    """Why ClickHouse lets in its owner alone on this machine, "" where it does not."""
+    return confine.unavailable()
 
 
 class Stage(NamedTuple):
@@ -103,7 +113,7 @@ def _collect(at: Place) -> list[str]:
 
 
 def _archive(at: Place) -> list[str]:
-    store = _clickhouse_options(at, accounts.WRITER, at.secrets.clickhouse_write_password_file)
+    store = _clickhouse_options(at, *at.login(accounts.WRITER, at.secrets.clickhouse_write_password_file))
     return andon("archive", *store, *at.client("archive"))
 
 

@@ -89,7 +89,7 @@ async def _run(up: UpConfig, stages: list[Stage], data_dir: Path, lock: int) -> 
     with datadir.writable(data_dir):
         ports = plan.find_ports(data_dir, [*names, CONTROLLER_PORT], fixed)
         broker_argv = kafka_line.prepare(up.broker, data_dir / "broker", ports["broker"], ports[CONTROLLER_PORT])
-        at = Place(data_dir, ports, datadir.Secrets(data_dir).make(up.fleet), broker_argv)
+        at = Place(data_dir, ports, datadir.Secrets(data_dir).make(up.fleet), broker_argv, plan.unconfined())
         log_file = data_dir / "logs" / "andon.log"
         log = MergedLog(log_file, sys.stdout, max(len(name) for name in plan.STAGES))
     environ, file = _environ()
@@ -199,8 +199,8 @@ def _describe(up: UpConfig, stages: list[Stage], at: Place, supervisor: Supervis
         info.clickhouse_url = at.url("clickhouse")
         info.clickhouse_user = accounts.OWNER
         info.clickhouse_password_file = str(at.secrets.clickhouse_password_file)
-        info.clickhouse_reader = accounts.READER
-        info.clickhouse_reader_password_file = str(at.secrets.clickhouse_read_password_file)
+        reader, password_file = at.login(accounts.READER, at.secrets.clickhouse_read_password_file)
+        info.clickhouse_reader, info.clickhouse_reader_password_file = reader, str(password_file)
     return info
 
 

@@ -35,6 +35,18 @@ def listens(url: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
+def test_without_confinement_the_archive_comes_as_the_owner(tmp_path: Path) -> None:
+    """Where ClickHouse lets in nobody else the line still stores; where it does, as the user who may only insert."""
+    secrets = datadir.Secrets(tmp_path)
+    ports = {"broker": 1, "clickhouse": 2, "archive-metrics": 3}
+    for unconfined, user in (("", "andon_write"), ("this kernel has no Landlock", "andon")):
+        at = plan.Place(tmp_path, ports, secrets, (), unconfined)
+        argv = plan.STAGES["archive"].argv(at)
+        assert argv[argv.index("--clickhouse-user") + 1] == user
+        file = secrets.clickhouse_password_file if unconfined else secrets.clickhouse_write_password_file
+        assert argv[argv.index("--clickhouse-password-file") + 1] == str(file)
+
+
 def test_an_open_directory_with_other_files_is_refused(tmp_path: Path) -> None:
     """Secrets are not put where others read, and somebody's directory is not closed to them."""
     place = tmp_path / "shared"
