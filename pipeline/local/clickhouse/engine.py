@@ -22,6 +22,7 @@ from pipeline.runtime.errors import AndonError
 SESSION_SECONDS = 60.0  # an idle session is closed after this long, as a server does by default
 MAX_SESSIONS = 64
 INSERT_CHUNK_BYTES = 4 * 1024 * 1024
+MAX_KNOWN, MAX_KNOWN_BYTES = 256, 4096  # statements that were asked about, and how long one may be to be remembered
 PIECE_BYTES = 256 * 1024  # of an answer, on its way out
 
 _FAILED_INSERTS = "SELECT sum(value) FROM system.events WHERE event = 'FailedInsertQuery'"
@@ -103,6 +104,7 @@ class Engine:
         self._address = f"{data_dir.resolve() / 'data'}?config-file={config.resolve()}"
         self._sessions: dict[str, tuple[float, Any]] = {}
         self._busy: set[str] = set()
+        self._agreed: set[tuple[bytes, bool]] = set()
         self._guard = threading.Lock()
         self._keeper = self._connect()  # the engine lives while any connection does
         self.version = self._keeper.query("SELECT version()", "TSVRaw").bytes().decode().strip()
@@ -131,7 +133,7 @@ class Engine:
         connection = self._session(request.session) if request.session else self._connect()
         try:
             if request.role:
-                require_agreement(connection, _parsed(request), may_write=not request.readonly)
+                self._agree(connection, request)
             self._prepare(connection, request)
             if request.statement.streams(request.default_format):
                 return Answer(self._stream(connection, request))
@@ -144,6 +146,18 @@ class Engine:
             raise EngineError.of(error) from None
         self._release(connection, request)
         return answer
+
+    def _agree(self, connection: Any, request: Request) -> None:
+        """Ask once of each statement: the archive's are always the same."""
+        asked = (_parsed(request), not request.readonly)
+        if asked in self._agreed:
+            return
+        require_agreement(connection, *asked)
+        if len(asked[0]) <= MAX_KNOWN_BYTES:
+            with self._guard:
+                if len(self._agreed) >= MAX_KNOWN:
+                    self._agreed.clear()
+                self._agreed.add(asked)
 
     def _prepare(self, connection: Any, request: Request) -> None:
         comment = f"{request.settings.get('log_comment', '')} {request.mark}".strip()
