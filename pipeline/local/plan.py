@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.local.clickhouse import accounts, confine
+from pipeline.local.clickhouse import accounts
 from pipeline.local.datadir import Secrets
 from pipeline.local.kafka import embedded as broker
 from pipeline.local.machine.files import write_private
@@ -65,11 +65,6 @@ class Place(NamedTuple):
             "",
         ]
         return [*kafka, "--metrics-host", LOOPBACK, "--metrics-port", str(self.ports[f"{stage}-metrics"])]
-
-
-def unconfined() -> str:
-    """Why ClickHouse lets in its owner alone on this machine, "" where it does not."""
-    return confine.unavailable()
 
 
 class Stage(NamedTuple):

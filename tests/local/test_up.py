@@ -40,7 +40,7 @@ def test_without_confinement_the_archive_comes_as_the_owner(tmp_path: Path) -> N
     secrets = datadir.Secrets(tmp_path)
     ports = {"broker": 1, "clickhouse": 2, "archive-metrics": 3}
     for unconfined, user in (("", "andon_write"), ("this kernel has no Landlock", "andon")):
-        at = plan.Place(tmp_path, ports, secrets, (), unconfined)
+        at = plan.Place(tmp_path, ports, secrets, (), unconfined=unconfined)
         argv = plan.STAGES["archive"].argv(at)
         assert argv[argv.index("--clickhouse-user") + 1] == user
         file = secrets.clickhouse_password_file if unconfined else secrets.clickhouse_write_password_file

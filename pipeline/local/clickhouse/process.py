@@ -5,8 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.local.clickhouse.accounts import OWNER, WRITER
-from pipeline.local.clickhouse.confine import unavailable
+from pipeline.local.clickhouse.accounts import OWNER, WRITER, unconfined
 from pipeline.local.clickhouse.main import READY
 from pipeline.local.machine.ports import LOOPBACK, free_port
 from pipeline.local.machine.process import Process, andon
@@ -55,7 +54,7 @@ class ClickHouseProcess:
     def archive(self, bootstrap_servers: str, topic_prefix: str = "", **options: object) -> Process:
         """Start an archive from this broker into this ClickHouse, as the user who may only insert, or the owner where
         that is the only one, like `andon up`; it has its partitions when this returns."""
-        user, password = (OWNER, self.password) if unavailable() else (WRITER, self.write_password)
+        user, password = (OWNER, self.password) if unconfined() else (WRITER, self.write_password)
         words = ["--bootstrap-servers", bootstrap_servers, "--topic-prefix", topic_prefix]
         words += ["--clickhouse-url", self.url, "--clickhouse-user", user]
         for name, value in options.items():
