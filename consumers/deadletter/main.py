@@ -12,7 +12,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from consumers.deadletter.retry import Retrier, obstacle
+from consumers.deadletter.original import Originals
+from consumers.deadletter.retry import Retrier, genuine, obstacle
 from consumers.deadletter.topic import RETRIED, Letter, LetterBox, LetterPlace
 from pipeline.runtime.config import configured
 from pipeline.runtime.console import stdout_console
@@ -95,6 +96,7 @@ def show(kafka: KafkaConfig, place: str, raw: bool) -> None:
 @_stage
 @click.option("--all", "every", is_flag=True, help="Every letter that is looked at.")
 @click.option("--again", is_flag=True, help="Also those that were retried before.")
+@click.option("--force", is_flag=True, help="The one letter that is named, whatever stands where it came from.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be sent.")
 @configured(("kafka", KafkaConfig))
 def retry(
@@ -105,12 +107,19 @@ def retry(
     stage: str,
     every: bool,
     again: bool,
+    force: bool,
     dry_run: bool,
 ) -> None:
-    """Send the original bytes to the topic that they came from, once each. Exit code 1 when some could not be sent."""
+    """Send the original bytes to the topic that they came from, once each. Exit code 1 when some could not be sent.
+
+    A letter goes only if it is what still stands where it says that it came from. What differs, or is gone, is named
+    by itself, with --force; a partial is named by itself.
+    """
     if not (places or reasons or stage or every):
         raise ConfigError("name letters (PARTITION:OFFSET), a --reason, a --stage, or --all")
     chosen = {_place(text) for text in places}
+    if force and len(chosen) != 1:
+        raise ConfigError("--force: name one letter (PARTITION:OFFSET), and no other, once you have seen it")
     matches = _wanted(reasons, stage)
 
     def named(letter: Letter) -> bool:
@@ -119,11 +128,13 @@ def retry(
     def wanted(letter: Letter) -> bool:
         return named(letter) and matches(letter)
 
-    with closing(LetterBox(kafka)) as box_:
+    with closing(LetterBox(kafka)) as box_, closing(Originals(kafka)) as originals:
         spans = _spans(box_, newest, chosen)
         found, retried, _ = _survey(box_, spans, named, len(chosen))
         skipped = Counter(_left_out(chosen, found, matches))
-        letters = _sendable(box_.read(spans), wanted, set() if again else retried, kafka.topic_prefix, skipped)
+        before = set() if again else retried
+        sendable = _sendable(box_.read(spans), wanted, before, kafka.topic_prefix, len(chosen) == 1, skipped)
+        letters = genuine(sendable, originals, force, skipped)
         retrier = None if dry_run else Retrier(kafka, box_.topic)
         sent = sum(retrier.retry(letters)) if retrier else sum(1 for _ in letters)
     click.echo(f"{sent:,} {'would be sent' if dry_run else 'sent again'}")
@@ -151,12 +162,13 @@ def _sendable(
     wanted: Callable[[Letter], bool],
     retried: set[LetterPlace],
     prefix: str,
+    is_alone: bool,
     skipped: Counter[str],
 ) -> Iterator[Letter]:
     for letter in letters:
         if letter.reason == RETRIED or not wanted(letter):
             continue
-        why = _BEFORE if letter.place in retried else obstacle(letter, prefix)
+        why = _BEFORE if letter.place in retried else obstacle(letter, prefix, is_alone)
         if why is None:
             yield letter
         else:
