@@ -7,7 +7,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import click
-import msgspec
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +19,7 @@ from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.logging import printable
+from pipeline.runtime.say import say, say_json
 
 NEWEST = 10_000
 SHOWN_BYTES = 4096
@@ -51,7 +51,7 @@ def list_(kafka: KafkaConfig, newest: int, reasons: tuple[str, ...], stage: str,
         for letter in letters:
             record = {"place": str(letter.place), "at": letter.at_ms, "bytes": len(letter.value)}
             more = {"origin": letter.origin, "retried": letter.place in retried}
-            click.echo(msgspec.json.encode(letter.headers | record | more))
+            say_json(letter.headers | record | more)
         return
     table = Table("place", "at", "reason", "stage", "from", "bytes", "detail", box=box.SIMPLE_HEAD)
     for letter in letters:
@@ -78,15 +78,17 @@ def show(kafka: KafkaConfig, place: str, raw: bool) -> None:
     if letter is None:
         raise AndonError(f"no letter at {at}: expired, or never there")
     if raw:
+        if sys.stdout.isatty():
+            raise ConfigError("--raw: bytes as they came could drive this terminal: send them to a file or a pipe")
         sys.stdout.buffer.write(letter.value)
         return
     for name, text in {"at": _at(letter), "from": letter.origin, **letter.headers}.items():
-        click.echo(f"{printable(name):<10} {printable(text)}")
-    click.echo(f"{'key':<10} {printable((letter.key or b'').decode('utf-8', 'backslashreplace'))}")
-    click.echo(f"{'bytes':<10} {len(letter.value):,}\n")
-    click.echo(printable(letter.value[:SHOWN_BYTES].decode("utf-8", "backslashreplace")))
+        say(f"{printable(name):<10} {printable(text)}")
+    say(f"{'key':<10} {printable((letter.key or b'').decode('utf-8', 'backslashreplace'))}")
+    say(f"{'bytes':<10} {len(letter.value):,}\n")
+    say(printable(letter.value[:SHOWN_BYTES].decode("utf-8", "backslashreplace")))
     if len(letter.value) > SHOWN_BYTES:
-        click.echo(f"… {len(letter.value) - SHOWN_BYTES:,} bytes more: --raw")
+        say(f"… {len(letter.value) - SHOWN_BYTES:,} bytes more: --raw")
 
 
 @command.command("retry")
@@ -137,9 +139,9 @@ def retry(
         letters = genuine(sendable, originals, force, skipped)
         retrier = None if dry_run else Retrier(kafka, box_.topic)
         sent = sum(retrier.retry(letters)) if retrier else sum(1 for _ in letters)
-    click.echo(f"{sent:,} {'would be sent' if dry_run else 'sent again'}")
+    say(f"{sent:,} {'would be sent' if dry_run else 'sent again'}")
     for why, count in skipped.most_common():
-        click.echo(f"{count:,} not: {printable(why)}", err=True)
+        say(f"{count:,} not: {printable(why)}", err=True)
     if skipped.total() - skipped[_BEFORE]:
         raise SystemExit(1)
 

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import msgspec
 
+from pipeline.runtime.hosts import is_loopback
+
 Doc = msgspec.Meta
 
 
@@ -42,6 +44,11 @@ class CollectConfig(msgspec.Struct, frozen=True):
     delivery_timeout_seconds: Annotated[
         float, Doc(ge=1, le=300, description="longest time to wait for the broker's acknowledgement")
     ] = 10.0
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it listens on this machine only."""
+        return is_loopback(self.host)
 
     def __post_init__(self) -> None:
         if not self.tokens_file:

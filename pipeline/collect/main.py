@@ -25,7 +25,6 @@ from pipeline.runtime.metrics import MetricsConfig
 from pipeline.runtime.metrics import serve as serve_metrics
 
 LINGERING_SECONDS = 5.0  # for a sender to read why it is refused while it still sends
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 async def serve(config: CollectConfig, kafka: KafkaConfig, log: structlog.typing.FilteringBoundLogger) -> None:
@@ -94,7 +93,7 @@ def command(collect: CollectConfig, kafka: KafkaConfig, metrics: MetricsConfig) 
     """Stage: the HTTP gateway. Takes POST /v1/events and answers once the broker has the events."""
     log = logging.configure("collect")
     log.info("starting", **masked(collect), bootstrap_servers=kafka.bootstrap_servers)
-    if collect.host not in LOOPBACK:
+    if not collect.is_local:
         log.warning("listening beyond this machine without TLS: put a TLS proxy before it, or tokens can be overheard")
     serve_metrics(metrics)
     gc.freeze()  # what is loaded by now stays: the collector need not look at it again

@@ -13,6 +13,7 @@ import click
 
 from pipeline.runtime.config import read_toml
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.say import say
 from pipeline.wire.events import MAX_TEXT_CHARS
 
 PREFIX = "andon_"  # lets secret scanners recognise a leaked token
@@ -145,4 +146,4 @@ def _replace(path: Path, text: str) -> None:
 )
 def command(fleet: str, tokens_file: Path) -> None:
     """Make a gateway token for FLEET and print it. Only its hash is stored: keep it now, it cannot be shown again."""
-    click.echo(add_token(tokens_file, fleet))
+    say(add_token(tokens_file, fleet))

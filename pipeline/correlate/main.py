@@ -9,6 +9,7 @@ from pipeline.correlate.config import STAGE, CorrelateConfig
 from pipeline.correlate.detectors import Detectors
 from pipeline.runtime import metrics
 from pipeline.runtime.config import configured, masked
+from pipeline.runtime.hosts import is_loopback
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import hangup_stops
 from pipeline.runtime.logging import configure
@@ -35,6 +36,8 @@ def run(
     hangup_stops()
     threading.excepthook = lambda args: log.warning("thread ended", error=repr(args.exc_value))
     log.info("starting", **masked(config), bootstrap_servers=kafka.bootstrap_servers)
+    if not is_loopback(config.web_host):
+        log.warning("the state view is open beyond this machine: it asks nobody who they are, and names every fleet")
     metrics.serve(metrics_config)
     from pipeline.correlate.stage import serve  # takes a second: Faust
 

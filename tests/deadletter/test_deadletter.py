@@ -117,7 +117,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 @pytest.mark.service
 def test_list_and_show(place: Place) -> None:
     """Filtered, bounded, the newest first kept, and nothing in it can drive a terminal."""
-    place.letter(HOSTILE, Reason.INVALID_JSON, detail="\x1b]0;pwned\x07")
+    place.letter(HOSTILE, Reason.INVALID_JSON, detail="\x1b]0;pwned\x07\x9b1m\u202e")
     for number in range(20):
         place.letter(b"{%d}" % number, Reason.MISSING_FIELD)
     listed = place.andon("deadletter", "list", "--limit", "3")
@@ -129,6 +129,8 @@ def test_list_and_show(place: Place) -> None:
     assert b"\\x1b]0;pwned" in only.stdout
     as_json = place.andon("deadletter", "list", "--reason", "invalid_json", "--json").stdout
     assert json.loads(as_json)["place"] == "0:0"
+    assert json.loads(as_json)["detail"] == "\x1b]0;pwned\x07\x9b1m\u202e"
+    assert as_json.strip().isascii(), "nothing in it can drive a terminal"
     shown = place.andon("deadletter", "show", "0:0")
     assert b"\x1b" not in shown.stdout
     assert b"\\x1b[2J\\xff\\x00 <b>" in shown.stdout
