@@ -1,5 +1,6 @@
 """`andon bench archive`: Kafka to ClickHouse, as fast as it goes for speed and size, then steadily for freshness."""
 
+import json
 import os
 import platform
 import signal
@@ -25,7 +26,6 @@ from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
-from pipeline.runtime.say import say, say_json
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire.spans import DAY_MS
 from pipeline.wire.topics import EVENTS
@@ -267,7 +267,7 @@ def command(events: int, rate: int, seconds: float, seed: int, reports_per_host_
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what was started is stopped on the way
     figures = measure(Plan(events, rate, seconds, seed, reports_per_host_and_day))
     if as_json:
-        say_json(figures)
+        click.echo(json.dumps(figures))
         return
     for name, figure in figures.items():
-        say(f"{name:32} {figure}")
+        click.echo(f"{name:32} {figure}")

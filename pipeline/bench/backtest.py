@@ -14,7 +14,6 @@ import msgspec
 
 from pipeline.local.machine.process import Process, andon
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.say import say, say_json
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.run import Run
 from pipeline.simulate.simulation import Simulation
@@ -99,7 +98,7 @@ def command(hosts: int, minutes: int, seed: int, suffix: str, as_json: bool) -> 
     """Events per second of `andon backtest`: 65 ordinary minutes of a fleet, then the incident."""
     figures = measure(FileLoad(hosts, minutes, seed, suffix))
     if as_json:
-        say_json(figures)
+        click.echo(json.dumps(figures))
         return
     for name in ("events", "events_per_second", "events_per_cpu_second", "peak_rss_bytes", "lost", "halts"):
-        say(f"{name:24}{figures[name]:>16,}")
+        click.echo(f"{name:24}{figures[name]:>16,}")

@@ -4,6 +4,7 @@ Null rollouts go through the real fold, sampling, dedup and detector. Fails (exi
 of a crossing rate exceeds its error bound.
 """
 
+import json
 import os
 import platform
 import sys
@@ -23,7 +24,6 @@ from pipeline.decide.detector import Detector
 from pipeline.decide.evidence import LN10
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.say import say, say_json
 from pipeline.simulate.nulls import ROLLOUTS, NullFleet, null_fleet
 
 LEVELS = (10.0, 100.0, 1000.0)
@@ -171,10 +171,10 @@ def command(rollouts: int, seed: int, workers: int, as_json: bool) -> None:
     lower_limit(0, 1)  # says so now if it cannot
     result = calibrate(rollouts, seed, workers)
     if as_json:
-        say_json(result)
+        click.echo(json.dumps(result))
     else:
-        say(f"{result['rollouts']} harmless rollouts, {result['at_tolerated_risk']} at the tolerated risk")
+        click.echo(f"{result['rollouts']} harmless rollouts, {result['at_tolerated_risk']} at the tolerated risk")
         for level, row in result["levels"].items():
-            say(f"  evidence {level:>5}: {row['crossed']:>5} = {row['rate']:.5f}, bound {row['bound']:g}")
+            click.echo(f"  evidence {level:>5}: {row['crossed']:>5} = {row['rate']:.5f}, bound {row['bound']:g}")
     if not all(row["holds"] for row in result["levels"].values()):
         sys.exit(1)

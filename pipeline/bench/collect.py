@@ -1,5 +1,6 @@
 """`andon bench collect`: batches over HTTP into the gateway, and every id looked for on the topic afterwards."""
 
+import json
 import multiprocessing
 import os
 import platform
@@ -24,7 +25,6 @@ from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.process import Process, andon
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.kafka import PROMPT, KafkaConfig
-from pipeline.runtime.say import say, say_json
 from pipeline.runtime.topic_reader import TopicReader
 from pipeline.wire import topics
 
@@ -137,7 +137,7 @@ def command(events: int, batch: int, connections: int, encoding: str, seed: int,
     """Events per second through the HTTP gateway, each acknowledged by the broker before its request is answered."""
     figures = measure(events, batch, connections, encoding, seed)
     if as_json:
-        say_json(figures)
+        click.echo(json.dumps(figures))
         return
     for name, value in figures.items():
-        say(f"{name:24} {value}")
+        click.echo(f"{name:24} {value}")

@@ -22,7 +22,6 @@ from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import PROMPT, KafkaConfig, producer_config
-from pipeline.runtime.say import say, say_json
 from pipeline.runtime.topic_reader import TopicReader
 from pipeline.runtime.waiting import Deadline, wait_for
 from pipeline.wire import topics
@@ -163,7 +162,7 @@ def command(
     """
     figures = measure(EventLoad(events, hosts, versions, seconds, wall_clock_ms(), seed), broker)
     if as_json:
-        say_json(figures)
+        click.echo(json.dumps(figures))
         return
     for name, value in figures.items():
-        say(f"{name:24} {value}")
+        click.echo(f"{name:24} {value}")

@@ -1,5 +1,6 @@
 """`andon bench decide`: crashed hosts to a halt, bare core beside MaxSPRT and as shipped; and the time of a step."""
 
+import json
 import os
 import platform
 import resource
@@ -15,7 +16,6 @@ from pipeline.decide import evidence as ev
 from pipeline.decide.buckets import OPEN_BUCKETS
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
-from pipeline.runtime.say import say, say_json
 from pipeline.wire.cells import HEARTBEAT, cell_of
 from pipeline.wire.partials import BUCKET_MS, CrashRecord, Partial, SampleRecord, Stratum, UpdateId
 
@@ -168,7 +168,7 @@ def command(seed: int, as_json: bool) -> None:
         },
     }
     if as_json:
-        say_json(result)
+        click.echo(json.dumps(result))
     else:
         _print(result)
     if result["largest_ratio"] > MOST:
@@ -176,12 +176,12 @@ def command(seed: int, as_json: bool) -> None:
 
 
 def _print(result: dict[str, Any]) -> None:
-    say("alpha   relative risk   events to a signal   MaxSPRT   ratio")
+    click.echo("alpha   relative risk   events to a signal   MaxSPRT   ratio")
     for row in result["core"]:
         figures = f"{row['events']:>18} {row['maxsprt_events']:>9} {row['ratio']:>7}"
-        say(f"{row['alpha']:<7} {row['relative_risk']:>13} {figures}")
+        click.echo(f"{row['alpha']:<7} {row['relative_risk']:>13} {figures}")
     for row in result["shipped"]:
-        say(f"as shipped, relative risk {row['relative_risk']:g}: {row['crashed_hosts_median']:g} crashed hosts")
+        click.echo(f"as shipped, relative risk {row['relative_risk']:g}: {row['crashed_hosts_median']:g} crashed hosts")
     for name, row in result["step"].items():
         middle, most, goal = (seconds * 1e3 for seconds in (row["p50_seconds"], row["p99_seconds"], STEP_SECONDS[name]))
-        say(f"step, {name}: {middle:.1f} ms in the middle, p99 {most:.1f} (goal {goal:g} ms)")
+        click.echo(f"step, {name}: {middle:.1f} ms in the middle, p99 {most:.1f} (goal {goal:g} ms)")

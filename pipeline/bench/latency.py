@@ -30,7 +30,6 @@ from pipeline.local.stack import LocalStack
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import PROMPT, KafkaConfig, producer_config
-from pipeline.runtime.say import say, say_json
 from pipeline.runtime.topic_reader import TopicReader
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
@@ -188,7 +187,7 @@ def command(halts: int, events_per_second: int, hosts: int, warm_up_seconds: flo
     """From the deciding crash to the readable halt, on the whole line."""
     found = measure(Setup(halts, events_per_second, hosts, warm_up_seconds, seed))
     if as_json:
-        say_json(found)
+        click.echo(json.dumps(found))
         return
     for name, value in found.items():
-        say(f"{name:28} {value}")
+        click.echo(f"{name:28} {value}")

@@ -1,5 +1,6 @@
 """`andon bench queries`: seconds of every query of the analysts' guide over many stored events."""
 
+import json
 import os
 import statistics
 import tempfile
@@ -16,7 +17,6 @@ from consumers.clickhouse.connect import connect
 from pipeline.bench.clickhouse import LocalClickHouse, value
 from pipeline.bench.queries_load import FLEET, HOST, PRODUCT, VENDOR, VERSION, Plan, decide, fill, generate
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.say import say, say_json
 
 GOAL_SECONDS = 0.3
 RUNS = 5
@@ -109,8 +109,8 @@ def command(events: int, hosts: int, days: int, seed: int, as_json: bool) -> Non
     """
     figures = measure(Plan(events, hosts, days, seed))
     if as_json:
-        say_json(figures)
+        click.echo(json.dumps(figures))
         return
     for name, found in sorted(figures["queries"].items(), key=lambda item: -item[1]["seconds"]):
-        say(f"{found['seconds']:>9.3f} s  {found['reads']:<10}  {name}")
-    say(f"{figures['events']:,} events, {figures['bytes_per_event_with_aggregates']} bytes each")
+        click.echo(f"{found['seconds']:>9.3f} s  {found['reads']:<10}  {name}")
+    click.echo(f"{figures['events']:,} events, {figures['bytes_per_event_with_aggregates']} bytes each")

@@ -14,10 +14,8 @@ from pipeline.demo.watch import Watch
 from pipeline.halt.signing import load_trusted
 from pipeline.local import guide
 from pipeline.local.stack import StackInfo
-from pipeline.runtime.console import console
+from pipeline.runtime.console import console, say_json
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.logging import printable
-from pipeline.runtime.say import say_json
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.scenario import Scenario
 from pipeline.simulate.tail import Tail
@@ -73,7 +71,7 @@ class Presenter:
             found = stored.wait_for_events(info, account.fleet, account.events, ARCHIVE_SECONDS)
             self.say(f"ClickHouse holds {found:,} of the {account.events:,} events of fleet {account.fleet}")
             for row in stored.top_crashes(info, account.fleet):
-                self.say("  " + printable(row))
+                self.say("  " + row)
 
     def point_on(self, info: StackInfo, scenario: str, keep: bool, data_dir: Path | None) -> None:
         """Where to look next."""

@@ -8,6 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from pipeline.runtime.say import safe
+from pipeline.runtime.say import say_json as say_json  # for whoever prints both
 
 _NO_WIDTH = 10_000  # columns
 

@@ -3,6 +3,7 @@
 Each scenario has topics of its own on the same brokers, and a ledger of its own.
 """
 
+import json
 import os
 import platform
 import sys
@@ -27,7 +28,6 @@ from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.say import say, say_json
 
 SHARED_MEMORY = Path("/dev/shm")
 BROKERS: Literal[3] = 3
@@ -107,7 +107,7 @@ def _brokers(
 
 def run(name: str, setup: Setup) -> Figures:
     """Its figures; of one that cannot be finished only why, as "failed"."""
-    say(f"andon: {name}", err=True)
+    click.echo(f"andon: {name}", err=True)
     try:
         return SCENARIOS[name].run(setup)
     except AndonError as error:
@@ -145,7 +145,7 @@ def chosen(names: tuple[str, ...], kind: BrokerKind, short: bool) -> tuple[str, 
     if names and unfit:
         raise AndonError(reasons)
     if unfit:
-        say(f"andon: left out: {reasons}", err=True)
+        click.echo(f"andon: left out: {reasons}", err=True)
     return tuple(name for name in wanted if name not in unfit)
 
 
@@ -182,14 +182,14 @@ def command(
     found = measure(chosen(names, broker, short), broker, seed, short, rate, logs)
     found["troubles"] = troubles(found)
     if as_json:
-        say_json(found)
+        click.echo(json.dumps(found))
     else:
         for name, figures in found["scenarios"].items():
-            say(name)
+            click.echo(name)
             for key, value in figures.items():
-                say(f"  {key:34} {value}")
+                click.echo(f"  {key:34} {value}")
         for trouble in found["troubles"]:
-            say(f"andon: {trouble}", err=True)
+            click.echo(f"andon: {trouble}", err=True)
     if found["troubles"]:
         sys.exit(1)
 

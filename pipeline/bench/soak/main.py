@@ -4,6 +4,7 @@ Every few seconds: the memory of each process, the lag of each consumer group, t
 detector has written to its changelog. What is made of that is in judge.py.
 """
 
+import json
 import os
 import platform
 import sys
@@ -24,7 +25,6 @@ from pipeline.local.query import ask
 from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.say import say, say_json
 from pipeline.runtime.waiting import Deadline
 from pipeline.status.watcher import Watcher
 
@@ -123,9 +123,9 @@ def command(minutes: float, events_per_second: int, hosts: int, seed: int, broke
     found = measure(Soak(minutes, events_per_second, hosts, seed), broker)
     found["troubles"] = troubles(found)
     if as_json:
-        say_json(found)
+        click.echo(json.dumps(found))
     else:
         for name, value in found.items():
-            say(f"{name:28} {value}")
+            click.echo(f"{name:28} {value}")
     if found["troubles"]:
         sys.exit(1)
