@@ -9,6 +9,7 @@ import sys
 import click
 
 from pipeline.runtime.errors import AndonError
+from pipeline.runtime.say import say, say_traceback
 
 # Before numpy is loaded: its matrix products are small, and threads that wait for one another on a busy machine made
 # single steps of the detector ten times as long.
@@ -80,11 +81,12 @@ andon = LazyGroup(COMMANDS, "andon", "Andon: the cord that stops a fleet rollout
 
 def main() -> None:
     """Entry point: an AndonError becomes one line on standard error and its exit code."""
+    sys.excepthook = say_traceback
     faulthandler.enable(STANDARD_ERROR)  # when a library in C crashes, its last words are where it was called
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no reason to end
     try:
         andon(prog_name="andon")
     except AndonError as error:
-        click.echo(f"andon: {error}", err=True)
+        say(f"andon: {error}", err=True)
         sys.exit(error.exit_code)

@@ -7,18 +7,19 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import click
-import msgspec
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from consumers.deadletter.retry import Retrier, obstacle
+from consumers.deadletter.original import Originals
+from consumers.deadletter.retry import Retrier, genuine, obstacle
 from consumers.deadletter.topic import RETRIED, Letter, LetterBox, LetterPlace
 from pipeline.runtime.config import configured
 from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.logging import printable
+from pipeline.runtime.say import say, say_json
 
 NEWEST = 10_000
 SHOWN_BYTES = 4096
@@ -50,7 +51,7 @@ def list_(kafka: KafkaConfig, newest: int, reasons: tuple[str, ...], stage: str,
         for letter in letters:
             record = {"place": str(letter.place), "at": letter.at_ms, "bytes": len(letter.value)}
             more = {"origin": letter.origin, "retried": letter.place in retried}
-            click.echo(msgspec.json.encode(letter.headers | record | more))
+            say_json(letter.headers | record | more)
         return
     table = Table("place", "at", "reason", "stage", "from", "bytes", "detail", box=box.SIMPLE_HEAD)
     for letter in letters:
@@ -77,15 +78,17 @@ def show(kafka: KafkaConfig, place: str, raw: bool) -> None:
     if letter is None:
         raise AndonError(f"no letter at {at}: expired, or never there")
     if raw:
+        if sys.stdout.isatty():
+            raise ConfigError("--raw: bytes as they came could drive this terminal: send them to a file or a pipe")
         sys.stdout.buffer.write(letter.value)
         return
     for name, text in {"at": _at(letter), "from": letter.origin, **letter.headers}.items():
-        click.echo(f"{printable(name):<10} {printable(text)}")
-    click.echo(f"{'key':<10} {printable((letter.key or b'').decode('utf-8', 'backslashreplace'))}")
-    click.echo(f"{'bytes':<10} {len(letter.value):,}\n")
-    click.echo(printable(letter.value[:SHOWN_BYTES].decode("utf-8", "backslashreplace")))
+        say(f"{printable(name):<10} {printable(text)}")
+    say(f"{'key':<10} {printable((letter.key or b'').decode('utf-8', 'backslashreplace'))}")
+    say(f"{'bytes':<10} {len(letter.value):,}\n")
+    say(printable(letter.value[:SHOWN_BYTES].decode("utf-8", "backslashreplace")))
     if len(letter.value) > SHOWN_BYTES:
-        click.echo(f"… {len(letter.value) - SHOWN_BYTES:,} bytes more: --raw")
+        say(f"… {len(letter.value) - SHOWN_BYTES:,} bytes more: --raw")
 
 
 @command.command("retry")
@@ -95,6 +98,7 @@ def show(kafka: KafkaConfig, place: str, raw: bool) -> None:
 @_stage
 @click.option("--all", "every", is_flag=True, help="Every letter that is looked at.")
 @click.option("--again", is_flag=True, help="Also those that were retried before.")
+@click.option("--force", is_flag=True, help="The one letter that is named, whatever stands where it came from.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be sent.")
 @configured(("kafka", KafkaConfig))
 def retry(
@@ -105,12 +109,19 @@ def retry(
     stage: str,
     every: bool,
     again: bool,
+    force: bool,
     dry_run: bool,
 ) -> None:
-    """Send the original bytes to the topic that they came from, once each. Exit code 1 when some could not be sent."""
+    """Send the original bytes to the topic that they came from, once each. Exit code 1 when some could not be sent.
+
+    A letter goes only if it is what still stands where it says that it came from. What differs, or is gone, is named
+    by itself, with --force; a partial is named by itself.
+    """
     if not (places or reasons or stage or every):
         raise ConfigError("name letters (PARTITION:OFFSET), a --reason, a --stage, or --all")
     chosen = {_place(text) for text in places}
+    if force and len(chosen) != 1:
+        raise ConfigError("--force: name one letter (PARTITION:OFFSET), and no other, once you have seen it")
     matches = _wanted(reasons, stage)
 
     def named(letter: Letter) -> bool:
@@ -119,16 +130,18 @@ def retry(
     def wanted(letter: Letter) -> bool:
         return named(letter) and matches(letter)
 
-    with closing(LetterBox(kafka)) as box_:
+    with closing(LetterBox(kafka)) as box_, closing(Originals(kafka)) as originals:
         spans = _spans(box_, newest, chosen)
         found, retried, _ = _survey(box_, spans, named, len(chosen))
         skipped = Counter(_left_out(chosen, found, matches))
-        letters = _sendable(box_.read(spans), wanted, set() if again else retried, kafka.topic_prefix, skipped)
+        before = set() if again else retried
+        sendable = _sendable(box_.read(spans), wanted, before, kafka.topic_prefix, len(chosen) == 1, skipped)
+        letters = genuine(sendable, originals, force, skipped)
         retrier = None if dry_run else Retrier(kafka, box_.topic)
         sent = sum(retrier.retry(letters)) if retrier else sum(1 for _ in letters)
-    click.echo(f"{sent:,} {'would be sent' if dry_run else 'sent again'}")
+    say(f"{sent:,} {'would be sent' if dry_run else 'sent again'}")
     for why, count in skipped.most_common():
-        click.echo(f"{count:,} not: {printable(why)}", err=True)
+        say(f"{count:,} not: {printable(why)}", err=True)
     if skipped.total() - skipped[_BEFORE]:
         raise SystemExit(1)
 
@@ -151,12 +164,13 @@ def _sendable(
     wanted: Callable[[Letter], bool],
     retried: set[LetterPlace],
     prefix: str,
+    is_alone: bool,
     skipped: Counter[str],
 ) -> Iterator[Letter]:
     for letter in letters:
         if letter.reason == RETRIED or not wanted(letter):
             continue
-        why = _BEFORE if letter.place in retried else obstacle(letter, prefix)
+        why = _BEFORE if letter.place in retried else obstacle(letter, prefix, is_alone)
         if why is None:
             yield letter
         else:

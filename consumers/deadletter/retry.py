@@ -1,10 +1,12 @@
 """Dead letters back to the topic that they came from, each once: message and marker are one Kafka transaction."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from confluent_kafka import KafkaException, Producer
 
+from consumers.deadletter.original import Originals
 from consumers.deadletter.topic import RETRIED, RETRY_STAGE, Letter
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
@@ -18,11 +20,13 @@ MAX_LETTER_BYTES = 16 << 20
 RETRYABLE = (topics.EVENTS.name, topics.PARTIALS.name)
 
 
-def obstacle(letter: Letter, prefix: str) -> str | None:
-    """Why a letter cannot be retried."""
+def obstacle(letter: Letter, prefix: str, is_alone: bool) -> str | None:
+    """Why a letter cannot be retried. `is_alone`: it is the only one that was named."""
     topic = letter.headers.get("topic", "")
     if topic.removeprefix(prefix) not in RETRYABLE or not topic.startswith(prefix):
         return f"came from {topic or 'nowhere'}, which no stage reads: its sender must send it again"
+    if topic == prefix + topics.PARTIALS.name and not is_alone:
+        return "is a partial, from which halts are decided: name it, and no other, once you have seen it"
     if letter.headers.get("detail", "").startswith("cut from "):
         return "was cut when it was dead-lettered: its bytes are not all there"
     return None
@@ -46,14 +50,7 @@ class Retrier:
         Raises:
             AndonError: nothing of the transaction under way was written.
         """
-        batch: list[Letter] = []
-        for letter in letters:
-            batch.append(letter)
-            if len(batch) >= LETTERS_AT_ONCE or sum(len(one.value) for one in batch) >= BYTES_AT_ONCE:
-                yield self._commit(batch)
-                batch = []
-        if batch:
-            yield self._commit(batch)
+        yield from map(self._commit, _batches(letters))
 
     def _commit(self, batch: list[Letter]) -> int:
         self._call(self._producer.begin_transaction)
@@ -77,6 +74,33 @@ class Retrier:
             call(*arguments, **named)
         except (KafkaException, BufferError) as error:
             raise AndonError(f"Kafka: {error}; what was not said to be retried was not") from None
+
+
+def genuine(letters: Iterable[Letter], originals: Originals, force: bool, skipped: Counter[str]) -> Iterator[Letter]:
+    """Those that are what stands where they say they came from, or all with `force`; the others are counted by why.
+
+    Raises:
+        AndonError: when that cannot be looked at.
+    """
+    for batch in _batches(letters):
+        for letter, why in zip(batch, originals.compare(batch), strict=True):
+            if why and not force:
+                skipped[why] += 1
+            else:
+                yield letter
+
+
+def _batches(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
+    batch: list[Letter] = []
+    size_bytes = 0
+    for letter in letters:
+        batch.append(letter)
+        size_bytes += len(letter.value)
+        if len(batch) >= LETTERS_AT_ONCE or size_bytes >= BYTES_AT_ONCE:
+            yield batch
+            batch, size_bytes = [], 0
+    if batch:
+        yield batch
 
 
 def _marker(topic: str, letter: Letter) -> list[tuple[str, str | bytes | None]]:

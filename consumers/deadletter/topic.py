@@ -15,7 +15,7 @@ RETRIED = "retried"  # the reason of a marker; its topic, partition and offset a
 RETRY_STAGE = "retry"
 
 # A response holds at most about a megabyte: a flood of letters is read, not held.
-_FETCHING = {"fetch.message.max.bytes": 1 << 20, "queued.max.messages.kbytes": 4 * 1024, "queued.min.messages": 1000}
+FETCHING = {"fetch.message.max.bytes": 1 << 20, "queued.max.messages.kbytes": 4 * 1024, "queued.min.messages": 1000}
 
 
 class LetterPlace(NamedTuple):
@@ -69,7 +69,7 @@ class LetterBox:
 
     def __init__(self, kafka: KafkaConfig) -> None:
         self.topic = kafka.topic_prefix + topics.DEADLETTER.name
-        self._reader = TopicReader(kafka, GROUP, settings=_FETCHING)
+        self._reader = TopicReader(kafka, GROUP, settings=FETCHING)
 
     def close(self) -> None:
         """Leave."""

@@ -6,16 +6,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-import click
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from pipeline.backtest.lines import Advance
-from pipeline.backtest.report import halt_json, show_halt, show_summary, summary_json, summary_of
+from pipeline.backtest.report import halt_row, show_halt, show_summary, summary_of, summary_row
 from pipeline.backtest.run import Backtest
 from pipeline.decide.orders import HaltOrder
 from pipeline.decide.policy import PolicySet
-from pipeline.runtime.console import stdout_console
+from pipeline.runtime.console import stderr_console, stdout_console
+from pipeline.runtime.say import say_json
 
 ReadLines = Callable[[Advance], Iterable[list[bytes]]]  # batches of lines; it says how many bytes each took to read
 _COLLECT_EVERY = 100_000  # events are not tracked by the collector, and hardly anything else is made
@@ -33,12 +32,12 @@ def follow(policies: PolicySet, read: ReadLines, total_bytes: int | None, as_jso
         for halt in _halts(backtest, read(advance)):
             orders.append(halt)
             if as_json:
-                click.echo(halt_json(halt))
+                say_json(halt_row(halt))
             else:
                 show_halt(out, halt)
     summary = summary_of(backtest, time.perf_counter() - started)
     if as_json:
-        click.echo(summary_json(summary))
+        say_json(summary_row(summary))
     else:
         show_summary(out, backtest, summary)
     return orders
@@ -54,7 +53,7 @@ def _halts(backtest: Backtest, batches: Iterable[list[bytes]]) -> Iterator[HaltO
 def _progress(backtest: Backtest, total_bytes: int | None) -> Iterator[Advance]:
     """A bar on standard error when that is a terminal; `total_bytes` None: nobody knows how much there is."""
     columns = (TextColumn("backtest"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[events]} events"))
-    to_people = Console(stderr=True)
+    to_people = stderr_console()
     with Progress(*columns, TimeRemainingColumn(), console=to_people, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=total_bytes, events="0")
         yield lambda size: progress.update(task, advance=size, events=f"{backtest.events:,}")

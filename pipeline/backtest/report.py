@@ -3,16 +3,15 @@
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import msgspec
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.backtest.run import Backtest
 from pipeline.backtest.stored import Difference
 from pipeline.decide.orders import HaltOrder
-from pipeline.runtime.console import stdout_console
+from pipeline.runtime.console import SafeConsole, stdout_console
 from pipeline.runtime.logging import printable
+from pipeline.runtime.say import say_json
 from pipeline.wire.verdicts import power_of_ten
 
 SHOWN_UPDATES = 20
@@ -36,8 +35,8 @@ def summary_of(backtest: Backtest, seconds: float) -> Summary:
     return Summary(backtest.events, backtest.refused.total(), backtest.halts, round(seconds, 3), largest)
 
 
-def halt_json(halt: HaltOrder) -> str:
-    """One line; `mode` is in it when the halt would not have gone out."""
+def halt_row(halt: HaltOrder) -> dict[str, Any]:
+    """A line of `--json`; `mode` is in it when the halt would not have gone out."""
     evidence = halt.evidence
     record: dict[str, Any] = {
         "type": "halt",
@@ -56,15 +55,15 @@ def halt_json(halt: HaltOrder) -> str:
     }
     if halt.mode != "enforce":
         record["mode"] = halt.mode
-    return msgspec.json.encode(record).decode()
+    return record
 
 
-def summary_json(summary: Summary) -> str:
-    """The last line."""
-    return msgspec.json.encode({"type": "summary", **summary._asdict()}).decode()
+def summary_row(summary: Summary) -> dict[str, Any]:
+    """The last one."""
+    return {"type": "summary", **summary._asdict()}
 
 
-def show_halt(console: Console, halt: HaltOrder) -> None:
+def show_halt(console: SafeConsole, halt: HaltOrder) -> None:
     """A decision in two lines."""
     mode = {"enforce": "HALT", "shadow": "HALT (shadow: not enforced)", "pending": "HALT (pending: waits for a person)"}
     name = f"{halt.vendor}/{halt.product}/{halt.version} of fleet {halt.fleet}"
@@ -74,7 +73,7 @@ def show_halt(console: Console, halt: HaltOrder) -> None:
     console.print(Text(printable(f"    {halt.reason}{flags}")), soft_wrap=True)
 
 
-def show_summary(console: Console, backtest: Backtest, summary: Summary) -> None:
+def show_summary(console: SafeConsole, backtest: Backtest, summary: Summary) -> None:
     """What was read, and the updates with the most evidence."""
     if not summary.halts:
         console.print(Text("No halt.", style="bold"))
@@ -99,7 +98,7 @@ def show_differences(found: list[Difference], as_json: bool) -> None:
             name = {"fleet": fleet, "vendor": vendor, "product": product, "version": version}
             record = {"type": "difference", **name, **one._asdict()}
             del record["key"]
-            print(msgspec.json.encode(record).decode())
+            say_json(record)
         return
     table = Table("update", "", "halted then", "would halt", "seconds later", title="Against the halts that went out")
     for one in found:

@@ -1,8 +1,9 @@
 """A request's body: received and decompressed within bounds, never inflated whole, then cut into lines."""
 
+import asyncio
 import sys
 import zlib
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Protocol
 
 import msgspec
@@ -16,6 +17,7 @@ else:
 
 ENCODINGS = ("identity", "gzip", "zstd")
 MAX_WINDOW_LOG = 23  # 8 MiB, RFC 9659's limit for HTTP: a frame may not ask for a larger buffer
+BEGINNING_SECONDS = 5.0  # of a body, in which its rate is not looked at: a phone on a bad line takes a moment
 MAX_STREAMS = 1000  # gzip members or zstd frames in a body: tens of thousands of empty ones are an attack on the CPU
 
 
@@ -101,6 +103,24 @@ class Inflater:
         if not self._stream.eof:
             raise Refusal(400, "truncated", "the compressed body ends in the middle")
         return b"".join(self.pieces)
+
+
+class Pace:
+    """How long a body may take: `most_seconds` in all, and as long only as it keeps to a rate after the beginning."""
+
+    def __init__(self, most_seconds: float, bytes_per_second: float) -> None:
+        self._most_seconds, self._bytes_per_second = most_seconds, bytes_per_second
+        self.first_seconds = min(most_seconds, BEGINNING_SECONDS)
+
+    async def keep(self, chunks: AsyncIterable[bytes], deadline: asyncio.Timeout) -> AsyncIterator[bytes]:
+        """The same chunks; with each that comes, `deadline` is put off by as much as it has earned."""
+        received_bytes = 0
+        started_seconds = asyncio.get_running_loop().time()
+        async for chunk in chunks:
+            received_bytes += len(chunk)
+            earned_seconds = self.first_seconds + received_bytes / self._bytes_per_second
+            deadline.reschedule(started_seconds + min(self._most_seconds, earned_seconds))
+            yield chunk
 
 
 async def read_body(

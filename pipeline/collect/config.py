@@ -4,6 +4,8 @@ from typing import Annotated
 
 import msgspec
 
+from pipeline.runtime.hosts import is_loopback
+
 Doc = msgspec.Meta
 
 
@@ -19,10 +21,34 @@ class CollectConfig(msgspec.Struct, frozen=True):
         int, Doc(ge=1, description="lines on their way to the broker at once; one request's lines count too")
     ] = 50_000
     max_requests: Annotated[int, Doc(ge=1, description="requests being read or delivered at once")] = 128
+    max_connections: Annotated[
+        int, Doc(ge=1, description="connections at once, or as many as the limit of open files leaves room for")
+    ] = 1000
+    head_timeout_seconds: Annotated[
+        float, Doc(gt=0, description="from a connection, or a request's first byte, to the end of its head")
+    ] = 10.0
+    idle_timeout_seconds: Annotated[float, Doc(gt=0, description="to keep a connection between requests")] = 75.0
     read_timeout_seconds: Annotated[float, Doc(gt=0, description="longest time to receive a body")] = 20.0
+    min_body_bytes_per_second: Annotated[
+        int, Doc(ge=1, description="a body that comes slower is given up, after its first 5 seconds")
+    ] = 1024
+    sender_share: Annotated[
+        float, Doc(gt=0, le=1, description="one token's, of what others leave of max_requests and max_buffered_events")
+    ] = 0.5
+    sender_lines_per_second: Annotated[
+        int, Doc(ge=1, description="lines a token may send in the long run; ten seconds' worth at once")
+    ] = 50_000
+    sender_deadletters_per_second: Annotated[
+        int, Doc(ge=1, description="dead letters kept of a token in the long run, each 4 KiB counting as one")
+    ] = 100
     delivery_timeout_seconds: Annotated[
         float, Doc(ge=1, le=300, description="longest time to wait for the broker's acknowledgement")
     ] = 10.0
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it listens on this machine only."""
+        return is_loopback(self.host)
 
     def __post_init__(self) -> None:
         if not self.tokens_file:

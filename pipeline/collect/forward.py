@@ -15,6 +15,7 @@ from pipeline.collect.refusals import buffer_full
 from pipeline.runtime.kafka import KafkaConfig, producer_config
 from pipeline.runtime.kafka_log import spoken
 from pipeline.runtime.metrics import BUFFERED
+from pipeline.runtime.seldom import Seldom
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
 
@@ -55,6 +56,7 @@ class Forwarder:
     def __init__(self, kafka: KafkaConfig, limit: int, delivery_timeout_seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._log = structlog.get_logger(stage="collect")
+        self._seldom = Seldom()
         self._limit = limit
         self._events_topic = kafka.topic_prefix + topics.EVENTS.name
         self._deadletter_topic = kafka.topic_prefix + topics.DEADLETTER.name
@@ -100,7 +102,8 @@ class Forwarder:
                 self._producer.produce(topic, value, key, on_delivery=delivery, headers=headers)
                 handed_over += 1
         except (BufferError, KafkaException) as error:
-            self._log.warning("cannot hand over to the producer", error=str(error))
+            if (more := self._seldom.turn("hand over")) is not None:
+                self._log.warning("cannot hand over to the producer", error=str(error), **more)
             delivery.abandon(count - handed_over)
         self._pump_soon()
         return delivery.done

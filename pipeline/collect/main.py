@@ -1,4 +1,4 @@
-"""`andon collect`: serve until SIGTERM, then finish what was begun."""
+"""`andon collect`: serve until SIGTERM, then finish what was begun; SIGHUP reads the tokens again."""
 
 import asyncio
 import gc
@@ -12,35 +12,47 @@ from aiohttp import web
 
 from pipeline.collect.config import CollectConfig
 from pipeline.collect.forward import Forwarder
+from pipeline.collect.reload import keep_fresh
 from pipeline.collect.server import Gateway
 from pipeline.collect.tokens import TokenTable
 from pipeline.runtime import logging
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured, masked
+from pipeline.runtime.connections import BoundedRunner, Connections, Patience, find_places
 from pipeline.runtime.errors import ConfigError, FatalStageError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.metrics import MetricsConfig
 from pipeline.runtime.metrics import serve as serve_metrics
 
-TOKENS_EVERY_SECONDS = 2.0  # a revoked token is refused this soon
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LINGERING_SECONDS = 5.0  # for a sender to read why it is refused while it still sends
 
 
 async def serve(config: CollectConfig, kafka: KafkaConfig, log: structlog.typing.FilteringBoundLogger) -> None:
     """Raises FatalStageError when the producer cannot go on, ConfigError when the address cannot be listened on."""
     tokens = TokenTable(Path(config.tokens_file))
-    if not tokens:
-        raise ConfigError(f"{config.tokens_file}: holds no token; `andon token FLEET --tokens-file …` adds one")
+    places = find_places(config.max_connections)
+    if places.connections < config.max_connections:
+        why = "ulimit -n leaves room for no more"
+        log.warning("fewer connections than collect.max_connections", connections=places.connections, why=why)
+    connections = Connections(places.connections, Patience(config.head_timeout_seconds, config.idle_timeout_seconds))
     forwarder = Forwarder(kafka, config.max_buffered_events, config.delivery_timeout_seconds)
     gateway = Gateway(config, tokens, forwarder, wall_clock_ms)
     shutdown_seconds = config.delivery_timeout_seconds + 2  # librdkafka looks for timed-out messages once a second
-    runner = web.AppRunner(
-        gateway.application(), access_log=None, auto_decompress=False, shutdown_timeout=shutdown_seconds
+    runner = BoundedRunner(
+        gateway.application(connections.middleware),
+        connections,
+        access_log=None,
+        auto_decompress=False,
+        shutdown_timeout=shutdown_seconds,
+        keepalive_timeout=config.idle_timeout_seconds,
+        lingering_time=LINGERING_SECONDS,
     )
     await runner.setup()
-    watch = asyncio.create_task(keep_fresh(tokens, log))
+    look = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look.set)
+    watch = asyncio.create_task(keep_fresh(tokens, gateway.forget_revoked, look, log))
     try:
-        port = await listen(runner, config)
+        port = await listen(runner, config, places.accepted_at_once)
         log.info("listening", host=config.host, port=port, fleets=len(tokens))
         await stopped(forwarder)
     finally:
@@ -51,10 +63,10 @@ async def serve(config: CollectConfig, kafka: KafkaConfig, log: structlog.typing
         log.info("stopped", not_acknowledged=unsent)
 
 
-async def listen(runner: web.AppRunner, config: CollectConfig) -> int:
+async def listen(runner: web.AppRunner, config: CollectConfig, at_once: int) -> int:
     """Start to accept; the port that it became."""
     try:
-        await web.TCPSite(runner, config.host, config.port).start()
+        await web.TCPSite(runner, config.host, config.port, backlog=at_once).start()
     except OSError as error:
         raise ConfigError(
             f"collect.host, collect.port: cannot listen on {config.host}:{config.port}: {error}"
@@ -75,24 +87,13 @@ async def stopped(forwarder: Forwarder) -> None:
         raise FatalStageError(f"the Kafka producer cannot go on: {forwarder.fatal.result()}")
 
 
-async def keep_fresh(tokens: TokenTable, log: structlog.typing.FilteringBoundLogger) -> None:
-    """Take over changes of the tokens file for as long as the task lives."""
-    while True:
-        await asyncio.sleep(TOKENS_EVERY_SECONDS)
-        try:
-            if tokens.refresh():
-                log.info("tokens read again", fleets=len(tokens))
-        except ConfigError as error:
-            log.error("the tokens file is not usable; the tokens read before stay in force", error=str(error))
-
-
 @click.command("collect")
 @configured(("collect", CollectConfig), ("kafka", KafkaConfig), ("metrics", MetricsConfig))
 def command(collect: CollectConfig, kafka: KafkaConfig, metrics: MetricsConfig) -> None:
     """Stage: the HTTP gateway. Takes POST /v1/events and answers once the broker has the events."""
     log = logging.configure("collect")
     log.info("starting", **masked(collect), bootstrap_servers=kafka.bootstrap_servers)
-    if collect.host not in LOOPBACK:
+    if not collect.is_local:
         log.warning("listening beyond this machine without TLS: put a TLS proxy before it, or tokens can be overheard")
     serve_metrics(metrics)
     gc.freeze()  # what is loaded by now stays: the collector need not look at it again

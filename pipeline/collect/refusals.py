@@ -1,5 +1,7 @@
 """Requests that are refused as a whole: status, reason code and a sentence for people."""
 
+import math
+
 from aiohttp import web
 
 RETRY_BUFFER_FULL_SECONDS = 1
@@ -41,6 +43,11 @@ def no_such_path(paths: str) -> Refusal:
 def buffer_full(detail: str) -> Refusal:
     """The broker, or this process, is slower than the senders just now."""
     return Refusal(429, "buffer_full", detail, Retry_After=str(RETRY_BUFFER_FULL_SECONDS))
+
+
+def beyond_quota(detail: str, retry_seconds: float = RETRY_BUFFER_FULL_SECONDS) -> Refusal:
+    """This token takes more than its share; others are served."""
+    return Refusal(429, "token_quota", detail, Retry_After=str(max(1, math.ceil(retry_seconds))))
 
 
 def not_delivered(undelivered: int) -> Refusal:

@@ -7,11 +7,13 @@ import re
 import secrets
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
 from pipeline.runtime.config import read_toml
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.say import say
 from pipeline.wire.events import MAX_TEXT_CHARS
 
 PREFIX = "andon_"  # lets secret scanners recognise a leaked token
@@ -43,13 +45,24 @@ def read_tokens(path: Path) -> dict[str, str]:
     return tokens
 
 
+class Sender(NamedTuple):
+    """Who an Authorization header says it is: the digest of its token, and whose that is."""
+
+    token: str
+    fleet: str
+
+
 class TokenTable:
-    """The tokens in force. `refresh` takes over an edited file, so a token is added or revoked without a restart."""
+    """The tokens in force. `refresh` takes over an edited file, so a token is added or revoked without a restart.
+
+    What is no good to start with is no good to go on with: then what was in force stays, and `trouble` says why.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.trouble = ""
         self._stamp = self._stat()
-        self._tokens = read_tokens(path)
+        self._tokens = self._read()
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -61,17 +74,31 @@ class TokenTable:
             raise ConfigError(f"{self._path}: cannot be read: {error}") from None
         return found.st_mtime_ns, found.st_size, found.st_ino
 
-    def refresh(self) -> bool:
-        """Read the file again if it changed; True when it did. Raises ConfigError and keeps what was in force."""
-        stamp = self._stat()
-        if stamp == self._stamp:
+    def _read(self) -> dict[str, str]:
+        tokens = read_tokens(self._path)
+        if not tokens:
+            raise ConfigError(f"{self._path}: holds no token; `andon token FLEET --tokens-file …` adds one")
+        return tokens
+
+    def refresh(self, even_unchanged: bool = False) -> bool:
+        """Read the file again if it changed; True when it did and is now in force."""
+        try:
+            stamp = self._stat()
+            if stamp == self._stamp and not even_unchanged and not self.trouble:
+                return False
+            self._tokens, self._stamp = self._read(), stamp
+        except ConfigError as error:
+            self.trouble = str(error)
             return False
-        self._stamp = stamp  # a broken file is complained about once, not at every look
-        self._tokens = read_tokens(self._path)
+        self.trouble = ""
         return True
 
-    def fleet_of(self, authorization: str | None) -> str | None:
-        """The fleet of an Authorization header, None if it grants nothing.
+    def digests(self) -> set[str]:
+        """Of the tokens in force."""
+        return set(self._tokens)
+
+    def sender_of(self, authorization: str | None) -> Sender | None:
+        """Whose an Authorization header is, None if it grants nothing.
 
         Every entry is compared, in constant time: how long it takes says nothing about how close a guess was.
         """
@@ -82,7 +109,7 @@ class TokenTable:
         granted = None
         for known, fleet in self._tokens.items():
             if hmac.compare_digest(known, digest):
-                granted = fleet
+                granted = Sender(digest, fleet)
         return granted
 
 
@@ -119,4 +146,4 @@ def _replace(path: Path, text: str) -> None:
 )
 def command(fleet: str, tokens_file: Path) -> None:
     """Make a gateway token for FLEET and print it. Only its hash is stored: keep it now, it cannot be shown again."""
-    click.echo(add_token(tokens_file, fleet))
+    say(add_token(tokens_file, fleet))

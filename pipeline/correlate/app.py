@@ -22,6 +22,7 @@ from pipeline.correlate.known_halts import read_halts
 from pipeline.correlate.layout import Layout
 from pipeline.correlate.ports import Bounds, OutRecord, PartialRecord
 from pipeline.runtime import metrics
+from pipeline.runtime.hosts import is_meant
 from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig, tls_context
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
@@ -96,6 +97,7 @@ class FaustPorts:
     ) -> None:
         fetching.install()
         self._kafka, self._log = kafka, log
+        self._web_names = (config.web_host, *config.web_names.split(","))
         self._partials = kafka.topic_prefix + topics.PARTIALS.name
         self.app = faust.App(**_settings(config, kafka, layout))
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
@@ -138,7 +140,10 @@ class FaustPorts:
             self._serve(path, view, must_be_ready)
 
     def _serve(self, path: str, view: View, must_be_ready: bool) -> None:
-        async def page(web: Any, _request: Any) -> Any:
+        async def page(web: Any, request: Any) -> Any:
+            if not is_meant(request.headers.get("Host", ""), self._web_names):
+                told = b'{"error":"not called by a name of correlate.web_names"}'
+                return web.bytes(told, content_type="application/json", status=421)
             content = view()
             status = 503 if must_be_ready and not content["ready"] else 200
             body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -23,6 +23,9 @@ class CorrelateConfig(msgspec.Struct, frozen=True):
     policy_file: Annotated[str, Doc(description='TOML file of policies, "" for the built-in ones')] = ""
     web_host: Annotated[str, Doc(min_length=1, description="address of the state view")] = "127.0.0.1"
     web_port: Annotated[int, Doc(ge=1, le=65535, description="port of the state view")] = 6066
+    web_names: Annotated[
+        str, Doc(description="names that it is called by, comma-separated, besides addresses and localhost")
+    ] = ""
     checkpoint_seconds: Annotated[
         float,
         Doc(ge=0.05, le=3600, description="longest time that state waits for its changelog, replayed after a kill"),

@@ -1,29 +1,18 @@
 """`andon correlate`: the stage that decides and halts."""
 
 import asyncio
-import logging
 import threading
 
 import click
-from structlog.typing import FilteringBoundLogger
 
 from pipeline.correlate.config import STAGE, CorrelateConfig
 from pipeline.correlate.detectors import Detectors
 from pipeline.runtime import metrics
 from pipeline.runtime.config import configured, masked
+from pipeline.runtime.hosts import is_loopback
 from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.lifecycle import hangup_stops
 from pipeline.runtime.logging import configure
-
-
-class _Forward(logging.Handler):
-    """Warnings of Faust and aiokafka, as lines of our log."""
-
-    def __init__(self, log: FilteringBoundLogger) -> None:
-        super().__init__(logging.WARNING)
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._log.log(record.levelno, record.getMessage(), source=record.name)
 
 
 @click.command("correlate")
@@ -44,9 +33,11 @@ def run(
         FatalStageError: when the stage cannot go on.
     """
     log = configure(STAGE)
-    logging.basicConfig(handlers=[_Forward(log)], level=logging.WARNING, force=True)
+    hangup_stops()
     threading.excepthook = lambda args: log.warning("thread ended", error=repr(args.exc_value))
     log.info("starting", **masked(config), bootstrap_servers=kafka.bootstrap_servers)
+    if not is_loopback(config.web_host):
+        log.warning("the state view is open beyond this machine: it asks nobody who they are, and names every fleet")
     metrics.serve(metrics_config)
     from pipeline.correlate.stage import serve  # takes a second: Faust
 

@@ -4,9 +4,6 @@ import sys
 import time
 from pathlib import Path
 
-import click
-import msgspec
-from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
@@ -17,8 +14,8 @@ from pipeline.demo.watch import Watch
 from pipeline.halt.signing import load_trusted
 from pipeline.local import guide
 from pipeline.local.stack import StackInfo
+from pipeline.runtime.console import console, say_json
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.logging import printable
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.scenario import Scenario
 from pipeline.simulate.tail import Tail
@@ -34,7 +31,7 @@ class Presenter:
     def __init__(self, seed: int, pace: Pace, as_json: bool) -> None:
         self._seed, self._pace, self._as_json = seed, pace, as_json
         stream = sys.stderr if as_json else sys.stdout
-        self._console = Console(file=stream, width=None if stream.isatty() else COLUMNS, highlight=False)
+        self._console = console(stream, None if stream.isatty() else COLUMNS)
         self._began = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -61,7 +58,7 @@ class Presenter:
 
     def _present(self, account: Account) -> None:
         if self._as_json:
-            click.echo(msgspec.json.encode(account))
+            say_json(account)
         title, *rest = lines(account)
         colour = "red" if account.failures else "green"
         self._console.print(
@@ -74,7 +71,7 @@ class Presenter:
             found = stored.wait_for_events(info, account.fleet, account.events, ARCHIVE_SECONDS)
             self.say(f"ClickHouse holds {found:,} of the {account.events:,} events of fleet {account.fleet}")
             for row in stored.top_crashes(info, account.fleet):
-                self.say("  " + printable(row))
+                self.say("  " + row)
 
     def point_on(self, info: StackInfo, scenario: str, keep: bool, data_dir: Path | None) -> None:
         """Where to look next."""

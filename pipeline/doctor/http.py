@@ -60,6 +60,9 @@ def check_gateway(url: str, token_file: str, max_skew_seconds: float) -> list[Fi
     except OSError as error:
         return [problem("gateway", f"{url}: {plain(error)}", "start `andon collect`, or correct doctor.gateway_url")]
     findings = [_gateway_health(url, answer)]
+    if answer.body.get("tokens_file") == "unusable":
+        advice = "mend the file (`andon token FLEET --tokens-file F`); its log says what is wrong"
+        findings.append(problem("gateway tokens", "the file cannot be used: tokens read before stay in force", advice))
     if answer.date:
         skew = parsedate_to_datetime(answer.date).timestamp() - time.time()
         # The Date header has whole seconds, rounded down.

@@ -19,6 +19,7 @@ from pipeline.local import datadir, stack
 from pipeline.runtime.config import configured
 from pipeline.runtime.kafka import KafkaConfig, check
 from pipeline.runtime.logging import printable
+from pipeline.runtime.say import say, say_json
 
 Doc = msgspec.Meta
 
@@ -76,7 +77,7 @@ def command(
     findings = examine(msgspec.structs.replace(found, stage=stage))
     healthy = all(finding.level != "problem" for finding in findings)
     if as_json:
-        click.echo(msgspec.json.encode({"ok": healthy, "findings": findings}))
+        say_json({"ok": healthy, "findings": findings})
     else:
         show(findings)
     if not healthy:
@@ -158,11 +159,11 @@ def show(findings: list[Finding]) -> None:
     for finding in findings:
         level = click.style(f"{finding.level:14}", fg=COLORS.get(finding.level, "bright_black"))
         words = finding.advice if finding.level == "not configured" else finding.words
-        click.echo(f"{level}  {finding.check:{width}}  {printable(words)}")
+        say(f"{level}  {finding.check:{width}}  {printable(words)}")
         if finding.level in ("warning", "problem"):
-            click.echo(f"{'':14}  {'':{width}}  → {printable(finding.advice)}")
+            say(f"{'':14}  {'':{width}}  → {printable(finding.advice)}")
     count = Counter(finding.level for finding in findings)
     bad = [
         f"{count[level]} {level}{'' if count[level] == 1 else 's'}" for level in ("problem", "warning") if count[level]
     ]
-    click.echo(", ".join(bad) or "all well")
+    say(", ".join(bad) or "all well")

@@ -90,7 +90,7 @@ NEEDS: dict[str, list[Right]] = {
     "rollout": [*_read(HALTS), *_write(HALT_ACKS), *_group("rollout")],
     "watch": [*_read(*topics.ALL), *(right for name in _WATCHED for right in _group(name, AclOperation.DESCRIBE))],
     "deadletter": [
-        *_read(DEADLETTER),
+        *_read(DEADLETTER, EVENTS, PARTIALS),
         *_write(DEADLETTER, EVENTS, PARTIALS),
         *_group(deadletter.GROUP),
         *_transactions(deadletter_retry.RETRY_ID),

@@ -42,14 +42,21 @@ def keys_of(info: StackInfo) -> Path:
 
 
 def _curl_gateway(info: StackInfo) -> str:
-    token = f'"Authorization: Bearer $(cat {shlex.quote(info.gateway_token_file)})"'
+    token = _header("Authorization: Bearer", info.gateway_token_file)
     kind = "'Content-Type: application/x-ndjson'"
-    return f"curl -H {token} -H {kind} --data-binary @events.ndjson {info.gateway_url}/v1/events"
+    return f"{token} | curl -H @- -H {kind} --data-binary @events.ndjson {info.gateway_url}/v1/events"
+
+
+def _header(name: str, file: str) -> str:
+    """A header with a secret for curl's standard input: everybody on the machine sees the words of a command, and
+    printf is no command but the shell's own."""
+    return f"printf '{name} %s\\n' \"$(cat {shlex.quote(file)})\""
 
 
 def _curl_clickhouse(info: StackInfo, query: str = "SHOW TABLES FROM andon") -> str:
-    login = f'"{info.clickhouse_reader}:$(cat {shlex.quote(info.clickhouse_reader_password_file)})"'
-    return f"curl -u {login} {info.clickhouse_url}/ --data-binary {shlex.quote(query)}"
+    key = _header("X-ClickHouse-Key:", info.clickhouse_reader_password_file)
+    user = f"-H 'X-ClickHouse-User: {info.clickhouse_reader}'"
+    return f"{key} | curl -H @- {user} {info.clickhouse_url}/ --data-binary {shlex.quote(query)}"
 
 
 def after_demo(info: StackInfo, keys: Path, scenarios: Sequence[str], *, keep: bool, kept: bool) -> str:

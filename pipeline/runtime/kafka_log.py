@@ -8,6 +8,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from structlog.typing import FilteringBoundLogger
 
+from pipeline.runtime.seldom import Seldom
+
 EVERY_SECONDS = 15.0  # with no broker there, a client says so several times a second
 # The more telling ones first: a client that is refused also says that it reaches nobody.
 _TELLING = (
@@ -25,20 +27,13 @@ class Forward(logging.Handler):
 
     def __init__(self, log: FilteringBoundLogger, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._log, self._clock = log, clock
-        self._silent_until: dict[str, float] = {}
-        self._left_out: dict[str, int] = {}
+        self._log, self._seldom = log, Seldom(EVERY_SECONDS, clock)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called from the client's poll."""
         kind, text = _parts(record)
-        now = self._clock()
-        if now < self._silent_until.get(kind, now):
-            self._left_out[kind] = self._left_out.get(kind, 0) + 1
-            return
-        self._silent_until[kind] = now + EVERY_SECONDS
-        more = {"left_out": left} if (left := self._left_out.pop(kind, 0)) else {}
-        self._log.log(record.levelno, "Kafka client", kind=kind, says=text, **more)
+        if (more := self._seldom.turn(kind)) is not None:
+            self._log.log(record.levelno, "Kafka client", kind=kind, says=text, **more)
 
 
 def _parts(record: logging.LogRecord) -> tuple[str, str]:

@@ -1,20 +1,32 @@
-"""Start and stop: SIGTERM and SIGINT ask a stage to finish what it holds and leave."""
+"""Start and stop: SIGTERM, SIGINT and SIGHUP ask a stage to finish what it holds and leave."""
 
 import signal
 import threading
 from types import FrameType
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """The signals that stop a stage in order. SIGHUP, the end of a terminal, unless `nohup` has it ignored."""
+    is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGTERM, signal.SIGINT) if is_ignored else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def hangup_stops() -> None:
+    """From now on SIGHUP is SIGTERM, unless `nohup` has it ignored."""
+    if signal.SIGHUP in stop_signals():
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+
 class StopSignal:
-    """Set once by SIGTERM or SIGINT; the stage's loop looks at it between batches."""
+    """Set once by one of these; the stage's loop looks at it between batches."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     def install(self) -> "StopSignal":
-        """Take over SIGTERM and SIGINT in the main thread."""
-        signal.signal(signal.SIGTERM, self._handle)
-        signal.signal(signal.SIGINT, self._handle)
+        """Take them over in the main thread."""
+        for number in stop_signals():
+            signal.signal(number, self._handle)
         return self
 
     def _handle(self, _signum: int, _frame: FrameType | None) -> None:

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 import structlog
 
+from pipeline.runtime.library_log import forward_libraries
+
 LogFormat = Literal["json", "text"]
 
 
@@ -34,4 +36,5 @@ def configure(stage: str, log_format: LogFormat = "text") -> structlog.typing.Fi
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(stage=stage)
+    forward_libraries(logger)
     return logger

@@ -1,9 +1,15 @@
 """Every metric, declared before use. Base units in the names; never a host, and never free text, as a label."""
 
-from typing import Annotated
+import socket
+import threading
+from socketserver import ThreadingMixIn
+from typing import Annotated, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import msgspec
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, make_wsgi_app
+
+from pipeline.runtime.errors import ConfigError
 
 Doc = msgspec.Meta
 
@@ -24,6 +30,12 @@ CHANGELOG_BYTES = Counter("andon_changelog_bytes", "State written to the changel
 BUFFERED = Gauge("andon_buffered_events", "Events accepted and not yet acknowledged by the broker")
 REQUESTS = Counter("andon_http_requests", "Gateway requests", ["status"])
 REQUEST_SECONDS = Histogram("andon_http_request_seconds", "Time to answer a gateway request", buckets=_LATENCY)
+CONNECTIONS = Gauge("andon_http_connections", "Connections of the gateway")
+CLOSED = Counter("andon_http_connections_closed", "Gateway connections closed, by why", ["reason"])
+NOT_KEPT = Counter("andon_deadletters_not_kept", "Refused messages beyond a token's quota of dead letters", ["stage"])
+TOKENS_UNUSABLE = Gauge(
+    "andon_tokens_file_unusable", "1 while the tokens read before stay in force instead of the file"
+)
 ROWS = Counter("andon_archive_rows", "Rows acknowledged by ClickHouse", ["table"])
 INSERT_SECONDS = Histogram("andon_archive_insert_seconds", "Time of one ClickHouse insert", buckets=_LATENCY)
 
@@ -35,7 +47,48 @@ class MetricsConfig(msgspec.Struct, frozen=True):
     metrics_port: Annotated[int, Doc(ge=0, le=65535, description="port to serve metrics on, 0 for none")] = 0
 
 
+class _Handler(WSGIRequestHandler):
+    timeout = 10.0  # seconds that a peer may be silent
+
+    def log_message(self, format: str, *_: Any) -> None:
+        """Nothing: scrapes are no news."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread a scrape, and no more than a few: whoever connects and says nothing holds one of these for a while."""
+
+    daemon_threads = True
+    _places = threading.BoundedSemaphore(16)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing, where the standard library prints a traceback: the peer went, or was silent for too long."""
+
+
+class _ServerV6(_Server):
+    address_family = socket.AF_INET6
+
+
 def serve(config: MetricsConfig) -> None:
-    """Serve the metrics in a daemon thread, if a port is set."""
-    if config.metrics_port:
-        start_http_server(config.metrics_port, addr=config.metrics_host)
+    """Serve the metrics in a daemon thread, if a port is set. Raises ConfigError when it cannot be listened on."""
+    host, port = config.metrics_host, config.metrics_port
+    if not port:
+        return
+    try:
+        server = make_server(host, port, make_wsgi_app(), _ServerV6 if ":" in host else _Server, _Handler)
+    except OSError as error:
+        raise ConfigError(
+            f"metrics.metrics_host, metrics.metrics_port: cannot listen on {host}:{port}: {error}"
+        ) from None
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

@@ -22,6 +22,7 @@ from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.runtime.kafka_log import Errors
 from pipeline.runtime.metadata import list_topics
+from pipeline.runtime.say import say
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire.topics import ALL, Topic
 
@@ -216,17 +217,17 @@ def apply_command(kafka: KafkaConfig, dry_run: bool, fix: bool, replication: int
     """Create missing topics and verify the others. Exit code 1 when differences remain."""
     applied = apply(kafka, replication=replication or -1, fix=fix, dry_run=dry_run)
     for name in applied.created:
-        click.echo(f"created  {name}")
+        say(f"created  {name}")
     for difference in applied.fixed:
-        click.echo(f"fixed    {difference}")
+        say(f"fixed    {difference}")
     for difference in applied.remaining:
         hint = "  (--fix alters it)" if difference.key and difference.fixable and not fix else ""
-        click.echo(f"differs  {difference}{hint}")
+        say(f"differs  {difference}{hint}")
     for difference in applied.chosen:
-        click.echo(f"smaller  {difference}; left as it is")
+        say(f"smaller  {difference}; left as it is")
     if applied.remaining:
         raise SystemExit(1)
-    click.echo(f"{len(ALL)} topics are as they should be")
+    say(f"{len(ALL)} topics are as they should be")
 
 
 @command.command("list")
@@ -239,6 +240,6 @@ def list_command(kafka: KafkaConfig) -> None:
         there = found.get(name)
         state = f"{there.partitions} partitions, {there.replicas} replicas" if there else "missing"
         settings = ", ".join(f"{key}={value}" for key, value in topic.config.items())
-        click.echo(
+        say(
             f"{name}: {topic.purpose}; key {topic.key}; {state}\n    defined: {topic.partitions} partitions, {settings}"
         )

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
+from pipeline.runtime.console import stderr_console
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import StopSignal
+from pipeline.runtime.say import say
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.obedience import HaltReader
 from pipeline.simulate.run import FASTEST, Run, shift_ms
@@ -45,6 +46,7 @@ class Speed(click.ParamType):
 @click.option("--hosts", type=click.IntRange(1, 10_000_000), help="Size of the fleet, instead of the scenario's.")
 @click.option("--fleet", help="Name of the fleet, instead of the scenario's.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write NDJSON (.gz, .zst) instead.")
+@click.option("--force", is_flag=True, help="Write over the file of --out, or to where it links.")
 @click.option(
     "--obey",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -59,6 +61,7 @@ def command(
     hosts: int | None,
     fleet: str | None,
     out: Path | None,
+    force: bool,
     obey: Path | None,
 ) -> None:
     """Produce a scenario's events to a cluster, or write them to a file with the scenario's own times.
@@ -71,7 +74,7 @@ def command(
         if out is not None:
             if obey is not None:
                 raise ConfigError("--obey: a file cannot be halted; leave out --out or --obey")
-            run = Run(Simulation(loaded, seed), stack.enter_context(FileSink(out)))
+            run = Run(Simulation(loaded, seed), stack.enter_context(FileSink(out, force)))
             speed = FASTEST
         else:
             simulation = Simulation(loaded, seed, shift_ms(loaded, speed, wall_clock_ms()))
@@ -80,14 +83,14 @@ def command(
         _play(run, speed, stop)
         run.settle()
     if stop.is_set():
-        click.echo("stopped before its end; until then:", err=True)
+        say("stopped before its end; until then:", err=True)
     _summary(run)
 
 
 def _play(run: Run, speed: float, stop: StopSignal) -> None:
     simulation = run.simulation
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[sent]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+    with Progress(*columns, TimeRemainingColumn(), console=stderr_console()) as progress:
         total = simulation.end_ms - simulation.now_ms
         task = progress.add_task(simulation.scenario.name, total=total, sent="")
 
@@ -102,10 +105,10 @@ def _play(run: Run, speed: float, stop: StopSignal) -> None:
 def _summary(run: Run) -> None:
     reports = run.simulation.ledger.reports
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(reports.items()))
-    click.echo(f"{run.sent:,} events of fleet {run.simulation.scenario.fleet.name}: {kinds}", err=True)
+    say(f"{run.sent:,} events of fleet {run.simulation.scenario.fleet.name}: {kinds}", err=True)
     for update in sorted(run.simulation.scenario.guilty):
         lost = run.simulation.ledger.lost(update)
-        click.echo(f"{'/'.join(update)} crashed {lost:,} hosts", err=True)
+        say(f"{'/'.join(update)} crashed {lost:,} hosts", err=True)
     for halt, _, spared in run.obeyed:
         name = f"{halt.vendor}/{halt.product}/{halt.version}"
-        click.echo(f"halted: {name} in {', '.join(halt.rings)}; {spared:,} hosts not reached", err=True)
+        say(f"halted: {name} in {', '.join(halt.rings)}; {spared:,} hosts not reached", err=True)

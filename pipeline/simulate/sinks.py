@@ -8,7 +8,7 @@ from typing import IO, Protocol, cast
 import zstandard
 from confluent_kafka import Producer
 
-from pipeline.runtime.errors import AndonError
+from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
 from pipeline.runtime.kafka_log import Errors
 from pipeline.runtime.waiting import Deadline
@@ -78,20 +78,25 @@ class KafkaSink:
 
 
 class FileSink:
-    """NDJSON, compressed as the name ends: .gz, .zst, or not at all. A context manager."""
+    """NDJSON, compressed as the name ends: .gz, .zst, or not at all. A context manager.
 
-    def __init__(self, path: Path) -> None:
+    A new file, unless `force`: what is there stays, and no link is followed, a dangling one neither.
+    """
+
+    def __init__(self, path: Path, force: bool = False) -> None:
         try:
-            if path.suffix == ".gz":
-                # An empty name and no time in the header: the same run gives the same bytes.
-                self._raw: IO[bytes] | None = path.open("wb")
-                self._file = cast(IO[bytes], gzip.GzipFile("", "wb", compresslevel=3, fileobj=self._raw, mtime=0))
-            elif path.suffix == ".zst":
-                self._raw, self._file = None, cast(IO[bytes], zstandard.open(path, "wb"))
-            else:
-                self._raw, self._file = None, path.open("wb")
+            self._raw: IO[bytes] = path.open("wb" if force else "xb")
+        except FileExistsError:
+            raise ConfigError(f"--out {path}: exists; name another file, or --force to write over it") from None
         except OSError as error:
             raise AndonError(f"{path} cannot be written: {error}") from None
+        if path.suffix == ".gz":
+            # An empty name and no time in the header: the same run gives the same bytes.
+            self._file = cast(IO[bytes], gzip.GzipFile("", "wb", compresslevel=3, fileobj=self._raw, mtime=0))
+        elif path.suffix == ".zst":
+            self._file = cast(IO[bytes], zstandard.open(self._raw, "wb"))
+        else:
+            self._file = self._raw
 
     def send(self, key: bytes, value: bytes) -> None:
         """Append a line; the key stands inside it as `host`."""
@@ -111,5 +116,4 @@ class FileSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        if self._raw is not None:
-            self._raw.close()
+        self._raw.close()

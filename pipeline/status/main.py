@@ -8,12 +8,13 @@ from typing import Annotated
 import click
 import msgspec
 from click.core import ParameterSource
-from rich.console import Console
 from rich.live import Live
 
 from pipeline.local import datadir, stack
 from pipeline.runtime.config import configured
+from pipeline.runtime.console import console
 from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.say import say_json
 from pipeline.status.view import Screen
 from pipeline.status.watcher import Watcher
 
@@ -51,8 +52,8 @@ def command(once: bool, as_json: bool, data_dir: Path, status: StatusConfig, kaf
         if as_json:
             _print_json(watcher, once, status.interval_seconds)
         elif once or not sys.stdout.isatty():
-            console = Console(width=None if sys.stdout.isatty() else WIDE_COLUMNS)
-            console.print(Screen(watcher.look()))
+            out = console(width=None if sys.stdout.isatty() else WIDE_COLUMNS, highlight=True)
+            out.print(Screen(watcher.look()))
         else:
             _show(watcher, status.interval_seconds)
     except KeyboardInterrupt:
@@ -63,14 +64,14 @@ def command(once: bool, as_json: bool, data_dir: Path, status: StatusConfig, kaf
 
 def _print_json(watcher: Watcher, once: bool, interval_seconds: float) -> None:
     while True:
-        click.echo(msgspec.json.encode(watcher.look()))
+        say_json(watcher.look())
         if once:
             return
         time.sleep(interval_seconds)
 
 
 def _show(watcher: Watcher, interval_seconds: float) -> None:
-    with Live(Screen(watcher.look()), screen=True, auto_refresh=False) as live:
+    with Live(Screen(watcher.look()), console=console(), screen=True, auto_refresh=False) as live:
         while True:
             time.sleep(interval_seconds)
             live.update(Screen(watcher.look()), refresh=True)

@@ -41,7 +41,14 @@ def buffered(gateway: Gateway, count: int) -> bool:
 
 def test_full_buffer_asks_to_come_back(tmp_path: Path) -> None:
     """While the bounded buffer is full the answer is 429 with Retry-After, at once; what was taken is delivered."""
-    bounds = ["--max-buffered-events", "10", "--delivery-timeout-seconds", str(int(DEADLINE_SECONDS))]
+    bounds = [
+        "--max-buffered-events",
+        "10",
+        "--sender-share",
+        "1",
+        "--delivery-timeout-seconds",
+        str(int(DEADLINE_SECONDS)),
+    ]
     with run_broker() as broker, run_gateway(broker.bootstrap_servers, tmp_path, *bounds) as gateway:
         assert gateway.post(batch(3, "warm")).status == 202
         assert gateway.post(batch(11, "more than ever fits")).status == 413

@@ -122,6 +122,33 @@ def test_good_lines_pass_beside_bad_ones(gateway: Gateway, events: Reader, lette
 
 
 @pytest.mark.parametrize(
+    "member",
+    ['"fleet":"victim"', '"Fleet":"victim"', '"fl\\u0065et":"victim"', '"FL\\u0045et":["acme"]', '"FLEET":null'],
+)
+@pytest.mark.parametrize("beside", [0, 1])
+def test_a_line_is_one_fleets_for_every_reader(gateway: Gateway, member: str, beside: int) -> None:
+    """Whichever of two members a reader takes, however it is spelt: no line could be taken for another fleet's."""
+    raw = b"{%s,%s" % (member.encode(), event(40)[1:])
+    answer = gateway.post(b"\n".join([raw, *map(event, range(beside))]))
+    assert (answer.status, answer.body["accepted"]) == (202, beside)
+    assert [entry["reason"] for entry in answer.body["rejected"]] == ["fleet_mismatch"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        event(41, ring="fleet", extra={"fleet": "victim"}),
+        event(41, extra="\\u0066leet", more=[{"fleet": 1}] * 3),
+        b'{"fleet":"acme",' + event(41)[1:],
+    ],
+    ids=["as a value and below", "escaped text", "twice the same"],
+)
+def test_the_word_fleet_elsewhere_is_nothing(gateway: Gateway, raw: bytes) -> None:
+    """Only members of the event itself count, and the same fleet twice is that fleet."""
+    assert gateway.post(raw).body == {"accepted": 1, "rejected": []}
+
+
+@pytest.mark.parametrize(
     "raw",
     [b"NaN", b"\x00" * 50, b"\xff\xfe{}", b'{"v":NaN}', b"[" * 5000, b'{"a":"\\ud800"}', b"'; DROP TABLE events; --"],
     ids=["nan", "zero bytes", "not utf-8", "nan inside", "deep", "lone surrogate", "sql"],

@@ -35,7 +35,9 @@ def test_command_prints_the_token_alone(tmp_path: Path) -> None:
     """`TOKEN=$(andon token acme --tokens-file F)` works in a shell."""
     path = tmp_path / "tokens.toml"
     result = CliRunner().invoke(command, ["acme", "--tokens-file", str(path)])
-    assert TokenTable(path).fleet_of(f"Bearer {result.stdout.strip()}") == "acme"
+    sender = TokenTable(path).sender_of(f"Bearer {result.stdout.strip()}")
+    assert sender is not None
+    assert sender.fleet == "acme"
 
 
 @pytest.mark.parametrize("fleet", ["", "x" * 129, "a\nb", "\x1b[2J"])
@@ -64,18 +66,24 @@ def test_unusable_file_is_refused(tmp_path: Path, text: str, words: str) -> None
 
 
 def test_table_follows_its_file_and_survives_a_broken_one(tmp_path: Path) -> None:
-    """Revoking takes a line away; a broken edit is complained about and changes nothing."""
+    """Revoking takes a line away; an edit with which it would not start is complained about and changes nothing."""
     path = tmp_path / "tokens.toml"
     token = add_token(path, "acme")
     table = TokenTable(path)
     assert not table.refresh()
-    path.write_text("[tok")
-    with pytest.raises(ConfigError):
-        table.refresh()
-    assert table.fleet_of(f"bearer {token}") == "acme"
-    path.write_text("[tokens]\n")
+    for broken, why in (("[tok", "not valid TOML"), ("", "holds no token"), ("[tokens]\n", "holds no token")):
+        path.write_text(broken)
+        assert not table.refresh()
+        assert why in table.trouble
+        assert table.sender_of(f"bearer {token}") == (digest_of(token), "acme")
+    path.unlink()
+    assert not table.refresh()
+    assert "cannot be read" in table.trouble
+    other = add_token(path, "acme")
     assert table.refresh()
-    assert table.fleet_of(f"Bearer {token}") is None
+    assert table.trouble == ""
+    assert table.sender_of(f"Bearer {token}") is None
+    assert table.sender_of(f"Bearer {other}") is not None
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,9 @@ def test_bad_input_view_and_clean_stop(stage: Stage) -> None:
     hostile = "<script>\x1b[31m'; DROP TABLE"
     stage.produce(b"garbage", partial(hostile, 60, (UpdateId(hostile, "p", "1"),)))
     stage.wait_for(lambda: hostile in stage.fleets())
+    rebound = urllib.request.Request(f"http://127.0.0.1:{stage.port}/state", headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError, match="421"):
+        urllib.request.urlopen(rebound, timeout=DEADLINE_SECONDS)
     with urllib.request.urlopen(f"http://127.0.0.1:{stage.port}/state", timeout=DEADLINE_SECONDS) as answer:
         assert answer.headers["Content-Type"].startswith("application/json")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"

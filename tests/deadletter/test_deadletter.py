@@ -82,9 +82,23 @@ class Place:
             batches = list(reader.start(reader.held(topic.name)).to_end(DEADLINE_SECONDS))
         return [message for batch in batches for message in batch]
 
-    def letter(self, value: bytes, reason: Reason, topic: str = topics.EVENTS.name, detail: str = "why") -> None:
-        """As a stage writes one."""
-        letter = DeadLetter(value, b"h-1", reason, detail, topic, 2, 17, "combine")
+    def refused(self, value: bytes, reason: Reason, topic: str = topics.EVENTS.name, detail: str = "why") -> None:
+        """A record, and the letter that a stage writes of it."""
+        written: list[Message] = []
+        self.producer.produce(topic, value, b"h-1", partition=0, on_delivery=lambda _, message: written.append(message))
+        assert self.producer.flush(DEADLINE_SECONDS) == 0
+        self.letter(value, reason, topic, detail, (0, written[0].offset() or 0))
+
+    def letter(
+        self,
+        value: bytes,
+        reason: Reason,
+        topic: str = topics.EVENTS.name,
+        detail: str = "why",
+        at: tuple[int, int] = (2, 17),
+    ) -> None:
+        """A letter alone."""
+        letter = DeadLetter(value, b"h-1", reason, detail, topic, *at, "combine")
         self.producer.produce(topics.DEADLETTER.name, letter.value, letter.key, headers=letter.headers())
         assert self.producer.flush(DEADLINE_SECONDS) == 0
 
@@ -103,7 +117,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 @pytest.mark.service
 def test_list_and_show(place: Place) -> None:
     """Filtered, bounded, the newest first kept, and nothing in it can drive a terminal."""
-    place.letter(HOSTILE, Reason.INVALID_JSON, detail="\x1b]0;pwned\x07")
+    place.letter(HOSTILE, Reason.INVALID_JSON, detail="\x1b]0;pwned\x07\x9b1m\u202e")
     for number in range(20):
         place.letter(b"{%d}" % number, Reason.MISSING_FIELD)
     listed = place.andon("deadletter", "list", "--limit", "3")
@@ -115,6 +129,8 @@ def test_list_and_show(place: Place) -> None:
     assert b"\\x1b]0;pwned" in only.stdout
     as_json = place.andon("deadletter", "list", "--reason", "invalid_json", "--json").stdout
     assert json.loads(as_json)["place"] == "0:0"
+    assert json.loads(as_json)["detail"] == "\x1b]0;pwned\x07\x9b1m\u202e"
+    assert as_json.strip().isascii(), "nothing in it can drive a terminal"
     shown = place.andon("deadletter", "show", "0:0")
     assert b"\x1b" not in shown.stdout
     assert b"\\x1b[2J\\xff\\x00 <b>" in shown.stdout
@@ -128,8 +144,8 @@ def test_list_and_show(place: Place) -> None:
 @pytest.mark.service
 def test_retry_sends_the_same_bytes_once(place: Place) -> None:
     """To its topic under its key; not twice unless told so; what has no topic of ours, or was cut, is refused."""
-    place.letter(HOSTILE, Reason.INVALID_JSON)
-    place.letter(b"{}", Reason.MISSING_FIELD)
+    place.refused(HOSTILE, Reason.INVALID_JSON)
+    place.refused(b"{}", Reason.MISSING_FIELD)
     place.letter(b"{", Reason.INVALID_JSON, topic=topics.HALTS.name)
     place.letter(b"{", Reason.INVALID_JSON, topic="/v1/events")
     place.letter(b"{", Reason.OVERSIZED, detail="cut from 99999 bytes; oversized")
@@ -154,10 +170,35 @@ def test_retry_sends_the_same_bytes_once(place: Place) -> None:
     assert other.stderr == b"1 not: 0:1 has reason missing_field, stage combine\n"
     found = place.committed(topics.EVENTS)
     assert sorted((message.value(), message.key()) for message in found) == sorted(
-        [(HOSTILE, b"h-1"), (HOSTILE, b"h-1"), (b"{}", b"h-1")]
+        [(HOSTILE, b"h-1")] * 3 + [(b"{}", b"h-1")] * 2  # each once as it came, and once for each retry
     )
     assert place.committed(topics.HALTS) == []
     assert b"invalid_json (retried)" in place.andon("deadletter", "list").stdout
+
+
+@pytest.mark.service
+def test_a_forged_letter_is_not_sent_on(place: Place) -> None:
+    """What does not stand where a letter says, or is gone, goes one by one and with --force only; a partial never goes
+    with others."""
+    place.refused(b"{1}", Reason.INVALID_JSON)
+    place.letter(b"{2}", Reason.INVALID_JSON, at=(0, 0))
+    place.letter(b"{3}", Reason.INVALID_JSON, at=(2, 17))
+    place.refused(b"{4}", Reason.INVALID_JSON, topics.PARTIALS.name)
+    place.letter(b"{5}", Reason.INVALID_JSON, topics.PARTIALS.name, at=(0, 0))
+    found = place.andon("deadletter", "retry", "--all")
+    assert (found.returncode, found.stdout) == (1, b"1 sent again\n")
+    for count, why in ((1, b"differs from"), (1, b"is gone, or never was"), (2, b"is a partial")):
+        assert b"%d not: " % count in found.stderr
+        assert why in found.stderr
+    assert [m.value() for m in place.committed(topics.PARTIALS)] == [b"{4}"]
+    together = place.andon("deadletter", "retry", "0:3", "0:4")
+    assert (together.returncode, together.stdout) == (1, b"0 sent again\n")
+    assert place.andon("deadletter", "retry", "--all", "--force").returncode == 2
+    assert place.andon("deadletter", "retry", "0:1", "0:2", "--force").returncode == 2
+    for at, options, sent in (("0:1", (), 0), ("0:1", ("--force",), 1), ("0:3", (), 1), ("0:4", (), 0)):
+        assert place.andon("deadletter", "retry", at, *options).stdout == b"%d sent again\n" % sent
+    assert sorted(m.value() or b"" for m in place.committed(topics.EVENTS)) == [b"{1}", b"{1}", b"{2}"]
+    assert [m.value() for m in place.committed(topics.PARTIALS)] == [b"{4}", b"{4}"]
 
 
 @pytest.mark.service

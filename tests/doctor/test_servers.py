@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from clickhouse_connect.driver.exceptions import DatabaseError
 from support.collect_gateway import run_broker, run_gateway
-from support.waiting import DEADLINE_SECONDS
+from support.waiting import DEADLINE_SECONDS, until
 
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.migrate import Migrator
@@ -126,7 +126,8 @@ def test_clickhouse_old_version() -> None:
 
 
 def test_gateway_and_its_token(tmp_path: Path) -> None:
-    """A running gateway is healthy; a good token opens it, a bad one is a problem; another path is no gateway."""
+    """A running gateway is healthy; a good token opens it, a bad one is a problem; another path is no gateway; a tokens
+    file with which it would not start is a problem while it runs."""
     good, bad = tmp_path / "good", tmp_path / "bad"
     with run_broker() as broker, run_gateway(broker.bootstrap_servers, tmp_path) as gateway:
         good.write_text(gateway.token + "\n")
@@ -138,6 +139,9 @@ def test_gateway_and_its_token(tmp_path: Path) -> None:
         }
         assert by_check(check_gateway(gateway.url, str(bad), SKEW_SECONDS))["gateway token"].level == "problem"
         assert by_check(check_gateway(gateway.url + "/x", "", SKEW_SECONDS))["gateway"].level == "problem"
+        (tmp_path / "tokens.toml").write_text("")
+        found = until("it is noticed", lambda: by_check(check_gateway(gateway.url, "", 60.0)).get("gateway tokens"))
+        assert found.level == "problem"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://no-such-host.invalid:80"])

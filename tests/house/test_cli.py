@@ -1,7 +1,10 @@
 """The entry point, for every command."""
 
 import io
+import re
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -19,3 +22,15 @@ def test_an_output_that_knows_no_arrows(monkeypatch: pytest.MonkeyPatch) -> None
     Console(width=40).print("α → 1e-6")
     sys.stdout.flush()
     assert written.getvalue().endswith(b"? ? 1e-6\n")
+
+
+def test_what_builds_is_pinned() -> None:
+    """The build's own requirements are those of constraints.txt, hashes and all, and the tool that writes it is one
+    version."""
+    root = Path(__file__).parents[2]
+    locked = set(re.findall(r"^\S+==[^\s;]+", (root / "constraints.txt").read_text("utf-8"), re.MULTILINE))
+    wanted = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["build-system"]["requires"]
+    assert set(wanted) <= locked
+    installs = re.findall(r"^\t.*pip install .* (\S+)$", (root / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert installs
+    assert all("==" in each for each in installs)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from support.brokers import take
 from support.clickhouse import value as clickhouse_value
@@ -142,7 +142,12 @@ def test_people_get_by_with_their_accounts(account: Account, tmp_path: Path) -> 
     words = ["quiet-week", "--speed", "max", "--hosts", "100", "--obey", str(tmp_path / "keys")]
     assert "events" in andon(account("andon-replay"), "replay", *words)
     fresh = uuid.uuid4().hex
-    letter = DeadLetter(b"x", None, Reason.INVALID_JSON, fresh, topics.EVENTS.name, 0, 0, "combine")
+    written: list[Message] = []
+    sender = Producer(producer_config(account("andon-collect"), "test"))
+    sender.produce(topics.EVENTS.name, b"x", partition=0, on_delivery=lambda _, message: written.append(message))
+    assert sender.flush(DEADLINE_SECONDS) == 0
+    offset = written[0].offset() or 0
+    letter = DeadLetter(b"x", None, Reason.INVALID_JSON, fresh, topics.EVENTS.name, 0, offset, "combine")
     producer = Producer(producer_config(account("andon-combine"), "test"))
     producer.produce(topics.DEADLETTER.name, letter.value, letter.key, headers=[*letter.headers()])
     assert producer.flush(DEADLINE_SECONDS) == 0

@@ -1,9 +1,15 @@
 """Metrics keep the rules of the house: names of our own in base units, and labels that cannot grow without bound."""
 
+import socket
+import urllib.request
+from contextlib import ExitStack, suppress
+
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
+from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.runtime import metrics
+from pipeline.runtime.errors import ConfigError
 
 DECLARED = {name: found for name, found in vars(metrics).items() if isinstance(found, MetricWrapperBase)}
 LABELS = {"stage", "reason", "topic", "partition", "mode", "status", "table"}
@@ -17,6 +23,36 @@ def test_names_labels_and_units(metric: MetricWrapperBase) -> None:
     assert not metric._name.endswith(OTHER_UNITS)
     assert metric._documentation
     assert set(metric._labelnames) <= LABELS
+
+
+def test_silent_peers_hold_the_metrics_up_for_moments_only(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Those who connect and say nothing are few at a time, and given up without a traceback; scrapes are served."""
+    monkeypatch.setattr(metrics._Handler, "timeout", 0.2)
+    port = free_port()
+    metrics.serve(metrics.MetricsConfig(metrics_port=port))
+    with ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS))
+        assert "andon_halts" in until("it is scraped", lambda: scraped(port))
+    assert "Traceback" not in capfd.readouterr().err
+    with pytest.raises(ConfigError, match=r"metrics.metrics_port: cannot listen"):
+        metrics.serve(metrics.MetricsConfig(metrics_port=port))
+
+
+def free_port() -> int:
+    """One that nobody has just now."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+    return port
+
+
+def scraped(port: int) -> str:
+    """What it answers; "" when it closes the connection."""
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+        return str(answer.read().decode())
+    return ""
 
 
 def test_all_are_declared() -> None:

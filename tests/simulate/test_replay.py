@@ -13,6 +13,7 @@ from support.brokers import embedded_broker
 from pipeline.halt.signing import load_or_create
 from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
+from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topic_reader import TopicReader
 from pipeline.simulate import scenario as scenarios
@@ -52,7 +53,8 @@ def read_all(bootstrap_servers: str) -> list[tuple[int, bytes, bytes]]:
 
 
 def test_files_keep_the_scenarios_times_in_every_compression(tmp_path: Path) -> None:
-    """Plain, gzip and zstd files hold the same lines, with event times of July 2024."""
+    """Plain, gzip and zstd files hold the same lines, with event times of July 2024; what is there is not written over,
+    nor a link followed, without --force."""
     contents = []
     for name in ("a.ndjson", "a.ndjson.gz", "a.ndjson.zst"):
         replay("crowdstrike-2024-07-19", "--hosts", "300", "--seed", "4", "--out", str(tmp_path / name))
@@ -63,6 +65,18 @@ def test_files_keep_the_scenarios_times_in_every_compression(tmp_path: Path) -> 
             raw = zstandard.ZstdDecompressor().stream_reader(raw).read()
         contents.append(raw)
     assert contents[0] == contents[1] == contents[2]
+    kept = (tmp_path / "kept").resolve()
+    kept.write_bytes(b"mine")
+    (tmp_path / "link").symlink_to(kept)
+    (tmp_path / "dangling").symlink_to(tmp_path / "elsewhere")
+    words = ["crowdstrike-2024-07-19", "--hosts", "300", "--seed", "4", "--out"]
+    for name in ("kept", "link", "dangling"):
+        refused = CliRunner().invoke(command, [*words, str(tmp_path / name)])
+        assert isinstance(refused.exception, ConfigError)
+        assert "--force" in str(refused.exception)
+    assert (kept.read_bytes(), (tmp_path / "elsewhere").exists()) == (b"mine", False)
+    replay(*words, str(kept), "--force")
+    assert kept.read_bytes() == contents[0]
     loaded = scenarios.load("crowdstrike-2024-07-19")
     times = [decode_event(line).ts for line in contents[0].splitlines()]
     assert scenarios.unix_ms(loaded.starts) <= min(times)

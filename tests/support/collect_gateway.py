@@ -62,12 +62,16 @@ class Gateway:
 
 
 @contextmanager
-def run_gateway(bootstrap_servers: str, scratch: Path, *more: str) -> Iterator[Gateway]:
-    """`andon collect` with a token for FLEET; stopped by SIGTERM, and it must leave with exit code 0."""
+def run_gateway(bootstrap_servers: str, scratch: Path, *more: str, files: int = 0) -> Iterator[Gateway]:
+    """`andon collect` with a token for FLEET; stopped by SIGTERM, and it must leave with exit code 0. It may open as
+    many files as we, or so many."""
     tokens_file = scratch / "tokens.toml"
     token = add_token(tokens_file, FLEET)
     words = ("--port", 0, "--tokens-file", tokens_file, *more, "--bootstrap-servers", bootstrap_servers)
-    with Process(andon("collect", *words), scratch / "gateway.log", ready="listening") as process:
+    argv = andon("collect", *words)
+    if files:
+        argv = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *argv]
+    with Process(argv, scratch / "gateway.log", ready="listening") as process:
         yield Gateway(process.start(), token)
         assert process.stop(DEADLINE_SECONDS) == 0, process.last_words()
 

@@ -92,6 +92,21 @@ def test_a_killed_stage_comes_back_and_nothing_is_lost(line: Line, stage: str) -
     assert line.halts(fleet) == {}
 
 
+def test_hangup_ends_a_stage_in_order(line: Line) -> None:
+    """SIGHUP: each stage finishes what it holds and exits with 0, to be started again; the gateway reads its tokens."""
+    stages = ["combine", "correlate", "archive", "clickhouse"]
+    before = line.info["stages"]
+    for stage in [*stages, "collect"]:
+        os.kill(before[stage]["pid"], signal.SIGHUP)
+    for stage in stages:
+        wait_for("restarted", lambda at=stage: line.info["stages"][at]["pid"] not in (0, before[at]["pid"]))
+        assert line.info["stages"][stage]["exit_code"] == 0, stage
+    for stage in stages:
+        wait_for("up again", lambda at=stage: line.info["stages"][at]["state"] == "up")
+    assert line.info["stages"]["collect"]["pid"] == before["collect"]["pid"]
+    wait_for("tokens are read", lambda: "tokens read again" in line.output.read_text("utf-8"))
+
+
 def test_a_clean_stop_leaves_no_process_and_no_port(tmp_path: Path) -> None:
     """SIGTERM: exit code 0; every process, also those that stages started, and every port is gone."""
     line = Line(tmp_path / "line")

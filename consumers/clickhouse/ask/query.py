@@ -1,10 +1,10 @@
 """`andon query`: ask ClickHouse by a query's name or in SQL, reading only; a table, CSV, JSON or Parquet comes back."""
 
-import codecs
 import re
 import sys
 from collections import Counter
-from typing import IO, Any, Literal, Protocol
+from contextlib import closing
+from typing import Any, Literal
 
 import click
 from clickhouse_connect.driver.client import Client
@@ -15,11 +15,13 @@ from rich.text import Text
 
 from consumers.clickhouse.ask.answer import ROWS_FORMAT, ROWS_SETTINGS, Answer, CutOff, Pairs, Reading, read_answer
 from consumers.clickhouse.ask.named import Named, queries, types_of
+from consumers.clickhouse.ask.output import Defused, Sink, Terminal
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.runtime.config import configured
 from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.logging import printable
+from pipeline.runtime.say import safe, safe_json
 
 GRACE_SECONDS = 5  # ClickHouse gives up first, and says so
 SHOWN_ROWS = 1000
@@ -48,26 +50,6 @@ class AsWritten:
 
 
 Parameters = dict[str, str | AsWritten]
-
-
-class Sink(Protocol):
-    """Takes an answer's bytes."""
-
-    def write(self, data: bytes, /) -> object:
-        """All of them."""
-
-
-class Terminal:
-    """A sink for people's eyes: what could drive a terminal is escaped, line breaks and tabs are not."""
-
-    def __init__(self, out: IO[bytes]) -> None:
-        self._out = out
-        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
-
-    def write(self, data: bytes) -> None:
-        """Bytes that are not UTF-8 are escaped, too."""
-        text = self._decoder.decode(data)
-        self._out.write("".join(c if c in "\n\t" else printable(c) for c in text).encode())
 
 
 class Asker:
@@ -125,17 +107,24 @@ class SqlCommand(click.Command):
 @click.argument("what", metavar="NAME|SQL", required=False)
 @click.option("--param", "-p", "given", multiple=True, metavar="K=V", help="Value of {K:Type}; may be given often.")
 @click.option("--format", "form", type=click.Choice(["table", *FORMATS]), default="table", show_default=True)
+@click.option(
+    "--raw", is_flag=True, help="CSV for programs: text that a spreadsheet would compute gets no ' before it."
+)
 @click.option("--timeout", type=click.IntRange(1, 3600), default=30, show_default=True, help="Seconds for an answer.")
 @configured(("clickhouse", ClickHouseConfig))
-def command(clickhouse: ClickHouseConfig, what: str | None, given: tuple[str, ...], form: Form, timeout: int) -> None:
+def command(
+    clickhouse: ClickHouseConfig, what: str | None, given: tuple[str, ...], form: Form, raw: bool, timeout: int
+) -> None:
     """Ask ClickHouse: NAME is one of docs/analysts.md (all are listed without it), anything else is SQL. Only reads."""
+    if raw and form != "csv":
+        raise ConfigError("--raw: only of --format csv; nothing is changed in the others")
     named = queries()
     if what is None:
         _list(named)
         return
     sql, parameters = _question(what, given, named)
     try:
-        _answer(Asker(clickhouse, timeout), sql, _bound(sql, parameters), form)
+        _answer(Asker(clickhouse, timeout), sql, _bound(sql, parameters), form, raw)
     except CutOff as error:
         sys.stdout.flush()
         raise AndonError(f"ClickHouse at {clickhouse.url}: {error}") from None
@@ -155,7 +144,7 @@ def _plain(error: str) -> str:
     return words.strip()
 
 
-def _answer(asker: Asker, sql: str, parameters: Parameters, form: Form) -> None:
+def _answer(asker: Asker, sql: str, parameters: Parameters, form: Form, raw: bool) -> None:
     if form in ("table", "parquet") and any(found["totals"] for found in _TOTALS.finditer(sql)):
         raise ConfigError(f"--format {form} has no place for what WITH TOTALS adds: --format csv|json, or WITH ROLLUP")
     if form == "table":
@@ -169,7 +158,14 @@ def _answer(asker: Asker, sql: str, parameters: Parameters, form: Form) -> None:
         raise ConfigError(f"--format {form} tells columns by name, and more than one is {', '.join(equal)}: use AS")
     if form == "parquet":
         sql = _enums_as_strings(sql, columns)
-    asker.copy(sql, parameters, form, Terminal(sys.stdout.buffer) if to_people else sys.stdout.buffer)
+    out: Sink = sys.stdout.buffer
+    if to_people:
+        out = Terminal(sys.stdout.buffer, safe_json if form == "json" else safe)
+    if form == "csv" and not raw:
+        with closing(Defused(out)) as defused:
+            asker.copy(sql, parameters, form, defused)
+    else:
+        asker.copy(sql, parameters, form, out)
 
 
 def _question(what: str, given: tuple[str, ...], named: dict[str, Named]) -> tuple[str, dict[str, str]]:

@@ -1,7 +1,5 @@
 """`andon migrate`: bring the ClickHouse schema up to this version, show where it stands, or what would be done."""
 
-import json
-
 import click
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
@@ -27,6 +25,7 @@ from consumers.clickhouse.schema.migration import (
     shipped,
 )
 from pipeline.runtime.config import configured
+from pipeline.runtime.say import say, say_json
 
 _EXISTS, _UNKNOWN, _NO_COLUMN = 57, 60, 10  # TABLE_ALREADY_EXISTS, UNKNOWN_TABLE, NOT_FOUND_COLUMN_IN_BLOCK
 
@@ -195,21 +194,21 @@ def _up(migrator: Migrator, accept: bool) -> None:
     drift = migrator.drift(shipped())
     applied = migrator.up(shipped(), accept=accept)
     if drift.differs and not accept:
-        click.echo(f"warning: {migrator.refused(drift)}", err=True)
+        say(f"warning: {migrator.refused(drift)}", err=True)
     if drift.unrecorded:
-        click.echo(f"{UNRECORDED}: recorded as they are now")
+        say(f"{UNRECORDED}: recorded as they are now")
     for name in drift.differs if accept else ():
-        click.echo(f"accepted {name}")
+        say(f"accepted {name}")
     for migration in applied:
-        click.echo(f"applied {migration.number:04d}_{migration.name}")
+        say(f"applied {migration.number:04d}_{migration.name}")
 
 
 def _print(migrator: Migrator, layout: Layout) -> None:
     for statement in migrator.missing():
-        click.echo(f"{statement};")
+        say(f"{statement};")
     for migration, done in migrator.pending(shipped()):
-        click.echo(f"-- {migration.number:04d}_{migration.name}")
-        click.echo("\n".join(f"{text};" for step in migration.steps[done:] for text in shown(layout, step)))
+        say(f"-- {migration.number:04d}_{migration.name}")
+        say("\n".join(f"{text};" for step in migration.steps[done:] for text in shown(layout, step)))
 
 
 def _show(migrator: Migrator, as_json: bool) -> None:
@@ -218,18 +217,16 @@ def _show(migrator: Migrator, as_json: bool) -> None:
     drift = migrator.drift(shipped())
     if as_json:
         names = {"applied": [row.number for row in done], "pending": [migration.number for migration, _ in left]}
-        click.echo(json.dumps(names | drift._asdict()))
+        say_json(names | drift._asdict())
     else:
         for row in done:
-            click.echo(f"applied  {row.number:04d}_{row.name}")
+            say(f"applied  {row.number:04d}_{row.name}")
         for migration, steps in left:
-            click.echo(
-                f"pending  {migration.number:04d}_{migration.name} ({steps} of {len(migration.steps)} steps done)"
-            )
+            say(f"pending  {migration.number:04d}_{migration.name} ({steps} of {len(migration.steps)} steps done)")
         for word, found in (("missing", drift.missing), ("differs", drift.differs)):
-            click.echo("".join(f"{word}  {name}\n" for name in found), nl=False)
+            say("".join(f"{word}  {name}\n" for name in found), newline=False)
         if drift.unrecorded:
-            click.echo(f"{UNRECORDED}: `andon migrate` records what they are now")
+            say(f"{UNRECORDED}: `andon migrate` records what they are now")
     if drift:
         raise migrator.refused(drift)
     if left or drift.unrecorded:

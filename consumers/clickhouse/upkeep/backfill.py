@@ -12,6 +12,7 @@ from consumers.clickhouse.schema.layout import Layout
 from consumers.clickhouse.upkeep.rebuild import COMPLETE_DAYS, TIME, Progress, Rebuild, between, first_complete_day
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.say import say
 
 DAY = click.DateTime(["%Y-%m-%d"])
 
@@ -56,7 +57,7 @@ def command(
 
                 days = one(feed, done)
             done_days = f"{days} day{'' if days == 1 else 's'} of raw events"
-            click.echo(f"{feed.table}: {done_days} {'added' if add else 'made anew'}")
+            say(f"{feed.table}: {done_days} {'added' if add else 'made anew'}")
     except Error as error:
         raise AndonError(f"ClickHouse at {clickhouse.url}: {error}") from None
 

@@ -5,7 +5,6 @@ of the days on which the host reported they are made anew from the raw events th
 Of older days they are kept, for they are all that is left of every other host as well; what holds the hash is counted.
 """
 
-import json
 from collections.abc import Iterator
 from datetime import date
 from typing import NamedTuple
@@ -24,6 +23,7 @@ from consumers.clickhouse.upkeep.subject import Subject
 from pipeline.runtime.config import configured
 from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.say import say_json
 
 REMAINS = (
     "Kafka keeps what it has for its own time: fleet.events 2 days, fleet.partials 6 hours, fleet.deadletter 7 days, "
@@ -162,7 +162,7 @@ def command(clickhouse: ClickHouseConfig, fleet: str, host: str, yes: bool, as_j
     remains = (*REMAINS, *(HOST_REMAINS if host else FLEET_REMAINS), *([str(expired)] if expired.sets else ()))
     if as_json:
         tables = [row._asdict() for row in found]
-        click.echo(json.dumps({"tables": tables, "expired": expired._asdict(), "remains": remains}))
+        say_json({"tables": tables, "expired": expired._asdict(), "remains": remains})
     else:
         _show(found, remains)
     if any(row.after for row in found):

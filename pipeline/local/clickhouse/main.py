@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +27,7 @@ from pipeline.local.clickhouse.engine import Engine
 from pipeline.runtime import logging
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.lifecycle import stop_signals
 from pipeline.runtime.secrets import read_secret
 
 Doc = msgspec.Meta
@@ -86,7 +86,7 @@ async def serve(config: EngineConfig, who: list[Account], unconfined: str = "") 
     """Serve until SIGTERM or SIGINT, then finish what runs. `unconfined`: why only the owner may come in, or ""."""
     log = logging.configure("clickhouse")
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     engine = Engine(Path(config.data_dir), config.max_execution_time_seconds, memory_bytes(config))
     endpoint = Endpoint(engine, who, config.max_body_bytes, unconfined)

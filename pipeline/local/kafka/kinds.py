@@ -4,8 +4,6 @@ for offsets that one kind gave out would mean other records, or none, to the oth
 from pathlib import Path
 from typing import Literal
 
-import click
-
 from pipeline.local.kafka import embedded as broker
 from pipeline.local.kafka.classes import prepared_jars
 from pipeline.local.kafka.node import command_line, configure, format_storage
@@ -13,6 +11,7 @@ from pipeline.local.kafka.properties import Node
 from pipeline.local.kafka.security import Open
 from pipeline.local.machine.files import write_private
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.say import say
 
 BrokerKind = Literal["embedded", "kafka"]
 KIND_FILE = "kind"
@@ -29,7 +28,7 @@ def prepare(kind: BrokerKind, folder: Path, port: int, controller_port: int) -> 
     if kind == "embedded":
         _claim(folder, kind)
         return broker.command_line(folder, port)
-    jars = prepared_jars(lambda words: click.echo(f"andon: {words}", err=True))
+    jars = prepared_jars(lambda words: say(f"andon: {words}", err=True))
     _claim(folder, kind)
     node = Node(1, port, controller_port, folder / "kafka", port)
     configure(node, [node], Open(), {})

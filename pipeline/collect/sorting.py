@@ -1,0 +1,42 @@
+"""A body's lines: which are events of the sender's fleet, and why the others are not. Pure."""
+
+from typing import Any, NamedTuple
+
+from pipeline.collect.members import may_repeat, names_another_fleet
+from pipeline.wire.deadletter import DeadLetter
+from pipeline.wire.events import check_not_future, decode_event
+from pipeline.wire.reasons import MalformedMessage, Reason
+
+MAX_DETAIL_CHARS = 200
+
+
+class Sorted(NamedTuple):
+    """A request's lines: what goes to the broker as (host, bytes), and what does not as (line, letter)."""
+
+    events: list[tuple[str, bytes]]
+    refused: list[tuple[int, DeadLetter]]
+
+
+def sort_lines(body: bytes, lines: list[tuple[int, bytes]], route: str, fleet: str, now_ms: int) -> Sorted:
+    """Check every line of a body by itself; the bytes of a good one are forwarded as they came."""
+    is_ambiguous = may_repeat(body, len(lines))
+    events: list[tuple[str, bytes]] = []
+    refused: list[tuple[int, DeadLetter]] = []
+    for number, raw in lines:
+        try:
+            event = decode_event(raw)
+            check_not_future(event, now_ms)
+            if event.fleet != fleet or (is_ambiguous and names_another_fleet(raw, fleet)):
+                raise MalformedMessage(Reason.FLEET_MISMATCH, f"the token belongs to fleet {fleet}")
+        except MalformedMessage as error:
+            detail = error.detail[:MAX_DETAIL_CHARS]
+            refused.append((number, DeadLetter(raw, None, error.reason, detail, route, -1, -1, "collect")))
+        else:
+            events.append((event.host, raw))
+    return Sorted(events, refused)
+
+
+def rejection(number: int, letter: DeadLetter) -> dict[str, Any]:
+    """One entry of the answer's `rejected`."""
+    entry = {"line": number, "reason": letter.reason.value}
+    return entry | {"detail": letter.detail} if letter.detail else entry
