@@ -89,7 +89,7 @@ class HaltsFollower:
                 since = None if marks is None else self._since(self._reader, held, marks)
                 if since is not None:
                     return HaltsRead(False, since)
-                return HaltsRead(True, self._take(self._reader, held, {}) or ())
+                return HaltsRead(True, self._take(self._reader, held, {}) or [])
             except KafkaException as error:
                 raise AndonError(f"{self._topic}: {error.args[0].str()}") from None
 
