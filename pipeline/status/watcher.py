@@ -4,7 +4,6 @@ from pathlib import Path
 
 from pipeline.halt.trust import TrustConfig
 from pipeline.local import datadir, stack
-from pipeline.local.guide import keys_of
 from pipeline.local.machine.usage import Usage, usage
 from pipeline.local.stack import StackInfo
 from pipeline.runtime.clock import wall_clock_ms
@@ -33,7 +32,7 @@ class Watcher:
         self._usage: dict[int, Usage] = {}
         trust = trust or TrustConfig()
         if info is not None and not trust.keys_dir:
-            trust = TrustConfig(keys_dir=str(keys_of(info)))
+            trust = TrustConfig(keys_dir=info.keys_dir)
         self._shown = Shown(trust.keys())
         self._verdicts = Followed(kafka, topics.VERDICTS, self._shown.record.take_word)
         self._halts = Followed(kafka, topics.HALTS, self._shown.record.take_halt)
