@@ -1,5 +1,6 @@
-"""halts.py KID.pub.pem… < records: what each record of fleet.halts says, one JSON record a line.
+"""halts.py KID.pub.pem… < records: what fleet.halts and the heartbeats of fleet.verdicts say, one record a line.
 
+A line is KEY, a tab and the record (kcat -f '%k\\t%s\\n'); of records alone nobody sees which were erased.
 An example to copy: it needs `cryptography` and nothing of Andon. The rules that it keeps stand in README.md beside it.
 """
 
@@ -11,12 +12,16 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 Record = dict[str, Any]
 UPDATE = ("fleet", "vendor", "product", "version")
+FRESH_MS = 30_000  # three heartbeats
+DEAF = {"stream_time_ahead", "halt_records_unread"}  # flags of a heartbeat whose detector does not hear all
+UNQUOTED = " !$&'()*+,;=:@"
 
 
 def load_keys(paths: Iterable[str]) -> dict[str, Ed25519PublicKey]:
@@ -42,39 +47,105 @@ def verified(record: bytes, keys: Mapping[str, Ed25519PublicKey]) -> Record:
     return parsed
 
 
+def key_of(*parts: str) -> str:
+    """The Kafka key of a record: its parts, percent-encoded. Of fleet.halts: fleet, vendor, product, version."""
+    return "/".join(quote(part, safe=UNQUOTED) for part in parts)
+
+
 class Halts:
-    """What is halted. Feed it every record, from the beginning of the topic."""
+    """What is halted, and whether that is known. Feed it every record, from the beginning of both topics."""
 
     def __init__(self) -> None:
-        self.newest: dict[tuple[str, ...], Record] = {}
+        self.newest: dict[str, Record] = {}  # by Kafka key
+        self.doubts: dict[str, str] = {}  # by Kafka key: why its newest record cannot be believed
+        self.beats: dict[str, Record] = {}  # by fleet: its newest heartbeat
 
     def take(self, record: Record) -> bool:
-        """False for a replay."""
-        key = tuple(record[part] for part in UPDATE)
+        """A verified record of fleet.halts, or a heartbeat. False for a replay."""
+        if record.get("kind") == "heartbeat":
+            return self._take_beat(record)
+        key = key_of(*(record[part] for part in UPDATE))
         known = self.newest.get(key)
         if known and (record["epoch"], record["issued_at"]) < (known["epoch"], known["issued_at"]):
             return False
         self.newest[key] = record
+        self.doubts.pop(key, None)
         return True
+
+    def _take_beat(self, beat: Record) -> bool:
+        known = self.beats.get(beat["fleet"])
+        if known and beat["at"] < known["at"]:
+            return False
+        self.beats[beat["fleet"]] = beat
+        return True
+
+    def doubt(self, key: str, why: str) -> None:
+        """The newest record of this key of fleet.halts was erased, or does not verify."""
+        self.doubts[key] = why
 
     def state(self, fleet: str, vendor: str, product: str, version: str, ring: str, now_ms: float | None = None) -> str:
         """`clear` is the only answer that lets a rollout go on."""
-        record = self.newest.get((fleet, vendor, product, version))
-        if record is None or record["action"] == "resume":
-            return "clear"
-        if "*" not in record["rings"] and ring not in record["rings"]:
-            return "clear"
         now_ms = time.time() * 1000 if now_ms is None else now_ms
-        return "halted" if now_ms < record["expires_at"] else "halted; the detector is silent"
+        key = key_of(fleet, vendor, product, version)
+        record = self.newest.get(key)
+        if record and record["action"] == "halt" and {"*", ring} & set(record["rings"]):
+            return "halted" if now_ms < record["expires_at"] else "halted; the detector is silent"
+        why = self.doubts.get(key) or self._deaf(fleet, now_ms) or self._missing(fleet, key)
+        return f"unknown: {why}" if why else "clear"
+
+    def _deaf(self, fleet: str, now_ms: float) -> str:
+        beat = self.beats.get(fleet)
+        if beat is None:
+            return "no heartbeat was heard"
+        if abs(now_ms - beat["at"]) > FRESH_MS:
+            return "the newest heartbeat is not of the last 30 seconds"
+        return ", ".join(sorted(DEAF & set(beat["flags"])))
+
+    def _missing(self, fleet: str, key: str) -> str:
+        beat = self.beats[fleet]
+        if beat["standing"] is None:
+            return "the heartbeat does not say what stands halted"
+        held = self.newest.get(key, {"epoch": 0})
+        if any(named["key"] == key and held["epoch"] < named["epoch"] for named in beat["standing"]):
+            return "the heartbeat names a halt whose record is missing"
+        shown = sum(record["fleet"] == fleet and record["action"] == "halt" for record in self.newest.values())
+        if shown < beat["standing_total"] > len(beat["standing"]):
+            return "more halts stand than there are records"
+        return ""
+
+
+def own_key(record: Record) -> str:
+    """The Kafka key that a record belongs under: three parts of a heartbeat, four of a halt, five of a verdict."""
+    if record.get("kind") == "heartbeat":
+        return key_of(record["fleet"], "-", "heartbeat")
+    return key_of(*(record[part] for part in (*UPDATE, "ring") if part in record))
+
+
+def read(line: bytes, keys: Mapping[str, Ed25519PublicKey], halts: Halts) -> str:
+    """Take in a line; what it makes news."""
+    key, tab, value = line.rstrip(b"\r\n").partition(b"\t")
+    name = key.decode("utf-8", "backslashreplace") if tab else ""
+    if tab and not value:
+        halts.doubt(name, "its record was erased")
+        return f"erased: {name!a}"
+    try:
+        record = verified(value if tab else key, keys)
+        if tab and name != own_key(record):
+            raise ValueError("it stands under another key")
+    except Exception as error:
+        halts.doubt(name, f"its newest record is not to be believed ({type(error).__name__})")
+        return f"not believed: {error!a}"
+    if "ring" in record:
+        return ""  # a verdict
+    words = "new" if halts.take(record) else "replay, ignored"
+    if "action" not in record:
+        return "" if words == "new" else f"{words}: heartbeat of {record['fleet']!a}"
+    said = " ".join([words, record["action"], *(str(record[part]) for part in (*UPDATE, "rings"))])
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in said)  # names come from endpoints
 
 
 if __name__ == "__main__":
-    trusted, halts = load_keys(sys.argv[1:]), Halts()
+    trusted, known = load_keys(sys.argv[1:]), Halts()
     for line in sys.stdin.buffer:
-        try:
-            record = verified(line.strip(), trusted)
-        except Exception as error:
-            print("not believed:", repr(error))
-            continue
-        words = "new" if halts.take(record) else "replay, ignored"
-        print(words, record["action"], *(record[part] for part in (*UPDATE, "rings")))
+        if news := read(line, trusted, known):
+            print(news, flush=True)

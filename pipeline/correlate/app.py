@@ -18,9 +18,9 @@ from faust.types import TP
 from pipeline.correlate import fetching
 from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, Entry
 from pipeline.correlate.config import GROUP, STAGE, CorrelateConfig
-from pipeline.correlate.known_halts import read_halts
+from pipeline.correlate.known_halts import HaltsFollower, read_halts
 from pipeline.correlate.layout import Layout
-from pipeline.correlate.ports import Bounds, OutRecord, PartialRecord
+from pipeline.correlate.ports import Bounds, HaltsRead, OutRecord, PartialRecord
 from pipeline.runtime import metrics
 from pipeline.runtime.hosts import is_meant
 from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig, tls_context
@@ -98,6 +98,7 @@ class FaustPorts:
         fetching.install()
         self._kafka, self._log = kafka, log
         self._web_names = (config.web_host, *config.web_names.split(","))
+        self._halts = HaltsFollower(kafka)
         self._partials = kafka.topic_prefix + topics.PARTIALS.name
         self.app = faust.App(**_settings(config, kafka, layout))
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
@@ -185,6 +186,10 @@ class FaustPorts:
         """See ports.Ports."""
         return await asyncio.to_thread(read_halts, self._kafka, self._log)
 
+    async def follow_halts(self) -> HaltsRead:
+        """See ports.Ports."""
+        return await asyncio.to_thread(self._halts.read)
+
     def partition_of(self, fleet: str) -> int:
         """See ports.Ports."""
         tp = self.app.producer.key_partition(self._partials, fleet.encode())
@@ -208,6 +213,7 @@ class FaustPorts:
 
     async def stop(self) -> None:
         """Leave the group's partitions as they are: a static member comes back to them."""
+        await asyncio.to_thread(self._halts.close)
         await self.app.stop()
 
     async def ended(self) -> None:

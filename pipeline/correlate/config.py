@@ -30,7 +30,9 @@ class CorrelateConfig(msgspec.Struct, frozen=True):
         float,
         Doc(ge=0.05, le=3600, description="longest time that state waits for its changelog, replayed after a kill"),
     ] = 30.0
-    heartbeat_seconds: Annotated[float, Doc(ge=0.1, le=60, description="interval of the heartbeat record")] = 10.0
+    heartbeat_seconds: Annotated[
+        float, Doc(ge=0.1, le=15, description="interval of the heartbeat record, which opens nothing after 30 s")
+    ] = 10.0
     halt_lifetime_seconds: Annotated[
         int, Doc(ge=60, le=30 * 86_400, description="a halt expires after this unless renewed, at half of it")
     ] = 86_400

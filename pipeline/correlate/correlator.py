@@ -7,7 +7,7 @@ the partials since the checkpoint, on state that does not hold them yet, and the
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import structlog
 
@@ -15,13 +15,13 @@ from pipeline.correlate import records
 from pipeline.correlate.checkpoint import Checkpoint, Entry, Restored, pack, unpack
 from pipeline.correlate.config import STAGE
 from pipeline.correlate.fleets import NONE, FleetProgress, Fleets
+from pipeline.correlate.halt_keeper import HaltKeeper
 from pipeline.correlate.ports import Bounds, PartialRecord, Ports
-from pipeline.decide.orders import Decisions, HaltOrder
+from pipeline.decide.orders import Decisions
 from pipeline.halt.issuer import HaltIssuer
 from pipeline.runtime import metrics
 from pipeline.runtime.clock import Clock
 from pipeline.wire.deadletter import DeadLetter
-from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import Partial
 
 
@@ -37,6 +37,7 @@ class Correlator:
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self.fleets, self.issuer = fleets, issuer
+        self.halts = HaltKeeper(issuer, ports, clock, log)
         self.ready = False
         self.changelog_bytes = 0
         self._ports, self._clock, self._log = ports, clock, log
@@ -78,55 +79,37 @@ class Correlator:
 
     async def _publish(self, decisions: Decisions) -> None:
         for order in decisions.halts:  # halts first: they are what people wait for
-            await self._obey(order)
-        await asyncio.gather(*map(self._ports.publish, map(records.verdict_record, decisions.verdicts)))
-
-    async def _obey(self, order: HaltOrder) -> None:
-        """Only an order to enforce becomes a record; a shadow or pending one shows in its verdict's state."""
-        if order.mode != "enforce":
-            metrics.HALTS.labels(order.mode).inc()
-            self._log.warning("halt not enforced", mode=order.mode, halt=order.key, rings=",".join(order.rings))
-            return
-        halt = self.issuer.answer(order, self._clock())
-        if halt is None:
-            return
-        await self._publish_halt(halt)
-        metrics.HALTS.labels(order.mode).inc()
-        self._log.warning("halt", halt=halt.key, rings=",".join(halt.rings), epoch=halt.epoch, reason=halt.reason)
-
-    async def _publish_halt(self, halt: Halt) -> None:
-        await self._ports.publish(records.halt_record(halt))
-        self.issuer.register.put(halt)
+            await self.halts.obey(order)
+        signed = map(self.issuer.signed, decisions.verdicts)
+        await asyncio.gather(*map(self._ports.publish, map(records.verdict_record, signed)))
 
     # -- timers
 
     async def heartbeat(self) -> None:
-        """Say of every fleet that its detector lives, and how far it has read."""
+        """Say of every fleet that its detector lives, how far it has read, and what stands halted; signed."""
         now = self._clock()
         live, newest, unwatched = 0, 0, 0
         for fleet in list(self.fleets.by_name.values()):
+            if not self.ready:
+                return  # what stands halted is not known yet, and must not be signed
             summary = fleet.detector.summary()
             live, newest = live + summary["live_updates"], max(newest, summary["stream_time"])
             unwatched += summary["updates_unwatched"]
-            await self._ports.publish(records.heartbeat_record(fleet, summary, now))
+            await self._ports.publish(records.heartbeat_record(fleet, summary, now, self.halts.complete))
         metrics.LIVE_UPDATES.set(live)
         metrics.UNWATCHED_UPDATES.set(unwatched)
         metrics.STREAM_TIME.labels(STAGE).set(newest / 1000)
 
-    async def renew(self) -> None:
-        """Renew halts at half of their life, after a look at what the topic says by now."""
-        if not self.ready or not self._renewals():
-            return
-        published = await self._ports.read_halts()
-        async with self._turn:
-            self._learn(published)
-            for halt in self._renewals():
-                await self._publish_halt(self.issuer.renewed(halt, self._clock()))
-                self._log.info("halt renewed", halt=halt.key, epoch=halt.epoch)
+    async def watch_halts(self) -> None:
+        """Hold `fleet.halts` against what was said, and put back what it has lost."""
+        await self.halts.watch(self._turn, self._is_ours)
 
-    def _renewals(self) -> list[Halt]:
-        due = self.issuer.due(self._clock())
-        return [halt for halt in due if self._ports.partition_of(halt.fleet) in self._committed]
+    async def renew(self) -> None:
+        """Renew halts at half of their life."""
+        await self.halts.renew(self._turn, self._is_ours)
+
+    def _is_ours(self, fleet: str) -> bool:
+        return self.ready and self._ports.partition_of(fleet) in self._committed
 
     # -- checkpoints
 
@@ -179,19 +162,12 @@ class Correlator:
             self.session += 1
             self.fleets.reset()
             self._committed = dict.fromkeys(assigned, NONE)
-            self.issuer.forget()
-            self._learn(await self._ports.read_halts())
+            await self.halts.begin_anew()
             for restored in unpack(table):
                 if restored.header.partition in assigned:
                     await self._take_up(restored, assigned[restored.header.partition])
         self.ready = True
         self._log.info("recovered", partitions=sorted(assigned), fleets=len(self.fleets.by_name))
-
-    def _learn(self, published: Sequence[Halt]) -> None:
-        for halt in published:
-            if refused := self.issuer.register.learn(halt):
-                metrics.REJECTED.labels(STAGE, refused).inc()
-                self._log.warning("halt record not believed", halt=halt.key, epoch=halt.epoch, why=refused)
 
     async def _take_up(self, restored: Restored, bounds: Bounds) -> None:
         header, state, why = restored
@@ -204,10 +180,7 @@ class Correlator:
             self._log.error("state unreadable: reading all retained partials", fleet=header.fleet, why=str(error))
             await self._ports.commit(header.partition, bounds.low)
             return
-        for halt in map(decode_halt, state.halts):
-            if self.issuer.recall(halt):
-                self._log.error("fleet.halts had lost a record: published again", halt=halt.key, epoch=halt.epoch)
-                await self._publish_halt(halt)
+        await self.halts.recall(state.halts)
         if fleet.offset >= bounds.high:
             self._log.error("fleet.partials began anew: its offsets lie below the state's", fleet=fleet.name)
             fleet.offset = NONE

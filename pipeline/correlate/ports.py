@@ -25,6 +25,20 @@ class OutRecord(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
+class HaltRecord(NamedTuple):
+    """A record of `fleet.halts` as it stands there; without a value it erases its key."""
+
+    key: bytes | None
+    value: bytes | None
+
+
+class HaltsRead(NamedTuple):
+    """What was read of `fleet.halts`: everything that it holds by now (`is_whole`), or what has come since."""
+
+    is_whole: bool
+    records: Sequence[HaltRecord]
+
+
 class Bounds(NamedTuple):
     """What a partition of `fleet.partials` holds: the first offset, and the next one to be written."""
 
@@ -46,6 +60,9 @@ class Ports(Protocol):
 
     async def read_halts(self) -> Sequence[Halt]:
         """The committed records of `fleet.halts` in their order, up to the topic's end; not verified."""
+
+    async def follow_halts(self) -> HaltsRead:
+        """What `fleet.halts` holds that the last call did not give. Raises AndonError when that cannot be known now."""
 
     def partition_of(self, fleet: str) -> int:
         """The partition of `fleet.partials` that a fleet's partials are on."""

@@ -1,6 +1,6 @@
 """What the correlator puts on topics, as records; and what it reads from its own. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +14,6 @@ from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import Partial, decode_partial
 from pipeline.wire.reasons import MalformedMessage, Reason
-from pipeline.wire.record_keys import heartbeat_key, verdict_key
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict, encode_verdict
 
 
@@ -44,13 +43,17 @@ def halt_record(halt: Halt) -> OutRecord:
 
 
 def verdict_record(verdict: Verdict) -> OutRecord:
-    """For `fleet.verdicts`."""
-    key = verdict_key(verdict.fleet, verdict.vendor, verdict.product, verdict.version, verdict.ring)
-    return OutRecord(topics.VERDICTS.name, key.encode(), encode_verdict(verdict))
+    """For `fleet.verdicts`; signed before."""
+    return OutRecord(topics.VERDICTS.name, verdict.key.encode(), encode_verdict(verdict))
 
 
-def heartbeat_record(fleet: FleetProgress, summary: Mapping[str, Any], now_ms: int) -> OutRecord:
-    """For `fleet.verdicts` too; `summary` is its detector's."""
+def heartbeat_record(
+    fleet: FleetProgress,
+    summary: Mapping[str, Any],
+    now_ms: int,
+    complete: Callable[[FleetHeartbeat], FleetHeartbeat],
+) -> OutRecord:
+    """For `fleet.verdicts` too; `summary` is its detector's. `complete` adds what it says of halts, and signs it."""
     beat = FleetHeartbeat(
         fleet=fleet.name,
         at=now_ms,
@@ -59,4 +62,4 @@ def heartbeat_record(fleet: FleetProgress, summary: Mapping[str, Any], now_ms: i
         events=fleet.events,
         offset=fleet.offset,
     )
-    return OutRecord(topics.VERDICTS.name, heartbeat_key(fleet.name).encode(), encode_verdict(beat))
+    return OutRecord(topics.VERDICTS.name, beat.key.encode(), encode_verdict(complete(beat)))

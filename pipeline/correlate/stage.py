@@ -23,6 +23,7 @@ from pipeline.runtime.kafka import KafkaConfig
 
 STOP_SECONDS = 4.0  # for the last checkpoint, and again for Faust's own stop
 RENEW_SECONDS = 10.0
+WATCH_SECONDS = 4.0  # what is lost is back within 10 s; more often is felt by the embedded broker
 LAG_SECONDS = 2.0
 
 
@@ -52,6 +53,7 @@ async def serve(config: CorrelateConfig, kafka: KafkaConfig, detectors: Detector
         _every(min(1.0, config.checkpoint_seconds), lambda: correlator.checkpoint(config.checkpoint_seconds)),
         _every(config.heartbeat_seconds, correlator.heartbeat, at_once=True),
         _every(RENEW_SECONDS, correlator.renew),
+        _every(WATCH_SECONDS, correlator.watch_halts, at_once=True),
         _every(LAG_SECONDS, ports.report_lag),
     ]
     code = FatalStageError.exit_code

@@ -14,7 +14,7 @@ from pipeline.simulate.tail import Tail
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
 from pipeline.wire.partials import UpdateId
-from pipeline.wire.record_keys import HEARTBEAT, parse_key
+from pipeline.wire.record_keys import is_heartbeat
 from pipeline.wire.verdicts import Verdict, decode_verdict
 
 STATE_SECONDS = 5.0
@@ -55,7 +55,7 @@ class Watch:
                     self.halts.append(Seen(halt, record.received_ms))
                     if halt.fleet == fleet:
                         yield halt
-            elif HEARTBEAT not in parse_key(record.key.decode("utf-8", "replace"))[2:3]:
+            elif not is_heartbeat(record.key):
                 self._note(record.value)
 
     def _note(self, value: bytes) -> None:

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.doctor.clickhouse import check_clickhouse
 from pipeline.doctor.finding import Finding, not_configured, problem
+from pipeline.doctor.halts import TrustConfig, check_halts
 from pipeline.doctor.http import check_correlator, check_gateway
 from pipeline.doctor.kafka import check_kafka
 from pipeline.doctor.rights import NEEDS
@@ -42,6 +43,7 @@ class Targets(msgspec.Struct, frozen=True):
     clickhouse: ClickHouseConfig | None
     doctor: DoctorConfig
     stage: str | None = None  # that the account is to run
+    trust: TrustConfig = TrustConfig()
 
 
 @click.command("doctor")
@@ -60,7 +62,7 @@ class Targets(msgspec.Struct, frozen=True):
     type=click.Choice(list(NEEDS)),
     help="Whether the Kafka account may do what this stage needs (deploy/README.md) [default: which it may run].",
 )
-@configured(("doctor", DoctorConfig), ("kafka", KafkaConfig), ("clickhouse", ClickHouseConfig))
+@configured(("doctor", DoctorConfig), ("kafka", KafkaConfig), ("clickhouse", ClickHouseConfig), ("trust", TrustConfig))
 def command(
     as_json: bool,
     data_dir: Path,
@@ -68,13 +70,15 @@ def command(
     doctor: DoctorConfig,
     kafka: KafkaConfig,
     clickhouse: ClickHouseConfig,
+    trust: TrustConfig,
 ) -> None:
     """Check every server that Andon is configured for. Exit code 0: all well; 1: problems; 2: bad configuration."""
     check(kafka)
     source = click.get_current_context().get_parameter_source("bootstrap_servers")
     local = stack.meant(data_dir.absolute(), kafka, source is ParameterSource.COMMANDLINE)
     found = targets(doctor, kafka, clickhouse, stack.running(data_dir.absolute()) if local else None)
-    findings = examine(msgspec.structs.replace(found, stage=stage))
+    trust = trust if trust.keys_dir else found.trust
+    findings = examine(msgspec.structs.replace(found, stage=stage, trust=trust))
     healthy = all(finding.level != "problem" for finding in findings)
     if as_json:
         say_json({"ok": healthy, "findings": findings})
@@ -96,7 +100,9 @@ def targets(
         gateway_token_file=doctor.gateway_token_file or ("" if doctor.gateway_url else info.gateway_token_file),
         correlate_url=doctor.correlate_url or info.correlate_url,
     )
-    return Targets(KafkaConfig(bootstrap_servers=info.bootstrap_servers), _clickhouse(clickhouse, info), local)
+    trust = TrustConfig(keys_dir=info.keys_dir)
+    kafka = KafkaConfig(bootstrap_servers=info.bootstrap_servers)
+    return Targets(kafka, _clickhouse(clickhouse, info), local, trust=trust)
 
 
 def _clickhouse(clickhouse: ClickHouseConfig, info: stack.StackInfo) -> ClickHouseConfig | None:
@@ -116,7 +122,13 @@ def _clickhouse(clickhouse: ClickHouseConfig, info: stack.StackInfo) -> ClickHou
 
 def examine(found: Targets) -> list[Finding]:
     """Look at all of them at once; findings in the order of an event's path."""
-    checks = [lambda: kafka_findings(found), lambda: gateway(found), lambda: correlator(found), lambda: stored(found)]
+    checks = [
+        lambda: kafka_findings(found),
+        lambda: gateway(found),
+        lambda: correlator(found),
+        lambda: check_halts(found.kafka, found.trust),
+        lambda: stored(found),
+    ]
     with ThreadPoolExecutor(len(checks)) as pool:
         futures = [pool.submit(check) for check in checks]
         return [finding for future in futures for finding in future.result()]

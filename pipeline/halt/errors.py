@@ -17,3 +17,15 @@ class BadSignature(UntrustedRecord):
     """`sig` is missing, is not base64, or does not cover these canonical bytes."""
 
     reason = "bad_signature"
+
+
+class MalformedRecord(UntrustedRecord):
+    """The bytes are no record of this topic."""
+
+    reason = "malformed"
+
+
+class WrongKey(UntrustedRecord):
+    """The record stands under a Kafka key that is another's."""
+
+    reason = "wrong_key"

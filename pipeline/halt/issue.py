@@ -63,6 +63,13 @@ def renew(halt: Halt, now_ms: int, lifetime_ms: int) -> Halt:
     )
 
 
+def restore(halt: Halt, epoch_floor: int, now_ms: int, lifetime_ms: int) -> Halt:
+    """A record that the topic has lost, to be put back above whatever stands there; unsigned. A halt lives anew, a
+    resume ends when it was to end."""
+    back = renew(halt, now_ms, lifetime_ms) if halt.action == "halt" else msgspec.structs.replace(halt, sig="")
+    return msgspec.structs.replace(back, epoch=max(epoch_floor, halt.epoch) + 1, kid="")
+
+
 def finite(evidence: Evidence) -> Evidence:
     """Evidence that JSON can carry: infinite bounds become ±1e300, undefined ones 0."""
     return msgspec.convert(_finite(msgspec.to_builtins(evidence)), Evidence)

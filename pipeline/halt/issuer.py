@@ -7,7 +7,7 @@ record that nobody acknowledged is signed again.
 from pipeline.decide.orders import HaltOrder
 from pipeline.halt import issue
 from pipeline.halt.register import HaltRegister
-from pipeline.halt.signing import SigningKey, TrustedKeys
+from pipeline.halt.signing import R, SigningKey, TrustedKeys
 from pipeline.wire.halts import Halt
 
 
@@ -15,12 +15,13 @@ class HaltIssuer:
     """One per process. `lifetime_ms` is how long a halt stands without renewal; `now_ms` is the wall clock, unix ms."""
 
     def __init__(self, key: SigningKey, trusted: TrustedKeys, lifetime_ms: int) -> None:
-        self._key, self._trusted, self._lifetime_ms = key, trusted, lifetime_ms
+        self.trusted = trusted
+        self._key, self._lifetime_ms = key, lifetime_ms
         self.register = HaltRegister(trusted)
 
     def forget(self) -> None:
         """Begin anew with an empty register."""
-        self.register = HaltRegister(self._trusted)
+        self.register = HaltRegister(self.trusted)
 
     def answer(self, order: HaltOrder, now_ms: int) -> Halt | None:
         """The signed halt that an order to enforce asks for; None when the newest record of its key says it already."""
@@ -35,6 +36,14 @@ class HaltIssuer:
     def renewed(self, halt: Halt, now_ms: int) -> Halt:
         """The same halt for another lifetime, signed."""
         return self._key.sign(issue.renew(halt, now_ms, self._lifetime_ms))
+
+    def restored(self, halt: Halt, now_ms: int) -> Halt:
+        """The same state at a higher epoch than any seen on its key, signed: `fleet.halts` has lost it."""
+        return self._key.sign(issue.restore(halt, self.register.floor(halt.key), now_ms, self._lifetime_ms))
+
+    def signed(self, record: R) -> R:
+        """A verdict or a heartbeat, signed by the key that signs the halts."""
+        return self._key.sign_word(record)
 
     def recall(self, halt: Halt) -> bool:
         """Take in a record of own state; whether it is to be published again, as it was: `fleet.halts`, which has been

@@ -19,14 +19,18 @@ class HaltRegister:
 
     def learn(self, halt: Halt) -> str:
         """Take in a record that was read; the answer is "" or why it is not believed."""
-        if 0 <= halt.epoch < MAX_EPOCH:  # a forged epoch must not leave a key without a next one
-            self._floors[halt.key] = max(self._floors.get(halt.key, 0), halt.epoch)
+        self.pass_epoch(halt)
         try:
             verify(halt, self._trusted)
         except UntrustedRecord as error:
             return error.reason
         self.put(halt)
         return ""
+
+    def pass_epoch(self, halt: Halt) -> None:
+        """A record of this epoch was seen, to be believed or not: the next one lies above."""
+        if 0 <= halt.epoch < MAX_EPOCH:  # a forged epoch must not leave a key without a next one
+            self._floors[halt.key] = max(self._floors.get(halt.key, 0), halt.epoch)
 
     def put(self, halt: Halt) -> None:
         """Remember a trusted record, unless a newer one is known."""
@@ -43,9 +47,18 @@ class HaltRegister:
         """The highest epoch seen on a key, 0 for none."""
         return self._floors.get(key, 0)
 
+    def all_newest(self) -> dict[str, Halt]:
+        """The newest trusted record of every key, as of now."""
+        return dict(self._newest)
+
     def of_fleet(self, fleet: str) -> tuple[Halt, ...]:
         """The newest records of a fleet's keys, in the order of the keys."""
         return tuple(halt for _, halt in sorted(self._newest.items()) if halt.fleet == fleet)
+
+    def standing(self, fleet: str) -> tuple[Halt, ...]:
+        """The fleet's halts that no resume has lifted, the newest first."""
+        halts = (halt for halt in self._newest.values() if halt.fleet == fleet and halt.action == "halt")
+        return tuple(sorted(halts, key=lambda halt: (-halt.issued_at, halt.key)))
 
     def renewals(self, now_ms: int, lifetime_ms: int) -> Iterator[Halt]:
         """Our own halts that have come to half of their life."""

@@ -1,17 +1,18 @@
-"""The Ed25519 key that signs halts: a private PEM that only its owner can read, the public PEM beside it.
+"""The Ed25519 key that signs what the correlator says: a private PEM for its owner only, the public one beside it.
 
 A directory of keys is also a directory of trust: every `<kid>.pub.pem` in it is believed, so an old key's public half
-stays behind when the private one is replaced, and another slot's is trusted by copying it there.
+stays behind when the private one is replaced, and another slot's is trusted by copying it there. Who could put a file
+there could order a fleet to go on; so nothing is taken from a place where others might have (trusted_paths.py).
 """
 
 import base64
 import binascii
 import hashlib
 import os
-import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -19,12 +20,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from pipeline.halt.errors import BadSignature, UnknownKey
+from pipeline.halt.trusted_paths import check_directory, read_file
 from pipeline.runtime.errors import ConfigError
 from pipeline.wire.halts import Halt, canonical_bytes, decode_halt, encode_halt
+from pipeline.wire.verdicts import FleetHeartbeat, Verdict
 
 PRIVATE_NAME = "signing.key.pem"
 PUBLIC_SUFFIX = ".pub.pem"
 KID_CHARS = 16
+
+R = TypeVar("R", Verdict, FleetHeartbeat)
 
 TrustedKeys = Mapping[str, Ed25519PublicKey]
 
@@ -53,8 +58,15 @@ class SigningKey:
         would otherwise be signed as `5` and verified as `5.0`.
         """
         settled = decode_halt(encode_halt(msgspec.structs.replace(halt, kid=self.kid, sig="")))
-        signature = self._private.sign(canonical_bytes(settled))
-        return msgspec.structs.replace(settled, sig=base64.b64encode(signature).decode("ascii"))
+        return msgspec.structs.replace(settled, sig=self._signature(settled))
+
+    def sign_word(self, record: R) -> R:
+        """A verdict or a heartbeat with this key's `kid` and signature, over the bytes that encode_verdict writes."""
+        own = msgspec.structs.replace(record, kid=self.kid, sig="")
+        return msgspec.structs.replace(own, sig=self._signature(own))
+
+    def _signature(self, record: Halt | Verdict | FleetHeartbeat) -> str:
+        return base64.b64encode(self._private.sign(canonical_bytes(record))).decode("ascii")
 
 
 def verify(halt: Halt, trusted: TrustedKeys) -> None:
@@ -76,27 +88,31 @@ def load_or_create(key_dir: Path) -> SigningKey:
     """The key of this directory, made on first use.
 
     Raises:
-        ConfigError: when the private key is readable by others, or is not an Ed25519 key.
+        ConfigError: when others could have put it there or may read it, or it is not an Ed25519 key.
     """
     key_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    check_directory(key_dir)
     path = key_dir / PRIVATE_NAME
-    if not path.exists():
+    if not os.path.lexists(path):
         _create(path)
     key = SigningKey(_read_private(path))
     public = key_dir / f"{key.kid}{PUBLIC_SUFFIX}"
-    if not public.exists():
+    if not os.path.lexists(public):
         pem = key.public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         _write(public, pem, mode=0o644)
     return key
 
 
 def load_trusted(key_dir: Path) -> dict[str, Ed25519PublicKey]:
-    """Every public key of the directory by its `kid`.
+    """Every public key of the directory by its `kid`; none when there is no such directory yet.
 
     Raises:
-        ConfigError: when a file is not an Ed25519 public key.
+        ConfigError: when others could have put a key there, or a file is not the Ed25519 key that it is named for.
     """
-    return {key_id(key): key for key in map(_read_public, sorted(key_dir.glob("*" + PUBLIC_SUFFIX)))}
+    if not os.path.lexists(key_dir):
+        return {}
+    check_directory(key_dir)
+    return dict(map(_read_public, sorted(key_dir.glob("*" + PUBLIC_SUFFIX))))
 
 
 def _create(path: Path) -> None:
@@ -123,23 +139,23 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
 
 def _read_private(path: Path) -> Ed25519PrivateKey:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise ConfigError(f"{path} has mode {mode:04o}: others could sign halts with it; make it private: chmod 600")
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (ValueError, TypeError, OSError) as error:
+        key = serialization.load_pem_private_key(read_file(path, private=True), password=None)
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"{path} is not a readable private key (unencrypted PEM): {error}") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"{path} holds another kind of key: halts are signed with Ed25519")
     return key
 
 
-def _read_public(path: Path) -> Ed25519PublicKey:
+def _read_public(path: Path) -> tuple[str, Ed25519PublicKey]:
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
-    except (ValueError, OSError) as error:
+        key = serialization.load_pem_public_key(read_file(path))
+    except ValueError as error:
         raise ConfigError(f"{path} is not a readable public key (PEM): {error}") from None
     if not isinstance(key, Ed25519PublicKey):
         raise ConfigError(f"{path} holds another kind of key: halts are signed with Ed25519")
-    return key
+    kid = key_id(key)
+    if path.name != kid + PUBLIC_SUFFIX:
+        raise ConfigError(f"{path} holds the key {kid}: a public key is named for what it is, {kid}{PUBLIC_SUFFIX}")
+    return kid, key

@@ -38,7 +38,7 @@ def guide(info: StackInfo, stages: set[str]) -> str:
 
 def keys_of(info: StackInfo) -> Path:
     """Where the line's correlator keeps its signing key and the public half."""
-    return Path(info.data_dir) / "correlate" / "keys"
+    return Path(info.keys_dir)
 
 
 def _curl_gateway(info: StackInfo) -> str:

@@ -109,7 +109,8 @@ def _collect(at: Place) -> list[str]:
 
 def _archive(at: Place) -> list[str]:
     store = _clickhouse_options(at, *at.login(accounts.WRITER, at.secrets.clickhouse_write_password_file))
-    return andon("archive", *store, *at.client("archive"))
+    trusted = ["--trusted-keys-dir", str(at.data_dir / "correlate" / "keys")]
+    return andon("archive", *store, *trusted, *at.client("archive"))
 
 
 def migrate(at: Place) -> list[str]:

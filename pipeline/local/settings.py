@@ -21,6 +21,7 @@ SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         METRICS,
         ("archive", "consumers.clickhouse.archive.config:ArchiveConfig"),
         ("clickhouse", "consumers.clickhouse.connect:ClickHouseConfig"),
+        ("trust", "pipeline.halt.trust:TrustConfig"),
     ),
 }
 

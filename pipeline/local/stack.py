@@ -61,6 +61,11 @@ class StackInfo(msgspec.Struct, kw_only=True):
     stages: dict[str, StageInfo]
 
     @property
+    def keys_dir(self) -> str:
+        """Where the line's correlator keeps its signing key, and the public keys that are trusted."""
+        return str(Path(self.data_dir) / "correlate" / "keys")
+
+    @property
     def pids(self) -> dict[str, int]:
         """Process id by stage, of those that run."""
         return {name: stage.pid for name, stage in self.stages.items() if stage.pid}

@@ -37,6 +37,7 @@ SECTIONS = (
     "up",
     "status",
     "doctor",
+    "trust",
 )
 
 

@@ -26,6 +26,10 @@ STEP_SECONDS = Histogram("andon_decide_step_seconds", "Time to decide on one par
 LIVE_UPDATES = Gauge("andon_live_updates", "Updates under watch")
 UNWATCHED_UPDATES = Gauge("andon_unwatched_updates", "Times that there was no place for an update")
 HALTS = Counter("andon_halts", "Halts published", ["mode"])
+HALT_RECORDS_DISTURBED = Counter(
+    "andon_halt_records_disturbed", "Records of fleet.halts found lost, erased, overwritten or not Andon's", ["what"]
+)
+HALTS_READ_AGE = Gauge("andon_halts_read_timestamp_seconds", "When fleet.halts was last read to its end, unix seconds")
 CHANGELOG_BYTES = Counter("andon_changelog_bytes", "State written to the changelog")
 BUFFERED = Gauge("andon_buffered_events", "Events accepted and not yet acknowledged by the broker")
 REQUESTS = Counter("andon_http_requests", "Gateway requests", ["status"])

@@ -25,7 +25,7 @@ class Obedience:
         """The halt or resume to obey, or None for what was obeyed before or cannot be believed."""
         try:
             halt = decode_halt(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self.refused.append(f"undecodable: {error}")
             return None
         if reason := self._register.learn(halt):

@@ -10,6 +10,7 @@ import msgspec
 from click.core import ParameterSource
 from rich.live import Live
 
+from pipeline.halt.trust import TrustConfig
 from pipeline.local import datadir, stack
 from pipeline.runtime.config import configured
 from pipeline.runtime.console import console
@@ -40,12 +41,14 @@ class StatusConfig(msgspec.Struct, frozen=True):
     show_default=True,
     help="Of the local line; not needed with --bootstrap-servers.",
 )
-@configured(("status", StatusConfig), ("kafka", KafkaConfig))
-def command(once: bool, as_json: bool, data_dir: Path, status: StatusConfig, kafka: KafkaConfig) -> None:
+@configured(("status", StatusConfig), ("kafka", KafkaConfig), ("trust", TrustConfig))
+def command(
+    once: bool, as_json: bool, data_dir: Path, status: StatusConfig, kafka: KafkaConfig, trust: TrustConfig
+) -> None:
     """Show rates, lag, verdicts and halts, live. Exit code 1 when nothing runs."""
     source = click.get_current_context().get_parameter_source("bootstrap_servers")
     local = stack.meant(data_dir.absolute(), kafka, source is ParameterSource.COMMANDLINE)
-    watcher = Watcher(kafka, data_dir.absolute() if local else None, status.top)
+    watcher = Watcher(kafka, data_dir.absolute() if local else None, status.top, trust)
     try:
         watcher.look()
         time.sleep(status.interval_seconds)  # rates are differences

@@ -1,14 +1,19 @@
 """What `andon status` knows at one moment, as data: for the screen, for JSON. Pure, but for what it is given."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TypeVar
 
 import msgspec
 
+from pipeline.halt.safety import SafetyRecord
 from pipeline.local.machine.usage import Usage
 from pipeline.local.stack import StackInfo
 from pipeline.status.sources import Offsets, summed
 from pipeline.wire.halts import Halt
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict
+
+K = TypeVar("K")  # of mappings whose keys are as good as none here
 
 
 class StageRow(msgspec.Struct, kw_only=True):
@@ -34,12 +39,21 @@ class GroupRow(msgspec.Struct, kw_only=True):
 
 
 class HaltRow(msgspec.Struct, kw_only=True):
-    """A halt and how it stands: in force, or expired without renewal (the detector is silent)."""
+    """A halt and how it stands: in force, or expired without renewal (the detector is silent). `doubt` says why the
+    topic does not show it any more as it was; only a resume lifts it."""
 
     halt: Halt
     in_force: bool
     age_seconds: float
     expires_in_seconds: float
+    doubt: str = ""
+
+
+class UnknownRow(msgspec.Struct, kw_only=True):
+    """A key of which nobody can say whether it is halted: why, in words."""
+
+    key: str
+    doubt: str
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
@@ -56,6 +70,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     verdicts: list[Verdict]
     verdicts_total: int
     problems: list[str]
+    unknown: list[UnknownRow] = []
 
 
 def stage_rows(
@@ -105,8 +120,8 @@ def _rate(then: int, now: int, before: Offsets, after: Offsets) -> float:
     return max(0.0, (now - then) / seconds) if seconds > 0 else 0.0
 
 
-def halt_rows(halts: Mapping[bytes, Halt], now_ms: int) -> list[HaltRow]:
-    """Halts that no resume has lifted, newest first."""
+def halt_rows(halts: Mapping[K, Halt], now_ms: int, doubts: Mapping[str, str] = MappingProxyType({})) -> list[HaltRow]:
+    """Halts that no resume has lifted, newest first; `doubts` by key."""
     standing = sorted((h for h in halts.values() if h.action == "halt"), key=lambda h: -h.issued_at)
     return [
         HaltRow(
@@ -114,12 +129,22 @@ def halt_rows(halts: Mapping[bytes, Halt], now_ms: int) -> list[HaltRow]:
             in_force=halt.expires_at > now_ms,
             age_seconds=(now_ms - halt.issued_at) / 1000,
             expires_in_seconds=(halt.expires_at - now_ms) / 1000,
+            doubt=doubts.get(halt.key, ""),
         )
         for halt in standing
     ]
 
 
-def top_verdicts(records: Mapping[bytes, Verdict | FleetHeartbeat], limit: int) -> tuple[list[Verdict], int]:
+def unknown_rows(record: SafetyRecord) -> list[UnknownRow]:
+    """Keys in doubt that no row of a standing halt is about."""
+    return [
+        UnknownRow(key=doubt.key, doubt=doubt.words)
+        for doubt in record.doubts()
+        if doubt.halt is None or doubt.halt.action != "halt"
+    ]
+
+
+def top_verdicts(records: Mapping[K, Verdict | FleetHeartbeat], limit: int) -> tuple[list[Verdict], int]:
     """The verdicts with the most evidence, and how many there are in all."""
     verdicts = [record for record in records.values() if isinstance(record, Verdict)]
     verdicts.sort(key=lambda v: (-v.log10_evidence, v.fleet, v.vendor, v.product, v.version, v.ring))

@@ -3,10 +3,9 @@
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-import msgspec
-from confluent_kafka import KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from pipeline.runtime.errors import AndonError
@@ -22,7 +21,6 @@ REQUEST_SECONDS = 5.0
 POLL_SECONDS = 0.02
 GROUPS = "andon"  # consumer groups of the stages begin so
 
-R = TypeVar("R")
 Place = tuple[str, int]  # topic, partition
 
 EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -101,15 +99,15 @@ class Cluster:
         self._groups_offsets.close()
 
 
-class Compacted(Generic[R]):
-    """The newest record of each key of a compacted topic, followed as it changes."""
+class Followed:
+    """The records of a compacted topic, as they come; without a value one erases its key."""
 
-    def __init__(self, config: KafkaConfig, topic: topics.Topic, decode: Callable[[bytes, bytes], R]) -> None:
+    def __init__(
+        self, config: KafkaConfig, topic: topics.Topic, take: Callable[[bytes | None, bytes | None], object]
+    ) -> None:
         self._topic = config.topic_prefix + topic.name
-        self._decode = decode
+        self._take = take
         self._partitions = 0
-        self.latest: dict[bytes, R] = {}
-        self.unreadable = 0
         self._reader = TopicReader(config, "andon-status")
 
     def refresh(self, partitions: int, wait_seconds: float) -> None:
@@ -121,20 +119,10 @@ class Compacted(Generic[R]):
         while partitions:
             messages = self._reader.poll(POLL_SECONDS)
             for message in messages:
-                self._take(message)
+                key: Any = message.key()
+                self._take(key, message.value())
             if deadline.has_passed or (not messages and self._reader.at_end):
                 return
-
-    def _take(self, message: Message) -> None:
-        key: Any = message.key() or b""
-        value: Any = message.value()
-        if value is None:
-            self.latest.pop(key, None)
-            return
-        try:
-            self.latest[key] = self._decode(key, value)
-        except msgspec.DecodeError:
-            self.unreadable += 1
 
     def close(self) -> None:
         """Leave the cluster."""

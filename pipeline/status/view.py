@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.runtime.logging import printable
-from pipeline.status.snapshot import HaltRow, Snapshot, StageRow
+from pipeline.status.snapshot import HaltRow, Snapshot, StageRow, UnknownRow
 from pipeline.wire.record_keys import update_key
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, power_of_ten
 
@@ -72,7 +72,9 @@ def _headline(snapshot: Snapshot) -> Text:
     in_force = sum(row.in_force for row in snapshot.halts)
     words = f"{moment(snapshot.at)}  Kafka {printable(snapshot.bootstrap_servers)}  {events:,.0f} events/s in  "
     halts = f"{in_force} halt{'' if in_force == 1 else 's'} in force"
-    return Text(words, style="bold") + Text(halts, style="bold red" if in_force else "bold green")
+    unknown = Text(f", {len(snapshot.unknown)} unknown" if snapshot.unknown else "", style="bold yellow")
+    calm = "bold yellow" if snapshot.unknown or snapshot.problems else "bold green"
+    return Text(words, style="bold") + Text(halts, style="bold red" if in_force else calm) + unknown
 
 
 def _table(width: int, title: str, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> Table:
@@ -156,11 +158,15 @@ def _fleet(beat: FleetHeartbeat, now_ms: int) -> list[Cell]:
 
 
 def _halts(snapshot: Snapshot, width: int) -> RenderableType:
-    if not snapshot.halts:
+    if not snapshot.halts and not snapshot.unknown:
         return Group(Text("Halts", style="bold"), "none")
     figures = (figure("age", from_width=110), figure("expires in", from_width=110), figure("hosts"), figure("evidence"))
     columns = (Column("update"), Column("rings"), Column("state"), *figures, Column("why", "words"))
-    return _table(width, "Halts", columns, map(_halt, snapshot.halts))
+    return _table(width, "Halts", columns, [*map(_halt, snapshot.halts), *map(_unknown, snapshot.unknown)])
+
+
+def _unknown(row: UnknownRow) -> list[Cell]:
+    return [cell(row.key), "-", Text("UNKNOWN", style="bold yellow"), "-", "-", "-", "-", cell(row.doubt)]
 
 
 def _halt(row: HaltRow) -> list[Cell]:
@@ -173,7 +179,8 @@ def _halt(row: HaltRow) -> list[Cell]:
     if halt.evidence is not None:
         figures = [f"{halt.evidence.crashed_hosts:,}", power_of_ten(halt.evidence.log10_evidence)]
     rings = ", ".join(halt.rings)
-    return [cell(halt.key), cell(rings), state, span(row.age_seconds), expires, *figures, cell(halt.reason)]
+    why = f"RECORD DISTURBED: {row.doubt}; {halt.reason}" if row.doubt else halt.reason
+    return [cell(halt.key), cell(rings), state, span(row.age_seconds), expires, *figures, cell(why)]
 
 
 def _verdicts(snapshot: Snapshot, width: int) -> Table:

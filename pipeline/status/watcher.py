@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipeline.halt.trust import TrustConfig
 from pipeline.local import datadir, stack
 from pipeline.local.machine.usage import Usage, usage
 from pipeline.local.stack import StackInfo
@@ -9,12 +10,10 @@ from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.status import snapshot
+from pipeline.status.record import Shown
 from pipeline.status.snapshot import Snapshot
-from pipeline.status.sources import Cluster, Compacted, Offsets
+from pipeline.status.sources import Cluster, Followed, Offsets
 from pipeline.wire import topics
-from pipeline.wire.halts import Halt, decode_halt
-from pipeline.wire.record_keys import HEARTBEAT
-from pipeline.wire.verdicts import FleetHeartbeat, Verdict, decode_heartbeat, decode_verdict
 
 CATCH_UP_SECONDS = 5.0
 
@@ -22,7 +21,7 @@ CATCH_UP_SECONDS = 5.0
 class Watcher:
     """Looks again and again; each look is a Snapshot whose rates go back to the look before."""
 
-    def __init__(self, kafka: KafkaConfig, data_dir: Path | None, top: int) -> None:
+    def __init__(self, kafka: KafkaConfig, data_dir: Path | None, top: int, trust: TrustConfig | None = None) -> None:
         self._data_dir = data_dir
         self._top = top
         info = self._stack()
@@ -31,8 +30,12 @@ class Watcher:
         self._cluster = Cluster(kafka)
         self._before: Offsets | None = None
         self._usage: dict[int, Usage] = {}
-        self._verdicts: Compacted[Verdict | FleetHeartbeat] = Compacted(kafka, topics.VERDICTS, _verdict_record)
-        self._halts: Compacted[Halt] = Compacted(kafka, topics.HALTS, lambda _, value: decode_halt(value))
+        trust = trust or TrustConfig()
+        if info is not None and not trust.keys_dir:
+            trust = TrustConfig(keys_dir=info.keys_dir)
+        self._shown = Shown(trust.keys())
+        self._verdicts = Followed(kafka, topics.VERDICTS, self._shown.record.take_word)
+        self._halts = Followed(kafka, topics.HALTS, self._shown.record.take_halt)
 
     def _stack(self) -> StackInfo | None:
         if self._data_dir is None:
@@ -55,12 +58,14 @@ class Watcher:
         partitions = self._cluster.partitions()
         offsets = self._cluster.offsets()
         before = self._before or offsets
+        # What a heartbeat names stands on the other topic before it does: in this order nothing seems to be missing.
         self._verdicts.refresh(partitions.get(topics.VERDICTS.name, 0), CATCH_UP_SECONDS)
         self._halts.refresh(partitions.get(topics.HALTS.name, 0), CATCH_UP_SECONDS)
         used = {pid: found for pid in (info.pids.values() if info else ()) if (found := usage(pid))}
         now_ms, seconds = wall_clock_ms(), offsets.at_seconds - before.at_seconds
-        verdicts, total = snapshot.top_verdicts(self._verdicts.latest, self._top)
-        beats = [record for record in self._verdicts.latest.values() if isinstance(record, FleetHeartbeat)]
+        verdicts, total = snapshot.top_verdicts(self._shown.verdicts(now_ms), self._top)
+        record = self._shown.record
+        doubts = {doubt.key: doubt.words for doubt in record.doubts()}
         seen = Snapshot(
             at=now_ms,
             bootstrap_servers=self._cluster.bootstrap_servers,
@@ -68,21 +73,20 @@ class Watcher:
             stages=snapshot.stage_rows(info, self._usage, used, seconds, now_ms),
             topics_per_second=snapshot.produced_per_second(before, offsets),
             groups=snapshot.group_rows(before, offsets),
-            fleets=sorted(beats, key=lambda beat: beat.fleet),
-            halts=snapshot.halt_rows(self._halts.latest, now_ms),
+            fleets=self._shown.beats(),
+            halts=snapshot.halt_rows(record.halts, now_ms, doubts),
+            unknown=snapshot.unknown_rows(record),
             verdicts=verdicts,
             verdicts_total=total,
-            problems=self._problems(partitions, offsets),
+            problems=self._problems(partitions, offsets, now_ms),
         )
         self._before, self._usage = offsets, used
         return seen
 
-    def _problems(self, partitions: dict[str, int], offsets: Offsets) -> list[str]:
+    def _problems(self, partitions: dict[str, int], offsets: Offsets, now_ms: int) -> list[str]:
         missing = [topic.name for topic in topics.ALL if topic.name not in partitions]
         problems = [f"missing topics: {', '.join(missing)}; `andon topics apply` creates them"] if missing else []
-        for topic, reader in ((topics.VERDICTS, self._verdicts), (topics.HALTS, self._halts)):
-            if reader.unreadable:
-                problems.append(f"{topic.name}: {reader.unreadable} records cannot be read")
+        problems += self._shown.problems(now_ms)
         problems += [f"{group}: how far it has come is unknown: {why}" for group, why in offsets.untold.items()]
         return problems
 
@@ -90,10 +94,3 @@ class Watcher:
         """Leave the cluster."""
         for reader in (self._verdicts, self._halts, self._cluster):
             reader.close()
-        self._halts.close()
-
-
-def _verdict_record(key: bytes, value: bytes) -> Verdict | FleetHeartbeat:
-    if key.endswith(b"/-/" + HEARTBEAT.encode()):
-        return decode_heartbeat(value)
-    return decode_verdict(value)

@@ -6,10 +6,10 @@ The signature covers the canonical bytes: the record without `sig`, as JSON with
 from typing import Literal
 
 import msgspec
-import orjson
 
+from pipeline.wire.canonical import canonical_json
 from pipeline.wire.record_keys import update_key
-from pipeline.wire.verdicts import Basis, Conditional, Explanation
+from pipeline.wire.verdicts import Basis, Conditional, Explanation, FleetHeartbeat, Verdict
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,16 +72,11 @@ class HaltAck(msgspec.Struct, frozen=True, kw_only=True):
 _decoder = msgspec.json.Decoder(Halt)
 
 
-def canonical_bytes(record: Halt | HaltAck) -> bytes:
+def canonical_bytes(record: Halt | HaltAck | Verdict | FleetHeartbeat) -> bytes:
     """The bytes that are signed."""
     fields = msgspec.to_builtins(record)
     del fields["sig"]
     return canonical_json(fields)
-
-
-def canonical_json(fields: object) -> bytes:
-    """JSON with sorted keys and no spaces, UTF-8."""
-    return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
 
 
 def encode_halt(halt: Halt) -> bytes:

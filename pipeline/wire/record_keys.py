@@ -1,4 +1,8 @@
-"""Keys of compacted records. Parts are percent-encoded, so a "/" inside a vendor's name cannot forge another key."""
+"""Keys of compacted records: how they are made, and the one place where they are read again.
+
+Parts are percent-encoded, so a "/" inside a vendor's name cannot forge another key. What a key is follows from its
+parts, never from how it ends: `acme/v/p/-/heartbeat` is the verdict on a version "-" in a ring "heartbeat".
+"""
 
 from urllib.parse import quote, unquote
 
@@ -23,3 +27,19 @@ def heartbeat_key(fleet: str) -> str:
 def parse_key(key: str) -> tuple[str, ...]:
     """The decoded parts of a key."""
     return tuple(unquote(part) for part in key.split("/"))
+
+
+def key_text(key: bytes | None) -> str:
+    """A key as it was read; bytes that are no text are escaped, so two keys never become one."""
+    return (key or b"").decode("utf-8", "backslashreplace")
+
+
+def is_heartbeat(key: bytes | None) -> bool:
+    """Whether a record of `fleet.verdicts` is a fleet's heartbeat: by the key's parts, of which there are three."""
+    parts = key_text(key).split("/")
+    return len(parts) == 3 and parts[1:] == ["-", HEARTBEAT]
+
+
+def fleet_of(key: bytes | None) -> str:
+    """The fleet that a key of either topic is about, whatever else it says."""
+    return parse_key(key_text(key))[0]

@@ -1,8 +1,17 @@
-"""What Andon thinks of an update in a ring, and the heartbeat that says that it still thinks."""
+"""What Andon thinks of an update in a ring, and the heartbeat that says that it still thinks.
+
+Both are signed like halts (canonical.py). Records of versions before that have no `sig`: they read, and prove nothing.
+"""
 
 from typing import Literal
 
 import msgspec
+
+from pipeline.wire.canonical import canonical_json
+from pipeline.wire.record_keys import heartbeat_key, is_heartbeat, verdict_key
+
+MAX_STANDING = 1_000
+MAX_STANDING_BYTES = 200_000  # of their keys: a name of 128 characters may take 1,536 bytes, percent-encoded
 
 State = Literal["watching", "halted", "cleared", "resumed", "pending", "shadow_halted"]
 Basis = Literal["concurrent", "historical"]
@@ -25,7 +34,8 @@ class Conditional(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Key fleet/vendor/product/version/ring; the newest record of a key is the whole truth. Times in unix ms."""
+    """Key fleet/vendor/product/version/ring; the newest record of a key is the whole truth. Times in unix ms. A
+    `cleared` that no trusted key signed clears nothing."""
 
     v: Literal[1] = 1
     fleet: str
@@ -47,10 +57,30 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     conditional: tuple[Conditional, ...] = ()
     needs_trials: int = 0
     flags: tuple[str, ...] = ()
+    kid: str = ""
+    sig: str = ""
+
+    @property
+    def key(self) -> str:
+        """The record's Kafka key."""
+        return verdict_key(self.fleet, self.vendor, self.product, self.version, self.ring)
+
+
+class StandingHalt(msgspec.Struct, frozen=True):
+    """A halt that no resume has lifted, by its key and epoch."""
+
+    key: str
+    epoch: int
 
 
 class FleetHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """Key fleet/-/heartbeat, every 10 s: the detector lives, and how far it has read. Silence is never safety."""
+    """Key fleet/-/heartbeat, every 10 s: the detector lives, how far it has read, and the digest of what stands halted.
+    Silence is never safety.
+
+    `standing` names the fleet's halts that no resume has lifted, the newest first, as many as MAX_STANDING allows; None
+    when the record does not say (it is of an older version). `standing_total` is how many there are. `flags` is what a
+    reader must know of the detector.
+    """
 
     v: Literal[1] = 1
     kind: Literal["heartbeat"] = "heartbeat"
@@ -60,6 +90,16 @@ class FleetHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
     live_updates: int
     events: int
     offset: int
+    standing: tuple[StandingHalt, ...] | None = None
+    standing_total: int = 0
+    flags: tuple[str, ...] = ()
+    kid: str = ""
+    sig: str = ""
+
+    @property
+    def key(self) -> str:
+        """The record's Kafka key."""
+        return heartbeat_key(self.fleet)
 
 
 def power_of_ten(log10: float) -> str:
@@ -68,8 +108,8 @@ def power_of_ten(log10: float) -> str:
 
 
 def encode_verdict(record: Verdict | FleetHeartbeat) -> bytes:
-    """JSON."""
-    return msgspec.json.encode(record)
+    """JSON in canonical form, so that a reader may verify it by removing `sig`."""
+    return canonical_json(msgspec.to_builtins(record))
 
 
 _verdict = msgspec.json.Decoder(Verdict)
@@ -84,3 +124,15 @@ def decode_verdict(raw: bytes) -> Verdict:
 def decode_heartbeat(raw: bytes) -> FleetHeartbeat:
     """Raises msgspec.DecodeError."""
     return _heartbeat.decode(raw)
+
+
+def decode_record(key: bytes | None, raw: bytes) -> Verdict | FleetHeartbeat:
+    """A record of `fleet.verdicts`: which of the two it is, its key says.
+
+    Raises:
+        msgspec.DecodeError: when it is none, or stands under another's key.
+    """
+    record = decode_heartbeat(raw) if is_heartbeat(key) else decode_verdict(raw)
+    if key is not None and key != record.key.encode():
+        raise msgspec.ValidationError("its key is another's")
+    return record

@@ -1,14 +1,17 @@
 """Events and records become columns, and no refused message becomes a row."""
 
+from pathlib import Path
+
 import msgspec
 import pyarrow as pa
 
 from consumers.clickhouse.archive.events import KIND, PRIOR, EventRows, event_columns
 from consumers.clickhouse.archive.records import Record, record_rows
 from pipeline.bench.combine_load import EventLoad, messages
+from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.wire.events import Boot, Crash, decode_event
-from pipeline.wire.halts import HaltAck
-from pipeline.wire.topics import DEADLETTER, HALT_ACKS, VERDICTS
+from pipeline.wire.halts import Halt, HaltAck, encode_halt
+from pipeline.wire.topics import DEADLETTER, HALT_ACKS, HALTS, VERDICTS
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, encode_verdict
 
 NOW = 1_795_000_000_000
@@ -91,3 +94,39 @@ def test_a_number_that_no_column_holds_is_refused() -> None:
     assert rows.refused == ["out_of_range"]
     assert rows.tables["dead_letters"].to_pylist()[0]["value"] == msgspec.json.encode(acks[1])
     assert isinstance(rows.tables["halt_acks"], pa.RecordBatch)
+
+
+def test_halts_are_believed_or_kept_apart(tmp_path: Path) -> None:
+    """Signed by a trusted key and under its own key it is a halt; forged, moved, changed or erased it is a letter with
+    its bytes, whose reason says which. Heartbeats and verdicts likewise."""
+    own, stranger = load_or_create(tmp_path / "own"), load_or_create(tmp_path / "stranger")
+    trusted = load_trusted(tmp_path / "own")
+    halt = Halt(
+        action="halt", fleet="acme", vendor="v", product="p", version="1", rings=("*",), epoch=1, issued_at=NOW,
+        expires_at=NOW + 1, decided_by="andon", policy="", reason="", evidence=None, kid="",
+    )  # fmt: skip
+    good, forged = encode_halt(own.sign(halt)), encode_halt(stranger.sign(halt))
+    resumed, key = good.replace(b'"halt"', b'"resume"'), halt.key.encode()
+    given = [(good, key), (forged, key), (resumed, key), (good, b"acme/v/p/2"), (b"{}", key), (None, key)]
+    rows = record_rows(HALTS.name, [record(*each) for each in given], trusted)
+    assert rows.tables["halts"].column("record").to_pylist() == [good]
+    reasons = ["unknown_key", "bad_signature", "wrong_key", "unreadable_record", "erased_halt"]
+    letters = rows.tables["dead_letters"].to_pylist()
+    assert [letter["reason"] for letter in letters] == rows.refused == reasons
+    assert [letter["value"] for letter in letters] == [forged, resumed, good, b"{}", b""]
+    beat = FleetHeartbeat(fleet="acme", at=NOW, stream_time=NOW, live_updates=1, events=2, offset=3)
+    words = [encode_verdict(one) for one in (own.sign_word(beat), beat, stranger.sign_word(beat))]
+    rows = record_rows(VERDICTS.name, [record(word, beat.key.encode()) for word in words], trusted)
+    assert rows.tables["heartbeats"].num_rows == 1
+    assert rows.refused == ["bad_signature", "unknown_key"]
+
+
+def test_a_version_that_looks_like_a_heartbeat_is_a_verdict() -> None:
+    """Five parts are a verdict, however they end."""
+    odd = Verdict(
+        fleet="acme", vendor="v", product="p", version="-", ring="heartbeat", state="watching", at=NOW,
+        log10_evidence=1, threshold=6, basis="concurrent", observed=3, expected=1, relative_risk=(1, 2),
+        crashed_hosts=3, exposed_trials=9, explanation=Explanation("pooled"),
+    )  # fmt: skip
+    rows = record_rows(VERDICTS.name, [record(encode_verdict(odd), odd.key.encode())])
+    assert rows.tables["verdicts"].num_rows == 1

@@ -87,6 +87,22 @@ def test_queries_of_the_guide_find_what_is_there(client: Client, name: str) -> N
         assert not client.query(query.sql, parameters=given | {other: "other"}).result_rows
 
 
+def test_a_halt_whose_record_was_disturbed_is_unknown(client: Client) -> None:
+    """A tombstone or a record that nobody trusted signed, later than the newest of its key: whether the halt still
+    stands is not known; an earlier one changes nothing, and a resume stays one."""
+    names = ["fleet", "vendor", "product", "version", "epoch", "action", "issued_at", "expires_at"]
+    later, ends = NOW + timedelta(minutes=1), NOW + timedelta(days=1)
+    rows = [["beta", "v/x", "p", version, 1, "halt", NOW, ends] for version in ("1", "2", "3")]
+    client.insert("halts", [*rows, ["beta", "v/x", "p", "3", 2, "resume", NOW, ends]], column_names=names)
+    letters = [
+        ["erased_halt", "archive", "andon.fleet.halts", later, "beta/v%2Fx/p/1"],
+        ["unknown_key", "archive", "andon.fleet.halts", NOW - timedelta(minutes=1), "beta/v%2Fx/p/2"],
+    ]
+    client.insert("dead_letters", letters, column_names=["reason", "stage", "topic", "at", "key"])
+    found = client.query(queries()["halts"].sql, parameters={"fleet": "beta"}).named_results()
+    assert {row["version"]: row["standing"] for row in found} == {"1": "unknown", "2": "in force", "3": "resumed"}
+
+
 def test_the_numbers_are_right(client: Client) -> None:
     """Two of four hosts with the update crashed: the views say so, with Wilson's limits to four digits."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from support import correlate_worker as support
 from support.brokers import AnyBroker, embedded_broker
@@ -29,6 +29,7 @@ from pipeline.runtime.topic_reader import TopicReader
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import Partial, UpdateId, encode_partial
+from pipeline.wire.record_keys import is_heartbeat
 
 DYING_PRODUCER = str(Path(__file__).parents[1] / "support" / "contract_producer.py")
 
@@ -275,6 +276,39 @@ def test_bad_input_view_and_clean_stop(stage: Stage) -> None:
     assert verdicts == []
     stop_cleanly(stage)
     assert b"\x1b" not in (stage.directory / "log").read_bytes()
+
+
+def test_a_halt_that_is_erased_or_lost_comes_back(stage: Stage) -> None:
+    """A tombstone on its key, then the topic deleted and made anew: within seconds the halt stands there again, each
+    time at a higher epoch, signed, and heartbeats say that something was wrong."""
+    stage.start()
+    stage.produce(partial("acme", 60, (version(1),)))
+    stage.wait_for(lambda: len(stage.halts()) == 1)
+    (halt,) = stage.halts()
+    name = stage.kafka.topic_prefix + topics.HALTS.name
+    anybody = Producer(producer_config(stage.kafka, "anybody"))
+    anybody.produce(name, None, halt.key)
+    assert anybody.flush(DEADLINE_SECONDS) == 0
+    erased_at = time.monotonic()
+    stage.wait_for(lambda: stage.records(topics.HALTS.name)[-1].value() is not None)
+    assert time.monotonic() - erased_at < 10
+    back = decode_halt(stage.records(topics.HALTS.name)[-1].value())
+    verify(back, load_trusted(stage.directory / "data" / "keys"))
+    assert (back.action, back.rings, back.epoch) == ("halt", halt.rings, halt.epoch + 1)
+    admin = AdminClient(client_config(stage.kafka, "test"))
+    admin.delete_topics([name])[name].result(DEADLINE_SECONDS)
+
+    def made_anew() -> bool:
+        try:
+            admin.create_topics([NewTopic(name, 1, 1, config=topics.HALTS.config)])[name].result(DEADLINE_SECONDS)
+        except KafkaException:  # the old one is still being deleted
+            return False
+        return True
+
+    stage.wait_for(made_anew)
+    stage.wait_for(lambda: [found.epoch for found in stage.halts()] == [halt.epoch + 2])
+    beats = [m.value() for m in stage.records(topics.VERDICTS.name) if is_heartbeat(m.key())]
+    assert b"halt_records_disturbed" in beats[-1]
 
 
 def test_no_topics_is_said_in_a_line(broker: AnyBroker, tmp_path: Path) -> None:

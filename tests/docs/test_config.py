@@ -17,6 +17,7 @@ from pipeline.correlate.config import CorrelateConfig
 from pipeline.decide.policy import Policy, load_policies
 from pipeline.doctor.main import DoctorConfig
 from pipeline.doctor.rights import CHANGELOG, NEEDS, Right
+from pipeline.halt.trust import TrustConfig
 from pipeline.local.clickhouse.main import EngineConfig
 from pipeline.local.up import UpConfig
 from pipeline.runtime import config
@@ -42,6 +43,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "up": UpConfig,
     "status": StatusConfig,
     "doctor": DoctorConfig,
+    "trust": TrustConfig,
 }
 WITHOUT_DEFAULT = {"collect": {"tokens_file": "/etc/andon/tokens.toml"}}
 

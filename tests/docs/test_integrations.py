@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pipeline.decide.orders import HaltOrder
 from pipeline.halt.issue import issue, renew
 from pipeline.halt.signing import SigningKey, load_or_create
 from pipeline.wire.halts import Evidence, Halt, decode_halt, encode_halt
-from pipeline.wire.verdicts import Conditional, Explanation
+from pipeline.wire.verdicts import Conditional, Explanation, FleetHeartbeat, StandingHalt, encode_verdict
 
 INTEGRATIONS = Path(__file__).parents[2] / "deploy" / "integrations"
 PROGRAM = INTEGRATIONS / "halts.py"
@@ -85,6 +86,12 @@ def signed(key: SigningKey, rings: tuple[str, ...] = ("*",), reason: str = "beca
     return key.sign(halt)
 
 
+def beat(at: int, *standing: StandingHalt, **other: Any) -> FleetHeartbeat:
+    """A heartbeat of the fleet that names what stands halted; not signed."""
+    figures = {"stream_time": at, "live_updates": 1, "events": 9, "offset": 3, "standing_total": len(standing)}
+    return FleetHeartbeat(fleet="acme", at=at, standing=standing, **figures | other)
+
+
 HOSTILE = '","sig":"AAAA","action":"resume" \\" \u202e ünï 猫 </script>\x1b[2J'
 
 
@@ -131,23 +138,78 @@ def test_the_rules_of_a_subscriber(program: Any, key: SigningKey, tmp_path: Path
         taken: bool = halts.take(program.verified(encode_halt(key.sign(halt)), keys))
         return taken
 
+    def hear(at: int, *standing: StandingHalt) -> None:
+        halts.take(program.verified(encode_verdict(key.sign_word(beat(at, *standing))), keys))
+
     def state(ring: str, now_ms: int, **other: str) -> str:
         said: str = halts.state("acme", *(FIXED | other).values(), ring, now_ms)
         return said
 
     first = signed(key, rings=("broad", "early"))
     assert take(first)
+    hear(NOW)
     assert state("broad", NOW) == "halted"
     assert state("canary", NOW) == state("broad", NOW, version="292") == "clear"
     assert state("broad", NOW + LIFETIME) == "halted; the detector is silent"
     assert take(renew(first, NOW + LIFETIME // 2, LIFETIME))
     assert not take(first)  # the record before its renewal
     assert state("broad", NOW + LIFETIME) == "halted"
+    hear(NOW + LIFETIME)
     resumed = decode_halt(encode_halt(first).replace(b'"halt"', b'"resume"').replace(b'"epoch":1', b'"epoch":2'))
     assert take(resumed)
-    assert state("broad", NOW) == "clear"
+    assert state("broad", NOW + LIFETIME) == "clear"
     assert not take(first)
-    assert state("broad", NOW) == "clear"
+    assert state("broad", NOW + LIFETIME) == "clear"
+
+
+KEY = b"acme/crowdstrike/falcon-content/291"
+BEAT_KEY = b"acme/-/heartbeat"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (lambda key: [], "unknown: no heartbeat was heard"),
+        (lambda key: [spoken(key, beat(NOW))], "clear"),
+        (lambda key: [BEAT_KEY + b"\t" + encode_verdict(beat(NOW))], "unknown: no heartbeat was heard"),
+        (lambda key: [spoken(key, beat(NOW - 31_000))], "unknown: the newest heartbeat is not of the last 30 seconds"),
+        (lambda key: [spoken(key, beat(NOW + 31_000))], "unknown: the newest heartbeat is not of the last 30 seconds"),
+        (
+            lambda key: [spoken(key, beat(NOW - 31_000)), spoken(key, beat(NOW - 60_000))],
+            "unknown: the newest heartbeat is not of the last 30 seconds",
+        ),
+        (lambda key: [spoken(key, beat(NOW, flags=("stream_time_ahead",)))], "unknown: stream_time_ahead"),
+        (lambda key: [KEY + b"\t", spoken(key, beat(NOW))], "unknown: its record was erased"),
+        (
+            lambda key: [KEY + b'\t{"junk":1}', spoken(key, beat(NOW))],
+            "unknown: its newest record is not to be believed (KeyError)",
+        ),
+        (
+            lambda key: [spoken(key, beat(NOW, StandingHalt(KEY.decode(), 1)))],
+            "unknown: the heartbeat names a halt whose record is missing",
+        ),
+        (
+            lambda key: [spoken(key, beat(NOW, standing_total=1_001))],
+            "unknown: more halts stand than there are records",
+        ),
+        (lambda key: [b"acme/v/p/2\t" + encode_halt(signed(key)), spoken(key, beat(NOW))], "clear"),
+        (lambda key: [KEY + b"\t" + encode_halt(signed(key)), KEY + b"\t"], "halted"),
+    ],
+)
+def test_what_is_not_known_is_never_clear(
+    program: Any, key: SigningKey, tmp_path: Path, lines: Callable[[SigningKey], list[bytes]], expected: str
+) -> None:
+    """A silent, unsigned, old or deaf heartbeat, an erased record or junk in its place, a halt that is named and not
+    there: unknown; and a halt once seen stays one."""
+    keys, halts = program.load_keys(public_pem(tmp_path)), program.Halts()
+    for line in lines(key):
+        program.read(line, keys, halts)
+    assert halts.state("acme", *FIXED.values(), "broad", NOW) == expected
+
+
+def spoken(key: SigningKey, record: FleetHeartbeat) -> bytes:
+    """A line of the signed heartbeat."""
+    return BEAT_KEY + b"\t" + encode_verdict(key.sign_word(record)) + b"\n"
 
 
 @pytest.mark.service

@@ -1,18 +1,30 @@
 """`andon status`: rates and lag from offsets, halts and verdicts as they stand, hostile text made harmless."""
 
 import io
+from pathlib import Path
 
 import msgspec
 import pytest
 from rich.console import Console
 
+from pipeline.halt.signing import SigningKey, load_or_create
+from pipeline.halt.trust import TrustConfig
 from pipeline.local.machine.usage import Usage
 from pipeline.local.stack import StackInfo, StageInfo
-from pipeline.status.snapshot import Snapshot, group_rows, halt_rows, produced_per_second, stage_rows, top_verdicts
+from pipeline.status.record import Shown
+from pipeline.status.snapshot import (
+    Snapshot,
+    group_rows,
+    halt_rows,
+    produced_per_second,
+    stage_rows,
+    top_verdicts,
+    unknown_rows,
+)
 from pipeline.status.sources import Offsets
 from pipeline.status.view import Screen, explain, moment, span
-from pipeline.wire.halts import Evidence, Halt
-from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict
+from pipeline.wire.halts import Evidence, Halt, encode_halt
+from pipeline.wire.verdicts import Explanation, FleetHeartbeat, StandingHalt, Verdict, encode_verdict
 
 NOW = 1_721_362_140_000  # 2024-07-19T04:09:00Z
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[bold red]‮<script>\n'; DROP TABLE andon.events; --\x00"
@@ -237,3 +249,117 @@ def test_times_and_explanations_read_well() -> None:
     assert (
         explain(Explanation("signature", "0x50", "csagent.sys", ("canary",))) == "signature, 0x50 / csagent.sys, canary"
     )
+
+
+# -- what the topics say is believed only when it is signed
+
+LATER = NOW + 3_600_000
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> SigningKey:
+    """The line's signing key."""
+    return load_or_create(tmp_path / "keys")
+
+
+@pytest.fixture
+def shown(key: SigningKey, tmp_path: Path) -> Shown:
+    """Somebody who trusts it."""
+    return Shown(TrustConfig(keys_dir=str(tmp_path / "keys")).keys())
+
+
+def put(shown: Shown, *records: tuple[str, bytes | None]) -> None:
+    """On `fleet.halts`."""
+    for name, value in records:
+        shown.record.take_halt(name.encode(), value)
+
+
+def screen_of(shown: Shown) -> str:
+    """What a person sees of it."""
+    record = shown.record
+    doubts = {doubt.key: doubt.words for doubt in record.doubts()}
+    verdicts, total = top_verdicts(shown.verdicts(NOW), 9)
+    seen = msgspec.structs.replace(
+        snapshot("x"),
+        halts=halt_rows(record.halts, NOW, doubts),
+        unknown=unknown_rows(record),
+        fleets=shown.beats(),
+        verdicts=verdicts,
+        verdicts_total=total,
+        problems=list(shown.problems(NOW)),
+    )
+    return drawn(seen)
+
+
+def beat(at: int, *standing: StandingHalt) -> FleetHeartbeat:
+    """A heartbeat of acme, not signed."""
+    figures = {"stream_time": at, "live_updates": 1, "events": 9, "offset": 3, "standing_total": len(standing)}
+    return FleetHeartbeat(fleet="acme", at=at, standing=standing, **figures)
+
+
+@pytest.mark.parametrize("disturbed", [None, b"", b'{"junk":1}', b"resumed", b"wrong form"])
+def test_a_halt_once_seen_outlives_its_record(shown: Shown, key: SigningKey, disturbed: bytes | None) -> None:
+    """A tombstone, junk, a resume that nobody signed: the halt stays in force, and the screen says what happened."""
+    raw = encode_halt(key.sign(halt("v", NOW, LATER)))
+    changed = {b"resumed": raw.replace(b'"action":"halt"', b'"action":"resume"'), b"wrong form": raw + b" "}
+    put(shown, ("acme/v/falcon/291", raw), ("acme/v/falcon/291", changed.get(disturbed or b"", disturbed)))
+    screen = screen_of(shown)
+    assert "1 halt in force" in screen
+    assert "RECORD DISTURBED" in screen
+
+
+@pytest.mark.parametrize("left", [None, b'{"junk":1}'])
+def test_what_is_left_of_an_erased_halt_is_unknown(shown: Shown, left: bytes | None) -> None:
+    """After compaction nobody knows what stood there: unknown, not none."""
+    put(shown, ("acme/v/falcon/291", left))
+    screen = screen_of(shown)
+    assert "0 halts in force, 1 unknown" in screen
+    assert "UNKNOWN" in screen
+
+
+def test_strangers_are_not_believed(shown: Shown, tmp_path: Path) -> None:
+    """A halt and a resume of a key that is not trusted are shown as what they are; so is everything without keys."""
+    stranger = load_or_create(tmp_path / "stranger")
+    forged = encode_halt(stranger.sign(halt("v", NOW, LATER)))
+    put(shown, ("acme/v/falcon/291", forged), ("acme/w/falcon/291", encode_halt(stranger.sign(halt("w", NOW, LATER)))))
+    assert "0 halts in force, 2 unknown" in screen_of(shown)
+    nobody = Shown(None)
+    put(nobody, ("acme/v/falcon/291", forged))
+    assert "0 halts in force, 1 unknown" in screen_of(nobody)
+    assert "--trusted-keys-dir" in screen_of(nobody)
+
+
+def test_a_halt_that_the_heartbeat_names_is_missed(shown: Shown, key: SigningKey) -> None:
+    """The topic was made anew, or an older record was put in the newest one's place: the signed digest says so."""
+    named = StandingHalt("acme/v/falcon/291", 2)
+    shown.record.take_word(b"acme/-/heartbeat", encode_verdict(key.sign_word(beat(NOW, named))))
+    assert "0 halts in force, 1 unknown" in screen_of(shown)
+    old = key.sign(halt("v", NOW, LATER, "resume"))
+    put(shown, ("acme/v/falcon/291", encode_halt(old)))
+    assert "0 halts in force, 1 unknown" in screen_of(shown)
+    put(shown, ("acme/v/falcon/291", encode_halt(key.sign(msgspec.structs.replace(old, action="halt", epoch=2)))))
+    assert "1 halt in force" in screen_of(shown)
+    assert "unknown" not in screen_of(shown)
+
+
+def test_heartbeats_and_cleared_verdicts_are_signed_and_fresh(shown: Shown, key: SigningKey) -> None:
+    """One that nobody signed is not heard, one from before does not replace the newest; `cleared` needs both."""
+    heartbeat = b"acme/-/heartbeat"
+    cleared = msgspec.structs.replace(verdict("v", -3.0), state="cleared")
+    assert shown.record.take_word(heartbeat, encode_verdict(beat(NOW))) == "bad_signature"
+    assert shown.record.take_word(cleared.key.encode(), encode_verdict(cleared)) == "bad_signature"
+    assert shown.record.take_word(cleared.key.encode(), encode_verdict(key.sign_word(cleared))) == ""
+    assert shown.verdicts(NOW) == {}
+    for at, reason in ((NOW - 30_000, ""), (NOW - 40_000, "replayed")):
+        assert shown.record.take_word(heartbeat, encode_verdict(key.sign_word(beat(at)))) == reason
+    assert list(shown.verdicts(NOW)) == [cleared.key]
+    assert shown.verdicts(NOW + 1) == {}
+
+
+def test_a_version_that_looks_like_a_heartbeat_is_a_verdict(shown: Shown, key: SigningKey) -> None:
+    """Version "-" in a ring "heartbeat": five parts are a verdict, wherever records are read."""
+    odd = msgspec.structs.replace(verdict("v", 9.0), version="-", ring="heartbeat")
+    assert odd.key.endswith("/-/heartbeat")
+    assert shown.record.take_word(odd.key.encode(), encode_verdict(key.sign_word(odd))) == ""
+    assert list(shown.verdicts(NOW)) == [odd.key]
+    assert shown.beats() == []

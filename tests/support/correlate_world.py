@@ -11,7 +11,7 @@ from pipeline.correlate.checkpoint import Entry
 from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.detectors import Detectors
 from pipeline.correlate.fleets import Fleets
-from pipeline.correlate.ports import Bounds, OutRecord, PartialRecord
+from pipeline.correlate.ports import Bounds, HaltRecord, HaltsRead, OutRecord, PartialRecord
 from pipeline.halt.issuer import HaltIssuer
 from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.wire.halts import Halt, decode_halt
@@ -65,6 +65,11 @@ class World:
     async def read_halts(self) -> list[Halt]:
         """All."""
         return [decode_halt(value) for topic, _, value, _ in self.records if topic == "fleet.halts"]
+
+    async def follow_halts(self) -> HaltsRead:
+        """All, every time."""
+        halts = [HaltRecord(key, value) for topic, key, value, _ in self.records if topic == "fleet.halts"]
+        return HaltsRead(True, halts)
 
     def partition_of(self, fleet: str) -> int:
         """One partition."""

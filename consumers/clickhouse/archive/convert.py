@@ -11,14 +11,15 @@ from consumers.clickhouse.archive.events import EventRows
 from consumers.clickhouse.archive.intent import Range
 from consumers.clickhouse.archive.records import ROUTES, Record, record_rows
 from consumers.clickhouse.archive.rows import Rows
+from pipeline.halt.signing import TrustedKeys
 from pipeline.wire.topics import EVENTS
 
 
 class Converter:
     """Of one process: what the decoder of events has learned is kept."""
 
-    def __init__(self, topic_prefix: str) -> None:
-        self._prefix = topic_prefix
+    def __init__(self, topic_prefix: str, trusted: TrustedKeys | None = None) -> None:
+        self._prefix, self._trusted = topic_prefix, trusted
         self._event_rows = EventRows()
         pa.array(())  # looks for pandas, which takes most of a second where there is one: no batch should wait for it
         self.routes = {topic_prefix + name: route for name, route in ROUTES.items()}
@@ -32,7 +33,7 @@ class Converter:
         if self.is_events(topic):
             values = [value or b"" for value in map(Message.value, messages)]
             return self._event_rows(values, list(map(itemgetter(1), map(Message.timestamp, messages))))
-        return record_rows(topic.removeprefix(self._prefix), [_record(message) for message in messages])
+        return record_rows(topic.removeprefix(self._prefix), [_record(message) for message in messages], self._trusted)
 
 
 def ranges(messages: Sequence[Message]) -> list[Range]:

@@ -6,9 +6,11 @@ import os
 import click
 
 from consumers.clickhouse.archive.config import ArchiveConfig
+from consumers.clickhouse.archive.convert import Converter
 from consumers.clickhouse.archive.insert import Inserter
 from consumers.clickhouse.archive.stage import STAGE, Archive
 from consumers.clickhouse.connect import ClickHouseConfig
+from pipeline.halt.trust import TrustConfig
 from pipeline.runtime import logging
 from pipeline.runtime import metrics as registry
 from pipeline.runtime.config import configured, masked
@@ -21,18 +23,31 @@ _COLLECT_EVERY = 100_000  # allocations: a batch makes many objects and no cycle
 
 @click.command("archive", help="Stage: Kafka to ClickHouse.")
 @configured(
-    (STAGE, ArchiveConfig), ("clickhouse", ClickHouseConfig), ("kafka", KafkaConfig), ("metrics", MetricsConfig)
+    (STAGE, ArchiveConfig),
+    ("clickhouse", ClickHouseConfig),
+    ("kafka", KafkaConfig),
+    ("metrics", MetricsConfig),
+    ("trust", TrustConfig),
 )
-def command(archive: ArchiveConfig, clickhouse: ClickHouseConfig, kafka: KafkaConfig, metrics: MetricsConfig) -> None:
+def command(
+    archive: ArchiveConfig,
+    clickhouse: ClickHouseConfig,
+    kafka: KafkaConfig,
+    metrics: MetricsConfig,
+    trust: TrustConfig,
+) -> None:
     """Foreground; SIGTERM stores what is held and stops."""
     log = logging.configure(STAGE)
     stop = StopSignal().install()
     registry.serve(metrics)
     where = {"bootstrap_servers": kafka.bootstrap_servers, "clickhouse": masked(clickhouse)}
     log.info("starting", **masked(archive), **where)
+    trusted = trust.keys()
+    if trusted is None:
+        log.warning("halts, verdicts and heartbeats are stored unverified: trust.keys_dir names no keys")
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
-    if not Archive(archive, kafka, Inserter(clickhouse, log), log).run(stop):
+    if not Archive(archive, kafka, Inserter(clickhouse, log), log, Converter(kafka.topic_prefix, trusted)).run(stop):
         log.warning("ClickHouse does not answer: left without it")
         os._exit(0)  # at a normal exit Python would wait for the request

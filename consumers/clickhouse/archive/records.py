@@ -10,11 +10,22 @@ import msgspec
 import pyarrow as pa
 
 from consumers.clickhouse.archive.rows import MILLIS, Rows
+from pipeline.halt.believe import believed_halt, believed_word
+from pipeline.halt.errors import MalformedRecord, UntrustedRecord
+from pipeline.halt.signing import TrustedKeys
 from pipeline.wire.halts import Evidence, HaltAck, decode_halt
+from pipeline.wire.record_keys import is_heartbeat
 from pipeline.wire.topics import DEADLETTER, EVENTS, HALT_ACKS, HALTS, VERDICTS
-from pipeline.wire.verdicts import Verdict, decode_heartbeat, decode_verdict
+from pipeline.wire.verdicts import FleetHeartbeat, Verdict, decode_heartbeat, decode_verdict
 
 Fields = dict[str, Any]
+UNREADABLE, ERASED_HALT = "unreadable_record", "erased_halt"
+DETAILS = {
+    ERASED_HALT: "a tombstone: Andon erases no halt",
+    "unknown_key": "signed by a key that is not trusted",
+    "bad_signature": "its signature does not match",
+    "wrong_key": "it stands under another record's key",
+}
 
 
 class Record(NamedTuple):
@@ -28,12 +39,16 @@ class Record(NamedTuple):
     headers: Sequence[tuple[str, bytes | None]]
 
 
-def _verdict(record: Record, raw: bytes) -> tuple[str, Fields]:
-    if record.key is not None and record.key.endswith(b"/-/heartbeat"):
-        beat = decode_heartbeat(raw)
+def _word(record: Record, raw: bytes, trusted: TrustedKeys | None) -> tuple[str, Fields]:
+    if trusted is not None:
+        return _word_fields(believed_word(record.key, raw, trusted), raw)
+    return _word_fields(decode_heartbeat(raw) if is_heartbeat(record.key) else decode_verdict(raw), raw)
+
+
+def _word_fields(verdict: Verdict | FleetHeartbeat, raw: bytes) -> tuple[str, Fields]:
+    if isinstance(verdict, FleetHeartbeat):
         names = ("fleet", "at", "stream_time", "live_updates", "events", "offset")
-        return "heartbeats", {name: getattr(beat, name) for name in names}
-    verdict = decode_verdict(raw)
+        return "heartbeats", {name: getattr(verdict, name) for name in names}
     fields: Fields = {name: getattr(verdict, name) for name in _VERDICT}
     fields["relative_risk_low"], fields["relative_risk_high"] = verdict.relative_risk
     explanation = verdict.explanation
@@ -41,14 +56,14 @@ def _verdict(record: Record, raw: bytes) -> tuple[str, Fields]:
     return "verdicts", fields | {"record": raw}
 
 
-_VERDICT = set(Verdict.__struct_fields__) - {"v", "relative_risk", "explanation", "conditional"}
+_VERDICT = set(Verdict.__struct_fields__) - {"v", "relative_risk", "explanation", "conditional", "kid", "sig"}
 _HALT = ("fleet", "vendor", "product", "version", "epoch", "action", "rings", "issued_at", "expires_at")
 _HALT_ALSO = ("decided_by", "policy", "reason", "kid")
 _EVIDENCE = ("stream_time", "log10_evidence", "observed", "expected", "crashed_hosts", "exposed_trials")
 
 
-def _halt(_: Record, raw: bytes) -> tuple[str, Fields]:
-    halt = decode_halt(raw)
+def _halt(record: Record, raw: bytes, trusted: TrustedKeys | None) -> tuple[str, Fields]:
+    halt = decode_halt(raw) if trusted is None else believed_halt(record.key, raw, trusted)
     evidence: Evidence | None = halt.evidence
     fields: Fields = {name: getattr(halt, name) for name in (*_HALT, *_HALT_ALSO)}
     fields |= {name: getattr(evidence, name, None) for name in _EVIDENCE}
@@ -58,13 +73,13 @@ def _halt(_: Record, raw: bytes) -> tuple[str, Fields]:
 _ack_decoder = msgspec.json.Decoder(HaltAck)
 
 
-def _ack(_: Record, raw: bytes) -> tuple[str, Fields]:
+def _ack(_: Record, raw: bytes, __: TrustedKeys | None) -> tuple[str, Fields]:
     ack = _ack_decoder.decode(raw)
     names = ("halt_key", "epoch", "subscriber", "status", "at", "detail", "kid")
     return "halt_acks", {name: getattr(ack, name) for name in names} | {"record": raw}
 
 
-def _dead_letter(record: Record, raw: bytes) -> tuple[str, Fields]:
+def _dead_letter(record: Record, raw: bytes, _: TrustedKeys | None) -> tuple[str, Fields]:
     headers = {name: (value or b"").decode("utf-8", "backslashreplace") for name, value in record.headers}
     fields: Fields = {name: headers.get(name, "") for name in ("reason", "detail", "topic", "stage")}
     numbers = {name: int(headers.get(name, "-1")) for name in ("partition", "offset")}
@@ -75,14 +90,14 @@ class Route(NamedTuple):
     """How a topic's records become rows, and of which tables: all that the archive inserts into, and so all that its
     user may. A compacted topic may have forgotten records that an intent counted."""
 
-    convert: Callable[[Record, bytes], tuple[str, Fields]] | None
+    convert: Callable[[Record, bytes, TrustedKeys | None], tuple[str, Fields]] | None
     compacted: bool
     tables: tuple[str, ...]
 
 
 ROUTES = {
     EVENTS.name: Route(None, False, ("events",)),
-    VERDICTS.name: Route(_verdict, True, ("verdicts", "heartbeats")),
+    VERDICTS.name: Route(_word, True, ("verdicts", "heartbeats")),
     HALTS.name: Route(_halt, True, ("halts",)),
     HALT_ACKS.name: Route(_ack, False, ("halt_acks",)),
     DEADLETTER.name: Route(_dead_letter, False, ("dead_letters",)),
@@ -94,20 +109,26 @@ _BYTES = {"record", "key", "value"}
 _ARROW = {str: pa.string(), float: pa.float64(), int: pa.int64()}  # the first that a column has a value of
 
 
-def record_rows(topic: str, records: Sequence[Record]) -> Rows:
-    """Rows of the small tables, each with where its record stood. A tombstone gives none; what cannot be read is a dead
-    letter. `topic` is one of ROUTES, without a prefix."""
+def record_rows(topic: str, records: Sequence[Record], trusted: TrustedKeys | None = None) -> Rows:
+    """Rows of the small tables, each with where its record stood. What cannot be read is a dead letter, and so is a
+    halt, verdict or heartbeat that none of the trusted keys signed (None verifies nothing), and a tombstone on
+    `fleet.halts`, where nobody of ours writes one; elsewhere one gives no row. `topic` is one of ROUTES, without a
+    prefix."""
     convert = ROUTES[topic].convert
     assert convert is not None, "only events have no converter"
     rows: dict[str, list[tuple[Fields, Record]]] = {}
     refused: list[tuple[str, Record]] = []
     for record in records:
         if record.value is None:
+            refused += [(ERASED_HALT, record)] if topic == HALTS.name else []
             continue
         try:
-            table, fields = convert(record, record.value)
+            table, fields = convert(record, record.value, trusted)
+        except UntrustedRecord as error:
+            refused.append((UNREADABLE if isinstance(error, MalformedRecord) else error.reason, record))
+            continue
         except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError):
-            refused.append(("unreadable_record", record))
+            refused.append((UNREADABLE, record))
             continue
         where = {"source_partition": record.partition, "source_offset": record.offset}
         rows.setdefault(table, []).append((fields | where, record))
@@ -130,13 +151,13 @@ def _letter(topic: str, reason: str, record: Record) -> Fields:
     return {
         "at": record.at_ms,
         "reason": reason,
-        "detail": "no record of this topic",
+        "detail": DETAILS.get(reason, "no record of this topic"),
         "topic": topic,
         "partition": record.partition,
         "offset": record.offset,
         "stage": "archive",
         "key": record.key,
-        "value": record.value,
+        "value": record.value or b"",
         "source_partition": place,
         "source_offset": record.offset,
     }

@@ -52,9 +52,10 @@ class Archive:
         kafka: KafkaConfig,
         inserter: Inserter,
         log: structlog.typing.FilteringBoundLogger,
+        convert: Converter | None = None,
     ) -> None:
         self._config, self._inserter, self._log = config, inserter, log
-        self._convert = Converter(kafka.topic_prefix)
+        self._convert = convert or Converter(kafka.topic_prefix)
         name = f"{GROUP}-{config.slot}"
         self._consumer = Consumer(consumer_config(kafka, name, GROUP, name, **_FETCHING, **spoken(log)))
         self._again = ReadAgain(kafka, GROUP, _FETCHING, log)
@@ -116,7 +117,8 @@ class Archive:
             EVENTS.labels(STAGE).inc(rows.total)
         elif rows.refused:
             count = len(rows.refused)
-            self._log.warning("records that cannot be read; see dead_letters", topic=lane.topic, records=count)
+            what = "records that cannot be read or are not believed; see dead_letters"
+            self._log.warning(what, topic=lane.topic, records=count)
         lane.hold(rows, read, time.monotonic())
         for reason in rows.refused:
             REJECTED.labels(STAGE, reason).inc()

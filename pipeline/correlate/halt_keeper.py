@@ -1,0 +1,109 @@
+"""The correlator's side of `fleet.halts`: what is ordered goes out once, is renewed, and stays what the topic says.
+
+It takes no turns: whoever calls it does, but for `watch` and `renew`, which read the topic before they take one.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+import structlog
+
+from pipeline.correlate import records
+from pipeline.correlate.config import STAGE
+from pipeline.correlate.halt_watch import HaltWatch
+from pipeline.correlate.ports import Ports
+from pipeline.decide.orders import HaltOrder
+from pipeline.halt.issuer import HaltIssuer
+from pipeline.runtime import metrics
+from pipeline.runtime.clock import Clock
+from pipeline.runtime.errors import AndonError
+from pipeline.wire.halts import Halt, decode_halt
+from pipeline.wire.verdicts import FleetHeartbeat
+
+IsOurs = Callable[[str], bool]  # whether a fleet's halts are this process's to publish, now
+
+
+class HaltKeeper:
+    """One per process, on the issuer that knows what has been said."""
+
+    def __init__(
+        self, issuer: HaltIssuer, ports: Ports, clock: Clock, log: structlog.typing.FilteringBoundLogger
+    ) -> None:
+        self._issuer, self._ports, self._clock, self._log = issuer, ports, clock, log
+        self._watch = HaltWatch(issuer, log)
+
+    # -- orders
+
+    async def obey(self, order: HaltOrder) -> None:
+        """Only an order to enforce becomes a record; a shadow or pending one shows in its verdict's state."""
+        if order.mode != "enforce":
+            metrics.HALTS.labels(order.mode).inc()
+            self._log.warning("halt not enforced", mode=order.mode, halt=order.key, rings=",".join(order.rings))
+            return
+        halt = self._issuer.answer(order, self._clock())
+        if halt is None:
+            return
+        await self._publish(halt)
+        metrics.HALTS.labels(order.mode).inc()
+        self._log.warning("halt", halt=halt.key, rings=",".join(halt.rings), epoch=halt.epoch, reason=halt.reason)
+
+    async def _publish(self, halt: Halt) -> None:
+        await self._ports.publish(records.halt_record(halt))
+        self._issuer.register.put(halt)
+
+    # -- what was said stays said
+
+    async def renew(self, turn: asyncio.Lock, is_ours: IsOurs) -> None:
+        """Renew halts at half of their life, after a look at what the topic says by now."""
+        if not self._renewals(is_ours):
+            return
+        published = await self._ports.read_halts()
+        async with turn:
+            self._learn(published)
+            for halt in self._renewals(is_ours):
+                await self._publish(self._issuer.renewed(halt, self._clock()))
+                self._log.info("halt renewed", halt=halt.key, epoch=halt.epoch)
+
+    def _renewals(self, is_ours: IsOurs) -> list[Halt]:
+        return [halt for halt in self._issuer.due(self._clock()) if is_ours(halt.fleet)]
+
+    async def watch(self, turn: asyncio.Lock, is_ours: IsOurs) -> None:
+        """Hold the topic against what was said, and put back what it has lost, at a higher epoch."""
+        expected = self._watch.expected()
+        try:
+            read = await self._ports.follow_halts()
+        except AndonError as error:
+            self._log.warning("fleet.halts cannot be read now", error=str(error))
+            return
+        async with turn:
+            for halt, reason in self._watch.look(expected, read, self._clock()):
+                if is_ours(halt.fleet):
+                    back = self._issuer.restored(halt, self._clock())
+                    await self._publish(back)
+                    self._watch.put_back(back, self._clock())
+                    self._log.error("put back on fleet.halts", halt=back.key, epoch=back.epoch, why=reason)
+
+    def complete(self, beat: FleetHeartbeat) -> FleetHeartbeat:
+        """The heartbeat with what it says of halts, signed."""
+        return self._issuer.signed(self._watch.complete(beat, beat.at))
+
+    # -- recovery
+
+    async def begin_anew(self) -> None:
+        """Know what the topic says, and nothing else."""
+        self._issuer.forget()
+        self._learn(await self._ports.read_halts())
+        self._watch.began(self._clock())
+
+    def _learn(self, published: Sequence[Halt]) -> None:
+        for halt in published:
+            if refused := self._issuer.register.learn(halt):
+                metrics.REJECTED.labels(STAGE, refused).inc()
+                self._log.warning("halt record not believed", halt=halt.key, epoch=halt.epoch, why=refused)
+
+    async def recall(self, stored: Iterable[bytes]) -> None:
+        """Take in a fleet's records of own state; what the topic has lost is published again."""
+        for halt in map(decode_halt, stored):
+            if self._issuer.recall(halt):
+                self._log.error("fleet.halts had lost a record: published again", halt=halt.key, epoch=halt.epoch)
+                await self._publish(halt)

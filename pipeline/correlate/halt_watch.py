@@ -1,0 +1,148 @@
+"""Watches over `fleet.halts`: what was said must still be what the topic says. Pure, but for log and metrics.
+
+Whoever can write to the topic can erase a halt for those who read it after compaction. So the topic is read all the
+time and held against the register of what was said: a record that is lost, erased, overwritten, older than one before
+or not Andon's is an alarm, and what it hides is to be put back at a higher epoch.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from pipeline.correlate.ports import HaltRecord, HaltsRead
+from pipeline.halt.believe import UNREADABLE, believed_halt
+from pipeline.halt.errors import UntrustedRecord
+from pipeline.halt.issuer import HaltIssuer
+from pipeline.halt.safety import ERASED, MISSING, REPLAYED
+from pipeline.runtime import metrics
+from pipeline.wire.halts import Halt, decode_halt
+from pipeline.wire.record_keys import fleet_of, key_text
+from pipeline.wire.verdicts import MAX_STANDING, MAX_STANDING_BYTES, FleetHeartbeat, StandingHalt
+
+DISTURBED, UNREAD = "halt_records_disturbed", "halt_records_unread"  # flags of a heartbeat
+FLAG_MS = 3_600_000  # how long a heartbeat says so after all was put back: people look at it later
+UNREAD_MS = 30_000  # a topic that could not be read for so long is not watched
+LOGGED = 20  # keys of one look
+AGAIN_MS = 30_000  # a record that was put back and does not show is put back again
+
+
+class Disturbance(NamedTuple):
+    """A key whose newest record on the topic is not what was said: why (a reason of safety.DOUBTS), and what was."""
+
+    halt: Halt
+    reason: str
+
+
+class HaltWatch:
+    """One per process; `look` after `expected`, on one thread."""
+
+    def __init__(self, issuer: HaltIssuer, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._issuer, self._log = issuer, log
+        self._topic: dict[str, Halt | str] = {}  # by key: the newest record there, or why it is none to believe
+        self._put_back: dict[str, tuple[int, int]] = {}  # by key: epoch, and when (unix ms), until the topic shows it
+        self._alarmed: dict[str, str] = {}  # by key: the reason, while it lasts
+        self._flagged_ms: dict[str, int] = {}  # by fleet: when last something was wrong
+        self._read_ms: int | None = None
+
+    def began(self, now_ms: int) -> None:
+        """The register was filled anew, from all that the topic holds by now."""
+        self._put_back.clear()
+        self._read_ms = now_ms
+
+    def expected(self) -> dict[str, Halt]:
+        """What has been said so far, to be asked for before the topic is read: what is said meanwhile need not show."""
+        return self._issuer.register.all_newest()
+
+    def look(self, expected: Mapping[str, Halt], read: HaltsRead, now_ms: int) -> list[Disturbance]:
+        """Take in what was read; the records that have to be put back."""
+        if read.is_whole:
+            self._topic.clear()
+        for record in read.records:
+            self._take(record, now_ms, is_news=not read.is_whole)
+        self._read_ms = now_ms
+        metrics.HALTS_READ_AGE.set(now_ms / 1000)
+        found = [Disturbance(halt, reason) for key, halt in expected.items() if (reason := self._reason(key, halt))]
+        foreign = {key: said for key, said in self._topic.items() if isinstance(said, str) and key not in expected}
+        wrong = {each.halt.key: each.reason for each in found} | foreign
+        self._alarm(wrong, now_ms)
+        self._alarmed = wrong
+        return [each for each in found if self._is_due(each.halt.key, now_ms)]
+
+    def _take(self, record: HaltRecord, now_ms: int, is_news: bool) -> None:
+        key = key_text(record.key)
+        self._topic[key] = said = self._said(record)
+        if isinstance(said, Halt):
+            self._issuer.register.put(said)
+            if said.epoch >= self._put_back.get(key, (0, 0))[0]:
+                self._put_back.pop(key, None)
+        elif is_news and self._issuer.register.newest(key) is not None:
+            self._alarm({key: said}, now_ms)  # even if it is put right by what comes next
+
+    def _said(self, record: HaltRecord) -> Halt | str:
+        if record.value is None:
+            return ERASED
+        try:
+            return believed_halt(record.key, record.value, self._issuer.trusted)
+        except UntrustedRecord as error:
+            self._raise_floor(record)
+            return error.reason
+
+    def _raise_floor(self, record: HaltRecord) -> None:
+        try:
+            halt = decode_halt(record.value or b"")
+        except UNREADABLE:
+            return
+        if record.key == halt.key.encode():
+            self._issuer.register.pass_epoch(halt)
+
+    def _reason(self, key: str, halt: Halt) -> str:
+        if self._issuer.register.newest(key) != halt:
+            return ""  # something newer was said or read meanwhile
+        said = self._topic.get(key, MISSING)
+        if isinstance(said, str):
+            return said
+        return REPLAYED if (said.epoch, said.issued_at) < (halt.epoch, halt.issued_at) else ""
+
+    def _is_due(self, key: str, now_ms: int) -> bool:
+        return now_ms - self._put_back.get(key, (0, -AGAIN_MS))[1] >= AGAIN_MS
+
+    def put_back(self, halt: Halt, now_ms: int) -> None:
+        """The record was published."""
+        self._put_back[halt.key] = (halt.epoch, now_ms)
+
+    # -- who hears of it
+
+    def _alarm(self, wrong: Mapping[str, str], now_ms: int) -> None:
+        recent = {fleet: at_ms for fleet, at_ms in self._flagged_ms.items() if now_ms - at_ms < FLAG_MS}
+        self._flagged_ms = recent | {fleet_of(key.encode()): now_ms for key in wrong}
+        news = {key: reason for key, reason in wrong.items() if self._alarmed.get(key) != reason}
+        for reason in news.values():
+            metrics.HALT_RECORDS_DISTURBED.labels(reason).inc()
+        for key, reason in list(news.items())[:LOGGED]:
+            self._log.error("fleet.halts does not say what was said", halt=key, why=reason)
+        if len(news) > LOGGED:
+            self._log.error("fleet.halts has more records that are not what was said", records=len(news) - LOGGED)
+        self._alarmed |= news
+
+    def complete(self, beat: FleetHeartbeat, now_ms: int) -> FleetHeartbeat:
+        """The heartbeat with what it says of halts: the digest of those that stand, and the flags of this watch."""
+        standing = self._issuer.register.standing(beat.fleet)
+        flags = [DISTURBED] if now_ms - self._flagged_ms.get(beat.fleet, -FLAG_MS) < FLAG_MS else []
+        if self._read_ms is None or now_ms - self._read_ms > UNREAD_MS:
+            flags.append(UNREAD)
+        return msgspec.structs.replace(
+            beat, standing=_digest(standing), standing_total=len(standing), flags=(*beat.flags, *flags)
+        )
+
+
+def _digest(standing: tuple[Halt, ...]) -> tuple[StandingHalt, ...]:
+    named: list[StandingHalt] = []
+    left_bytes = MAX_STANDING_BYTES
+    for halt in standing[:MAX_STANDING]:
+        left_bytes -= len(halt.key)
+        if left_bytes < 0:
+            break
+        named.append(StandingHalt(halt.key, halt.epoch))
+    return tuple(named)

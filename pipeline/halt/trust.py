@@ -1,0 +1,62 @@
+"""Whose records are believed: the setting that every reader of halts has, and the keys that it names."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from pipeline.halt.signing import load_trusted
+
+Doc = msgspec.Meta
+
+
+class TrustConfig(msgspec.Struct, frozen=True):
+    """Section `trust`: whose records are believed."""
+
+    keys_dir: Annotated[
+        str,
+        Doc(
+            description='directory of the public keys (KID.pub.pem) whose signatures are believed; "" believes nothing',
+            extra={"option": "trusted_keys_dir"},
+        ),
+    ] = ""
+
+    def keys(self) -> "TrustedDirectory | None":
+        """The keys of that directory, read again when an unknown one is asked for; None when none is set."""
+        return TrustedDirectory(Path(self.keys_dir)) if self.keys_dir else None
+
+
+class TrustedDirectory(Mapping[str, Ed25519PublicKey]):
+    """The public keys of a directory by their `kid`. One that is not known is looked for again once the directory has
+    changed: a stage may start before the correlator has made its key, and a new key comes before its first record.
+
+    Every look raises ConfigError when the directory is not to be trusted.
+    """
+
+    def __init__(self, key_dir: Path) -> None:
+        self._dir = key_dir
+        self._changed_ns = -1
+        self._keys: dict[str, Ed25519PublicKey] = {}
+        self._look()
+
+    def _look(self) -> None:
+        changed_ns = 0
+        with suppress(FileNotFoundError):
+            changed_ns = self._dir.stat().st_mtime_ns
+        if changed_ns != self._changed_ns:
+            self._keys = load_trusted(self._dir)
+            self._changed_ns = changed_ns
+
+    def __getitem__(self, kid: str) -> Ed25519PublicKey:
+        if kid not in self._keys:
+            self._look()
+        return self._keys[kid]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)

@@ -1,0 +1,46 @@
+"""The safety record as `andon status` shows it: what is believed of both topics, and what is to be said of the rest."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from pipeline.halt.safety import SafetyRecord
+from pipeline.wire import topics
+from pipeline.wire.record_keys import fleet_of, is_heartbeat
+from pipeline.wire.verdicts import FleetHeartbeat, Verdict
+
+NO_KEYS = "no halt, heartbeat or verdict can be verified, so none is shown: name the keys with --trusted-keys-dir"
+
+
+class Shown:
+    """What both topics say to somebody who trusts these keys; no keys at all believe nothing."""
+
+    def __init__(self, trusted: Mapping[str, Ed25519PublicKey] | None) -> None:
+        self._has_keys = trusted is not None
+        self.record = SafetyRecord(trusted or {})
+
+    def verdicts(self, now_ms: int) -> dict[str, Verdict]:
+        """Those that are believed, by key; none is `cleared` whose fleet's detector is silent."""
+        found = self.record.verdicts.items()
+        return {key: v for key, v in found if v.state != "cleared" or self.record.is_heard(v.fleet, now_ms)}
+
+    def beats(self) -> list[FleetHeartbeat]:
+        """Newest heartbeats, by fleet."""
+        return [beat for _, beat in sorted(self.record.beats.items())]
+
+    def problems(self, now_ms: int) -> Iterator[str]:
+        """In words, for people."""
+        if not self._has_keys:
+            yield NO_KEYS
+            return
+        refused = {key: why for key, why in self.record.refused.items() if key.count("/")}
+        for key, why in sorted(refused.items()):
+            if is_heartbeat(key.encode()):
+                yield f"{fleet_of(key.encode())}: its newest heartbeat is not believed ({why})"
+        count = Counter(why for key, why in refused.items() if not is_heartbeat(key.encode()))
+        for why, number in sorted(count.items()):
+            yield f"{topics.VERDICTS.name}: {number} verdicts are not believed and not shown ({why})"
+        hidden = len(self.record.verdicts) - len(self.verdicts(now_ms))
+        if hidden:
+            yield f"{topics.VERDICTS.name}: {hidden} cleared, which counts for nothing while the detector is silent"

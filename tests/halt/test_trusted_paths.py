@@ -1,0 +1,99 @@
+"""The directory of trust: a key is believed, or signed with, only where nobody else could have put it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.halt.signing import load_or_create, load_trusted
+from pipeline.halt.trust import TrustConfig
+from pipeline.runtime.errors import ConfigError
+
+NOBODY = 65534
+
+
+def stranger_file(keys: Path) -> None:
+    """A public key whose file others may write to."""
+    next(keys.glob("*.pub.pem")).chmod(0o646)
+
+
+def another_name(keys: Path) -> None:
+    """A stranger's key under the name of an old one of ours."""
+    other = load_or_create(keys.parent / "other")
+    (keys / "0123456789abcdef.pub.pem").write_bytes((keys.parent / "other" / f"{other.kid}.pub.pem").read_bytes())
+
+
+def link_out(keys: Path) -> None:
+    """A link to a file that somebody else may change."""
+    (keys.parent / "elsewhere").write_bytes(b"")
+    (keys / "0123456789abcdef.pub.pem").symlink_to(keys.parent / "elsewhere")
+
+
+def pipe(keys: Path) -> None:
+    """A pipe, at which a reader would wait for ever."""
+    os.mkfifo(keys / "0123456789abcdef.pub.pem", 0o600)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda keys: keys.chmod(0o777), "others could put a key there"),
+        (lambda keys: keys.parent.chmod(0o777), "others could put a key there"),
+        (lambda keys: keys.parent.parent.chmod(0o722), "others could put a key there"),
+        (stranger_file, "others could put a key there"),
+        (another_name, "is named for what it is"),
+        (link_out, "symbolic link"),
+        (pipe, "is no file"),
+    ],
+    ids=["directory", "parent", "grandparent", "file", "name", "link", "pipe"],
+)
+def test_what_others_could_have_put_there_is_refused(tmp_path: Path, spoil: Callable[[Path], None], words: str) -> None:
+    """Open directories, all the way up, and files that are not what they are named for: no key of them is believed."""
+    keys = tmp_path / "data" / "line" / "keys"
+    load_or_create(keys)
+    assert len(load_trusted(keys)) == 1
+    spoil(keys)
+    with pytest.raises(ConfigError, match=words):
+        load_trusted(keys)
+
+
+def test_an_open_directory_is_not_signed_from(tmp_path: Path) -> None:
+    """The correlator does not start on keys that others may exchange."""
+    load_or_create(tmp_path / "keys")
+    (tmp_path / "keys").chmod(0o777)
+    with pytest.raises(ConfigError, match="chmod o-w"):
+        load_or_create(tmp_path / "keys")
+
+
+def test_a_linked_directory_is_refused(tmp_path: Path) -> None:
+    """The directory is named itself, not by a link that may point elsewhere tomorrow."""
+    load_or_create(tmp_path / "keys")
+    (tmp_path / "link").symlink_to(tmp_path / "keys")
+    with pytest.raises(ConfigError, match="name the directory itself"):
+        load_trusted(tmp_path / "link")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("what", ["keys", "keys/signing.key.pem", "keys/*.pub.pem", "."])
+def test_what_belongs_to_another_is_refused(tmp_path: Path, what: str) -> None:
+    """A key planted by another user, in a directory of theirs or in ours, signs nothing and is not believed."""
+    tmp_path.chmod(0o755)
+    load_or_create(tmp_path / "keys")
+    planted = next(tmp_path.glob(what)) if "*" in what else tmp_path / what
+    os.chown(planted, NOBODY, NOBODY)
+    use = load_or_create if what == "keys/signing.key.pem" else load_trusted
+    with pytest.raises(ConfigError, match="belongs to"):
+        use(tmp_path / "keys")
+
+
+def test_a_key_that_comes_later_is_found(tmp_path: Path) -> None:
+    """A reader may start before the correlator has made its key, and see a new one without being started again."""
+    keys = TrustConfig(keys_dir=str(tmp_path / "keys")).keys()
+    assert keys is not None
+    assert "none" not in keys
+    first = load_or_create(tmp_path / "keys")
+    assert first.kid in keys
+    (tmp_path / "keys" / "signing.key.pem").unlink()
+    assert load_or_create(tmp_path / "keys").kid in keys
+    assert len(keys) == 2
