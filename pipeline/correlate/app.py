@@ -124,9 +124,7 @@ class FaustPorts:
                 async for event in stream.noack().events():
                     message = event.message
                     if message.generation_id == self.app.consumer_generation_id:
-                        await handle(
-                            PartialRecord(message.partition, message.offset, message.key, message.value or b"")
-                        )
+                        await handle(_record(message))
 
         async def recovered() -> None:
             async with self._fatal():
@@ -212,6 +210,11 @@ class FaustPorts:
         if self.failure.done():
             self.failure.result()
         raise RuntimeError(f"Faust stopped: {self.app.crash_reason!r}")
+
+
+def _record(message: Any) -> PartialRecord:
+    appended_at_ms = round(message.timestamp * 1000)  # Faust has seconds
+    return PartialRecord(message.partition, message.offset, message.key, message.value or b"", appended_at_ms)
 
 
 class _Fatal:

@@ -8,6 +8,7 @@ the partials since the checkpoint, on state that does not hold them yet, and the
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import structlog
 
@@ -39,6 +40,7 @@ class Correlator:
         self.fleets, self.issuer = fleets, issuer
         self.ready = False
         self.changelog_bytes = 0
+        self.ahead: set[str] = set()  # fleets whose stream time was ahead of the clock at the last heartbeat
         self._ports, self._clock, self._log = ports, clock, log
         self._turn = asyncio.Lock()  # one thing at a time on fleets and issuer
         self._saving = asyncio.Lock()  # one checkpoint at a time; `_turn` is free while it is being written
@@ -108,10 +110,19 @@ class Correlator:
             summary = fleet.detector.summary()
             live, newest = live + summary["live_updates"], max(newest, summary["stream_time"])
             unwatched += summary["updates_unwatched"]
+            self._look_at_time(fleet, summary, now)
             await self._ports.publish(records.heartbeat_record(fleet, summary, now))
         metrics.LIVE_UPDATES.set(live)
         metrics.UNWATCHED_UPDATES.set(unwatched)
         metrics.STREAM_TIME.labels(STAGE).set(newest / 1000)
+
+    def _look_at_time(self, fleet: FleetProgress, summary: Mapping[str, Any], now_ms: int) -> None:
+        if not records.flags_of(summary, now_ms):
+            self.ahead.discard(fleet.name)
+        elif fleet.name not in self.ahead:
+            self.ahead.add(fleet.name)
+            ahead_seconds = (summary["stream_time"] - now_ms) // 1000
+            self._log.error("stream time is ahead of the clock", fleet=fleet.name, ahead_seconds=ahead_seconds)
 
     async def renew(self) -> None:
         """Renew halts at half of their life, after a look at what the topic says by now."""
@@ -178,6 +189,7 @@ class Correlator:
         async with self._turn:
             self.session += 1
             self.fleets.reset()
+            self.ahead.clear()
             self._committed = dict.fromkeys(assigned, NONE)
             self.issuer.forget()
             self._learn(await self._ports.read_halts())

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.correlate.check import check_partial
+from pipeline.correlate.check import check_partial, check_size
 from pipeline.correlate.config import STAGE
 from pipeline.correlate.fleets import FleetProgress
 from pipeline.correlate.ports import OutRecord, PartialRecord
@@ -15,14 +15,15 @@ from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import Partial, decode_partial
 from pipeline.wire.reasons import MalformedMessage, Reason
 from pipeline.wire.record_keys import heartbeat_key, verdict_key
-from pipeline.wire.verdicts import FleetHeartbeat, Verdict, encode_verdict
+from pipeline.wire.verdicts import FleetHeartbeat, Verdict, encode_verdict, heartbeat_flags
 
 
 def read_partial(message: PartialRecord) -> Partial | DeadLetter:
     """The partial that the record holds, in which all makes sense; else the letter that it becomes."""
     try:
+        check_size(message.value)
         partial = decode_partial(message.value)
-        check_partial(partial)
+        check_partial(partial, message.appended_at_ms)
     except MalformedMessage as error:
         reason, detail = error.reason, error.detail
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -49,6 +50,11 @@ def verdict_record(verdict: Verdict) -> OutRecord:
     return OutRecord(topics.VERDICTS.name, key.encode(), encode_verdict(verdict))
 
 
+def flags_of(summary: Mapping[str, Any], now_ms: int) -> tuple[str, ...]:
+    """Of the heartbeat that says so."""
+    return heartbeat_flags(summary["stream_time"], now_ms)
+
+
 def heartbeat_record(fleet: FleetProgress, summary: Mapping[str, Any], now_ms: int) -> OutRecord:
     """For `fleet.verdicts` too; `summary` is its detector's."""
     beat = FleetHeartbeat(
@@ -58,5 +64,6 @@ def heartbeat_record(fleet: FleetProgress, summary: Mapping[str, Any], now_ms: i
         live_updates=summary["live_updates"],
         events=fleet.events,
         offset=fleet.offset,
+        flags=flags_of(summary, now_ms),
     )
     return OutRecord(topics.VERDICTS.name, heartbeat_key(fleet.name).encode(), encode_verdict(beat))

@@ -97,6 +97,20 @@ def check_token(url: str, token_file: str) -> Finding:
     return problem("gateway token", f"unexpected answer: HTTP {status}", "see the gateway's log")
 
 
+def _stream_time(ahead: Any) -> list[Finding]:
+    """Of the fleets whose time has run ahead: the correlator still lives, and hardly hears them."""
+    if not isinstance(ahead, list) or not ahead:
+        return []
+    words = (
+        f"stream time is ahead of the clock, so crashes of now count late or not at all: {', '.join(map(str, ahead))}"
+    )
+    advice = (
+        "set the clocks of these fleets' hosts, and it passes by itself; if it is ahead by days, stop the correlator, "
+        "delete its topic andon-correlate-state-changelog, and start it anew"
+    )
+    return [problem("correlator time", words, advice)]
+
+
 def check_correlator(url: str) -> list[Finding]:
     """Whether decisions are being made."""
     check_url("doctor.correlate_url", url)
@@ -106,6 +120,7 @@ def check_correlator(url: str) -> list[Finding]:
         advice = "start `andon correlate`, or correct doctor.correlate_url: nothing is decided meanwhile"
         return [problem("correlator", f"{url}: {plain(error)}", advice)]
     if answer.status == 200 and answer.body.get("ready") is True:
-        return [ok("correlator", f"{url} decides on {answer.body.get('fleets', 0)} fleet(s)")]
+        words = f"{url} decides on {answer.body.get('fleets', 0)} fleet(s)"
+        return [ok("correlator", words), *_stream_time(answer.body.get("stream_time_ahead"))]
     advice = "it may still be recovering; if this lasts, see its log: nothing is decided meanwhile"
     return [problem("correlator", f"{url} answers, but is not ready (HTTP {answer.status})", advice)]

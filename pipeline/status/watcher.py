@@ -14,7 +14,7 @@ from pipeline.status.sources import Cluster, Compacted, Offsets
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.record_keys import HEARTBEAT
-from pipeline.wire.verdicts import FleetHeartbeat, Verdict, decode_heartbeat, decode_verdict
+from pipeline.wire.verdicts import STREAM_TIME_AHEAD, FleetHeartbeat, Verdict, decode_heartbeat, decode_verdict
 
 CATCH_UP_SECONDS = 5.0
 
@@ -83,6 +83,11 @@ class Watcher:
         for topic, reader in ((topics.VERDICTS, self._verdicts), (topics.HALTS, self._halts)):
             if reader.unreadable:
                 problems.append(f"{topic.name}: {reader.unreadable} records cannot be read")
+        problems += [
+            f"{beat.fleet}: stream time is ahead of the clock: crashes of now count late; see `andon doctor`"
+            for beat in self._verdicts.latest.values()
+            if isinstance(beat, FleetHeartbeat) and STREAM_TIME_AHEAD in beat.flags
+        ]
         problems += [f"{group}: how far it has come is unknown: {why}" for group, why in offsets.untold.items()]
         return problems
 

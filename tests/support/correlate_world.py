@@ -16,7 +16,7 @@ from pipeline.halt.issuer import HaltIssuer
 from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import Partial, UpdateId, encode_partial
-from pipeline.wire.spans import DAY_MS
+from pipeline.wire.spans import DAY_MS, MINUTE_MS
 from support.correlate_worker import STREAM_START, CountingDetector, CountingDetectors, partial
 
 UPDATE = UpdateId("v", "p", "1")
@@ -79,6 +79,11 @@ class World:
         return [headers for topic, _, _, headers in self.records if topic == "fleet.deadletter"]
 
 
+def record(offset: int, value: bytes, appended_at_ms: int = STREAM_START + MINUTE_MS) -> PartialRecord:
+    """A record of `fleet.partials`."""
+    return PartialRecord(0, offset, b"k", value, appended_at_ms)
+
+
 class Clock:
     """Moves when told."""
 
@@ -102,7 +107,7 @@ async def live(world: World, keys: Path, checkpoint_every: int = 3) -> Correlato
     process = correlator(world, keys, clock)
     await process.recover(world.bounds(), dict(world.table))
     for offset in range(world.committed, len(world.log)):
-        await process.handle(PartialRecord(0, offset, b"k", world.log[offset]), process.session)
+        await process.handle(record(offset, world.log[offset]), process.session)
         if offset % checkpoint_every == 2:
             await process.checkpoint(0)
     return process
