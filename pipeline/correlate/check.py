@@ -22,6 +22,7 @@ from pipeline.wire.partials import (
     Partial,
 )
 from pipeline.wire.reasons import MalformedMessage, Reason
+from pipeline.wire.seal import SEAL_BYTES
 from pipeline.wire.spans import MINUTE_MS
 
 Rows = npt.NDArray[np.int32]
@@ -33,8 +34,8 @@ LARGEST_OFFSET = 2**63 - 1
 
 def check_size(raw: bytes) -> None:
     """Raises MalformedMessage for what no combiner writes, before it is decoded."""
-    if len(raw) >= MAX_PARTIAL_BYTES:
-        raise _malformed(f"{len(raw)} bytes, fewer than {MAX_PARTIAL_BYTES} make a partial")
+    if len(raw) >= MAX_PARTIAL_BYTES + SEAL_BYTES:
+        raise _malformed(f"{len(raw)} bytes, fewer than {MAX_PARTIAL_BYTES} and a seal make a partial")
 
 
 def check_partial(partial: Partial, appended_at_ms: int) -> None:

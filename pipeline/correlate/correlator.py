@@ -36,8 +36,10 @@ class Correlator:
         ports: Ports,
         clock: Clock,
         log: structlog.typing.FilteringBoundLogger,
+        partials: records.PartialReader | None = None,
     ) -> None:
         self.fleets, self.issuer = fleets, issuer
+        self.partials = partials or records.PartialReader()
         self.ready = False
         self.changelog_bytes = 0
         self.ahead: set[str] = set()  # fleets whose stream time was ahead of the clock at the last heartbeat
@@ -54,7 +56,7 @@ class Correlator:
         async with self._turn:
             if session != self.session:
                 return  # it will be read again, from where the recovered state ends
-            found = records.read_partial(message)
+            found = self.partials.read(message)
             if isinstance(found, DeadLetter):
                 await self._refuse(found)
             else:
@@ -73,7 +75,7 @@ class Correlator:
 
     async def _refuse(self, letter: DeadLetter) -> None:
         metrics.REJECTED.labels(STAGE, letter.reason.value).inc()
-        self._log.warning("partial refused", reason=letter.reason.value, detail=letter.detail, offset=letter.offset)
+        self._log.error("partial refused", reason=letter.reason.value, detail=letter.detail, offset=letter.offset)
         await self._ports.publish(records.letter_record(letter))
 
     # -- decisions

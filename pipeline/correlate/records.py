@@ -15,23 +15,36 @@ from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import Partial, decode_partial
 from pipeline.wire.reasons import MalformedMessage, Reason
 from pipeline.wire.record_keys import heartbeat_key, verdict_key
+from pipeline.wire.seal import Seal
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict, encode_verdict, heartbeat_flags
 
 
-def read_partial(message: PartialRecord) -> Partial | DeadLetter:
-    """The partial that the record holds, in which all makes sense; else the letter that it becomes."""
-    try:
+class PartialReader:
+    """Reads partials; with a seal it believes only those that carry it. `unsealed` counts the others."""
+
+    def __init__(self, seal: Seal | None = None) -> None:
+        self.seal = seal
+        self.unsealed = 0
+
+    def read(self, message: PartialRecord) -> Partial | DeadLetter:
+        """The partial that the record holds, in which all makes sense; else the letter that it becomes."""
+        try:
+            return self._checked(message)
+        except MalformedMessage as error:
+            reason, detail = error.reason, error.detail
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            reason, detail = Reason.MALFORMED_PARTIAL, str(error)
+        self.unsealed += reason is Reason.UNSEALED_PARTIAL
+        place = (topics.PARTIALS.name, message.partition, message.offset, STAGE)
+        return DeadLetter(message.value, message.key, reason, detail, *place)
+
+    def _checked(self, message: PartialRecord) -> Partial:
         check_size(message.value)
+        if self.seal is not None:
+            self.seal.check(message.value)
         partial = decode_partial(message.value)
         check_partial(partial, message.appended_at_ms)
-    except MalformedMessage as error:
-        reason, detail = error.reason, error.detail
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        reason, detail = Reason.MALFORMED_PARTIAL, str(error)
-    else:
         return partial
-    place = (topics.PARTIALS.name, message.partition, message.offset, STAGE)
-    return DeadLetter(message.value, message.key, reason, detail, *place)
 
 
 def letter_record(letter: DeadLetter) -> OutRecord:

@@ -3,7 +3,7 @@
 andon.lock   held by the supervisor and by every process it starts, so it is free only when all of them are gone
 stack.json   what runs and where, present only while the line is ready
 ports.json   the ports last used, so that what was connected once finds the line again
-secrets/     gateway token and ClickHouse password, made on first start (0600)
+secrets/     gateway token, ClickHouse passwords, the seal of partials, made on first start (0600)
 logs/        andon.log, the merged log
 broker/ clickhouse/ correlate/   each stage's own
 """
@@ -114,6 +114,7 @@ class Secrets:
         self.clickhouse_read_password_file = folder / "clickhouse-read-password"
         self.clickhouse_write_password_file = folder / "clickhouse-write-password"
         self.clickhouse_grafana_password_file = folder / "clickhouse-grafana-password"
+        self.partials_secret_file = folder / "partials-secret"
         self.gateway_token_file = folder / "gateway-token"
         self.gateway_tokens_file = folder / "gateway-tokens.toml"
 
@@ -124,9 +125,10 @@ class Secrets:
             self.clickhouse_read_password_file,
             self.clickhouse_write_password_file,
             self.clickhouse_grafana_password_file,
+            self.partials_secret_file,
         ):
             if not file.exists():
-                write_private(file, secrets.token_urlsafe(24) + "\n")
+                write_private(file, secrets.token_urlsafe(32) + "\n")
         if not self.gateway_token_file.exists() or not self.gateway_tokens_file.exists():
             write_private(self.gateway_token_file, add_token(self.gateway_tokens_file, fleet) + "\n")
         return self

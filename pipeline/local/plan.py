@@ -88,13 +88,17 @@ def _clickhouse(at: Place) -> list[str]:
 
 
 def _combine(at: Place) -> list[str]:
-    return andon("combine", "--slot", "0", *at.client("combine"))
+    return andon("combine", "--slot", "0", *_seal(at), *at.client("combine"))
 
 
 def _correlate(at: Place) -> list[str]:
     own = ["--data-dir", str(at.data_dir / "correlate"), "--web-host", LOOPBACK]
     own += ["--web-port", str(at.ports["correlate"])]
-    return andon("correlate", "--slot", "0", *own, *at.client("correlate"))
+    return andon("correlate", "--slot", "0", *own, *_seal(at), *at.client("correlate"))
+
+
+def _seal(at: Place) -> list[str]:
+    return ["--partials-secret-file", str(at.secrets.partials_secret_file)]
 
 
 def _collect(at: Place) -> list[str]:

@@ -35,6 +35,7 @@ ELSEWHERE = (
     "ANDON_KAFKA_",
     *(f"ANDON_CLICKHOUSE_{key}" for key in ("URL", "USER", "PASSWORD", "DATABASE", "CLUSTER")),
     *(f"ANDON_ARCHIVE_{key}" for key in ("CLICKHOUSE_", "DATABASE", "CLUSTER")),  # the names that these once had
+    "ANDON_PARTIALS_",
     "ANDON_UP_",
 )
 CONTROLLER_PORT = "broker-controller"  # Apache Kafka's second one

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from support.correlate_worker import partial
-from support.correlate_world import Clock, World, correlator, epochs, record
+from support.correlate_world import UPDATE, Clock, World, correlator, epochs, record
 from support.folding import partials_all
 
 from pipeline.bench.latency_load import TrialFleet
 from pipeline.correlate.check import BROKERS_APART_MS, check_partial
-from pipeline.correlate.records import read_partial
+from pipeline.correlate.records import PartialReader
 from pipeline.correlate.shipped import ShippedDetectors
 from pipeline.correlate.view import health
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.events import MAX_SKEW_MS, decode_event
 from pipeline.wire.partials import BUCKET_MS, MAX_PARTIAL_BYTES, CrashRecord, Partial, encode_partial
+from pipeline.wire.seal import SEAL_BYTES, Seal
 from pipeline.wire.spans import DAY_MS, MINUTE_MS
 from pipeline.wire.verdicts import STREAM_TIME_AHEAD, decode_heartbeat
 
@@ -92,7 +93,7 @@ BAD: dict[str, Callable[[Partial], Partial]] = {
 def test_what_no_batch_can_hold_is_refused(name: str) -> None:
     """Each time later than the record itself may have it, each count above a batch's: the letter names the field."""
     bad = BAD[name](honest())
-    found = read_partial(record(7, encode_partial(bad), NOW))
+    found = PartialReader().read(record(7, encode_partial(bad), NOW))
     assert isinstance(found, DeadLetter)
     assert (found.reason, found.offset, found.value) == ("malformed_partial", 7, encode_partial(bad))
     assert found.detail.startswith(name.strip())
@@ -100,17 +101,17 @@ def test_what_no_batch_can_hold_is_refused(name: str) -> None:
 
 def test_what_a_batch_can_hold_is_taken() -> None:
     """Also at the very edge: an event that its own broker let pass by a hair, under a broker whose clock is ahead."""
-    assert read_partial(record(0, encode_partial(honest()), NOW)) == honest()
-    assert read_partial(record(0, encode_partial(honest()), NOW + DAY_MS)) == honest()
+    assert PartialReader().read(record(0, encode_partial(honest()), NOW)) == honest()
+    assert PartialReader().read(record(0, encode_partial(honest()), NOW + DAY_MS)) == honest()
     check_partial(crash(at=LATEST)(honest()), NOW)
     check_partial(fields(trials=rows([LATEST // BUCKET_MS, 0, 49_997]))(honest()), NOW)
 
 
 def test_larger_than_any_partial_is_refused_unread() -> None:
     """Nobody decodes what no combiner writes."""
-    found = read_partial(record(0, b"\x9f" * MAX_PARTIAL_BYTES, NOW))
+    found = PartialReader().read(record(0, b"\x9f" * (MAX_PARTIAL_BYTES + SEAL_BYTES), NOW))
     assert isinstance(found, DeadLetter)
-    assert found.detail.startswith(f"{MAX_PARTIAL_BYTES} bytes")
+    assert found.detail.startswith(f"{MAX_PARTIAL_BYTES + SEAL_BYTES} bytes")
 
 
 def disaster(at_ms: int) -> list[bytes]:
@@ -167,5 +168,30 @@ def test_a_stream_time_ahead_of_the_clock_is_said(tmp_path: Path) -> None:
             flags.append(decode_heartbeat(world.records[-1][2]).flags)
             assert health(process, clock.now)["stream_time_ahead"] == ["acme"] * len(flags[-1])
         assert flags == [(STREAM_TIME_AHEAD,), (), (STREAM_TIME_AHEAD,)]
+
+    asyncio.run(scene())
+
+
+SECRET = "s" * 32
+
+
+def test_what_the_combiner_did_not_seal_is_not_believed(tmp_path: Path) -> None:
+    """One message of whoever may write the topic halts nothing, and is counted; sealed, the same would."""
+    guilty = encode_partial(partial("acme", 90, (UPDATE,)))
+    sealed = Seal([SECRET]).sealed(guilty)
+
+    async def scene() -> None:
+        world = World([guilty, Seal(["x" * 32]).sealed(guilty), sealed[:-1], sealed])
+        process = correlator(world, tmp_path, Clock(), partials=PartialReader(Seal([SECRET])))
+        await process.recover(world.bounds(), {})
+        assert health(process, NOW)["partials_sealed"]
+        for offset in range(3):
+            await process.handle(record(offset, world.log[offset]), process.session)
+        assert [letter["reason"] for letter in world.letters()] == [b"unsealed_partial"] * 3
+        assert [value for topic, _, value, _ in world.records if topic == "fleet.deadletter"] == world.log[:3]
+        assert health(process, NOW)["partials_unsealed"] == 3
+        assert epochs(world) == []
+        await process.handle(record(3, sealed), process.session)
+        assert [key for key, _, _ in epochs(world)] == ["acme/v/p/1"]
 
     asyncio.run(scene())

@@ -9,7 +9,14 @@ from typing import Any
 
 from pipeline.doctor.http import check_correlator
 
-HEALTHY = {"ready": True, "fleets": 2, "at": 0, "stream_time_ahead": []}
+HEALTHY = {
+    "ready": True,
+    "fleets": 2,
+    "at": 0,
+    "stream_time_ahead": [],
+    "partials_sealed": True,
+    "partials_unsealed": 0,
+}
 
 
 @contextmanager
@@ -45,3 +52,13 @@ def test_a_stream_time_ahead_of_the_clock_is_a_problem() -> None:
         (found,) = [finding for finding in check_correlator(url) if finding.level != "ok"]
     assert (found.level, found.check) == ("problem", "correlator time")
     assert "acme" in found.words
+
+
+def test_partials_that_anybody_can_write_are_a_warning_and_those_that_somebody_wrote_a_problem() -> None:
+    """Without a seal it is said what can be done to the line; with one, that somebody tried."""
+    with saying(HEALTHY | {"partials_sealed": False}) as url:
+        assert [(found.check, found.level) for found in check_correlator(url)][1:] == [("partials", "warning")]
+    with saying(HEALTHY | {"partials_unsealed": 2}) as url:
+        (found,) = check_correlator(url)[1:]
+    assert (found.check, found.level) == ("partials", "problem")
+    assert found.words.startswith("2 ")

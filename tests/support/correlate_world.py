@@ -12,6 +12,7 @@ from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.detectors import Detectors
 from pipeline.correlate.fleets import Fleets
 from pipeline.correlate.ports import Bounds, OutRecord, PartialRecord
+from pipeline.correlate.records import PartialReader
 from pipeline.halt.issuer import HaltIssuer
 from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.wire.halts import Halt, decode_halt
@@ -94,11 +95,17 @@ class Clock:
         return self.now
 
 
-def correlator(world: World, keys: Path, clock: Clock, detectors: Detectors | None = None) -> Correlator:
+def correlator(
+    world: World,
+    keys: Path,
+    clock: Clock,
+    detectors: Detectors | None = None,
+    partials: PartialReader | None = None,
+) -> Correlator:
     """A fresh process on this world; it counts unless given other detectors."""
     log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[])
     issuer = HaltIssuer(load_or_create(keys), load_trusted(keys), DAY_MS)
-    return Correlator(Fleets(detectors or CountingDetectors()), issuer, world, clock, log)
+    return Correlator(Fleets(detectors or CountingDetectors()), issuer, world, clock, log, partials)
 
 
 async def live(world: World, keys: Path, checkpoint_every: int = 3) -> Correlator:
