@@ -19,6 +19,7 @@ from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.errors import ConfigError, FatalStageError
 from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.listening import listen
 from pipeline.runtime.metrics import MetricsConfig
 from pipeline.runtime.metrics import serve as serve_metrics
 
@@ -40,7 +41,7 @@ async def serve(config: CollectConfig, kafka: KafkaConfig, log: structlog.typing
     await runner.setup()
     watch = asyncio.create_task(keep_fresh(tokens, log))
     try:
-        port = await listen(runner, config)
+        port = await listen(runner, "collect", config.host, config.port, config.listen_fd)
         log.info("listening", host=config.host, port=port, fleets=len(tokens))
         await stopped(forwarder)
     finally:
@@ -49,18 +50,6 @@ async def serve(config: CollectConfig, kafka: KafkaConfig, log: structlog.typing
         await runner.cleanup()
         unsent = forwarder.flush(shutdown_seconds)
         log.info("stopped", not_acknowledged=unsent)
-
-
-async def listen(runner: web.AppRunner, config: CollectConfig) -> int:
-    """Start to accept; the port that it became."""
-    try:
-        await web.TCPSite(runner, config.host, config.port).start()
-    except OSError as error:
-        raise ConfigError(
-            f"collect.host, collect.port: cannot listen on {config.host}:{config.port}: {error}"
-        ) from None
-    port: int = runner.addresses[0][1]
-    return port
 
 
 async def stopped(forwarder: Forwarder) -> None:

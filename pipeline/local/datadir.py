@@ -3,7 +3,7 @@
 andon.lock   held by the supervisor and by every process it starts, so it is free only when all of them are gone
 stack.json   what runs and where, present only while the line is ready
 ports.json   the ports last used, so that what was connected once finds the line again
-secrets/     gateway token, ClickHouse passwords, the seal of partials, made on first start (0600)
+secrets/     gateway token and the seal of partials, made on first start; passwords, made at every one (0600)
 logs/        andon.log, the merged log
 broker/ clickhouse/ correlate/   each stage's own
 """
@@ -106,7 +106,7 @@ def is_locked(data_dir: Path) -> bool:
 
 
 class Secrets:
-    """Paths of the secrets; `make` writes those that are missing."""
+    """Paths of the secrets; `make` writes them."""
 
     def __init__(self, data_dir: Path) -> None:
         folder = data_dir / "secrets"
@@ -119,16 +119,17 @@ class Secrets:
         self.gateway_tokens_file = folder / "gateway-tokens.toml"
 
     def make(self, fleet: str) -> "Secrets":
-        """Random secrets on first start. The gateway's file holds only the token's SHA-256, with its fleet."""
+        """Random passwords for this start; what others keep, the token, and what records bear, the seal, on the first.
+        The gateway's file holds only the token's SHA-256, with its fleet."""
         for file in (
             self.clickhouse_password_file,
             self.clickhouse_read_password_file,
             self.clickhouse_write_password_file,
             self.clickhouse_grafana_password_file,
-            self.partials_secret_file,
         ):
-            if not file.exists():
-                write_private(file, secrets.token_urlsafe(32) + "\n")
+            write_private(file, secrets.token_urlsafe(24) + "\n")
+        if not self.partials_secret_file.exists():
+            write_private(self.partials_secret_file, secrets.token_urlsafe(32) + "\n")
         if not self.gateway_token_file.exists() or not self.gateway_tokens_file.exists():
             write_private(self.gateway_token_file, add_token(self.gateway_tokens_file, fleet) + "\n")
         return self

@@ -1,21 +1,19 @@
 """What a local line consists of: one table of processes, from which everything else follows."""
 
 import asyncio
+import os
 import shlex
 import signal
-import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-import msgspec
 
 from pipeline.local.clickhouse import accounts
 from pipeline.local.datadir import Secrets
 from pipeline.local.kafka import embedded as broker
-from pipeline.local.machine.files import write_private
-from pipeline.local.machine.ports import LOOPBACK, bind, bind_free
+from pipeline.local.machine.ports import LOOPBACK
 from pipeline.local.machine.process import andon
+from pipeline.local.stack import StackInfo, StageInfo
 from pipeline.local.supervisor import Probe, ProcessSpec
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig
@@ -23,11 +21,11 @@ from pipeline.runtime.topic_admin import TopicAdmin, differences
 from pipeline.wire import topics
 
 DATABASE = "andon"  # what `andon demo` and the advice of `andon up` ask
-PORTS_FILE = "ports.json"
 PROBE_SECONDS = 2.0
 STAGE_STOP_SECONDS = 15.0
 MIB = 1 << 20
 
+KEPT = ("clickhouse", "collect")  # ports whose callers bring a password or a token (doors.py)
 BROKER_PHASE, STORE_PHASE, STAGE_PHASE = 0, 1, 2
 
 
@@ -38,10 +36,16 @@ class Place(NamedTuple):
     ports: Mapping[str, int]
     secrets: Secrets
     broker_argv: Sequence[str]
+    descriptors: Mapping[str, int] = {}  # by port: a socket that listens there already, for the stage to take over
 
     def url(self, port: str) -> str:
         """Of something that listens here."""
         return f"http://{LOOPBACK}:{self.ports[port]}"
+
+    def door(self, port: str) -> list[str]:
+        """Options of a stage that is called with secrets: where it listens, and the socket if there is one."""
+        given = ["--listen-fd", str(self.descriptors[port])] if port in self.descriptors else []
+        return ["--host", LOOPBACK, "--port", str(self.ports[port]), *given]
 
     @property
     def bootstrap_servers(self) -> str:
@@ -78,8 +82,7 @@ def _broker(at: Place) -> list[str]:
 
 
 def _clickhouse(at: Place) -> list[str]:
-    where = ["--data-dir", str(at.data_dir / "clickhouse"), "--host", LOOPBACK]
-    where += ["--port", str(at.ports["clickhouse"])]
+    where = ["--data-dir", str(at.data_dir / "clickhouse"), *at.door("clickhouse")]
     who = ["--user", accounts.OWNER, "--password-file", str(at.secrets.clickhouse_password_file)]
     who += ["--read-user", accounts.READER, "--read-password-file", str(at.secrets.clickhouse_read_password_file)]
     who += ["--write-user", accounts.WRITER, "--write-password-file", str(at.secrets.clickhouse_write_password_file)]
@@ -102,7 +105,7 @@ def _seal(at: Place) -> list[str]:
 
 
 def _collect(at: Place) -> list[str]:
-    own = ["--host", LOOPBACK, "--port", str(at.ports["collect"]), "--tokens-file", str(at.secrets.gateway_tokens_file)]
+    own = [*at.door("collect"), "--tokens-file", str(at.secrets.gateway_tokens_file)]
     return andon("collect", *own, *at.client("collect"))
 
 
@@ -173,7 +176,35 @@ def process(stage: Stage, at: Place, ephemeral: bool) -> ProcessSpec:
         stop_seconds,
         signal.SIGTERM if is_broker and not ephemeral else signal.SIGKILL,
         at.ports.get(f"{stage.name}-metrics", 0),
+        tuple(at.ports[name] for name in stage.listens),
+        tuple(at.descriptors[name] for name in stage.listens if name in at.descriptors),
     )
+
+
+def describe(at: Place, fleet: str, stages: dict[str, StageInfo], started_ms: int) -> StackInfo:
+    """What this process runs: those stages, where they are, and the files that have their secrets."""
+    info = StackInfo(
+        supervisor_pid=os.getpid(),
+        started_at=started_ms,
+        data_dir=str(at.data_dir),
+        fleet=fleet,
+        bootstrap_servers=at.bootstrap_servers,
+        log_file=str(at.data_dir / "logs" / "andon.log"),
+        stages=stages,
+    )
+    if "collect" in stages:
+        info.gateway_url = at.url("collect")
+        info.gateway_token_file = str(at.secrets.gateway_token_file)
+        info.gateway_tokens_file = str(at.secrets.gateway_tokens_file)
+    if "correlate" in stages:
+        info.correlate_url = at.url("correlate")
+    if "clickhouse" in stages:
+        info.clickhouse_url = at.url("clickhouse")
+        info.clickhouse_user = accounts.OWNER
+        info.clickhouse_password_file = str(at.secrets.clickhouse_password_file)
+        info.clickhouse_reader = accounts.READER
+        info.clickhouse_reader_password_file = str(at.secrets.clickhouse_read_password_file)
+    return info
 
 
 def http_probe(port: int, path: str) -> Probe:
@@ -205,34 +236,6 @@ def broker_probe(bootstrap_servers: str) -> Probe:
         return True
 
     return probe
-
-
-def find_ports(data_dir: Path, names: Iterable[str], fixed: Mapping[str, int]) -> dict[str, int]:
-    """A free loopback port for each name: the fixed one, else the one used here last, else any. They are found by
-    binding them all at once, and remembered, so that what was connected once finds the line again.
-
-    Raises:
-        ConfigError: when a fixed port is taken.
-    """
-    try:
-        last = msgspec.json.decode((data_dir / PORTS_FILE).read_bytes(), type=dict[str, int])
-    except (OSError, msgspec.DecodeError):
-        last = {}
-    bound: dict[str, socket.socket] = {}
-    try:
-        for name in sorted(names, key=lambda name: (not fixed.get(name), name not in last)):
-            wish = fixed.get(name, 0)
-            sock = bind(wish) if wish else (name in last and bind(last[name])) or bind_free()
-            if sock is None:
-                key = name.replace("-", "_") + "_port"
-                raise ConfigError(f"up.{key} = {wish}: taken by another process; 0 takes any free port")
-            bound[name] = sock
-        ports = {name: int(sock.getsockname()[1]) for name, sock in bound.items()}
-    finally:
-        for sock in bound.values():
-            sock.close()
-    write_private(data_dir / PORTS_FILE, msgspec.json.encode(last | ports).decode() + "\n")
-    return ports
 
 
 def local_topics(events_retention_mib: int) -> list[topics.Topic]:

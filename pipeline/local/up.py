@@ -13,13 +13,12 @@ import click
 import msgspec
 
 from pipeline.local import datadir, plan, settings, stack
-from pipeline.local.clickhouse import accounts
+from pipeline.local.doors import Doors
 from pipeline.local.guide import guide
 from pipeline.local.kafka import kinds as kafka_line
 from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.local.mergedlog import MergedLog
 from pipeline.local.plan import Place, Stage
-from pipeline.local.stack import StackInfo
 from pipeline.local.supervisor import Supervisor
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
@@ -88,9 +87,16 @@ async def _run(up: UpConfig, stages: list[Stage], data_dir: Path, lock: int) -> 
     names = [port for stage in stages for port in stage.listens]
     fixed = {name: getattr(up, f"{name}_port", 0) for name in names}
     with datadir.writable(data_dir):
-        ports = plan.find_ports(data_dir, [*names, CONTROLLER_PORT], fixed)
+        doors = Doors(data_dir, [*names, CONTROLLER_PORT], fixed, plan.KEPT)
+    with doors:
+        await _run_behind(doors, up, stages, data_dir, lock)
+
+
+async def _run_behind(doors: Doors, up: UpConfig, stages: list[Stage], data_dir: Path, lock: int) -> None:
+    ports = doors.ports
+    with datadir.writable(data_dir):
         broker_argv = kafka_line.prepare(up.broker, data_dir / "broker", ports["broker"], ports[CONTROLLER_PORT])
-        at = Place(data_dir, ports, datadir.Secrets(data_dir).make(up.fleet), broker_argv)
+        at = Place(data_dir, ports, datadir.Secrets(data_dir).make(up.fleet), broker_argv, doors.descriptors)
         log_file = data_dir / "logs" / "andon.log"
         log = MergedLog(log_file, sys.stdout, max(len(name) for name in plan.STAGES))
     environ, file = _environ()
@@ -125,7 +131,8 @@ class Line:
         self._at = at
         self._ready = False
         self.supervisor = supervisor
-        self.info = _describe(up, stages, at, supervisor)
+        runs = {name: stage.info for name, stage in supervisor.stages.items()}
+        self.info = plan.describe(at, up.fleet, runs, wall_clock_ms())
         supervisor.on_change = self._publish
 
     def _publish(self) -> None:
@@ -177,32 +184,6 @@ class Line:
             stack.remove(self._at.data_dir)
         except ConfigError as error:  # the stages must be stopped all the same
             self.supervisor.log.line("andon", f"stack.json cannot be removed: {error}")
-
-
-def _describe(up: UpConfig, stages: list[Stage], at: Place, supervisor: Supervisor) -> StackInfo:
-    runs = {stage.name for stage in stages}
-    info = StackInfo(
-        supervisor_pid=os.getpid(),
-        started_at=wall_clock_ms(),
-        data_dir=str(at.data_dir),
-        fleet=up.fleet,
-        bootstrap_servers=at.bootstrap_servers,
-        log_file=str(at.data_dir / "logs" / "andon.log"),
-        stages={name: stage.info for name, stage in supervisor.stages.items()},
-    )
-    if "collect" in runs:
-        info.gateway_url = at.url("collect")
-        info.gateway_token_file = str(at.secrets.gateway_token_file)
-        info.gateway_tokens_file = str(at.secrets.gateway_tokens_file)
-    if "correlate" in runs:
-        info.correlate_url = at.url("correlate")
-    if "clickhouse" in runs:
-        info.clickhouse_url = at.url("clickhouse")
-        info.clickhouse_user = accounts.OWNER
-        info.clickhouse_password_file = str(at.secrets.clickhouse_password_file)
-        info.clickhouse_reader = accounts.READER
-        info.clickhouse_reader_password_file = str(at.secrets.clickhouse_read_password_file)
-    return info
 
 
 def _environ() -> tuple[Mapping[str, str], Path | None]:
