@@ -22,7 +22,7 @@ from pipeline.correlate.known_halts import read_halts
 from pipeline.correlate.layout import Layout
 from pipeline.correlate.ports import Bounds, OutRecord, PartialRecord
 from pipeline.runtime import metrics
-from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig, tls_context
+from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig, sasl_password, tls_context
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
 
@@ -265,6 +265,6 @@ def _settings(config: CorrelateConfig, kafka: KafkaConfig, layout: Layout) -> di
 def _credentials(kafka: KafkaConfig) -> Any:
     context = tls_context(kafka) if kafka.security_protocol.endswith("SSL") else None
     if kafka.security_protocol.startswith("SASL"):
-        user = {"username": kafka.sasl_username, "password": kafka.sasl_password}
+        user = {"username": kafka.sasl_username, "password": sasl_password(kafka)}
         return faust.SASLCredentials(ssl_context=context, mechanism=kafka.sasl_mechanism, **user)
     return faust.SSLCredentials(context) if context is not None else None

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pipeline.local.clickhouse import accounts
 from pipeline.local.datadir import Secrets
 from pipeline.local.kafka import embedded as broker
+from pipeline.local.kafka.security import Open, Security
 from pipeline.local.machine.ports import LOOPBACK
 from pipeline.local.machine.process import andon
 from pipeline.local.stack import StackInfo, StageInfo
@@ -36,6 +37,7 @@ class Place(NamedTuple):
     ports: Mapping[str, int]
     secrets: Secrets
     broker_argv: Sequence[str]
+    security: Security = Open()  # of the broker
     descriptors: Mapping[str, int] = {}  # by port: a socket that listens there already, for the stage to take over
 
     def url(self, port: str) -> str:
@@ -52,17 +54,20 @@ class Place(NamedTuple):
         """Of the line's broker."""
         return f"{LOOPBACK}:{self.ports['broker']}"
 
+    @property
+    def kafka(self) -> KafkaConfig:
+        """How this process reaches it; others read the password from its file."""
+        return self.security.client(self.bootstrap_servers)
+
     def client(self, stage: str) -> list[str]:
         """Options of every stage that talks to Kafka: all that says where, so that a configuration file for some other
         cluster may be given as well."""
-        kafka = [
-            "--bootstrap-servers",
-            self.bootstrap_servers,
-            "--security-protocol",
-            "PLAINTEXT",
-            "--topic-prefix",
-            "",
-        ]
+        config = self.kafka
+        kafka = ["--bootstrap-servers", config.bootstrap_servers, "--security-protocol", config.security_protocol]
+        if config.sasl_username:
+            kafka += ["--sasl-mechanism", config.sasl_mechanism, "--sasl-username", config.sasl_username]
+            kafka += ["--sasl-password-file", str(self.secrets.kafka_password_file)]
+        kafka += ["--topic-prefix", ""]
         return [*kafka, "--metrics-host", LOOPBACK, "--metrics-port", str(self.ports[f"{stage}-metrics"])]
 
 
@@ -171,7 +176,7 @@ def process(stage: Stage, at: Place, ephemeral: bool) -> ProcessSpec:
     return ProcessSpec(
         stage.name,
         stage.argv(at),
-        broker_probe(at.bootstrap_servers) if is_broker else http_probe(at.ports[port], path),
+        broker_probe(at.security.first(at.bootstrap_servers)) if is_broker else http_probe(at.ports[port], path),
         stage.phase,
         stop_seconds,
         signal.SIGTERM if is_broker and not ephemeral else signal.SIGKILL,
@@ -192,6 +197,10 @@ def describe(at: Place, fleet: str, stages: dict[str, StageInfo], started_ms: in
         log_file=str(at.data_dir / "logs" / "andon.log"),
         stages=stages,
     )
+    if at.kafka.sasl_username:
+        info.kafka_username = at.kafka.sasl_username
+        info.kafka_password_file = str(at.secrets.kafka_password_file)
+        info.kafka_client_file = str(at.secrets.kafka_client_file)
     if "collect" in stages:
         info.gateway_url = at.url("collect")
         info.gateway_token_file = str(at.secrets.gateway_token_file)
@@ -225,12 +234,12 @@ def http_probe(port: int, path: str) -> Probe:
     return probe
 
 
-def broker_probe(bootstrap_servers: str) -> Probe:
+def broker_probe(kafka: KafkaConfig) -> Probe:
     """Whether a Kafka client gets an answer."""
 
     async def probe() -> bool:
         try:
-            await asyncio.to_thread(broker.wait_for_broker, bootstrap_servers, 0.0)
+            await asyncio.to_thread(broker.wait_for_broker, kafka, 0.0)
         except AndonError:
             return False
         return True
@@ -251,13 +260,13 @@ def _capped(topic: topics.Topic, partition_bytes: int) -> topics.Topic:
     return topic._replace(config=topic.config | {"retention.bytes": str(partition_bytes)})
 
 
-def make_topics(bootstrap_servers: str, events_retention_mib: int) -> None:
+def make_topics(kafka: KafkaConfig, events_retention_mib: int) -> None:
     """Create what is missing, alter what was kept with other settings.
 
     Raises:
         AndonError: when the broker refuses.
     """
-    admin = TopicAdmin(KafkaConfig(bootstrap_servers=bootstrap_servers))
+    admin = TopicAdmin(kafka)
     wanted = {topic.name: topic for topic in local_topics(events_retention_mib)}
     for difference in differences(wanted.values(), admin.find(wanted)):
         if not difference.key:

@@ -95,8 +95,12 @@ async def _run(up: UpConfig, stages: list[Stage], data_dir: Path, lock: int) -> 
 async def _run_behind(doors: Doors, up: UpConfig, stages: list[Stage], data_dir: Path, lock: int) -> None:
     ports = doors.ports
     with datadir.writable(data_dir):
-        broker_argv = kafka_line.prepare(up.broker, data_dir / "broker", ports["broker"], ports[CONTROLLER_PORT])
-        at = Place(data_dir, ports, datadir.Secrets(data_dir).make(up.fleet), broker_argv, doors.descriptors)
+        secrets = datadir.Secrets(data_dir).make(up.fleet)
+        security = kafka_line.security_of(up.broker, secrets.kafka_password_file)
+        places = (ports["broker"], ports[CONTROLLER_PORT])
+        broker_argv = kafka_line.prepare(up.broker, data_dir / "broker", *places, security)
+        at = Place(data_dir, ports, secrets, broker_argv, security, doors.descriptors)
+        secrets.write_client(security.guest(at.bootstrap_servers))
         log_file = data_dir / "logs" / "andon.log"
         log = MergedLog(log_file, sys.stdout, max(len(name) for name in plan.STAGES))
     environ, file = _environ()
@@ -152,7 +156,8 @@ class Line:
         log_to = self.info.log_file
         supervisor.log.line("andon", f"starting {', '.join(supervisor.stages)}; log in {log_to}")
         await supervisor.start(supervisor.phase(plan.BROKER_PHASE), READY_SECONDS)
-        await asyncio.to_thread(plan.make_topics, self._at.bootstrap_servers, self._up.events_retention_mib)
+        await asyncio.to_thread(self._at.security.begin, self._at.bootstrap_servers)
+        await asyncio.to_thread(plan.make_topics, self._at.kafka, self._up.events_retention_mib)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._start_store())

@@ -160,7 +160,7 @@ def test_ports_of_secrets_are_never_let_go(tmp_path: Path) -> None:
 
 
 def test_passwords_are_of_one_start(tmp_path: Path) -> None:
-    """Who heard one knows nothing after the next start; a sender's token and the seal on records stay."""
+    """Who heard one knows nothing after the next start; what others keep or records bear stays."""
     place = datadir.prepare(tmp_path / "line")
 
     def read() -> dict[str, str]:
@@ -170,7 +170,7 @@ def test_passwords_are_of_one_start(tmp_path: Path) -> None:
     first, second = read(), read()
     assert first.keys() == second.keys()
     stayed = {name for name in first if first[name] == second[name]}
-    assert stayed == {"gateway-token", "gateway-tokens.toml", "partials-secret"}
+    assert stayed == {"gateway-token", "gateway-tokens.toml", "kafka-password", "partials-secret"}
 
 
 @pytest.fixture(scope="module")
