@@ -113,7 +113,7 @@ def measure(setup: Setup) -> dict[str, Any]:
         policy.write_text(POLICY, "utf-8")
         config.write_text(f"[correlate]\npolicy_file = {json.dumps(str(policy))}\n", "utf-8")
         with LocalStack(Path(scratch) / "line", fleet=FLEET, config=config) as line:
-            background, trials = run(setup, fleet, KafkaConfig(line.info.bootstrap_servers))
+            background, trials = run(setup, fleet, line.info.kafka)
             info = line.refresh()
             shown = get(info.correlate_url + "/state") or {}
             return figures(setup, trials, background, shown, info.stages) | {

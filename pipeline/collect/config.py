@@ -15,6 +15,9 @@ class CollectConfig(msgspec.Struct, frozen=True):
     tokens_file: Annotated[str, Doc(description="TOML file of tokens; `andon token FLEET` adds one")] = ""
     host: Annotated[str, Doc(min_length=1, description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Doc(ge=0, le=65535, description="port to listen on; 0 takes a free one and logs it")] = 8080
+    listen_fd: Annotated[
+        int, Doc(ge=-1, description="listening socket that was handed down, instead of host and port; -1: none")
+    ] = -1
     max_body_bytes: Annotated[int, Doc(ge=1024, description="largest body as sent")] = 4 << 20
     max_decompressed_bytes: Annotated[int, Doc(ge=1024, description="largest body once decompressed")] = 8 << 20
     max_buffered_events: Annotated[

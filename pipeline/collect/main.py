@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 import structlog
-from aiohttp import web
 
 from pipeline.collect.config import CollectConfig
 from pipeline.collect.forward import Forwarder
@@ -19,8 +18,9 @@ from pipeline.runtime import logging
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.connections import BoundedRunner, Connections, Patience, find_places
-from pipeline.runtime.errors import ConfigError, FatalStageError
+from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.listening import listen
 from pipeline.runtime.metrics import MetricsConfig
 from pipeline.runtime.metrics import serve as serve_metrics
 
@@ -52,7 +52,7 @@ async def serve(config: CollectConfig, kafka: KafkaConfig, log: structlog.typing
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look.set)
     watch = asyncio.create_task(keep_fresh(tokens, gateway.forget_revoked, look, log))
     try:
-        port = await listen(runner, config, places.accepted_at_once)
+        port = await listen(runner, "collect", config.host, config.port, config.listen_fd, places.accepted_at_once)
         log.info("listening", host=config.host, port=port, fleets=len(tokens))
         await stopped(forwarder)
     finally:
@@ -61,18 +61,6 @@ async def serve(config: CollectConfig, kafka: KafkaConfig, log: structlog.typing
         await runner.cleanup()
         unsent = forwarder.flush(shutdown_seconds)
         log.info("stopped", not_acknowledged=unsent)
-
-
-async def listen(runner: web.AppRunner, config: CollectConfig, at_once: int) -> int:
-    """Start to accept; the port that it became."""
-    try:
-        await web.TCPSite(runner, config.host, config.port, backlog=at_once).start()
-    except OSError as error:
-        raise ConfigError(
-            f"collect.host, collect.port: cannot listen on {config.host}:{config.port}: {error}"
-        ) from None
-    port: int = runner.addresses[0][1]
-    return port
 
 
 async def stopped(forwarder: Forwarder) -> None:

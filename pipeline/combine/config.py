@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from pipeline.wire.partials import MAX_PARTIAL_EVENTS
 from pipeline.wire.spans import HOUR_MS
 
 Doc = msgspec.Meta
@@ -20,7 +21,9 @@ class CombineConfig(msgspec.Struct, frozen=True):
         str, Doc(pattern="^[A-Za-z0-9._-]{1,32}$", description="name of this worker slot, stable across restarts")
     ] = "0"
     batch_ms: Annotated[int, Doc(ge=1, le=MAX_BATCH_MS, description="longest wait for a micro-batch to fill")] = 50
-    batch_messages: Annotated[int, Doc(ge=1, le=50_000, description="most messages in a micro-batch")] = 50_000
+    batch_messages: Annotated[int, Doc(ge=1, le=MAX_PARTIAL_EVENTS, description="most messages in a micro-batch")] = (
+        MAX_PARTIAL_EVENTS
+    )
     window_hours: Annotated[int, Doc(ge=1, le=168, description="how long after its installation an update is new")] = 72
     admission_entries: Annotated[int, Doc(ge=1024, description="hosts remembered per hour; a power of two")] = 1 << 22
     max_rejected_share: Annotated[

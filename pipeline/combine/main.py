@@ -11,16 +11,21 @@ from pipeline.runtime import logging, metrics
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import StopSignal
+from pipeline.runtime.partials import PartialsConfig, seal_of
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _COLLECT_EVERY = 200_000  # tracked objects: events are freed by reference count, the collector only costs time
 
 
 @click.command()
-@configured(("kafka", KafkaConfig), ("metrics", metrics.MetricsConfig), (STAGE, CombineConfig))
-def command(kafka: KafkaConfig, metrics: metrics.MetricsConfig, combine: CombineConfig) -> None:
+@configured(
+    ("kafka", KafkaConfig), ("metrics", metrics.MetricsConfig), ("partials", PartialsConfig), (STAGE, CombineConfig)
+)
+def command(
+    kafka: KafkaConfig, metrics: metrics.MetricsConfig, partials: PartialsConfig, combine: CombineConfig
+) -> None:
     """Fold events into partials, one Kafka transaction per micro-batch. Exit code 70 asks for a restart."""
-    run(kafka, metrics, combine)
+    run(kafka, metrics, partials, combine)
 
 
 def _bound_heap() -> None:
@@ -32,14 +37,15 @@ def _bound_heap() -> None:
         mallopt(_M_TRIM_THRESHOLD, 8 << 20)
 
 
-def run(kafka: KafkaConfig, served: metrics.MetricsConfig, combine: CombineConfig) -> None:
+def run(kafka: KafkaConfig, served: metrics.MetricsConfig, partials: PartialsConfig, combine: CombineConfig) -> None:
     """Run until SIGTERM or SIGINT."""
     _bound_heap()
     stop = StopSignal().install()
     log = logging.configure(STAGE)
     log.info("starting", kafka=masked(kafka), combine=masked(combine))
+    seal = seal_of(partials, log)
     metrics.serve(served)
-    combiner = Combiner(kafka, combine, stop, log)
+    combiner = Combiner(kafka, combine, stop, log, seal.sealed if seal else bytes)
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)

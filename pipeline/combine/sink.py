@@ -1,6 +1,6 @@
 """Where the combiner writes: a batch's partials to `fleet.partials`, and what it refused to `fleet.deadletter`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from confluent_kafka import TopicPartition
@@ -23,11 +23,14 @@ MAX_LETTER_BYTES = 16 << 20  # a dead letter may be as large as the topic that i
 class Sink:
     """Writes a batch and the offsets where it ends, all or nothing."""
 
-    def __init__(self, kafka: KafkaConfig, config: CombineConfig, log: FilteringBoundLogger) -> None:
-        """Raises FatalStageError when the brokers take no transactions."""
+    def __init__(
+        self, kafka: KafkaConfig, config: CombineConfig, seal: Callable[[bytes], bytes], log: FilteringBoundLogger
+    ) -> None:
+        """`seal` makes of an encoded partial what is written. Raises FatalStageError when the brokers take no
+        transactions."""
         self.producer = TransactionalProducer(kafka, config.identity, MAX_LETTER_BYTES, log)
         self._topic_prefix = kafka.topic_prefix
-        self._slot = config.slot
+        self._slot, self._seal = config.slot, seal
         self._cut_letters = False  # once the dead-letter topic has refused one for its size
 
     def write(self, batch: Batch, fold: Fold, offsets: list[TopicPartition], group_metadata: Any) -> None:
@@ -45,7 +48,8 @@ class Sink:
 
     def _records(self, batch: Batch, fold: Fold) -> Iterator[Record]:
         for partial in partials_of(fold, self._slot, batch.ingested_at_ms):
-            yield self._topic_prefix + topics.PARTIALS.name, partial.fleet.encode(), encode_partial(partial), []
+            value = self._seal(encode_partial(partial))
+            yield self._topic_prefix + topics.PARTIALS.name, partial.fleet.encode(), value, []
         for letter in batch.dead_letters:
             sent = cut(letter) if self._cut_letters else letter
             yield self._topic_prefix + topics.DEADLETTER.name, sent.key, sent.value, [*sent.headers()]

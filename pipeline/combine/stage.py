@@ -1,5 +1,7 @@
 """The combiner: consume, fold, commit, again and again. It keeps no state between batches but the soft `Memory`."""
 
+from collections.abc import Callable
+
 from structlog.typing import FilteringBoundLogger
 
 from pipeline.combine.batch import Batch
@@ -21,12 +23,19 @@ _MAX_ABORTS = 10  # in a row; then a new process may fare better
 class Combiner:
     """One worker slot. `run` returns when `stop` is set and everything read is committed."""
 
-    def __init__(self, kafka: KafkaConfig, config: CombineConfig, stop: StopSignal, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        kafka: KafkaConfig,
+        config: CombineConfig,
+        stop: StopSignal,
+        log: FilteringBoundLogger,
+        seal: Callable[[bytes], bytes] = bytes,  # which leaves them as they are
+    ) -> None:
         self._config, self._stop, self._log = config, stop, log
         self._decoder = LearnedDecoder()
         self._memory = Memory(config.admission_entries)
         self._source = Source(kafka, config, log)
-        self.sink = Sink(kafka, config, log)
+        self.sink = Sink(kafka, config, seal, log)
         self._guard = RejectGuard(config.max_rejected_share, config.rejected_window)
         self._aborts = 0  # in a row
         self._batch = self._new_batch()

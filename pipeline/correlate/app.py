@@ -23,7 +23,7 @@ from pipeline.correlate.layout import Layout
 from pipeline.correlate.ports import Bounds, HaltsRead, OutRecord, PartialRecord
 from pipeline.runtime import metrics
 from pipeline.runtime.hosts import is_meant
-from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig, tls_context
+from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig, sasl_password, tls_context
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
 
@@ -127,9 +127,7 @@ class FaustPorts:
                 async for event in stream.noack().events():
                     message = event.message
                     if message.generation_id == self.app.consumer_generation_id:
-                        await handle(
-                            PartialRecord(message.partition, message.offset, message.key, message.value or b"")
-                        )
+                        await handle(_record(message))
 
         async def recovered() -> None:
             async with self._fatal():
@@ -225,6 +223,11 @@ class FaustPorts:
         raise RuntimeError(f"Faust stopped: {self.app.crash_reason!r}")
 
 
+def _record(message: Any) -> PartialRecord:
+    appended_at_ms = round(message.timestamp * 1000)  # Faust has seconds
+    return PartialRecord(message.partition, message.offset, message.key, message.value or b"", appended_at_ms)
+
+
 class _Fatal:
     """Hands the exception of its block to whoever watches the app: Faust would log it and go on."""
 
@@ -273,6 +276,6 @@ def _settings(config: CorrelateConfig, kafka: KafkaConfig, layout: Layout) -> di
 def _credentials(kafka: KafkaConfig) -> Any:
     context = tls_context(kafka) if kafka.security_protocol.endswith("SSL") else None
     if kafka.security_protocol.startswith("SASL"):
-        user = {"username": kafka.sasl_username, "password": kafka.sasl_password}
+        user = {"username": kafka.sasl_username, "password": sasl_password(kafka)}
         return faust.SASLCredentials(ssl_context=context, mechanism=kafka.sasl_mechanism, **user)
     return faust.SSLCredentials(context) if context is not None else None

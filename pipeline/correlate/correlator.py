@@ -8,6 +8,7 @@ the partials since the checkpoint, on state that does not hold them yet, and the
 import asyncio
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
@@ -35,11 +36,14 @@ class Correlator:
         ports: Ports,
         clock: Clock,
         log: structlog.typing.FilteringBoundLogger,
+        partials: records.PartialReader | None = None,
     ) -> None:
         self.fleets, self.issuer = fleets, issuer
         self.halts = HaltKeeper(issuer, ports, clock, log)
+        self.partials = partials or records.PartialReader()
         self.ready = False
         self.changelog_bytes = 0
+        self.ahead: set[str] = set()  # fleets whose stream time was ahead of the clock at the last heartbeat
         self._ports, self._clock, self._log = ports, clock, log
         self._turn = asyncio.Lock()  # one thing at a time on fleets and issuer
         self._saving = asyncio.Lock()  # one checkpoint at a time; `_turn` is free while it is being written
@@ -53,7 +57,7 @@ class Correlator:
         async with self._turn:
             if session != self.session:
                 return  # it will be read again, from where the recovered state ends
-            found = records.read_partial(message)
+            found = self.partials.read(message)
             if isinstance(found, DeadLetter):
                 await self._refuse(found)
             else:
@@ -72,7 +76,7 @@ class Correlator:
 
     async def _refuse(self, letter: DeadLetter) -> None:
         metrics.REJECTED.labels(STAGE, letter.reason.value).inc()
-        self._log.warning("partial refused", reason=letter.reason.value, detail=letter.detail, offset=letter.offset)
+        self._log.error("partial refused", reason=letter.reason.value, detail=letter.detail, offset=letter.offset)
         await self._ports.publish(records.letter_record(letter))
 
     # -- decisions
@@ -95,6 +99,7 @@ class Correlator:
             summary = fleet.detector.summary()
             live, newest = live + summary["live_updates"], max(newest, summary["stream_time"])
             unwatched += summary["updates_unwatched"]
+            self._look_at_time(fleet, summary, now)
             await self._ports.publish(records.heartbeat_record(fleet, summary, now, self.halts.complete))
         metrics.LIVE_UPDATES.set(live)
         metrics.UNWATCHED_UPDATES.set(unwatched)
@@ -103,6 +108,14 @@ class Correlator:
     async def watch_halts(self) -> None:
         """Hold `fleet.halts` against what was said, and put back what it has lost."""
         await self.halts.watch(self._turn, self._is_ours)
+
+    def _look_at_time(self, fleet: FleetProgress, summary: Mapping[str, Any], now_ms: int) -> None:
+        if not records.flags_of(summary, now_ms):
+            self.ahead.discard(fleet.name)
+        elif fleet.name not in self.ahead:
+            self.ahead.add(fleet.name)
+            ahead_seconds = (summary["stream_time"] - now_ms) // 1000
+            self._log.error("stream time is ahead of the clock", fleet=fleet.name, ahead_seconds=ahead_seconds)
 
     async def renew(self) -> None:
         """Renew halts at half of their life."""
@@ -161,6 +174,7 @@ class Correlator:
         async with self._turn:
             self.session += 1
             self.fleets.reset()
+            self.ahead.clear()
             self._committed = dict.fromkeys(assigned, NONE)
             await self.halts.begin_anew()
             for restored in unpack(table):

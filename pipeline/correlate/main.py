@@ -2,30 +2,45 @@
 
 import asyncio
 import threading
+from functools import partial
 
 import click
 
 from pipeline.correlate.config import STAGE, CorrelateConfig
 from pipeline.correlate.detectors import Detectors
+from pipeline.correlate.fleets import Fleets
+from pipeline.correlate.records import PartialReader
 from pipeline.runtime import metrics
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.hosts import is_loopback
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import hangup_stops
 from pipeline.runtime.logging import configure
+from pipeline.runtime.partials import PartialsConfig, seal_of
 
 
 @click.command("correlate")
-@configured(("correlate", CorrelateConfig), ("kafka", KafkaConfig), ("metrics", metrics.MetricsConfig))
-def command(correlate: CorrelateConfig, kafka: KafkaConfig, metrics: metrics.MetricsConfig) -> None:
+@configured(
+    ("correlate", CorrelateConfig),
+    ("kafka", KafkaConfig),
+    ("metrics", metrics.MetricsConfig),
+    ("partials", PartialsConfig),
+)
+def command(
+    correlate: CorrelateConfig, kafka: KafkaConfig, metrics: metrics.MetricsConfig, partials: PartialsConfig
+) -> None:
     """Stage: decide, and halt."""
     from pipeline.correlate.shipped import ShippedDetectors
 
-    run(correlate, kafka, metrics, ShippedDetectors.from_file(correlate.policy_file))
+    run(correlate, kafka, metrics, ShippedDetectors.from_file(correlate.policy_file), partials)
 
 
 def run(
-    config: CorrelateConfig, kafka: KafkaConfig, metrics_config: metrics.MetricsConfig, detectors: Detectors
+    config: CorrelateConfig,
+    kafka: KafkaConfig,
+    metrics_config: metrics.MetricsConfig,
+    detectors: Detectors,
+    partials: PartialsConfig | None = None,
 ) -> None:
     """Run until SIGTERM.
 
@@ -38,8 +53,11 @@ def run(
     log.info("starting", **masked(config), bootstrap_servers=kafka.bootstrap_servers)
     if not is_loopback(config.web_host):
         log.warning("the state view is open beyond this machine: it asks nobody who they are, and names every fleet")
+    seal = seal_of(partials or PartialsConfig(), log)
     metrics.serve(metrics_config)
+    from pipeline.correlate.correlator import Correlator
     from pipeline.correlate.stage import serve  # takes a second: Faust
 
-    asyncio.run(serve(config, kafka, detectors, log))
+    begin = partial(Correlator, Fleets(detectors), partials=PartialReader(seal))
+    asyncio.run(serve(config, kafka, begin, log))
     log.info("stopped")

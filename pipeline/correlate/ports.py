@@ -8,12 +8,13 @@ from pipeline.wire.halts import Halt
 
 
 class PartialRecord(NamedTuple):
-    """A record of `fleet.partials`."""
+    """A record of `fleet.partials`. `appended_at_ms`: when a broker wrote it down (unix ms), always the same."""
 
     partition: int
     offset: int
     key: bytes | None
     value: bytes
+    appended_at_ms: int
 
 
 class OutRecord(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.correlate.check import check_partial
+from pipeline.correlate.check import check_partial, check_size
 from pipeline.correlate.config import STAGE
 from pipeline.correlate.fleets import FleetProgress
 from pipeline.correlate.ports import OutRecord, PartialRecord
@@ -14,22 +14,36 @@ from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import Partial, decode_partial
 from pipeline.wire.reasons import MalformedMessage, Reason
-from pipeline.wire.verdicts import FleetHeartbeat, Verdict, encode_verdict
+from pipeline.wire.seal import Seal
+from pipeline.wire.verdicts import FleetHeartbeat, Verdict, encode_verdict, heartbeat_flags
 
 
-def read_partial(message: PartialRecord) -> Partial | DeadLetter:
-    """The partial that the record holds, in which all makes sense; else the letter that it becomes."""
-    try:
+class PartialReader:
+    """Reads partials; with a seal it believes only those that carry it. `unsealed` counts the others."""
+
+    def __init__(self, seal: Seal | None = None) -> None:
+        self.seal = seal
+        self.unsealed = 0
+
+    def read(self, message: PartialRecord) -> Partial | DeadLetter:
+        """The partial that the record holds, in which all makes sense; else the letter that it becomes."""
+        try:
+            return self._checked(message)
+        except MalformedMessage as error:
+            reason, detail = error.reason, error.detail
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            reason, detail = Reason.MALFORMED_PARTIAL, str(error)
+        self.unsealed += reason is Reason.UNSEALED_PARTIAL
+        place = (topics.PARTIALS.name, message.partition, message.offset, STAGE)
+        return DeadLetter(message.value, message.key, reason, detail, *place)
+
+    def _checked(self, message: PartialRecord) -> Partial:
+        check_size(message.value)
+        if self.seal is not None:
+            self.seal.check(message.value)
         partial = decode_partial(message.value)
-        check_partial(partial)
-    except MalformedMessage as error:
-        reason, detail = error.reason, error.detail
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        reason, detail = Reason.MALFORMED_PARTIAL, str(error)
-    else:
+        check_partial(partial, message.appended_at_ms)
         return partial
-    place = (topics.PARTIALS.name, message.partition, message.offset, STAGE)
-    return DeadLetter(message.value, message.key, reason, detail, *place)
 
 
 def letter_record(letter: DeadLetter) -> OutRecord:
@@ -47,6 +61,11 @@ def verdict_record(verdict: Verdict) -> OutRecord:
     return OutRecord(topics.VERDICTS.name, verdict.key.encode(), encode_verdict(verdict))
 
 
+def flags_of(summary: Mapping[str, Any], now_ms: int) -> tuple[str, ...]:
+    """Of the heartbeat that says so."""
+    return heartbeat_flags(summary["stream_time"], now_ms)
+
+
 def heartbeat_record(
     fleet: FleetProgress,
     summary: Mapping[str, Any],
@@ -61,5 +80,6 @@ def heartbeat_record(
         live_updates=summary["live_updates"],
         events=fleet.events,
         offset=fleet.offset,
+        flags=flags_of(summary, now_ms),
     )
     return OutRecord(topics.VERDICTS.name, beat.key.encode(), encode_verdict(complete(beat)))

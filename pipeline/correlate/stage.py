@@ -12,12 +12,10 @@ from pipeline.correlate import view
 from pipeline.correlate.app import FaustPorts
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.correlator import Correlator
-from pipeline.correlate.detectors import Detectors
-from pipeline.correlate.fleets import Fleets
 from pipeline.correlate.layout import find_layout
 from pipeline.halt.issuer import HaltIssuer
 from pipeline.halt.signing import load_or_create, load_trusted
-from pipeline.runtime.clock import wall_clock_ms
+from pipeline.runtime.clock import Clock, wall_clock_ms
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig
 
@@ -26,9 +24,16 @@ RENEW_SECONDS = 10.0
 WATCH_SECONDS = 4.0  # what is lost is back within 10 s; more often is felt by the embedded broker
 LAG_SECONDS = 2.0
 
+Begin = Callable[[HaltIssuer, FaustPorts, Clock, FilteringBoundLogger], Correlator]
 
-async def serve(config: CorrelateConfig, kafka: KafkaConfig, detectors: Detectors, log: FilteringBoundLogger) -> None:
-    """Run until SIGTERM.
+
+async def serve(
+    config: CorrelateConfig,
+    kafka: KafkaConfig,
+    begin: Begin,
+    log: FilteringBoundLogger,
+) -> None:
+    """Run until SIGTERM, with the correlator that `begin` makes.
 
     Raises:
         FatalStageError: when the stage cannot go on.
@@ -39,7 +44,7 @@ async def serve(config: CorrelateConfig, kafka: KafkaConfig, detectors: Detector
     key_dir = Path(config.data_dir) / "keys"
     issuer = HaltIssuer(load_or_create(key_dir), load_trusted(key_dir), config.halt_lifetime_seconds * 1000)
     ports = FaustPorts(config, kafka, await asyncio.to_thread(find_layout, kafka), log)
-    correlator = Correlator(Fleets(detectors), issuer, ports, wall_clock_ms, log)
+    correlator = begin(issuer, ports, wall_clock_ms, log)
     started = wall_clock_ms()
     ports.connect(
         lambda message: correlator.handle(message, correlator.session),

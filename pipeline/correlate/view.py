@@ -6,10 +6,19 @@ from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.fleets import FleetProgress
 from pipeline.wire.halts import Halt
 
+NAMED = 10  # fleets, of those that have a trouble
+
 
 def health(correlator: Correlator, now_ms: int) -> dict[str, Any]:
-    """Ready once state is recovered."""
-    return {"ready": correlator.ready, "fleets": len(correlator.fleets.by_name), "at": now_ms}
+    """Ready once state is recovered; and what an operator has to know as of the newest heartbeat."""
+    return {
+        "ready": correlator.ready,
+        "fleets": len(correlator.fleets.by_name),
+        "at": now_ms,
+        "stream_time_ahead": sorted(correlator.ahead)[:NAMED],
+        "partials_sealed": correlator.partials.seal is not None,
+        "partials_unsealed": correlator.partials.unsealed,
+    }
 
 
 def state(correlator: Correlator, started_ms: int, now_ms: int) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from pipeline.halt.signing import load_trusted
 from pipeline.local import guide
 from pipeline.local.stack import StackInfo
 from pipeline.runtime.console import console, say_json
-from pipeline.runtime.kafka import KafkaConfig
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.scenario import Scenario
 from pipeline.simulate.tail import Tail
@@ -44,7 +43,7 @@ class Presenter:
 
     def play(self, acts: list[Scenario], info: StackInfo) -> list[Account]:
         """Every act, with its account."""
-        kafka = KafkaConfig(bootstrap_servers=info.bootstrap_servers)
+        kafka = info.kafka
         trusted = load_trusted(guide.keys_of(info))
         accounts = []
         with Tail(kafka, [topics.HALTS, topics.VERDICTS]) as tail:

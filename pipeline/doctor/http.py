@@ -4,12 +4,13 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pipeline.doctor.finding import ANSWER_SECONDS, Finding, clock_finding, ok, plain, problem
+from pipeline.doctor.finding import ANSWER_SECONDS, Finding, clock_finding, ok, plain, problem, warning
 from pipeline.runtime.errors import ConfigError
 
 MAX_ANSWER_BYTES = 1 << 20
@@ -100,6 +101,35 @@ def check_token(url: str, token_file: str) -> Finding:
     return problem("gateway token", f"unexpected answer: HTTP {status}", "see the gateway's log")
 
 
+def _stream_time(ahead: Any) -> list[Finding]:
+    """Of the fleets whose time has run ahead: the correlator still lives, and hardly hears them."""
+    if not isinstance(ahead, list) or not ahead:
+        return []
+    words = (
+        f"stream time is ahead of the clock, so crashes of now count late or not at all: {', '.join(map(str, ahead))}"
+    )
+    advice = (
+        "set the clocks of these fleets' hosts, and it passes by itself; if it is ahead by days, stop the correlator, "
+        "delete its topic andon-correlate-state-changelog, and start it anew"
+    )
+    return [problem("correlator time", words, advice)]
+
+
+def _seals(health: Mapping[str, Any]) -> list[Finding]:
+    """Whether partials are believed only from the combiner, and whether somebody else wrote some."""
+    if health.get("partials_sealed") is False:
+        words = "partials are not sealed: whoever can write fleet.partials can halt anything"
+        return [warning("partials", words, "give `andon combine` and `andon correlate` one partials.secret_file")]
+    if unsealed := health.get("partials_unsealed"):
+        words = f"{unsealed} without the combiner's seal were refused since the correlator started"
+        advice = (
+            "find out who writes to fleet.partials (`andon deadletter list --reason unsealed_partial`); if it is a "
+            "combiner of yours, its partials.secret differs"
+        )
+        return [problem("partials", words, advice)]
+    return []
+
+
 def check_correlator(url: str) -> list[Finding]:
     """Whether decisions are being made."""
     check_url("doctor.correlate_url", url)
@@ -109,6 +139,7 @@ def check_correlator(url: str) -> list[Finding]:
         advice = "start `andon correlate`, or correct doctor.correlate_url: nothing is decided meanwhile"
         return [problem("correlator", f"{url}: {plain(error)}", advice)]
     if answer.status == 200 and answer.body.get("ready") is True:
-        return [ok("correlator", f"{url} decides on {answer.body.get('fleets', 0)} fleet(s)")]
+        words = f"{url} decides on {answer.body.get('fleets', 0)} fleet(s)"
+        return [ok("correlator", words), *_stream_time(answer.body.get("stream_time_ahead")), *_seals(answer.body)]
     advice = "it may still be recovering; if this lasts, see its log: nothing is decided meanwhile"
     return [problem("correlator", f"{url} answers, but is not ready (HTTP {answer.status})", advice)]

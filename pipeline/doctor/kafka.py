@@ -87,7 +87,7 @@ def login_trouble(kafka: KafkaConfig, errors: list[KafkaError]) -> Finding:
     """The most telling of the errors that the client met."""
     for error in errors:
         if error.code() in REFUSED:
-            advice = "check kafka.sasl_username, ANDON_KAFKA_SASL_PASSWORD and kafka.sasl_mechanism"
+            advice = "check kafka.sasl_username, ANDON_KAFKA_SASL_PASSWORD (or its file) and kafka.sasl_mechanism"
             return problem("kafka login", f"{REFUSED[error.code()]}: {error.str()}", advice)
     words = f"the broker accepts connections but does not answer this client: {errors[0].str()}"
     hint = "it may require credentials" if kafka.security_protocol in ("PLAINTEXT", "SSL") else "it may not want SASL"

@@ -11,12 +11,12 @@ from click.core import ParameterSource
 
 from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.doctor.clickhouse import check_clickhouse
-from pipeline.doctor.finding import Finding, not_configured, problem
+from pipeline.doctor.finding import Finding, not_configured, problem, warning
 from pipeline.doctor.halts import TrustConfig, check_halts
 from pipeline.doctor.http import check_correlator, check_gateway
 from pipeline.doctor.kafka import check_kafka
 from pipeline.doctor.rights import NEEDS
-from pipeline.local import datadir, stack
+from pipeline.local import datadir, guide, stack
 from pipeline.runtime.config import configured
 from pipeline.runtime.kafka import KafkaConfig, check
 from pipeline.runtime.logging import printable
@@ -44,6 +44,7 @@ class Targets(msgspec.Struct, frozen=True):
     doctor: DoctorConfig
     stage: str | None = None  # that the account is to run
     trust: TrustConfig = TrustConfig()
+    is_open_line: bool = False  # a local line whose broker asks nobody who they are
 
 
 @click.command("doctor")
@@ -101,8 +102,8 @@ def targets(
         correlate_url=doctor.correlate_url or info.correlate_url,
     )
     trust = TrustConfig(keys_dir=info.keys_dir)
-    kafka = KafkaConfig(bootstrap_servers=info.bootstrap_servers)
-    return Targets(kafka, _clickhouse(clickhouse, info), local, trust=trust)
+    is_open = not info.kafka_username
+    return Targets(info.kafka, _clickhouse(clickhouse, info), local, trust=trust, is_open_line=is_open)
 
 
 def _clickhouse(clickhouse: ClickHouseConfig, info: stack.StackInfo) -> ClickHouseConfig | None:
@@ -137,6 +138,8 @@ def examine(found: Targets) -> list[Finding]:
 def kafka_findings(found: Targets) -> list[Finding]:
     """The cluster is always looked at: every stage needs it, and has a default address."""
     findings = check_kafka(found.kafka, found.doctor.max_skew_seconds, found.stage)
+    if found.is_open_line:
+        findings.append(warning("kafka users", guide.OPEN, guide.CLOSED))
     if found.kafka == KafkaConfig() and any(finding.level == "problem" for finding in findings):
         advice = "start a local line with `andon up`, or name your cluster with --bootstrap-servers"
         findings.append(problem("kafka", "no cluster is configured: the default address was tried", advice))

@@ -19,7 +19,7 @@ from consumers.deadletter import topic as deadletter
 from pipeline.combine import config as combine
 from pipeline.correlate import config as correlate
 from pipeline.doctor.finding import ANSWER_SECONDS, Finding, ok, problem, unchecked, warning
-from pipeline.runtime.kafka import KafkaConfig, tls_context
+from pipeline.runtime.kafka import KafkaConfig, sasl_password, tls_context
 from pipeline.wire import topics
 from pipeline.wire.topics import DEADLETTER, EVENTS, HALT_ACKS, HALTS, PARTIALS, VERDICTS, Topic
 
@@ -136,7 +136,7 @@ async def _find_transactions(kafka: KafkaConfig, names: list[str]) -> dict[str, 
         ssl_context=tls_context(kafka) if kafka.security_protocol.endswith("SSL") else None,
         sasl_mechanism=kafka.sasl_mechanism,
         sasl_plain_username=kafka.sasl_username,
-        sasl_plain_password=kafka.sasl_password,
+        sasl_plain_password=sasl_password(kafka),
     )
     found: dict[str, Collection[AclOperation] | None] = dict.fromkeys(names)
     try:

@@ -3,7 +3,8 @@
 andon.lock   held by the supervisor and by every process it starts, so it is free only when all of them are gone
 stack.json   what runs and where, present only while the line is ready
 ports.json   the ports last used, so that what was connected once finds the line again
-secrets/     gateway token and ClickHouse password, made on first start (0600)
+secrets/     gateway token, Kafka's password, the seal of partials, made on first start; ClickHouse's passwords, made
+             at every one (0600)
 logs/        andon.log, the merged log
 broker/ clickhouse/ correlate/   each stage's own
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 from pipeline.collect.tokens import add_token
 from pipeline.local.machine.files import write_private
 from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.kafka import KafkaConfig, client_config
 
 LOCK = "andon.lock"
 DEFAULT = Path(".andon")
@@ -106,7 +108,7 @@ def is_locked(data_dir: Path) -> bool:
 
 
 class Secrets:
-    """Paths of the secrets; `make` writes those that are missing."""
+    """Paths of the secrets; `make` writes them."""
 
     def __init__(self, data_dir: Path) -> None:
         folder = data_dir / "secrets"
@@ -114,19 +116,35 @@ class Secrets:
         self.clickhouse_read_password_file = folder / "clickhouse-read-password"
         self.clickhouse_write_password_file = folder / "clickhouse-write-password"
         self.clickhouse_grafana_password_file = folder / "clickhouse-grafana-password"
+        self.kafka_password_file = folder / "kafka-password"
+        self.kafka_client_file = folder / "kafka-client.properties"
+        self.partials_secret_file = folder / "partials-secret"
         self.gateway_token_file = folder / "gateway-token"
         self.gateway_tokens_file = folder / "gateway-tokens.toml"
 
     def make(self, fleet: str) -> "Secrets":
-        """Random secrets on first start. The gateway's file holds only the token's SHA-256, with its fleet."""
+        """Random passwords of ClickHouse for this start; on the first what others keep (the token, Kafka's password)
+        and what records bear (the seal). The gateway's file holds only the token's SHA-256, with its fleet."""
         for file in (
             self.clickhouse_password_file,
             self.clickhouse_read_password_file,
             self.clickhouse_write_password_file,
             self.clickhouse_grafana_password_file,
         ):
+            write_private(file, secrets.token_urlsafe(24) + "\n")
+        for file in (self.kafka_password_file, self.partials_secret_file):
             if not file.exists():
-                write_private(file, secrets.token_urlsafe(24) + "\n")
+                write_private(file, secrets.token_urlsafe(32) + "\n")
         if not self.gateway_token_file.exists() or not self.gateway_tokens_file.exists():
             write_private(self.gateway_token_file, add_token(self.gateway_tokens_file, fleet) + "\n")
         return self
+
+    def write_client(self, kafka: KafkaConfig) -> None:
+        """The file that lets a client of librdkafka in (kcat -F), for a password has no place on a command line; none
+        where there is no password."""
+        if not kafka.sasl_username:
+            self.kafka_client_file.unlink(missing_ok=True)
+            return
+        wanted = ("bootstrap.servers", "security.protocol", "sasl.mechanism", "sasl.username", "sasl.password")
+        settings = client_config(kafka, "")
+        write_private(self.kafka_client_file, "".join(f"{name}={settings[name]}\n" for name in wanted))

@@ -8,6 +8,8 @@ from pipeline.local.stack import StackInfo
 
 HALTS = "SELECT fleet, vendor, product, version, rings, crashed_hosts, reason FROM andon.halts FORMAT Vertical"
 QUERIES = ("rates", "top-signatures", "time-to-halt")  # of docs/analysts.md; each asks for a fleet and nothing else
+OPEN = "the embedded broker asks nobody who they are: every user of this machine can read and write its topics"
+CLOSED = "use it on a single-user machine, or run `andon up --broker kafka`, which asks for a password"
 HALTS_SECTION = "Subscribe to halts in ten minutes"
 
 
@@ -16,8 +18,8 @@ def guide(info: StackInfo, stages: set[str]) -> str:
     lines = ["", f"The line is ready ({', '.join(info.stages)}). Kafka: {info.bootstrap_servers}", ""]
     if "collect" in stages:
         lines += ["  send events     " + _curl_gateway(info)]
-    lines += [f"  or by Kafka     kcat -P -b {info.bootstrap_servers} -t fleet.events -l events.ndjson"]
-    lines += [f"  watch halts     kcat -C -b {info.bootstrap_servers} -t fleet.halts -o beginning -f '%k\\t%s\\n'"]
+    lines += [f"  or by Kafka     kcat -P {_login(info)} -t fleet.events -l events.ndjson"]
+    lines += [f"  watch halts     kcat -C {_login(info)} -t fleet.halts -o beginning -f '%k\\t%s\\n'"]
     if "clickhouse" in stages:
         lines += ["  ask ClickHouse  " + _curl_clickhouse(info)]
         if info.clickhouse_reader == info.clickhouse_user:
@@ -33,7 +35,14 @@ def guide(info: StackInfo, stages: set[str]) -> str:
     if "clickhouse" in stages:
         lines += [f"                  andon query rates --param fleet={shlex.quote(info.fleet)}"]
     lines += ["                  andon deadletter list"]
+    if not info.kafka_username:
+        lines += [f"  mind            {OPEN}:", f"                  {CLOSED}"]
     return "\n".join([*lines, "  stop            Ctrl-C", ""])
+
+
+def _login(info: StackInfo) -> str:
+    """For kcat: the password is in a file, and on no command line."""
+    return f"-F {shlex.quote(info.kafka_client_file)}" if info.kafka_client_file else f"-b {info.bootstrap_servers}"
 
 
 def keys_of(info: StackInfo) -> Path:
@@ -66,10 +75,9 @@ def after_demo(info: StackInfo, keys: Path, scenarios: Sequence[str], *, keep: b
         lines = [
             f"  see it live     andon status --data-dir {where}",
             "  ask ClickHouse  " + _curl_clickhouse(info, HALTS),
-            f"  halts           kcat -C -e -b {info.bootstrap_servers} -t fleet.halts -o beginning",
+            f"  halts           kcat -C -e {_login(info)} -t fleet.halts -o beginning",
             f"  detector state  {info.correlate_url}/state",
-            f"  replay more     andon replay NAME --bootstrap-servers {info.bootstrap_servers} "
-            f"--obey {shlex.quote(str(keys))}",
+            f"  replay more     andon replay NAME {_options(info)} --obey {shlex.quote(str(keys))}",
         ]
     elif kept:
         lines = [
@@ -85,9 +93,23 @@ def after_demo(info: StackInfo, keys: Path, scenarios: Sequence[str], *, keep: b
     return "\n".join(["", "Where to look next", *lines, *_reading(info.fleet, settings, scenarios)])
 
 
+def _options(info: StackInfo) -> str:
+    words = ["--bootstrap-servers", info.bootstrap_servers]
+    if info.kafka_username:
+        words += ["--security-protocol", info.kafka.security_protocol, "--sasl-username", info.kafka_username]
+        words += ["--sasl-password-file", info.kafka_password_file]
+    return shlex.join(words)
+
+
 def _settings(info: StackInfo, stages: set[str]) -> str:
     """For commands that know nothing of local lines: Kafka, and ClickHouse as the user that may only read."""
     names = {"ANDON_KAFKA_BOOTSTRAP_SERVERS": info.bootstrap_servers}
+    if info.kafka_username:
+        names |= {
+            "ANDON_KAFKA_SECURITY_PROTOCOL": info.kafka.security_protocol,
+            "ANDON_KAFKA_SASL_USERNAME": info.kafka_username,
+            "ANDON_KAFKA_SASL_PASSWORD_FILE": info.kafka_password_file,
+        }
     if "clickhouse" in stages:
         names |= {
             "ANDON_CLICKHOUSE_URL": info.clickhouse_url,

@@ -1,21 +1,20 @@
 """What a local line consists of: one table of processes, from which everything else follows."""
 
 import asyncio
+import os
 import shlex
 import signal
-import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-import msgspec
 
 from pipeline.local.clickhouse import accounts
 from pipeline.local.datadir import Secrets
 from pipeline.local.kafka import embedded as broker
-from pipeline.local.machine.files import write_private
-from pipeline.local.machine.ports import LOOPBACK, bind, bind_free
+from pipeline.local.kafka.security import Open, Security
+from pipeline.local.machine.ports import LOOPBACK
 from pipeline.local.machine.process import andon
+from pipeline.local.stack import StackInfo, StageInfo
 from pipeline.local.supervisor import Probe, ProcessSpec
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig
@@ -23,11 +22,11 @@ from pipeline.runtime.topic_admin import TopicAdmin, differences
 from pipeline.wire import topics
 
 DATABASE = "andon"  # what `andon demo` and the advice of `andon up` ask
-PORTS_FILE = "ports.json"
 PROBE_SECONDS = 2.0
 STAGE_STOP_SECONDS = 15.0
 MIB = 1 << 20
 
+KEPT = ("clickhouse", "collect")  # ports whose callers bring a password or a token (doors.py)
 BROKER_PHASE, STORE_PHASE, STAGE_PHASE = 0, 1, 2
 
 
@@ -38,6 +37,8 @@ class Place(NamedTuple):
     ports: Mapping[str, int]
     secrets: Secrets
     broker_argv: Sequence[str]
+    security: Security = Open()  # of the broker
+    descriptors: Mapping[str, int] = {}  # by port: a socket that listens there already, for the stage to take over
     unconfined: str = ""
 
     def url(self, port: str) -> str:
@@ -48,22 +49,30 @@ class Place(NamedTuple):
         """How to come into ClickHouse in the place of a limited account: as the owner where there is no other."""
         return (accounts.OWNER, self.secrets.clickhouse_password_file) if self.unconfined else (user, password_file)
 
+    def door(self, port: str) -> list[str]:
+        """Options of a stage that is called with secrets: where it listens, and the socket if there is one."""
+        given = ["--listen-fd", str(self.descriptors[port])] if port in self.descriptors else []
+        return ["--host", LOOPBACK, "--port", str(self.ports[port]), *given]
+
     @property
     def bootstrap_servers(self) -> str:
         """Of the line's broker."""
         return f"{LOOPBACK}:{self.ports['broker']}"
 
+    @property
+    def kafka(self) -> KafkaConfig:
+        """How this process reaches it; others read the password from its file."""
+        return self.security.client(self.bootstrap_servers)
+
     def client(self, stage: str) -> list[str]:
         """Options of every stage that talks to Kafka: all that says where, so that a configuration file for some other
         cluster may be given as well."""
-        kafka = [
-            "--bootstrap-servers",
-            self.bootstrap_servers,
-            "--security-protocol",
-            "PLAINTEXT",
-            "--topic-prefix",
-            "",
-        ]
+        config = self.kafka
+        kafka = ["--bootstrap-servers", config.bootstrap_servers, "--security-protocol", config.security_protocol]
+        if config.sasl_username:
+            kafka += ["--sasl-mechanism", config.sasl_mechanism, "--sasl-username", config.sasl_username]
+            kafka += ["--sasl-password-file", str(self.secrets.kafka_password_file)]
+        kafka += ["--topic-prefix", ""]
         return [*kafka, "--metrics-host", LOOPBACK, "--metrics-port", str(self.ports[f"{stage}-metrics"])]
 
 
@@ -83,8 +92,7 @@ def _broker(at: Place) -> list[str]:
 
 
 def _clickhouse(at: Place) -> list[str]:
-    where = ["--data-dir", str(at.data_dir / "clickhouse"), "--host", LOOPBACK]
-    where += ["--port", str(at.ports["clickhouse"])]
+    where = ["--data-dir", str(at.data_dir / "clickhouse"), *at.door("clickhouse")]
     who = ["--user", accounts.OWNER, "--password-file", str(at.secrets.clickhouse_password_file)]
     who += ["--read-user", accounts.READER, "--read-password-file", str(at.secrets.clickhouse_read_password_file)]
     who += ["--write-user", accounts.WRITER, "--write-password-file", str(at.secrets.clickhouse_write_password_file)]
@@ -93,17 +101,21 @@ def _clickhouse(at: Place) -> list[str]:
 
 
 def _combine(at: Place) -> list[str]:
-    return andon("combine", "--slot", "0", *at.client("combine"))
+    return andon("combine", "--slot", "0", *_seal(at), *at.client("combine"))
 
 
 def _correlate(at: Place) -> list[str]:
     own = ["--data-dir", str(at.data_dir / "correlate"), "--web-host", LOOPBACK]
     own += ["--web-port", str(at.ports["correlate"])]
-    return andon("correlate", "--slot", "0", *own, *at.client("correlate"))
+    return andon("correlate", "--slot", "0", *own, *_seal(at), *at.client("correlate"))
+
+
+def _seal(at: Place) -> list[str]:
+    return ["--partials-secret-file", str(at.secrets.partials_secret_file)]
 
 
 def _collect(at: Place) -> list[str]:
-    own = ["--host", LOOPBACK, "--port", str(at.ports["collect"]), "--tokens-file", str(at.secrets.gateway_tokens_file)]
+    own = [*at.door("collect"), "--tokens-file", str(at.secrets.gateway_tokens_file)]
     return andon("collect", *own, *at.client("collect"))
 
 
@@ -170,12 +182,44 @@ def process(stage: Stage, at: Place, ephemeral: bool) -> ProcessSpec:
     return ProcessSpec(
         stage.name,
         stage.argv(at),
-        broker_probe(at.bootstrap_servers) if is_broker else http_probe(at.ports[port], path),
+        broker_probe(at.security.first(at.bootstrap_servers)) if is_broker else http_probe(at.ports[port], path),
         stage.phase,
         stop_seconds,
         signal.SIGTERM if is_broker and not ephemeral else signal.SIGKILL,
         at.ports.get(f"{stage.name}-metrics", 0),
+        tuple(at.ports[name] for name in stage.listens),
+        tuple(at.descriptors[name] for name in stage.listens if name in at.descriptors),
     )
+
+
+def describe(at: Place, fleet: str, stages: dict[str, StageInfo], started_ms: int) -> StackInfo:
+    """What this process runs: those stages, where they are, and the files that have their secrets."""
+    info = StackInfo(
+        supervisor_pid=os.getpid(),
+        started_at=started_ms,
+        data_dir=str(at.data_dir),
+        fleet=fleet,
+        bootstrap_servers=at.bootstrap_servers,
+        log_file=str(at.data_dir / "logs" / "andon.log"),
+        stages=stages,
+    )
+    if at.kafka.sasl_username:
+        info.kafka_username = at.kafka.sasl_username
+        info.kafka_password_file = str(at.secrets.kafka_password_file)
+        info.kafka_client_file = str(at.secrets.kafka_client_file)
+    if "collect" in stages:
+        info.gateway_url = at.url("collect")
+        info.gateway_token_file = str(at.secrets.gateway_token_file)
+        info.gateway_tokens_file = str(at.secrets.gateway_tokens_file)
+    if "correlate" in stages:
+        info.correlate_url = at.url("correlate")
+    if "clickhouse" in stages:
+        info.clickhouse_url = at.url("clickhouse")
+        info.clickhouse_user = accounts.OWNER
+        info.clickhouse_password_file = str(at.secrets.clickhouse_password_file)
+        reader, password_file = at.login(accounts.READER, at.secrets.clickhouse_read_password_file)
+        info.clickhouse_reader, info.clickhouse_reader_password_file = reader, str(password_file)
+    return info
 
 
 def http_probe(port: int, path: str) -> Probe:
@@ -196,45 +240,17 @@ def http_probe(port: int, path: str) -> Probe:
     return probe
 
 
-def broker_probe(bootstrap_servers: str) -> Probe:
+def broker_probe(kafka: KafkaConfig) -> Probe:
     """Whether a Kafka client gets an answer."""
 
     async def probe() -> bool:
         try:
-            await asyncio.to_thread(broker.wait_for_broker, bootstrap_servers, 0.0)
+            await asyncio.to_thread(broker.wait_for_broker, kafka, 0.0)
         except AndonError:
             return False
         return True
 
     return probe
-
-
-def find_ports(data_dir: Path, names: Iterable[str], fixed: Mapping[str, int]) -> dict[str, int]:
-    """A free loopback port for each name: the fixed one, else the one used here last, else any. They are found by
-    binding them all at once, and remembered, so that what was connected once finds the line again.
-
-    Raises:
-        ConfigError: when a fixed port is taken.
-    """
-    try:
-        last = msgspec.json.decode((data_dir / PORTS_FILE).read_bytes(), type=dict[str, int])
-    except (OSError, msgspec.DecodeError):
-        last = {}
-    bound: dict[str, socket.socket] = {}
-    try:
-        for name in sorted(names, key=lambda name: (not fixed.get(name), name not in last)):
-            wish = fixed.get(name, 0)
-            sock = bind(wish) if wish else (name in last and bind(last[name])) or bind_free()
-            if sock is None:
-                key = name.replace("-", "_") + "_port"
-                raise ConfigError(f"up.{key} = {wish}: taken by another process; 0 takes any free port")
-            bound[name] = sock
-        ports = {name: int(sock.getsockname()[1]) for name, sock in bound.items()}
-    finally:
-        for sock in bound.values():
-            sock.close()
-    write_private(data_dir / PORTS_FILE, msgspec.json.encode(last | ports).decode() + "\n")
-    return ports
 
 
 def local_topics(events_retention_mib: int) -> list[topics.Topic]:
@@ -250,13 +266,13 @@ def _capped(topic: topics.Topic, partition_bytes: int) -> topics.Topic:
     return topic._replace(config=topic.config | {"retention.bytes": str(partition_bytes)})
 
 
-def make_topics(bootstrap_servers: str, events_retention_mib: int) -> None:
+def make_topics(kafka: KafkaConfig, events_retention_mib: int) -> None:
     """Create what is missing, alter what was kept with other settings.
 
     Raises:
         AndonError: when the broker refuses.
     """
-    admin = TopicAdmin(KafkaConfig(bootstrap_servers=bootstrap_servers))
+    admin = TopicAdmin(kafka)
     wanted = {topic.name: topic for topic in local_topics(events_retention_mib)}
     for difference in differences(wanted.values(), admin.find(wanted)):
         if not difference.key:

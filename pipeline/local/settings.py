@@ -9,12 +9,13 @@ from pipeline.local.plan import Place, Stage
 from pipeline.runtime.config import concerns, load
 
 KAFKA = ("kafka", "pipeline.runtime.kafka:KafkaConfig")
+PARTIALS = ("partials", "pipeline.runtime.partials:PartialsConfig")
 METRICS = ("metrics", "pipeline.runtime.metrics:MetricsConfig")
 # Imported only when something is set: the supervisor itself needs none of them. A test compares them with the commands.
 SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "clickhouse": (("engine", "pipeline.local.clickhouse.main:EngineConfig"),),
-    "combine": (KAFKA, METRICS, ("combine", "pipeline.combine.config:CombineConfig")),
-    "correlate": (KAFKA, METRICS, ("correlate", "pipeline.correlate.config:CorrelateConfig")),
+    "combine": (KAFKA, METRICS, PARTIALS, ("combine", "pipeline.combine.config:CombineConfig")),
+    "correlate": (KAFKA, METRICS, PARTIALS, ("correlate", "pipeline.correlate.config:CorrelateConfig")),
     "collect": (KAFKA, METRICS, ("collect", "pipeline.collect.config:CollectConfig")),
     "archive": (
         KAFKA,

@@ -48,6 +48,9 @@ class StackInfo(msgspec.Struct, kw_only=True):
     data_dir: str
     fleet: str
     bootstrap_servers: str
+    kafka_username: str = ""  # "" where the broker asks nobody who they are
+    kafka_password_file: str = ""
+    kafka_client_file: str = ""  # for clients of librdkafka: kcat -F
     gateway_url: str = ""
     gateway_token_file: str = ""
     gateway_tokens_file: str = ""
@@ -64,6 +67,18 @@ class StackInfo(msgspec.Struct, kw_only=True):
     def keys_dir(self) -> str:
         """Where the line's correlator keeps its signing key, and the public keys that are trusted."""
         return str(Path(self.data_dir) / "correlate" / "keys")
+
+    @property
+    def kafka(self) -> KafkaConfig:
+        """How to reach the broker, with its account where it has one."""
+        if not self.kafka_username:
+            return KafkaConfig(bootstrap_servers=self.bootstrap_servers)
+        return KafkaConfig(
+            bootstrap_servers=self.bootstrap_servers,
+            security_protocol="SASL_PLAINTEXT",
+            sasl_username=self.kafka_username,
+            sasl_password_file=self.kafka_password_file,
+        )
 
     @property
     def pids(self) -> dict[str, int]:
@@ -88,7 +103,7 @@ def meant(data_dir: Path, kafka: KafkaConfig, named: bool) -> bool:
     if kafka == KafkaConfig():
         return not named
     info = running(data_dir)
-    return info is not None and kafka == KafkaConfig(bootstrap_servers=info.bootstrap_servers)
+    return info is not None and kafka in (info.kafka, KafkaConfig(bootstrap_servers=info.bootstrap_servers))
 
 
 def running(data_dir: Path) -> StackInfo | None:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.local.child import Child, describe
+from pipeline.local.machine.listeners import strangers
 from pipeline.local.mergedlog import MergedLog
 from pipeline.local.stack import StageInfo
 from pipeline.runtime.clock import wall_clock_ms
@@ -37,6 +38,8 @@ class ProcessSpec(NamedTuple):
     stop_seconds: float
     death_signal: int = signal.SIGKILL
     metrics_port: int = 0
+    ports: Sequence[int] = ()  # that the process itself listens on: whoever else does is asked nothing
+    keep: Sequence[int] = ()  # descriptors that it inherits beside those of all
 
 
 class Backoff(NamedTuple):
@@ -64,6 +67,7 @@ class Supervised:
         self.is_ready = asyncio.Event()
         self.failures = 0
         self._was_ready = False
+        self._taken: dict[int, int] = {}
         self._home = home
         self._stopping = asyncio.Event()
         self._child: Child | None = None
@@ -117,11 +121,22 @@ class Supervised:
         self._home.log.line(self.spec.name, line)
 
     async def _probe(self) -> None:
-        while not await self.spec.ready():
+        while not (self._is_itself() and await self.spec.ready()):
             await asyncio.sleep(PROBE_SECONDS)
         self._was_ready = True
         self.is_ready.set()
         self._change("up")
+
+    def _is_itself(self) -> bool:
+        """Whether it listens on its ports, and nobody else does: a stranger's word is not taken for its own."""
+        found = {port: strangers(self._child.pid if self._child else 0, port) for port in self.spec.ports}
+        taken = {port: others[0].uid for port, others in found.items() if others}
+        if taken and taken != self._taken:
+            words = ", ".join(f"port {port} by a process of user {uid}" for port, uid in taken.items())
+            self.info.last_line = f"taken by others: {words}"
+            self._say(self.info.last_line)
+        self._taken = taken
+        return all(others == [] for others in found.values())
 
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL when it takes too long; returns when the process is gone."""
@@ -183,7 +198,7 @@ class Supervisor:
     async def spawn(self, spec: ProcessSpec, on_line: Callable[[str], None]) -> Child:
         """Start one process. Raises OSError when it cannot be started."""
         return await Child.start(
-            spec.argv, on_line, environ=self._environ, keep=self._keep, death_signal=spec.death_signal
+            spec.argv, on_line, environ=self._environ, keep=(*self._keep, *spec.keep), death_signal=spec.death_signal
         )
 
     async def start(self, stages: Sequence[Supervised], timeout_seconds: float) -> None:

@@ -14,12 +14,12 @@ import msgspec
 
 from pipeline.local import datadir, plan, settings, stack
 from pipeline.local.clickhouse import accounts
+from pipeline.local.doors import Doors
 from pipeline.local.guide import guide
 from pipeline.local.kafka import kinds as kafka_line
 from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.local.mergedlog import MergedLog
 from pipeline.local.plan import Place, Stage
-from pipeline.local.stack import StackInfo
 from pipeline.local.supervisor import Supervisor
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
@@ -35,6 +35,7 @@ ELSEWHERE = (
     "ANDON_KAFKA_",
     *(f"ANDON_CLICKHOUSE_{key}" for key in ("URL", "USER", "PASSWORD", "DATABASE", "CLUSTER")),
     *(f"ANDON_ARCHIVE_{key}" for key in ("CLICKHOUSE_", "DATABASE", "CLUSTER")),  # the names that these once had
+    "ANDON_PARTIALS_",
     "ANDON_UP_",
 )
 CONTROLLER_PORT = "broker-controller"  # Apache Kafka's second one
@@ -87,11 +88,20 @@ async def _run(up: UpConfig, stages: list[Stage], data_dir: Path, lock: int) -> 
     names = [port for stage in stages for port in stage.listens]
     fixed = {name: getattr(up, f"{name}_port", 0) for name in names}
     with datadir.writable(data_dir):
-        ports = plan.find_ports(data_dir, [*names, CONTROLLER_PORT], fixed)
-        broker_argv = kafka_line.prepare(up.broker, data_dir / "broker", ports["broker"], ports[CONTROLLER_PORT])
-        at = Place(
-            data_dir, ports, datadir.Secrets(data_dir).make(up.fleet), broker_argv, unconfined=accounts.unconfined()
-        )
+        doors = Doors(data_dir, [*names, CONTROLLER_PORT], fixed, plan.KEPT)
+    with doors:
+        await _run_behind(doors, up, stages, data_dir, lock)
+
+
+async def _run_behind(doors: Doors, up: UpConfig, stages: list[Stage], data_dir: Path, lock: int) -> None:
+    ports = doors.ports
+    with datadir.writable(data_dir):
+        secrets = datadir.Secrets(data_dir).make(up.fleet)
+        security = kafka_line.security_of(up.broker, secrets.kafka_password_file)
+        places = (ports["broker"], ports[CONTROLLER_PORT])
+        broker_argv = kafka_line.prepare(up.broker, data_dir / "broker", *places, security)
+        at = Place(data_dir, ports, secrets, broker_argv, security, doors.descriptors, accounts.unconfined())
+        secrets.write_client(security.guest(at.bootstrap_servers))
         log_file = data_dir / "logs" / "andon.log"
         log = MergedLog(log_file, sys.stdout, max(len(name) for name in plan.STAGES))
     environ, file = _environ()
@@ -126,7 +136,8 @@ class Line:
         self._at = at
         self._ready = False
         self.supervisor = supervisor
-        self.info = _describe(up, stages, at, supervisor)
+        runs = {name: stage.info for name, stage in supervisor.stages.items()}
+        self.info = plan.describe(at, up.fleet, runs, wall_clock_ms())
         supervisor.on_change = self._publish
 
     def _publish(self) -> None:
@@ -146,7 +157,8 @@ class Line:
         log_to = self.info.log_file
         supervisor.log.line("andon", f"starting {', '.join(supervisor.stages)}; log in {log_to}")
         await supervisor.start(supervisor.phase(plan.BROKER_PHASE), READY_SECONDS)
-        await asyncio.to_thread(plan.make_topics, self._at.bootstrap_servers, self._up.events_retention_mib)
+        await asyncio.to_thread(self._at.security.begin, self._at.bootstrap_servers)
+        await asyncio.to_thread(plan.make_topics, self._at.kafka, self._up.events_retention_mib)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._start_store())
@@ -178,32 +190,6 @@ class Line:
             stack.remove(self._at.data_dir)
         except ConfigError as error:  # the stages must be stopped all the same
             self.supervisor.log.line("andon", f"stack.json cannot be removed: {error}")
-
-
-def _describe(up: UpConfig, stages: list[Stage], at: Place, supervisor: Supervisor) -> StackInfo:
-    runs = {stage.name for stage in stages}
-    info = StackInfo(
-        supervisor_pid=os.getpid(),
-        started_at=wall_clock_ms(),
-        data_dir=str(at.data_dir),
-        fleet=up.fleet,
-        bootstrap_servers=at.bootstrap_servers,
-        log_file=str(at.data_dir / "logs" / "andon.log"),
-        stages={name: stage.info for name, stage in supervisor.stages.items()},
-    )
-    if "collect" in runs:
-        info.gateway_url = at.url("collect")
-        info.gateway_token_file = str(at.secrets.gateway_token_file)
-        info.gateway_tokens_file = str(at.secrets.gateway_tokens_file)
-    if "correlate" in runs:
-        info.correlate_url = at.url("correlate")
-    if "clickhouse" in runs:
-        info.clickhouse_url = at.url("clickhouse")
-        info.clickhouse_user = accounts.OWNER
-        info.clickhouse_password_file = str(at.secrets.clickhouse_password_file)
-        reader, password_file = at.login(accounts.READER, at.secrets.clickhouse_read_password_file)
-        info.clickhouse_reader, info.clickhouse_reader_password_file = reader, str(password_file)
-    return info
 
 
 def _environ() -> tuple[Mapping[str, str], Path | None]:

@@ -28,6 +28,7 @@ Values = dict[str, tuple[Any, str]]  # by key: the value, and where it was set
 SECTIONS = (
     "kafka",
     "metrics",
+    "partials",
     "collect",
     "combine",
     "correlate",

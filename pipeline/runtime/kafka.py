@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.secrets import read_secret
 
 Doc = msgspec.Meta
 
@@ -34,16 +35,22 @@ class KafkaConfig(msgspec.Struct, frozen=True):
     )
     sasl_username: Annotated[str, Doc(description="SASL user")] = ""
     sasl_password: Annotated[str, Doc(description="SASL password; environment or file only")] = ""
+    sasl_password_file: Annotated[str, Doc(description="file that holds it")] = ""
     ssl_ca_file: Annotated[str, Doc(description="PEM file of the certificate authority")] = ""
     ssl_certificate_file: Annotated[str, Doc(description="PEM file of the client certificate")] = ""
     ssl_key_file: Annotated[str, Doc(description="PEM file of the client key")] = ""
     topic_prefix: Annotated[str, Doc(max_length=64, description="put before every topic name")] = ""
 
 
+def sasl_password(config: KafkaConfig) -> str:
+    """The password, however it is given. Raises ConfigError when its file cannot be read."""
+    return read_secret(config, "kafka", "sasl_password")
+
+
 def check(config: KafkaConfig) -> None:
     """Raises ConfigError for what can be known to be wrong without asking anybody."""
     protocol = config.security_protocol
-    if protocol.startswith("SASL") and not (config.sasl_username and config.sasl_password):
+    if protocol.startswith("SASL") and not (config.sasl_username and sasl_password(config)):
         lacking = "sasl_password" if config.sasl_username else "sasl_username"
         raise ConfigError(
             f"kafka.{lacking} is empty: security_protocol = {protocol!r} needs it "
@@ -99,7 +106,7 @@ def client_config(config: KafkaConfig, client_id: str) -> dict[str, Any]:
         settings |= {
             "sasl.mechanism": config.sasl_mechanism,
             "sasl.username": config.sasl_username,
-            "sasl.password": config.sasl_password,
+            "sasl.password": sasl_password(config),
         }
     if config.security_protocol.endswith("SSL"):
         files = {

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pipeline.halt.safety import SafetyRecord
 from pipeline.wire import topics
 from pipeline.wire.record_keys import fleet_of, is_heartbeat
-from pipeline.wire.verdicts import FleetHeartbeat, Verdict
+from pipeline.wire.verdicts import STREAM_TIME_AHEAD, FleetHeartbeat, Verdict
 
 NO_KEYS = "no halt, heartbeat or verdict can be verified, so none is shown: name the keys with --trusted-keys-dir"
 
@@ -41,6 +41,9 @@ class Shown:
         count = Counter(why for key, why in refused.items() if not is_heartbeat(key.encode()))
         for why, number in sorted(count.items()):
             yield f"{topics.VERDICTS.name}: {number} verdicts are not believed and not shown ({why})"
+        for beat in self.beats():
+            if STREAM_TIME_AHEAD in beat.flags:
+                yield f"{beat.fleet}: stream time is ahead of the clock: crashes of now count late; see `andon doctor`"
         hidden = len(self.record.verdicts) - len(self.verdicts(now_ms))
         if hidden:
             yield f"{topics.VERDICTS.name}: {hidden} cleared, which counts for nothing while the detector is silent"

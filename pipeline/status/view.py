@@ -153,6 +153,8 @@ def _fleet(beat: FleetHeartbeat, now_ms: int) -> list[Cell]:
         if age_seconds > SILENT_SECONDS
         else Text(f"{span(age_seconds)} ago")
     )
+    if beat.flags:
+        heard += Text(f" {printable(', '.join(beat.flags))}", style="bold red")
     behind = span(max(0.0, (now_ms - beat.stream_time) / 1000))
     return [cell(beat.fleet), heard, moment(beat.stream_time), behind, f"{beat.live_updates:,}", f"{beat.events:,}"]
 

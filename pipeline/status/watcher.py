@@ -26,7 +26,7 @@ class Watcher:
         self._top = top
         info = self._stack()
         if info is not None:
-            kafka = KafkaConfig(bootstrap_servers=info.bootstrap_servers)
+            kafka = info.kafka
         self._cluster = Cluster(kafka)
         self._before: Offsets | None = None
         self._usage: dict[int, Usage] = {}

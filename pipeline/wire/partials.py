@@ -12,6 +12,7 @@ PARTIAL_VERSION = 1
 BUCKET_MS = 10_000  # the event-time bucket that every cell is marked with
 MAX_PARTIAL_BYTES = 512_000
 MAX_PARTIAL_CRASHES = 5_000
+MAX_PARTIAL_EVENTS = 50_000  # a combiner takes no more into one micro-batch
 SAMPLES_PER_CELL_MINUTE = 16  # bottom-k by host hash, per cell and minute
 
 

@@ -20,7 +20,8 @@ class Reason(StrEnum):
     ANCIENT_TIMESTAMP = "ancient_timestamp"  # `ts` before 2020
     FUTURE_TIMESTAMP = "future_timestamp"  # `ts` later than its ingestion by more than MAX_SKEW_MS
     FLEET_MISMATCH = "fleet_mismatch"  # gateway: the token belongs to another fleet
-    MALFORMED_PARTIAL = "malformed_partial"  # correlator: not a partial, or one whose columns point outside it
+    MALFORMED_PARTIAL = "malformed_partial"  # correlator: not a partial, or with what no batch can hold
+    UNSEALED_PARTIAL = "unsealed_partial"  # correlator: a partial without the combiner's MAC, or with another one
 
 
 class MalformedMessage(ValueError):

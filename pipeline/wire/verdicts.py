@@ -102,6 +102,15 @@ class FleetHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
         return heartbeat_key(self.fleet)
 
 
+STREAM_TIME_AHEAD = "stream_time_ahead"
+AHEAD_MS = 60_000  # past what a bucket waits for: crashes of now then count as late ones, and of yesterday not at all
+
+
+def heartbeat_flags(stream_time_ms: int, at_ms: int) -> tuple[str, ...]:
+    """What a reader of a heartbeat should know: `stream_time_ahead` when stream time has run ahead of the clock."""
+    return (STREAM_TIME_AHEAD,) if stream_time_ms > at_ms + AHEAD_MS else ()
+
+
 def power_of_ten(log10: float) -> str:
     """Evidence for people: 10^6.3, and never 10^-0.0."""
     return f"10^{round(log10, 1) + 0.0:.1f}"

@@ -29,6 +29,8 @@ from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 from pipeline.wire.events import MAX_MESSAGE_BYTES
 from pipeline.wire.partials import decode_partial
+from pipeline.wire.reasons import MalformedMessage
+from pipeline.wire.seal import Seal
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +51,11 @@ class Line:
         self._readers: dict[str, Consumer] = {}
         self._read: dict[str, list[Message]] = {}
 
-    def combiner(self, slot: str = "0") -> Process:
+    def combiner(self, slot: str = "0", **environ: str) -> Process:
         """Start one; its log is a file."""
         where = ("--bootstrap-servers", self.kafka.bootstrap_servers, "--topic-prefix", self.kafka.topic_prefix)
         log = self.log(len(self._processes))
-        self._processes.append(Process(andon("combine", "--slot", slot, *where), log).start())
+        self._processes.append(Process(andon("combine", "--slot", slot, *where), log, environ).start())
         return self._processes[-1]
 
     def log(self, number: int) -> Path:
@@ -121,6 +123,21 @@ def events(count: int, **more: Any) -> list[bytes]:
     common = {"v": 1, "kind": "heartbeat", "fleet": "acme", "ts": now, "ring": "r", "os": "o", "model": "m"}
     common |= {"updates": [update]} | more
     return [orjson.dumps({"id": f"e-{n}", "host": f"h-{n}", **common}) for n in range(count)]
+
+
+def test_partials_carry_the_seal_of_the_secret(line: Line) -> None:
+    """Without a secret, which it says, they have none."""
+    for secret in ("", "s" * 32):
+        process = line.combiner(ANDON_PARTIALS_SECRET=secret)
+        before = line.counted()
+        line.produce(events(10))
+        until("they are counted", lambda before=before: line.counted() == before + 10)
+        assert process.stop() == 0
+        assert process.said("partials are not sealed") == (not secret)
+    *unsealed, sealed = [message.value() or b"" for message in line.committed(topics.PARTIALS)]
+    Seal(["s" * 32]).check(sealed)
+    with pytest.raises(MalformedMessage, match="carries no MAC"):
+        Seal(["s" * 32]).check(unsealed[0])
 
 
 def test_killed_combiners_lose_and_repeat_nothing(line: Line) -> None:

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.correlate_worker import STREAM_START, partial
-from support.correlate_world import LOG, SHADOW, UPDATE, Clock, Killed, World, correlator, epochs, facts, live
+from support.correlate_world import LOG, SHADOW, UPDATE, Clock, Killed, World, correlator, epochs, facts, live, record
 
 from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, VERSION, Entry, FleetState, pack, unpack
-from pipeline.correlate.ports import PartialRecord
 from pipeline.correlate.view import state
 from pipeline.wire.halts import decode_halt
 from pipeline.wire.partials import encode_partial
@@ -180,7 +179,7 @@ def test_messages_of_an_earlier_session_are_not_taken_in(tmp_path: Path) -> None
         world = World(LOG)
         process = correlator(world, tmp_path, Clock())
         await process.recover(world.bounds(), {})
-        await process.handle(PartialRecord(0, 1, b"k", LOG[1]), process.session - 1)
+        await process.handle(record(1, LOG[1]), process.session - 1)
         assert process.fleets.by_name == {}
 
     asyncio.run(scene())
@@ -193,7 +192,7 @@ def test_halts_are_renewed_at_half_life(tmp_path: Path) -> None:
         world, clock = World(LOG[:4]), Clock()
         process = correlator(world, tmp_path, clock)
         await process.recover(world.bounds(), {})
-        await process.handle(PartialRecord(0, 3, b"k", encode_partial(partial("acme", 55, (UPDATE,)))), process.session)
+        await process.handle(record(3, encode_partial(partial("acme", 55, (UPDATE,)))), process.session)
         await process.checkpoint(0)
         await process.renew()
         assert len(epochs(world)) == 1

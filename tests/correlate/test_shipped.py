@@ -5,16 +5,16 @@ import random
 from pathlib import Path
 
 import pytest
-from support.correlate_world import Clock, Killed, World, correlator, epochs
+from support.correlate_world import Clock, Killed, World, correlator, epochs, record
 from support.folding import partials_all
 
 from pipeline.bench.latency_load import TrialFleet
 from pipeline.correlate.correlator import Correlator
-from pipeline.correlate.ports import PartialRecord
 from pipeline.correlate.shipped import ShippedDetectors
 from pipeline.runtime.errors import ConfigError
 from pipeline.wire.events import decode_event
 from pipeline.wire.partials import encode_partial
+from pipeline.wire.spans import MINUTE_MS
 
 START = 1_790_000_000_000
 BATCH_MS = 2_000
@@ -44,7 +44,7 @@ async def live(world: World, keys: Path) -> Correlator:
     process = correlator(world, keys, Clock(), ShippedDetectors.from_file(""))
     await process.recover(world.bounds(), dict(world.table))
     for offset in range(world.committed, len(world.log)):
-        await process.handle(PartialRecord(0, offset, b"k", world.log[offset]), process.session)
+        await process.handle(record(offset, world.log[offset], START + 2 * MINUTE_MS), process.session)
         if offset % 7 == 3:
             await process.checkpoint(0)
     return process

@@ -24,6 +24,7 @@ from pipeline.runtime import config
 from pipeline.runtime.config import load
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.metrics import MetricsConfig
+from pipeline.runtime.partials import PartialsConfig
 from pipeline.runtime.secrets import is_secret
 from pipeline.status.main import StatusConfig
 from pipeline.wire.partials import UpdateId
@@ -34,6 +35,7 @@ POLICY = ROOT / "deploy" / "policy.toml"
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "kafka": KafkaConfig,
     "metrics": MetricsConfig,
+    "partials": PartialsConfig,
     "collect": CollectConfig,
     "combine": CombineConfig,
     "correlate": CorrelateConfig,

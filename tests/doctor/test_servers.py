@@ -166,6 +166,7 @@ def test_addresses_of_the_running_local_line(tmp_path: Path) -> None:
         assert found[f"kafka {line.info.bootstrap_servers}"]["level"] == "ok"
         assert (found["gateway"]["level"], found["gateway token"]["level"]) == ("ok", "ok")
         assert (found["correlator"]["level"], found["clickhouse"]["level"]) == ("not configured", "not configured")
+        assert found["kafka users"]["level"] == "warning"  # the embedded broker asks nobody who they are
 
 
 def test_what_is_configured_wins_over_the_local_line(tmp_path: Path) -> None:

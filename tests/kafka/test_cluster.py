@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 from support.brokers import Clients, memory, take, values
-from support.outside import Line, encode, event, incident, is_running, needs, now_ms, wait_for
+from support.outside import DEADLINE_SECONDS, Line, encode, event, incident, is_running, needs, now_ms, wait_for
 
 from pipeline.local.kafka import kinds as kafka_line
 from pipeline.local.kafka.cluster import KafkaCluster
@@ -212,6 +212,10 @@ def test_up_on_kafka(kafka_jars: KafkaJars, tmp_path: Path) -> None:
         wait_for("all stored", lambda: line.curl_query("SELECT count() FROM events") == str(len(sent)))
         assert line.curl_query("SELECT uniqExact(id) FROM events") == str(len(sent))
         assert json.loads(line.andon("doctor", "--json"))["ok"]
+        assert "kafka users" not in line.andon("doctor")
+        assert line.info["bootstrap_servers"] in line.andon("status", "--once")
+        stranger = ["kcat", "-L", "-m", "2", "-b", line.info["bootstrap_servers"]]
+        assert subprocess.run(stranger, capture_output=True, timeout=DEADLINE_SECONDS, check=False).returncode
     finally:
         assert line.stop() == 0
     again = Line(tmp_path / "line", "--broker", "kafka")

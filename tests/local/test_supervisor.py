@@ -16,6 +16,7 @@ from support.waiting import until as wait_until
 
 from pipeline.local.child import describe
 from pipeline.local.machine.leash import leash
+from pipeline.local.machine.ports import bind_free
 from pipeline.local.machine.usage import is_alive
 from pipeline.local.mergedlog import MAX_LINE_BYTES, LineSplitter, MergedLog
 from pipeline.local.supervisor import Backoff, ProcessSpec, Supervised, Supervisor
@@ -126,6 +127,46 @@ def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
     assert seen[0] != seen[1]
     assert "a: ended with SIGKILL" in log
     assert supervisor.stages["a"].info.state == "stopped"
+
+
+LISTENER = """
+import socket, time
+while True:
+    try:
+        own = socket.socket()
+        own.bind(("127.0.0.1", {port}))
+        own.listen()
+        time.sleep(600)
+    except OSError:
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who listens")
+@pytest.mark.service
+def test_a_stranger_on_its_port_is_not_taken_for_a_stage(tmp_path: Path) -> None:
+    """Whoever listens where the stage should is not even asked, and is named; once the stage has its port, it is up."""
+    asked: list[bool] = []
+
+    async def ready() -> bool:
+        asked.append(True)
+        return True
+
+    async def scenario(supervisor: Supervisor) -> None:
+        stage = supervisor.stages["a"]
+        stage.start()
+        await until(lambda: f"port {port} by a process of user {os.getuid()}" in stage.info.last_line)
+        assert not asked
+        assert stage.info.state == "starting"
+        squatter.close()
+        await until(lambda: stage.info.state == "up")
+
+    with bind_free() as squatter:
+        squatter.listen()
+        port = squatter.getsockname()[1]
+        one = spec("a", LISTENER.format(port=port))._replace(ready=ready, ports=(port,))
+        log, _ = supervised(tmp_path, [one], scenario)
+    assert "a: taken by others" in log
 
 
 @pytest.mark.service

@@ -47,6 +47,16 @@ def test_settings_that_cannot_work(config: KafkaConfig, words: str) -> None:
     assert words in str(error.value)
 
 
+def test_the_password_may_be_in_a_file(tmp_path: Path) -> None:
+    """What is in it is sent; one that cannot be read is named."""
+    (file := tmp_path / "password").write_text("secret\n")
+    config = KafkaConfig(security_protocol="SASL_SSL", sasl_username="me", sasl_password_file=str(file))
+    assert client_config(config, "test")["sasl.password"] == "secret"
+    file.unlink()
+    with pytest.raises(ConfigError, match=r"kafka\.sasl_password_file = .*: cannot be read"):
+        client_config(config, "test")
+
+
 @pytest.mark.parametrize("key", ["ssl_ca_file", "ssl_certificate_file"])
 def test_files_that_are_no_certificates(key: str, tmp_path: Path) -> None:
     """Key, value and what would be right, before a client is made of them."""

@@ -24,7 +24,14 @@ from pipeline.status.snapshot import (
 from pipeline.status.sources import Offsets
 from pipeline.status.view import Screen, explain, moment, span
 from pipeline.wire.halts import Evidence, Halt, encode_halt
-from pipeline.wire.verdicts import Explanation, FleetHeartbeat, StandingHalt, Verdict, encode_verdict
+from pipeline.wire.verdicts import (
+    STREAM_TIME_AHEAD,
+    Explanation,
+    FleetHeartbeat,
+    StandingHalt,
+    Verdict,
+    encode_verdict,
+)
 
 NOW = 1_721_362_140_000  # 2024-07-19T04:09:00Z
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[bold red]‮<script>\n'; DROP TABLE andon.events; --\x00"
@@ -102,6 +109,14 @@ def snapshot(name: str) -> Snapshot:
         verdicts_total=1,
         problems=[name],
     )
+
+
+def test_a_heartbeat_shows_its_flags() -> None:
+    """That stream time has run ahead stands beside the heartbeat that would look healthy otherwise."""
+    seen = snapshot("acme")
+    assert "stream_time_ahead" not in drawn(seen)
+    flagged = msgspec.structs.replace(seen.fleets[0], flags=(STREAM_TIME_AHEAD,))
+    assert "stream_time_ahead" in drawn(msgspec.structs.replace(seen, fleets=[flagged]))
 
 
 def drawn(seen: Snapshot, width: int = 400) -> str:

@@ -12,11 +12,12 @@ from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.detectors import Detectors
 from pipeline.correlate.fleets import Fleets
 from pipeline.correlate.ports import Bounds, HaltRecord, HaltsRead, OutRecord, PartialRecord
+from pipeline.correlate.records import PartialReader
 from pipeline.halt.issuer import HaltIssuer
 from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import Partial, UpdateId, encode_partial
-from pipeline.wire.spans import DAY_MS
+from pipeline.wire.spans import DAY_MS, MINUTE_MS
 from support.correlate_worker import STREAM_START, CountingDetector, CountingDetectors, partial
 
 UPDATE = UpdateId("v", "p", "1")
@@ -84,6 +85,11 @@ class World:
         return [headers for topic, _, _, headers in self.records if topic == "fleet.deadletter"]
 
 
+def record(offset: int, value: bytes, appended_at_ms: int = STREAM_START + MINUTE_MS) -> PartialRecord:
+    """A record of `fleet.partials`."""
+    return PartialRecord(0, offset, b"k", value, appended_at_ms)
+
+
 class Clock:
     """Moves when told."""
 
@@ -94,11 +100,17 @@ class Clock:
         return self.now
 
 
-def correlator(world: World, keys: Path, clock: Clock, detectors: Detectors | None = None) -> Correlator:
+def correlator(
+    world: World,
+    keys: Path,
+    clock: Clock,
+    detectors: Detectors | None = None,
+    partials: PartialReader | None = None,
+) -> Correlator:
     """A fresh process on this world; it counts unless given other detectors."""
     log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[])
     issuer = HaltIssuer(load_or_create(keys), load_trusted(keys), DAY_MS)
-    return Correlator(Fleets(detectors or CountingDetectors()), issuer, world, clock, log)
+    return Correlator(Fleets(detectors or CountingDetectors()), issuer, world, clock, log, partials)
 
 
 async def live(world: World, keys: Path, checkpoint_every: int = 3) -> Correlator:
@@ -107,7 +119,7 @@ async def live(world: World, keys: Path, checkpoint_every: int = 3) -> Correlato
     process = correlator(world, keys, clock)
     await process.recover(world.bounds(), dict(world.table))
     for offset in range(world.committed, len(world.log)):
-        await process.handle(PartialRecord(0, offset, b"k", world.log[offset]), process.session)
+        await process.handle(record(offset, world.log[offset]), process.session)
         if offset % checkpoint_every == 2:
             await process.checkpoint(0)
     return process

@@ -4,13 +4,6 @@ import secrets
 from pathlib import Path
 
 import trustme
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AdminClient,
-    ScramCredentialInfo,
-    ScramMechanism,
-    UserScramCredentialUpsertion,
-)
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -18,91 +11,26 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from pipeline.local.kafka import security
 from pipeline.local.kafka.security import SecurityProtocol
 from pipeline.local.machine.ports import LOOPBACK
-from pipeline.runtime.kafka import KafkaConfig, client_config
-from pipeline.runtime.waiting import wait_for
+from pipeline.runtime.kafka import KafkaConfig
 
-BROKER_USER = "broker"  # of brokers and controllers among themselves, and of the first administrator
 SUPER_USER = "admin"  # a SCRAM user who may do everything
-ITERATIONS = 4096  # the least that Kafka takes: logins in tests should be quick
-CALL_SECONDS = 10.0
-ACCEPTED_SECONDS = 15.0
 
 
-class Sasl:
-    """SCRAM-SHA-512 users and an authorizer that denies what no ACL allows. Brokers know each other by SASL/PLAIN, for
-    the first SCRAM user can be made only once they run."""
-
-    protocol: SecurityProtocol = "SASL_PLAINTEXT"
+class Sasl(security.Sasl):
+    """The local line's accounts, and an authorizer that denies what no ACL allows."""
 
     def __init__(self) -> None:
-        self._broker_password = secrets.token_urlsafe(24)
-        self.passwords = {SUPER_USER: secrets.token_urlsafe(24)}
+        super().__init__(SUPER_USER, secrets.token_urlsafe(24))
 
     def properties(self) -> dict[str, str]:
         """Logins, authorizer and who is above it."""
-        known = f'username="{BROKER_USER}" password="{self._broker_password}"'
-        module = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-        login = f'{module} {known} user_{BROKER_USER}="{self._broker_password}";'
-        scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-        return {
-            "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
-            "sasl.mechanism.inter.broker.protocol": "PLAIN",
-            "sasl.mechanism.controller.protocol": "PLAIN",
-            "listener.name.client.plain.sasl.jaas.config": login,
-            "listener.name.client.scram-sha-512.sasl.jaas.config": scram,
-            "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
-            "listener.name.controller.plain.sasl.jaas.config": login,
+        return super().properties() | {
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "super.users": f"User:{BROKER_USER};User:{SUPER_USER}",
+            "super.users": f"User:{security.BROKER_USER};User:{SUPER_USER}",
         }
-
-    def first(self, bootstrap_servers: str) -> KafkaConfig:
-        """The client that makes the first SCRAM user."""
-        return KafkaConfig(
-            bootstrap_servers=bootstrap_servers,
-            security_protocol="SASL_PLAINTEXT",
-            sasl_mechanism="PLAIN",
-            sasl_username=BROKER_USER,
-            sasl_password=self._broker_password,
-        )
-
-    def client(self, bootstrap_servers: str, user: str = SUPER_USER) -> KafkaConfig:
-        """A SCRAM user's."""
-        return KafkaConfig(
-            bootstrap_servers=bootstrap_servers,
-            security_protocol="SASL_PLAINTEXT",
-            sasl_mechanism="SCRAM-SHA-512",
-            sasl_username=user,
-            sasl_password=self.passwords[user],
-        )
-
-    def begin(self, bootstrap_servers: str) -> None:
-        """Make the user who may do everything."""
-        self.add_user(bootstrap_servers, SUPER_USER)
-
-    def add_user(self, bootstrap_servers: str, name: str) -> KafkaConfig:
-        """Make a user without any rights, or set its password anew; returns its client configuration once every broker
-        lets it in."""
-        password = self.passwords.setdefault(name, secrets.token_urlsafe(24))
-        credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, ITERATIONS)
-        upsertion = UserScramCredentialUpsertion(name, credential, password.encode())
-        admin = AdminClient(client_config(self.first(bootstrap_servers), "test-users"))
-        for future in admin.alter_user_scram_credentials([upsertion], request_timeout=CALL_SECONDS).values():
-            future.result(CALL_SECONDS)
-        for server in bootstrap_servers.split(","):  # each learns of it a moment after the controller wrote it down
-            user = self.client(server, name)
-            assert wait_for(lambda user=user: _lets_in(user), ACCEPTED_SECONDS), server
-        return self.client(bootstrap_servers, name)
-
-
-def _lets_in(kafka: KafkaConfig) -> bool:
-    try:
-        AdminClient(client_config(kafka, "test-users") | {"log_level": 0}).list_topics(timeout=1.0)
-    except KafkaException:
-        return False
-    return True
 
 
 class Tls:
@@ -141,7 +69,7 @@ class Tls:
             ssl_key_file=str(self._key),
         )
 
-    first = client
+    first = guest = client
 
     def begin(self, bootstrap_servers: str) -> None:
         """Nothing."""

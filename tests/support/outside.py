@@ -80,14 +80,18 @@ class Line:
         done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True, timeout=DEADLINE_SECONDS)
         return done.stdout
 
+    def _login(self) -> list[str]:
+        info = self.info
+        return ["-F", info["kafka_client_file"]] if info["kafka_client_file"] else ["-b", info["bootstrap_servers"]]
+
     def kcat_send(self, topic: str, lines: list[bytes], *options: str) -> None:
         """One message a line, with kcat."""
-        argv = ["kcat", "-P", "-b", self.info["bootstrap_servers"], "-t", topic, *options]
+        argv = ["kcat", "-P", *self._login(), "-t", topic, *options]
         subprocess.run(argv, input=b"\n".join(lines), check=True, timeout=DEADLINE_SECONDS)
 
     def kcat_read(self, topic: str) -> list[dict[str, Any]]:
         """Every message of a topic, with kcat: dictionaries with key, payload, partition, offset."""
-        argv = ["kcat", "-C", "-b", self.info["bootstrap_servers"], "-t", topic, "-o", "beginning", "-e", "-q", "-J"]
+        argv = ["kcat", "-C", *self._login(), "-t", topic, "-o", "beginning", "-e", "-q", "-J"]
         read = subprocess.run(argv, stdout=subprocess.PIPE, check=True, timeout=DEADLINE_SECONDS)
         return [json.loads(line, strict=False) for line in read.stdout.decode("utf-8", "replace").splitlines()]
 

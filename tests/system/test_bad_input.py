@@ -145,6 +145,17 @@ def test_a_line_of_ten_megabytes_by_kafka_does_not_stop_the_stream(line: Line) -
     assert line.folded(fleet) == 1  # and only that one
 
 
+def test_what_only_looks_like_a_partial_is_not_believed(line: Line) -> None:
+    """Who may write to the topic of partials has not got the combiner's secret: a dead letter, and no fleet."""
+    needs("kcat")
+    line.kcat_send("fleet.partials", [b"\x9fnobody sealed this"], "-k", "forged")
+
+    def refused() -> list[str]:
+        return [reason_of(m) for m in line.kcat_read("fleet.deadletter") if m["key"] == "forged"]
+
+    assert wait_for("the dead letter", refused) == ["unsealed_partial"]
+
+
 def test_hostile_text_stays_text_in_logs_and_status(line: Line) -> None:
     """No control character reaches the merged log or the terminal's table."""
     needs("kcat")

@@ -67,7 +67,7 @@ def measure(soak: Soak, kind: BrokerKind) -> dict[str, Any]:
         LocalStack(Path(scratch) / "line", fleet=FLEET, broker=kind) as line,
     ):
         watcher = Watcher(KafkaConfig(), line.data_dir, TOP_VERDICTS)
-        load = SoakLoad(KafkaConfig(line.info.bootstrap_servers), soak.hosts, soak.events_per_second, soak.seed)
+        load = SoakLoad(line.info.kafka, soak.hosts, soak.events_per_second, soak.seed)
         started = time.monotonic()
         load.start()
         try:

@@ -28,6 +28,7 @@ from pipeline.runtime import logging
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.lifecycle import stop_signals
+from pipeline.runtime.listening import listen
 from pipeline.runtime.secrets import read_secret
 
 Doc = msgspec.Meta
@@ -42,6 +43,9 @@ class EngineConfig(msgspec.Struct, frozen=True):
     data_dir: Annotated[str, Doc(min_length=1, description="directory of the engine's data")] = ".andon/clickhouse"
     host: Annotated[str, Doc(min_length=1, description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Doc(ge=0, le=65535, description="port to listen on, 0 for any free one")] = 8123
+    listen_fd: Annotated[
+        int, Doc(ge=-1, description="listening socket that was handed down, instead of host and port; -1: none")
+    ] = -1
     user: Annotated[str, Doc(min_length=1, description="owner: may do everything in the engine")] = OWNER
     password: Annotated[str, Doc(description="its password; environment or file only")] = ""
     password_file: Annotated[str, Doc(description="file that holds the password")] = ""
@@ -94,9 +98,7 @@ async def serve(config: EngineConfig, who: list[Account], unconfined: str = "") 
     runner = web.AppRunner(endpoint.app, shutdown_timeout=STOP_SECONDS, **options)
     try:
         await runner.setup()
-        site = web.TCPSite(runner, config.host, config.port)
-        await _listen(site, config)
-        port = runner.addresses[0][1]
+        port = await listen(runner, "engine", config.host, config.port, config.listen_fd)
         url = f"http://{config.host}:{port}"
         log.info(READY, url=url, version=engine.version, data_dir=config.data_dir, owner=config.user)
         await stop.wait()
@@ -121,14 +123,6 @@ async def _cancel_reads(engine: Engine, ended: asyncio.Event) -> None:
             return
         await asyncio.to_thread(engine.cancel_reads)
         wait_seconds = 1.0
-
-
-async def _listen(site: web.TCPSite, config: EngineConfig) -> None:
-    try:
-        await site.start()
-    except OSError as error:
-        text = os.strerror(error.errno or 0)
-        raise ConfigError(f"engine.port = {config.port}: cannot listen on {config.host}: {text}") from None
 
 
 def _confine(data_dir: Path) -> str:

@@ -28,9 +28,9 @@ def command_line(data_dir: Path, port: int) -> list[str]:
     return [str(binary), "start", "--only", "kafka", *where]
 
 
-def wait_for_broker(bootstrap_servers: str, timeout_seconds: float) -> None:
+def wait_for_broker(config: KafkaConfig, timeout_seconds: float) -> None:
     """Raises AndonError when no broker answers in time."""
-    config, errors = KafkaConfig(bootstrap_servers), Errors()
+    errors = Errors()
     admin = AdminClient(client_config(config, "andon-wait") | errors.settings)
     deadline = Deadline(timeout_seconds)
     while True:
@@ -61,7 +61,7 @@ class EmbeddedBroker:
         self.process.log.parent.mkdir(parents=True, exist_ok=True)
         self.process.start()
         try:
-            wait_for_broker(self.bootstrap_servers, START_SECONDS)
+            wait_for_broker(self.client_options(), START_SECONDS)
         except BaseException:
             self.process.kill()
             raise

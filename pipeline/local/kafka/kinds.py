@@ -8,16 +8,24 @@ from pipeline.local.kafka import embedded as broker
 from pipeline.local.kafka.classes import prepared_jars
 from pipeline.local.kafka.node import command_line, configure, format_storage
 from pipeline.local.kafka.properties import Node
-from pipeline.local.kafka.security import Open
+from pipeline.local.kafka.security import Open, Sasl, Security
 from pipeline.local.machine.files import write_private
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.say import say
 
 BrokerKind = Literal["embedded", "kafka"]
 KIND_FILE = "kind"
+ACCOUNT = "andon"  # of the line and whoever belongs to it
 
 
-def prepare(kind: BrokerKind, folder: Path, port: int, controller_port: int) -> list[str]:
+def security_of(kind: BrokerKind, password_file: Path) -> Security:
+    """Apache Kafka lets nobody in without this password; the embedded broker cannot ask for one."""
+    return Sasl(ACCOUNT, password_file.read_text("ascii").strip()) if kind == "kafka" else Open()
+
+
+def prepare(
+    kind: BrokerKind, folder: Path, port: int, controller_port: int, security: Security | None = None
+) -> list[str]:
     """The command that runs the broker in the foreground; what it needs is there afterwards. The first time on a
     machine this fetches Apache Kafka.
 
@@ -31,7 +39,7 @@ def prepare(kind: BrokerKind, folder: Path, port: int, controller_port: int) -> 
     jars = prepared_jars(lambda words: say(f"andon: {words}", err=True))
     _claim(folder, kind)
     node = Node(1, port, controller_port, folder / "kafka", port)
-    configure(node, [node], Open(), {})
+    configure(node, [node], security or Open(), {})
     format_storage(jars, [node])
     return command_line(jars, node)
 

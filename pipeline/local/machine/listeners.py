@@ -1,0 +1,77 @@
+"""Who listens on a port of this machine: asked of the kernel (Linux), before whoever it is gets to hear anything."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.local.machine.ports import LOOPBACK
+
+TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+_LISTENS = "0A"  # include/net/tcp_states.h
+
+
+def _hex(address: bytes) -> str:
+    """As the tables have it: by words, in the machine's own order."""
+    words = [int.from_bytes(address[at : at + 4], sys.byteorder) for at in range(0, len(address), 4)]
+    return "".join(f"{word:08X}" for word in words)
+
+
+# Those under which a server of ours, or a stranger, answers on the loopback interface.
+_ADDRESSES = {_hex(socket.inet_pton(socket.AF_INET, text)) for text in (LOOPBACK, "0.0.0.0")} | {
+    _hex(socket.inet_pton(socket.AF_INET6, text)) for text in ("::1", "::", f"::ffff:{LOOPBACK}")
+}
+
+
+class Listener(NamedTuple):
+    """A listening socket, and the user who made it."""
+
+    inode: int
+    uid: int
+
+
+def strangers(pid: int, port: int) -> list[Listener] | None:
+    """Those who listen on the port and are not this process; None while nobody listens. On another system than Linux
+    nobody is known to be a stranger."""
+    if sys.platform != "linux":
+        return []
+    found = list(_listeners(port))
+    if not found:
+        return None
+    own = _sockets(pid)
+    return [listener for listener in found if listener.inode not in own]
+
+
+def _listeners(port: int) -> Iterator[Listener]:
+    for table in TABLES:
+        for line in _text(table).splitlines()[1:]:
+            words = line.split()
+            address, _, number = words[1].partition(":")
+            if words[3] == _LISTENS and int(number, 16) == port and address in _ADDRESSES:
+                yield Listener(int(words[9]), int(words[7]))
+
+
+def _text(table: Path) -> str:
+    try:
+        return table.read_text("ascii")
+    except OSError:  # without IPv6 there is but one
+        return ""
+
+
+def _sockets(pid: int) -> set[int]:
+    """The inodes of the sockets that a process has open."""
+    folder, found = f"/proc/{pid}/fd", set()
+    try:
+        names = os.listdir(folder)
+    except OSError:  # it has ended
+        return set()
+    for name in names:
+        try:
+            target = os.readlink(f"{folder}/{name}")
+        except OSError:
+            continue  # closed meanwhile
+        if target.startswith("socket:["):
+            found.add(int(target[len("socket:[") : -1]))
+    return found

@@ -1,0 +1,64 @@
+"""What `andon doctor` makes of what the correlator says of itself."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from pipeline.doctor.http import check_correlator
+
+HEALTHY = {
+    "ready": True,
+    "fleets": 2,
+    "at": 0,
+    "stream_time_ahead": [],
+    "partials_sealed": True,
+    "partials_unsealed": 0,
+}
+
+
+@contextmanager
+def saying(health: dict[str, Any]) -> Iterator[str]:
+    """The URL of a correlator that says so of its health."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(health).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_all_well() -> None:
+    """One finding."""
+    with saying(HEALTHY) as url:
+        assert [finding.level for finding in check_correlator(url)] == ["ok"]
+
+
+def test_a_stream_time_ahead_of_the_clock_is_a_problem() -> None:
+    """A correlator that lives and hardly hears a fleet is not well; the fleet is named."""
+    with saying(HEALTHY | {"stream_time_ahead": ["acme"]}) as url:
+        (found,) = [finding for finding in check_correlator(url) if finding.level != "ok"]
+    assert (found.level, found.check) == ("problem", "correlator time")
+    assert "acme" in found.words
+
+
+def test_partials_that_anybody_can_write_are_a_warning_and_those_that_somebody_wrote_a_problem() -> None:
+    """Without a seal it is said what can be done to the line; with one, that somebody tried."""
+    with saying(HEALTHY | {"partials_sealed": False}) as url:
+        assert [(found.check, found.level) for found in check_correlator(url)][1:] == [("partials", "warning")]
+    with saying(HEALTHY | {"partials_unsealed": 2}) as url:
+        (found,) = check_correlator(url)[1:]
+    assert (found.check, found.level) == ("partials", "problem")
+    assert found.words.startswith("2 ")

@@ -1,0 +1,69 @@
+"""What a person is told about a line: how to come in without a password on a command line, and who else may."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from pipeline.local import datadir, plan
+from pipeline.local.guide import OPEN, after_demo, guide
+from pipeline.local.kafka.security import Open, Sasl, Security
+from pipeline.local.stack import StageInfo
+from pipeline.runtime.kafka import KafkaConfig, client_config
+
+PORTS = {"broker": 19092, "clickhouse": 18123, "collect": 18080, "correlate": 16066}
+PASSWORD = "the-password-of-the-line"
+
+
+def place(data_dir: Path, security: Security) -> plan.Place:
+    """Where such a line would be."""
+    secrets = datadir.Secrets(datadir.prepare(data_dir)).make("acme")
+    secrets.write_client(security.guest("127.0.0.1:19092"))
+    metrics = {f"{stage}-metrics": 17000 + number for number, stage in enumerate(plan.STAGES)}
+    return plan.Place(data_dir, PORTS | metrics, secrets, ("broker",), security)
+
+
+def told(at: plan.Place) -> str:
+    """All that is said of it, and all that runs in it."""
+    info = plan.describe(at, "acme", {name: StageInfo() for name in plan.STAGES}, 0)
+    commands = [shlex.join(stage.argv(at)) for stage in plan.STAGES.values()]
+    return "\n".join(
+        [guide(info, set(plan.STAGES)), after_demo(info, Path("keys"), (), keep=True, kept=True), *commands]
+    )
+
+
+def test_a_broker_that_asks_nobody_is_said(tmp_path: Path) -> None:
+    """The embedded one, in the ready block; there is no file to come in with."""
+    at = place(tmp_path / "line", Open())
+    assert OPEN in told(at)
+    assert not at.secrets.kafka_client_file.exists()
+    assert plan.describe(at, "acme", {}, 0).kafka == KafkaConfig(bootstrap_servers="127.0.0.1:19092")
+
+
+@pytest.mark.parametrize("stage", ["combine", "correlate", "collect", "archive"])
+def test_with_accounts_every_stage_is_told_the_file(tmp_path: Path, stage: str) -> None:
+    """And whoever finds the line by its data directory; the password itself stands in files of mode 600 only."""
+    at = place(tmp_path / "line", Sasl("andon", PASSWORD))
+    file = str(at.secrets.kafka_password_file)
+    words = plan.STAGES[stage].argv(at)
+    assert words[words.index("--sasl-password-file") + 1] == file
+    found = plan.describe(at, "acme", {}, 0).kafka
+    assert (found.security_protocol, found.sasl_username, found.sasl_password_file) == ("SASL_PLAINTEXT", "andon", file)
+    at.secrets.kafka_password_file.write_text(PASSWORD + "\n")
+    assert client_config(found, "test")["sasl.password"] == PASSWORD
+
+
+def test_nothing_that_is_told_has_a_password_in_it(tmp_path: Path) -> None:
+    """kcat reads it from a file that only the owner can; the guest's is another at every start."""
+    at = place(tmp_path / "line", Sasl("andon", PASSWORD))
+    text, file = told(at), at.secrets.kafka_client_file
+    lines = dict(line.split("=", 1) for line in file.read_text().splitlines())
+    assert f"kcat -C -F {file}" in text
+    assert f"ANDON_KAFKA_SASL_PASSWORD_FILE={at.secrets.kafka_password_file}" in text
+    assert OPEN not in text
+    assert PASSWORD not in text
+    assert lines["sasl.password"] not in text
+    assert lines["bootstrap.servers"] == "127.0.0.1:19092"
+    assert file.stat().st_mode & 0o077 == 0
+    again = place(tmp_path / "line", Sasl("andon", PASSWORD)).secrets.kafka_client_file.read_text()
+    assert lines["sasl.password"] not in again
