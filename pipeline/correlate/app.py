@@ -21,8 +21,8 @@ from pipeline.correlate.config import GROUP, STAGE, CorrelateConfig
 from pipeline.correlate.known_halts import read_halts
 from pipeline.correlate.layout import Layout
 from pipeline.correlate.ports import Bounds, OutRecord, PartialRecord
-from pipeline.runtime import metrics
 from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig, tls_context
+from pipeline.runtime.lag import Lags
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
 
@@ -96,6 +96,7 @@ class FaustPorts:
     ) -> None:
         fetching.install()
         self._kafka, self._log = kafka, log
+        self._lags = Lags(STAGE, kafka.topic_prefix)
         self._partials = kafka.topic_prefix + topics.PARTIALS.name
         self.app = faust.App(**_settings(config, kafka, layout))
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
@@ -190,9 +191,7 @@ class FaustPorts:
         consumer = self.app.consumer
         ours = [tp for tp in consumer.assignment() if tp.topic == self._partials]
         high = await consumer.highwaters(*ours)
-        for tp in ours:
-            lag = metrics.LAG.labels(STAGE, topics.PARTIALS.name, str(tp.partition))
-            lag.set(max(0, (high[tp] or 0) - (await consumer.position(tp) or 0)))
+        self._lags.show({(tp.topic, tp.partition): (high[tp] or 0) - (await consumer.position(tp) or 0) for tp in ours})
 
     # -- life
 

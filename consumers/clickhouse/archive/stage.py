@@ -16,8 +16,9 @@ from consumers.clickhouse.archive.takeover import taken_over
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import spoken
+from pipeline.runtime.lag import LagReport
 from pipeline.runtime.lifecycle import StopSignal
-from pipeline.runtime.metrics import BATCHES, EVENTS, LAG, REJECTED
+from pipeline.runtime.metrics import BATCHES, EVENTS, REJECTED
 from pipeline.runtime.waiting import Deadline, wait_for
 
 STAGE = "archive"
@@ -25,7 +26,6 @@ GROUP = "andon-archive"
 CONSUME_MESSAGES = 10_000
 POLL_SECONDS = 0.05
 SAY_SECONDS = 30.0  # between two words about reading that pauses
-LAG_SECONDS = 1.0
 BATCHES_HELD = 4  # a batch is sent at this part of what may be held: others are held while it is on its way
 DRAIN_PAUSE_SECONDS = 0.02
 STOP_SECONDS = 10.0  # to get into ClickHouse what is held, after SIGTERM
@@ -61,7 +61,8 @@ class Archive:
         self._lanes: dict[LaneKey, Lane] = {}
         self._futures: dict[Future[None], Lane] = {}
         self._paused = False
-        self._report_lag_again = self._say_paused_again = Deadline(0.0)
+        self._lag = LagReport(self._consumer, STAGE, kafka.topic_prefix)
+        self._say_paused_again = Deadline(0.0)
 
     def run(self, stop: StopSignal) -> bool:
         """Until the stop; False when a request to ClickHouse still hangs then: what it carries stays promised.
@@ -89,7 +90,9 @@ class Archive:
         self._hand_over(drain)
         self._settle()
         self._throttle()
-        self._report_lag()
+        self._lag.report(
+            {(lane.topic, at): stored or 0 for lane in self._lanes.values() for at, stored in lane.stored.items()}
+        )
 
     def _take(self, messages: list[Message]) -> None:
         if any(map(Message.error, messages)):
@@ -203,6 +206,10 @@ class Archive:
             found.offset = OFFSET_BEGINNING if start is None else start
             where = {"topic": found.topic, "partition": found.partition}
             self._log.info("assigned", **where, reads_from="the beginning" if start is None else start)
+        try:
+            self._lag.began(partitions)
+        except KafkaException as failure:
+            raise FatalStageError(f"Kafka does not say where its logs end: {failure.args[0]}") from None
         consumer.assign(partitions)
         consumer.resume(partitions)  # a pause outlives the assignment that it was made in
         self._paused = False
@@ -223,16 +230,7 @@ class Archive:
         self._again.forget()
         self._lanes.clear()
         self._futures.clear()
-
-    def _report_lag(self) -> None:
-        if not self._report_lag_again.has_passed:
-            return
-        self._report_lag_again = Deadline(LAG_SECONDS)
-        for lane in self._lanes.values():
-            for partition, stored in lane.stored.items():
-                _, high = self._consumer.get_watermark_offsets(TopicPartition(lane.topic, partition), cached=True)
-                if high >= 0:
-                    LAG.labels(STAGE, lane.topic, partition).set(max(0, high - (stored or 0)))
+        self._lag.forget()
 
     def _drain(self) -> None:
         wait_for(self._emptied, STOP_SECONDS, DRAIN_PAUSE_SECONDS)
