@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from pipeline.combine.batch import Batch
 from pipeline.combine.config import GROUP, MAX_BATCH_MS, STAGE, CombineConfig
-from pipeline.runtime import group_offsets
+from pipeline.runtime import group_offsets, metrics
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import Errors, spoken
@@ -146,6 +146,7 @@ class Source:
             self._log.error("the log is not what it was: read from its beginning", **place, first=low, end=high)
             return low
         if committed.offset < low:
+            metrics.LOST.labels(STAGE, topics.EVENTS.name).inc(low - committed.offset)
             self._log.error("records deleted before they were read", **place, upto=low - committed.offset)
             return low
         return committed.offset

@@ -7,7 +7,7 @@ the partials since the checkpoint, on state that does not hold them yet, and the
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -16,10 +16,10 @@ from pipeline.correlate.checkpoint import Checkpoint, Entry, Restored, pack, unp
 from pipeline.correlate.config import STAGE
 from pipeline.correlate.fleets import NONE, FleetProgress, Fleets
 from pipeline.correlate.ports import Bounds, PartialRecord, Ports
+from pipeline.correlate.reading import MARKER, Reading
 from pipeline.decide.orders import Decisions, HaltOrder
 from pipeline.halt.issuer import HaltIssuer
 from pipeline.runtime import metrics
-from pipeline.runtime.clock import Clock
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import Partial
@@ -33,10 +33,10 @@ class Correlator:
         fleets: Fleets,
         issuer: HaltIssuer,
         ports: Ports,
-        clock: Clock,
+        clock: Callable[[], int],
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
-        self.fleets, self.issuer = fleets, issuer
+        self.fleets, self.issuer, self.reading = fleets, issuer, Reading()
         self.ready = False
         self.changelog_bytes = 0
         self._ports, self._clock, self._log = ports, clock, log
@@ -48,9 +48,13 @@ class Correlator:
     # -- partials
 
     async def handle(self, message: PartialRecord, session: int) -> None:
-        """Take in one partial that was read in this session; returns when its verdicts and halts are acknowledged."""
+        """Take in one partial that was read in this session; returns when its verdicts and halts are acknowledged.
+
+        Raises:
+            Skipped: partials before it never came.
+        """
         async with self._turn:
-            if session != self.session:
+            if session != self.session or not self.reading.accepts(message):
                 return  # it will be read again, from where the recovered state ends
             found = records.read_partial(message)
             if isinstance(found, DeadLetter):
@@ -58,6 +62,7 @@ class Correlator:
             else:
                 await self._step(message, found)
             self.fleets.handled(message.partition, message.offset)
+            self.reading.taken(message)
 
     async def _step(self, message: PartialRecord, partial: Partial) -> None:
         start = time.perf_counter()
@@ -79,7 +84,11 @@ class Correlator:
     async def _publish(self, decisions: Decisions) -> None:
         for order in decisions.halts:  # halts first: they are what people wait for
             await self._obey(order)
-        await asyncio.gather(*map(self._ports.publish, map(records.verdict_record, decisions.verdicts)))
+        flagged = (records.with_loss(verdict, self._lost_at_ms(verdict.fleet)) for verdict in decisions.verdicts)
+        await asyncio.gather(*map(self._ports.publish, map(records.verdict_record, flagged)))
+
+    def _lost_at_ms(self, fleet: str) -> int:
+        return self.fleets.by_name[fleet].lost_at_ms
 
     async def _obey(self, order: HaltOrder) -> None:
         """Only an order to enforce becomes a record; a shadow or pending one shows in its verdict's state."""
@@ -170,6 +179,19 @@ class Correlator:
             await self._ports.commit(partition, offset)
             self._committed[partition] = offset
 
+    # -- reading
+
+    def began(self, partition: int, committed: int | None, low: int) -> None:
+        """Reading starts at what is committed, or at the log's first offset: what was deleted in between is lost."""
+        known = [fleet.offset for fleet in self.fleets.of_partition(partition)]
+        following = max([committed or 0, *(offset + 1 for offset in known)])
+        if known and low - following > MARKER:
+            lost = low - following
+            metrics.LOST.labels(STAGE, records.TOPIC).inc(lost)
+            self._log.error("partials deleted before they were read", partition=partition, at_most=lost, upto=low)
+            self.fleets.lost(partition, low, self._clock())
+        self.reading.began(partition, max(committed or 0, low))
+
     # -- recovery
 
     async def recover(self, assigned: Mapping[int, Bounds], table: Mapping[bytes, bytes]) -> None:
@@ -177,7 +199,8 @@ class Correlator:
         self.ready = False
         async with self._turn:
             self.session += 1
-            self.fleets.reset()
+            self.fleets.reset({partition: bounds.log_id for partition, bounds in assigned.items()})
+            self.reading.reset()
             self._committed = dict.fromkeys(assigned, NONE)
             self.issuer.forget()
             self._learn(await self._ports.read_halts())
@@ -208,9 +231,11 @@ class Correlator:
             if self.issuer.recall(halt):
                 self._log.error("fleet.halts had lost a record: published again", halt=halt.key, epoch=halt.epoch)
                 await self._publish_halt(halt)
-        if fleet.offset >= bounds.high:
-            self._log.error("fleet.partials began anew: its offsets lie below the state's", fleet=fleet.name)
+        if fleet.offset >= bounds.high or (fleet.log_id and bounds.log_id and fleet.log_id != bounds.log_id):
+            self._log.error("fleet.partials began anew: its offsets are not the state's", fleet=fleet.name)
             fleet.offset = NONE
+            await self._ports.commit(header.partition, bounds.low)
+        fleet.log_id = bounds.log_id
 
 
 def _size(entry: Entry) -> int:

@@ -15,7 +15,11 @@ from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import Partial, decode_partial
 from pipeline.wire.reasons import MalformedMessage, Reason
 from pipeline.wire.record_keys import heartbeat_key, verdict_key
+from pipeline.wire.spans import DAY_MS
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict, encode_verdict
+
+TOPIC = topics.PARTIALS.name
+PARTIALS_LOST = "partials_lost"  # a flag of verdicts
 
 
 def read_partial(message: PartialRecord) -> Partial | DeadLetter:
@@ -29,7 +33,7 @@ def read_partial(message: PartialRecord) -> Partial | DeadLetter:
         reason, detail = Reason.MALFORMED_PARTIAL, str(error)
     else:
         return partial
-    place = (topics.PARTIALS.name, message.partition, message.offset, STAGE)
+    place = (TOPIC, message.partition, message.offset, STAGE)
     return DeadLetter(message.value, message.key, reason, detail, *place)
 
 
@@ -47,6 +51,13 @@ def verdict_record(verdict: Verdict) -> OutRecord:
     """For `fleet.verdicts`."""
     key = verdict_key(verdict.fleet, verdict.vendor, verdict.product, verdict.version, verdict.ring)
     return OutRecord(topics.VERDICTS.name, key.encode(), encode_verdict(verdict))
+
+
+def with_loss(verdict: Verdict, lost_at_ms: int) -> Verdict:
+    """Flagged, for a day after partials of its fleet were found to have been deleted unread."""
+    if not lost_at_ms or verdict.at - lost_at_ms > DAY_MS:
+        return verdict
+    return msgspec.structs.replace(verdict, flags=(*verdict.flags, PARTIALS_LOST))
 
 
 def heartbeat_record(fleet: FleetProgress, summary: Mapping[str, Any], now_ms: int) -> OutRecord:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from confluent_kafka import KafkaException
 from structlog.typing import FilteringBoundLogger
 
 from pipeline.correlate import view
@@ -23,7 +24,7 @@ from pipeline.runtime.kafka import KafkaConfig
 
 STOP_SECONDS = 4.0  # for the last checkpoint, and again for Faust's own stop
 RENEW_SECONDS = 10.0
-LAG_SECONDS = 2.0
+LOOK_SECONDS = 2.0
 
 
 async def serve(config: CorrelateConfig, kafka: KafkaConfig, detectors: Detectors, log: FilteringBoundLogger) -> None:
@@ -43,8 +44,10 @@ async def serve(config: CorrelateConfig, kafka: KafkaConfig, detectors: Detector
     ports.connect(
         lambda message: correlator.handle(message, correlator.session),
         correlator.recover,
+        correlator.began,
         {
             "/health": (lambda: view.health(correlator, wall_clock_ms()), True),
+            "/readyz": (lambda: view.health(correlator, wall_clock_ms()), True),
             "/state": (lambda: view.state(correlator, started, wall_clock_ms()), False),
         },
     )
@@ -52,7 +55,7 @@ async def serve(config: CorrelateConfig, kafka: KafkaConfig, detectors: Detector
         _every(min(1.0, config.checkpoint_seconds), lambda: correlator.checkpoint(config.checkpoint_seconds)),
         _every(config.heartbeat_seconds, correlator.heartbeat, at_once=True),
         _every(RENEW_SECONDS, correlator.renew),
-        _every(LAG_SECONDS, ports.report_lag),
+        _every(LOOK_SECONDS, lambda: _look(ports, correlator, log), at_once=True),
     ]
     code = FatalStageError.exit_code
     try:
@@ -73,6 +76,22 @@ async def _every(seconds: float, act: Callable[[], Awaitable[None]], at_once: bo
     while True:
         await asyncio.sleep(seconds)
         await act()
+
+
+async def _look(ports: FaustPorts, correlator: Correlator, log: FilteringBoundLogger) -> None:
+    """Whether it reads; and whether it still reads the log that it began with.
+
+    Raises:
+        FatalStageError: when that is another one, which a new process begins at its beginning.
+    """
+    try:
+        correlator.reading.look(await ports.look(), wall_clock_ms())
+        is_same = await ports.is_same_log(set(correlator.fleets.log_ids.values()))
+    except (KafkaException, TimeoutError) as error:
+        log.warning("the ends of fleet.partials are not known", why=str(error))
+        return
+    if not is_same:
+        raise FatalStageError("fleet.partials is not the topic that it was: a new process reads it from its beginning")
 
 
 async def _until(stop: asyncio.Event, *works: Awaitable[None]) -> None:

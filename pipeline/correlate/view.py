@@ -8,8 +8,9 @@ from pipeline.wire.halts import Halt
 
 
 def health(correlator: Correlator, now_ms: int) -> dict[str, Any]:
-    """Ready once state is recovered."""
-    return {"ready": correlator.ready, "fleets": len(correlator.fleets.by_name), "at": now_ms}
+    """Ready once state is recovered, and while it reads: `why_not` says why it does not, or may not."""
+    why_not = correlator.reading.why_not(now_ms) if correlator.ready else ["its state is being recovered"]
+    return {"ready": not why_not, "why_not": why_not, "fleets": len(correlator.fleets.by_name), "at": now_ms}
 
 
 def state(correlator: Correlator, started_ms: int, now_ms: int) -> dict[str, Any]:

@@ -107,5 +107,6 @@ def check_correlator(url: str) -> list[Finding]:
         return [problem("correlator", f"{url}: {plain(error)}", advice)]
     if answer.status == 200 and answer.body.get("ready") is True:
         return [ok("correlator", f"{url} decides on {answer.body.get('fleets', 0)} fleet(s)")]
-    advice = "it may still be recovering; if this lasts, see its log: nothing is decided meanwhile"
-    return [problem("correlator", f"{url} answers, but is not ready (HTTP {answer.status})", advice)]
+    advice = "if this lasts, see its log: nothing may be decided meanwhile"
+    why = "; ".join(map(str, answer.body.get("why_not") or [f"HTTP {answer.status}"]))
+    return [problem("correlator", f"{url} answers, but is not ready: {why}", advice)]

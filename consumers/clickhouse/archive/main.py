@@ -33,6 +33,6 @@ def command(archive: ArchiveConfig, clickhouse: ClickHouseConfig, kafka: KafkaCo
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
-    if not Archive(archive, kafka, Inserter(clickhouse, log), log).run(stop):
+    if not Archive(archive, kafka, Inserter(clickhouse, log), log).run(stop.is_set):
         log.warning("ClickHouse does not answer: left without it")
         os._exit(0)  # at a normal exit Python would wait for the request

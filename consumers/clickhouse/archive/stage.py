@@ -2,6 +2,7 @@
 run beside it."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import structlog
@@ -17,8 +18,7 @@ from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import spoken
 from pipeline.runtime.lag import LagReport
-from pipeline.runtime.lifecycle import StopSignal
-from pipeline.runtime.metrics import BATCHES, EVENTS, REJECTED
+from pipeline.runtime.metrics import BATCHES, EVENTS, LOST, REJECTED
 from pipeline.runtime.waiting import Deadline, wait_for
 
 STAGE = "archive"
@@ -64,7 +64,7 @@ class Archive:
         self._lag = LagReport(self._consumer, STAGE, kafka.topic_prefix)
         self._say_paused_again = Deadline(0.0)
 
-    def run(self, stop: StopSignal) -> bool:
+    def run(self, is_stopping: Callable[[], bool]) -> bool:
         """Until the stop; False when a request to ClickHouse still hangs then: what it carries stays promised.
 
         Raises:
@@ -72,7 +72,7 @@ class Archive:
         """
         self._consumer.subscribe(list(self._convert.routes), on_assign=self._assigned, on_revoke=self._revoked)
         try:
-            while not stop.is_set():
+            while not is_stopping():
                 self._turn(drain=False)
             self._drain()
         finally:
@@ -131,6 +131,7 @@ class Archive:
             log.error("the log is not what it was: read again", from_offset=start, was_at=before)
         low, _ = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
         if low > before:
+            LOST.labels(STAGE, topic).inc(low - before)
             log.error("records deleted before they were read", upto=low - before)
 
     def _repeat(self) -> None:
