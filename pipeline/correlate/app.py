@@ -216,8 +216,9 @@ class FaustPorts:
         """
         consumer = self.app.consumer
         ours = [tp for tp in consumer.assignment() if tp.topic == self._partials]
+        places = {tp: await consumer.position(tp) or 0 for tp in ours}
         ends = await asyncio.to_thread(self._logs.ends, [(tp.topic, tp.partition) for tp in ours])
-        found = {tp.partition: Standing(await consumer.position(tp) or 0, *ends[tp.topic, tp.partition]) for tp in ours}
+        found = {tp.partition: Standing(place, *ends[tp.topic, tp.partition]) for tp, place in places.items()}
         self._lags.show({(self._partials, at): stands.written_end - stands.position for at, stands in found.items()})
         return found
 

@@ -185,7 +185,7 @@ class Correlator:
         """Reading starts at what is committed, or at the log's first offset: what was deleted in between is lost."""
         known = [fleet.offset for fleet in self.fleets.of_partition(partition)]
         following = max([committed or 0, *(offset + 1 for offset in known)])
-        if known and low - following > MARKER:
+        if following and low - following > MARKER and not self.reading.has_begun(partition):
             lost = low - following
             metrics.LOST.labels(STAGE, records.TOPIC).inc(lost)
             self._log.error("partials deleted before they were read", partition=partition, at_most=lost, upto=low)

@@ -27,6 +27,7 @@ class Reading:
 
     def __init__(self) -> None:
         self._next: dict[int, int] = {}  # by partition: all before has been taken in
+        self._began: dict[int, int] = {}  # by partition: where the newest seek led to
         self._places: dict[int, Still] = {}  # where its consumer stands
         self._ends: dict[int, Still] = {}  # the committed end
         self._looked: Mapping[int, Standing] = {}
@@ -35,6 +36,7 @@ class Reading:
     def reset(self) -> None:
         """Partitions change hands."""
         self._next.clear()
+        self._began.clear()
         self._places.clear()
         self._ends.clear()
         self._looked, self._looked_ms = {}, None
@@ -42,16 +44,23 @@ class Reading:
     def began(self, partition: int, offset: int) -> None:
         """From here on the log is read; a later seek goes back to what was taken in already."""
         self._next.setdefault(partition, offset)
+        self._began[partition] = offset
+
+    def has_begun(self, partition: int) -> bool:
+        """Whether it is known where it began."""
+        return partition in self._next
 
     def accepts(self, message: PartialRecord) -> bool:
         """Whether it may be taken in; False when reading has not begun: it comes again.
 
         Raises:
-            Skipped: there may be records before it that never came.
+            Skipped: there may be records before it that never came; or it is of another log.
         """
         following = self._next.get(message.partition)
         if following is None:
             return False
+        if message.offset < self._began[message.partition]:
+            raise Skipped(f"fleet.partials[{message.partition}] began anew: a new process reads it from its beginning")
         if message.after > following:
             raise Skipped(
                 f"fleet.partials[{message.partition}]: offsets {following} to {message.after - 1} did not come before "
@@ -64,10 +73,19 @@ class Reading:
         self._next[message.partition] = max(self._next[message.partition], message.offset + 1)
 
     def look(self, places: Mapping[int, Standing], now_ms: int) -> None:
-        """Where the consumer and the ends of its logs stand, by assigned partition."""
+        """Where the consumer and the ends of its logs stand, by assigned partition.
+
+        Raises:
+            Skipped: a log has ended for long before the place that is read next: it is another one.
+        """
         self._looked, self._looked_ms = places, now_ms
         self._places = _moved(self._places, {at: found.position for at, found in places.items()}, now_ms)
         self._ends = _moved(self._ends, {at: found.committed_end for at, found in places.items()}, now_ms)
+        for at, found in places.items():
+            if found.position > found.written_end and now_ms - self._places[at].since_ms > STILL_MS:
+                raise Skipped(
+                    f"fleet.partials[{at}] ends at {found.written_end}, before {found.position}: it began anew"
+                )
 
     def why_not(self, now_ms: int) -> list[str]:
         """Why it does not read, or may not; empty when all is well."""

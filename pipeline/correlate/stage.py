@@ -24,7 +24,7 @@ from pipeline.runtime.kafka import KafkaConfig
 
 STOP_SECONDS = 4.0  # for the last checkpoint, and again for Faust's own stop
 RENEW_SECONDS = 10.0
-LOOK_SECONDS = 2.0
+LOOK_SECONDS, LOOK_TIMEOUT_SECONDS = 2.0, 10.0
 
 
 async def serve(config: CorrelateConfig, kafka: KafkaConfig, detectors: Detectors, log: FilteringBoundLogger) -> None:
@@ -85,13 +85,12 @@ async def _look(ports: FaustPorts, correlator: Correlator, log: FilteringBoundLo
         FatalStageError: when that is another one, which a new process begins at its beginning.
     """
     try:
-        correlator.reading.look(await ports.look(), wall_clock_ms())
-        is_same = await ports.is_same_log(set(correlator.fleets.log_ids.values()))
+        async with asyncio.timeout(LOOK_TIMEOUT_SECONDS):
+            if not await ports.is_same_log(set(correlator.fleets.log_ids.values())):
+                raise FatalStageError("fleet.partials is not the topic that it was: a new process begins it anew")
+            correlator.reading.look(await ports.look(), wall_clock_ms())
     except (KafkaException, TimeoutError) as error:
-        log.warning("the ends of fleet.partials are not known", why=str(error))
-        return
-    if not is_same:
-        raise FatalStageError("fleet.partials is not the topic that it was: a new process reads it from its beginning")
+        log.warning("where fleet.partials ends is not known", why=str(error) or "no answer")
 
 
 async def _until(stop: asyncio.Event, *works: Awaitable[None]) -> None:

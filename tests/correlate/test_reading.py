@@ -28,6 +28,8 @@ def test_what_was_passed_over_is_noticed() -> None:
     for offset, after in ((4, 4), (6, 5), (6, 2), (8, 7)):
         assert reading.accepts(record(offset, after))
         reading.taken(record(offset, after))
+    with pytest.raises(Skipped, match="began anew"):
+        reading.accepts(record(1, 0))
     with pytest.raises(Skipped, match=r"fleet.partials\[0\]: offsets 9 to 11 did not come before 12"):
         reading.accepts(record(12, 12))
 
@@ -56,6 +58,10 @@ def test_what_stands_still_is_said(places: dict[str, int], why: str) -> None:
     if "ends" not in why:
         assert reading.why_not(NOW) == []
     later = NOW + STILL_MS + 1_000
+    if "it ends" in why:
+        with pytest.raises(Skipped, match="it began anew"):
+            reading.look(standing(**places), later)
+        return
     reading.look(standing(**places), later)
     assert [text.partition(": ")[2] for text in reading.why_not(later)] == ([why] if why else [])
     reading.look(standing(position=11, committed_end=11, written_end=11), later)
