@@ -89,7 +89,7 @@ async def _run(up: UpConfig, stages: list[Stage], data_dir: Path, lock: int) -> 
     with datadir.writable(data_dir):
         ports = plan.find_ports(data_dir, [*names, CONTROLLER_PORT], fixed)
         broker_argv = kafka_line.prepare(up.broker, data_dir / "broker", ports["broker"], ports[CONTROLLER_PORT])
-        at = Place(data_dir, ports, datadir.Secrets(data_dir).make(up.fleet), broker_argv)
+        at = Place(data_dir, ports, datadir.Secrets(data_dir).make(up.fleet), broker_argv, up.broker)
         log_file = data_dir / "logs" / "andon.log"
         log = MergedLog(log_file, sys.stdout, max(len(name) for name in plan.STAGES))
     environ, file = _environ()
