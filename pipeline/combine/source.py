@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from structlog.typing import FilteringBoundLogger
 
 from pipeline.combine.batch import Batch
@@ -12,13 +12,13 @@ from pipeline.runtime import group_offsets, metrics
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import Errors, spoken
+from pipeline.runtime.lag import LagReport
 from pipeline.runtime.metadata import require_topics
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 
 _READ_AT_ONCE = 4_096  # messages held as client objects at a time
 _NO_WAY_ON = (KafkaError._FATAL, KafkaError._AUTO_OFFSET_RESET)  # of a consumer only the code says that it is fatal
-_LAG_SECONDS = 1.0
 _CALL_SECONDS = 10.0
 _SHORTEST_WAIT_SECONDS = 0.001  # the client waits for whole milliseconds: asked for less it returns at once
 # Less than the client's defaults: a deeper queue costs memory and brings no speed, a shallower one leaves the loop
@@ -48,8 +48,8 @@ class Source:
         self._assigned: list[TopicPartition] = []
         self._next: list[TopicPartition] = []  # where to read on
         self._committed: dict[int, int] = {}  # by partition: where what is not committed begins
+        self._lag = LagReport(self._consumer, STAGE, kafka.topic_prefix)
         self._revoked = False  # during the call to consume that is under way
-        self._next_report = Deadline(0)
 
     def open(self, on_revoke: Callable[[], None], on_lost: Callable[[str], None]) -> None:
         """Join the group. `on_revoke` is called before partitions go, the last time to commit what was read from them;
@@ -59,10 +59,11 @@ class Source:
             self._log.info("partitions revoked", partitions=[place.partition for place in partitions])
             self._assigned, self._revoked = [], True
             on_revoke()
-            self._next, self._committed = [], {}
+            self._forget()
 
         def lose(_: Consumer, partitions: list[TopicPartition]) -> None:
-            self._assigned, self._next, self._committed, self._revoked = [], [], {}, True
+            self._assigned, self._revoked = [], True
+            self._forget()
             on_lost(f"lost partitions {[place.partition for place in partitions]}")
 
         self._consumer.subscribe([self._topic], on_assign=self._assign, on_revoke=revoke, on_lost=lose)
@@ -104,22 +105,14 @@ class Source:
     def rewind(self) -> None:
         """Read on from the committed offsets."""
         if self._assigned:
-            self._consumer.assign([TopicPartition(of.topic, of.partition, self._start(of)) for of in self._assigned])
+            starts = [TopicPartition(of.topic, of.partition, self._committed[of.partition]) for of in self._assigned]
+            self._consumer.assign(starts)
         self._next = []
-
-    def _start(self, place: TopicPartition) -> int:
-        return self._committed.get(place.partition, OFFSET_BEGINNING)
 
     def report_lag(self) -> None:
         """Tell the metric, now and then."""
-        if not self._next_report.has_passed:
-            return
-        self._next_report = Deadline(_LAG_SECONDS)
-        for place in self._next:
-            _, high = self._consumer.get_watermark_offsets(place, cached=True)
-            if place.offset >= 0 and high >= 0:
-                lag = metrics.LAG.labels(STAGE, topics.EVENTS.name, str(place.partition))
-                lag.set(max(0, high - place.offset))
+        read = self._committed | {place.partition: place.offset for place in self.offsets()}
+        self._lag.report({(self._topic, partition): offset for partition, offset in read.items()})
 
     def judge(self, error: KafkaError) -> None:
         """Take in what the client says in between the messages. Raises FatalStageError when it cannot go on: a new
@@ -131,22 +124,29 @@ class Source:
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
             found = group_offsets.committed(consumer, partitions, _CALL_SECONDS)
-            starts = {of.partition: self._known_start(of) for of in found if of.offset >= 0}
+            bounds = self._lag.began(partitions)
         except KafkaException as error:
             raise FatalStageError(f"where to read from cannot be known: {error.args[0]}") from None
-        self._assigned, self._committed = partitions, starts
+        self._assigned = partitions
+        self._committed = {of.partition: self._start(of, *bounds[of.topic, of.partition]) for of in found}
         self.rewind()
-        read_from = [starts.get(place.partition, "the beginning") for place in partitions]
+        read_from = [self._committed[place.partition] for place in partitions]
         self._log.info("partitions assigned", partitions=[place.partition for place in partitions], read_from=read_from)
 
-    def _known_start(self, committed: TopicPartition) -> int:
+    def _forget(self) -> None:
+        self._next, self._committed = [], {}
+        self._lag.forget()
+
+    def _start(self, committed: TopicPartition, low: int, high: int) -> int:
         """The committed offset, if the log still goes that far back and already that far on; else its beginning."""
-        low, high = self._consumer.get_watermark_offsets(committed, timeout=_CALL_SECONDS) or (0, 0)
+        if committed.offset < 0:
+            return low
         place = {"partition": committed.partition, "committed": committed.offset}
         if committed.offset > high:
             self._log.error("the log is not what it was: read from its beginning", **place, first=low, end=high)
             return low
         if committed.offset < low:
+            metrics.LOST.labels(STAGE, topics.EVENTS.name).inc(low - committed.offset)
             self._log.error("records deleted before they were read", **place, upto=low - committed.offset)
             return low
         return committed.offset

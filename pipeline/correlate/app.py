@@ -5,7 +5,7 @@ acknowledge nothing, and offsets are committed when the correlator says so, behi
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, Entry
 from pipeline.correlate.config import GROUP, STAGE, CorrelateConfig
 from pipeline.correlate.known_halts import HaltsFollower, read_halts
 from pipeline.correlate.layout import Layout
-from pipeline.correlate.ports import Bounds, HaltsRead, OutRecord, PartialRecord
-from pipeline.runtime import metrics
+from pipeline.correlate.ports import Bounds, HaltsRead, OutRecord, PartialRecord, Standing
 from pipeline.runtime.hosts import is_meant
 from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig, sasl_password, tls_context
+from pipeline.runtime.lag import Lags
+from pipeline.runtime.log_offsets import LogOffsets
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
 
@@ -36,6 +37,7 @@ FETCH_BYTES = 8 << 20  # holds a whole transaction of the combiner, with its mar
 View = Callable[[], dict[str, Any]]
 Recover = Callable[[Mapping[int, Bounds], Mapping[bytes, bytes]], Awaitable[None]]
 Handle = Callable[[PartialRecord], Awaitable[None]]
+Began = Callable[[int, int | None, int], None]  # partition, what is committed, the log's first offset
 
 
 class ReadCommittedThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -65,12 +67,14 @@ class ReadCommittedConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
         """aiokafka leaves a partition without a commit, or with one of 0, where it stands: behind what was fetched and
-        dropped because Faust was not ready."""
+        dropped because Faust was not ready. And where the log begins later than what is committed, it would begin at
+        its first record unsaid."""
         committed: Mapping[TP, int | None] = await super().seek_to_committed()
-        left = [tp for tp, offset in committed.items() if not offset and not self._is_changelog_tp(tp)]
-        if left:
-            for tp, low in (await self.earliest_offsets(*left)).items():
+        ours = [tp for tp in committed if not self._is_changelog_tp(tp)]
+        for tp, low in (await self.earliest_offsets(*ours)).items() if ours else ():
+            if (committed[tp] or 0) <= (low or 0):
                 await self._seek(tp, low or 0)
+            self.transport.began(tp.partition, committed[tp], low or 0)
         return committed
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
@@ -88,6 +92,10 @@ class Transport(driver.Transport):  # type: ignore[misc]
 
     Consumer = ReadCommittedConsumer
 
+    def began(self, partition: int, committed: int | None, low: int) -> None:
+        """Set by FaustPorts: a partition is read from what is committed on, or from its first offset."""
+        raise NotImplementedError
+
 
 class FaustPorts:
     """The ports of the correlator, and the stream that feeds it."""
@@ -99,6 +107,8 @@ class FaustPorts:
         self._kafka, self._log = kafka, log
         self._web_names = (config.web_host, *config.web_names.split(","))
         self._halts = HaltsFollower(kafka)
+        self._lags = Lags(STAGE, kafka.topic_prefix)
+        self._logs = LogOffsets(kafka, "andon-correlate-ends")
         self._partials = kafka.topic_prefix + topics.PARTIALS.name
         self.app = faust.App(**_settings(config, kafka, layout))
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
@@ -119,8 +129,10 @@ class FaustPorts:
 
     # -- wiring
 
-    def connect(self, handle: Handle, recover: Recover, views: Mapping[str, tuple[View, bool]]) -> None:
-        """Say who handles partials and recovers, and what is served: path → (view, whether not ready is an error)."""
+    def connect(self, handle: Handle, recover: Recover, began: Began, views: Mapping[str, tuple[View, bool]]) -> None:
+        """Say who handles partials and recovers, who hears where reading begins, and what is served: path → (view,
+        whether not ready is an error)."""
+        self.app.transport.began = began
 
         async def consume(stream: Any) -> None:
             async with self._fatal():
@@ -158,7 +170,8 @@ class FaustPorts:
         consumer = self.app.consumer
         ours = [tp for tp in consumer.assignment() if tp.topic == self._partials]
         low, high = await consumer.earliest_offsets(*ours), await consumer.highwaters(*ours)
-        return {tp.partition: Bounds(low[tp] or 0, high[tp] or 0) for tp in ours}
+        log_id = await self._log_id()
+        return {tp.partition: Bounds(low[tp] or 0, high[tp] or 0, log_id) for tp in ours}
 
     # -- ports
 
@@ -193,14 +206,27 @@ class FaustPorts:
         tp = self.app.producer.key_partition(self._partials, fleet.encode())
         return int(tp.partition)
 
-    async def report_lag(self) -> None:
-        """Records of each assigned partition that were not fetched yet, transaction markers included."""
+    async def _log_id(self) -> str:
+        return await asyncio.to_thread(self._logs.log_id, self._partials)
+
+    async def look(self) -> dict[int, Standing]:
+        """Where each assigned partition stands; and the lag, as a metric.
+
+        Raises:
+            KafkaException: when the brokers do not say.
+            TimeoutError: likewise.
+        """
         consumer = self.app.consumer
         ours = [tp for tp in consumer.assignment() if tp.topic == self._partials]
-        high = await consumer.highwaters(*ours)
-        for tp in ours:
-            lag = metrics.LAG.labels(STAGE, topics.PARTIALS.name, str(tp.partition))
-            lag.set(max(0, (high[tp] or 0) - (await consumer.position(tp) or 0)))
+        places = {tp: await consumer.position(tp) or 0 for tp in ours}
+        ends = await asyncio.to_thread(self._logs.ends, [(tp.topic, tp.partition) for tp in ours])
+        found = {tp.partition: Standing(place, *ends[tp.topic, tp.partition]) for tp, place in places.items()}
+        self._lags.show({(self._partials, at): stands.written_end - stands.position for at, stands in found.items()})
+        return found
+
+    async def is_same_log(self, log_ids: Collection[str]) -> bool:
+        """Whether the topic is the one that was there, as far as can be known. Raises KafkaException, TimeoutError."""
+        return {await self._log_id()} >= set(log_ids)
 
     # -- life
 
@@ -224,8 +250,14 @@ class FaustPorts:
 
 
 def _record(message: Any) -> PartialRecord:
-    appended_at_ms = round(message.timestamp * 1000)  # Faust has seconds
-    return PartialRecord(message.partition, message.offset, message.key, message.value or b"", appended_at_ms)
+    return PartialRecord(
+        message.partition,
+        message.offset,
+        message.key,
+        message.value or b"",
+        appended_at_ms=round(message.timestamp * 1000),  # Faust has seconds
+        after=message.checksum,  # see fetching.py
+    )
 
 
 class _Fatal:

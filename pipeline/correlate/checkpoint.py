@@ -31,6 +31,8 @@ class FleetState(msgspec.Struct, frozen=True, array_like=True):
     events: int
     halts: tuple[bytes, ...]  # the newest signed record of each of the fleet's halt keys
     detector: bytes
+    log_id: str = ""  # of the topic that `offset` is of; "" when the broker does not say
+    lost_at_ms: int = 0  # when it was last found that partials were deleted unread
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):

@@ -7,7 +7,7 @@ the partials since the checkpoint, on state that does not hold them yet, and the
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -18,10 +18,10 @@ from pipeline.correlate.config import STAGE
 from pipeline.correlate.fleets import NONE, FleetProgress, Fleets
 from pipeline.correlate.halt_keeper import HaltKeeper
 from pipeline.correlate.ports import Bounds, PartialRecord, Ports
+from pipeline.correlate.reading import MARKER, Reading
 from pipeline.decide.orders import Decisions
 from pipeline.halt.issuer import HaltIssuer
 from pipeline.runtime import metrics
-from pipeline.runtime.clock import Clock
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.partials import Partial
 
@@ -34,11 +34,11 @@ class Correlator:
         fleets: Fleets,
         issuer: HaltIssuer,
         ports: Ports,
-        clock: Clock,
+        clock: Callable[[], int],
         log: structlog.typing.FilteringBoundLogger,
         partials: records.PartialReader | None = None,
     ) -> None:
-        self.fleets, self.issuer = fleets, issuer
+        self.fleets, self.issuer, self.reading = fleets, issuer, Reading()
         self.halts = HaltKeeper(issuer, ports, clock, log)
         self.partials = partials or records.PartialReader()
         self.ready = False
@@ -53,9 +53,13 @@ class Correlator:
     # -- partials
 
     async def handle(self, message: PartialRecord, session: int) -> None:
-        """Take in one partial that was read in this session; returns when its verdicts and halts are acknowledged."""
+        """Take in one partial that was read in this session; returns when its verdicts and halts are acknowledged.
+
+        Raises:
+            Skipped: partials before it never came.
+        """
         async with self._turn:
-            if session != self.session:
+            if session != self.session or not self.reading.accepts(message):
                 return  # it will be read again, from where the recovered state ends
             found = self.partials.read(message)
             if isinstance(found, DeadLetter):
@@ -63,6 +67,7 @@ class Correlator:
             else:
                 await self._step(message, found)
             self.fleets.handled(message.partition, message.offset)
+            self.reading.taken(message)
 
     async def _step(self, message: PartialRecord, partial: Partial) -> None:
         start = time.perf_counter()
@@ -84,8 +89,12 @@ class Correlator:
     async def _publish(self, decisions: Decisions) -> None:
         for order in decisions.halts:  # halts first: they are what people wait for
             await self.halts.obey(order)
-        signed = map(self.issuer.signed, decisions.verdicts)
+        flagged = (records.with_loss(verdict, self._lost_at_ms(verdict.fleet)) for verdict in decisions.verdicts)
+        signed = map(self.issuer.signed, flagged)
         await asyncio.gather(*map(self._ports.publish, map(records.verdict_record, signed)))
+
+    def _lost_at_ms(self, fleet: str) -> int:
+        return self.fleets.by_name[fleet].lost_at_ms
 
     # -- timers
 
@@ -166,6 +175,19 @@ class Correlator:
             await self._ports.commit(partition, offset)
             self._committed[partition] = offset
 
+    # -- reading
+
+    def began(self, partition: int, committed: int | None, low: int) -> None:
+        """Reading starts at what is committed, or at the log's first offset: what was deleted in between is lost."""
+        known = [fleet.offset for fleet in self.fleets.of_partition(partition)]
+        following = max([committed or 0, *(offset + 1 for offset in known)])
+        if following and low - following > MARKER and not self.reading.has_begun(partition):
+            lost = low - following
+            metrics.LOST.labels(STAGE, records.TOPIC).inc(lost)
+            self._log.error("partials deleted before they were read", partition=partition, at_most=lost, upto=low)
+            self.fleets.lost(partition, low, self._clock())
+        self.reading.began(partition, max(committed or 0, low))
+
     # -- recovery
 
     async def recover(self, assigned: Mapping[int, Bounds], table: Mapping[bytes, bytes]) -> None:
@@ -173,7 +195,8 @@ class Correlator:
         self.ready = False
         async with self._turn:
             self.session += 1
-            self.fleets.reset()
+            self.fleets.reset({partition: bounds.log_id for partition, bounds in assigned.items()})
+            self.reading.reset()
             self.ahead.clear()
             self._committed = dict.fromkeys(assigned, NONE)
             await self.halts.begin_anew()
@@ -195,9 +218,11 @@ class Correlator:
             await self._ports.commit(header.partition, bounds.low)
             return
         await self.halts.recall(state.halts)
-        if fleet.offset >= bounds.high:
-            self._log.error("fleet.partials began anew: its offsets lie below the state's", fleet=fleet.name)
+        if fleet.offset >= bounds.high or (fleet.log_id and bounds.log_id and fleet.log_id != bounds.log_id):
+            self._log.error("fleet.partials began anew: its offsets are not the state's", fleet=fleet.name)
             fleet.offset = NONE
+            await self._ports.commit(header.partition, bounds.low)
+        fleet.log_id = bounds.log_id
 
 
 def _size(entry: Entry) -> int:

@@ -3,7 +3,7 @@
 No I/O and no clock; the correlator (correlator.py) brings messages, time and the outside world.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +27,8 @@ class FleetProgress:
     offset: int = NONE  # the last partial taken in
     partials: int = 0
     events: int = 0
+    log_id: str = ""  # of the topic that `offset` is of
+    lost_at_ms: int = 0  # when it was last found that partials were deleted unread
     dirty_since_ms: int | None = None
     dirty_offset: int = NONE  # the first partial that no checkpoint holds
 
@@ -46,17 +48,29 @@ class Fleets:
     def __init__(self, detectors: Detectors) -> None:
         self._detectors = detectors
         self.by_name: dict[str, FleetProgress] = {}
+        self.log_ids: Mapping[int, str] = {}  # by partition
         self._handled: dict[int, int] = {}  # by partition: the last offset whose outputs are acknowledged
 
-    def reset(self) -> None:
-        """Forget everything: partitions have changed hands."""
+    def reset(self, log_ids: Mapping[int, str]) -> None:
+        """Forget everything: partitions have changed hands; those that are ours now are of these logs."""
+        self.log_ids = log_ids
         self.by_name.clear()
         self._handled.clear()
 
     def restore(self, state: FleetState, side: str) -> FleetProgress:
         """Take up a fleet where its checkpoint left it. Raises ValueError when its detector cannot be read."""
         detector = self._detectors.restore(state.fleet, state.detector)
-        fleet = FleetProgress(state.fleet, state.partition, detector, side, state.offset, state.partials, state.events)
+        fleet = FleetProgress(
+            name=state.fleet,
+            partition=state.partition,
+            detector=detector,
+            side=side,
+            offset=state.offset,
+            partials=state.partials,
+            events=state.events,
+            log_id=state.log_id,
+            lost_at_ms=state.lost_at_ms,
+        )
         self.by_name[state.fleet] = fleet
         return fleet
 
@@ -65,7 +79,7 @@ class Fleets:
         fleet = self.by_name.get(partial.fleet)
         if fleet is None:
             fleet = self.by_name[partial.fleet] = FleetProgress(
-                partial.fleet, partition, self._detectors.new(partial.fleet)
+                partial.fleet, partition, self._detectors.new(partial.fleet), log_id=self.log_ids.get(partition, "")
             )
         if offset <= fleet.offset:
             return None
@@ -76,6 +90,17 @@ class Fleets:
         if fleet.dirty_since_ms is None:
             fleet.dirty_since_ms, fleet.dirty_offset = now_ms, offset
         return decisions
+
+    def of_partition(self, partition: int) -> list[FleetProgress]:
+        """Those whose partials are on it, as far as they are known."""
+        return [fleet for fleet in self.by_name.values() if fleet.partition == partition]
+
+    def lost(self, partition: int, upto: int, now_ms: int) -> None:
+        """Partials before this offset were deleted unread; a checkpoint is to hold that."""
+        for fleet in self.of_partition(partition):
+            fleet.lost_at_ms = now_ms
+            if fleet.dirty_since_ms is None:
+                fleet.dirty_since_ms, fleet.dirty_offset = now_ms, upto
 
     def handled(self, partition: int, offset: int) -> None:
         """All that this message gave rise to is acknowledged."""
@@ -99,6 +124,8 @@ class Fleets:
             events=fleet.events,
             halts=raw,
             detector=fleet.detector.snapshot(),
+            log_id=fleet.log_id,
+            lost_at_ms=fleet.lost_at_ms,
         )
         image = Image(state, other_side(fleet.side), fleet.dirty_since_ms, fleet.dirty_offset)
         fleet.dirty_since_ms = None
@@ -112,9 +139,5 @@ class Fleets:
         """The next offset that a restart has to read, or None while nothing has been handled."""
         if partition not in self._handled:
             return None
-        dirty = [
-            fleet.dirty_offset
-            for fleet in self.by_name.values()
-            if fleet.partition == partition and fleet.dirty_since_ms is not None
-        ]
+        dirty = [fleet.dirty_offset for fleet in self.of_partition(partition) if fleet.dirty_since_ms is not None]
         return min([*dirty, self._handled[partition] + 1])

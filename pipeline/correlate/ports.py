@@ -15,6 +15,7 @@ class PartialRecord(NamedTuple):
     key: bytes | None
     value: bytes
     appended_at_ms: int
+    after: int = 0  # from here to `offset` the log holds no other that a reader gets to see; all before came earlier
 
 
 class OutRecord(NamedTuple):
@@ -41,10 +42,21 @@ class HaltsRead(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """What a partition of `fleet.partials` holds: the first offset, and the next one to be written."""
+    """What a partition of `fleet.partials` holds: the first offset, and the next one to be written. `log_id` tells the
+    topic from an earlier one of its name; "" when the broker does not."""
 
     low: int
     high: int
+    log_id: str = ""
+
+
+class Standing(NamedTuple):
+    """Where the consumer of a partition stands, markers passed, and where the log ends: as far as it is committed, and
+    as far as it is written."""
+
+    position: int
+    committed_end: int
+    written_end: int
 
 
 class Ports(Protocol):

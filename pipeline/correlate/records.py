@@ -15,7 +15,11 @@ from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import Partial, decode_partial
 from pipeline.wire.reasons import MalformedMessage, Reason
 from pipeline.wire.seal import Seal
+from pipeline.wire.spans import DAY_MS
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict, encode_verdict, heartbeat_flags
+
+TOPIC = topics.PARTIALS.name
+PARTIALS_LOST = "partials_lost"  # a flag of verdicts
 
 
 class PartialReader:
@@ -34,7 +38,7 @@ class PartialReader:
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             reason, detail = Reason.MALFORMED_PARTIAL, str(error)
         self.unsealed += reason is Reason.UNSEALED_PARTIAL
-        place = (topics.PARTIALS.name, message.partition, message.offset, STAGE)
+        place = (TOPIC, message.partition, message.offset, STAGE)
         return DeadLetter(message.value, message.key, reason, detail, *place)
 
     def _checked(self, message: PartialRecord) -> Partial:
@@ -59,6 +63,13 @@ def halt_record(halt: Halt) -> OutRecord:
 def verdict_record(verdict: Verdict) -> OutRecord:
     """For `fleet.verdicts`; signed before."""
     return OutRecord(topics.VERDICTS.name, verdict.key.encode(), encode_verdict(verdict))
+
+
+def with_loss(verdict: Verdict, lost_at_ms: int) -> Verdict:
+    """Flagged, for a day after partials of its fleet were found to have been deleted unread."""
+    if not lost_at_ms or verdict.at - lost_at_ms > DAY_MS:
+        return verdict
+    return msgspec.structs.replace(verdict, flags=(*verdict.flags, PARTIALS_LOST))
 
 
 def flags_of(summary: Mapping[str, Any], now_ms: int) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from confluent_kafka import KafkaException
 from structlog.typing import FilteringBoundLogger
 
 from pipeline.correlate import view
@@ -22,7 +23,7 @@ from pipeline.runtime.kafka import KafkaConfig
 STOP_SECONDS = 4.0  # for the last checkpoint, and again for Faust's own stop
 RENEW_SECONDS = 10.0
 WATCH_SECONDS = 4.0  # what is lost is back within 10 s; more often is felt by the embedded broker
-LAG_SECONDS = 2.0
+LOOK_SECONDS, LOOK_TIMEOUT_SECONDS = 2.0, 10.0
 
 Begin = Callable[[HaltIssuer, FaustPorts, Clock, FilteringBoundLogger], Correlator]
 
@@ -49,8 +50,10 @@ async def serve(
     ports.connect(
         lambda message: correlator.handle(message, correlator.session),
         correlator.recover,
+        correlator.began,
         {
             "/health": (lambda: view.health(correlator, wall_clock_ms()), True),
+            "/readyz": (lambda: view.health(correlator, wall_clock_ms()), True),
             "/state": (lambda: view.state(correlator, started, wall_clock_ms()), False),
         },
     )
@@ -59,7 +62,7 @@ async def serve(
         _every(config.heartbeat_seconds, correlator.heartbeat, at_once=True),
         _every(RENEW_SECONDS, correlator.renew),
         _every(WATCH_SECONDS, correlator.watch_halts, at_once=True),
-        _every(LAG_SECONDS, ports.report_lag),
+        _every(LOOK_SECONDS, lambda: _look(ports, correlator, log), at_once=True),
     ]
     code = FatalStageError.exit_code
     try:
@@ -80,6 +83,21 @@ async def _every(seconds: float, act: Callable[[], Awaitable[None]], at_once: bo
     while True:
         await asyncio.sleep(seconds)
         await act()
+
+
+async def _look(ports: FaustPorts, correlator: Correlator, log: FilteringBoundLogger) -> None:
+    """Whether it reads; and whether it still reads the log that it began with.
+
+    Raises:
+        FatalStageError: when that is another one, which a new process begins at its beginning.
+    """
+    try:
+        async with asyncio.timeout(LOOK_TIMEOUT_SECONDS):
+            if not await ports.is_same_log(set(correlator.fleets.log_ids.values())):
+                raise FatalStageError("fleet.partials is not the topic that it was: a new process begins it anew")
+            correlator.reading.look(await ports.look(), wall_clock_ms())
+    except (KafkaException, TimeoutError) as error:
+        log.warning("where fleet.partials ends is not known", why=str(error) or "no answer")
 
 
 async def _until(stop: asyncio.Event, *works: Awaitable[None]) -> None:

@@ -10,9 +10,12 @@ NAMED = 10  # fleets, of those that have a trouble
 
 
 def health(correlator: Correlator, now_ms: int) -> dict[str, Any]:
-    """Ready once state is recovered; and what an operator has to know as of the newest heartbeat."""
+    """Ready once state is recovered, and while it reads: `why_not` says why it does not, or may not; and what an
+    operator has to know as of the newest heartbeat."""
+    why_not = correlator.reading.why_not(now_ms) if correlator.ready else ["its state is being recovered"]
     return {
-        "ready": correlator.ready,
+        "ready": not why_not,
+        "why_not": why_not,
         "fleets": len(correlator.fleets.by_name),
         "at": now_ms,
         "stream_time_ahead": sorted(correlator.ahead)[:NAMED],

@@ -1,13 +1,16 @@
 """Whether the stages read on: one that is frozen answers nobody, and no server says so."""
 
 import time
+from collections.abc import Mapping, Sequence
 
 from pipeline.correlate.config import GROUP as CORRELATE
 from pipeline.doctor.finding import Finding, ok, unchecked, warning
+from pipeline.doctor.transactions import Transaction, holding, open_transactions, without_prefix
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.status.snapshot import group_rows
-from pipeline.status.sources import Cluster, Offsets
+from pipeline.status.sources import Cluster, Offsets, Place
+from pipeline.status.view import moment
 
 CHECK = "kafka groups"
 STILL_SECONDS = 2.0  # between the looks; combine and archive commit several times in it
@@ -18,7 +21,7 @@ class Groups:
     """Two looks at the consumer groups; whatever else is to be asked is asked between them."""
 
     def __init__(self, kafka: KafkaConfig) -> None:
-        self._cluster = Cluster(kafka)
+        self._kafka, self._cluster = kafka, Cluster(kafka)
         self._first = self._look()
 
     def _look(self) -> Offsets | str:
@@ -33,10 +36,40 @@ class Groups:
             return unchecked(CHECK, self._first)
         time.sleep(max(0.0, self._first.at_seconds + STILL_SECONDS - time.monotonic()))
         second = self._look()
-        return unchecked(CHECK, second) if isinstance(second, str) else groups_finding(self._first, second)
+        if isinstance(second, str):
+            return unchecked(CHECK, second)
+        named = self._named() if held_back(self._first, second) else None
+        return groups_finding(self._first, second, named)
+
+    def _named(self) -> list[Transaction] | None:
+        prefix = self._kafka.topic_prefix
+        found = open_transactions(self._kafka)
+        return None if found is None else [without_prefix(one, prefix) for one in found]
 
 
-def groups_finding(first: Offsets, second: Offsets) -> Finding:
+def held_back(first: Offsets, second: Offsets) -> dict[Place, int]:
+    """Records behind a transaction that was open at both looks, by partition."""
+    return {
+        at: second.end[at] - end
+        for at, end in second.committed_end.items()
+        if second.end[at] > end and first.committed_end.get(at) == end and first.end[at] > end
+    }
+
+
+def _held(held: Mapping[Place, int], transactions: Sequence[Transaction] | None) -> Finding:
+    places = ", ".join(f"{topic}[{number}] ({count:,} records)" for (topic, number), count in sorted(held.items()))
+    mine = sorted({one for at in held for one in holding(transactions or (), at)})
+    named = "; ".join(
+        f"{one.transactional_id!r} (producer {one.producer_id}) since {moment(one.began_ms)}, "
+        f"ends by itself at {moment(one.ends_ms)}"
+        for one in mine
+    )
+    whose = f": that of {named}" if named else "; whose it is, the brokers do not tell this account"
+    advice = "if it lasts, end its producer, or abort it with `kafka-transactions.sh abort`; nothing behind it is read"
+    return warning(CHECK, f"an open transaction holds back {places}{whose}", advice)
+
+
+def groups_finding(first: Offsets, second: Offsets, transactions: Sequence[Transaction] | None = None) -> Finding:
     """Groups that had messages waiting and read none of them. The correlator commits behind its checkpoints only, up to
     half a minute apart: that it lives, it says itself."""
     waited = {(row.group, row.topic): row.lag_messages for row in group_rows(first, first)}
@@ -46,6 +79,8 @@ def groups_finding(first: Offsets, second: Offsets) -> Finding:
         if not row.messages_per_second and waited.get((row.group, row.topic), 0) > WAITING_MESSAGES
         if not row.group.endswith(CORRELATE)
     ]
+    if held := held_back(first, second):
+        return _held(held, transactions)
     if still:
         words = f"messages wait, and none was read within {STILL_SECONDS:.0f} s: {', '.join(still)}"
         return warning(

@@ -141,5 +141,6 @@ def check_correlator(url: str) -> list[Finding]:
     if answer.status == 200 and answer.body.get("ready") is True:
         words = f"{url} decides on {answer.body.get('fleets', 0)} fleet(s)"
         return [ok("correlator", words), *_stream_time(answer.body.get("stream_time_ahead")), *_seals(answer.body)]
-    advice = "it may still be recovering; if this lasts, see its log: nothing is decided meanwhile"
-    return [problem("correlator", f"{url} answers, but is not ready (HTTP {answer.status})", advice)]
+    advice = "if this lasts, see its log: nothing may be decided meanwhile"
+    why = "; ".join(map(str, answer.body.get("why_not") or [f"HTTP {answer.status}"]))
+    return [problem("correlator", f"{url} answers, but is not ready: {why}", advice)]

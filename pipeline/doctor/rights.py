@@ -1,7 +1,6 @@
 """What each stage must be allowed on a cluster with ACLs, and whether this account is. Nothing is written."""
 
 import asyncio
-import logging
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -19,7 +18,8 @@ from consumers.deadletter import topic as deadletter
 from pipeline.combine import config as combine
 from pipeline.correlate import config as correlate
 from pipeline.doctor.finding import ANSWER_SECONDS, Finding, ok, problem, unchecked, warning
-from pipeline.runtime.kafka import KafkaConfig, sasl_password, tls_context
+from pipeline.doctor.wire_client import wire_client
+from pipeline.runtime.kafka import KafkaConfig
 from pipeline.wire import topics
 from pipeline.wire.topics import DEADLETTER, EVENTS, HALT_ACKS, HALTS, PARTIALS, VERDICTS, Topic
 
@@ -127,17 +127,7 @@ def _operations(future: "Future[Any]") -> Collection[AclOperation] | None:
 async def _find_transactions(kafka: KafkaConfig, names: list[str]) -> dict[str, Collection[AclOperation] | None]:
     """Looking for an id's coordinator takes DESCRIBE, which WRITE brings with it. What takes WRITE itself would throw
     out the combiner that runs under the id, and librdkafka looks for no other purpose."""
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # or it writes to standard error
-    client = AIOKafkaClient(
-        bootstrap_servers=kafka.bootstrap_servers,
-        client_id="andon-doctor",
-        request_timeout_ms=int(ANSWER_SECONDS * 1000),
-        security_protocol=kafka.security_protocol,
-        ssl_context=tls_context(kafka) if kafka.security_protocol.endswith("SSL") else None,
-        sasl_mechanism=kafka.sasl_mechanism,
-        sasl_plain_username=kafka.sasl_username,
-        sasl_plain_password=sasl_password(kafka),
-    )
+    client = wire_client(kafka)
     found: dict[str, Collection[AclOperation] | None] = dict.fromkeys(names)
     try:
         await client.bootstrap()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pipeline.local.clickhouse import accounts
 from pipeline.local.datadir import Secrets
 from pipeline.local.kafka import embedded as broker
+from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.local.kafka.security import Open, Security
 from pipeline.local.machine.ports import LOOPBACK
 from pipeline.local.machine.process import andon
@@ -27,6 +28,10 @@ STAGE_STOP_SECONDS = 15.0
 MIB = 1 << 20
 
 KEPT = ("clickhouse", "collect")  # ports whose callers bring a password or a token (doors.py)
+# The embedded broker forgets transactional producers when it is killed. What one of them that lives on writes stays an
+# open transaction for ever, and hides all that follows from whoever reads what is committed.
+DESYNCHRONIZED = ("combine",)
+
 BROKER_PHASE, STORE_PHASE, STAGE_PHASE = 0, 1, 2
 
 
@@ -40,6 +45,7 @@ class Place(NamedTuple):
     security: Security = Open()  # of the broker
     descriptors: Mapping[str, int] = {}  # by port: a socket that listens there already, for the stage to take over
     unconfined: str = ""
+    broker: BrokerKind = "embedded"
 
     def url(self, port: str) -> str:
         """Of something that listens here."""
@@ -189,6 +195,7 @@ def process(stage: Stage, at: Place, ephemeral: bool) -> ProcessSpec:
         at.ports.get(f"{stage.name}-metrics", 0),
         tuple(at.ports[name] for name in stage.listens),
         tuple(at.descriptors[name] for name in stage.listens if name in at.descriptors),
+        DESYNCHRONIZED if is_broker and at.broker == "embedded" else (),
     )
 
 

@@ -29,7 +29,8 @@ Probe = Callable[[], Awaitable[bool]]
 
 class ProcessSpec(NamedTuple):
     """A process to keep running. `phase`: lower ones start first and stop last. `death_signal` is what it gets when
-    the supervisor dies; `stop_seconds` is how long SIGTERM may take before SIGKILL (0: SIGKILL at once)."""
+    the supervisor dies; `stop_seconds` is how long SIGTERM may take before SIGKILL (0: SIGKILL at once).
+    `takes_along`: processes that are to begin anew with it when it ends by itself."""
 
     name: str
     argv: Sequence[str]
@@ -40,6 +41,7 @@ class ProcessSpec(NamedTuple):
     metrics_port: int = 0
     ports: Sequence[int] = ()  # that the process itself listens on: whoever else does is asked nothing
     keep: Sequence[int] = ()  # descriptors that it inherits beside those of all
+    takes_along: tuple[str, ...] = ()
 
 
 class Backoff(NamedTuple):
@@ -93,9 +95,16 @@ class Supervised:
             self._say(f"ended with {describe(code)} after {ran_seconds:.1f} s; starts again in {delay:.2g} s")
             self.info.restarts += 1
             self._change("failing" if self.failures >= FAILING_AFTER else "restarting", pid=0, exit_code=code)
+            for name in self._home.stages.keys() & set(self.spec.takes_along):
+                self._home.stages[name].end_with(self.spec.name)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
         self._change("stopped", pid=0)
+
+    def end_with(self, other: str) -> None:
+        """Killed, because this other process ended by itself; it starts again as always."""
+        self._say(f"begins anew with {other}")
+        self._signal(signal.SIGKILL)
 
     async def _run_once(self) -> int:
         """One life of the process; returns its exit code."""

@@ -100,7 +100,7 @@ async def _run_behind(doors: Doors, up: UpConfig, stages: list[Stage], data_dir:
         security = kafka_line.security_of(up.broker, secrets.kafka_password_file)
         places = (ports["broker"], ports[CONTROLLER_PORT])
         broker_argv = kafka_line.prepare(up.broker, data_dir / "broker", *places, security)
-        at = Place(data_dir, ports, secrets, broker_argv, security, doors.descriptors, accounts.unconfined())
+        at = Place(data_dir, ports, secrets, broker_argv, security, doors.descriptors, accounts.unconfined(), up.broker)
         secrets.write_client(security.guest(at.bootstrap_servers))
         log_file = data_dir / "logs" / "andon.log"
         log = MergedLog(log_file, sys.stdout, max(len(name) for name in plan.STAGES))

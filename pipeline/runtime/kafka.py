@@ -20,6 +20,7 @@ RECONNECT_MS, RECONNECT_MAX_MS = 250, 1_000
 TRANSACTION_TIMEOUT_MS = 6_000  # a dead slot stalls read-committed readers no longer than this
 # Of a consumer whose records are waited for: with librdkafka's own it may pause for a second when its queue was full.
 PROMPT = {"fetch.wait.max.ms": 10, "fetch.queue.backoff.ms": 2}
+NEW_PARTITIONS_MS = 5_000  # a consumer looks this often whether its topics have more
 MAX_RESPONSE_BYTES = 1 << 30  # the embedded broker answers with a whole backlog; whoever refuses that reads no more
 
 
@@ -146,6 +147,7 @@ def consumer_config(config: KafkaConfig, client_id: str, group: str, instance: s
         "isolation.level": "read_committed",
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
+        "topic.metadata.refresh.interval.ms": NEW_PARTITIONS_MS,
         **PROMPT,
         **more,
     }

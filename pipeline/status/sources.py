@@ -6,12 +6,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.group_offsets import GroupOffsets
-from pipeline.runtime.kafka import KafkaConfig, client_config
-from pipeline.runtime.kafka_log import Errors
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.log_offsets import LogOffsets
 from pipeline.runtime.metadata import list_topics
 from pipeline.runtime.topic_reader import OffsetRange, TopicReader
 from pipeline.runtime.waiting import Deadline
@@ -23,9 +22,6 @@ GROUPS = "andon"  # consumer groups of the stages begin so
 
 Place = tuple[str, int]  # topic, partition
 
-EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-
 
 class Offsets(NamedTuple):
     """The cluster at one moment (`at_seconds` on the monotonic clock); topics without their prefix."""
@@ -35,6 +31,7 @@ class Offsets(NamedTuple):
     end: dict[Place, int]
     committed: dict[str, dict[Place, int]]
     untold: Mapping[str, str] = MappingProxyType({})  # groups whose offsets cannot be known now, and why
+    committed_end: Mapping[Place, int] = MappingProxyType({})  # short of `end` by what open transactions hold back
 
 
 class Cluster:
@@ -42,8 +39,7 @@ class Cluster:
 
     def __init__(self, config: KafkaConfig) -> None:
         self._config, self._prefix = config, config.topic_prefix
-        self._errors = Errors()
-        self._admin = AdminClient(client_config(config, "andon-status") | self._errors.settings)
+        self._logs = LogOffsets(config, "andon-status")
         self._groups_offsets = GroupOffsets(config, "andon-status")
         self.bootstrap_servers = config.bootstrap_servers
 
@@ -53,7 +49,7 @@ class Cluster:
         Raises:
             AndonError: when no broker answers.
         """
-        found = list_topics(self._admin, self._errors, self._config, REQUEST_SECONDS)
+        found = list_topics(self._logs.admin, self._logs.errors, self._config, REQUEST_SECONDS)
         names = {self._prefix + topic.name: topic.name for topic in topics.ALL}
         return {names[name]: len(topic.partitions) for name, topic in found.items() if name in names}
 
@@ -61,20 +57,24 @@ class Cluster:
         """Raises AndonError when the broker does not answer."""
         places = [(name, number) for name, count in self.partitions().items() for number in range(count)]
         try:
-            first = self._list_offsets(places, EARLIEST)
-            end = self._list_offsets(places, LATEST)
+            first, ends = self._logs.first(map(self._full, places)), self._logs.ends(map(self._full, places))
             told, untold = self._committed(places)
-            return Offsets(time.monotonic(), first, end, told, untold)
-        except KafkaException as error:
+        except (KafkaException, TimeoutError) as error:
             raise AndonError(f"the broker at {self.bootstrap_servers} does not tell its offsets: {error}") from None
+        return Offsets(
+            time.monotonic(),
+            {place: first[self._full(place)] for place in places},
+            {place: ends[self._full(place)].written for place in places},
+            told,
+            untold,
+            {place: ends[self._full(place)].committed for place in places},
+        )
 
-    def _list_offsets(self, places: list[Place], spec: Any) -> dict[Place, int]:
-        wanted = {TopicPartition(self._prefix + topic, number): spec for topic, number in places}
-        asked = self._admin.list_offsets(wanted, request_timeout=REQUEST_SECONDS) if wanted else {}
-        return {self._place(at): answer.result().offset for at, answer in asked.items()}
+    def _full(self, place: Place) -> Place:
+        return self._prefix + place[0], place[1]
 
     def _groups(self) -> list[str]:
-        answer = self._admin.list_consumer_groups(request_timeout=REQUEST_SECONDS).result()
+        answer = self._logs.admin.list_consumer_groups(request_timeout=REQUEST_SECONDS).result()
         return sorted(g.group_id for g in answer.valid if g.group_id.startswith(self._prefix + GROUPS))
 
     def _committed(self, places: list[Place]) -> tuple[dict[str, dict[Place, int]], dict[str, str]]:

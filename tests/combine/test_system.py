@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewPartitions
 from support.brokers import AnyBroker, embedded_broker, kafka_only
 from support.waiting import DEADLINE_SECONDS, until
 
@@ -308,3 +308,18 @@ def test_a_log_made_anew_is_read_from_its_beginning(line: Line) -> None:
     line.produce(events(5))
     until("and so on", lambda: line.counted() >= 545)
     assert line.counted() == 545
+
+
+def test_partitions_added_are_read(line: Line) -> None:
+    """Within seconds; the client by itself looks every five minutes only."""
+    line.combiner()
+    line.produce(events(50))
+    until("all are counted", lambda: line.counted() == 50)
+    topic, count = line.kafka.topic_prefix + topics.EVENTS.name, topics.EVENTS.partitions + 2
+    admin = AdminClient(client_config(line.kafka, "test"))
+    admin.create_partitions([NewPartitions(topic, count)])[topic].result(DEADLINE_SECONDS)
+    producer = Producer(producer_config(line.kafka, "test"))
+    for partition, event in enumerate(events(count)):
+        producer.produce(topic, event, partition=partition)
+    assert producer.flush(DEADLINE_SECONDS) == 0
+    until("those of the new partitions are counted", lambda: line.counted() == 50 + count, 40)

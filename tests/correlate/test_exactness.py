@@ -192,6 +192,7 @@ def test_halts_are_renewed_at_half_life(tmp_path: Path) -> None:
         world, clock = World(LOG[:4]), Clock()
         process = correlator(world, tmp_path, clock)
         await process.recover(world.bounds(), {})
+        process.began(0, None, 0)
         await process.handle(record(3, encode_partial(partial("acme", 55, (UPDATE,)))), process.session)
         await process.checkpoint(0)
         await process.renew()

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from support import correlate_worker as support
-from support.brokers import AnyBroker, embedded_broker
+from support.brokers import AnyBroker, embedded_broker, kafka_only
 from support.correlate_worker import CountingDetector, partial
 from support.waiting import DEADLINE_SECONDS
 
@@ -24,6 +24,7 @@ from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.ports import free_port
 from pipeline.local.machine.process import Process
 from pipeline.runtime import waiting
+from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, client_config, producer_config
 from pipeline.runtime.topic_reader import TopicReader
 from pipeline.wire import topics
@@ -309,6 +310,50 @@ def test_a_halt_that_is_erased_or_lost_comes_back(stage: Stage) -> None:
     stage.wait_for(lambda: [found.epoch for found in stage.halts()] == [halt.epoch + 2])
     beats = [m.value() for m in stage.records(topics.VERDICTS.name) if is_heartbeat(m.key())]
     assert b"halt_records_disturbed" in beats[-1]
+
+
+def test_partials_deleted_unread_are_said(stage: Stage) -> None:
+    """Retention is faster than the correlator: it ends, says how much may be lost, flags what follows, and reads on."""
+    stage.start()
+    stage.produce(partial("acme", 1, (version(1),)))
+    stage.wait_for(lambda: (stage.get("/state")[1] or {}).get("changelog_bytes_total", 0) > 0)  # of a checkpoint
+    assert stage.process is not None
+    stage.process.freeze()
+    for number in range(20):
+        stage.produce(partial("acme", 1, (version(1),), at=1 + number))
+    place = TopicPartition(stage.kafka.topic_prefix + topics.PARTIALS.name, 0, stage.last_offset() - 3)  # two are left
+    admin = AdminClient(client_config(stage.kafka, "test"))
+    admin.delete_records([place])[place].result(DEADLINE_SECONDS)
+    stage.process.thaw()
+    stage.wait_for(lambda: stage.process.own_end() == FatalStageError.exit_code)
+    assert "did not come before" in (stage.directory / "log").read_text()
+    stage.start()
+    stage.wait_for(lambda: stage.fleets().get("acme", {}).get("events") == 3)
+    assert "partials deleted before they were read" in (stage.directory / "log").read_text()
+    stage.produce(partial("acme", 60, (version(1),), at=30))
+    stage.wait_for(lambda: any(b"partials_lost" in message.value() for message in stage.records(topics.VERDICTS.name)))
+
+
+@kafka_only("the embedded broker makes a deleted topic again as soon as a reader asks for it")
+def test_partials_made_anew_are_all_taken_in(stage: Stage) -> None:
+    """The topic is deleted and created again under it: it ends, and a new process takes in all of the new one."""
+    stage.start()
+    for number in range(30):
+        stage.produce(partial("acme", 1, at=number))
+    stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 30)
+    name, admin = stage.kafka.topic_prefix + topics.PARTIALS.name, AdminClient(client_config(stage.kafka, "test"))
+    admin.delete_topics([name])[name].result(DEADLINE_SECONDS)
+    stage.wait_for(lambda: name not in admin.list_topics(timeout=DEADLINE_SECONDS).topics)
+    again = NewTopic(name, topics.PARTIALS.partitions, 1, config=topics.PARTIALS.config)
+    admin.create_topics([again])[name].result(DEADLINE_SECONDS)
+    stage.take_over()
+    for number in range(3):
+        stage.produce(partial("acme", 1, at=30 + number))
+    stage.wait_for(lambda: stage.process is not None and stage.process.own_end() == FatalStageError.exit_code)
+    stage.start()
+    stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 33)
+    stage.produce(partial("acme", 1, at=33))
+    stage.wait_for(lambda: stage.fleets()["acme"]["partials"] == 34)
 
 
 def test_no_topics_is_said_in_a_line(broker: AnyBroker, tmp_path: Path) -> None:

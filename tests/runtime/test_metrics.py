@@ -5,11 +5,13 @@ import urllib.request
 from contextlib import ExitStack, suppress
 
 import pytest
+from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.runtime import metrics
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.lag import Lags
 
 DECLARED = {name: found for name, found in vars(metrics).items() if isinstance(found, MetricWrapperBase)}
 LABELS = {"stage", "reason", "topic", "partition", "mode", "status", "table"}
@@ -58,3 +60,20 @@ def scraped(port: int) -> str:
 def test_all_are_declared() -> None:
     """There is something to look at."""
     assert len(DECLARED) >= 15
+
+
+def test_the_lag_of_what_left_is_not_shown() -> None:
+    """A partition that another reads now keeps no series here."""
+    lags = Lags("test", "x.")
+    lags.show({("x.t", 0): 5, ("x.t", 1): -1})
+    assert REGISTRY.get_sample_value("andon_lag_messages", labels("0")) == 5
+    assert REGISTRY.get_sample_value("andon_lag_messages", labels("1")) == 0
+    lags.show({("x.t", 1): 7})
+    assert REGISTRY.get_sample_value("andon_lag_messages", labels("0")) is None
+    assert REGISTRY.get_sample_value("andon_lag_messages", labels("1")) == 7
+    lags.show({})
+
+
+def labels(partition: str) -> dict[str, str]:
+    """Of the series of a partition."""
+    return {"stage": "test", "topic": "t", "partition": partition}

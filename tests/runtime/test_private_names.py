@@ -141,6 +141,7 @@ THE_CONSUMER = [
     Reliance(FAUST, "", [], lambda: parameters(CONSUMER.stop_flow), "stop_flow"),
     Reliance(FAUST, "", ["topic", "key"], lambda: parameters(PRODUCER.key_partition), "key_partition"),
     Reliance(FAUST, "", ["partition", "key", "value"], lambda: parameters(Collection.send_changelog)[:3], "changelog"),
+    Reliance(FAUST, "", True, says(CONSUMER._to_message, "record.checksum,"), "a message's checksum is the record's"),
     Reliance(FAUST, "", True, lambda: hasattr(faust.App, "consumer_generation_id"), "which rebalance it is"),
     Reliance(FAUST, "", True, lambda: {"should_stop", "crash_reason"} <= set(dir(Service)), "that an app has ended"),
 ]
@@ -148,6 +149,8 @@ THE_CONSUMER = [
 THE_FETCHER = [
     Reliance(AIOKAFKA, "_isolation_level", True, says(AIOKafkaConsumer, "isolation_level=self._isolation_level")),
     Reliance(AIOKAFKA, "_proc_fetch_request", ["assignment", "node_id", "request"], lambda: parameters(FETCH)),
+    Reliance(AIOKAFKA, "_consumer_record", ["tp", "record"], lambda: parameters(RECORDS._consumer_record)),
+    Reliance(AIOKAFKA, "", True, says(RECORDS._unpack_records, "self.next_fetch_offset = "), "where the next fetch is"),
     Reliance(AIOKAFKA, "_contains_abort_marker", ["next_batch"], lambda: parameters(RECORDS._contains_abort_marker)),
     Reliance(
         AIOKAFKA,
@@ -262,8 +265,8 @@ def test_the_table_lacks_no_private_name() -> None:
     [
         (app.ReadCommittedThread, set()),
         (app.ReadCommittedConsumer, {"commit_to"}),
-        (app.Transport, set()),
-        (fetching.CommittedRecords, {"passed"}),
+        (app.Transport, {"began"}),
+        (fetching.CommittedRecords, {"passed", "newest"}),
     ],
 )
 def test_what_is_overridden_is_there_to_be(ours: type, own: set[str]) -> None:

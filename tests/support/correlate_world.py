@@ -118,6 +118,7 @@ async def live(world: World, keys: Path, checkpoint_every: int = 3) -> Correlato
     clock = Clock()
     process = correlator(world, keys, clock)
     await process.recover(world.bounds(), dict(world.table))
+    process.began(0, world.committed, 0)
     for offset in range(world.committed, len(world.log)):
         await process.handle(record(offset, world.log[offset]), process.session)
         if offset % checkpoint_every == 2:

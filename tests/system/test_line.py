@@ -108,8 +108,19 @@ def test_hangup_ends_a_stage_in_order(line: Line) -> None:
 
 
 def test_a_clean_stop_leaves_no_process_and_no_port(tmp_path: Path) -> None:
-    """SIGTERM: exit code 0; every process, also those that stages started, and every port is gone."""
+    """SIGTERM: exit code 0; every process, also those that stages started, and every port is gone. Before that its
+    broker is killed, which may lose what was just sent, and what is sent after it counts as ever."""
+    needs("kcat")
     line = Line(tmp_path / "line")
+    line.kcat_send("fleet.events", [encode(event("before", "h", now_ms()))])
+    wait_for("folded", lambda: line.folded("before") == 1)
+    combiner = line.info["stages"]["combine"]["pid"]
+    os.kill(line.info["stages"]["broker"]["pid"], signal.SIGKILL)
+    wait_for("the combiner begins anew", lambda: line.info["stages"]["combine"]["pid"] not in (0, combiner))
+    wait_for("the broker is up", lambda: line.info["stages"]["broker"]["state"] == "up")
+    for number in range(20):
+        line.kcat_send("fleet.events", [encode(event("after", f"h-{number}", now_ms()))])
+    wait_for("folded", lambda: line.folded("after") == 20)
     info = line.info
     pids = [info["supervisor_pid"], *(stage["pid"] for stage in info["stages"].values())]
     pids += [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if session(pid) in pids]

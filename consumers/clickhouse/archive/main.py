@@ -48,6 +48,7 @@ def command(
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
-    if not Archive(archive, kafka, Inserter(clickhouse, log), log, Converter(kafka.topic_prefix, trusted)).run(stop):
+    stage = Archive(archive, kafka, Inserter(clickhouse, log), log, Converter(kafka.topic_prefix, trusted))
+    if not stage.run(stop.is_set):
         log.warning("ClickHouse does not answer: left without it")
         os._exit(0)  # at a normal exit Python would wait for the request

@@ -2,6 +2,7 @@
 run beside it."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import structlog
@@ -16,8 +17,8 @@ from consumers.clickhouse.archive.takeover import taken_over
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import spoken
-from pipeline.runtime.lifecycle import StopSignal
-from pipeline.runtime.metrics import BATCHES, EVENTS, LAG, REJECTED
+from pipeline.runtime.lag import LagReport
+from pipeline.runtime.metrics import BATCHES, EVENTS, LOST, REJECTED
 from pipeline.runtime.waiting import Deadline, wait_for
 
 STAGE = "archive"
@@ -25,7 +26,6 @@ GROUP = "andon-archive"
 CONSUME_MESSAGES = 10_000
 POLL_SECONDS = 0.05
 SAY_SECONDS = 30.0  # between two words about reading that pauses
-LAG_SECONDS = 1.0
 BATCHES_HELD = 4  # a batch is sent at this part of what may be held: others are held while it is on its way
 DRAIN_PAUSE_SECONDS = 0.02
 STOP_SECONDS = 10.0  # to get into ClickHouse what is held, after SIGTERM
@@ -62,9 +62,10 @@ class Archive:
         self._lanes: dict[LaneKey, Lane] = {}
         self._futures: dict[Future[None], Lane] = {}
         self._paused = False
-        self._report_lag_again = self._say_paused_again = Deadline(0.0)
+        self._lag = LagReport(self._consumer, STAGE, kafka.topic_prefix)
+        self._say_paused_again = Deadline(0.0)
 
-    def run(self, stop: StopSignal) -> bool:
+    def run(self, is_stopping: Callable[[], bool]) -> bool:
         """Until the stop; False when a request to ClickHouse still hangs then: what it carries stays promised.
 
         Raises:
@@ -72,7 +73,7 @@ class Archive:
         """
         self._consumer.subscribe(list(self._convert.routes), on_assign=self._assigned, on_revoke=self._revoked)
         try:
-            while not stop.is_set():
+            while not is_stopping():
                 self._turn(drain=False)
             self._drain()
         finally:
@@ -90,7 +91,9 @@ class Archive:
         self._hand_over(drain)
         self._settle()
         self._throttle()
-        self._report_lag()
+        self._lag.report(
+            {(lane.topic, at): stored or 0 for lane in self._lanes.values() for at, stored in lane.stored.items()}
+        )
 
     def _take(self, messages: list[Message]) -> None:
         if any(map(Message.error, messages)):
@@ -130,6 +133,7 @@ class Archive:
             log.error("the log is not what it was: read again", from_offset=start, was_at=before)
         low, _ = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
         if low > before:
+            LOST.labels(STAGE, topic).inc(low - before)
             log.error("records deleted before they were read", upto=low - before)
 
     def _repeat(self) -> None:
@@ -205,6 +209,10 @@ class Archive:
             found.offset = OFFSET_BEGINNING if start is None else start
             where = {"topic": found.topic, "partition": found.partition}
             self._log.info("assigned", **where, reads_from="the beginning" if start is None else start)
+        try:
+            self._lag.began(partitions)
+        except KafkaException as failure:
+            raise FatalStageError(f"Kafka does not say where its logs end: {failure.args[0]}") from None
         consumer.assign(partitions)
         consumer.resume(partitions)  # a pause outlives the assignment that it was made in
         self._paused = False
@@ -225,16 +233,7 @@ class Archive:
         self._again.forget()
         self._lanes.clear()
         self._futures.clear()
-
-    def _report_lag(self) -> None:
-        if not self._report_lag_again.has_passed:
-            return
-        self._report_lag_again = Deadline(LAG_SECONDS)
-        for lane in self._lanes.values():
-            for partition, stored in lane.stored.items():
-                _, high = self._consumer.get_watermark_offsets(TopicPartition(lane.topic, partition), cached=True)
-                if high >= 0:
-                    LAG.labels(STAGE, lane.topic, partition).set(max(0, high - (stored or 0)))
+        self._lag.forget()
 
     def _drain(self) -> None:
         wait_for(self._emptied, STOP_SECONDS, DRAIN_PAUSE_SECONDS)

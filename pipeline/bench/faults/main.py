@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import click
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from confluent_kafka import KafkaException
 
 from pipeline.bench.brokers import described
 from pipeline.bench.faults.archive import archive_killed, clickhouse_failing
@@ -106,12 +108,12 @@ def _brokers(
 
 
 def run(name: str, setup: Setup) -> Figures:
-    """Its figures; of one that cannot be finished only why, as "failed"."""
+    """Its figures; of one that cannot be finished only why, as "failed": it must not take those of others with it."""
     click.echo(f"andon: {name}", err=True)
     try:
         return SCENARIOS[name].run(setup)
-    except AndonError as error:
-        return {"failed": str(error)}
+    except (AndonError, KafkaException, ClickHouseError, OSError) as error:
+        return {"failed": str(error) or repr(error)}
 
 
 def _total(found: dict[str, Figures], name: str) -> int:

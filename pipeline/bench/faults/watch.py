@@ -9,12 +9,12 @@ from itertools import pairwise
 from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from pipeline.bench.faults.ledger import Key, seen_in_partial, unaccounted
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.group_offsets import GroupOffsets
-from pipeline.runtime.kafka import PROMPT, KafkaConfig, client_config
+from pipeline.runtime.kafka import PROMPT, KafkaConfig
+from pipeline.runtime.log_offsets import LogOffsets
 from pipeline.runtime.topic_reader import OffsetRange, TopicReader
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import decode_partial
@@ -142,20 +142,14 @@ class Broker:
 
     def __init__(self, kafka: KafkaConfig) -> None:
         self._kafka = kafka
-        self._admin = AdminClient(client_config(kafka, "bench-look"))
+        self._logs = LogOffsets(kafka, "bench-look")
         self._groups = GroupOffsets(kafka, "bench-look")
 
     def ends(self, topic: str, partitions: int, isolation: IsolationLevel) -> list[int]:
         """The end of each partition, as a reader of this isolation sees it. Raises KafkaException."""
-        places = [TopicPartition(self._kafka.topic_prefix + topic, number) for number in range(partitions)]
-        wanted = {place: OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
-        found = self._admin.list_offsets(wanted, isolation_level=isolation, request_timeout=CALL_SECONDS)
-        try:
-            return [found[place].result(CALL_SECONDS).offset for place in places]
-        except KafkaException:
-            # After a leader's restart the client would be refused for ever (FENCED_LEADER_EPOCH): it has to look again.
-            self._admin.list_topics(timeout=CALL_SECONDS)
-            raise
+        places = [(self._kafka.topic_prefix + topic, number) for number in range(partitions)]
+        found = self._logs.end(places, isolation)
+        return [found[place] for place in places]
 
     def open_transaction(self) -> bool:
         """Whether `fleet.partials` holds records of a transaction that is not decided yet."""

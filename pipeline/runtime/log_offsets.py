@@ -1,0 +1,64 @@
+"""Where logs begin and end, and which log a topic's is: asked of the brokers, outside of any group. Blocks."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.runtime.kafka_log import Errors
+
+CALL_SECONDS = 5.0
+NO_ID = "A" * 22  # zeros, in base64
+
+Place = tuple[str, int]  # topic, as the cluster names it, and partition
+
+
+class Ends(NamedTuple):
+    """Of one log: as far as it is committed, and as far as it is written. Between the two lies an open transaction."""
+
+    committed: int
+    written: int
+
+
+class LogOffsets:
+    """Asks through one admin client."""
+
+    def __init__(self, kafka: KafkaConfig, client_id: str) -> None:
+        self.errors = Errors()
+        self.admin = AdminClient(client_config(kafka, client_id) | self.errors.settings)
+
+    def first(self, places: Iterable[Place]) -> dict[Place, int]:
+        """The first offset that each log still holds. Raises KafkaException, TimeoutError."""
+        return self._ask(places, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)  # type: ignore[no-untyped-call]
+
+    def ends(self, places: Iterable[Place]) -> dict[Place, Ends]:
+        """Raises KafkaException, TimeoutError."""
+        wanted = list(places)
+        committed = self.end(wanted, IsolationLevel.READ_COMMITTED)
+        written = self.end(wanted, IsolationLevel.READ_UNCOMMITTED)  # after it: never less
+        return {place: Ends(committed[place], written[place]) for place in wanted}
+
+    def end(self, places: Iterable[Place], isolation: IsolationLevel) -> dict[Place, int]:
+        """The next offset of each log, as a reader of this isolation sees it. Raises KafkaException, TimeoutError."""
+        return self._ask(places, OffsetSpec.latest(), isolation)  # type: ignore[no-untyped-call]
+
+    def _ask(self, places: Iterable[Place], spec: Any, isolation: IsolationLevel) -> dict[Place, int]:
+        wanted = {TopicPartition(*place): spec for place in places}
+        if not wanted:
+            return {}
+        found = self.admin.list_offsets(wanted, isolation_level=isolation, request_timeout=CALL_SECONDS)
+        try:
+            return {(at.topic, at.partition): answer.result(CALL_SECONDS).offset for at, answer in found.items()}
+        except KafkaException:
+            # After a leader's restart the client would be refused for ever (FENCED_LEADER_EPOCH): it has to look again.
+            self.admin.list_topics(timeout=CALL_SECONDS)
+            raise
+
+    def log_id(self, topic: str) -> str:
+        """What tells a topic from another of its name that was there before; "" where the broker does not say (the
+        embedded one). Raises KafkaException, TimeoutError."""
+        asked = self.admin.describe_topics(TopicCollection([topic]), request_timeout=CALL_SECONDS)
+        named = str(asked[topic].result(CALL_SECONDS).topic_id)
+        return "" if named == NO_ID else named

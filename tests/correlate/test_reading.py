@@ -1,0 +1,99 @@
+"""Whether every partial is read, and whether it goes on."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from support.correlate_world import LOG, Clock, World, correlator, live
+
+from pipeline.correlate.ports import PartialRecord, Standing
+from pipeline.correlate.reading import LOOK_MS, STILL_MS, Reading, Skipped
+from pipeline.correlate.records import PARTIALS_LOST
+from pipeline.wire.verdicts import decode_verdict
+
+NOW = 1_795_000_000_000
+
+
+def record(offset: int, after: int) -> PartialRecord:
+    """Of partition 0."""
+    return PartialRecord(0, offset, b"k", b"", after=after)
+
+
+def test_what_was_passed_over_is_noticed() -> None:
+    """Repeats are fine, and markers between; a record that says that there may be others before it is not."""
+    reading = Reading()
+    assert not reading.accepts(record(4, 4))
+    reading.began(0, 4)
+    reading.began(0, 2)
+    for offset, after in ((4, 4), (6, 5), (6, 2), (8, 7)):
+        assert reading.accepts(record(offset, after))
+        reading.taken(record(offset, after))
+    with pytest.raises(Skipped, match="began anew"):
+        reading.accepts(record(1, 0))
+    with pytest.raises(Skipped, match=r"fleet.partials\[0\]: offsets 9 to 11 did not come before 12"):
+        reading.accepts(record(12, 12))
+
+
+def standing(**places: int) -> dict[int, Standing]:
+    """Of partition 0: all read, but for what is given."""
+    return {0: Standing(**{"position": 10, "committed_end": 10, "written_end": 10} | places)}
+
+
+@pytest.mark.parametrize(
+    ("places", "why"),
+    [
+        ({}, ""),
+        ({"position": 7}, "none of 3 waiting records was read for 11 s"),
+        ({"written_end": 14}, "an open transaction has held back 4 records for 11 s"),
+        ({"position": 12}, "it ends at 10, before offset 12, which is read next"),
+    ],
+)
+def test_what_stands_still_is_said(places: dict[str, int], why: str) -> None:
+    """Only once it has stood for a while; not when it moves."""
+    reading = Reading()
+    assert reading.why_not(NOW) == ["no partition of fleet.partials is assigned"]
+    reading.began(0, 0)
+    assert reading.why_not(NOW) == ["the brokers do not say where fleet.partials ends"]
+    reading.look(standing(**places), NOW)
+    if "ends" not in why:
+        assert reading.why_not(NOW) == []
+    later = NOW + STILL_MS + 1_000
+    if "it ends" in why:
+        with pytest.raises(Skipped, match="it began anew"):
+            reading.look(standing(**places), later)
+        return
+    reading.look(standing(**places), later)
+    assert [text.partition(": ")[2] for text in reading.why_not(later)] == ([why] if why else [])
+    reading.look(standing(position=11, committed_end=11, written_end=11), later)
+    assert reading.why_not(later) == []
+    assert reading.why_not(later + LOOK_MS + 1) == ["the brokers do not say where fleet.partials ends"]
+
+
+def test_partials_deleted_unread_flag_what_follows(tmp_path: Path) -> None:
+    """For a day, also after a restart; what lies below the log's beginning but is in the state is not lost."""
+
+    async def scene() -> None:
+        world, clock = World(LOG), Clock()
+        await (await live(world, tmp_path)).checkpoint(0)
+        end = len(LOG)
+        process = correlator(world, tmp_path, clock)
+        await process.recover(world.bounds(), dict(world.table))
+        process.began(0, 1, end)
+        assert {fleet.lost_at_ms for fleet in process.fleets.by_name.values()} == {0}
+        await process.recover(world.bounds(), dict(world.table))
+        process.began(0, end, end + 6)
+        world.records.clear()
+        await process.handle(PartialRecord(0, end + 6, b"k", LOG[3], after=end + 6), process.session)
+        assert [flags(value) for topic, _, value, _ in world.records if topic == "fleet.verdicts"] == [True]
+        await process.checkpoint(0)
+        later = correlator(world, tmp_path, clock)
+        await later.recover(world.bounds(), dict(world.table))
+        assert later.fleets.by_name["acme"].lost_at_ms == clock.now
+        assert later.fleets.by_name["zeta"].lost_at_ms == clock.now
+
+    asyncio.run(scene())
+
+
+def flags(value: bytes) -> bool:
+    """Whether a verdict says that partials were lost."""
+    return PARTIALS_LOST in decode_verdict(value).flags
