@@ -28,7 +28,8 @@ PIECE_BYTES = 256 * 1024  # of an answer, on its way out
 _FAILED_INSERTS = "SELECT sum(value) FROM system.events WHERE event = 'FailedInsertQuery'"
 _OUTCOME = """SELECT type, exception_code, exception FROM system.query_log
 WHERE query_kind = 'Insert' AND endsWith(log_comment, '{mark}')"""
-_KILL = "KILL QUERY WHERE query_kind = 'Select' AND endsWith(Settings['log_comment'], '{mark}') ASYNC"
+_KILL = """KILL QUERY WHERE query_kind IN ('Select', 'Explain', 'Show', 'Describe')
+AND endsWith(Settings['log_comment'], '{mark}') ASYNC"""
 _UNKNOWN = "Code: 1002. DB::Exception: An INSERT failed, and the log does not say whose. (UNKNOWN_EXCEPTION)"
 _SETTING_NAME = re.compile(r"[A-Za-z_]\w*")
 
