@@ -96,7 +96,8 @@ class Forwarder:
         handed_over = 0
         try:
             for letter in letters:
-                value, headers = letter.value[:MAX_DEADLETTER_BYTES], [*letter.headers()]
+                value = letter.value[:MAX_DEADLETTER_BYTES]
+                headers: list[tuple[str, str | bytes | None]] = [*letter.headers()]
                 self._producer.produce(self._deadletter_topic, value, letter.key, on_delivery=delivery, headers=headers)
                 handed_over += 1
         except (BufferError, KafkaException) as error:
