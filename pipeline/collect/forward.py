@@ -5,7 +5,6 @@ event loop to let go of it; polled from the loop itself, a request's 200 callbac
 """
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
 import structlog
@@ -80,33 +79,45 @@ class Forwarder:
 
     def send(self, events: list[tuple[str, bytes]]) -> asyncio.Future[int]:
         """Hand over (host, bytes). The future, once all have an answer, holds how many were not acknowledged."""
-        topic = self._events_topic
-        return self._submit(((topic, host, raw, None) for host, raw in events), len(events))
+        delivery = self._begin(len(events))
+        produce, topic = self._producer.produce, self._events_topic
+        handed_over = 0
+        try:
+            for host, raw in events:
+                produce(topic, raw, host, on_delivery=delivery)
+                handed_over += 1
+        except (BufferError, KafkaException) as error:
+            self._give_up(delivery, len(events) - handed_over, error)
+        return delivery.done
 
     def bury(self, letters: list[DeadLetter]) -> None:
         """Send dead letters without waiting: the sender is told of each refusal in the answer anyway."""
-        topic = self._deadletter_topic
-        messages = ((topic, letter.key, letter.value[:MAX_DEADLETTER_BYTES], letter.headers()) for letter in letters)
-        self._submit(messages, len(letters))
+        delivery = self._begin(len(letters))
+        handed_over = 0
+        try:
+            for letter in letters:
+                value = letter.value[:MAX_DEADLETTER_BYTES]
+                headers: list[tuple[str, str | bytes | None]] = [*letter.headers()]
+                self._producer.produce(self._deadletter_topic, value, letter.key, on_delivery=delivery, headers=headers)
+                handed_over += 1
+        except (BufferError, KafkaException) as error:
+            self._give_up(delivery, len(letters) - handed_over, error)
 
-    def _submit(self, messages: Iterable[tuple[str, Any, bytes, Any]], count: int) -> asyncio.Future[int]:
+    def _begin(self, count: int) -> Delivery:
+        """So many are about to be handed over."""
         delivery = Delivery(count, self._loop.create_future())
         if not count:
             delivery.done.set_result(0)
-            return delivery.done
+            return delivery
         delivery.done.add_done_callback(lambda done: self._settle(count, done.result()))
         self.in_flight += count
-        handed_over = 0
-        try:
-            for topic, key, value, headers in messages:
-                self._producer.produce(topic, value, key, on_delivery=delivery, headers=headers)
-                handed_over += 1
-        except (BufferError, KafkaException) as error:
-            if (more := self._seldom.turn("hand over")) is not None:
-                self._log.warning("cannot hand over to the producer", error=str(error), **more)
-            delivery.abandon(count - handed_over)
         self._pump_soon()
-        return delivery.done
+        return delivery
+
+    def _give_up(self, delivery: Delivery, count: int, error: Exception) -> None:
+        if (more := self._seldom.turn("hand over")) is not None:
+            self._log.warning("cannot hand over to the producer", error=str(error), **more)
+        delivery.abandon(count)
 
     def _settle(self, count: int, failed: int) -> None:
         self.in_flight -= count

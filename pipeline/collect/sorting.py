@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from pipeline.collect.members import may_repeat, names_another_fleet
 from pipeline.wire.deadletter import DeadLetter
-from pipeline.wire.events import check_not_future, decode_event
+from pipeline.wire.events import MAX_SKEW_MS, check_not_future, decode_event
 from pipeline.wire.reasons import MalformedMessage, Reason
 
 MAX_DETAIL_CHARS = 200
@@ -19,13 +19,15 @@ class Sorted(NamedTuple):
 
 def sort_lines(body: bytes, lines: list[tuple[int, bytes]], route: str, fleet: str, now_ms: int) -> Sorted:
     """Check every line of a body by itself; the bytes of a good one are forwarded as they came."""
+    latest_ms = now_ms + MAX_SKEW_MS
     is_ambiguous = may_repeat(body, len(lines))
     events: list[tuple[str, bytes]] = []
     refused: list[tuple[int, DeadLetter]] = []
     for number, raw in lines:
         try:
             event = decode_event(raw)
-            check_not_future(event, now_ms)
+            if event.ts > latest_ms:
+                check_not_future(event, now_ms)
             if event.fleet != fleet or (is_ambiguous and names_another_fleet(raw, fleet)):
                 raise MalformedMessage(Reason.FLEET_MISMATCH, f"the token belongs to fleet {fleet}")
         except MalformedMessage as error:
