@@ -24,6 +24,7 @@ from pipeline.wire.verdicts import MAX_STANDING, MAX_STANDING_BYTES, FleetHeartb
 DISTURBED, UNREAD = "halt_records_disturbed", "halt_records_unread"  # flags of a heartbeat
 FLAG_MS = 3_600_000  # how long a heartbeat says so after all was put back: people look at it later
 UNREAD_MS = 30_000  # a topic that could not be read for so long is not watched
+ABSENT = (MISSING, REPLAYED)  # reasons that the next look has to confirm
 LOGGED = 20  # keys of one look
 AGAIN_MS = 30_000  # a record that was put back and does not show is put back again
 
@@ -42,6 +43,7 @@ class HaltWatch:
         self._issuer, self._log = issuer, log
         self._topic: dict[str, Halt | str] = {}  # by key: the newest record there, or why it is none to believe
         self._put_back: dict[str, tuple[int, int]] = {}  # by key: epoch, and when (unix ms), until the topic shows it
+        self._absent: set[str] = set()  # keys whose newest record the last look did not find
         self._alarmed: dict[str, str] = {}  # by key: the reason, while it lasts
         self._flagged_ms: dict[str, int] = {}  # by fleet: when last something was wrong
         self._read_ms: int | None = None
@@ -63,7 +65,9 @@ class HaltWatch:
             self._take(record, now_ms, is_news=not read.is_whole)
         self._read_ms = now_ms
         metrics.HALTS_READ_AGE.set(now_ms / 1000)
-        found = [Disturbance(halt, reason) for key, halt in expected.items() if (reason := self._reason(key, halt))]
+        found = self._confirmed(
+            [Disturbance(halt, reason) for key, halt in expected.items() if (reason := self._reason(key, halt))]
+        )
         foreign = {key: said for key, said in self._topic.items() if isinstance(said, str) and key not in expected}
         wrong = {each.halt.key: each.reason for each in found} | foreign
         self._alarm(wrong, now_ms)
@@ -104,6 +108,11 @@ class HaltWatch:
         if isinstance(said, str):
             return said
         return REPLAYED if (said.epoch, said.issued_at) < (halt.epoch, halt.issued_at) else ""
+
+    def _confirmed(self, found: list[Disturbance]) -> list[Disturbance]:
+        """What is there is there; what is not may be on its way: a partition's new leader shows it a moment later."""
+        before, self._absent = self._absent, {each.halt.key for each in found if each.reason in ABSENT}
+        return [each for each in found if each.reason not in ABSENT or each.halt.key in before]
 
     def _is_due(self, key: str, now_ms: int) -> bool:
         return now_ms - self._put_back.get(key, (0, -AGAIN_MS))[1] >= AGAIN_MS

@@ -22,7 +22,7 @@ from pipeline.runtime.kafka import KafkaConfig
 
 STOP_SECONDS = 4.0  # for the last checkpoint, and again for Faust's own stop
 RENEW_SECONDS = 10.0
-WATCH_SECONDS = 4.0  # what is lost is back within 10 s; more often is felt by the embedded broker
+WATCH_SECONDS = 3.0  # what is lost for two looks is back within 10 s; more often is felt by the embedded broker
 LOOK_SECONDS, LOOK_TIMEOUT_SECONDS = 2.0, 10.0
 
 Begin = Callable[[HaltIssuer, FaustPorts, Clock, FilteringBoundLogger], Correlator]
