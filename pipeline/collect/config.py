@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from pipeline.runtime.hosts import is_loopback
+from pipeline.runtime.web.hosts import is_loopback
 
 Doc = msgspec.Meta
 

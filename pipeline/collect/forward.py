@@ -11,6 +11,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.collect.refusals import buffer_full
+from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
 from pipeline.runtime.kafka_log import spoken
 from pipeline.runtime.metrics import BUFFERED
@@ -153,6 +154,11 @@ class Forwarder:
         """Topics of ours that the cluster lacks. Blocks; raises KafkaException when no broker answers in time."""
         found = self._producer.list_topics(timeout=timeout_seconds).topics
         return [name for name in (self._events_topic, self._deadletter_topic) if name not in found]
+
+    def check(self) -> None:
+        """Raises FatalStageError when the producer cannot go on."""
+        if self.fatal.done():
+            raise FatalStageError(f"the Kafka producer cannot go on: {self.fatal.result()}")
 
     def flush(self, timeout_seconds: float) -> int:
         """Wait for what is under way; blocks. The number of messages still not acknowledged."""

@@ -17,12 +17,11 @@ from pipeline.collect.tokens import TokenTable
 from pipeline.runtime import logging
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured, masked
-from pipeline.runtime.connections import BoundedRunner, Connections, Patience, find_places
-from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.listening import listen
 from pipeline.runtime.metrics import MetricsConfig
 from pipeline.runtime.metrics import serve as serve_metrics
+from pipeline.runtime.web.connections import BoundedRunner, Connections, Patience, find_places
+from pipeline.runtime.web.listening import listen
 
 LINGERING_SECONDS = 5.0  # for a sender to read why it is refused while it still sends
 
@@ -54,7 +53,7 @@ async def serve(config: CollectConfig, kafka: KafkaConfig, log: structlog.typing
     try:
         port = await listen(runner, "collect", config.host, config.port, config.listen_fd, places.accepted_at_once)
         log.info("listening", host=config.host, port=port, fleets=len(tokens))
-        await stopped(forwarder)
+        await _stopped(forwarder)
     finally:
         log.info("stopping: finishing the requests under way")
         watch.cancel()
@@ -63,16 +62,15 @@ async def serve(config: CollectConfig, kafka: KafkaConfig, log: structlog.typing
         log.info("stopped", not_acknowledged=unsent)
 
 
-async def stopped(forwarder: Forwarder) -> None:
-    """Return on SIGTERM or SIGINT."""
+async def _stopped(forwarder: Forwarder) -> None:
+    """Return on SIGTERM or SIGINT. Raises FatalStageError when nothing can be forwarded any more."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     asked = asyncio.create_task(stop.wait())
     await asyncio.wait((asked, forwarder.fatal), return_when=asyncio.FIRST_COMPLETED)
-    if forwarder.fatal.done():
-        raise FatalStageError(f"the Kafka producer cannot go on: {forwarder.fatal.result()}")
+    forwarder.check()
 
 
 @click.command("collect")

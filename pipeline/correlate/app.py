@@ -6,7 +6,6 @@ acknowledge nothing, and offsets are committed when the correlator says so, behi
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import faust
@@ -15,24 +14,20 @@ import structlog
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from pipeline.correlate import fetching
-from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, Entry
-from pipeline.correlate.config import GROUP, STAGE, CorrelateConfig
+from pipeline.correlate.checkpoint import Entry
+from pipeline.correlate.config import STAGE, CorrelateConfig
+from pipeline.correlate.faust_settings import TIMEOUT_SECONDS, faust_settings
 from pipeline.correlate.known_halts import HaltsFollower, read_halts
 from pipeline.correlate.layout import Layout
 from pipeline.correlate.ports import Bounds, HaltsRead, OutRecord, PartialRecord, Standing
-from pipeline.runtime.hosts import is_meant
-from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig, sasl_password, tls_context
+from pipeline.runtime.kafka import KafkaConfig, sasl_password, tls_context
 from pipeline.runtime.lag import Lags
 from pipeline.runtime.log_offsets import LogOffsets
+from pipeline.runtime.web.hosts import is_meant
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
 
-TIMEOUT_SECONDS = 75.0  # for every acknowledgement: one that waits out a cut goes on sooner than a new process would
-BUFFERED_PARTIALS = 128  # read ahead; each may have half a megabyte
 POLL_SECONDS = 0.1
-POLLED_PARTIALS = 16
-FETCH_BYTES = 8 << 20  # holds a whole transaction of the combiner, with its marker (see fetching.py)
 
 View = Callable[[], dict[str, Any]]
 Recover = Callable[[Mapping[int, Bounds], Mapping[bytes, bytes]], Awaitable[None]]
@@ -103,14 +98,13 @@ class FaustPorts:
     def __init__(
         self, config: CorrelateConfig, kafka: KafkaConfig, layout: Layout, log: structlog.typing.FilteringBoundLogger
     ) -> None:
-        fetching.install()
         self._kafka, self._log = kafka, log
         self._web_names = (config.web_host, *config.web_names.split(","))
         self._halts = HaltsFollower(kafka)
         self._lags = Lags(STAGE, kafka.topic_prefix)
         self._logs = LogOffsets(kafka, "andon-correlate-ends")
         self._partials = kafka.topic_prefix + topics.PARTIALS.name
-        self.app = faust.App(**_settings(config, kafka, layout))
+        self.app = faust.App(broker_credentials=_credentials(kafka), **faust_settings(config, kafka, layout))
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
         self._topics = {topic.name: self._bytes_topic(topic.name) for topic in topics.ALL}
         self._table = self.app.Table(
@@ -272,37 +266,6 @@ class _Fatal:
     async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, Exception) and not self._failure.done():
             self._failure.set_exception(error)
-
-
-def _settings(config: CorrelateConfig, kafka: KafkaConfig, layout: Layout) -> dict[str, Any]:
-    off = {f"web_{name}_enabled": False for name in ("stats", "graph", "router", "tables", "metrics")}
-    return off | {
-        "id": kafka.topic_prefix + GROUP,
-        "broker": [f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
-        "broker_credentials": _credentials(kafka),
-        "autodiscover": False,
-        "datadir": str(Path(config.data_dir) / f"faust-{config.slot}"),
-        "store": "memory://",
-        "processing_guarantee": "at_least_once",
-        "consumer_group_instance_id": f"{GROUP}-{config.slot}",
-        "consumer_auto_offset_reset": "earliest",
-        "broker_session_timeout": SESSION_TIMEOUT_MS / 1000,
-        "broker_heartbeat_interval": HEARTBEAT_INTERVAL_MS / 1000,
-        "broker_max_poll_records": POLLED_PARTIALS,
-        "consumer_max_fetch_size": FETCH_BYTES,
-        "stream_buffer_maxsize": BUFFERED_PARTIALS,
-        "stream_wait_empty": False,  # nothing is ever acknowledged to Faust
-        "stream_recovery_delay": 0.0,
-        "producer_acks": -1,
-        "producer_max_request_size": 2 * MAX_CHUNK_BYTES,
-        "producer_request_timeout": TIMEOUT_SECONDS,
-        "topic_partitions": layout.partitions,
-        "topic_replication_factor": layout.replicas,
-        "topic_disable_leader": True,
-        "web_bind": config.web_host,
-        "web_host": config.web_host,
-        "web_port": config.web_port,
-    }
 
 
 def _credentials(kafka: KafkaConfig) -> Any:

@@ -2,21 +2,18 @@
 
 import asyncio
 import threading
-from functools import partial
 
 import click
 
 from pipeline.correlate.config import STAGE, CorrelateConfig
 from pipeline.correlate.detectors import Detectors
-from pipeline.correlate.fleets import Fleets
-from pipeline.correlate.records import PartialReader
 from pipeline.runtime import metrics
 from pipeline.runtime.config import configured, masked
-from pipeline.runtime.hosts import is_loopback
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import hangup_stops
 from pipeline.runtime.logging import configure
 from pipeline.runtime.partials import PartialsConfig, seal_of
+from pipeline.runtime.web.hosts import is_loopback
 
 
 @click.command("correlate")
@@ -55,9 +52,8 @@ def run(
         log.warning("the state view is open beyond this machine: it asks nobody who they are, and names every fleet")
     seal = seal_of(partials or PartialsConfig(), log)
     metrics.serve(metrics_config)
-    from pipeline.correlate.correlator import Correlator
+    from pipeline.correlate.begin import beginning
     from pipeline.correlate.stage import serve  # takes a second: Faust
 
-    begin = partial(Correlator, Fleets(detectors), partials=PartialReader(seal))
-    asyncio.run(serve(config, kafka, begin, log))
+    asyncio.run(serve(config, kafka, beginning(detectors, seal), log))
     log.info("stopped")

@@ -9,7 +9,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from structlog.typing import FilteringBoundLogger
 
-from pipeline.correlate import view
+from pipeline.correlate import fetching, view
 from pipeline.correlate.app import FaustPorts
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.correlator import Correlator
@@ -44,6 +44,7 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     key_dir = Path(config.data_dir) / "keys"
     issuer = HaltIssuer(load_or_create(key_dir), load_trusted(key_dir), config.halt_lifetime_seconds * 1000)
+    fetching.install()
     ports = FaustPorts(config, kafka, await asyncio.to_thread(find_layout, kafka), log)
     correlator = begin(issuer, ports, wall_clock_ms, log)
     started = wall_clock_ms()

@@ -17,15 +17,13 @@ from pipeline.local.machine.ports import LOOPBACK
 from pipeline.local.machine.process import andon
 from pipeline.local.stack import StackInfo, StageInfo
 from pipeline.local.supervisor import Probe, ProcessSpec
+from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.topic_admin import TopicAdmin, differences
-from pipeline.wire import topics
 
 DATABASE = "andon"  # what `andon demo` and the advice of `andon up` ask
 PROBE_SECONDS = 2.0
 STAGE_STOP_SECONDS = 15.0
-MIB = 1 << 20
 
 KEPT = ("clickhouse", "collect")  # ports whose callers bring a password or a token (doors.py)
 # The embedded broker forgets transactional producers when it is killed. What one of them that lives on writes stays an
@@ -80,6 +78,11 @@ class Place(NamedTuple):
             kafka += ["--sasl-password-file", str(self.secrets.kafka_password_file)]
         kafka += ["--topic-prefix", ""]
         return [*kafka, "--metrics-host", LOOPBACK, "--metrics-port", str(self.ports[f"{stage}-metrics"])]
+
+
+def confined(at: Place) -> Place:
+    """With the word of the kernel on whether ClickHouse can be kept to its own files."""
+    return at._replace(unconfined=accounts.unconfined())
 
 
 class Stage(NamedTuple):
@@ -199,11 +202,11 @@ def process(stage: Stage, at: Place, ephemeral: bool) -> ProcessSpec:
     )
 
 
-def describe(at: Place, fleet: str, stages: dict[str, StageInfo], started_ms: int) -> StackInfo:
+def describe(at: Place, fleet: str, stages: dict[str, StageInfo]) -> StackInfo:
     """What this process runs: those stages, where they are, and the files that have their secrets."""
     info = StackInfo(
         supervisor_pid=os.getpid(),
-        started_at=started_ms,
+        started_at=wall_clock_ms(),
         data_dir=str(at.data_dir),
         fleet=fleet,
         bootstrap_servers=at.bootstrap_servers,
@@ -258,31 +261,3 @@ def broker_probe(kafka: KafkaConfig) -> Probe:
         return True
 
     return probe
-
-
-def local_topics(events_retention_mib: int) -> list[topics.Topic]:
-    """The topics as one small machine keeps them: the embedded broker rewrites all that it retains."""
-    events = events_retention_mib * MIB // topics.EVENTS.partitions
-    caps = {topics.EVENTS.name: events, topics.PARTIALS.name: 128 * MIB}
-    return [_capped(topic, caps.get(topic.name, 32 * MIB)) for topic in topics.ALL]
-
-
-def _capped(topic: topics.Topic, partition_bytes: int) -> topics.Topic:
-    if "retention.bytes" not in topic.config:
-        return topic
-    return topic._replace(config=topic.config | {"retention.bytes": str(partition_bytes)})
-
-
-def make_topics(kafka: KafkaConfig, events_retention_mib: int) -> None:
-    """Create what is missing, alter what was kept with other settings.
-
-    Raises:
-        AndonError: when the broker refuses.
-    """
-    admin = TopicAdmin(kafka)
-    wanted = {topic.name: topic for topic in local_topics(events_retention_mib)}
-    for difference in differences(wanted.values(), admin.find(wanted)):
-        if not difference.key:
-            admin.create(wanted[difference.topic], difference.topic, replication=1)
-        elif difference.fixable:
-            admin.fix(difference)

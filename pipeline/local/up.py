@@ -13,15 +13,14 @@ import click
 import msgspec
 
 from pipeline.local import datadir, plan, settings, stack
-from pipeline.local.clickhouse import accounts
 from pipeline.local.doors import Doors
 from pipeline.local.guide import guide
 from pipeline.local.kafka import kinds as kafka_line
 from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.local.mergedlog import MergedLog
 from pipeline.local.plan import Place, Stage
+from pipeline.local.small_topics import make_topics
 from pipeline.local.supervisor import Supervisor
-from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError, ConfigError
 
@@ -100,7 +99,8 @@ async def _run_behind(doors: Doors, up: UpConfig, stages: list[Stage], data_dir:
         security = kafka_line.security_of(up.broker, secrets.kafka_password_file)
         places = (ports["broker"], ports[CONTROLLER_PORT])
         broker_argv = kafka_line.prepare(up.broker, data_dir / "broker", *places, security)
-        at = Place(data_dir, ports, secrets, broker_argv, security, doors.descriptors, accounts.unconfined(), up.broker)
+        at = Place(data_dir, ports, secrets, broker_argv, security, doors.descriptors, broker=up.broker)
+        at = plan.confined(at)
         secrets.write_client(security.guest(at.bootstrap_servers))
         log_file = data_dir / "logs" / "andon.log"
         log = MergedLog(log_file, sys.stdout, max(len(name) for name in plan.STAGES))
@@ -137,7 +137,7 @@ class Line:
         self._ready = False
         self.supervisor = supervisor
         runs = {name: stage.info for name, stage in supervisor.stages.items()}
-        self.info = plan.describe(at, up.fleet, runs, wall_clock_ms())
+        self.info = plan.describe(at, up.fleet, runs)
         supervisor.on_change = self._publish
 
     def _publish(self) -> None:
@@ -158,7 +158,7 @@ class Line:
         supervisor.log.line("andon", f"starting {', '.join(supervisor.stages)}; log in {log_to}")
         await supervisor.start(supervisor.phase(plan.BROKER_PHASE), READY_SECONDS)
         await asyncio.to_thread(self._at.security.begin, self._at.bootstrap_servers)
-        await asyncio.to_thread(plan.make_topics, self._at.kafka, self._up.events_retention_mib)
+        await asyncio.to_thread(make_topics, self._at.kafka, self._up.events_retention_mib)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._start_store())

@@ -10,7 +10,7 @@ from pipeline.collect.body import Pace
 from pipeline.collect.config import CollectConfig
 from pipeline.collect.quotas import BURST_SECONDS, Quotas, within_quota
 from pipeline.collect.refusals import Refusal
-from pipeline.runtime.connections import Places, places
+from pipeline.runtime.web.connections import Places, places
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.reasons import Reason
 

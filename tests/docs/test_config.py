@@ -15,8 +15,8 @@ from pipeline.collect.config import CollectConfig
 from pipeline.combine.config import CombineConfig
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.decide.policy import Policy, load_policies
-from pipeline.doctor.main import DoctorConfig
 from pipeline.doctor.rights import CHANGELOG, NEEDS, Right
+from pipeline.doctor.targets import DoctorConfig
 from pipeline.halt.trust import TrustConfig
 from pipeline.local.clickhouse.main import EngineConfig
 from pipeline.local.up import UpConfig

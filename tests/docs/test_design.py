@@ -71,8 +71,9 @@ def test_examples_decode() -> None:
 
 
 def test_flags_are_the_codes() -> None:
-    """Each flag is one that the detector gives."""
-    code = "".join(path.read_text("utf-8") for path in (ROOT / "pipeline" / "decide").glob("*.py"))
+    """Each flag is one that the detector gives, or the correlator that feeds it."""
+    rooms = ("decide", "correlate")
+    code = "".join(path.read_text("utf-8") for room in rooms for path in (ROOT / "pipeline" / room).glob("*.py"))
     assert {flag for flag in words(table("flag")) if f'"{flag}"' not in code} == set()
 
 

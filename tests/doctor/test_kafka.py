@@ -23,7 +23,7 @@ from pipeline.doctor.kafka import login_trouble
 from pipeline.doctor.main import command
 from pipeline.doctor.rights import RESOURCES, Resource, permission_finding
 from pipeline.local.kafka.embedded import EmbeddedBroker
-from pipeline.local.plan import local_topics
+from pipeline.local.small_topics import local_topics
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topic_admin import TopicAdmin, apply

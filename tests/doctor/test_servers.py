@@ -18,7 +18,8 @@ from consumers.clickhouse.schema.migration import shipped
 from pipeline.doctor.clickhouse import check_clickhouse, uncompared, version_finding
 from pipeline.doctor.finding import Finding
 from pipeline.doctor.http import check_correlator, check_gateway
-from pipeline.doctor.main import DoctorConfig, command, targets
+from pipeline.doctor.main import command
+from pipeline.doctor.targets import DoctorConfig, targets
 from pipeline.local.clickhouse.process import ClickHouseProcess
 from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.runtime.kafka import KafkaConfig

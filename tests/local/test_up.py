@@ -20,6 +20,7 @@ from pipeline.local import datadir, plan, stack
 from pipeline.local.doors import Doors
 from pipeline.local.machine.usage import is_alive
 from pipeline.local.mergedlog import MergedLog
+from pipeline.local.small_topics import local_topics
 from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.local.supervisor import ProcessSpec, Supervisor
 from pipeline.local.up import Line, UpConfig
@@ -112,7 +113,7 @@ def test_stages_bring_what_they_need() -> None:
 
 def test_local_topics_are_small() -> None:
     """The embedded broker keeps little; compacted topics keep their settings."""
-    local = {topic.name: topic for topic in plan.local_topics(256)}
+    local = {topic.name: topic for topic in local_topics(256)}
     events = local[topics.EVENTS.name]
     assert int(events.config["retention.bytes"]) * events.partitions == 256 << 20
     assert local[topics.HALTS.name] == topics.HALTS

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.runtime.hosts import is_loopback, is_meant
+from pipeline.runtime.web.hosts import is_loopback, is_meant
 
 
 @pytest.mark.parametrize(

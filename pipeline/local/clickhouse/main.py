@@ -28,8 +28,8 @@ from pipeline.runtime import logging
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.lifecycle import stop_signals
-from pipeline.runtime.listening import listen
 from pipeline.runtime.secrets import read_secret
+from pipeline.runtime.web.listening import listen
 
 Doc = msgspec.Meta
 
