@@ -24,7 +24,7 @@ from pipeline.local.clickhouse.statement import Statement, StatementError, inspe
 
 # An answer in a format that has a beginning and an end is made whole before it goes out: of columns, as the engine
 # counts, so much at most. Formats that stream have the limits of the account alone.
-MAX_WHOLE_BYTES = 128 * 1024 * 1024
+MAX_WHOLE_BYTES = 64 * 1024 * 1024
 MAX_QUESTION_BYTES = 1024 * 1024  # the body of an account that only reads
 
 # Said to the HTTP layer, not settings of the engine.
