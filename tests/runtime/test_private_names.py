@@ -169,6 +169,7 @@ THE_FETCHER = [
 # Everywhere: errors that librdkafka makes up itself. runtime/kafka_log.py: its lines.
 LIBRDKAFKA = [
     number_of_an_error("_AUTHENTICATION"),
+    number_of_an_error("_AUTO_OFFSET_RESET"),
     number_of_an_error("_FATAL"),
     number_of_an_error("_FENCED"),
     number_of_an_error("_PARTITION_EOF"),
