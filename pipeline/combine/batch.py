@@ -11,6 +11,7 @@ from pipeline.wire.events import MAX_SKEW_MS, AnyEvent, check_not_future
 from pipeline.wire.learned import LearnedDecoder
 from pipeline.wire.reasons import MalformedMessage
 
+_LOG_APPEND_TIME = 2  # of the kinds of timestamps that Kafka has
 _TIMESTAMP_EVERY = 64  # reading a record's timestamp costs a tenth of decoding it
 
 
@@ -38,8 +39,8 @@ class Batch:
         self._decoder = decoder
         self._events = EventBatch(memory, window_ms)
 
-    def take(self, messages: Sequence[ConsumedMessage]) -> None:
-        """Take in messages; those that cannot be used become dead letters."""
+    def take(self, messages: Sequence[ConsumedMessage], now_ms: int) -> None:
+        """Take in messages that have just been read; those that cannot be used become dead letters."""
         refused: list[tuple[int, MalformedMessage]] = []
         values = [message.value() or b"" for message in messages]
         events = self._decoder.decode_all(values, lambda index, error: refused.append((index, error)))
@@ -49,7 +50,7 @@ class Batch:
             kept = [message for index, message in enumerate(messages) if index not in out]
             for index, error in refused:
                 self._refuse(messages[index], error)
-        events, kept = self._not_future(events, kept)
+        events, kept = self._not_future(events, kept, now_ms)
         self.messages += len(messages)
         self.events += len(events)
         self._events.add(events, lambda index: (kept[index].partition() or 0, kept[index].offset() or 0))
@@ -59,7 +60,7 @@ class Batch:
         return self._events.fold()
 
     def _not_future(
-        self, events: list[AnyEvent], messages: Sequence[ConsumedMessage]
+        self, events: list[AnyEvent], messages: Sequence[ConsumedMessage], now_ms: int
     ) -> tuple[list[AnyEvent], Sequence[ConsumedMessage]]:
         """Without the events whose time is ahead of their ingestion.
 
@@ -68,14 +69,14 @@ class Batch:
         """
         if not events:
             return events, messages
-        ingested = [message.timestamp()[1] for message in (*messages[::_TIMESTAMP_EVERY], messages[-1])]
+        ingested = [_ingested_ms(message, now_ms) for message in (*messages[::_TIMESTAMP_EVERY], messages[-1])]
         self.ingested_at_ms = max(self.ingested_at_ms, *ingested)
         if max([event.ts for event in events]) <= min(ingested) + MAX_SKEW_MS // 2:
             return events, messages
         kept: list[int] = []
         for index, event in enumerate(events):
             try:
-                check_not_future(event, messages[index].timestamp()[1])
+                check_not_future(event, _ingested_ms(messages[index], now_ms))
                 kept.append(index)
             except MalformedMessage as error:
                 self._refuse(messages[index], error)
@@ -96,3 +97,10 @@ class Batch:
             stage="combine",
         )
         self.dead_letters.append(letter)
+
+
+def _ingested_ms(message: ConsumedMessage, now_ms: int) -> int:
+    """When the record came. Where the topic leaves that to senders, whose clocks may be wrong, not later than now: the
+    correlator refuses a whole partial in which a single time is ahead."""
+    kind, stamp_ms = message.timestamp()
+    return stamp_ms if kind == _LOG_APPEND_TIME else min(stamp_ms, now_ms)

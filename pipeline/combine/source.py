@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 from pipeline.combine.batch import Batch
 from pipeline.combine.config import GROUP, MAX_BATCH_MS, STAGE, CombineConfig
 from pipeline.runtime import group_offsets, metrics
+from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import Errors, spoken
@@ -84,7 +85,7 @@ class Source:
             if self._revoked:
                 self._revoked = False
                 return False
-            batch.take(messages)
+            batch.take(messages, wall_clock_ms())
             self._next = self._consumer.position(self._assigned)
             if len(messages) == wanted:
                 deadline = latest

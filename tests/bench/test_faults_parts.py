@@ -80,7 +80,7 @@ def test_the_combiners_own_partials_satisfy_the_ledger_and_a_missing_or_repeated
 
     def seen(some: list[dict[str, Any]]) -> Counter[Any]:
         batch = Batch(LearnedDecoder(), Memory(1 << 12), DEFAULT_WINDOW_MS)
-        batch.take([Message(orjson.dumps(one), offset) for offset, one in enumerate(some)])
+        batch.take([Message(orjson.dumps(one), offset) for offset, one in enumerate(some)], 0)
         partials = partials_of(batch.fold(), "0", 0)
         assert sum(map(unaccounted, partials)) == 0
         return sum(map(seen_in_partial, partials), Counter())
