@@ -10,14 +10,12 @@ from pipeline.wire import topics
 from pipeline.wire.record_keys import fleet_of, is_heartbeat
 from pipeline.wire.verdicts import STREAM_TIME_AHEAD, FleetHeartbeat, Verdict
 
-NO_KEYS = "no halt, heartbeat or verdict can be verified, so none is shown: name the keys with --trusted-keys-dir"
-
 
 class Shown:
     """What both topics say to somebody who trusts these keys; no keys at all believe nothing."""
 
     def __init__(self, trusted: Mapping[str, Ed25519PublicKey] | None) -> None:
-        self._has_keys = trusted is not None
+        self.verifies = trusted is not None
         self.record = SafetyRecord(trusted or {})
 
     def verdicts(self, now_ms: int) -> dict[str, Verdict]:
@@ -31,9 +29,8 @@ class Shown:
 
     def problems(self, now_ms: int) -> Iterator[str]:
         """In words, for people."""
-        if not self._has_keys:
-            yield NO_KEYS
-            return
+        if not self.verifies:
+            return  # everything is refused, and the screen says why
         refused = {key: why for key, why in self.record.refused.items() if key.count("/")}
         for key, why in sorted(refused.items()):
             if is_heartbeat(key.encode()):

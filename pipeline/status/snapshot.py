@@ -71,6 +71,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     verdicts_total: int
     problems: list[str]
     unknown: list[UnknownRow] = []
+    verifies: bool = True  # False without trusted keys: then no halt, heartbeat or verdict is believed
 
 
 def stage_rows(

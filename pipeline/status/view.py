@@ -15,6 +15,7 @@ from pipeline.status.snapshot import HaltRow, Snapshot, StageRow, UnknownRow
 from pipeline.wire.record_keys import update_key
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, power_of_ten
 
+NO_KEYS = "no halt, heartbeat or verdict can be verified, so none is shown: name the keys with --trusted-keys-dir"
 SILENT_SECONDS = 30.0  # three heartbeats missed
 STACKED_BELOW = 150  # columns of the screen; from there on, explanations have a column of their own
 LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z \[\w+ *\] ")  # of our own log lines: time and level
@@ -60,6 +61,8 @@ class Screen:
         snapshot, width = self._snapshot, options.max_width
         yield _headline(snapshot)
         yield from (Text(f"! {printable(problem)}", style="bold yellow") for problem in snapshot.problems)
+        if not snapshot.verifies:
+            yield Text(f"! {NO_KEYS}", style="bold yellow")
         yield _halts(snapshot, width)  # first: a low terminal cuts the end off
         if snapshot.stages:
             yield _stages(snapshot, width)
@@ -73,7 +76,7 @@ def _headline(snapshot: Snapshot) -> Text:
     words = f"{moment(snapshot.at)}  Kafka {printable(snapshot.bootstrap_servers)}  {events:,.0f} events/s in  "
     halts = f"{in_force} halt{'' if in_force == 1 else 's'} in force"
     unknown = Text(f", {len(snapshot.unknown)} unknown" if snapshot.unknown else "", style="bold yellow")
-    calm = "bold yellow" if snapshot.unknown or snapshot.problems else "bold green"
+    calm = "bold green" if snapshot.verifies and not snapshot.unknown and not snapshot.problems else "bold yellow"
     return Text(words, style="bold") + Text(halts, style="bold red" if in_force else calm) + unknown
 
 

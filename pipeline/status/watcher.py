@@ -76,6 +76,7 @@ class Watcher:
             fleets=self._shown.beats(),
             halts=snapshot.halt_rows(record.halts, now_ms, doubts),
             unknown=snapshot.unknown_rows(record),
+            verifies=self._shown.verifies,
             verdicts=verdicts,
             verdicts_total=total,
             problems=self._problems(partitions, offsets, now_ms),

@@ -298,6 +298,7 @@ def screen_of(shown: Shown) -> str:
         snapshot("x"),
         halts=halt_rows(record.halts, NOW, doubts),
         unknown=unknown_rows(record),
+        verifies=shown.verifies,
         fleets=shown.beats(),
         verdicts=verdicts,
         verdicts_total=total,
