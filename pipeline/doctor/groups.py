@@ -8,7 +8,7 @@ from pipeline.doctor.finding import Finding, ok, unchecked, warning
 from pipeline.doctor.transactions import Transaction, holding, open_transactions, without_prefix
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.status.snapshot import group_rows
+from pipeline.status.snapshot import group_rows, held_back
 from pipeline.status.sources import Cluster, Offsets, Place
 from pipeline.status.view import moment
 
@@ -45,15 +45,6 @@ class Groups:
         prefix = self._kafka.topic_prefix
         found = open_transactions(self._kafka)
         return None if found is None else [without_prefix(one, prefix) for one in found]
-
-
-def held_back(first: Offsets, second: Offsets) -> dict[Place, int]:
-    """Records behind a transaction that was open at both looks, by partition."""
-    return {
-        at: second.end[at] - end
-        for at, end in second.committed_end.items()
-        if second.end[at] > end and first.committed_end.get(at) == end and first.end[at] > end
-    }
 
 
 def _held(held: Mapping[Place, int], transactions: Sequence[Transaction] | None) -> Finding:

@@ -24,7 +24,7 @@ START_SECONDS = 180.0
 STOP_SECONDS = 60.0  # the stages' own limits add up to less
 SHARED_MEMORY = Path("/dev/shm")
 
-StageState = Literal["waiting", "starting", "up", "restarting", "failing", "stopped"]
+StageState = Literal["waiting", "starting", "up", "unready", "restarting", "failing", "stopped"]
 
 
 class StageInfo(msgspec.Struct, kw_only=True):

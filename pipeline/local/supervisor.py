@@ -17,6 +17,7 @@ from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.waiting import Deadline
 
 PROBE_SECONDS = 0.05
+WATCH_SECONDS, UNREADY_LOOKS = 5.0, 3  # of what was ready once
 KILLED_SECONDS = 10.0
 NOT_STARTED = 127
 FAILING_AFTER = 3  # ends in a row before a stage counts as failing rather than restarting
@@ -135,6 +136,18 @@ class Supervised:
         self._was_ready = True
         self.is_ready.set()
         self._change("up")
+        await self._watch()
+
+    async def _watch(self) -> None:
+        """It may cease to be what it says, or stand still: then it is not shown as up."""
+        failed = 0
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            failed = 0 if self._is_itself() and await self.spec.ready() else failed + 1
+            state = "unready" if failed >= UNREADY_LOOKS else "up"
+            if failed in (0, UNREADY_LOOKS) and state != self.info.state:
+                self._say("is not ready any more" if failed else "is ready again")
+                self._change(state)
 
     def _is_itself(self) -> bool:
         """Whether it listens on its ports, and nobody else does: a stranger's word is not taken for its own."""

@@ -9,7 +9,7 @@ import msgspec
 from pipeline.halt.safety import SafetyRecord
 from pipeline.local.machine.usage import Usage
 from pipeline.local.stack import StackInfo
-from pipeline.status.sources import Offsets, summed
+from pipeline.status.sources import Offsets, Place, summed
 from pipeline.wire.halts import Halt
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict
 
@@ -114,6 +114,15 @@ def group_rows(before: Offsets, after: Offsets) -> list[GroupRow]:
             speed = _rate(then.get(topic, position), position, before, after)
             rows.append(GroupRow(group=group, topic=topic, messages_per_second=speed, lag_messages=max(0, lag)))
     return rows
+
+
+def held_back(first: Offsets, second: Offsets) -> dict[Place, int]:
+    """Records behind a transaction that was open at both looks, by partition."""
+    return {
+        at: second.end[at] - end
+        for at, end in second.committed_end.items()
+        if second.end[at] > end and first.committed_end.get(at) == end and first.end[at] > end
+    }
 
 
 def _rate(then: int, now: int, before: Offsets, after: Offsets) -> float:

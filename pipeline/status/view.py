@@ -23,6 +23,7 @@ STATE_STYLES = {
     "up": "green",
     "starting": "yellow",
     "restarting": "yellow",
+    "unready": "bold red",
     "failing": "bold red",
     "halted": "bold red",
     "shadow_halted": "red",

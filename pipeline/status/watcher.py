@@ -79,15 +79,20 @@ class Watcher:
             verifies=self._shown.verifies,
             verdicts=verdicts,
             verdicts_total=total,
-            problems=self._problems(partitions, offsets, now_ms),
+            problems=self._problems(partitions, before, offsets, now_ms),
         )
         self._before, self._usage = offsets, used
         return seen
 
-    def _problems(self, partitions: dict[str, int], offsets: Offsets, now_ms: int) -> list[str]:
+    def _problems(self, partitions: dict[str, int], before: Offsets, offsets: Offsets, now_ms: int) -> list[str]:
         missing = [topic.name for topic in topics.ALL if topic.name not in partitions]
         problems = [f"missing topics: {', '.join(missing)}; `andon topics apply` creates them"] if missing else []
         problems += self._shown.problems(now_ms)
+        if before is not offsets:
+            problems += [
+                f"{topic}[{number}]: an open transaction holds back {count:,} records; `andon doctor` says whose it is"
+                for (topic, number), count in sorted(snapshot.held_back(before, offsets).items())
+            ]
         problems += [f"{group}: how far it has come is unknown: {why}" for group, why in offsets.untold.items()]
         return problems
 

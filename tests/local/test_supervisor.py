@@ -170,6 +170,27 @@ def test_a_stranger_on_its_port_is_not_taken_for_a_stage(tmp_path: Path) -> None
 
 
 @pytest.mark.service
+def test_what_is_not_ready_any_more_is_not_shown_as_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs, but does not answer: that is said, and so is when it is well again."""
+    monkeypatch.setattr("pipeline.local.supervisor.WATCH_SECONDS", 0.02)
+    is_well = [True]
+
+    async def ready() -> bool:
+        return is_well[0]
+
+    async def scenario(supervisor: Supervisor) -> None:
+        stage = supervisor.stages["a"]
+        stage.start()
+        for well, state in ((True, "up"), (False, "unready"), (True, "up")):
+            is_well[0] = well
+            await until(lambda state=state: stage.info.state == state)
+        assert stage.info.restarts == 0
+
+    log, _ = supervised(tmp_path, [spec("a", "import time; time.sleep(600)")._replace(ready=ready)], scenario)
+    assert log.index("is not ready any more") < log.index("is ready again")
+
+
+@pytest.mark.service
 def test_a_stage_that_keeps_failing_is_shown_with_its_last_words(tmp_path: Path) -> None:
     """After three ends in a row the state is "failing", with exit code and last line; it is still tried."""
     seen: list[Supervised] = []
