@@ -10,13 +10,12 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from prometheus_client import REGISTRY
 from support.brokers import AnyBroker
-from support.correlate_world import LOG, Clock, World, correlator
+from support.correlate_world import LOG, Clock, World, correlator, record
 from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.halt_watch import AGAIN_MS, DISTURBED, FLAG_MS
 from pipeline.correlate.known_halts import HaltsFollower
-from pipeline.correlate.ports import PartialRecord
 from pipeline.halt.believe import believed_halt, believed_word
 from pipeline.halt.safety import SafetyRecord
 from pipeline.halt.signing import load_or_create, load_trusted
@@ -39,8 +38,9 @@ async def halted(world: World, keys: Path, clock: Clock) -> Correlator:
     """A process that has halted acme's update (twice: the second halt names more rings)."""
     process = correlator(world, keys, clock)
     await process.recover(world.bounds(), {})
+    process.began(0, None, 0)
     for offset, raw in enumerate(LOG):
-        await process.handle(PartialRecord(0, offset, b"k", raw), process.session)
+        await process.handle(record(offset, raw), process.session)
     await process.watch_halts()
     return process
 

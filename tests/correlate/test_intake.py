@@ -141,6 +141,7 @@ def test_one_partial_from_the_future_blinds_nobody(tmp_path: Path) -> None:
         world = World(log)
         process = correlator(world, tmp_path, Clock(), ShippedDetectors.from_file(""))
         await process.recover(world.bounds(), {})
+        process.began(0, None, 0)
         for offset, value in enumerate(log):
             await process.handle(record(offset, value, NOW + MINUTE_MS), process.session)
         summary = process.fleets.by_name["bench"].detector.summary()
@@ -161,6 +162,7 @@ def test_a_stream_time_ahead_of_the_clock_is_said(tmp_path: Path) -> None:
         world, clock = World([]), Clock()
         process = correlator(world, tmp_path, clock)  # whose detector's stream time stands still
         await process.recover({}, {})
+        process.began(0, None, 0)
         await process.handle(record(0, encode_partial(partial("acme", 1))), process.session)
         flags = []
         for clock.now in (NOW - 10 * MINUTE_MS, NOW - MINUTE_MS, NOW - DAY_MS):
@@ -184,6 +186,7 @@ def test_what_the_combiner_did_not_seal_is_not_believed(tmp_path: Path) -> None:
         world = World([guilty, Seal(["x" * 32]).sealed(guilty), sealed[:-1], sealed])
         process = correlator(world, tmp_path, Clock(), partials=PartialReader(Seal([SECRET])))
         await process.recover(world.bounds(), {})
+        process.began(0, None, 0)
         assert health(process, NOW)["partials_sealed"]
         for offset in range(3):
             await process.handle(record(offset, world.log[offset]), process.session)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.correlate_world import LOG, Clock, World, correlator, live
+from support.correlate_world import record as made
 
 from pipeline.correlate.ports import PartialRecord, Standing
 from pipeline.correlate.reading import LOOK_MS, STILL_MS, Reading, Skipped
@@ -16,7 +17,7 @@ NOW = 1_795_000_000_000
 
 def record(offset: int, after: int) -> PartialRecord:
     """Of partition 0."""
-    return PartialRecord(0, offset, b"k", b"", after=after)
+    return PartialRecord(0, offset, b"k", b"", NOW, after=after)
 
 
 def test_what_was_passed_over_is_noticed() -> None:
@@ -83,7 +84,7 @@ def test_partials_deleted_unread_flag_what_follows(tmp_path: Path) -> None:
         await process.recover(world.bounds(), dict(world.table))
         process.began(0, end, end + 6)
         world.records.clear()
-        await process.handle(PartialRecord(0, end + 6, b"k", LOG[3], after=end + 6), process.session)
+        await process.handle(made(end + 6, LOG[3])._replace(after=end + 6), process.session)
         assert [flags(value) for topic, _, value, _ in world.records if topic == "fleet.verdicts"] == [True]
         await process.checkpoint(0)
         later = correlator(world, tmp_path, clock)

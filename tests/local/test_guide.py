@@ -25,7 +25,7 @@ def place(data_dir: Path, security: Security) -> plan.Place:
 
 def told(at: plan.Place) -> str:
     """All that is said of it, and all that runs in it."""
-    info = plan.describe(at, "acme", {name: StageInfo() for name in plan.STAGES}, 0)
+    info = plan.describe(at, "acme", {name: StageInfo() for name in plan.STAGES})
     commands = [shlex.join(stage.argv(at)) for stage in plan.STAGES.values()]
     return "\n".join(
         [guide(info, set(plan.STAGES)), after_demo(info, Path("keys"), (), keep=True, kept=True), *commands]
@@ -37,7 +37,7 @@ def test_a_broker_that_asks_nobody_is_said(tmp_path: Path) -> None:
     at = place(tmp_path / "line", Open())
     assert OPEN in told(at)
     assert not at.secrets.kafka_client_file.exists()
-    assert plan.describe(at, "acme", {}, 0).kafka == KafkaConfig(bootstrap_servers="127.0.0.1:19092")
+    assert plan.describe(at, "acme", {}).kafka == KafkaConfig(bootstrap_servers="127.0.0.1:19092")
 
 
 @pytest.mark.parametrize("stage", ["combine", "correlate", "collect", "archive"])
@@ -47,7 +47,7 @@ def test_with_accounts_every_stage_is_told_the_file(tmp_path: Path, stage: str) 
     file = str(at.secrets.kafka_password_file)
     words = plan.STAGES[stage].argv(at)
     assert words[words.index("--sasl-password-file") + 1] == file
-    found = plan.describe(at, "acme", {}, 0).kafka
+    found = plan.describe(at, "acme", {}).kafka
     assert (found.security_protocol, found.sasl_username, found.sasl_password_file) == ("SASL_PLAINTEXT", "andon", file)
     at.secrets.kafka_password_file.write_text(PASSWORD + "\n")
     assert client_config(found, "test")["sasl.password"] == PASSWORD
