@@ -151,8 +151,7 @@ def test_people_get_by_with_their_accounts(account: Account, tmp_path: Path) -> 
     producer = Producer(producer_config(account("andon-combine"), "test"))
     producer.produce(topics.DEADLETTER.name, letter.value, letter.key, headers=[*letter.headers()])
     assert producer.flush(DEADLINE_SECONDS) == 0
-    keys = ("--trusted-keys-dir", str(tmp_path / "keys"))
-    shown = json.loads(andon(account("andon-watch"), "status", "--json", "--once", *keys))
+    shown = json.loads(andon(account("andon-watch"), "status", "--json", "--once"))
     assert topics.EVENTS.name in shown["topics_per_second"]
     assert shown["problems"] == []
     mine = letter_of(account("andon-watch"), fresh)
