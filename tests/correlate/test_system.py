@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from support import correlate_worker as support
-from support.brokers import AnyBroker, embedded_broker, kafka_only
+from support.brokers import AnyBroker, embedded_broker
 from support.correlate_worker import CountingDetector, partial
 from support.waiting import DEADLINE_SECONDS
 
@@ -332,28 +332,6 @@ def test_partials_deleted_unread_are_said(stage: Stage) -> None:
     assert "partials deleted before they were read" in (stage.directory / "log").read_text()
     stage.produce(partial("acme", 60, (version(1),), at=30))
     stage.wait_for(lambda: any(b"partials_lost" in message.value() for message in stage.records(topics.VERDICTS.name)))
-
-
-@kafka_only("the embedded broker makes a deleted topic again as soon as a reader asks for it")
-def test_partials_made_anew_are_all_taken_in(stage: Stage) -> None:
-    """The topic is deleted and created again under it: it ends, and a new process takes in all of the new one."""
-    stage.start()
-    for number in range(30):
-        stage.produce(partial("acme", 1, at=number))
-    stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 30)
-    name, admin = stage.kafka.topic_prefix + topics.PARTIALS.name, AdminClient(client_config(stage.kafka, "test"))
-    admin.delete_topics([name])[name].result(DEADLINE_SECONDS)
-    stage.wait_for(lambda: name not in admin.list_topics(timeout=DEADLINE_SECONDS).topics)
-    again = NewTopic(name, topics.PARTIALS.partitions, 1, config=topics.PARTIALS.config)
-    admin.create_topics([again])[name].result(DEADLINE_SECONDS)
-    stage.take_over()
-    for number in range(3):
-        stage.produce(partial("acme", 1, at=30 + number))
-    stage.wait_for(lambda: stage.process is not None and stage.process.own_end() == FatalStageError.exit_code)
-    stage.start()
-    stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 33)
-    stage.produce(partial("acme", 1, at=33))
-    stage.wait_for(lambda: stage.fleets()["acme"]["partials"] == 34)
 
 
 def test_no_topics_is_said_in_a_line(broker: AnyBroker, tmp_path: Path) -> None:
