@@ -43,6 +43,10 @@ class ReadCommittedThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._isolation_level = "read_committed"
         return consumer
 
+    def rejoin(self) -> None:
+        """Ask the group for an assignment as of now."""
+        self.thread_loop.call_soon_threadsafe(self._ensure_consumer()._coordinator.request_rejoin)
+
 
 class ReadCommittedConsumer(driver.Consumer):  # type: ignore[misc]
     """A consumer that commits the offsets it is given, and loses nothing while Faust gets ready."""
@@ -75,6 +79,10 @@ class ReadCommittedConsumer(driver.Consumer):  # type: ignore[misc]
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Faust remembers every offset that it saw no message for, until it commits them by itself, which it never does
         here. Each transaction leaves a marker: a tree of them would grow for ever, and be sorted with every partial."""
+
+    def rejoin(self) -> None:
+        """Ask the group for an assignment as of now."""
+        self._thread.rejoin()
 
     async def commit_to(self, tp: TP, offset: int) -> None:
         """Commit exactly this offset. Raises ConnectionError when the brokers refuse it."""
@@ -217,6 +225,10 @@ class FaustPorts:
         found = {tp.partition: Standing(place, *ends[tp.topic, tp.partition]) for tp, place in places.items()}
         self._lags.show({(self._partials, at): stands.written_end - stands.position for at, stands in found.items()})
         return found
+
+    def rejoin(self) -> None:
+        """Ask the group for an assignment as of now."""
+        self.app.consumer.rejoin()
 
     async def is_same_log(self, log_ids: Collection[str]) -> bool:
         """Whether the topic is the one that was there, as far as can be known. Raises KafkaException, TimeoutError."""

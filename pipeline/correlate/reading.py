@@ -32,6 +32,8 @@ class Reading:
         self._ends: dict[int, Still] = {}  # the committed end
         self._looked: Mapping[int, Standing] = {}
         self._looked_ms: int | None = None
+        self._idle_ms: int | None = None  # since when nothing is assigned
+        self._has_asked = False  # for a new assignment; once in the life of a process
 
     def reset(self) -> None:
         """Partitions change hands."""
@@ -39,7 +41,7 @@ class Reading:
         self._began.clear()
         self._places.clear()
         self._ends.clear()
-        self._looked, self._looked_ms = {}, None
+        self._looked, self._looked_ms, self._idle_ms = {}, None, None
 
     def began(self, partition: int, offset: int) -> None:
         """From here on the log is read; a later seek goes back to what was taken in already."""
@@ -86,6 +88,17 @@ class Reading:
                 raise Skipped(
                     f"fleet.partials[{at}] ends at {found.written_end}, before {found.position}: it began anew"
                 )
+
+    def should_rejoin(self, now_ms: int) -> bool:
+        """Whether nothing has been assigned for long, as the newest look found, and that was not said before. A static
+        member that comes back is given what it had last, which is nothing when its topic was gone at that time: only
+        when it asks is the group balanced anew. A member for whom no partition is left asks in vain."""
+        if self._looked or self._looked_ms is None or self._has_asked:
+            self._idle_ms = None
+            return False
+        self._idle_ms = now_ms if self._idle_ms is None else self._idle_ms
+        self._has_asked = now_ms - self._idle_ms > STILL_MS
+        return self._has_asked
 
     def why_not(self, now_ms: int) -> list[str]:
         """Why it does not read, or may not; empty when all is well."""

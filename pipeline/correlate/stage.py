@@ -97,6 +97,9 @@ async def _look(ports: FaustPorts, correlator: Correlator, log: FilteringBoundLo
             if not await ports.is_same_log(set(correlator.fleets.log_ids.values())):
                 raise FatalStageError("fleet.partials is not the topic that it was: a new process begins it anew")
             correlator.reading.look(await ports.look(), wall_clock_ms())
+        if correlator.reading.should_rejoin(wall_clock_ms()):
+            log.warning("no partition of fleet.partials is assigned: the group is asked once more")
+            ports.rejoin()
     except (KafkaException, TimeoutError) as error:
         log.warning("where fleet.partials ends is not known", why=str(error) or "no answer")
 

@@ -70,6 +70,17 @@ def test_what_stands_still_is_said(places: dict[str, int], why: str) -> None:
     assert reading.why_not(later + LOOK_MS + 1) == ["the brokers do not say where fleet.partials ends"]
 
 
+def test_a_member_without_partitions_asks_once_more() -> None:
+    """After a while, and once: not before it has looked, nor while it has some."""
+    reading = Reading()
+    asked = []
+    for seconds, places in enumerate([None, {}, standing(), *[{}] * 30]):
+        if places is not None:
+            reading.look(places, NOW + seconds * 1000)
+        asked += [seconds] * reading.should_rejoin(NOW + seconds * 1000)
+    assert asked == [3 + STILL_MS // 1000 + 1]
+
+
 def test_partials_deleted_unread_flag_what_follows(tmp_path: Path) -> None:
     """For a day, also after a restart; what lies below the log's beginning but is in the state is not lost."""
 
