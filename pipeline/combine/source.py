@@ -1,6 +1,6 @@
 """Where the combiner reads: its partitions of `fleet.events`, how far it has come, and from where to read again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -13,7 +13,7 @@ from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import Errors, spoken
-from pipeline.runtime.lag import LagReport
+from pipeline.runtime.lag import LagReport, Place
 from pipeline.runtime.metadata import require_topics
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
@@ -34,13 +34,21 @@ _PREFETCH = {
     "fetch.message.max.bytes": 512 << 10,  # compressed: some 6,000 events
 }
 
+Tell = Callable[[Mapping[Place, int]], None]  # hears up to where everything is committed, at each turn
+
 
 class Source:
     """A member of the combiner's group."""
 
-    def __init__(self, kafka: KafkaConfig, config: CombineConfig, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        kafka: KafkaConfig,
+        config: CombineConfig,
+        log: FilteringBoundLogger,
+        tell: Callable[[dict[Place, int]], None],
+    ) -> None:
         """Raises FatalStageError when no broker answers, or a topic that the combiner needs is missing."""
-        self._config, self._log = config, log
+        self._config, self._log, self._tell = config, log, tell
         self._topic = kafka.topic_prefix + topics.EVENTS.name
         errors = Errors()
         more = _PREFETCH | spoken(log) | errors.settings
@@ -111,7 +119,8 @@ class Source:
         self._next = []
 
     def report_lag(self) -> None:
-        """Tell the metric, now and then."""
+        """Tell the metric, now and then, and whoever watches. Raises FatalStageError when this process cannot go on."""
+        self._tell({(self._topic, partition): offset for partition, offset in self._committed.items()})
         read = self._committed | {place.partition: place.offset for place in self.offsets()}
         self._lag.report({(self._topic, partition): offset for partition, offset in read.items()})
 

@@ -19,7 +19,7 @@ from pipeline.correlate.config import STAGE, CorrelateConfig
 from pipeline.correlate.faust_settings import TIMEOUT_SECONDS, faust_settings
 from pipeline.correlate.known_halts import HaltsFollower, read_halts
 from pipeline.correlate.layout import Layout
-from pipeline.correlate.ports import Bounds, HaltsRead, OutRecord, PartialRecord, Standing
+from pipeline.correlate.ports import Bounds, HaltsRead, OutRecord, PartialRecord
 from pipeline.runtime.kafka import KafkaConfig, sasl_password, tls_context
 from pipeline.runtime.lag import Lags
 from pipeline.runtime.log_offsets import LogOffsets
@@ -211,8 +211,8 @@ class FaustPorts:
     async def _log_id(self) -> str:
         return await asyncio.to_thread(self._logs.log_id, self._partials)
 
-    async def look(self) -> dict[int, Standing]:
-        """Where each assigned partition stands; and the lag, as a metric.
+    async def look(self) -> dict[int, tuple[int, int, int]]:
+        """Where each assigned partition stands, see reading.Standing; and the lag, as a metric.
 
         Raises:
             KafkaException: when the brokers do not say.
@@ -222,9 +222,8 @@ class FaustPorts:
         ours = [tp for tp in consumer.assignment() if tp.topic == self._partials]
         places = {tp: await consumer.position(tp) or 0 for tp in ours}
         ends = await asyncio.to_thread(self._logs.ends, [(tp.topic, tp.partition) for tp in ours])
-        found = {tp.partition: Standing(place, *ends[tp.topic, tp.partition]) for tp, place in places.items()}
-        self._lags.show({(self._partials, at): stands.written_end - stands.position for at, stands in found.items()})
-        return found
+        self._lags.show({tp: ends[tp].written - place for tp, place in places.items()})
+        return {tp.partition: (place, *ends[tp]) for tp, place in places.items()}
 
     def rejoin(self) -> None:
         """Ask the group for an assignment as of now."""

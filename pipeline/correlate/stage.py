@@ -55,6 +55,7 @@ async def serve(
         {
             "/health": (lambda: view.health(correlator, wall_clock_ms()), True),
             "/readyz": (lambda: view.health(correlator, wall_clock_ms()), True),
+            "/healthz": (lambda: {"alive": True, "at": wall_clock_ms()}, False),
             "/state": (lambda: view.state(correlator, started, wall_clock_ms()), False),
         },
     )

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pipeline.doctor.clickhouse import check_clickhouse
 from pipeline.doctor.finding import Finding, not_configured, problem, warning
 from pipeline.doctor.halts import check_halts
-from pipeline.doctor.http import check_correlator, check_gateway
+from pipeline.doctor.http import check_correlator, check_gateway, check_stage
 from pipeline.doctor.kafka import check_kafka
 from pipeline.doctor.targets import Targets
 from pipeline.local import guide
@@ -17,8 +17,10 @@ def examine(found: Targets) -> list[Finding]:
     checks = [
         lambda: kafka_findings(found),
         lambda: gateway(found),
+        lambda: stage("combiner", "combine", found.doctor.combine_url),
         lambda: correlator(found),
         lambda: check_halts(found.kafka, found.trust),
+        lambda: stage("archive", "archive", found.doctor.archive_url),
         lambda: stored(found),
     ]
     with ThreadPoolExecutor(len(checks)) as pool:
@@ -43,6 +45,13 @@ def gateway(found: Targets) -> list[Finding]:
     if not doctor.gateway_url:
         return [not_configured("gateway", "--gateway-url (doctor.gateway_url) names one")]
     return check_gateway(doctor.gateway_url, doctor.gateway_token_file, doctor.max_skew_seconds)
+
+
+def stage(check: str, name: str, url: str) -> list[Finding]:
+    """The combiner or the archive, if configured."""
+    if not url:
+        return [not_configured(check, f"--{name}-url (doctor.{name}_url) names one")]
+    return check_stage(check, name, url)
 
 
 def correlator(found: Targets) -> list[Finding]:

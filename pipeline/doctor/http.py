@@ -1,4 +1,4 @@
-"""The gateway and the correlator, over the HTTP that they serve."""
+"""The stages, over the HTTP that they serve."""
 
 import json
 import time
@@ -130,11 +130,28 @@ def _seals(health: Mapping[str, Any]) -> list[Finding]:
     return []
 
 
+def check_stage(check: str, stage: str, url: str) -> list[Finding]:
+    """Whether the combiner or the archive gets on, by its own word."""
+    check_url(f"doctor.{stage}_url", url)
+    try:
+        answer = ask(url.rstrip("/") + "/readyz")
+    except OSError as error:
+        return [problem(check, f"{url}: {plain(error)}", f"start `andon {stage}`, or correct doctor.{stage}_url")]
+    if answer.status == 200 and answer.body.get("ready") is True:
+        return [ok(check, f"{url} gets on, and nothing waits for long")]
+    return [_not_ready(check, url, answer, "if this lasts, see its log")]
+
+
+def _not_ready(check: str, url: str, answer: Answer, advice: str) -> Finding:
+    why = "; ".join(map(str, answer.body.get("why_not") or [f"HTTP {answer.status}"]))
+    return problem(check, f"{url} answers, but is not ready: {why}", advice)
+
+
 def check_correlator(url: str) -> list[Finding]:
     """Whether decisions are being made."""
     check_url("doctor.correlate_url", url)
     try:
-        answer = ask(url.rstrip("/") + "/health")
+        answer = ask(url.rstrip("/") + "/readyz")
     except OSError as error:
         advice = "start `andon correlate`, or correct doctor.correlate_url: nothing is decided meanwhile"
         return [problem("correlator", f"{url}: {plain(error)}", advice)]
@@ -142,5 +159,4 @@ def check_correlator(url: str) -> list[Finding]:
         words = f"{url} decides on {answer.body.get('fleets', 0)} fleet(s)"
         return [ok("correlator", words), *_stream_time(answer.body.get("stream_time_ahead")), *_seals(answer.body)]
     advice = "if this lasts, see its log: nothing may be decided meanwhile"
-    why = "; ".join(map(str, answer.body.get("why_not") or [f"HTTP {answer.status}"]))
-    return [problem("correlator", f"{url} answers, but is not ready: {why}", advice)]
+    return [_not_ready("correlator", url, answer, advice)]

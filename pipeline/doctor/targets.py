@@ -17,7 +17,9 @@ class DoctorConfig(msgspec.Struct, frozen=True):
 
     gateway_url: Annotated[str, Doc(description="http(s)://host:port of the gateway")] = ""
     gateway_token_file: Annotated[str, Doc(description="file that holds a sender's token, to try it")] = ""
+    combine_url: Annotated[str, Doc(description="http(s)://host:port of the combiner's metrics")] = ""
     correlate_url: Annotated[str, Doc(description="http(s)://host:port of the correlator's web view")] = ""
+    archive_url: Annotated[str, Doc(description="http(s)://host:port of the archive's metrics")] = ""
     max_skew_seconds: Annotated[float, Doc(gt=0, description="difference of clocks that is tolerated")] = 5.0
 
 
@@ -42,7 +44,9 @@ def targets(
         doctor,
         gateway_url=doctor.gateway_url or info.gateway_url,
         gateway_token_file=doctor.gateway_token_file or ("" if doctor.gateway_url else info.gateway_token_file),
+        combine_url=doctor.combine_url or info.metrics_url("combine"),
         correlate_url=doctor.correlate_url or info.correlate_url,
+        archive_url=doctor.archive_url or info.metrics_url("archive"),
     )
     trust = TrustConfig(keys_dir=info.keys_dir)
     is_open = not info.kafka_username

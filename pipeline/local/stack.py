@@ -12,6 +12,7 @@ import msgspec
 
 from pipeline.local import datadir
 from pipeline.local.machine.files import write_private
+from pipeline.local.machine.ports import LOOPBACK
 from pipeline.local.machine.process import Process, andon
 from pipeline.local.machine.usage import is_alive
 from pipeline.runtime.errors import AndonError
@@ -79,6 +80,11 @@ class StackInfo(msgspec.Struct, kw_only=True):
             sasl_username=self.kafka_username,
             sasl_password_file=self.kafka_password_file,
         )
+
+    def metrics_url(self, name: str) -> str:
+        """Where a stage serves its metrics, and whether it is ready; "" when it does not run or serves none."""
+        port = self.stages[name].metrics_port if name in self.stages else 0
+        return f"http://{LOOPBACK}:{port}" if port else ""
 
     @property
     def pids(self) -> dict[str, int]:

@@ -59,6 +59,13 @@ class LogOffsets:
     def log_id(self, topic: str) -> str:
         """What tells a topic from another of its name that was there before; "" where the broker does not say (the
         embedded one). Raises KafkaException, TimeoutError."""
-        asked = self.admin.describe_topics(TopicCollection([topic]), request_timeout=CALL_SECONDS)
-        named = str(asked[topic].result(CALL_SECONDS).topic_id)
-        return "" if named == NO_ID else named
+        return self.log_ids([topic])[topic]
+
+    def log_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """The same, of several."""
+        wanted = list(topics)
+        if not wanted:
+            return {}
+        asked = self.admin.describe_topics(TopicCollection(wanted), request_timeout=CALL_SECONDS)
+        named = {topic: str(answer.result(CALL_SECONDS).topic_id) for topic, answer in asked.items()}
+        return {topic: "" if log_id == NO_ID else log_id for topic, log_id in named.items()}

@@ -2,7 +2,9 @@
 
 import socket
 import threading
+from collections.abc import Callable, Iterable, Mapping
 from socketserver import ThreadingMixIn
+from types import MappingProxyType
 from typing import Annotated, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -85,13 +87,34 @@ class _ServerV6(_Server):
     address_family = socket.AF_INET6
 
 
-def serve(config: MetricsConfig) -> None:
-    """Serve the metrics in a daemon thread, if a port is set. Raises ConfigError when it cannot be listened on."""
+Page = Callable[[], tuple[bool, Mapping[str, Any]]]  # whether all is well, and what is said
+
+
+def _app(pages: Mapping[str, Page]) -> Callable[[Any, Any], Iterable[bytes]]:
+    """These pages by their paths, as JSON; 503 where not all is well. The metrics under every other path."""
+    metrics_app = make_wsgi_app()
+
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        page = pages.get(environ["PATH_INFO"])
+        if page is None:
+            scraped: Iterable[bytes] = metrics_app(environ, start_response)
+            return scraped
+        is_well, said = page()
+        headers = [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
+        start_response("200 OK" if is_well else "503 Service Unavailable", headers)
+        return [msgspec.json.encode(said)]
+
+    return app
+
+
+def serve(config: MetricsConfig, pages: Mapping[str, Page] = MappingProxyType({})) -> None:
+    """Serve the metrics in a daemon thread, if a port is set, and these pages by their paths. Raises ConfigError when
+    it cannot be listened on."""
     host, port = config.metrics_host, config.metrics_port
     if not port:
         return
     try:
-        server = make_server(host, port, make_wsgi_app(), _ServerV6 if ":" in host else _Server, _Handler)
+        server = make_server(host, port, _app(pages), _ServerV6 if ":" in host else _Server, _Handler)
     except OSError as error:
         raise ConfigError(
             f"metrics.metrics_host, metrics.metrics_port: cannot listen on {host}:{port}: {error}"

@@ -7,9 +7,10 @@ import pytest
 from support.correlate_world import LOG, Clock, World, correlator, live
 from support.correlate_world import record as made
 
-from pipeline.correlate.ports import PartialRecord, Standing
-from pipeline.correlate.reading import LOOK_MS, STILL_MS, Reading, Skipped
+from pipeline.correlate.ports import PartialRecord
+from pipeline.correlate.reading import Reading, Skipped
 from pipeline.correlate.records import PARTIALS_LOST
+from pipeline.runtime.reading.progress import LOOK_MS, STILL_MS, Standing
 from pipeline.wire.verdicts import decode_verdict
 
 NOW = 1_795_000_000_000

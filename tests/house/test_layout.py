@@ -12,6 +12,7 @@ PURE = (
     "pipeline/decide/",
     "pipeline/wire/",
     *(f"pipeline/combine/{name}.py" for name in ("admit", "batch", "emit", "fold")),
+    "pipeline/runtime/reading/progress.py",
 )
 # Networks, files, processes, clocks, chance and logs come in as arguments, if at all.
 IMPURE = {

@@ -1,7 +1,12 @@
 """An archive between a broker and a ClickHouse, and whether everything that was produced is there, once."""
 
+import json
+import re
+import urllib.error
+import urllib.request
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -39,6 +44,7 @@ class Place:
         self.password = database.endpoint.write_password if is_own else database.endpoint.password
         self.producer = Producer(producer_config(self.kafka, "test"))
         self.events: list[bytes] = []
+        self.metrics_port = 0  # of an archive; none unless set
 
     def produce(self, count: int, seed: int) -> None:
         """Events onto the topic, one in a hundred followed by one that is none."""
@@ -49,6 +55,24 @@ class Place:
                 self.producer.produce(self.events_topic, b"{" + event[:20], key)
         assert self.producer.flush(DEADLINE_SECONDS) == 0
 
+    def health(self) -> tuple[int, Any]:
+        """Status and JSON of the archive's `/readyz`; status 0 when nobody listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/readyz", timeout=2) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+        except OSError:
+            return 0, None
+
+    def lagging(self) -> set[int]:
+        """Partitions of the events that the archive shows its lag of."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=2) as answer:
+            shown = answer.read().decode()
+        pattern = rf'andon_lag_messages\{{partition="(\d+)",stage="archive",topic="{EVENTS.name}"\}}'
+        return {int(number) for number in re.findall(pattern, shown)}
+
     def archive(self, **options: int) -> Process:
         """An archive with small batches, so that much can go wrong; it has its partitions when this returns."""
         given = {
@@ -57,6 +81,7 @@ class Place:
             "clickhouse_url": self.endpoint.server.url,
             "clickhouse_user": self._user,
             "database": self._database,
+            "metrics_port": self.metrics_port,
         }
         words = [
             word for key, each in (given | QUICK | options).items() for word in ("--" + key.replace("_", "-"), each)

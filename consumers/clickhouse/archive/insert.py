@@ -18,6 +18,7 @@ THREADS = 2  # one batch is being sent while ClickHouse works on another
 FIRST_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
+SLOW_SECONDS = 10.0
 
 SETTINGS: dict[str, Any] = {
     "async_insert": 0,
@@ -44,6 +45,8 @@ class Inserter:
         self._mine = threading.local()
         self._given_up = threading.Event()
         self._pending: set[Future[None]] = set()
+        self._under_way: dict[str, float] = {}  # by token: since when (monotonic seconds)
+        self._failing: dict[str, float] = {}
 
     def submit(self, batch: Batch) -> "Future[None]":
         """Insert; the future fails with Abandoned when it is given up, with anything else if it cannot be sent."""
@@ -51,6 +54,14 @@ class Inserter:
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
         return future
+
+    def trouble(self) -> list[str]:
+        """What there is to say of inserts that fail, or are not answered for long. From any thread."""
+        now, failing, under_way = time.monotonic(), list(self._failing.values()), list(self._under_way.values())
+        if failing:
+            return [f"inserts into ClickHouse have failed for {now - min(failing):.0f} s: its log says why"]
+        waits_seconds = now - min(under_way, default=now)
+        return [f"ClickHouse has had an insert for {waits_seconds:.0f} s"] if waits_seconds > SLOW_SECONDS else []
 
     def give_up(self) -> None:
         """What has been submitted is no longer ours: it is not tried again."""
@@ -65,6 +76,14 @@ class Inserter:
         return not hangs
 
     def _insert(self, batch: Batch, given_up: threading.Event) -> None:
+        self._under_way[batch.token] = time.monotonic()
+        try:
+            self._insert_tables(batch, given_up)
+        finally:
+            self._under_way.pop(batch.token, None)
+            self._failing.pop(batch.token, None)
+
+    def _insert_tables(self, batch: Batch, given_up: threading.Event) -> None:
         for table, held in batch.tables.items():
             # A column that is null in all of one part has another type there.
             parts = [pa.Table.from_batches([rows]) for rows in held]
@@ -81,11 +100,13 @@ class Inserter:
                 self._client().insert_arrow(table, rows, settings=settings)
             except (Error, OSError) as error:
                 self._mine.client = None
+                self._failing.setdefault(token, time.monotonic())
                 text = str(error)[:500]
                 self._log.warning("insert failed, will be retried", table=table, token=token, error=text, wait=backoff)
                 given_up.wait(backoff)
                 backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
             else:
+                self._failing.pop(token, None)
                 INSERT_SECONDS.observe(time.monotonic() - started)
                 return
         raise Abandoned
