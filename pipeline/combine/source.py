@@ -10,7 +10,7 @@ from pipeline.combine.batch import Batch
 from pipeline.combine.config import GROUP, MAX_BATCH_MS, STAGE, CombineConfig
 from pipeline.runtime import group_offsets, metrics
 from pipeline.runtime.clock import wall_clock_ms
-from pipeline.runtime.errors import FatalStageError
+from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import Errors, spoken
 from pipeline.runtime.lag import LagReport, Place
@@ -120,7 +120,11 @@ class Source:
 
     def report_lag(self) -> None:
         """Tell the metric, now and then, and whoever watches. Raises FatalStageError when this process cannot go on."""
-        self._tell({(self._topic, partition): offset for partition, offset in self._committed.items()})
+        try:
+            self._tell({(self._topic, partition): offset for partition, offset in self._committed.items()})
+        except TopicMadeAnewError:
+            group_offsets.commit_first(self._consumer, self._assigned, _CALL_SECONDS)
+            raise
         read = self._committed | {place.partition: place.offset for place in self.offsets()}
         self._lag.report({(self._topic, partition): offset for partition, offset in read.items()})
 

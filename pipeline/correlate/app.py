@@ -231,7 +231,9 @@ class FaustPorts:
 
     async def is_same_log(self, log_ids: Collection[str]) -> bool:
         """Whether the topic is the one that was there, as far as can be known. Raises KafkaException, TimeoutError."""
-        return {await self._log_id()} >= set(log_ids)
+        ours = [(tp.topic, tp.partition) for tp in self.app.consumer.assignment() if tp.topic == self._partials]
+        made_anew = await asyncio.to_thread(self._logs.made_anew, ours)
+        return not made_anew and {await self._log_id()} >= set(log_ids)
 
     # -- life
 

@@ -102,6 +102,13 @@ class Fleets:
             if fleet.dirty_since_ms is None:
                 fleet.dirty_since_ms, fleet.dirty_offset = now_ms, upto
 
+    def begin_anew(self, now_ms: int) -> None:
+        """What is read is another log: nothing of it is taken in yet; a checkpoint is to hold that."""
+        for fleet in self.by_name.values():
+            fleet.offset = NONE
+            if fleet.dirty_since_ms is None:
+                fleet.dirty_since_ms, fleet.dirty_offset = now_ms, 0
+
     def handled(self, partition: int, offset: int) -> None:
         """All that this message gave rise to is acknowledged."""
         self._handled[partition] = offset

@@ -371,6 +371,28 @@ def test_partials_made_anew_are_all_taken_in(stage: Stage, gone_for_a_while: boo
     stage.wait_for(lambda: stage.fleets()["acme"]["partials"] == 34)
 
 
+def test_partials_made_anew_are_known_though_they_are_as_many(stage: Stage) -> None:
+    """Its place is at the end of the new log as it was at that of the other: the log is known by its id, or its first
+    record, and all of it is taken in."""
+    stage.start()
+    stage.produce(*(partial("acme", 1, at=number) for number in range(5)))
+    stage.wait_for(lambda: stage.committed() == stage.last_offset() + 1)
+    stage.wait_for(stage.ready)  # it has looked at the log
+    assert stage.process is not None
+    stage.process.freeze()
+    name, admin = stage.kafka.topic_prefix + topics.PARTIALS.name, AdminClient(client_config(stage.kafka, "test"))
+    admin.delete_topics([name])[name].result(DEADLINE_SECONDS)
+    stage.wait_for(lambda: name not in admin.list_topics(timeout=DEADLINE_SECONDS).topics)
+    again = NewTopic(name, topics.PARTIALS.partitions, 1, config=topics.PARTIALS.config)
+    admin.create_topics([again])[name].result(DEADLINE_SECONDS)
+    stage.take_over()
+    stage.produce(*(partial("acme", 1, at=5 + number) for number in range(5)))
+    stage.process.thaw()
+    stage.wait_for(lambda: stage.process is not None and stage.process.own_end() == FatalStageError.exit_code)
+    stage.start()
+    stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 10)
+
+
 def test_no_topics_is_said_in_a_line(broker: AnyBroker, tmp_path: Path) -> None:
     """Started on a cluster without topics it exits 70 and names what to do."""
     argv = [sys.executable, support.__file__, broker.bootstrap_servers, "none.", str(tmp_path), "6067", "1", "0"]

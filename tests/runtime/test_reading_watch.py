@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import structlog
 from confluent_kafka.admin import NewTopic
-from support.brokers import Clients, kafka_only
+from support.brokers import Clients
 from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.local.machine.ports import free_port
 from pipeline.runtime import metrics
-from pipeline.runtime.errors import FatalStageError
+from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
+from pipeline.runtime.log_offsets import FirstRecord, is_another
 from pipeline.runtime.reading import progress
 from pipeline.runtime.reading import watch as watching
 from pipeline.runtime.reading.watch import ReadingWatch
@@ -58,17 +59,35 @@ def test_what_waits_is_said_and_markers_do_not(watch: ReadingWatch, clients: Cli
         until("it gives up", lambda: watch.at({(topic, 0): 50}))
 
 
-@kafka_only("the embedded broker gives its topics no id")
 def test_a_topic_made_anew_ends_the_process(watch: ReadingWatch, clients: Clients) -> None:
-    """Though its log is as long as the other was."""
+    """Though its log is as long as the other was: known by its id, or by its first record."""
     topic = clients.topic()
-    watch.at({(topic, 0): 0})
+    clients.send(topic, "1")
+    watch.at({(topic, 0): 1})
     says(watch, "")
     clients.admin.delete_topics([topic])[topic].result(DEADLINE_SECONDS)
     until("it is gone", lambda: topic not in clients.admin.list_topics(timeout=DEADLINE_SECONDS).topics)
     clients.admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(DEADLINE_SECONDS)
-    with pytest.raises(FatalStageError, match="is not the topic that it was"):
-        until("it gives up", lambda: watch.at({(topic, 0): 0}))
+    clients.send(topic, "2", producer=clients.producer())
+    with pytest.raises(TopicMadeAnewError, match="not the topic that it was"):
+        until("it gives up", lambda: watch.at({(topic, 0): 1}))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "another"),
+    [
+        (None, (0, 5), False),
+        ((0, 5), (0, 5), False),
+        ((0, 5), (9, 7), False),  # retention
+        ((0, 5), (-1, -1), False),  # all of it
+        ((0, 5), (0, 8), True),
+        ((9, 7), (0, 8), True),
+        ((9, 7), (3, 6), False),  # put back from a snapshot
+    ],
+)
+def test_what_a_log_is_known_by(before: tuple[int, int] | None, now: tuple[int, int], another: bool) -> None:
+    """Its first record, which moves on."""
+    assert is_another(FirstRecord(*before) if before else None, FirstRecord(*now)) == another
 
 
 def test_pages(watch: ReadingWatch, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:

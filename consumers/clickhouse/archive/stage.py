@@ -20,8 +20,8 @@ from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.archive.convert import Converter, ranges
 from consumers.clickhouse.archive.insert import Abandoned, Inserter
 from consumers.clickhouse.archive.lanes import Batch, Lane, LaneKey, deleted_unread, key_of
-from consumers.clickhouse.archive.takeover import taken_over
-from pipeline.runtime.errors import FatalStageError
+from consumers.clickhouse.archive.takeover import begin_anew, taken_over
+from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import spoken
 from pipeline.runtime.lag import LagReport, Place
@@ -103,7 +103,11 @@ class Archive:
         stored = {(lane.topic, at): upto for lane in self._lanes.values() for at, upto in lane.stored.items()}
         places = {at: self._first[at] if upto is None else upto for at, upto in stored.items()}
         self._lag.report(places)
-        self._tell(places)
+        try:
+            self._tell(places)
+        except TopicMadeAnewError as error:
+            begin_anew(self._consumer, [TopicPartition(*at) for at in places if at[0] in error.topics])
+            raise
 
     def _take(self, messages: list[Message]) -> None:
         if any(map(Message.error, messages)):

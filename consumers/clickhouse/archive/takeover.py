@@ -58,3 +58,13 @@ def _said(of: TopicPartition) -> Committed:
     except msgspec.DecodeError as error:
         text = f"{of.topic}[{of.partition}]: commit metadata {of.metadata!r} is none of ours: {error}"
         raise FatalStageError(text) from None
+
+
+def begin_anew(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    """From now on these logs, which are others than those that were read, are read from their beginning; what was under
+    way of the others is given up.
+
+    Raises:
+        FatalStageError: when the brokers refuse.
+    """
+    group_offsets.commit_first(consumer, partitions, COMMITTED_SECONDS)

@@ -36,12 +36,14 @@ class Progress:
         self._ends: dict[Place, Still] = {}  # committed ones
         self._looked: Mapping[Place, Standing] = {}
         self._looked_ms: int | None = None
+        self._beyond: dict[Place, int] = {}  # logs that end before the place in them, and since when
         self._idle_ms: int | None = None  # since when nothing is assigned
 
     def reset(self) -> None:
         """Partitions change hands."""
         self._positions.clear()
         self._ends.clear()
+        self._beyond.clear()
         self._looked, self._looked_ms, self._idle_ms = {}, None, None
 
     def look(self, places: Mapping[Place, Standing], now_ms: int) -> None:
@@ -49,6 +51,8 @@ class Progress:
         self._looked, self._looked_ms = places, now_ms
         self._positions = _moved(self._positions, {at: found.position for at, found in places.items()}, now_ms)
         self._ends = _moved(self._ends, {at: found.committed_end for at, found in places.items()}, now_ms)
+        beyond = (at for at, found in places.items() if found.position > found.written_end)
+        self._beyond = {at: self._beyond.get(at, now_ms) for at in beyond}
         self._idle_ms = None if places else self._idle_ms or now_ms
 
     def idle_ms(self, now_ms: int) -> int:
@@ -60,15 +64,15 @@ class Progress:
         return {
             at: found
             for at, found in self._looked.items()
-            if found.committed_end > found.position and now_ms - self._positions[at].since_ms > STILL_MS
+            if found.committed_end > found.position and self._still_ms(at, now_ms) > STILL_MS
         }
 
     def replaced(self, now_ms: int) -> list[str]:
         """Of the logs that have ended for long before the place in them: these are others."""
         return [
-            f"{_name(at)} ends at {found.written_end}, before {found.position}: it began anew"
-            for at, found in sorted(self._looked.items())
-            if found.position > found.written_end and now_ms - self._positions[at].since_ms > STILL_MS
+            f"{_name(at)} ends at {self._looked[at].written_end}, before {self._looked[at].position}: it began anew"
+            for at, since_ms in sorted(self._beyond.items())
+            if now_ms - since_ms > STILL_MS
         ]
 
     def why_not(self, now_ms: int, is_assigned: bool) -> list[str]:

@@ -3,14 +3,14 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
 from confluent_kafka import KafkaException
 
 from pipeline.runtime.clock import wall_clock_ms
-from pipeline.runtime.errors import AndonError, FatalStageError
+from pipeline.runtime.errors import AndonError, FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.log_offsets import LogOffsets
 from pipeline.runtime.metrics import Page
@@ -28,7 +28,8 @@ class _Found(NamedTuple):
     """What the newest look has found."""
 
     why_not: Sequence[str] = ()
-    fatal: Sequence[str] = ()  # why this process cannot go on
+    replaced: Sequence[str] = ()  # logs that end before the place in them
+    made_anew: Collection[str] = ()  # topics, as the cluster names them
     at_ms: int | None = None
 
 
@@ -53,7 +54,6 @@ class ReadingWatch:
         self._turned_at = time.monotonic()
         self._found = _Found()
         self._nothing: dict[Place, tuple[int, int]] = {}  # [from, to) of a log in which there is no record to be read
-        self._log_ids: dict[str, str] = {}
         self._wake = threading.Event()
 
     # -- the stage's side
@@ -68,14 +68,17 @@ class ReadingWatch:
         before which it is done with everything. Cheap.
 
         Raises:
-            FatalStageError: when it reads a log that is not there any more: a new process begins the other one anew.
+            TopicMadeAnewError: when it reads another topic than it began with.
+            FatalStageError: when a log has ended for long before that: a new process looks where to begin.
         """
         self._turned_at = time.monotonic()
         if places.keys() != self._places.keys():
             self._wake.set()
         self._places = places
-        if self._found.fatal:
-            raise FatalStageError("; ".join(self._found.fatal))
+        if self._found.made_anew:
+            raise TopicMadeAnewError(self._found.made_anew)
+        if self._found.replaced:
+            raise FatalStageError("; ".join(self._found.replaced))
 
     # -- what is served
 
@@ -114,7 +117,7 @@ class ReadingWatch:
 
     def _look(self, logs: LogOffsets) -> None:
         places = dict(self._places)
-        fatal = self._replaced(logs, {topic for topic, _ in places})
+        made_anew = logs.made_anew(places)
         ends = logs.ends(places)
         found = {at: Standing(self._passed(at, place), *ends[at]) for at, place in places.items()}
         waits = self._said(found)
@@ -126,9 +129,8 @@ class ReadingWatch:
         if waits:
             self._said(found)
         now_ms = _now_ms()
-        self._found = _Found(
-            self._progress.why_not(now_ms, bool(places)), [*fatal, *self._progress.replaced(now_ms)], now_ms
-        )
+        why_not = self._progress.why_not(now_ms, bool(places))
+        self._found = _Found(why_not, self._progress.replaced(now_ms), made_anew, now_ms)
 
     def _said(self, found: Mapping[Place, Standing]) -> list[Place]:
         """Take this in; where records have waited for long."""
@@ -151,16 +153,6 @@ class ReadingWatch:
         with TopicReader(self._kafka, self._client_id, self._group) as reader:
             reader.start([OffsetRange(*at, start, end)])
             return any(reader.to_end(READ_SECONDS))
-
-    def _replaced(self, logs: LogOffsets, topics: set[str]) -> list[str]:
-        now = logs.log_ids(topics)
-        before = self._log_ids
-        self._log_ids = {topic: before.get(topic) or log_id for topic, log_id in now.items()}
-        return [
-            f"{topic} is not the topic that it was: a new process begins it anew"
-            for topic, log_id in sorted(now.items())
-            if log_id and before.get(topic, log_id) not in ("", log_id)
-        ]
 
 
 def _now_ms() -> int:
