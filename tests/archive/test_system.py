@@ -19,6 +19,7 @@ from pipeline.bench.faults.clickhouse import VIEWED
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.ports import free_port
+from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import client_config, producer_config
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.halts import Halt, HaltAck, encode_halt
@@ -244,3 +245,26 @@ def test_partitions_added_are_stored(broker: AnyBroker, database: Database, tmp_
     until("all are stored", lambda: place.client.command("SELECT count() FROM events") == count, ADDED_SECONDS)
     until("each shows its lag", lambda: place.lagging() == set(range(count)))
     assert archive.stop() == 0
+
+
+def test_events_made_anew_are_all_stored(broker: AnyBroker, database: Database, tmp_path: Path) -> None:
+    """The topic deleted and created again while the archive stands still, its log as long as before: all of the new one
+    is stored, though a place in the other was committed."""
+    place = Place(broker, database, tmp_path, f"{tmp_path.name}.")
+    place.metrics_port = free_port()
+    lives = [place.archive()]
+    stored = "SELECT uniqExact(id) FROM events"
+    place.produce(500, seed=1)
+    until("they are stored, and it has looked", lambda: value(place.client, stored) == 500 and place.health()[0] == 200)
+    lives[-1].freeze()
+    place.make_anew()
+    place.produce(500, seed=2)
+    lives[-1].thaw()
+
+    def all_stored() -> bool:
+        if lives[-1].own_end() == FatalStageError.exit_code:
+            lives.append(place.archive())
+        return value(place.client, stored) == 1_000
+
+    until("the new ones are stored", all_stored)
+    assert lives[-1].stop() == 0

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.local.clickhouse.accounts import WRITER
 from pipeline.local.machine.process import Process, andon
 from pipeline.runtime import topic_admin
-from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
+from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
 from pipeline.wire.events import decode_event
 from pipeline.wire.topics import EVENTS
 from support.brokers import AnyBroker
@@ -54,6 +55,14 @@ class Place:
             if number % 100 == 0:
                 self.producer.produce(self.events_topic, b"{" + event[:20], key)
         assert self.producer.flush(DEADLINE_SECONDS) == 0
+
+    def make_anew(self) -> None:
+        """The topic of the events is another of that name."""
+        admin = AdminClient(client_config(self.kafka, "test"))
+        admin.delete_topics([self.events_topic])[self.events_topic].result(DEADLINE_SECONDS)
+        until("it is gone", lambda: self.events_topic not in admin.list_topics(timeout=DEADLINE_SECONDS).topics)
+        topic_admin.apply(self.kafka, replication=1)
+        self.producer = Producer(producer_config(self.kafka, "test"))  # the old one is out of sequence
 
     def health(self) -> tuple[int, Any]:
         """Status and JSON of the archive's `/readyz`; status 0 when nobody listens."""
