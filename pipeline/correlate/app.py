@@ -76,10 +76,9 @@ class ReadCommittedConsumer(driver.Consumer):  # type: ignore[misc]
         """Faust remembers every offset that it saw no message for, until it commits them by itself, which it never does
         here. Each transaction leaves a marker: a tree of them would grow for ever, and be sorted with every partial."""
 
-    async def commit_to(self, tp: TP, offset: int) -> None:
-        """Commit exactly this offset. Raises ConnectionError when the brokers refuse it."""
-        if not await self._commit({tp: offset}):
-            raise ConnectionError(f"offset {offset} of {tp} was not committed")
+    async def commit_to(self, tp: TP, offset: int) -> bool:
+        """Commit exactly this offset; False when the brokers refuse it."""
+        return bool(await self._commit({tp: offset}))
 
 
 class Transport(driver.Transport):  # type: ignore[misc]
@@ -199,10 +198,10 @@ class FaustPorts:
         self._changelog_ends[partition] = end
         return end - begin == len(entries)
 
-    async def commit(self, partition: int, offset: int) -> None:
+    async def commit(self, partition: int, offset: int) -> bool:
         """See ports.Ports."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            await self.app.consumer.commit_to(TP(self._partials, partition), offset)
+            return bool(await self.app.consumer.commit_to(TP(self._partials, partition), offset))
 
     async def read_halts(self) -> Sequence[Halt]:
         """See ports.Ports."""

@@ -188,8 +188,8 @@ class Correlator:
         is_old = self._clock() - self._placed_ms.get(partition, 0) > PLACED_MS
         if offset is not None and (offset != self._committed[partition] or is_old):
             await self._store_place(partition, offset)
-            await self._ports.commit(partition, offset)
-            self._committed[partition] = offset
+            if await self._ports.commit(partition, offset):
+                self._committed[partition] = offset
 
     async def _store_place(self, partition: int, offset: int) -> None:
         await self._store(partition, (self.fleets.place_entry(partition, offset),))

@@ -79,9 +79,10 @@ class Ports(Protocol):
     async def store(self, partition: int, entries: Sequence[Entry]) -> bool:
         """Set entries of the changelogged table; False when others have written to it since the call before."""
 
-    async def commit(self, partition: int, offset: int) -> None:
+    async def commit(self, partition: int, offset: int) -> bool:
         """Commit the next offset of `fleet.partials` to read after a restart, for those who watch the group: the table
-        says it too, and is believed. A lower one than before is allowed."""
+        says it too, and is believed. A lower one than before is allowed. False when the brokers refuse it, as they do
+        while partitions change hands."""
 
     async def read_halts(self) -> Sequence[Halt]:
         """The committed records of `fleet.halts` in their order, up to the topic's end; not verified."""

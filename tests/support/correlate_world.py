@@ -69,9 +69,10 @@ class World:
         self.changelog.append(entry)
         self.table.update([entry])
 
-    async def commit(self, partition: int, offset: int) -> None:
+    async def commit(self, partition: int, offset: int) -> bool:
         """Remember."""
         await self._change(lambda: setattr(self, "committed", offset))
+        return True
 
     async def read_halts(self) -> list[Halt]:
         """All."""
