@@ -19,6 +19,7 @@ from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.runtime.clock import Clock, wall_clock_ms
 from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.lifecycle import end_within
 from pipeline.wire.topics import PARTIALS
 
 STOP_SECONDS = 4.0  # for the last checkpoint, and again for Faust's own stop
@@ -102,7 +103,7 @@ async def _look(ports: FaustPorts, correlator: Correlator, log: FilteringBoundLo
         log.warning("where fleet.partials ends is not known", why=str(error) or "no answer")
         return
     if not is_same:
-        await _begin_anew(ports, correlator)
+        await _begin_anew(correlator)
         raise TopicMadeAnewError([PARTIALS.name])
     correlator.reading.look(found, wall_clock_ms())
     if correlator.reading.should_rejoin(wall_clock_ms()):
@@ -110,13 +111,11 @@ async def _look(ports: FaustPorts, correlator: Correlator, log: FilteringBoundLo
         ports.rejoin()
 
 
-async def _begin_anew(ports: FaustPorts, correlator: Correlator) -> None:
+async def _begin_anew(correlator: Correlator) -> None:
     """Leave the state as one that has taken in nothing of the topic that is there now."""
     correlator.session += 1  # nothing that is still on its way is taken in
     correlator.fleets.begin_anew(wall_clock_ms())
     await correlator.checkpoint(0.0)
-    for partition in correlator.fleets.log_ids:
-        await ports.commit(partition, 0)
 
 
 async def _until(stop: asyncio.Event, *works: Awaitable[None]) -> None:
@@ -139,3 +138,4 @@ async def _leave(stopping: Awaitable[None], code: int, log: FilteringBoundLogger
     except Exception as error:
         log.warning("Faust did not stop in time", error=repr(error))
         os._exit(code)
+    end_within(STOP_SECONDS, code)
