@@ -208,16 +208,17 @@ class Correlator:
 
     async def _take_up(self, restored: Restored, bounds: Bounds) -> None:
         header, state, why = restored
+        if state is not None:
+            await self.halts.recall(state.halts)
         try:
             if state is None:
                 raise ValueError(why)
-            fleet = self.fleets.restore(state, header.side)
+            fleet = self.fleets.restore(state, header.side, self._clock())
         except ValueError as error:
             # Better everything retained once more than a fleet that nobody watches. Others skip what they hold.
-            self._log.error("state unreadable: reading all retained partials", fleet=header.fleet, why=str(error))
+            self._log.error("state not usable: reading all retained partials", fleet=header.fleet, why=str(error))
             await self._ports.commit(header.partition, bounds.low)
             return
-        await self.halts.recall(state.halts)
         if fleet.offset >= bounds.high or (fleet.log_id and bounds.log_id and fleet.log_id != bounds.log_id):
             self._log.error("fleet.partials began anew: its offsets are not the state's", fleet=fleet.name)
             fleet.offset = NONE

@@ -68,7 +68,6 @@ class _Server(ThreadingMixIn, WSGIServer):
     closed, however busily he trickles; and when there is no place left, the oldest makes room."""
 
     daemon_threads = True
-    block_on_close = False
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)

@@ -155,6 +155,32 @@ def test_one_partial_from_the_future_blinds_nobody(tmp_path: Path) -> None:
     assert [letter["reason"] for letter in world.letters()] == [b"malformed_partial"]
 
 
+def test_a_state_of_a_time_to_come_is_built_anew(tmp_path: Path) -> None:
+    """A checkpoint that was written when such a partial was still believed is not taken up: what is retained is read
+    again, the partial is refused, and the disaster after it is halted."""
+
+    async def scene() -> None:
+        world = World([forged(), *disaster(NOW)])
+        detectors = ShippedDetectors.from_file("")
+        before = correlator(world, tmp_path, Clock(), detectors)
+        await before.recover(world.bounds(), {})
+        before.began(0, None, 0)
+        await before.handle(record(0, world.log[0], YEAR_2477 + MINUTE_MS), before.session)
+        assert before.fleets.by_name["bench"].detector.summary()["stream_time"] > NOW + DAY_MS
+        await before.checkpoint(0)
+        assert world.committed == 1
+        process = correlator(world, tmp_path, Clock(), detectors)
+        await process.recover(world.bounds(), dict(world.table))
+        assert (world.committed, process.fleets.by_name) == (0, {})
+        process.began(0, world.committed, 0)
+        for offset, value in enumerate(world.log):
+            await process.handle(record(offset, value, NOW + MINUTE_MS), process.session)
+        assert epochs(world) == [("bench/acme/agent-3/2.0", 1, ("*",))]
+        assert [letter["reason"] for letter in world.letters()] == [b"malformed_partial"]
+
+    asyncio.run(scene())
+
+
 def test_a_stream_time_ahead_of_the_clock_is_said(tmp_path: Path) -> None:
     """The heartbeat has the flag and the view names the fleet, for as long as it is ahead."""
 
