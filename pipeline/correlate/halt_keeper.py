@@ -73,11 +73,12 @@ class HaltKeeper:
         expected = self._watch.expected()
         try:
             read = await self._ports.follow_halts()
+            judged = await asyncio.to_thread(self._watch.judge, read)
         except AndonError as error:
             self._log.warning("fleet.halts cannot be read now", error=str(error))
             return
         async with turn:
-            for halt, reason in self._watch.look(expected, read, self._clock()):
+            for halt, reason in self._watch.look(expected, judged, read.is_whole, self._clock()):
                 if is_ours(halt.fleet):
                     await self._put_back(halt, reason)
 

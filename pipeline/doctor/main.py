@@ -79,4 +79,5 @@ def show(findings: list[Finding]) -> None:
     bad = [
         f"{count[level]} {level}{'' if count[level] == 1 else 's'}" for level in ("problem", "warning") if count[level]
     ]
-    shown.print(", ".join(bad) or "all well")
+    left = f"; {count['not checked']} not checked" if count["not checked"] else ""
+    shown.print((", ".join(bad) or "all well") + left)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 import urllib.request
+from typing import Any
 
 import faust
 import pytest
@@ -24,17 +25,29 @@ def test_half_a_head_is_given_up_and_keeps_nobody_out(monkeypatch: pytest.Monkey
     monkeypatch.setattr(pages, "MAX_CONNECTIONS", 8)
     monkeypatch.setattr(pages, "PATIENCE", Patience(HEAD_SECONDS, 1.0))
 
+    made = 0
+
+    def view() -> dict[str, Any]:
+        nonlocal made
+        made += 1
+        return {"ready": True}
+
     async def scene() -> None:
         port = free_port()
         config = CorrelateConfig(web_port=port)
         app = faust.App("bounded", web_bind="127.0.0.1", web_port=port)
         pages.bound(app.web, config)
-        app.page("/state", name="state")(pages.page(lambda: {"ready": True}, True, config))
+        app.page("/state", name="state")(pages.page(view, True, config))
         app.web.init_server()
         app.finalize()
         await app.web.start_server()
         try:
             await asyncio.to_thread(attack, port)
+            monkeypatch.setattr(pages, "FRESH_SECONDS", 3600.0)
+            before = made
+            for _ in range(5):
+                assert await asyncio.to_thread(answered, port)
+            assert made == before, "what is asked for all the time is not made each time"
         finally:
             await app.web.stop_server()
 

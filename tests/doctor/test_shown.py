@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pipeline.doctor.finding import ok, problem
+from pipeline.doctor.finding import ok, problem, unchecked
 from pipeline.doctor.main import show
 
 FINDINGS = [ok("kafka", "is there"), problem("gateway", "says [red]\x1b[2J", "see its log")]
@@ -15,6 +15,12 @@ problem         gateway  says [red]\\x1b[2J
                          → see its log
 1 problem
 """
+
+
+def test_what_was_not_looked_at_is_not_well(capsys: pytest.CaptureFixture[str]) -> None:
+    """The last line, which is all that many read, says that something could not be known."""
+    show([FINDINGS[0], unchecked("halts", "fleet.halts cannot be read")])
+    assert capsys.readouterr().out.endswith("\nall well; 1 not checked\n")
 
 
 class Terminal(io.StringIO):

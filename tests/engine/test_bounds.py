@@ -36,9 +36,10 @@ main.command(sys.argv[1:])
 # As `andon clickhouse`, in a hurry and with few places.
 HASTY = """
 import sys
-from pipeline.local.clickhouse import incoming, main
+from pipeline.local.clickhouse import incoming, main, outgoing
 from pipeline.runtime.web.connections import Patience
 main.MAX_CONNECTIONS, main.PATIENCE, incoming.BODY_SECONDS = 8, Patience(4.0, 2.0), 1.0
+outgoing.TAKE_SECONDS = 2.0
 main.command(sys.argv[1:])
 """
 
@@ -193,7 +194,7 @@ def endpoint(directory: Path, code: str) -> Iterator[int]:
 
 def test_half_a_request_is_given_up_and_keeps_nobody_out(tmp_path: Path) -> None:
     """Half-sent heads, more than there are places, leave room for a true request; each is closed in time, and so is a
-    body that does not come."""
+    body that does not come, and an answer that nobody takes."""
     with endpoint(tmp_path, HASTY) as port:
         with held(port, 80) as peers:
             until("a true one is answered", lambda: pinged(port), 4.0)
@@ -204,7 +205,19 @@ def test_half_a_request_is_given_up_and_keeps_nobody_out(tmp_path: Path) -> None
         with connect(port, head) as peer:
             assert peer.recv(100).startswith(b"HTTP/1.1 408 ")
             until("it is closed", lambda: is_closed(peer))
+        endless = b"GET /?query=SELECT+*+FROM+numbers(1000000000000) HTTP/1.0\r\n"
+        with connect(port, endless + basic("andon_read", "READ_PASSWORD") + b"\r\n") as peer:
+            until("its statement runs", lambda: running(port, b"numbers(") == 1)
+            until("its statement has ended", lambda: running(port, b"numbers(") == 0)
+            until("it is closed", lambda: is_closed(peer))
     assert "Traceback" not in (tmp_path / "log").read_text("utf-8")
+
+
+def running(port: int, word: bytes) -> int:
+    """How many statements with this word run, this question aside."""
+    sql = b"SELECT+countIf(position(query,'" + word + b"')>0)-1+FROM+system.processes"
+    with connect(port, b"GET /?query=" + sql + b" HTTP/1.0\r\n" + basic("andon", "PASSWORD") + b"\r\n") as peer:
+        return int(b"".join(iter(lambda: peer.recv(1 << 16), b"")).split()[-1])
 
 
 def pinged(port: int) -> bool:

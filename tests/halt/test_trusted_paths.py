@@ -97,3 +97,5 @@ def test_a_key_that_comes_later_is_found(tmp_path: Path) -> None:
     (tmp_path / "keys" / "signing.key.pem").unlink()
     assert load_or_create(tmp_path / "keys").kid in keys
     assert len(keys) == 2
+    (tmp_path / "keys" / f"{first.kid}.pub.pem").unlink()
+    assert first.kid not in keys, "what is taken away is believed no more"
