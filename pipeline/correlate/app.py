@@ -100,7 +100,7 @@ class FaustPorts:
         self._halts = HaltsFollower(kafka)
         self._lags = Lags(STAGE, kafka.topic_prefix)
         self._logs = LogOffsets(kafka, "andon-correlate-ends")
-        self._partials = kafka.topic_prefix + topics.PARTIALS.name
+        self._partials, self._partitions = kafka.topic_prefix + topics.PARTIALS.name, layout.partitions
         self.app = faust.App(broker_credentials=_credentials(kafka), **faust_settings(config, kafka, layout))
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
         bound(self.app.web, config)
@@ -182,8 +182,9 @@ class FaustPorts:
 
     def partition_of(self, fleet: str) -> int:
         """See ports.Ports."""
-        tp = self.app.producer.key_partition(self._partials, fleet.encode())
-        return int(tp.partition)
+        if self._partitions == 1:
+            return 0
+        return int(self.app.producer.key_partition(self._partials, fleet.encode()).partition)
 
     async def _log_id(self) -> str:
         return await asyncio.to_thread(self._logs.log_id, self._partials)

@@ -61,13 +61,19 @@ class Correlator:
         async with self._turn:
             if session != self.session or not self.reading.accepts(message):
                 return  # it will be read again, from where the recovered state ends
-            found = self.partials.read(message)
+            found = self._placed(message, self.partials.read(message))
             if isinstance(found, DeadLetter):
                 await self._refuse(found)
             else:
                 await self._step(message, found)
             self.fleets.handled(message.partition, message.offset)
             self.reading.taken(message)
+
+    def _placed(self, message: PartialRecord, found: Partial | DeadLetter) -> Partial | DeadLetter:
+        """A genuine partial repeated on another partition would take its fleet's place in the log along."""
+        if isinstance(found, DeadLetter) or self._ports.partition_of(found.fleet) == message.partition:
+            return found
+        return records.misplaced(message)
 
     async def _step(self, message: PartialRecord, partial: Partial) -> None:
         start = time.perf_counter()
