@@ -23,17 +23,17 @@ import numpy as np
 from confluent_kafka import Producer
 
 from pipeline.bench.brokers import described
+from pipeline.bench.halts import LineHalts
 from pipeline.bench.latency_load import FLEET, Background, TrialFleet
 from pipeline.bench.view import get
 from pipeline.local.machine.usage import peak_rss_bytes, usage
 from pipeline.local.stack import LocalStack
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.kafka import PROMPT, KafkaConfig, producer_config
-from pipeline.runtime.topic_reader import TopicReader
+from pipeline.runtime.kafka import KafkaConfig, producer_config
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
-from pipeline.wire.halts import Halt, decode_halt
+from pipeline.wire.halts import Halt
 
 APART_SECONDS = (0.15, 0.25)  # between crashes; a micro-batch lasts 0.1 s at most
 MAX_CRASHES = 60  # of one update, before the bench only waits for its halt
@@ -61,7 +61,7 @@ class Trial(NamedTuple):
 class Crasher:
     """Makes hosts of an update crash, one at a time, until its halt comes."""
 
-    def __init__(self, kafka: KafkaConfig, fleet: TrialFleet, halts: TopicReader, seed: int) -> None:
+    def __init__(self, kafka: KafkaConfig, fleet: TrialFleet, halts: LineHalts, seed: int) -> None:
         self._producer = Producer(producer_config(kafka, "bench-crashes"))
         self._topic = kafka.topic_prefix + topics.EVENTS.name
         self._fleet, self._halts = fleet, halts
@@ -98,8 +98,8 @@ class Crasher:
         """The update's halt, and when it was read (monotonic)."""
         deadline = Deadline(seconds)
         while not deadline.has_passed:
-            messages, at = self._halts.poll(deadline.left_seconds), time.monotonic()
-            for halt in (decode_halt(message.value() or b"") for message in messages):
+            found, at = self._halts.poll(deadline.left_seconds), time.monotonic()
+            for halt in found:
                 if halt.product == self._fleet.update(trial).product:
                     return halt, at
         return None
@@ -113,7 +113,7 @@ def measure(setup: Setup) -> dict[str, Any]:
         policy.write_text(POLICY, "utf-8")
         config.write_text(f"[correlate]\npolicy_file = {json.dumps(str(policy))}\n", "utf-8")
         with LocalStack(Path(scratch) / "line", fleet=FLEET, config=config) as line:
-            background, trials = run(setup, fleet, line.info.kafka)
+            background, trials = run(setup, fleet, line.info.kafka, Path(line.info.keys_dir))
             info = line.refresh()
             shown = get(info.correlate_url + "/state") or {}
             return figures(setup, trials, background, shown, info.stages) | {
@@ -127,11 +127,10 @@ def _cpu_seconds(pid: int) -> float:
     return round(found.cpu_seconds, 2) if found else 0.0
 
 
-def run(setup: Setup, fleet: TrialFleet, kafka: KafkaConfig) -> tuple[Background, list[Trial]]:
+def run(setup: Setup, fleet: TrialFleet, kafka: KafkaConfig, keys: Path) -> tuple[Background, list[Trial]]:
     """The load, and every halt in it."""
     background = Background(kafka, fleet, setup.events_per_second, setup.seed)
-    halts = TopicReader(kafka, "bench-latency", settings=PROMPT)
-    halts.start(halts.whole(kafka.topic_prefix + topics.HALTS.name))
+    halts = LineHalts(kafka, keys)
     background.start()
     try:
         time.sleep(setup.warm_up_seconds)

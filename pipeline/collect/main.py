@@ -38,7 +38,7 @@ async def serve(config: CollectConfig, kafka: KafkaConfig, log: structlog.typing
     gateway = Gateway(config, tokens, forwarder, wall_clock_ms)
     shutdown_seconds = config.delivery_timeout_seconds + 2  # librdkafka looks for timed-out messages once a second
     runner = BoundedRunner(
-        gateway.application(connections.middleware),
+        gateway.application(),
         connections,
         access_log=None,
         auto_decompress=False,

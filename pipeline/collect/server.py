@@ -7,7 +7,6 @@ from functools import partial
 import orjson
 import structlog
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Middleware
 from confluent_kafka import KafkaException
 
 from pipeline.collect.body import ENCODINGS, Pace, numbered_lines, read_body, too_large
@@ -44,9 +43,9 @@ class Gateway:
         self._health_lock = asyncio.Lock()
         self._health: tuple[float, str] = (float("-inf"), "")
 
-    def application(self, *middlewares: Middleware) -> web.Application:
+    def application(self) -> web.Application:
         """Ready to be served with `auto_decompress=False`: bodies are decompressed here, within bounds."""
-        app = web.Application(middlewares=middlewares)
+        app = web.Application()
         app.router.add_post(ROUTE, self.post_events)
         app.router.add_get(HEALTH, self.get_health)
         for route, methods in ((ROUTE, "POST"), (HEALTH, "GET, HEAD")):

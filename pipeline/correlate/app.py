@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from typing import Any
 
 import faust
-import orjson
 import structlog
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -19,18 +18,17 @@ from pipeline.correlate.config import STAGE, CorrelateConfig
 from pipeline.correlate.faust_settings import TIMEOUT_SECONDS, faust_settings
 from pipeline.correlate.known_halts import HaltsFollower, read_halts
 from pipeline.correlate.layout import Layout
+from pipeline.correlate.pages import View, bound, page
 from pipeline.correlate.ports import Bounds, HaltsRead, OutRecord, PartialRecord
 from pipeline.runtime.kafka import KafkaConfig, sasl_password, tls_context
 from pipeline.runtime.lag import Lags
 from pipeline.runtime.log_offsets import LogOffsets
-from pipeline.runtime.web.hosts import is_meant
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
 
 POLL_SECONDS = 0.1
 LAGGING_LOOKS = 100
 
-View = Callable[[], dict[str, Any]]
 Recover = Callable[[Mapping[int, Bounds], Mapping[bytes, bytes]], Awaitable[None]]
 Handle = Callable[[PartialRecord], Awaitable[None]]
 # From partition, what is committed, and the log's first offset to the offset at which reading begins.
@@ -105,14 +103,14 @@ class FaustPorts:
     def __init__(
         self, config: CorrelateConfig, kafka: KafkaConfig, layout: Layout, log: structlog.typing.FilteringBoundLogger
     ) -> None:
-        self._kafka, self._log = kafka, log
-        self._web_names = (config.web_host, *config.web_names.split(","))
+        self._config, self._kafka, self._log = config, kafka, log
         self._halts = HaltsFollower(kafka)
         self._lags = Lags(STAGE, kafka.topic_prefix)
         self._logs = LogOffsets(kafka, "andon-correlate-ends")
-        self._partials = kafka.topic_prefix + topics.PARTIALS.name
+        self._partials, self._partitions = kafka.topic_prefix + topics.PARTIALS.name, layout.partitions
         self.app = faust.App(broker_credentials=_credentials(kafka), **faust_settings(config, kafka, layout))
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
+        bound(self.app.web, config)
         self._changelog_ends: dict[int, int] = {}  # by partition: behind what was written last
         self._topics = {topic.name: self._bytes_topic(topic.name) for topic in topics.ALL}
         self._table = self.app.Table(
@@ -152,20 +150,7 @@ class FaustPorts:
         self.app.agent(self._topics[topics.PARTIALS.name], name="correlate")(consume)
         self._table.on_recover(recovered)
         for path, (view, must_be_ready) in views.items():
-            self._serve(path, view, must_be_ready)
-
-    def _serve(self, path: str, view: View, must_be_ready: bool) -> None:
-        async def page(web: Any, request: Any) -> Any:
-            if not is_meant(request.headers.get("Host", ""), self._web_names):
-                told = b'{"error":"not called by a name of correlate.web_names"}'
-                return web.bytes(told, content_type="application/json", status=421)
-            content = view()
-            status = 503 if must_be_ready and not content["ready"] else 200
-            body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-            headers = {"X-Content-Type-Options": "nosniff"}
-            return web.bytes(body, content_type="application/json", status=status, headers=headers)
-
-        self.app.page(path, name=path)(page)
+            self.app.page(path, name=path)(page(view, must_be_ready, self._config))
 
     def _fatal(self) -> "_Fatal":
         return _Fatal(self.failure)
@@ -221,8 +206,9 @@ class FaustPorts:
 
     def partition_of(self, fleet: str) -> int:
         """See ports.Ports."""
-        tp = self.app.producer.key_partition(self._partials, fleet.encode())
-        return int(tp.partition)
+        if self._partitions == 1:
+            return 0
+        return int(self.app.producer.key_partition(self._partials, fleet.encode()).partition)
 
     async def _log_id(self) -> str:
         return await asyncio.to_thread(self._logs.log_id, self._partials)

@@ -65,13 +65,19 @@ class Correlator:
         async with self._turn:
             if session != self.session or not self.reading.accepts(message):
                 return  # it will be read again, from where the recovered state ends
-            found = self.partials.read(message)
+            found = self._placed(message, self.partials.read(message))
             if isinstance(found, DeadLetter):
                 await self._refuse(found)
             else:
                 await self._step(message, found)
             self.fleets.handled(message.partition, message.offset)
             self.reading.taken(message)
+
+    def _placed(self, message: PartialRecord, found: Partial | DeadLetter) -> Partial | DeadLetter:
+        """A genuine partial repeated on another partition would take its fleet's place in the log along."""
+        if isinstance(found, DeadLetter) or self._ports.partition_of(found.fleet) == message.partition:
+            return found
+        return records.misplaced(message)
 
     async def _step(self, message: PartialRecord, partial: Partial) -> None:
         start = time.perf_counter()
@@ -239,15 +245,16 @@ class Correlator:
 
     async def _take_up(self, restored: Restored, bounds: Bounds) -> None:
         header, state, why = restored
+        if state is not None:
+            await self.halts.recall(state.halts)
         try:
             if state is None:
                 raise ValueError(why)
-            fleet = self.fleets.restore(state, header.side)
+            fleet = self.fleets.restore(state, header.side, self._clock())
         except ValueError as error:
-            self._log.error("state unreadable: reading all retained partials", fleet=header.fleet, why=str(error))
+            self._log.error("state not usable: reading all retained partials", fleet=header.fleet, why=str(error))
             self.fleets.read_all(header.partition)
             return
-        await self.halts.recall(state.halts)
         if not bounds.has_been_at(fleet.offset + 1, fleet.log_id):
             self._log.error("fleet.partials began anew: its offsets are not the state's", fleet=fleet.name)
             fleet.offset = NONE

@@ -13,8 +13,10 @@ from pipeline.correlate.ports import Bounds
 from pipeline.decide.orders import Decisions
 from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import Partial
+from pipeline.wire.spans import HOUR_MS
 
 NONE = -1  # before the first offset
+POISONED_MS = HOUR_MS  # ahead of the clock; what is taken in is ahead by minutes at most (check.py)
 
 
 @dataclass(slots=True)
@@ -79,9 +81,17 @@ class Fleets:
         version has written fleets; if not, the table is new, or lost: everything that is retained."""
         return self._places.get(partition, committed if self.of_partition(partition) else 0)
 
-    def restore(self, state: FleetState, side: str) -> FleetProgress:
-        """Take up a fleet where its checkpoint left it. Raises ValueError when its detector cannot be read."""
+    def restore(self, state: FleetState, side: str, now_ms: int) -> FleetProgress:
+        """Take up a fleet where its checkpoint left it.
+
+        Raises:
+            ValueError: when its detector cannot be read, or has come to a time that no partial can have brought it to:
+                it would hear nothing until then.
+        """
         detector = self._detectors.restore(state.fleet, state.detector)
+        ahead_ms = detector.summary()["stream_time"] - now_ms
+        if ahead_ms > POISONED_MS:
+            raise ValueError(f"its stream time is {ahead_ms // 1000} s ahead of the clock")
         fleet = FleetProgress(
             name=state.fleet,
             partition=state.partition,

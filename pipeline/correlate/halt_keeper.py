@@ -14,6 +14,7 @@ from pipeline.correlate.halt_watch import HaltWatch
 from pipeline.correlate.ports import Ports
 from pipeline.decide.orders import HaltOrder
 from pipeline.halt.issuer import HaltIssuer
+from pipeline.halt.safety import MISSING
 from pipeline.runtime import metrics
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.errors import AndonError
@@ -72,16 +73,20 @@ class HaltKeeper:
         expected = self._watch.expected()
         try:
             read = await self._ports.follow_halts()
+            judged = await asyncio.to_thread(self._watch.judge, read)
         except AndonError as error:
             self._log.warning("fleet.halts cannot be read now", error=str(error))
             return
         async with turn:
-            for halt, reason in self._watch.look(expected, read, self._clock()):
+            for halt, reason in self._watch.look(expected, judged, read.is_whole, self._clock()):
                 if is_ours(halt.fleet):
-                    back = self._issuer.restored(halt, self._clock())
-                    await self._publish(back)
-                    self._watch.put_back(back, self._clock())
-                    self._log.error("put back on fleet.halts", halt=back.key, epoch=back.epoch, why=reason)
+                    await self._put_back(halt, reason)
+
+    async def _put_back(self, halt: Halt, reason: str) -> None:
+        back = self._issuer.restored(halt, self._clock())
+        await self._publish(back)
+        self._watch.put_back(back, self._clock())
+        self._log.error("put back on fleet.halts", halt=back.key, epoch=back.epoch, why=reason)
 
     def complete(self, beat: FleetHeartbeat) -> FleetHeartbeat:
         """The heartbeat with what it says of halts, signed."""
@@ -102,8 +107,8 @@ class HaltKeeper:
                 self._log.warning("halt record not believed", halt=halt.key, epoch=halt.epoch, why=refused)
 
     async def recall(self, stored: Iterable[bytes]) -> None:
-        """Take in a fleet's records of own state; what the topic has lost is published again."""
+        """Take in a fleet's records of own state; what the topic has lost is put back, at a higher epoch."""
         for halt in map(decode_halt, stored):
             if self._issuer.recall(halt):
-                self._log.error("fleet.halts had lost a record: published again", halt=halt.key, epoch=halt.epoch)
-                await self._publish(halt)
+                self._watch.lost(halt, self._clock())
+                await self._put_back(halt, MISSING)

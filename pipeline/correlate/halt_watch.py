@@ -5,7 +5,7 @@ time and held against the register of what was said: a record that is lost, eras
 or not Andon's is an alarm, and what it hides is to be put back at a higher epoch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -27,6 +27,8 @@ UNREAD_MS = 30_000  # a topic that could not be read for so long is not watched
 ABSENT = (MISSING, REPLAYED)  # reasons that the next look has to confirm
 LOGGED = 20  # keys of one look
 AGAIN_MS = 30_000  # a record that was put back and does not show is put back again
+MAX_STRANGE = 1_000  # keys of strangers that are remembered; more are counted with the next whole reading
+MAX_KEY_CHARS = 8_192  # no key of ours is longer: four parts of 128 characters, escaped
 
 
 class Disturbance(NamedTuple):
@@ -36,12 +38,21 @@ class Disturbance(NamedTuple):
     reason: str
 
 
+class Judged(NamedTuple):
+    """A record by its key: the halt that it is, or why it is none to believe; and the epoch that one claims."""
+
+    key: str
+    said: Halt | str
+    claimed: Halt | None = None
+
+
 class HaltWatch:
-    """One per process; `look` after `expected`, on one thread."""
+    """One per process; `look` after `expected` and `judge`, on one thread. `judge` may be called in another."""
 
     def __init__(self, issuer: HaltIssuer, log: structlog.typing.FilteringBoundLogger) -> None:
         self._issuer, self._log = issuer, log
         self._topic: dict[str, Halt | str] = {}  # by key: the newest record there, or why it is none to believe
+        self._strange: dict[str, str] = {}  # the same of keys that nothing was said of, as many as are remembered
         self._put_back: dict[str, tuple[int, int]] = {}  # by key: epoch, and when (unix ms), until the topic shows it
         self._absent: set[str] = set()  # keys whose newest record the last look did not find
         self._alarmed: dict[str, str] = {}  # by key: the reason, while it lasts
@@ -57,54 +68,61 @@ class HaltWatch:
         """What has been said so far, to be asked for before the topic is read: what is said meanwhile need not show."""
         return self._issuer.register.all_newest()
 
-    def look(self, expected: Mapping[str, Halt], read: HaltsRead, now_ms: int) -> list[Disturbance]:
+    def judge(self, read: HaltsRead) -> list[Judged]:
+        """What each record says. Signatures take their time, and whoever may write there may have written many."""
+        return [self._judged(record) for record in read.records]
+
+    def look(
+        self, expected: Mapping[str, Halt], judged: Iterable[Judged], is_whole: bool, now_ms: int
+    ) -> list[Disturbance]:
         """Take in what was read; the records that have to be put back."""
-        if read.is_whole:
+        if is_whole:
             self._topic.clear()
-        for record in read.records:
-            self._take(record, now_ms, is_news=not read.is_whole)
+            self._strange.clear()
+        news = {each.key: why for each in judged if (why := self._take(each)) and not is_whole}
+        self._alarm(news, now_ms)  # even if it was put right by what came next
         self._read_ms = now_ms
         metrics.HALTS_READ_AGE.set(now_ms / 1000)
         found = self._confirmed(
             [Disturbance(halt, reason) for key, halt in expected.items() if (reason := self._reason(key, halt))]
         )
-        foreign = {key: said for key, said in self._topic.items() if isinstance(said, str) and key not in expected}
-        wrong = {each.halt.key: each.reason for each in found} | foreign
+        wrong = {each.halt.key: each.reason for each in found} | self._strange
         self._alarm(wrong, now_ms)
         self._alarmed = wrong
         return [each for each in found if self._is_due(each.halt.key, now_ms)]
 
-    def _take(self, record: HaltRecord, now_ms: int, is_news: bool) -> None:
-        key = key_text(record.key)
-        self._topic[key] = said = self._said(record)
+    def _judged(self, record: HaltRecord) -> Judged:
+        key = key_text(record.key)[:MAX_KEY_CHARS]
+        if record.value is None:
+            return Judged(key, ERASED)
+        try:
+            return Judged(key, believed_halt(record.key, record.value, self._issuer.trusted))
+        except UntrustedRecord as error:
+            return Judged(key, error.reason, _claimed(record))
+
+    def _take(self, judged: Judged) -> str:
+        """What is wrong with a record on a key of ours, "" for nothing."""
+        key, said, claimed = judged
+        if claimed is not None:
+            self._issuer.register.pass_epoch(claimed)
         if isinstance(said, Halt):
+            self._strange.pop(key, None)
+            self._topic[key] = said
             self._issuer.register.put(said)
             if said.epoch >= self._put_back.get(key, (0, 0))[0]:
                 self._put_back.pop(key, None)
-        elif is_news and self._issuer.register.newest(key) is not None:
-            self._alarm({key: said}, now_ms)  # even if it is put right by what comes next
-
-    def _said(self, record: HaltRecord) -> Halt | str:
-        if record.value is None:
-            return ERASED
-        try:
-            return believed_halt(record.key, record.value, self._issuer.trusted)
-        except UntrustedRecord as error:
-            self._raise_floor(record)
-            return error.reason
-
-    def _raise_floor(self, record: HaltRecord) -> None:
-        try:
-            halt = decode_halt(record.value or b"")
-        except UNREADABLE:
-            return
-        if record.key == halt.key.encode():
-            self._issuer.register.pass_epoch(halt)
+            return ""
+        if self._issuer.register.newest(key) is not None:
+            self._topic[key] = said
+            return said
+        if key in self._strange or len(self._strange) < MAX_STRANGE:
+            self._strange[key] = said
+        return ""
 
     def _reason(self, key: str, halt: Halt) -> str:
         if self._issuer.register.newest(key) != halt:
             return ""  # something newer was said or read meanwhile
-        said = self._topic.get(key, MISSING)
+        said = self._topic.get(key, self._strange.get(key, MISSING))
         if isinstance(said, str):
             return said
         return REPLAYED if (said.epoch, said.issued_at) < (halt.epoch, halt.issued_at) else ""
@@ -120,6 +138,10 @@ class HaltWatch:
     def put_back(self, halt: Halt, now_ms: int) -> None:
         """The record was published."""
         self._put_back[halt.key] = (halt.epoch, now_ms)
+
+    def lost(self, halt: Halt, now_ms: int) -> None:
+        """The topic, which was read to its end, does not have what own state says was said."""
+        self._alarm({halt.key: MISSING}, now_ms)
 
     # -- who hears of it
 
@@ -155,3 +177,12 @@ def _digest(standing: tuple[Halt, ...]) -> tuple[StandingHalt, ...]:
             break
         named.append(StandingHalt(halt.key, halt.epoch))
     return tuple(named)
+
+
+def _claimed(record: HaltRecord) -> Halt | None:
+    """Of a record that is not believed, under its own key."""
+    try:
+        halt = decode_halt(record.value or b"")
+    except UNREADABLE:
+        return None
+    return halt if record.key == halt.key.encode() else None

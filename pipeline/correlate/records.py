@@ -38,8 +38,7 @@ class PartialReader:
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             reason, detail = Reason.MALFORMED_PARTIAL, str(error)
         self.unsealed += reason is Reason.UNSEALED_PARTIAL
-        place = (TOPIC, message.partition, message.offset, STAGE)
-        return DeadLetter(message.value, message.key, reason, detail, *place)
+        return _letter(message, reason, detail)
 
     def _checked(self, message: PartialRecord) -> Partial:
         check_size(message.value)
@@ -48,6 +47,15 @@ class PartialReader:
         partial = decode_partial(message.value)
         check_partial(partial, message.appended_at_ms)
         return partial
+
+
+def misplaced(message: PartialRecord) -> DeadLetter:
+    """What a partial becomes that stands where its fleet's are not."""
+    return _letter(message, Reason.MALFORMED_PARTIAL, "this partition is not its fleet's")
+
+
+def _letter(message: PartialRecord, reason: Reason, detail: str) -> DeadLetter:
+    return DeadLetter(message.value, message.key, reason, detail, TOPIC, message.partition, message.offset, STAGE)
 
 
 def letter_record(letter: DeadLetter) -> OutRecord:

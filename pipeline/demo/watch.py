@@ -2,20 +2,20 @@
 
 import json
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import msgspec
-
+from pipeline.halt.believe import believed_word
+from pipeline.halt.errors import UntrustedRecord
 from pipeline.halt.signing import TrustedKeys
 from pipeline.runtime.errors import AndonError
 from pipeline.simulate.obedience import Obedience
-from pipeline.simulate.tail import Tail
+from pipeline.simulate.tail import ReceivedRecord, Tail
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt
 from pipeline.wire.partials import UpdateId
-from pipeline.wire.record_keys import is_heartbeat
-from pipeline.wire.verdicts import Verdict, decode_verdict
+from pipeline.wire.verdicts import FleetHeartbeat, Verdict
 
 STATE_SECONDS = 5.0
 
@@ -37,32 +37,42 @@ class Watch:
 
     def __init__(self, tail: Tail, trusted: TrustedKeys) -> None:
         self._tail = tail
+        self._trusted = trusted
         self._obedience = Obedience(trusted)
+        self._refused: Counter[str] = Counter()
         self.halts: list[Seen] = []
         self.highest: dict[tuple[str, UpdateId], Verdict] = {}  # by fleet and update: the most that was ever found
 
     @property
     def refused(self) -> list[str]:
-        """Why records of the halt topic were not believed."""
-        return self._obedience.refused
+        """What records were not believed, how many, and why."""
+        found = ((topics.HALTS.name, self._obedience.refused), (topics.VERDICTS.name, self._refused))
+        return [
+            f"records of {topic} that are not to be believed: {count} ({why})"
+            for topic, reasons in found
+            for why, count in sorted(reasons.items())
+        ]
 
     def read(self, fleet: str) -> Iterator[Halt]:
         """The fleet's halts that have come since last time."""
         for record in self._tail.take():
             if record.topic == topics.HALTS.name:
-                halt = self._obedience.read(record.value)
+                halt = self._obedience.read(record.key, record.value)
                 if halt is not None:
                     self.halts.append(Seen(halt, record.received_ms))
                     if halt.fleet == fleet:
                         yield halt
-            elif not is_heartbeat(record.key):
-                self._note(record.value)
+            elif record.value:  # else one of a fleet that was forgotten
+                self._note(record)
 
-    def _note(self, value: bytes) -> None:
+    def _note(self, record: ReceivedRecord) -> None:
         try:
-            verdict = decode_verdict(value)
-        except msgspec.DecodeError as error:
-            raise AndonError(f"a record of {topics.VERDICTS.name} is no verdict: {error}") from None
+            verdict = believed_word(record.key, record.value, self._trusted)
+        except UntrustedRecord as error:
+            self._refused[error.reason] += 1
+            return
+        if isinstance(verdict, FleetHeartbeat):
+            return
         key = verdict.fleet, UpdateId(verdict.vendor, verdict.product, verdict.version)
         known = self.highest.get(key)
         if known is None or verdict.log10_evidence > known.log10_evidence:

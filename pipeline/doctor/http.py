@@ -109,8 +109,8 @@ def _stream_time(ahead: Any) -> list[Finding]:
         f"stream time is ahead of the clock, so crashes of now count late or not at all: {', '.join(map(str, ahead))}"
     )
     advice = (
-        "set the clocks of these fleets' hosts, and it passes by itself; if it is ahead by days, stop the correlator, "
-        "delete its topic andon-correlate-state-changelog, and start it anew"
+        "set the clocks of these fleets' hosts, and it passes by itself; if it is ahead by more than an hour, restart "
+        "the correlator: it does not take up such a state, and builds it anew from the partials that are retained"
     )
     return [problem("correlator time", words, advice)]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 from click.core import ParameterSource
+from rich.text import Text
 
 from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.doctor.examine import examine
@@ -15,11 +16,11 @@ from pipeline.doctor.targets import DoctorConfig, targets
 from pipeline.halt.trust import TrustConfig
 from pipeline.local import datadir, stack
 from pipeline.runtime.config import configured
+from pipeline.runtime.console import say_json, stdout_console
 from pipeline.runtime.kafka import KafkaConfig, check
 from pipeline.runtime.logging import printable
-from pipeline.runtime.say import say, say_json
 
-COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}  # the others: dim
+STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}  # the others: dim
 
 
 @click.command("doctor")
@@ -67,14 +68,16 @@ def command(
 def show(findings: list[Finding]) -> None:
     """For people: one line a finding, advice below what needs it."""
     width = max(len(finding.check) for finding in findings)
+    shown = stdout_console()
     for finding in findings:
-        level = click.style(f"{finding.level:14}", fg=COLORS.get(finding.level, "bright_black"))
+        level = f"{finding.level:14}", STYLES.get(finding.level, "dim")
         words = finding.advice if finding.level == "not configured" else finding.words
-        say(f"{level}  {finding.check:{width}}  {printable(words)}")
+        shown.print(Text.assemble(level, f"  {finding.check:{width}}  {printable(words)}"), soft_wrap=True)
         if finding.level in ("warning", "problem"):
-            say(f"{'':14}  {'':{width}}  → {printable(finding.advice)}")
+            shown.print(Text(f"{'':14}  {'':{width}}  → {printable(finding.advice)}"), soft_wrap=True)
     count = Counter(finding.level for finding in findings)
     bad = [
         f"{count[level]} {level}{'' if count[level] == 1 else 's'}" for level in ("problem", "warning") if count[level]
     ]
-    say(", ".join(bad) or "all well")
+    left = f"; {count['not checked']} not checked" if count["not checked"] else ""
+    shown.print((", ".join(bad) or "all well") + left)

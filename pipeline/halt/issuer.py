@@ -46,7 +46,6 @@ class HaltIssuer:
         return self._key.sign_word(record)
 
     def recall(self, halt: Halt) -> bool:
-        """Take in a record of own state; whether it is to be published again, as it was: `fleet.halts`, which has been
-        learnt before, has lost it."""
+        """Take in a record of own state; whether it is to be `restored`: `fleet.halts`, learnt before, lacks it."""
         known = self.register.newest(halt.key)
         return (known is None or known.epoch < halt.epoch) and not self.register.learn(halt)

@@ -7,6 +7,8 @@ from pipeline.halt.issue import MAX_EPOCH, renewal_due
 from pipeline.halt.signing import TrustedKeys, verify
 from pipeline.wire.halts import Halt
 
+MAX_FLOORS = 100_000  # keys; those of halts that are believed come beside
+
 
 class HaltRegister:
     """Only trusted records say what is halted; any record of a key, even an untrusted one, raises its epoch floor,
@@ -29,7 +31,9 @@ class HaltRegister:
 
     def pass_epoch(self, halt: Halt) -> None:
         """A record of this epoch was seen, to be believed or not: the next one lies above."""
-        if 0 <= halt.epoch < MAX_EPOCH:  # a forged epoch must not leave a key without a next one
+        # A forged epoch must not leave a key without a next one, nor must forged keys without end be remembered.
+        is_known = halt.key in self._floors or len(self._floors) < MAX_FLOORS
+        if is_known and 0 <= halt.epoch < MAX_EPOCH:
             self._floors[halt.key] = max(self._floors.get(halt.key, 0), halt.epoch)
 
     def put(self, halt: Halt) -> None:

@@ -25,13 +25,14 @@ class TrustConfig(msgspec.Struct, frozen=True):
     ] = ""
 
     def keys(self) -> "TrustedDirectory | None":
-        """The keys of that directory, read again when an unknown one is asked for; None when none is set."""
+        """The keys of that directory, as it is at each question; None when none is set."""
         return TrustedDirectory(Path(self.keys_dir)) if self.keys_dir else None
 
 
 class TrustedDirectory(Mapping[str, Ed25519PublicKey]):
-    """The public keys of a directory by their `kid`. One that is not known is looked for again once the directory has
-    changed: a stage may start before the correlator has made its key, and a new key comes before its first record.
+    """The public keys of a directory by their `kid`, read again whenever the directory has changed: a stage may start
+    before the correlator has made its key, a new key comes before its first record, and one that is taken away is
+    believed no more.
 
     Every look raises ConfigError when the directory is not to be trusted.
     """
@@ -51,8 +52,7 @@ class TrustedDirectory(Mapping[str, Ed25519PublicKey]):
             self._changed_ns = changed_ns
 
     def __getitem__(self, kid: str) -> Ed25519PublicKey:
-        if kid not in self._keys:
-            self._look()
+        self._look()
         return self._keys[kid]
 
     def __iter__(self) -> Iterator[str]:

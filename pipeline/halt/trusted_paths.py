@@ -23,11 +23,25 @@ def check_directory(path: Path) -> None:
     if stat.S_ISLNK(_status(path).st_mode):
         raise ConfigError(f"{path} is a symbolic link: name the directory itself")
     _check_alone(path, _status(path), is_above=False)
-    for above in {*path.absolute().parents, *path.resolve().parents}:
+    for above in _above(path):
         status = _status(above)
         _check_owner(above, status)
         if not stat.S_ISLNK(status.st_mode):
             _check_alone(above, status, is_above=True)
+
+
+def _above(path: Path) -> set[Path]:
+    """Every directory on the way to it, and every link with what that leads through."""
+    found: set[Path] = set()
+    waiting = list(path.absolute().parents)
+    while waiting:
+        place = waiting.pop()
+        if place not in found:
+            found.add(place)
+            if place.is_symlink():
+                target = place.parent / place.readlink()
+                waiting += [target, *target.parents]
+    return found
 
 
 def read_file(path: Path, private: bool = False) -> bytes:

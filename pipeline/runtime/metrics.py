@@ -2,7 +2,9 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from socketserver import ThreadingMixIn
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -14,6 +16,10 @@ from prometheus_client import Counter, Gauge, Histogram, make_wsgi_app
 from pipeline.runtime.errors import ConfigError
 
 Doc = msgspec.Meta
+
+PLACES = 16  # for those who scrape, at once
+SCRAPE_SECONDS = 10.0  # for the whole of it
+YOUNG_SECONDS = 0.1  # whose first bytes may be read in a moment makes no room
 
 _LATENCY = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -37,8 +43,8 @@ CHANGELOG_BYTES = Counter("andon_changelog_bytes", "State written to the changel
 BUFFERED = Gauge("andon_buffered_events", "Events accepted and not yet acknowledged by the broker")
 REQUESTS = Counter("andon_http_requests", "Gateway requests", ["status"])
 REQUEST_SECONDS = Histogram("andon_http_request_seconds", "Time to answer a gateway request", buckets=_LATENCY)
-CONNECTIONS = Gauge("andon_http_connections", "Connections of the gateway")
-CLOSED = Counter("andon_http_connections_closed", "Gateway connections closed, by why", ["reason"])
+CONNECTIONS = Gauge("andon_http_connections", "Connections of the stage's HTTP server")
+CLOSED = Counter("andon_http_connections_closed", "HTTP connections that the stage closed, by why", ["reason"])
 NOT_KEPT = Counter("andon_deadletters_not_kept", "Refused messages beyond a token's quota of dead letters", ["stage"])
 TOKENS_UNUSABLE = Gauge(
     "andon_tokens_file_unusable", "1 while the tokens read before stay in force instead of the file"
@@ -55,29 +61,52 @@ class MetricsConfig(msgspec.Struct, frozen=True):
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = 10.0  # seconds that a peer may be silent
-
     def log_message(self, format: str, *_: Any) -> None:
         """Nothing: scrapes are no news."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A thread a scrape, and no more than a few: whoever connects and says nothing holds one of these for a while."""
+    """A thread a scrape, and no more than a few. Whoever has not sent his request, or taken the answer, in time is
+    closed, however busily he trickles; and when there is no place left, the oldest makes room."""
 
     daemon_threads = True
-    _places = threading.BoundedSemaphore(16)
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._lock = threading.Lock()
+        self._ends: dict[socket.socket, float] = {}  # when each connection's time is up (monotonic), the oldest first
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._places.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+        with self._lock:
+            now = time.monotonic()
+            if len(self._ends) >= PLACES and not self._close(now + SCRAPE_SECONDS - YOUNG_SECONDS):
+                self.shutdown_request(request)
+                return
+            self._ends[request] = now + SCRAPE_SECONDS
+        super().process_request(request, client_address)
+
+    def _close(self, until_seconds: float) -> bool:
+        """The oldest, if its time is up by then: its thread finds the connection ended."""
+        request = next(iter(self._ends), None)
+        if request is None or self._ends[request] > until_seconds:
+            return False
+        del self._ends[request]
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
+        return True
+
+    def service_actions(self) -> None:
+        """Twice a second."""
+        with self._lock:
+            while self._close(time.monotonic()):
+                pass
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._places.release()
+            with self._lock:
+                self._ends.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing, where the standard library prints a traceback: the peer went, or was silent for too long."""

@@ -1,35 +1,38 @@
 """A rollout system that obeys: which halts of the topic it believes, and has not obeyed before."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.halt.register import HaltRegister
+from pipeline.halt.believe import believed_halt
+from pipeline.halt.errors import UntrustedRecord
+from pipeline.halt.safety import ERASED
 from pipeline.halt.signing import TrustedKeys, load_trusted
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.simulate.tail import Tail
 from pipeline.wire import topics
-from pipeline.wire.halts import Halt, decode_halt
+from pipeline.wire.halts import Halt
 
 
 class Obedience:
     """What a rollout system makes of the halt topic: halts that a trusted key signed, each epoch once."""
 
     def __init__(self, trusted: TrustedKeys) -> None:
-        self._register = HaltRegister(trusted)
+        self._trusted = trusted
         self._epochs: dict[str, int] = {}
-        self.refused: list[str] = []  # why records were not believed
+        self.refused: Counter[str] = Counter()  # why records were not believed, and how many
 
-    def read(self, value: bytes) -> Halt | None:
+    def read(self, key: bytes, value: bytes) -> Halt | None:
         """The halt or resume to obey, or None for what was obeyed before or cannot be believed."""
-        try:
-            halt = decode_halt(value)
-        except (ValueError, RecursionError) as error:
-            self.refused.append(f"undecodable: {error}")
+        if not value:
+            self.refused[ERASED] += 1
             return None
-        if reason := self._register.learn(halt):
-            self.refused.append(reason)
+        try:
+            halt = believed_halt(key, value, self._trusted)
+        except UntrustedRecord as error:
+            self.refused[error.reason] += 1
             return None
         if halt.epoch <= self._epochs.get(halt.key, 0):
             return None
@@ -44,10 +47,15 @@ class HaltReader:
         self._obedience = Obedience(load_trusted(keys))
         self._tail = Tail(kafka, [topics.HALTS])
 
+    @property
+    def refused(self) -> Counter[str]:
+        """Why records were not believed, and how many."""
+        return self._obedience.refused
+
     def halts(self) -> Iterator[Halt]:
         """Those that have come since last time."""
         for record in self._tail.take():
-            halt = self._obedience.read(record.value)
+            halt = self._obedience.read(record.key, record.value)
             if halt is not None:
                 yield halt
 

@@ -1,6 +1,7 @@
 """`andon replay`: a scenario's events to a cluster, timed as they would come, or to a file for `andon backtest`."""
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def command(
     """
     loaded = scenarios.load(scenario, hosts, fleet)
     stop = StopSignal().install()
+    reader: HaltReader | None = None
     with contextlib.ExitStack() as stack:
         if out is not None:
             if obey is not None:
@@ -84,7 +86,7 @@ def command(
         run.settle()
     if stop.is_set():
         say("stopped before its end; until then:", err=True)
-    _summary(run)
+    _summary(run, {} if reader is None else reader.refused)
 
 
 def _play(run: Run, speed: float, stop: StopSignal) -> None:
@@ -102,7 +104,7 @@ def _play(run: Run, speed: float, stop: StopSignal) -> None:
         run.until(simulation.end_ms, speed, on_slice)
 
 
-def _summary(run: Run) -> None:
+def _summary(run: Run, refused: Mapping[str, int]) -> None:
     reports = run.simulation.ledger.reports
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(reports.items()))
     say(f"{run.sent:,} events of fleet {run.simulation.scenario.fleet.name}: {kinds}", err=True)
@@ -112,3 +114,5 @@ def _summary(run: Run) -> None:
     for halt, _, spared in run.obeyed:
         name = f"{halt.vendor}/{halt.product}/{halt.version}"
         say(f"halted: {name} in {', '.join(halt.rings)}; {spared:,} hosts not reached", err=True)
+    for why, count in sorted(refused.items()):
+        say(f"records of fleet.halts that are not to be believed: {count} ({why})", err=True)

@@ -1,21 +1,19 @@
 """The gateway against senders who mean it ill: half-sent heads, idle connections, bodies that trickle, garbage."""
 
 import signal
-import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from support.collect_gateway import Gateway, event, run_broker, run_gateway
-from support.waiting import DEADLINE_SECONDS, until
+from support.peers import HALF_A_HEAD, connect, held, is_closed
+from support.waiting import until
 
 from pipeline.collect.tokens import add_token
 from pipeline.local.kafka.embedded import EmbeddedBroker
 
 PLACES, HEAD_SECONDS, IDLE_SECONDS, REQUESTS = 12, 4.0, 2.0, 4
-HALF_A_HEAD = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nX-a: "
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 OTHER = "other"
 
@@ -36,52 +34,25 @@ def gateway(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) ->
         yield running
 
 
-def connect(gateway: Gateway, first_bytes: bytes) -> socket.socket:
-    """A connection on which so much was sent."""
-    peer = socket.create_connection(("127.0.0.1", gateway.port), timeout=DEADLINE_SECONDS)
-    peer.sendall(first_bytes)
-    return peer
-
-
-@contextmanager
-def held(gateway: Gateway, count: int, first_bytes: bytes) -> Iterator[list[socket.socket]]:
-    """So many of them, for as long as the block lasts."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(connect(gateway, first_bytes)) for _ in range(count)]
-
-
-def is_closed(peer: socket.socket) -> bool:
-    """Whether the gateway has closed it, all that it has said being read."""
-    peer.setblocking(False)
-    try:
-        while peer.recv(65536):
-            pass
-    except BlockingIOError:
-        return False
-    except ConnectionError:
-        return True
-    return True
-
-
 def test_half_a_head_is_given_up(gateway: Gateway) -> None:
     """A head that does not end is closed in time, whether it comes first or on a connection that was kept."""
     for before in (b"", HEALTH):
         started = time.monotonic()
-        with connect(gateway, before + HALF_A_HEAD) as peer:
+        with connect(gateway.port, before + HALF_A_HEAD) as peer:
             until("it is closed", lambda at=peer: is_closed(at))
         assert time.monotonic() - started < HEAD_SECONDS + IDLE_SECONDS + 60
 
 
 def test_an_idle_connection_is_given_up(gateway: Gateway) -> None:
     """A connection that was kept alive and says nothing more is closed."""
-    with connect(gateway, HEALTH) as peer:
+    with connect(gateway.port, HEALTH) as peer:
         assert peer.recv(65536).startswith(b"HTTP/1.1 200 ")
         until("it is closed", lambda: is_closed(peer))
 
 
 def test_half_heads_leave_room_for_who_means_it(gateway: Gateway) -> None:
     """Many more half heads than there are places: a true request is answered meanwhile, for the oldest make room."""
-    with held(gateway, 10 * PLACES, HALF_A_HEAD) as peers:
+    with held(gateway.port, 10 * PLACES, HALF_A_HEAD) as peers:
         started = time.monotonic()
         until("a true one is answered", lambda: answered(gateway))
         assert time.monotonic() - started < HEAD_SECONDS, "one that had its time-out must not have made the room"
@@ -102,7 +73,7 @@ def test_one_token_takes_no_others_share(gateway: Gateway) -> None:
     until("it is known", lambda: gateway.post(event(1, fleet=OTHER), token=other).status == 202)
     head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.token}\r\n"
     head += "Content-Type: application/x-ndjson\r\nContent-Length: 1000\r\n\r\n{"
-    with held(gateway, REQUESTS + 2, head.encode()):
+    with held(gateway.port, REQUESTS + 2, head.encode()):
         refused = until("its share is taken", lambda: (found := gateway.post(event(1))).status == 429 and found)
         assert refused.body["error"] == "token_quota"
         assert int(refused.headers["Retry-After"]) >= 1
@@ -113,7 +84,7 @@ def test_one_token_takes_no_others_share(gateway: Gateway) -> None:
 def test_garbage_does_not_write_the_log(gateway: Gateway) -> None:
     """Hundreds of senders of no HTTP: now and then a line of the log for all of them, and no traceback."""
     for number in range(200):
-        with connect(gateway, b"GET /%d HTTP/1.1\r\nno header\r\n\r\n" % number) as peer:
+        with connect(gateway.port, b"GET /%d HTTP/1.1\r\nno header\r\n\r\n" % number) as peer:
             until("it is answered", lambda at=peer: is_closed(at))
     assert "Traceback" not in gateway.process.heard()
     assert 1 <= gateway.process.count("Error handling request") <= 10, "by this and the tests before"
@@ -140,6 +111,6 @@ def test_few_files_are_few_connections(broker: EmbeddedBroker, tmp_path: Path) -
     true request."""
     with run_gateway(broker.bootstrap_servers, tmp_path, files=128) as gateway:
         assert "fewer connections than collect.max_connections" in gateway.process.heard()
-        with held(gateway, 150, HALF_A_HEAD):
+        with held(gateway.port, 150, HALF_A_HEAD):
             until("a true one is answered", lambda: answered(gateway))
         assert "Traceback" not in gateway.process.heard()

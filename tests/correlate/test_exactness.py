@@ -14,10 +14,13 @@ from support.correlate_world import LOG, SHADOW, UPDATE, Clock, Killed, World, c
 
 from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, VERSION, Entry, FleetState, Place, pack, unpack
 from pipeline.correlate.correlator import PLACED_MS
+from pipeline.correlate.halt_watch import DISTURBED
 from pipeline.correlate.ports import Bounds
 from pipeline.correlate.view import state
-from pipeline.wire.halts import decode_halt
+from pipeline.halt.signing import load_or_create, load_trusted, verify
+from pipeline.wire.halts import encode_halt
 from pipeline.wire.partials import encode_partial
+from pipeline.wire.record_keys import is_heartbeat
 from pipeline.wire.verdicts import decode_heartbeat
 
 
@@ -201,13 +204,34 @@ def test_partials_that_began_anew_are_read(tmp_path: Path) -> None:
 
 
 def test_a_lost_halts_topic_is_restored_from_state(tmp_path: Path) -> None:
-    """Own state gives back the records as they were, same epoch and signature, and epochs go on from there."""
+    """Own state gives back the halts at higher epochs than any before, signed, once, and heartbeats say so."""
     world = World(LOG)
     asyncio.run(live(world, tmp_path))
-    newest = {decode_halt(value).key: value for topic, _, value, _ in world.records if topic == "fleet.halts"}
+    before = epochs(world)[1:]  # the first was overtaken
     world.records = []
+    process = asyncio.run(live(world, tmp_path))
+    back = [("zeta/v/p/1", 2, ("*",)), ("acme/v/p/1", 3, ("*",))]
+    assert sorted(epochs(world)) == sorted((key, epoch + 1, rings) for key, epoch, rings in before) == sorted(back)
+    for halt in asyncio.run(world.read_halts()):
+        verify(halt, load_trusted(tmp_path))
+    world_is = len(world.records)
+    asyncio.run(process.watch_halts())
     asyncio.run(live(world, tmp_path))
-    assert {decode_halt(value).key: value for topic, _, value, _ in world.records if topic == "fleet.halts"} == newest
+    assert len(world.records) == world_is
+    asyncio.run(process.heartbeat())
+    beats = [decode_heartbeat(value) for _, key, value, _ in world.records if is_heartbeat(key)]
+    assert [beat.flags for beat in beats] == [(DISTURBED,)] * 2
+
+
+def test_an_erased_halt_comes_back_above_a_forged_one(tmp_path: Path) -> None:
+    """What stood there last, when nobody looked, was a stranger's record of a high epoch: own state goes above it."""
+    world = World(LOG)
+    asyncio.run(live(world, tmp_path / "own"))
+    mine = next(halt for halt in reversed(asyncio.run(world.read_halts())) if halt.fleet == "acme")
+    forged = load_or_create(tmp_path / "other").sign(msgspec.structs.replace(mine, action="resume", epoch=40))
+    world.records = [("fleet.halts", forged.key.encode(), encode_halt(forged), {})]
+    asyncio.run(live(world, tmp_path / "own"))
+    assert ("acme/v/p/1", 41, ("*",)) in epochs(world)
 
 
 def test_a_lost_table_cannot_go_back_in_time(tmp_path: Path) -> None:

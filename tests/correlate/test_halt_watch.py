@@ -1,6 +1,7 @@
 """The record of halts, disturbed in every way: the correlator says so, and puts it back at a higher epoch."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,16 +14,17 @@ from support.brokers import AnyBroker
 from support.correlate_world import LOG, Clock, World, correlator, record
 from support.waiting import DEADLINE_SECONDS, until
 
+from pipeline.correlate import halt_watch
 from pipeline.correlate.correlator import Correlator
-from pipeline.correlate.halt_watch import AGAIN_MS, DISTURBED, FLAG_MS
+from pipeline.correlate.halt_watch import AGAIN_MS, DISTURBED, FLAG_MS, MAX_STRANGE
 from pipeline.correlate.known_halts import HaltsFollower
 from pipeline.halt.believe import believed_halt, believed_word
 from pipeline.halt.safety import SafetyRecord
-from pipeline.halt.signing import load_or_create, load_trusted
+from pipeline.halt.signing import TrustedKeys, load_or_create, load_trusted
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config, producer_config
 from pipeline.wire import topics
-from pipeline.wire.halts import decode_halt, encode_halt
+from pipeline.wire.halts import Halt, decode_halt, encode_halt
 from pipeline.wire.record_keys import heartbeat_key
 from pipeline.wire.verdicts import FleetHeartbeat, StandingHalt
 
@@ -163,6 +165,33 @@ def test_a_strangers_halt_is_an_alarm(tmp_path: Path) -> None:
         assert process.issuer.register.floor(forged.key) == forged.epoch
         await process.heartbeat()
         assert DISTURBED in beat_of(world, tmp_path / "own").flags
+
+    asyncio.run(scene())
+
+
+def test_a_flood_of_junk_costs_no_turn_and_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys without end and tombstones on a halted one: signatures are verified beside the loop that decides, so many
+    keys are remembered and no more, and the halt is put back once."""
+    judged_in: set[threading.Thread] = set()
+
+    def noted(key: bytes | None, raw: bytes, trusted: TrustedKeys) -> Halt:
+        judged_in.add(threading.current_thread())
+        return believed_halt(key, raw, trusted)
+
+    async def scene() -> None:
+        world, clock = World(LOG), Clock()
+        process = await halted(world, tmp_path, clock)
+        before, counted, erased = decode_halt(newest(world)), disturbances("malformed"), disturbances("erased")
+        monkeypatch.setattr(halt_watch, "believed_halt", noted)
+        for number in range(MAX_STRANGE + 500):
+            put(world, None)
+            world.records.append(("fleet.halts", b"acme/v/junk/%d" % number, b"{}", {}))
+        await process.watch_halts()
+        assert decode_halt(newest(world)).epoch == before.epoch + 1
+        assert disturbances("malformed") == counted + MAX_STRANGE
+        assert disturbances("erased") == erased + 1
+        assert threading.main_thread() not in judged_in
+        assert judged_in
 
     asyncio.run(scene())
 

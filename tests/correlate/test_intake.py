@@ -14,6 +14,7 @@ from support.folding import partials_all
 
 from pipeline.bench.latency_load import TrialFleet
 from pipeline.correlate.check import BROKERS_APART_MS, check_partial
+from pipeline.correlate.ports import Bounds
 from pipeline.correlate.records import PartialReader
 from pipeline.correlate.shipped import ShippedDetectors
 from pipeline.correlate.view import health
@@ -155,6 +156,32 @@ def test_one_partial_from_the_future_blinds_nobody(tmp_path: Path) -> None:
     assert [letter["reason"] for letter in world.letters()] == [b"malformed_partial"]
 
 
+def test_a_state_of_a_time_to_come_is_built_anew(tmp_path: Path) -> None:
+    """A checkpoint that was written when such a partial was still believed is not taken up: what is retained is read
+    again, the partial is refused, and the disaster after it is halted."""
+
+    async def scene() -> None:
+        world = World([forged(), *disaster(NOW)])
+        detectors = ShippedDetectors.from_file("")
+        before = correlator(world, tmp_path, Clock(), detectors)
+        await before.recover(world.bounds(), {})
+        before.began(0, None, 0)
+        await before.handle(record(0, world.log[0], YEAR_2477 + MINUTE_MS), before.session)
+        assert before.fleets.by_name["bench"].detector.summary()["stream_time"] > NOW + DAY_MS
+        await before.checkpoint(0)
+        assert world.committed == 1
+        process = correlator(world, tmp_path, Clock(), detectors)
+        await process.recover(world.bounds(), dict(world.table))
+        assert process.fleets.by_name == {}
+        assert process.began(0, world.committed, 0) == 0
+        for offset, value in enumerate(world.log):
+            await process.handle(record(offset, value, NOW + MINUTE_MS), process.session)
+        assert epochs(world) == [("bench/acme/agent-3/2.0", 1, ("*",))]
+        assert [letter["reason"] for letter in world.letters()] == [b"malformed_partial"]
+
+    asyncio.run(scene())
+
+
 def test_a_stream_time_ahead_of_the_clock_is_said(tmp_path: Path) -> None:
     """The heartbeat has the flag and the view names the fleet, for as long as it is ahead."""
 
@@ -170,6 +197,25 @@ def test_a_stream_time_ahead_of_the_clock_is_said(tmp_path: Path) -> None:
             flags.append(decode_heartbeat(world.records[-1][2]).flags)
             assert health(process, clock.now)["stream_time_ahead"] == ["acme"] * len(flags[-1])
         assert flags == [(STREAM_TIME_AHEAD,), (), (STREAM_TIME_AHEAD,)]
+
+    asyncio.run(scene())
+
+
+def test_a_genuine_partial_on_another_partition_blinds_nobody(tmp_path: Path) -> None:
+    """Repeated there, at a high offset, it is refused: what comes on the fleet's own partition still counts."""
+
+    async def scene() -> None:
+        genuine = encode_partial(partial("acme", 1))
+        world = World([genuine, encode_partial(partial("acme", 2))])
+        process = correlator(world, tmp_path, Clock())
+        await process.recover(world.bounds() | {1: Bounds(0, 1_001)}, {})
+        process.began(0, None, 0)
+        process.began(1, None, 1_000)
+        await process.handle(record(0, world.log[0]), process.session)
+        await process.handle(record(1_000, genuine)._replace(partition=1, after=1_000), process.session)
+        await process.handle(record(1, world.log[1]), process.session)
+        assert process.fleets.by_name["acme"].events == 3
+        assert [(letter["reason"], letter["partition"]) for letter in world.letters()] == [(b"malformed_partial", b"1")]
 
     asyncio.run(scene())
 

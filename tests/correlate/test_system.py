@@ -17,9 +17,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from support import correlate_worker as support
 from support.brokers import AnyBroker, embedded_broker, kafka_only
 from support.correlate_worker import CountingDetector, partial
+from support.peers import held, is_closed
 from support.waiting import DEADLINE_SECONDS
 
 from pipeline.correlate.config import GROUP
+from pipeline.correlate.pages import MAX_CONNECTIONS
 from pipeline.halt.signing import load_trusted, verify
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.ports import free_port
@@ -267,6 +269,8 @@ def test_bad_input_view_and_clean_stop(stage: Stage) -> None:
     rebound = urllib.request.Request(f"http://127.0.0.1:{stage.port}/state", headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError, match="421"):
         urllib.request.urlopen(rebound, timeout=DEADLINE_SECONDS)
+    with held(stage.port, MAX_CONNECTIONS + 1) as peers:
+        stage.wait_for(lambda: any(map(is_closed, peers)))
     with urllib.request.urlopen(f"http://127.0.0.1:{stage.port}/state", timeout=DEADLINE_SECONDS) as answer:
         assert answer.headers["Content-Type"].startswith("application/json")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -86,8 +86,8 @@ def halt_record(update: UpdateId, key: SigningKey = KEY) -> ReceivedRecord:
     return ReceivedRecord("fleet.halts", halt.key.encode(), encode_halt(key.sign(halt)), 10**13)
 
 
-def verdict_record(update: UpdateId, log10_evidence: float) -> ReceivedRecord:
-    """A verdict on an update in a ring."""
+def verdict_record(update: UpdateId, log10_evidence: float, key: SigningKey = KEY) -> ReceivedRecord:
+    """A signed verdict on an update in a ring."""
     verdict = Verdict(
         fleet="acme",
         vendor=update.vendor,
@@ -106,8 +106,8 @@ def verdict_record(update: UpdateId, log10_evidence: float) -> ReceivedRecord:
         exposed_trials=0,
         explanation=Explanation("pooled"),
     )
-    key = verdict_key("acme", *update, "broad")
-    return ReceivedRecord("fleet.verdicts", key.encode(), encode_verdict(verdict), 0)
+    name = verdict_key("acme", *update, "broad")
+    return ReceivedRecord("fleet.verdicts", name.encode(), encode_verdict(key.sign_word(verdict)), 0)
 
 
 def play(scenario: Scenario, *halts: ReceivedRecord, seed: int = 2) -> Account:
@@ -216,8 +216,16 @@ def test_a_forged_halt_stops_nothing_and_is_reported() -> None:
     account = play(JULY, halt_record(GUILTY, SigningKey(Ed25519PrivateKey.generate())))
     (guilty,) = (update for update in account.updates if update.guilty)
     assert guilty.lost == guilty.lost_without_halt
-    assert account.failures[-1] == "a record of the halt topic could not be believed: unknown_key"
+    assert account.failures[-1] == "records of fleet.halts that are not to be believed: 1 (unknown_key)"
     assert len(account.failures) == 2
+
+
+def test_forged_evidence_is_not_shown_and_is_reported() -> None:
+    """A verdict that no trusted key signed is no evidence; that somebody said so is a failure."""
+    account = play(JULY, halt_record(GUILTY), verdict_record(INNOCENT, 300.0, SigningKey(Ed25519PrivateKey.generate())))
+    (innocent,) = (update for update in account.updates if update.name == "/".join(INNOCENT))
+    assert innocent.log10_evidence == 1.25
+    assert account.failures == ("records of fleet.verdicts that are not to be believed: 1 (unknown_key)",)
 
 
 def test_without_a_fault_there_is_nothing_to_halt() -> None:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 from support.clickhouse import LocalClickHouse
 from support.engines import clickhouse_in
+from support.peers import HALF_A_HEAD, connect, held, is_closed
 from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.local.clickhouse.places import MAX_WAITING, READERS
@@ -29,6 +31,15 @@ UNCONFINED = """
 import sys
 from pipeline.local.clickhouse import main
 main.confine = lambda directory: "off for this test"
+main.command(sys.argv[1:])
+"""
+# As `andon clickhouse`, in a hurry and with few places.
+HASTY = """
+import sys
+from pipeline.local.clickhouse import incoming, main, outgoing
+from pipeline.runtime.web.connections import Patience
+main.MAX_CONNECTIONS, main.PATIENCE, incoming.BODY_SECONDS = 8, Patience(4.0, 2.0), 1.0
+outgoing.TAKE_SECONDS = 2.0
 main.command(sys.argv[1:])
 """
 
@@ -159,30 +170,73 @@ def test_malformed_requests_get_an_error_and_no_traceback(line: LocalClickHouse,
     assert "Traceback" not in (directory / "clickhouse.log").read_text("utf-8")
 
 
-def test_where_the_kernel_does_not_hold_it_only_the_owner_comes_in(tmp_path: Path) -> None:
-    """A limited account is refused with the reason, whatever it asks."""
+@contextmanager
+def endpoint(directory: Path, code: str) -> Iterator[int]:
+    """This code as `andon clickhouse`, with every account; its port. Its log is the file `log`."""
     port = free_port()
-    argv = [sys.executable, "-c", UNCONFINED, "--data-dir", str(tmp_path / "data"), "--port", str(port)]
+    argv = [sys.executable, "-c", code, "--data-dir", str(directory / "data"), "--port", str(port)]
     environ = {f"ANDON_ENGINE_{name}": name for name in ("PASSWORD", "READ_PASSWORD", "GRAFANA_PASSWORD")}
     environ["ANDON_ENGINE_WRITE_PASSWORD"] = "WRITE_PASSWORD"
-    log = (tmp_path / "log").open("w")
-    process = subprocess.Popen(argv, env={"PATH": "", **environ}, stderr=log, stdout=log, preexec_fn=leash(9))
-    where = {"host": "127.0.0.1", "port": port}
+    with (directory / "log").open("w") as log:
+        process = subprocess.Popen(argv, env={"PATH": "", **environ}, stderr=log, stdout=log, preexec_fn=leash(9))
 
-    def listens() -> bool:
-        with socket.socket() as attempt:
-            return process.poll() is not None or attempt.connect_ex(("127.0.0.1", port)) == 0
+        def listens() -> bool:
+            with socket.socket() as attempt:
+                return process.poll() is not None or attempt.connect_ex(("127.0.0.1", port)) == 0
 
+        try:
+            until("it listens, or ends", listens, 60.0)
+            yield port
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_half_a_request_is_given_up_and_keeps_nobody_out(tmp_path: Path) -> None:
+    """Half-sent heads, more than there are places, leave room for a true request; each is closed in time, and so is a
+    body that does not come, and an answer that nobody takes."""
+    with endpoint(tmp_path, HASTY) as port:
+        with held(port, 80) as peers:
+            until("a true one is answered", lambda: pinged(port), 4.0)
+            assert any(map(is_closed, peers))
+        with connect(port, HALF_A_HEAD) as peer:
+            until("it is closed", lambda: is_closed(peer))
+        head = b"POST / HTTP/1.1\r\nHost: h\r\n" + basic("andon", "PASSWORD") + b"Content-Length: 9\r\n\r\nSEL"
+        with connect(port, head) as peer:
+            assert peer.recv(100).startswith(b"HTTP/1.1 408 ")
+            until("it is closed", lambda: is_closed(peer))
+        endless = b"GET /?query=SELECT+*+FROM+numbers(1000000000000) HTTP/1.0\r\n"
+        with connect(port, endless + basic("andon_read", "READ_PASSWORD") + b"\r\n") as peer:
+            until("its statement runs", lambda: running(port, b"numbers(") == 1)
+            until("its statement has ended", lambda: running(port, b"numbers(") == 0)
+            until("it is closed", lambda: is_closed(peer))
+    assert "Traceback" not in (tmp_path / "log").read_text("utf-8")
+
+
+def running(port: int, word: bytes) -> int:
+    """How many statements with this word run, this question aside."""
+    sql = b"SELECT+countIf(position(query,'" + word + b"')>0)-1+FROM+system.processes"
+    with connect(port, b"GET /?query=" + sql + b" HTTP/1.0\r\n" + basic("andon", "PASSWORD") + b"\r\n") as peer:
+        return int(b"".join(iter(lambda: peer.recv(1 << 16), b"")).split()[-1])
+
+
+def pinged(port: int) -> bool:
+    """Whether it answers just now."""
     try:
-        until("it listens, or ends", listens, 60.0)
+        with connect(port, b"GET /ping HTTP/1.0\r\n\r\n") as peer:
+            return peer.recv(100).startswith(b"HTTP/1.0 200 ")
+    except OSError:
+        return False
+
+
+def test_where_the_kernel_does_not_hold_it_only_the_owner_comes_in(tmp_path: Path) -> None:
+    """A limited account is refused with the reason, whatever it asks."""
+    with endpoint(tmp_path, UNCONFINED) as port:
+        where = {"host": "127.0.0.1", "port": port}
         owner = clickhouse_connect.get_client(username="andon", password="PASSWORD", **where)
         assert owner.command("SELECT 1") == 1
         for user in ("read", "grafana", "write"):
             with pytest.raises(DatabaseError, match=r"only the owner may come in.*off for this test") as refused:
                 clickhouse_connect.get_client(username=f"andon_{user}", password=f"{user.upper()}_PASSWORD", **where)
             assert refused.value.code == 497
-    finally:
-        process.kill()
-        process.wait()
-        log.close()
     assert "only the owner may come in" in (tmp_path / "log").read_text("utf-8")

@@ -87,6 +87,20 @@ def test_what_belongs_to_another_is_refused(tmp_path: Path, what: str) -> None:
         use(tmp_path / "keys")
 
 
+def test_a_link_that_leads_through_an_open_directory_is_refused(tmp_path: Path) -> None:
+    """Links above may be ours; one of them in a place where others could exchange it may not."""
+    load_or_create(tmp_path / "real" / "keys")
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "open").mkdir()
+    for through in ("closed", "open"):
+        (tmp_path / through / "link").symlink_to(tmp_path / "real")
+        (tmp_path / f"by-{through}").symlink_to(f"{through}/link")
+    (tmp_path / "open").chmod(0o777)
+    assert len(load_trusted(tmp_path / "by-closed" / "keys")) == 1
+    with pytest.raises(ConfigError, match=r"open has mode 0777: others could put a key there"):
+        load_trusted(tmp_path / "by-open" / "keys")
+
+
 def test_a_key_that_comes_later_is_found(tmp_path: Path) -> None:
     """A reader may start before the correlator has made its key, and see a new one without being started again."""
     keys = TrustConfig(keys_dir=str(tmp_path / "keys")).keys()
@@ -97,3 +111,5 @@ def test_a_key_that_comes_later_is_found(tmp_path: Path) -> None:
     (tmp_path / "keys" / "signing.key.pem").unlink()
     assert load_or_create(tmp_path / "keys").kid in keys
     assert len(keys) == 2
+    (tmp_path / "keys" / f"{first.kid}.pub.pem").unlink()
+    assert first.kid not in keys, "what is taken away is believed no more"

@@ -2,12 +2,13 @@
 
 import socket
 import urllib.request
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
-from support.waiting import DEADLINE_SECONDS, until
+from support.peers import HALF_A_HEAD, connect, held, is_closed
+from support.waiting import until
 
 from pipeline.runtime import metrics
 from pipeline.runtime.errors import ConfigError
@@ -30,17 +31,28 @@ def test_names_labels_and_units(metric: MetricWrapperBase) -> None:
 def test_silent_peers_hold_the_metrics_up_for_moments_only(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Those who connect and say nothing are few at a time, and given up without a traceback; scrapes are served."""
-    monkeypatch.setattr(metrics._Handler, "timeout", 0.2)
+    """Half a request, and one that trickles: a scrape is served beside many more than there are places, and each is
+    closed in time, without a traceback."""
     port = free_port()
     metrics.serve(metrics.MetricsConfig(metrics_port=port))
-    with ExitStack() as stack:
-        for _ in range(40):
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS))
-        assert "andon_halts" in until("it is scraped", lambda: scraped(port))
+    with held(port, 5 * metrics.PLACES):
+        assert "andon_halts" in until("it is scraped", lambda: scraped(port), metrics.SCRAPE_SECONDS / 2)
+    monkeypatch.setattr(metrics, "SCRAPE_SECONDS", 1.0)
+    with connect(port, HALF_A_HEAD) as peer:
+        until("it is closed", lambda: trickled(peer))
     assert "Traceback" not in capfd.readouterr().err
     with pytest.raises(ConfigError, match=r"metrics.metrics_port: cannot listen"):
         metrics.serve(metrics.MetricsConfig(metrics_port=port))
+
+
+def trickled(peer: socket.socket) -> bool:
+    """Whether it was closed, though it goes on to send."""
+    with suppress(BlockingIOError):
+        try:
+            peer.sendall(b"a")
+        except ConnectionError:
+            return True
+    return is_closed(peer)
 
 
 def free_port() -> int:

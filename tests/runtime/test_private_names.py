@@ -24,6 +24,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from confluent_kafka import KafkaError
 from faust.tables.base import Collection
 from faust.transport.drivers import aiokafka as driver
+from faust.web.drivers import aiohttp as web
 from mode import Service
 from packaging.requirements import Requirement
 
@@ -149,6 +150,12 @@ THE_CONSUMER = [
     Reliance(FAUST, "", True, lambda: hasattr(faust.App, "consumer_generation_id"), "which rebalance it is"),
     Reliance(FAUST, "", True, lambda: {"should_stop", "crash_reason"} <= set(dir(Service)), "that an app has ended"),
 ]
+# correlate/pages.py: the server's connections and the site that they come by.
+THE_PAGES = [
+    Reliance(FAUST, "_runner", True, says(web.Web.start_server, "await self._runner.setup()")),
+    Reliance(FAUST, "_transport_handlers", True, says(web.Web._new_transport, "self._transport_handlers[type_]()")),
+    Reliance(FAUST, "", True, says(web.Web.stop_server, "await self._runner.cleanup()"), "the end of its runner"),
+]
 # correlate/fetching.py: aborted transactions, and answers that come empty at once. doctor/rights.py: the last two.
 THE_FETCHER = [
     Reliance(AIOKAFKA, "_isolation_level", True, says(AIOKafkaConsumer, "isolation_level=self._isolation_level")),
@@ -214,6 +221,7 @@ REFUSALS = {
 }
 RELIANCES = [
     *THE_CONSUMER,
+    *THE_PAGES,
     *THE_FETCHER,
     *LIBRDKAFKA,
     *(Reliance(MSGSPEC, "", words, refusal(*example), words) for words, example in REFUSALS.items()),

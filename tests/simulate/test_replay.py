@@ -132,28 +132,44 @@ def halt_of(fleet: str, epoch: int = 1) -> Halt:
 
 
 def test_the_replay_obeys_a_signed_halt_on_the_topic(broker: str, tmp_path: Path) -> None:
-    """A halt that a trusted key signed stops the rollout before its release: nobody is lost."""
+    """A halt that a trusted key signed stops the rollout before its release: nobody is lost. What is not to be believed
+    is said."""
     key = load_or_create(tmp_path)
     producer = Producer({"bootstrap.servers": broker, "log_level": 0})
-    producer.produce("fleet.halts", encode_halt(key.sign(halt_of("stopped"))), "key")
+    halt = key.sign(halt_of("stopped"))
+    producer.produce("fleet.halts", None, halt.key)
+    producer.produce("fleet.halts", encode_halt(halt), "another/key")
+    producer.produce("fleet.halts", encode_halt(halt), halt.key)
     assert producer.flush(60) == 0
     where = ("--fleet", "stopped", "--obey", str(tmp_path), "--bootstrap-servers", broker)
     output = replay("crowdstrike-2024-07-19", "--hosts", "300", "--speed", "12000", *where)
     assert "crowdstrike/falcon-content/291 crashed 0 hosts" in output
     assert "halted: crowdstrike/falcon-content/291 in *" in output
+    for why in ("erased", "wrong_key"):
+        assert f"records of fleet.halts that are not to be believed: 1 ({why})" in output
 
 
 def test_forged_repeated_and_stale_halts_are_not_obeyed(tmp_path: Path) -> None:
     """Only a trusted signature counts, each epoch once, and never a lower one."""
     key, stranger = load_or_create(tmp_path / "ours"), load_or_create(tmp_path / "theirs")
     obedience = Obedience({key.kid: key.public})
-    assert obedience.read(encode_halt(stranger.sign(halt_of("f")))) is None
-    assert obedience.read(b"{}") is None
-    assert len(obedience.refused) == 2
+    place = halt_of("f").key.encode()
     second = encode_halt(key.sign(halt_of("f", 2)))
-    assert obedience.read(second) is not None
-    assert obedience.read(second) is None
-    assert obedience.read(encode_halt(key.sign(halt_of("f", 1)))) is None
+    assert obedience.read(place, encode_halt(stranger.sign(halt_of("f")))) is None
+    assert obedience.read(place, b"{}") is None
+    assert obedience.read(place, b"") is None
+    assert obedience.read(b"another/key", second) is None
+    assert obedience.read(place, second.replace(b'{"action"', b'{"a":1,"action"')) is None
+    assert obedience.refused == {
+        "unknown_key": 1,
+        "malformed": 1,
+        "erased": 1,
+        "wrong_key": 1,
+        "bad_signature": 1,
+    }
+    assert obedience.read(place, second) is not None
+    assert obedience.read(place, second) is None
+    assert obedience.read(place, encode_halt(key.sign(halt_of("f", 1)))) is None
 
 
 def test_a_halt_for_another_fleet_changes_nothing() -> None:

@@ -17,7 +17,7 @@ from pipeline.local.clickhouse.agreement import MAX_STATEMENT_BYTES
 from pipeline.local.clickhouse.engine import Answer, Engine, Request
 from pipeline.local.clickhouse.failure import EngineError
 from pipeline.local.clickhouse.guard import Guard
-from pipeline.local.clickhouse.outgoing import broken, squeezer
+from pipeline.local.clickhouse.outgoing import broken, give, squeezer
 from pipeline.local.clickhouse.places import READERS, WRITERS, Places
 from pipeline.local.clickhouse.running import Running
 from pipeline.local.clickhouse.statement import Statement, StatementError, inspect
@@ -144,10 +144,10 @@ class Endpoint:
             await response.prepare(http)
             try:
                 async for chunk in running.chunks():
-                    await response.write(squeeze(chunk, False))
+                    await give(http, response, squeeze(chunk, False))
             except EngineError as error:
                 return await broken(http, response, error)
-            await response.write(squeeze(b"", True))
+            await give(http, response, squeeze(b"", True))
             await response.write_eof()
             return response
 

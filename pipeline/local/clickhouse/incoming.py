@@ -15,6 +15,7 @@ from pipeline.local.clickhouse.failure import EngineError
 CODECS = {"gzip": "gzip", "zstd": "zstd", "lz4": "lz4", "x-gzip": "gzip"}
 # As the library's parsers of chunks and of forms fail.
 _UNREADABLE = (HttpProcessingError, ValueError, LookupError, RuntimeError, AssertionError, TypeError)
+BODY_SECONDS = 60.0  # to be here, whole: a client that stalls holds its connection and what it has sent
 _PRINTABLE = re.compile(r"[ -~]{0,128}")  # what goes back as a header
 _NAME = re.compile(r"\w{0,64}", re.ASCII)
 
@@ -83,13 +84,16 @@ async def body(http: web.Request, fields: dict[str, str], max_bytes: int) -> byt
     """The body, unpacked; what a form holds goes into `fields`.
 
     Raises:
-        EngineError: for one that is too large or cannot be read.
+        EngineError: for one that is too large, does not end in time, or cannot be read.
     """
     bounded = http.clone(client_max_size=max_bytes)
     try:
-        if http.content_type == "multipart/form-data":
-            return await _form(bounded, fields)
-        raw = await bounded.read()
+        async with asyncio.timeout(BODY_SECONDS):
+            if http.content_type == "multipart/form-data":
+                return await _form(bounded, fields)
+            raw = await bounded.read()
+    except TimeoutError:
+        raise EngineError.named(159, "TIMEOUT_EXCEEDED", f"No whole body within {BODY_SECONDS:.0f} s") from None
     except web.HTTPRequestEntityTooLarge:
         raise _too_large(max_bytes) from None
     except _UNREADABLE as error:

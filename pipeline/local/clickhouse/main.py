@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import click
 import msgspec
-from aiohttp import web
 
 from pipeline.local.clickhouse.accounts import (
     GRAFANA,
@@ -29,11 +28,14 @@ from pipeline.runtime.config import configured
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.lifecycle import stop_signals
 from pipeline.runtime.secrets import read_secret
+from pipeline.runtime.web.connections import BoundedRunner, Connections, Patience, find_places
 from pipeline.runtime.web.listening import listen
 
 Doc = msgspec.Meta
 
 READY = "andon clickhouse ready"
+MAX_CONNECTIONS = 256  # several times what all accounts may have run and wait
+PATIENCE = Patience(head_seconds=10.0, idle_seconds=75.0)
 STOP_SECONDS = 10.0  # how long running statements may go on after SIGTERM before SELECTs are cancelled
 
 
@@ -95,10 +97,12 @@ async def serve(config: EngineConfig, who: list[Account], unconfined: str = "") 
     engine = Engine(Path(config.data_dir), config.max_execution_time_seconds, memory_bytes(config))
     endpoint = Endpoint(engine, who, config.max_body_bytes, unconfined)
     options: dict[str, Any] = {"auto_decompress": False, "access_log": None, "handler_cancellation": True}
-    runner = web.AppRunner(endpoint.app, shutdown_timeout=STOP_SECONDS, **options)
+    places = find_places(MAX_CONNECTIONS)
+    connections = Connections(places.connections, PATIENCE)
+    runner = BoundedRunner(endpoint.app, connections, shutdown_timeout=STOP_SECONDS, **options)
     try:
         await runner.setup()
-        port = await listen(runner, "engine", config.host, config.port, config.listen_fd)
+        port = await listen(runner, "engine", config.host, config.port, config.listen_fd, places.accepted_at_once)
         url = f"http://{config.host}:{port}"
         log.info(READY, url=url, version=engine.version, data_dir=config.data_dir, owner=config.user)
         await stop.wait()

@@ -1,5 +1,6 @@
 """An answer on its way out: compressed when the client asks, in pieces, broken off when it fails."""
 
+import asyncio
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -7,6 +8,8 @@ from aiohttp import web
 
 from pipeline.local.clickhouse.failure import EngineError
 from pipeline.local.clickhouse.incoming import CODECS
+
+TAKE_SECONDS = 60.0  # for a client to take a piece: one that does not holds a place and its statement
 
 
 def squeezer(http: web.Request, response: web.StreamResponse) -> Callable[[bytes | memoryview, bool], bytes]:
@@ -29,9 +32,20 @@ def squeezer(http: web.Request, response: web.StreamResponse) -> Callable[[bytes
     return squeeze
 
 
+async def give(http: web.Request, response: web.StreamResponse, data: bytes) -> None:
+    """A piece of the answer. Raises ConnectionResetError when the client is gone, or does not take it in time."""
+    try:
+        async with asyncio.timeout(TAKE_SECONDS):
+            await response.write(data)
+    except TimeoutError:
+        if http.transport is not None:
+            http.transport.abort()
+        raise ConnectionResetError("nobody takes the answer") from None
+
+
 async def broken(http: web.Request, response: web.StreamResponse, error: EngineError) -> web.StreamResponse:
     """The status is out already: say it in the stream and break the connection, as a server does."""
-    await response.write(f"\n{error}\n".encode())
+    await give(http, response, f"\n{error}\n".encode())
     if http.transport is not None:
         http.transport.close()
     return response

@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
 
 
 class Connections:
-    """All of one server. `middleware` belongs into its application."""
+    """All of one server, which a BoundedRunner serves."""
 
     def __init__(self, limit: int, patience: Patience, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit, self._patience, self._clock = limit, patience, clock
@@ -193,9 +193,10 @@ class Connections:
 
 
 class BoundedRunner(web.AppRunner):
-    """aiohttp's runner, whose sites have such connections only."""
+    """aiohttp's runner, whose sites have such connections only; `app` is not running yet."""
 
     def __init__(self, app: web.Application, connections: Connections, **settings: Any) -> None:
+        app.middlewares.insert(0, connections.middleware)
         super().__init__(app, **settings)
         self._connections = connections
         self._sweeping: asyncio.Task[None] | None = None

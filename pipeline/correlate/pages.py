@@ -1,0 +1,52 @@
+"""The pages of Faust's web server, which is given bounds: as it comes, whoever sends half a head is waited for."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from aiohttp.web import TCPSite
+
+from pipeline.correlate.config import CorrelateConfig
+from pipeline.runtime.web.connections import BoundedRunner, Connections, Patience, find_places
+from pipeline.runtime.web.hosts import is_meant
+
+MAX_CONNECTIONS = 64
+PATIENCE = Patience(head_seconds=10.0, idle_seconds=75.0)
+FRESH_SECONDS = 0.1  # however often a page is asked for, the loop that decides makes it ten times a second at most
+
+View = Callable[[], dict[str, Any]]
+
+
+def bound(server: Any, config: CorrelateConfig) -> None:
+    """Have Faust's web server, which has not been started, serve bounded connections only.
+
+    Raises:
+        ConfigError: when the process may not open files enough.
+    """
+    places = find_places(MAX_CONNECTIONS)
+    runner = BoundedRunner(server.web_app, Connections(places.connections, PATIENCE), access_log=None)
+    server._runner = runner
+    host, port, at_once = config.web_host, config.web_port, places.accepted_at_once
+    server._transport_handlers["tcp"] = lambda: TCPSite(runner, host, port, backlog=at_once)
+
+
+def page(view: View, must_be_ready: bool, config: CorrelateConfig) -> Any:
+    """What Faust is to serve: the view as JSON, to those who call it by a name of its own; `must_be_ready`: not ready
+    is an error."""
+    names = (config.web_host, *config.web_names.split(","))
+    shown: tuple[float, int, bytes] = (float("-inf"), 0, b"")
+
+    async def answer(web: Any, request: Any) -> Any:
+        if not is_meant(request.headers.get("Host", ""), names):
+            told = b'{"error":"not called by a name of correlate.web_names"}'
+            return web.bytes(told, content_type="application/json", status=421)
+        nonlocal shown
+        if time.monotonic() - shown[0] > FRESH_SECONDS:
+            content = view()
+            status = 503 if must_be_ready and not content["ready"] else 200
+            shown = time.monotonic(), status, orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+        headers = {"X-Content-Type-Options": "nosniff"}
+        return web.bytes(shown[2], content_type="application/json", status=shown[1], headers=headers)
+
+    return answer
