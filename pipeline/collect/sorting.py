@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 from pipeline.collect.members import may_repeat, names_another_fleet
 from pipeline.wire.deadletter import DeadLetter
-from pipeline.wire.events import MAX_SKEW_MS, check_not_future, decode_event
+from pipeline.wire.decode import decode_event
+from pipeline.wire.events import MAX_SKEW_MS, check_not_future
 from pipeline.wire.reasons import MalformedMessage, Reason
 
 MAX_DETAIL_CHARS = 200

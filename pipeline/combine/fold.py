@@ -16,7 +16,7 @@ from pipeline.combine.gather import UNDATED, Admitted, Names
 from pipeline.combine.hashing import Hashes
 from pipeline.wire.cells import cell_of
 from pipeline.wire.events import Crash
-from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE
+from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE, Notes
 from pipeline.wire.spans import DAY_MS, MINUTE_MS
 
 Ints = npt.NDArray[np.int64]
@@ -74,6 +74,7 @@ class Fold:
     exposures: Counts  # bucket, cell, update → exposed, excluded
     crashes: dict[CrashKey, FoldedCrash]
     samples: tuple[Sample, ...]  # by cell, minute and hash; SAMPLES_PER_CELL_MINUTE of a cell and minute at most
+    notes: dict[str, Notes]  # by fleet
 
 
 def fold_of(admitted: Admitted, candidates: Ints, window_ms: int) -> Fold:
@@ -88,7 +89,18 @@ def fold_of(admitted: Admitted, candidates: Ints, window_ms: int) -> Fold:
         exposures=counted,
         crashes=_crashes(admitted, exposures),
         samples=_samples(admitted, candidates, exposures),
+        notes=admitted.noting.notes(_not_yet(admitted, exposures)),
     )
+
+
+def _not_yet(admitted: Admitted, exposures: Exposures) -> dict[str, int]:
+    """By fleet, how many updates are listed that were installed only later."""
+    strata, counts = np.unique(admitted.rows.stratum[exposures.owner[exposures.early]], return_counts=True)
+    by_fleet: dict[str, int] = {}
+    for stratum, times in zip(strata.tolist(), counts.tolist(), strict=True):
+        fleet = admitted.names.strata[stratum][0]
+        by_fleet[fleet] = by_fleet.get(fleet, 0) + times
+    return by_fleet
 
 
 def _counts(admitted: Admitted, exposures: Exposures) -> tuple[Counts, Counts]:

@@ -18,7 +18,8 @@ from pipeline.correlate.records import PartialReader
 from pipeline.correlate.shipped import ShippedDetectors
 from pipeline.correlate.view import health
 from pipeline.wire.deadletter import DeadLetter
-from pipeline.wire.events import MAX_SKEW_MS, decode_event
+from pipeline.wire.decode import decode_event
+from pipeline.wire.events import MAX_SKEW_MS
 from pipeline.wire.partials import BUCKET_MS, MAX_PARTIAL_BYTES, CrashRecord, Partial, encode_partial
 from pipeline.wire.seal import SEAL_BYTES, Seal
 from pipeline.wire.spans import DAY_MS, MINUTE_MS
