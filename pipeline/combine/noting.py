@@ -1,10 +1,12 @@
 """What is noted about a batch's events, by fleet: what was mended in them, and whose clock is ahead. Pure."""
 
+from collections.abc import Mapping
+from itertools import chain
+
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.wire.mending import Mends
-from pipeline.wire.noted import Noted
 from pipeline.wire.partials import MAX_CLOCKS_AHEAD, Notes
 
 Ints = npt.NDArray[np.int64]
@@ -28,15 +30,15 @@ class Noting:
         hosts = self._ahead.setdefault(fleet, {})
         hosts[host] = max(ahead_ms, hosts.get(host, 0))
 
-    def notes(self, not_yet: dict[str, int]) -> dict[str, Notes]:
-        """By fleet; `not_yet` is how many of its updates were listed before they were installed. Of more hosts than
-        may be named those furthest ahead."""
+    def notes(self, *more: Mapping[str, Mends]) -> dict[str, Notes]:
+        """By fleet, with what was noted elsewhere. Of more hosts than may be named those furthest ahead."""
         found: dict[str, Notes] = {}
-        for fleet in self._counts.keys() | self._ahead.keys() | not_yet.keys():
+        sources = (self._counts, *more)
+        for fleet in self._ahead.keys() | set().union(*sources):
             hosts = sorted(self._ahead.get(fleet, {}).items(), key=lambda item: (-item[1], item[0]))
-            counts = {what.value: times for what, times in sorted(self._counts.get(fleet, {}).items())}
-            if fleet in not_yet:
-                counts[Noted.EXPOSURES_NOT_YET.value] = not_yet[fleet]
+            counts: dict[str, int] = {}
+            for what, times in chain.from_iterable(source.get(fleet, {}).items() for source in sources):
+                counts[what.value] = counts.get(what.value, 0) + times
             found[fleet] = Notes(counts, dict(hosts[:MAX_CLOCKS_AHEAD]))
         return found
 
