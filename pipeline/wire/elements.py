@@ -78,8 +78,3 @@ class Elements:
             self._oversized = True
             rest, scanned = rest[scanned : scanned + 1] if scanned < len(rest) else b"", 0
         self._rest, self._scanned = rest, scanned
-
-
-def is_list(beginning: bytes) -> bool:
-    """Whether a stream that begins like this holds JSON lists."""
-    return beginning.lstrip()[:1] == b"["
