@@ -76,12 +76,8 @@ class InputNotes:
             said.append((f"Mended, so that no event is lost: {_counts(self.mended)}", "yellow"))
             said += [(f"    {self._example(what)}", "") for what in self.mended]
         if self.out_of_order:
-            said.append(
-                (
-                    f"{self.out_of_order:,} events came long after later ones and count where they came: sort the file",
-                    "yellow",
-                )
-            )
+            late = f"{self.out_of_order:,} events came long after later ones and count where they came: sort the file"
+            said.append((late, "yellow"))
         for fleet, noted in sorted(self.fleets.items())[:SHOWN_FLEETS]:
             unused = {what: times for what, times in noted["noted"].items() if what not in self.mended}
             if unused:
