@@ -52,7 +52,7 @@ def test_what_the_combiner_noted_adds_up_and_is_kept() -> None:
 
 
 def test_clocks_are_bounded_and_forgotten_after_a_day() -> None:
-    """Whoever invents hosts does not make the state grow, and a clock that was set right is not held against its host."""
+    """Whoever invents hosts does not make the state grow, and a clock set right is not held against its host."""
     detector = Detector("acme", PolicySet())
     start = partial(heartbeat(1, T0, ()))
     for first in range(0, 2 * notes.MAX_CLOCKS, 100):
