@@ -33,7 +33,7 @@ class InputNotes:
         self.mended: Counter[str] = Counter()
         self.out_of_order = 0
         self.first: dict[str, Example] = {}
-        self.fleets: dict[str, Mapping[str, Any]] = {}  # what each one's detector noted
+        self.fleets: dict[str, Mapping[str, Any]] = {}  # the summary of each one's detector
 
     def refuse(self, reason: str, example: Example, times: int = 1) -> None:
         """So many lines are no events."""

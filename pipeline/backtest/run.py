@@ -7,21 +7,18 @@ where it matters: at a host's first crash, as long as the budget for that lasts,
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pipeline.backtest.noted import Example, InputNotes, example_of
+from pipeline.backtest.decoding import Decoding
+from pipeline.backtest.noted import InputNotes
 from pipeline.backtest.order import Order
 from pipeline.backtest.stream import StreamClock
 from pipeline.combine.emit import partials_of
 from pipeline.combine.event_batch import EventBatch
 from pipeline.combine.memory import Memory
 from pipeline.decide.detector import Detector
-from pipeline.decide.notes import summary
 from pipeline.decide.orders import Decisions, HaltOrder
 from pipeline.decide.policy import PolicySet
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat
-from pipeline.wire.learned import LearnedDecoder
-from pipeline.wire.mending import Mends
 from pipeline.wire.partials import BUCKET_MS
-from pipeline.wire.reasons import MalformedMessage, Reason
 
 AT_ONCE = 256  # lines decoded together
 PARTIAL_EVENTS = 65_536
@@ -45,10 +42,9 @@ class Backtest:
         self.max_log10_evidence: dict[UpdateKey, float] = {}
         self._policies = policies
         self._detectors: dict[str, Detector] = {}
-        self._decoder = LearnedDecoder()
+        self._decoding = Decoding(self.notes, lambda fleet, mends: self._batch.note(fleet, mends))
         self._memory = Memory()
         self._rest: list[bytes] = []  # too few yet to be decoded together
-        self._lines = 0  # decoded
         self._clock = StreamClock()
         self._order = Order()
         self._batch = EventBatch(self._memory)
@@ -72,7 +68,7 @@ class Backtest:
             yield from self._take(lines[start : start + AT_ONCE])
 
     def _take(self, lines: Sequence[bytes]) -> Iterator[HaltOrder]:
-        events = self._clock.admit(self._decode(lines))
+        events = self._clock.admit(self._decoding.events(lines))
         for bucket in self._order.take(events, self._clock.now_ms):
             yield from self._enter(bucket)
 
@@ -81,35 +77,13 @@ class Backtest:
         yield from self._take(self._rest)
         for bucket in self._order.take(self._clock.finish(), self._clock.now_ms):
             yield from self._enter(bucket)
-        self._note_future()
+        for host in self._decoding.future(self._clock):
+            self._batch.note_clock(*host)
         for bucket in self._order.finish():
             yield from self._enter(bucket)
         yield from self._cut()
         self.notes.out_of_order = self._order.late
-        self.notes.fleets = {fleet: summary(detector.state) for fleet, detector in self._detectors.items()}
-
-    def _note_future(self) -> None:
-        """What the stream's clock refused, by host."""
-        clock = self._clock
-        for (fleet, host), ahead_ms in clock.ahead.items():
-            self._batch.note_clock(fleet, host, ahead_ms)
-        if clock.first is not None:
-            detail = f"id {clock.first.id} of host {clock.first.host} is a day or more ahead of what is around it"
-            self.notes.refuse(str(Reason.FUTURE_TIMESTAMP), Example(0, detail, ""), clock.refused)
-
-    def _decode(self, lines: Sequence[bytes]) -> list[AnyEvent]:
-        before = self._lines
-
-        def refuse(index: int, error: MalformedMessage) -> None:
-            if error.reason is not Reason.INVALID_JSON or not lines[index].isspace():  # a blank line says nothing
-                self.notes.refuse(str(error.reason), example_of(before + index + 1, lines[index], error.detail))
-
-        def mended(index: int, event: AnyEvent, mends: Mends) -> None:
-            self.notes.mend(mends, example_of(before + index + 1, lines[index]))
-            self._batch.note(event.fleet, mends)
-
-        self._lines += len(lines)
-        return self._decoder.decode_all(lines, refuse, mended)
+        self.notes.fleets = {fleet: detector.summary() for fleet, detector in self._detectors.items()}
 
     def _enter(self, bucket: Sequence[AnyEvent]) -> Iterator[HaltOrder]:
         """Where partials are cut depends on times, not on how the file brought them."""
