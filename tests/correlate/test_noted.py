@@ -25,8 +25,9 @@ def test_notes_reach_state_and_metrics(tmp_path: Path) -> None:
     log = [encode_partial(replace(partial, fleet=fleet, tail=noted)) for fleet, noted in notes.items()]
 
     async def scene() -> None:
-        process = correlator(World(log), tmp_path, Clock(), ShippedDetectors.from_file(""))
-        await process.recover({}, {})
+        world = World(log)
+        process = correlator(world, tmp_path, Clock(), ShippedDetectors.from_file(""))
+        await process.recover(world.bounds(), {})
         process.began(0, None, 0)
         for offset, value in enumerate(log):
             await process.handle(record(offset, value, NOW), process.session)
