@@ -8,6 +8,7 @@ and their halts are already in the register.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -111,17 +112,23 @@ class Correlator:
     async def heartbeat(self) -> None:
         """Say of every fleet that its detector lives, how far it has read, and what stands halted; signed."""
         now = self._clock()
-        live, newest, unwatched = 0, 0, 0
+        live, newest, unwatched, clocks = 0, 0, 0, 0
+        noted: Counter[str] = Counter()
         for fleet in list(self.fleets.by_name.values()):
             if not self.ready:
                 return  # what stands halted is not known yet, and must not be signed
             summary = fleet.detector.summary()
             live, newest = live + summary["live_updates"], max(newest, summary["stream_time"])
             unwatched += summary["updates_unwatched"]
+            noted.update(summary.get("noted", {}))
+            clocks += summary.get("clocks_ahead", {}).get("hosts", 0)
             self._look_at_time(fleet, summary, now)
             await self._ports.publish(records.heartbeat_record(fleet, summary, now, self.halts.complete))
         metrics.LIVE_UPDATES.set(live)
         metrics.UNWATCHED_UPDATES.set(unwatched)
+        metrics.CLOCKS_AHEAD.set(clocks)
+        for what, times in noted.items():
+            metrics.NOTED.labels(what).set(times)
         metrics.STREAM_TIME.labels(STAGE).set(newest / 1000)
 
     async def watch_halts(self) -> None:

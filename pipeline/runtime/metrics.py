@@ -34,6 +34,9 @@ STREAM_TIME = Gauge("andon_stream_time_seconds", "Event time reached, unix secon
 STEP_SECONDS = Histogram("andon_decide_step_seconds", "Time to decide on one partial", buckets=_LATENCY)
 LIVE_UPDATES = Gauge("andon_live_updates", "Updates under watch")
 UNWATCHED_UPDATES = Gauge("andon_unwatched_updates", "Times that there was no place for an update")
+UNDERSTOOD = Counter("andon_understood", "Bodies that came in another form and were understood", ["stage", "form"])
+NOTED = Gauge("andon_noted", "Input that became no evidence, or was mended, by its word (docs/design.md)", ["what"])
+CLOCKS_AHEAD = Gauge("andon_clocks_ahead_hosts", "Hosts whose clocks were ahead within the last day")
 HALTS = Counter("andon_halts", "Halts published", ["mode"])
 HALT_RECORDS_DISTURBED = Counter(
     "andon_halt_records_disturbed", "Records of fleet.halts found lost, erased, overwritten or not Andon's", ["what"]

@@ -17,7 +17,7 @@ from consumers.clickhouse.archive.events import EventRows
 from pipeline.backtest.main import command
 from pipeline.backtest.stored import Span, batches, differences, halts_then
 from pipeline.runtime.errors import AndonError, ConfigError
-from pipeline.wire.events import decode_event
+from pipeline.wire.decode import decode_event
 
 NOW = int(time.time() * 1000)
 SINCE, UNTIL = datetime(2024, 7, 18, tzinfo=UTC), datetime(2024, 7, 21, tzinfo=UTC)

@@ -21,7 +21,7 @@ from pipeline.simulate.obedience import Obedience
 from pipeline.simulate.replay import command
 from pipeline.simulate.run import FASTEST, Run, shift_ms
 from pipeline.simulate.simulation import Simulation
-from pipeline.wire.events import decode_event
+from pipeline.wire.decode import decode_event
 from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import UpdateId
 

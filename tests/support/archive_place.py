@@ -17,7 +17,7 @@ from pipeline.local.clickhouse.accounts import WRITER
 from pipeline.local.machine.process import Process, andon
 from pipeline.runtime import topic_admin
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
-from pipeline.wire.events import decode_event
+from pipeline.wire.decode import decode_event
 from pipeline.wire.topics import EVENTS
 from support.brokers import AnyBroker
 from support.clickhouse import until_stored

@@ -18,7 +18,7 @@ from consumers.clickhouse.upkeep.backfill import command as backfill
 from consumers.clickhouse.upkeep.rebuild import COMPLETE_DAYS
 from pipeline.correlate.config import GROUP
 from pipeline.runtime.errors import AndonError, ConfigError
-from pipeline.wire.events import decode_event
+from pipeline.wire.decode import decode_event
 
 FIRST = events(3000, seed=1)
 
