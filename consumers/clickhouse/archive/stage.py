@@ -15,10 +15,10 @@ from consumers.clickhouse.archive.insert import Abandoned, Inserter
 from consumers.clickhouse.archive.lanes import Batch, Lane, LaneKey, key_of
 from consumers.clickhouse.archive.takeover import taken_over
 from pipeline.runtime.errors import FatalStageError
-from pipeline.runtime.kafka import KafkaConfig, consumer_config
-from pipeline.runtime.kafka_log import spoken
+from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lag import LagReport
 from pipeline.runtime.metrics import BATCHES, EVENTS, LOST, REJECTED
+from pipeline.runtime.quiet import member
 from pipeline.runtime.waiting import Deadline, wait_for
 
 STAGE = "archive"
@@ -57,7 +57,7 @@ class Archive:
         self._config, self._inserter, self._log = config, inserter, log
         self._convert = convert or Converter(kafka.topic_prefix)
         name = f"{GROUP}-{config.slot}"
-        self._consumer = Consumer(consumer_config(kafka, name, GROUP, name, **_FETCHING, **spoken(log)))
+        self._consumer = member(kafka, GROUP, name, log, **_FETCHING)
         self._again = ReadAgain(kafka, GROUP, _FETCHING, log)
         self._lanes: dict[LaneKey, Lane] = {}
         self._futures: dict[Future[None], Lane] = {}
@@ -214,7 +214,6 @@ class Archive:
         except KafkaException as failure:
             raise FatalStageError(f"Kafka does not say where its logs end: {failure.args[0]}") from None
         consumer.assign(partitions)
-        consumer.resume(partitions)  # a pause outlives the assignment that it was made in
         self._paused = False
 
     def _lane(self, found: TopicPartition) -> Lane:

@@ -1,0 +1,174 @@
+"""The consumer of every reader: librdkafka's, but one that costs next to nothing while nothing comes.
+
+The embedded broker answers an empty fetch at once, whatever `fetch.wait.max.ms` says, and librdkafka asks again at
+once: the two take most of a core for nothing. On that broker, and on no other, a consumer that has read all rests: its
+partitions are paused, and every 20 ms it asks where they end, all in one request. It reads on as soon as one does not
+end where it stands itself. It trusts little: ends that it is not told, other partitions, or a rest that lasts wake it
+too. Nobody else sees anything of a rest: positions, the group, and what the caller has paused stay as they are.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from structlog.typing import FilteringBoundLogger
+
+from pipeline.runtime.kafka import KafkaConfig, consumer_config
+from pipeline.runtime.kafka_log import Errors, spoken
+from pipeline.runtime.waiting import Deadline
+
+EMBEDDED_CLUSTER_ID = "MkU3OEVBNTctOEUyRi00"  # of every embedded broker there is; a cluster of Kafka's draws its own
+LOOK_SECONDS = 0.02  # between two questions for the ends: what comes to a consumer at rest waits so long at most
+QUIET_SECONDS = 0.02  # only when nothing has come for so long does it rest: with more to come that would only delay
+AWAKE_SECONDS = 0.1  # one that is not at rest looks so often whether it may
+REST_SECONDS = 5.0  # then it fetches for a moment, whatever it is told of the ends
+ASK_SECONDS = 1.0  # for an answer that takes a millisecond; where none comes, it fetches
+_LATEST, _EARLIEST = -1, -2  # the "times" that stand for a log's end and its first offset
+
+Place = tuple[str, int]  # topic, as the cluster names it, and partition
+
+
+class QuietConsumer(Consumer):
+    """For one thread at a time. Partitions are taken with `assign`, in `on_assign` as well, and all that it names are
+    read: no pause outlives the assignment that it was made in, as one of librdkafka's would. `errors` are the client's.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.errors = Errors()
+        super().__init__(self.errors.settings | settings)
+        self._spins: bool | None = None  # whether it is the broker for which all this is; None: not known yet
+        self._starts: dict[Place, int] = {}  # by assigned partition, from where it is read
+        self._ended: dict[Place, int] | None = {} if settings.get("enable.partition.eof") else None  # as was told
+        self._held: set[Place] = set()  # paused by the caller
+        self._resting: set[Place] = set()  # paused by a rest; empty when there is none
+        self._newest = 0.0  # when something came last; monotonic seconds
+        self._next_look = self._rest_end = Deadline(0)
+
+    def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
+        """As librdkafka's."""
+        return self._read(lambda seconds: super(QuietConsumer, self).consume(num_messages, seconds), timeout)
+
+    def poll(self, timeout: float = -1) -> Message | None:
+        """As librdkafka's."""
+
+        def one(seconds: float) -> list[Message]:
+            found = super(QuietConsumer, self).poll(seconds)
+            return [] if found is None else [found]
+
+        return next(iter(self._read(one, timeout)), None)
+
+    def _read(self, read: Callable[[float], list[Message]], timeout: float) -> list[Message]:
+        if self._spins is False:
+            return read(timeout)
+        deadline = Deadline(timeout if timeout >= 0 else float("inf"))
+        while True:
+            if not self._resting:
+                found = read(min(deadline.left_seconds, AWAKE_SECONDS))
+            elif not (found := read(min(deadline.left_seconds, self._next_look.left_seconds))) and self._wakes():
+                # Though its time may be up: else it would spin until it is asked again.
+                found = read(max(min(deadline.left_seconds, AWAKE_SECONDS), LOOK_SECONDS))
+            if found:
+                self._take_in(found)
+                return found
+            self._rest_if_all_is_read()
+            if deadline.has_passed:
+                return []
+
+    def _take_in(self, found: list[Message]) -> None:
+        self._newest = time.monotonic()
+        if self._ended is not None:
+            ends = [each for each in found if (why := each.error()) and why.code() == KafkaError._PARTITION_EOF]
+            self._ended |= {(each.topic() or "", each.partition() or 0): each.offset() or 0 for each in ends}
+
+    # -- resting
+
+    def _rest_if_all_is_read(self) -> None:
+        if self._resting or time.monotonic() - self._newest < QUIET_SECONDS or not self._is_embedded():
+            return
+        places = self._wanted()
+        if places and self._has_read_all(places):
+            super().pause(_partitions(places))
+            self._resting = places
+            self._next_look, self._rest_end = Deadline(LOOK_SECONDS), Deadline(REST_SECONDS)
+
+    def _wakes(self) -> bool:
+        """Whether it reads again, after a look if one is due; unless everything is as it was."""
+        if self._resting and not self._next_look.has_passed:
+            return False
+        self._next_look = Deadline(LOOK_SECONDS)
+        rests = not self._rest_end.has_passed and self._resting == self._wanted() and self._has_read_all(self._resting)
+        if not rests:
+            places, self._resting = self._resting | self._wanted(), set()
+            super().resume(_partitions(places))
+            # The client's thread for a broker sees that a partition was resumed when it looks up, once a second;
+            # something to ask the broker makes it look up now.
+            self._ask(places, _LATEST)
+        return not rests
+
+    def _wanted(self) -> set[Place]:
+        return {(of.topic, of.partition) for of in self.assignment()} - self._held
+
+    def _is_embedded(self) -> bool:
+        if self._spins is None:
+            with contextlib.suppress(KafkaException):  # no broker has answered anything yet
+                self._spins = self.cluster_id(timeout=0) == EMBEDDED_CLUSTER_ID
+        return self._spins is True
+
+    def _has_read_all(self, places: set[Place]) -> bool:
+        ends = self._ask(places, _LATEST)
+        if ends is None or (self._ended is not None and any(self._ended.get(at) != end for at, end in ends.items())):
+            return False
+        stands = {(of.topic, of.partition): of.offset for of in self.position(_partitions(places))}
+        # Until a record has come, a partition stands where reading of it began; and that may be where the log begins.
+        stands = {
+            at: offset if offset >= 0 else self._starts.get(at, OFFSET_BEGINNING) for at, offset in stands.items()
+        }
+        if begun := {at for at, offset in stands.items() if offset < 0}:
+            stands |= self._ask(begun, _EARLIEST) or {}
+        return stands == ends
+
+    def _ask(self, places: set[Place], time_ms: int) -> dict[Place, int] | None:
+        """By partition, as this consumer may read it, so the end of what is committed; None when it is not known."""
+        try:
+            found = self.offsets_for_times(_partitions(places, time_ms), timeout=ASK_SECONDS)
+        except KafkaException:
+            return None
+        known = {(of.topic, of.partition): of.offset for of in found if of.error is None}
+        return known if known.keys() == places else None
+
+    # -- what else concerns it
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        """As librdkafka's, and with all pauses gone."""
+        super().assign(partitions)
+        self._starts = {(of.topic, of.partition): of.offset for of in partitions}
+        if self._ended is not None:
+            self._ended = {}
+        paused, self._held, self._resting = self._held | self._resting, set(), set()
+        if paused:
+            super().resume(_partitions(paused | self._starts.keys()))
+        self._newest = time.monotonic()
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        """As librdkafka's."""
+        super().pause(partitions)
+        self._held |= {(of.topic, of.partition) for of in partitions}
+        self._resting -= self._held
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        """As librdkafka's."""
+        super().resume(partitions)
+        resumed = {(of.topic, of.partition) for of in partitions}
+        self._held -= resumed
+        self._resting -= resumed
+
+
+def member(kafka: KafkaConfig, group: str, instance: str, log: FilteringBoundLogger, **more: Any) -> QuietConsumer:
+    """A stage's slot in its group; librdkafka speaks in the log. See `consumer_config`."""
+    return QuietConsumer(consumer_config(kafka, instance, group, instance, **more, **spoken(log)))
+
+
+def _partitions(places: Iterable[Place], offset: int = OFFSET_BEGINNING) -> list[TopicPartition]:
+    return [TopicPartition(*place, offset) for place in places]
