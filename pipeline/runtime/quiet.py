@@ -8,6 +8,7 @@ too. Nobody else sees anything of a rest: positions, the group, and what the cal
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -42,7 +43,7 @@ class QuietConsumer(Consumer):
         self._starts: dict[Place, int] = {}  # by assigned partition, from where it is read
         self._ended: dict[Place, int] | None = {} if settings.get("enable.partition.eof") else None  # as was told
         self._held: set[Place] = set()  # paused by the caller
-        self._resting: set[Place] = set()  # paused by a rest; empty when there is none
+        self._resting: dict[Place, int] = {}  # paused by a rest, each at its end; empty when there is none
         self._newest = 0.0  # when something came last; monotonic seconds
         self._next_look = self._rest_end = Deadline(0)
 
@@ -65,9 +66,12 @@ class QuietConsumer(Consumer):
         deadline = Deadline(timeout if timeout >= 0 else float("inf"))
         while True:
             if not self._resting:
-                found = read(min(deadline.left_seconds, AWAKE_SECONDS))
-            elif not (found := read(min(deadline.left_seconds, self._next_look.left_seconds))) and self._wakes():
-                # Though its time may be up: else it would spin until it is asked again.
+                found = read(_whole_ms(min(deadline.left_seconds, AWAKE_SECONDS)))
+            elif (
+                not (found := read(_whole_ms(min(deadline.left_seconds, self._next_look.left_seconds))))
+                and self._wakes()
+            ):
+                # Though its time may be up: else it would spin until the next call.
                 found = read(max(min(deadline.left_seconds, AWAKE_SECONDS), LOOK_SECONDS))
             if found:
                 self._take_in(found)
@@ -88,9 +92,10 @@ class QuietConsumer(Consumer):
         if self._resting or time.monotonic() - self._newest < QUIET_SECONDS or not self._is_embedded():
             return
         places = self._wanted()
-        if places and self._has_read_all(places):
+        ends = self._ask(places, _LATEST)
+        if ends and self._has_read_to(ends):
             super().pause(_partitions(places))
-            self._resting = places
+            self._resting = ends
             self._next_look, self._rest_end = Deadline(LOOK_SECONDS), Deadline(REST_SECONDS)
 
     def _wakes(self) -> bool:
@@ -98,9 +103,10 @@ class QuietConsumer(Consumer):
         if self._resting and not self._next_look.has_passed:
             return False
         self._next_look = Deadline(LOOK_SECONDS)
-        rests = not self._rest_end.has_passed and self._resting == self._wanted() and self._has_read_all(self._resting)
+        places = self._wanted()
+        rests = not self._rest_end.has_passed and self._resting == self._ask(places, _LATEST)
         if not rests:
-            places, self._resting = self._resting | self._wanted(), set()
+            places, self._resting = places | self._resting.keys(), {}
             super().resume(_partitions(places))
             # The client's thread for a broker sees that a partition was resumed when it looks up, once a second;
             # something to ask the broker makes it look up now.
@@ -116,27 +122,26 @@ class QuietConsumer(Consumer):
                 self._spins = self.cluster_id(timeout=0) == EMBEDDED_CLUSTER_ID
         return self._spins is True
 
-    def _has_read_all(self, places: set[Place]) -> bool:
-        ends = self._ask(places, _LATEST)
-        if ends is None or (self._ended is not None and any(self._ended.get(at) != end for at, end in ends.items())):
+    def _has_read_to(self, ends: dict[Place, int]) -> bool:
+        if self._ended is not None and not ends.items() <= self._ended.items():
             return False
-        stands = {(of.topic, of.partition): of.offset for of in self.position(_partitions(places))}
+        stands = {(of.topic, of.partition): of.offset for of in self.position(_partitions(ends))}
         # Until a record has come, a partition stands where reading of it began; and that may be where the log begins.
         stands = {
             at: offset if offset >= 0 else self._starts.get(at, OFFSET_BEGINNING) for at, offset in stands.items()
         }
         if begun := {at for at, offset in stands.items() if offset < 0}:
-            stands |= self._ask(begun, _EARLIEST) or {}
+            stands |= self._ask(begun, _EARLIEST)
         return stands == ends
 
-    def _ask(self, places: set[Place], time_ms: int) -> dict[Place, int] | None:
-        """By partition, as this consumer may read it, so the end of what is committed; None when it is not known."""
+    def _ask(self, places: set[Place], time_ms: int) -> dict[Place, int]:
+        """By partition, as this consumer may read it, so the end of what is committed; {} when it is not known."""
         try:
-            found = self.offsets_for_times(_partitions(places, time_ms), timeout=ASK_SECONDS)
+            found = self.offsets_for_times(_partitions(places, time_ms), timeout=ASK_SECONDS) if places else []
         except KafkaException:
-            return None
+            return {}
         known = {(of.topic, of.partition): of.offset for of in found if of.error is None}
-        return known if known.keys() == places else None
+        return known if known.keys() == places else {}
 
     # -- what else concerns it
 
@@ -146,7 +151,7 @@ class QuietConsumer(Consumer):
         self._starts = {(of.topic, of.partition): of.offset for of in partitions}
         if self._ended is not None:
             self._ended = {}
-        paused, self._held, self._resting = self._held | self._resting, set(), set()
+        paused, self._held, self._resting = self._held | self._resting.keys(), set(), {}
         if paused:
             super().resume(_partitions(paused | self._starts.keys()))
         self._newest = time.monotonic()
@@ -155,19 +160,27 @@ class QuietConsumer(Consumer):
         """As librdkafka's."""
         super().pause(partitions)
         self._held |= {(of.topic, of.partition) for of in partitions}
-        self._resting -= self._held
+        self._rest_without(self._held)
 
     def resume(self, partitions: list[TopicPartition]) -> None:
         """As librdkafka's."""
         super().resume(partitions)
         resumed = {(of.topic, of.partition) for of in partitions}
         self._held -= resumed
-        self._resting -= resumed
+        self._rest_without(resumed)
+
+    def _rest_without(self, places: set[Place]) -> None:
+        self._resting = {at: end for at, end in self._resting.items() if at not in places}
 
 
 def member(kafka: KafkaConfig, group: str, instance: str, log: FilteringBoundLogger, **more: Any) -> QuietConsumer:
     """A stage's slot in its group; librdkafka speaks in the log. See `consumer_config`."""
     return QuietConsumer(consumer_config(kafka, instance, group, instance, **more, **spoken(log)))
+
+
+def _whole_ms(seconds: float) -> float:
+    """Rounded up: asked to wait for less than a millisecond, librdkafka returns at once."""
+    return math.ceil(seconds * 1000) / 1000
 
 
 def _partitions(places: Iterable[Place], offset: int = OFFSET_BEGINNING) -> list[TopicPartition]:
