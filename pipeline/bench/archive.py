@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import signal
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import numpy as np
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer, libversion
 
+from pipeline.bench.brokers import python
 from pipeline.bench.clickhouse import LocalClickHouse, value, wait_until
 from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.local.kafka.embedded import EmbeddedBroker
@@ -236,7 +236,7 @@ def measure(plan: Plan) -> dict[str, Any]:
 
 def _on(plan: Plan, engine: str) -> dict[str, Any]:
     return {
-        "python": platform.python_version(),
+        **python(),
         "librdkafka": libversion()[0],
         "pyarrow": version("pyarrow"),
         "clickhouse": f"chdb {version('chdb')} ({engine}) behind the local HTTP endpoint, on tmpfs",
