@@ -22,7 +22,8 @@ from pipeline.runtime.waiting import Deadline
 
 EMBEDDED_CLUSTER_ID = "MkU3OEVBNTctOEUyRi00"  # of every embedded broker there is; a cluster of Kafka's draws its own
 LOOK_SECONDS = 0.02  # between two questions for the ends: what comes to a consumer at rest waits so long at most
-QUIET_SECONDS = 0.02  # only when nothing has come for so long does it rest: with more to come that would only delay
+QUIET_SECONDS = 0.02  # nothing has come for so long before a rest, which would only delay what is to come. (One that
+#                       is told of ends by its client is about to be asked something else, and rests at once.)
 AWAKE_SECONDS = 0.1  # one that is not at rest looks so often whether it may
 REST_SECONDS = 5.0  # then it fetches for a moment, whatever it is told of the ends
 ASK_SECONDS = 1.0  # for an answer that takes a millisecond; where none comes, it fetches
@@ -73,23 +74,24 @@ class QuietConsumer(Consumer):
             ):
                 # Though its time may be up: else it would spin until the next call.
                 found = read(max(min(deadline.left_seconds, AWAKE_SECONDS), LOOK_SECONDS))
-            if found:
-                self._take_in(found)
+            if not found or self._tells_only_ends(found):
+                self._rest_if_all_is_read()
+            if found or deadline.has_passed:
                 return found
-            self._rest_if_all_is_read()
-            if deadline.has_passed:
-                return []
 
-    def _take_in(self, found: list[Message]) -> None:
+    def _tells_only_ends(self, found: list[Message]) -> bool:
         self._newest = time.monotonic()
-        if self._ended is not None:
-            ends = [each for each in found if (why := each.error()) and why.code() == KafkaError._PARTITION_EOF]
-            self._ended |= {(each.topic() or "", each.partition() or 0): each.offset() or 0 for each in ends}
+        if self._ended is None:
+            return False
+        ends = [each for each in found if (why := each.error()) and why.code() == KafkaError._PARTITION_EOF]
+        self._ended |= {(each.topic() or "", each.partition() or 0): each.offset() or 0 for each in ends}
+        return len(ends) == len(found)
 
     # -- resting
 
     def _rest_if_all_is_read(self) -> None:
-        if self._resting or time.monotonic() - self._newest < QUIET_SECONDS or not self._is_embedded():
+        is_quiet = self._ended is not None or time.monotonic() - self._newest >= QUIET_SECONDS
+        if self._resting or not is_quiet or not self._is_embedded():
             return
         places = self._wanted()
         ends = self._ask(places, _LATEST)
