@@ -11,10 +11,10 @@ from pipeline.combine.config import GROUP, MAX_BATCH_MS, STAGE, CombineConfig
 from pipeline.runtime import group_offsets, metrics
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
-from pipeline.runtime.kafka import KafkaConfig, consumer_config
-from pipeline.runtime.kafka_log import Errors, spoken
+from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lag import LagReport, Place
 from pipeline.runtime.metadata import require_topics
+from pipeline.runtime.quiet import member
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 
@@ -50,10 +50,9 @@ class Source:
         """Raises FatalStageError when no broker answers, or a topic that the combiner needs is missing."""
         self._config, self._log, self._tell = config, log, tell
         self._topic = kafka.topic_prefix + topics.EVENTS.name
-        errors = Errors()
-        more = _PREFETCH | spoken(log) | errors.settings
-        self._consumer = Consumer(consumer_config(kafka, config.identity, GROUP, config.identity, **more))
-        require_topics(self._consumer, errors, kafka, (topics.EVENTS, topics.PARTIALS, topics.DEADLETTER))
+        self._consumer = member(kafka, GROUP, config.identity, log, **_PREFETCH)
+        needed = topics.EVENTS, topics.PARTIALS, topics.DEADLETTER
+        require_topics(self._consumer, self._consumer.errors, kafka, needed)
         self._assigned: list[TopicPartition] = []
         self._next: list[TopicPartition] = []  # where to read on
         self._committed: dict[int, int] = {}  # by partition: where what is not committed begins

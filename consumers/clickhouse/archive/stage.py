@@ -22,10 +22,10 @@ from consumers.clickhouse.archive.insert import Abandoned, Inserter
 from consumers.clickhouse.archive.lanes import Batch, Lane, LaneKey, deleted_unread, key_of
 from consumers.clickhouse.archive.takeover import begin_anew, taken_over
 from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
-from pipeline.runtime.kafka import KafkaConfig, consumer_config
-from pipeline.runtime.kafka_log import spoken
+from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lag import LagReport, Place
 from pipeline.runtime.metrics import BATCHES, EVENTS, LOST, REJECTED
+from pipeline.runtime.quiet import member
 from pipeline.runtime.waiting import Deadline, wait_for
 
 STAGE = "archive"
@@ -65,7 +65,7 @@ class Archive:
         self._config, self._inserter, self._log, self._tell = config, inserter, log, tell
         self._convert = convert or Converter(kafka.topic_prefix)
         name = f"{GROUP}-{config.slot}"
-        self._consumer = Consumer(consumer_config(kafka, name, GROUP, name, **_FETCHING, **spoken(log)))
+        self._consumer = member(kafka, GROUP, name, log, **_FETCHING)
         self._again = ReadAgain(kafka, GROUP, _FETCHING, log)
         self._lanes: dict[LaneKey, Lane] = {}
         self._futures: dict[Future[None], Lane] = {}
@@ -230,7 +230,6 @@ class Archive:
             where = {"topic": found.topic, "partition": found.partition}
             self._log.info("assigned", **where, reads_from="the beginning" if start is None else start)
         consumer.assign(partitions)
-        consumer.resume(partitions)  # a pause outlives the assignment that it was made in
         self._paused = False
 
     def _lane(self, found: TopicPartition) -> Lane:
