@@ -83,10 +83,11 @@ def refuse_strangers(environ: Mapping[str, str]) -> None:
     sections = tuple(f"ANDON_{section}_".upper() for section in SECTIONS)
     for name in sorted(environ):
         if name.startswith("ANDON_") and not name.startswith(sections) and not _is_no_setting(name):
-            part, others = name.split("_")[1].lower(), " and ".join(OTHER_VARIABLES)
+            others = " and ".join(OTHER_VARIABLES)
+            near = did_you_mean(name.split("_")[1], (*SECTIONS, "config", "data"))
             raise ConfigError(
                 f"{name} is set in the environment, and nothing reads it; beside {others} a variable is "
-                f"ANDON_SECTION_KEY, of section {', '.join(SECTIONS)}{did_you_mean(part, (*SECTIONS, 'config', 'data'))}"
+                f"ANDON_SECTION_KEY, of section {', '.join(SECTIONS)}{near}"
             )
 
 

@@ -197,7 +197,7 @@ FROM
         h.fleet AS fleet, h.vendor AS vendor, h.product AS product, h.version AS version, h.halted_at AS halted_at,
         multiIf(i.installed_after >= 3 AND i.installed_after > 0.1 * i.expected_after, 'unproven: installations went on',
             s.subscribers_stopped > 0, 'acknowledged',
-            i.seconds_after >= 1800 AND i.expected_after >= 10, 'installations ended', 'unproven') AS proof,
+            i.seconds_after >= 1800 AND i.expected_after >= 5, 'installations ended', 'unproven') AS proof,
         l.crashed_hosts AS crashed_hosts,
         toInt64(finalizeAggregation(l.of_it)) AS listed_it,
         toInt64(finalizeAggregation(e.since)) AS reported_since,
