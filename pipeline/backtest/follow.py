@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from pipeline.backtest import usable
 from pipeline.backtest.lines import Advance
 from pipeline.backtest.report import halt_row, show_halt, show_summary, summary_of, summary_row
 from pipeline.backtest.run import Backtest
@@ -21,7 +22,11 @@ _COLLECT_EVERY = 100_000  # events are not tracked by the collector, and hardly 
 
 
 def follow(policies: PolicySet, read: ReadLines, total_bytes: int | None, as_json: bool) -> list[HaltOrder]:
-    """Decide, and say what was decided when it is; returns the orders."""
+    """Decide, and say what was decided when it is; returns the orders.
+
+    Raises:
+        Unusable: when all is said, and too little of the input was events.
+    """
     backtest = Backtest(policies)
     orders = []
     gc.freeze()
@@ -40,6 +45,7 @@ def follow(policies: PolicySet, read: ReadLines, total_bytes: int | None, as_jso
         say_json(summary_row(summary))
     else:
         show_summary(out, backtest, summary)
+    usable.check(backtest.events, backtest.refused)
     return orders
 
 

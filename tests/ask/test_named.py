@@ -118,7 +118,8 @@ def test_the_numbers_are_right(client: Client) -> None:
     assert halted["seconds_release_to_decision"] == 55 * 60
     assert (halted["seconds_decision_to_halt"], halted["seconds_halt_to_stopped"]) == (300, 3)
     spared = first("machines_spared")
-    assert (spared["hosts_with_it"], spared["hosts_without_it"], spared["proof"]) == (4, 4, "acknowledged")
+    counted = (spared["hosts_with_it"], spared["hosts_without_it"], spared["silent_hosts"])  # none reported after it
+    assert (*counted, spared["proof"], spared["spared_low"]) == (4, 0, 6, "acknowledged", 0)
     pair = first("update_pairs")
     assert (pair["hosts_both"], pair["hosts_only_a"], pair["hosts_only_b"], pair["overlap"]) == (4, 0, 6, 0.4)
     sql = "SELECT sum(hosts), sum(crash_free_hosts) FROM crash_free_hosts WHERE fleet = 'acme' AND day = today()"
@@ -262,7 +263,7 @@ def test_what_is_refused(stored: Database) -> None:
         (["rate", "--param", "fleet=acme"], 2, "did you mean rates"),
         (["rates", "-p", "fleet=acmee"], 1, "fleet 'acmee' is unknown: ClickHouse has acme, "),
         (["spared", "-p", f"fleet={HOSTILE}", "--format", "csv"], 1, "is unknown: ClickHouse has acme, "),
-        (["host", "-p", "fleet=acme", "-p", "host=h-00"], 1, "host 'h-00' is unknown; did you mean h-0 or "),
+        (["host", "-p", "fleet=acme", "-p", "host=h-00"], 1, "host 'h-00' is unknown; did you mean h-0?"),
         (
             ["evidence", *OF_UPDATE[:-1], "-pversion=92"],
             1,
