@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.parquet as parquet
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -15,6 +16,7 @@ from support.clickhouse_data import command
 from support.engines import Database
 
 from consumers.clickhouse.ask.named import queries
+from consumers.clickhouse.connect import connect
 
 PAGE = (Path(__file__).parents[2] / "docs" / "analysts.md").read_text("utf-8")
 HOSTILE = "x\x1b[2J\u202e<b>'; DROP"
@@ -64,6 +66,13 @@ def client(stored: Database) -> Client:
     return stored.client()
 
 
+@pytest.fixture
+def reader(stored: Database) -> Client:
+    """A client of the user who may only read."""
+    account = {"user": "andon_read", "password": stored.endpoint.read_password}
+    return connect(msgspec.structs.replace(stored.server, **account), database=stored.name)
+
+
 def ask(stored: Database, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """`andon query` as an analyst runs it, with the reading user."""
     argv, environ = command(stored, "query", *arguments, reads=True)
@@ -77,15 +86,18 @@ def test_every_block_has_a_name() -> None:
 
 
 @pytest.mark.parametrize("name", queries())
-def test_queries_of_the_guide_find_what_is_there(client: Client, name: str) -> None:
-    """Each query runs and answers, with every number a number; about an update, and not another's of that version."""
+def test_queries_of_the_guide_find_what_is_there(reader: Client, name: str) -> None:
+    """Each query runs and answers whoever may read, with every number a number; about an update, and not another's of
+    that version; and it begins with a sentence."""
     query = queries()[name]
+    assert query.sql.startswith(f"-- {query.about}\n")
+    assert query.about.endswith(".")
     given = {parameter: PARAMETERS[parameter] for parameter in query.parameters}
-    answer = client.query(query.sql, parameters=given)
+    answer = reader.query(query.sql, parameters=given)
     assert answer.result_rows
     assert not any(value != value for row in answer.result_rows for value in row)
     for other in UPDATE if "version" in given else ():
-        assert not client.query(query.sql, parameters=given | {other: "other"}).result_rows
+        assert not reader.query(query.sql, parameters=given | {other: "other"}).result_rows
 
 
 def test_a_halt_whose_record_was_disturbed_is_unknown(client: Client) -> None:
