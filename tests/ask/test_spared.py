@@ -86,6 +86,27 @@ def test_credit_waits_for_an_acknowledgement(client: Client, truths: dict[str, w
     )
 
 
+def test_a_rollout_that_had_ended_by_itself_proves_nothing(client: Client) -> None:
+    """Half of the hosts had the update for half a day when it was halted: no curve shows that anything was stopped."""
+    halted = END_MS - 3 * HOUR_MS
+    installed = f"fromUnixTimestamp64Milli({halted - 12 * HOUR_MS})"
+    client.command(
+        "INSERT INTO events (fleet, host, kind, ts, ingested_at, id, "
+        "`updates.vendor`, `updates.product`, `updates.version`, `updates.installed_at`) "
+        f"SELECT 'ended', toString(number % 200), if(number % 200 < 20 AND number >= 4200, 'crash', 'heartbeat'), "
+        f"fromUnixTimestamp64Milli({END_MS - 24 * HOUR_MS} + intDiv(number, 200) * {HOUR_MS}) AS at, at, "
+        "toString(number), "
+        "arrayMap(u -> u.1, us), arrayMap(u -> u.2, us), arrayMap(u -> u.3, us), arrayMap(u -> u.4, us) "
+        "FROM (SELECT number, arrayFilter(u -> u.3 = '290' OR number % 200 < 100, "
+        f"[('{world.UPDATE.vendor}', '{world.UPDATE.product}', '290', {installed} - INTERVAL 1 DAY), "
+        f"('{world.UPDATE.vendor}', '{world.UPDATE.product}', '291', {installed})]) AS us FROM numbers(4800))"
+    )
+    world.store_halt(client, "ended", halted, halted)
+    row = spared(client, "ended")
+    assert (row["hosts_with_it"], row["hosts_without_it"], row["hosts_in_line"]) == (100, 100, 100)
+    assert (row["proof"], row["spared_low"]) == ("unproven", 0)
+
+
 def test_silent_hosts_are_counted_by_update_ring_and_model(client: Client, truths: dict[str, world.Truth]) -> None:
     """They are those that the ledger has for dead; hardly one of them had listed the update."""
     dead = len(truths["heeded"].dead)

@@ -86,7 +86,8 @@ LEFT JOIN beats AS b USING (fleet, vendor, product, version, epoch);
 DROP VIEW machines_spared;
 
 -- What a halt can have spared, as a range. Credit wants proof: a subscriber that said that it has stopped, or
--- installations that came to an end; with neither, and wherever they went on, the lower limit is 0.
+-- installations that came to an end, though they went on in the three hours before; with neither, and wherever they went
+-- on, the lower limit is 0.
 -- A host is known to be without the update only if it reported at the end and had not listed it. One that reported in the
 -- day before the halt, not at the end, and did not list it is *silent*: it may have had it and be dead. So the share of
 -- hosts with it that crashed lies between "no silent host crashed" and "every one did" (Wilson's limits around both).
@@ -99,8 +100,17 @@ WITH
     (
         SELECT
             fleet, vendor, product, version,
-            min(halt_moments.halted_at) AS halted_at,
-            argMin(halt_moments.decided_at, epoch) AS decided_at,
+            min(halts.issued_at) AS halted_at,
+            toDate(ifNull(argMin(tuple(halts.stream_time), halts.issued_at).1, halted_at)) AS decided_on,
+            groupUniqArrayArray(halts.rings) AS rings
+        FROM halts
+        WHERE action = 'halt'
+        GROUP BY fleet, vendor, product, version
+    ),
+    m AS
+    (
+        SELECT
+            fleet, vendor, product, version,
             argMin(halt_moments.told_at, epoch) AS told_at,
             toStartOfHour(told_at) + toIntervalHour(1) AS next_hour,
             argMin(halt_moments.heard_since, epoch) AS heard_since,
@@ -109,61 +119,57 @@ WITH
         FROM halt_moments
         GROUP BY fleet, vendor, product, version
     ),
-    around AS
+    hours AS
     (
-        SELECT DISTINCT fleet, arrayJoin(arrayMap(days -> toDate(decided_at) + days, range(-1, 9))) AS day FROM h
-    ),
-    reports AS
-    (
-        SELECT fleet, minute AS at, 60 AS seconds, ring, uniqCombinedMergeState(stratum_minutes.hosts) AS states
+        SELECT fleet, '' AS vendor, '' AS product, '' AS version, minute AS at, ring,
+            uniqCombinedMergeState(stratum_minutes.hosts) AS states
         FROM stratum_minutes
-        WHERE (fleet, toStartOfHour(minute)) GLOBAL IN
-            (SELECT fleet, arrayJoin([toStartOfHour(told_at), toStartOfHour(heard_since)]) FROM h)
+        WHERE (fleet, toStartOfHour(minute)) GLOBAL IN (SELECT fleet, toStartOfHour(heard_since) FROM m)
         GROUP BY fleet, minute, ring
         UNION ALL
-        SELECT fleet, hour AS at, 3600 AS seconds, ring, uniqCombinedMergeState(stratum_hours.hosts) AS states
+        SELECT fleet, '' AS vendor, '' AS product, '' AS version, hour AS at, ring,
+            uniqCombinedMergeState(stratum_hours.hosts) AS states
         FROM stratum_hours
-        WHERE (fleet, toDate(hour)) GLOBAL IN (SELECT fleet, day FROM around)
+        WHERE (fleet, toDate(hour)) GLOBAL IN
+            (SELECT fleet, arrayJoin(arrayMap(days -> decided_on + days, range(-1, 9))) FROM h)
         GROUP BY fleet, hour, ring
+        UNION ALL
+        SELECT fleet, vendor, product, version, hour AS at, ring, uniqCombinedMergeState(update_installs.hosts) AS states
+        FROM update_installs
+        WHERE (fleet, vendor, product, version) GLOBAL IN (SELECT fleet, vendor, product, version FROM h)
+        GROUP BY fleet, vendor, product, version, hour, ring
     ),
     heard AS
     (
         SELECT
-            fleet, vendor, product, version,
-            uniqCombinedMergeStateIf(states, at >= next_hour - toIntervalDay(1) AND at < next_hour) AS before,
-            uniqCombinedMergeStateIf(states, at >= heard_since AND at < heard_until) AS since
-        FROM h
-        INNER JOIN reports USING (fleet)
-        WHERE has(rings, '*') OR has(rings, ring)
-        GROUP BY fleet, vendor, product, version
-    ),
-    installs AS
-    (
-        SELECT
-            fleet, vendor, product, version,
-            uniqCombinedMergeIf(states, hour < next_hour) AS installed_before,
-            uniqCombinedMergeIf(states, hour < next_hour + toIntervalDay(1)) - installed_before AS installed_after,
+            m.fleet AS fleet, m.vendor AS vendor, m.product AS product, m.version AS version, next_hour,
+            uniqCombinedMergeStateIf(states, of_fleet AND at >= next_hour - toIntervalDay(1) AND at < next_hour) AS before,
+            uniqCombinedMergeStateIf(states, of_fleet AND at >= heard_since AND at < heard_until) AS since,
+            uniqCombinedMergeIf(states, of_it AND at < next_hour) AS installed_before,
+            uniqCombinedMergeIf(states, of_it AND at < next_hour + toIntervalDay(1)) - installed_before AS installed_after,
+            uniqCombinedMergeIf(states, of_it AND at >= next_hour - toIntervalHour(3) AND at < next_hour) AS installed_lately,
             dateDiff('second', next_hour, least(any(heard_until), next_hour + toIntervalDay(1))) AS seconds_after,
-            installed_before * least(1, seconds_after / dateDiff('second', min(hour), next_hour)) AS expected_after
-        FROM h
-        INNER JOIN
+            dateDiff('second', greatest(minIf(at, of_it), next_hour - toIntervalHour(3)), next_hour) AS seconds_of_those,
+            installed_lately * least(1, seconds_after / seconds_of_those) AS expected_after
+        FROM
         (
-            SELECT fleet, vendor, product, version, hour, ring, uniqCombinedMergeState(update_installs.hosts) AS states
-            FROM update_installs
-            WHERE (fleet, vendor, product, version) GLOBAL IN (SELECT fleet, vendor, product, version FROM h)
-            GROUP BY fleet, vendor, product, version, hour, ring
-        ) AS i USING (fleet, vendor, product, version)
-        WHERE has(rings, '*') OR has(rings, ring)
+            SELECT
+                m.*, at, states, r.vendor = '' AS of_fleet,
+                r.vendor = m.vendor AND r.product = m.product AND r.version = m.version AS of_it
+            FROM m
+            INNER JOIN hours AS r ON r.fleet = m.fleet
+            WHERE (of_fleet OR of_it) AND (has(rings, '*') OR has(rings, r.ring))
+        ) AS m
         GROUP BY fleet, vendor, product, version, next_hour
     ),
     listed AS
     (
         SELECT
-            h.fleet AS fleet, h.vendor AS vendor, h.product AS product, h.version AS version,
-            uniqCombinedMergeStateIf(d.states, d.version = h.version AND d.day <= toDate(decided_at) + 7) AS of_it,
-            uniqExactMergeIf(d.crashed, d.version = h.version AND d.day <= toDate(decided_at) + 7) AS crashed_hosts,
-            uniqCombinedMergeStateIf(d.states, d.version != h.version
-                AND d.day BETWEEN toDate(decided_at) - 7 AND toDate(decided_at)) AS of_another
+            h.fleet AS fleet, h.vendor AS vendor, h.product AS product, h.version AS version, any(h.halted_at) AS halted_at,
+            uniqCombinedMergeStateIf(d.states, d.version = h.version AND d.day <= decided_on + 7) AS of_it,
+            uniqExactMergeIf(d.crashed, d.version = h.version AND d.day <= decided_on + 7) AS crashed_hosts,
+            uniqCombinedMergeStateIf(d.states, d.version != h.version AND d.day BETWEEN decided_on - 7 AND decided_on)
+                AS of_another
         FROM h
         INNER JOIN
         (
@@ -194,10 +200,10 @@ SELECT
 FROM
 (
     SELECT
-        h.fleet AS fleet, h.vendor AS vendor, h.product AS product, h.version AS version, h.halted_at AS halted_at,
-        multiIf(i.installed_after >= 3 AND i.installed_after > 0.1 * i.expected_after, 'unproven: installations went on',
+        l.fleet AS fleet, l.vendor AS vendor, l.product AS product, l.version AS version, l.halted_at AS halted_at,
+        multiIf(e.installed_after >= 3 AND e.installed_after > 0.1 * e.expected_after, 'unproven: installations went on',
             s.subscribers_stopped > 0, 'acknowledged',
-            i.seconds_after >= 1800 AND i.expected_after >= 5, 'installations ended', 'unproven') AS proof,
+            e.seconds_after >= 1800 AND e.expected_after >= 5, 'installations ended', 'unproven') AS proof,
         l.crashed_hosts AS crashed_hosts,
         toInt64(finalizeAggregation(l.of_it)) AS listed_it,
         toInt64(finalizeAggregation(e.since)) AS reported_since,
@@ -217,10 +223,8 @@ FROM
             / (n + 3.8414588)) AS crash_rate_high,
         if(startsWith(proof, 'unproven'), 0, toInt64(floor(hosts_in_line * crash_rate_low))) AS spared_low,
         toInt64(ceil((hosts_without_it + silent_hosts) * crash_rate_high)) AS spared_high
-    FROM h
-    INNER JOIN listed AS l USING (fleet, vendor, product, version)
+    FROM listed AS l
     INNER JOIN heard AS e USING (fleet, vendor, product, version)
-    LEFT JOIN installs AS i USING (fleet, vendor, product, version)
     LEFT JOIN obeyed AS s USING (fleet, vendor, product, version)
 );
 
