@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from pipeline.backtest import usable
 from pipeline.backtest.lines import Advance
 from pipeline.backtest.noted import InputNotes
 from pipeline.backtest.report import halt_row, show_halt, show_summary, summary_of, summary_row
@@ -24,7 +25,11 @@ _COLLECT_EVERY = 100_000  # events are not tracked by the collector, and hardly 
 def follow(
     policies: PolicySet, read: ReadLines, total_bytes: int | None, as_json: bool, notes: InputNotes | None = None
 ) -> list[HaltOrder]:
-    """Decide, and say what was decided when it is, and what was noted about the input; returns the orders."""
+    """Decide, and say what was decided when it is, and what was noted about the input; returns the orders.
+
+    Raises:
+        Unusable: when all is said, and too little of the input was events.
+    """
     backtest = Backtest(policies, notes)
     orders = []
     gc.freeze()
@@ -44,6 +49,7 @@ def follow(
     else:
         show_summary(out, summary)
         backtest.notes.show(out)
+    usable.check(backtest.events, backtest.refused)
     return orders
 
 

@@ -51,7 +51,7 @@ def command(
 
     Several files are read one after the other, as one stream: name them in the order of their time. With
     --from-clickhouse there are no files; the last lines say what differs from the halts that went out. Exit code 1 when
-    there is no such event.
+    there is no event, or most lines are none: that is no pass.
     """
     if from_clickhouse == bool(files) or (from_clickhouse and since is None):
         raise ConfigError("name FILEs, or --from-clickhouse with --since")

@@ -75,7 +75,7 @@ def show_halt(console: SafeConsole, halt: HaltOrder) -> None:
 
 def show_summary(console: SafeConsole, summary: Summary) -> None:
     """What was read, and the updates with the most evidence."""
-    if not summary.halts:
+    if summary.events and not summary.halts:
         console.print(Text("No halt.", style="bold"))
     if summary.max_log10_evidence:
         table = Table("update", "largest evidence", title="The most suspect updates", title_justify="left")

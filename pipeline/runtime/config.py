@@ -6,6 +6,7 @@ as itself or as `…_file`, the file that holds it: the way that the higher leve
 
 import functools
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
@@ -17,7 +18,7 @@ import msgspec
 from pipeline.runtime import renamed
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.secrets import is_secret
-from pipeline.runtime.wrong import Wrong, convert
+from pipeline.runtime.wrong import Wrong, convert, did_you_mean
 
 S = TypeVar("S", bound=msgspec.Struct)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,6 +42,11 @@ SECTIONS = (
     "trust",
 )
 
+# Variables that are no key of a section; and such as Kubernetes sets beside a service whose name begins with "andon".
+OTHER_VARIABLES = ("ANDON_CONFIG", "ANDON_DATA_DIR")
+_ALIKE = 0.85  # for all of a section begin alike
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$|^ANDON_PORT$")
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Raises ConfigError when the file is missing or is not TOML."""
@@ -61,6 +67,7 @@ def load(cls: type[S], section: str, *, file: Path | None, environ: Mapping[str,
     renamed.refuse_in_environment(section, environ)
     names = option_names(cls)
     known = {field.name for field in msgspec.structs.fields(cls)}
+    _refuse_unknown(section, known, environ)
     values: Values = {}
     for given in (
         _of_file(section, known, file),
@@ -69,6 +76,37 @@ def load(cls: type[S], section: str, *, file: Path | None, environ: Mapping[str,
     ):
         values = _over(values, given)
     return _convert(cls, section, values)
+
+
+def refuse_strangers(environ: Mapping[str, str]) -> None:
+    """Raises ConfigError for a variable that looks like a setting of ours, of a section that there is not."""
+    sections = tuple(f"ANDON_{section}_".upper() for section in SECTIONS)
+    for name in sorted(environ):
+        if name.startswith("ANDON_") and not name.startswith(sections) and not _is_no_setting(name):
+            others = " and ".join(OTHER_VARIABLES)
+            near = did_you_mean(name.split("_")[1], (*SECTIONS, "config", "data"))
+            raise ConfigError(
+                f"{name} is set in the environment, and nothing reads it; beside {others} a variable is "
+                f"ANDON_SECTION_KEY, of section {', '.join(SECTIONS)}{near}"
+            )
+
+
+def _refuse_unknown(section: str, known: Set[str], environ: Mapping[str, str]) -> None:
+    """A misspelt variable is not passed over. Its value stays unsaid: it may be a secret under a misspelt name."""
+    prefix = f"ANDON_{section}_".upper()
+    variables = {prefix + key.upper() for key in known}
+    for name in sorted(environ):
+        if name.startswith(prefix) and name not in variables and not _is_no_setting(name):
+            keys = ", ".join(sorted(known))
+            raise ConfigError(
+                f"{name} is set in the environment, and section {section} has no such key; known: {keys}"
+                f"{did_you_mean(name, sorted(variables), alike=_ALIKE)}"
+            )
+
+
+def _is_no_setting(name: str) -> bool:
+    """Whether it is none that could be misspelt: somebody else's, or a setting's old name, which is spoken of apart."""
+    return name in OTHER_VARIABLES or renamed.is_old(name) or _SERVICE_LINK.search(name) is not None
 
 
 def concerns(section: str, environ: Mapping[str, str]) -> bool:
@@ -145,6 +183,7 @@ def configured(*sections: tuple[str, type[msgspec.Struct]]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def run(config: Path | None, **given: Any) -> Any:
+            refuse_strangers(os.environ)
             options = {name: given.pop(name) for _, cls in sections for name in option_names(cls).values()}
             for section, cls in sections:
                 given[section] = load(cls, section, file=config, environ=os.environ, options=options)

@@ -13,6 +13,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from consumers.clickhouse import known
 from consumers.clickhouse.ask.answer import ROWS_FORMAT, ROWS_SETTINGS, Answer, CutOff, Pairs, Reading, read_answer
 from consumers.clickhouse.ask.named import Named, queries, types_of
 from consumers.clickhouse.ask.output import Defused, Sink, Terminal
@@ -22,6 +23,7 @@ from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.logging import printable
 from pipeline.runtime.say import safe, safe_json
+from pipeline.runtime.wrong import did_you_mean
 
 GRACE_SECONDS = 5  # ClickHouse gives up first, and says so
 SHOWN_ROWS = 1000
@@ -74,6 +76,10 @@ class Asker:
             while chunk := read():
                 out.write(chunk)
 
+    def check(self, named: dict[str, str]) -> None:
+        """Raises UnknownName when a parameter of a named query names what ClickHouse has never heard of."""
+        known.check(self._client, named)
+
     def columns(self, sql: str, parameters: Parameters) -> list[tuple[str, str]]:
         """Names and types; none where ClickHouse cannot say before it answers."""
         try:
@@ -105,6 +111,7 @@ class SqlCommand(click.Command):
 
 @click.command("query", cls=SqlCommand)
 @click.argument("what", metavar="NAME|SQL", required=False)
+@click.option("--list", "listed", is_flag=True, help="Every NAME, with a sentence and what it takes.")
 @click.option("--param", "-p", "given", multiple=True, metavar="K=V", help="Value of {K:Type}; may be given often.")
 @click.option("--format", "form", type=click.Choice(["table", *FORMATS]), default="table", show_default=True)
 @click.option(
@@ -113,18 +120,30 @@ class SqlCommand(click.Command):
 @click.option("--timeout", type=click.IntRange(1, 3600), default=30, show_default=True, help="Seconds for an answer.")
 @configured(("clickhouse", ClickHouseConfig))
 def command(
-    clickhouse: ClickHouseConfig, what: str | None, given: tuple[str, ...], form: Form, raw: bool, timeout: int
+    clickhouse: ClickHouseConfig,
+    what: str | None,
+    listed: bool,
+    given: tuple[str, ...],
+    form: Form,
+    raw: bool,
+    timeout: int,
 ) -> None:
-    """Ask ClickHouse: NAME is one of docs/analysts.md (all are listed without it), anything else is SQL. Only reads."""
+    """Ask ClickHouse: NAME is one of docs/analysts.md (all are listed without it), anything else is SQL. Only reads.
+
+    A fleet, update or host that ClickHouse has never heard of is said to be unknown: exit code 1.
+    """
     if raw and form != "csv":
         raise ConfigError("--raw: only of --format csv; nothing is changed in the others")
     named = queries()
-    if what is None:
+    if what is None or listed:
         _list(named)
         return
     sql, parameters = _question(what, given, named)
     try:
-        _answer(Asker(clickhouse, timeout), sql, _bound(sql, parameters), form, raw)
+        asker = Asker(clickhouse, timeout)
+        if what in named:
+            asker.check(parameters)
+        _answer(asker, sql, _bound(sql, parameters), form, raw)
     except CutOff as error:
         sys.stdout.flush()
         raise AndonError(f"ClickHouse at {clickhouse.url}: {error}") from None
@@ -177,7 +196,8 @@ def _question(what: str, given: tuple[str, ...], named: dict[str, Named]) -> tup
         parameters[name] = value
     if what not in named:
         if not any(character.isspace() for character in what):
-            raise ConfigError(f"no query is named {what!r}; `andon query` lists them, and SQL has a space in it")
+            near = did_you_mean(what, named)
+            raise ConfigError(f"no query is named {what!r}; `andon query` lists them, and SQL has a space in it{near}")
         return what.rstrip().removesuffix(";"), parameters
     wanted = named[what].parameters
     if missing := [name for name in wanted if name not in parameters]:
@@ -195,9 +215,9 @@ def _bound(sql: str, given: dict[str, str]) -> Parameters:
 
 
 def _list(named: dict[str, Named]) -> None:
-    table = Table("name", "parameters", box=box.SIMPLE_HEAD)
+    table = Table("name", "what it says", "takes", box=box.SIMPLE_HEAD)
     for query in named.values():
-        table.add_row(query.name, ", ".join(query.parameters))
+        table.add_row(query.name, query.about, ", ".join(query.parameters))
     stdout_console().print(table)
 
 
