@@ -27,7 +27,7 @@ class StatusConfig(msgspec.Struct, frozen=True):
     """Section `status`."""
 
     interval_seconds: Annotated[float, Doc(ge=0.1, le=60, description="time between refreshes")] = 1.0
-    top: Annotated[int, Doc(ge=1, le=1000, description="how many verdicts to show")] = 15
+    top: Annotated[int, Doc(ge=1, le=1000, description="of how many updates to show the verdicts")] = 15
 
 
 @click.command("status")
@@ -55,8 +55,9 @@ def command(
         if as_json:
             _print_json(watcher, once, status.interval_seconds)
         elif once or not sys.stdout.isatty():
-            out = console(width=None if sys.stdout.isatty() else WIDE_COLUMNS, highlight=True)
-            out.print(Screen(watcher.look()))
+            is_terminal = sys.stdout.isatty()
+            out = console(width=None if is_terminal else WIDE_COLUMNS, highlight=True)
+            out.print(Screen(watcher.look(), 1 if is_terminal else None))
         else:
             _show(watcher, status.interval_seconds)
     except KeyboardInterrupt:
@@ -74,7 +75,7 @@ def _print_json(watcher: Watcher, once: bool, interval_seconds: float) -> None:
 
 
 def _show(watcher: Watcher, interval_seconds: float) -> None:
-    with Live(Screen(watcher.look()), console=console(), screen=True, auto_refresh=False) as live:
+    with Live(Screen(watcher.look(), 0), console=console(), screen=True, auto_refresh=False) as live:
         while True:
             time.sleep(interval_seconds)
-            live.update(Screen(watcher.look()), refresh=True)
+            live.update(Screen(watcher.look(), 0), refresh=True)
