@@ -111,7 +111,7 @@ class SqlCommand(click.Command):
     "--raw", is_flag=True, help="CSV for programs: text that a spreadsheet would compute gets no ' before it."
 )
 @click.option("--timeout", type=click.IntRange(1, 3600), default=30, show_default=True, help="Seconds for an answer.")
-@configured(("clickhouse", ClickHouseConfig))
+@configured(("clickhouse", ClickHouseConfig), unused=("cluster", "timeout_seconds"))
 def command(
     clickhouse: ClickHouseConfig, what: str | None, given: tuple[str, ...], form: Form, raw: bool, timeout: int
 ) -> None:
