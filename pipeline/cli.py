@@ -10,8 +10,8 @@ import click
 
 from pipeline import __version__
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.nearest import did_you_mean
 from pipeline.runtime.say import say, say_traceback
+from pipeline.runtime.wrong import did_you_mean
 
 # Before numpy is loaded: its matrix products are small, and threads that wait for one another on a busy machine made
 # single steps of the detector ten times as long.

@@ -20,7 +20,7 @@ from pipeline.local.supervisor import Probe, ProcessSpec
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.nearest import did_you_mean
+from pipeline.runtime.wrong import did_you_mean
 
 DATABASE = "andon"  # what `andon demo` and the advice of `andon up` ask
 PROBE_SECONDS = 2.0

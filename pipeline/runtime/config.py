@@ -17,9 +17,8 @@ import msgspec
 
 from pipeline.runtime import renamed
 from pipeline.runtime.errors import ConfigError
-from pipeline.runtime.nearest import did_you_mean
 from pipeline.runtime.secrets import is_secret
-from pipeline.runtime.wrong import Wrong, convert
+from pipeline.runtime.wrong import Wrong, convert, did_you_mean
 
 S = TypeVar("S", bound=msgspec.Struct)
 F = TypeVar("F", bound=Callable[..., Any])

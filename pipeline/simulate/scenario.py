@@ -10,8 +10,7 @@ import msgspec
 
 from pipeline.runtime.config import read_toml
 from pipeline.runtime.errors import ConfigError
-from pipeline.runtime.nearest import did_you_mean
-from pipeline.runtime.wrong import Wrong, convert
+from pipeline.runtime.wrong import Wrong, convert, did_you_mean
 from pipeline.wire.events import Name, Signature, Text
 from pipeline.wire.partials import UpdateId
 from pipeline.wire.spans import DAY_MS

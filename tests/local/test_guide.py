@@ -72,6 +72,7 @@ def test_nothing_that_is_told_has_a_password_in_it(tmp_path: Path) -> None:
     assert lines["sasl.password"] not in again
 
 
+@pytest.mark.service
 def test_the_ready_block_is_short_and_its_file_is_for_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a screen, no line wider than it; whoever sources the file has every setting, under whatever name the
     directory has."""
@@ -80,7 +81,7 @@ def test_the_ready_block_is_short_and_its_file_is_for_a_shell(tmp_path: Path, mo
     block = guide(short, set(plan.STAGES)).replace(str(tmp_path) + "/", "")
     assert len(block.splitlines()) <= 24
     assert max(map(len, block.splitlines())) < 80
-    info = plan.describe(place(tmp_path / "it's a line", Open()), "acme", {})
+    info = plan.describe(place(tmp_path / "it's a line", Open()), "acme", dict.fromkeys(plan.STAGES, StageInfo()))
     write_env(info, set(plan.STAGES))
     shown = 'echo "$ANDON_DATA_DIR $ANDON_KAFKA_BOOTSTRAP_SERVERS $ANDON_CLICKHOUSE_URL $ANDON_CLICKHOUSE_USER"'
     said = subprocess.run(
