@@ -39,7 +39,7 @@ class Source:
     """A member of the combiner's group."""
 
     def __init__(self, kafka: KafkaConfig, config: CombineConfig, log: FilteringBoundLogger) -> None:
-        """Raises FatalStageError when no broker answers, or a topic that the combiner needs is missing."""
+        """Raises FatalStageError when no broker answers, ConfigError when a topic that is needed is missing."""
         self._config, self._log = config, log
         self._topic = kafka.topic_prefix + topics.EVENTS.name
         errors = Errors()

@@ -6,6 +6,8 @@ from pathlib import Path
 import click
 import msgspec
 from click.core import ParameterSource
+from rich.table import Table
+from rich.text import Text
 
 from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.doctor.examine import examine
@@ -15,10 +17,13 @@ from pipeline.doctor.targets import DoctorConfig, targets
 from pipeline.halt.trust import TrustConfig
 from pipeline.local import datadir, stack
 from pipeline.runtime.config import configured
+from pipeline.runtime.console import stdout_console
 from pipeline.runtime.kafka import KafkaConfig, check
 from pipeline.runtime.logging import printable
 from pipeline.runtime.say import say, say_json
 
+LEVEL_COLUMNS = 14
+WIDE_COLUMNS = 120  # of a screen on which checks are a column of their own
 COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}  # the others: dim
 
 
@@ -54,7 +59,8 @@ def command(
     local = stack.meant(data_dir.absolute(), kafka, source is ParameterSource.COMMANDLINE)
     found = targets(doctor, kafka, clickhouse, stack.running(data_dir.absolute()) if local else None)
     trust = trust if trust.keys_dir else found.trust
-    findings = examine(msgspec.structs.replace(found, stage=stage, trust=trust))
+    place = str(data_dir.absolute()) if local and data_dir.exists() else ""
+    findings = examine(msgspec.structs.replace(found, stage=stage, trust=trust, data_dir=place))
     healthy = all(finding.level != "problem" for finding in findings)
     if as_json:
         say_json({"ok": healthy, "findings": findings})
@@ -66,13 +72,18 @@ def command(
 
 def show(findings: list[Finding]) -> None:
     """For people: one line a finding, advice below what needs it."""
-    width = max(len(finding.check) for finding in findings)
+    out = stdout_console()
+    width = max(len(finding.check) for finding in findings) if out.width >= WIDE_COLUMNS else 0
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=LEVEL_COLUMNS)
     for finding in findings:
-        level = click.style(f"{finding.level:14}", fg=COLORS.get(finding.level, "bright_black"))
         words = finding.advice if finding.level == "not configured" else finding.words
-        say(f"{level}  {finding.check:{width}}  {printable(words)}")
+        text = f"{finding.check:{width}}  " if width else f"{finding.check}: "
+        text += printable(words)
         if finding.level in ("warning", "problem"):
-            say(f"{'':14}  {'':{width}}  → {printable(finding.advice)}")
+            text += "\n" + (f"{'':{width}}  " if width else "") + f"→ {printable(finding.advice)}"
+        grid.add_row(Text(finding.level, style=COLORS.get(finding.level, "dim")), Text(text))
+    out.print(grid)
     count = Counter(finding.level for finding in findings)
     bad = [
         f"{count[level]} {level}{'' if count[level] == 1 else 's'}" for level in ("problem", "warning") if count[level]

@@ -29,6 +29,7 @@ class Targets(msgspec.Struct, frozen=True):
     doctor: DoctorConfig
     stage: str | None = None  # that the account is to run
     trust: TrustConfig = TrustConfig()
+    data_dir: str = ""  # of a local line
     is_open_line: bool = False  # a local line whose broker asks nobody who they are
 
 

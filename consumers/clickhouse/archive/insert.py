@@ -13,11 +13,13 @@ from clickhouse_connect.driver.exceptions import Error
 from consumers.clickhouse.archive.lanes import Batch
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.runtime.metrics import INSERT_SECONDS, ROWS
+from pipeline.runtime.seldom import Seldom
 
 THREADS = 2  # one batch is being sent while ClickHouse works on another
 FIRST_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
+SAID_EVERY_SECONDS = 60.0  # that inserts into a table fail
 
 SETTINGS: dict[str, Any] = {
     "async_insert": 0,
@@ -32,6 +34,10 @@ class Abandoned(Exception):
     """Given up before ClickHouse has acknowledged; the promise stays on the broker."""
 
 
+class CannotInsert(Exception):
+    """What no further attempt will change: which rows, into which table, under which token, and why."""
+
+
 class Inserter:
     """Inserts in threads of its own, each with a client of its own."""
 
@@ -43,13 +49,14 @@ class Inserter:
         self._pool = ThreadPoolExecutor(THREADS, "archive-insert")
         self._mine = threading.local()
         self._given_up = threading.Event()
-        self._pending: set[Future[None]] = set()
+        self._pending: dict[Future[None], str] = {}
+        self._seldom = Seldom(SAID_EVERY_SECONDS)  # a full disk, or a server that is away, may last the night
 
     def submit(self, batch: Batch) -> "Future[None]":
         """Insert; the future fails with Abandoned when it is given up, with anything else if it cannot be sent."""
         future = self._pool.submit(self._insert, batch, self._given_up)
-        self._pending.add(future)
-        future.add_done_callback(self._pending.discard)
+        self._pending[future] = batch.token
+        future.add_done_callback(lambda done: self._pending.pop(done, None))
         return future
 
     def give_up(self) -> None:
@@ -63,6 +70,10 @@ class Inserter:
         hangs = wait(list(self._pending), CLOSE_SECONDS).not_done
         self._pool.shutdown(wait=not hangs, cancel_futures=True)
         return not hangs
+
+    def under_way(self) -> list[str]:
+        """The inserts that nobody has acknowledged or given up, by token."""
+        return sorted(self._pending.values())
 
     def _insert(self, batch: Batch, given_up: threading.Event) -> None:
         for table, held in batch.tables.items():
@@ -81,10 +92,13 @@ class Inserter:
                 self._client().insert_arrow(table, rows, settings=settings)
             except (Error, OSError) as error:
                 self._mine.client = None
-                text = str(error)[:500]
-                self._log.warning("insert failed, will be retried", table=table, token=token, error=text, wait=backoff)
+                if (more := self._seldom.turn(table)) is not None:
+                    failed = {"table": table, "rows": rows.num_rows, "token": token, "error": str(error)[:500]}
+                    self._log.warning("insert failed, will be retried", **failed, wait=backoff, **more)
                 given_up.wait(backoff)
                 backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
+            except Exception as error:
+                raise CannotInsert(f"{rows.num_rows} rows into {table} (token {token}): {error!r}") from error
             else:
                 INSERT_SECONDS.observe(time.monotonic() - started)
                 return

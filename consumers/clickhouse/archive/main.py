@@ -48,7 +48,8 @@ def command(
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
-    stage = Archive(archive, kafka, Inserter(clickhouse, log), log, Converter(kafka.topic_prefix, trusted))
+    inserter = Inserter(clickhouse, log)
+    stage = Archive(archive, kafka, inserter, log, Converter(kafka.topic_prefix, trusted))
     if not stage.run(stop.is_set):
-        log.warning("ClickHouse does not answer: left without it")
+        log.warning("ClickHouse does not answer: left without it", inserts=inserter.under_way())
         os._exit(0)  # at a normal exit Python would wait for the request
