@@ -7,8 +7,6 @@ from typing import get_args
 
 import click
 
-from pipeline.demo.act import QUICK, Pace
-from pipeline.demo.presenter import Presenter
 from pipeline.demo.progress import hosts_of_harmless
 from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.local.stack import LocalStack
@@ -61,6 +59,10 @@ def command(
 
     Exit code 1 when the guilty update was not halted or an innocent one was.
     """
+    # Here, not above: whoever asks for help does not wait for what the command needs.
+    from pipeline.demo.act import QUICK, Pace
+    from pipeline.demo.presenter import Presenter
+
     wanted = hosts or (QUICK_HOSTS if quick else HOSTS)
     acts = [scenarios.load(scenario, wanted)]
     if hosts is None and not acts[0].guilty:

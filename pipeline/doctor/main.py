@@ -10,10 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from consumers.clickhouse.connect import ClickHouseConfig
-from pipeline.doctor.examine import examine
 from pipeline.doctor.finding import Finding
-from pipeline.doctor.rights import NEEDS
-from pipeline.doctor.targets import DoctorConfig, targets
+from pipeline.doctor.targets import STAGES, DoctorConfig, targets
 from pipeline.halt.trust import TrustConfig
 from pipeline.local import datadir, stack
 from pipeline.runtime.config import configured
@@ -40,7 +38,7 @@ COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}  # the others: d
 @click.option(
     "--as",
     "stage",
-    type=click.Choice(list(NEEDS)),
+    type=click.Choice(STAGES),
     help="Whether the Kafka account may do what this stage needs (deploy/README.md) [default: which it may run].",
 )
 @configured(("doctor", DoctorConfig), ("kafka", KafkaConfig), ("clickhouse", ClickHouseConfig), ("trust", TrustConfig))
@@ -54,6 +52,9 @@ def command(
     trust: TrustConfig,
 ) -> None:
     """Check every server that Andon is configured for. Exit code 0: all well; 1: problems; 2: bad configuration."""
+    # Here, not above: whoever asks for help does not wait for what the command needs.
+    from pipeline.doctor.examine import examine
+
     check(kafka)
     source = click.get_current_context().get_parameter_source("bootstrap_servers")
     local = stack.meant(data_dir.absolute(), kafka, source is ParameterSource.COMMANDLINE)

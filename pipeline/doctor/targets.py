@@ -11,6 +11,9 @@ from pipeline.runtime.kafka import KafkaConfig
 
 Doc = msgspec.Meta
 
+# Whose rights on Kafka are known: the keys of `rights.NEEDS`, without all that it needs to know them.
+STAGES = ("topics", "collect", "combine", "correlate", "archive", "rollout", "watch", "deadletter", "replay")
+
 
 class DoctorConfig(msgspec.Struct, frozen=True):
     """Section `doctor`: what the other sections do not say."""

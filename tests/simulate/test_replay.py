@@ -177,7 +177,7 @@ def test_a_halt_for_another_fleet_changes_nothing() -> None:
 def test_a_story_takes_three_minutes_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     """By whatever span of its own; and `max` says what it is not for."""
     began: list[float] = []
-    monkeypatch.setattr(module, "KafkaSink", lambda _: None)
+    monkeypatch.setattr("pipeline.simulate.sinks.KafkaSink", lambda _: None)
     monkeypatch.setattr(module, "_play", lambda run, speed, stop: began.append(speed))
     monkeypatch.setattr(Run, "settle", lambda _: None)
     for name in ("quiet-week", "crowdstrike-2024-07-19"):

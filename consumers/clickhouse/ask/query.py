@@ -4,11 +4,9 @@ import re
 import sys
 from collections import Counter
 from contextlib import closing
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import Error
 from rich import box
 from rich.table import Table
 
@@ -22,6 +20,9 @@ from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.logging import printable
 from pipeline.runtime.say import safe, safe_json
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 GRACE_SECONDS = 5  # ClickHouse gives up first, and says so
 SHOWN_ROWS = 1000
@@ -76,6 +77,8 @@ class Asker:
 
     def columns(self, sql: str, parameters: Parameters) -> list[tuple[str, str]]:
         """Names and types; none where ClickHouse cannot say before it answers."""
+        from clickhouse_connect.driver.exceptions import Error
+
         try:
             found = self._client.query(f"DESCRIBE TABLE ({sql}\n)", parameters=parameters, settings=self._settings)
         except Error:
@@ -116,6 +119,9 @@ def command(
     clickhouse: ClickHouseConfig, what: str | None, given: tuple[str, ...], form: Form, raw: bool, timeout: int
 ) -> None:
     """Ask ClickHouse: NAME is one of docs/analysts.md (all are listed without it), anything else is SQL. Only reads."""
+    # Here, not above: whoever asks for help does not wait for what the command needs.
+    from clickhouse_connect.driver.exceptions import Error
+
     if raw and form != "csv":
         raise ConfigError("--raw: only of --format csv; nothing is changed in the others")
     named = queries()
