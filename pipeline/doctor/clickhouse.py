@@ -106,7 +106,8 @@ def schema_finding(client: Client, server: ClickHouseConfig) -> Finding:
         return problem(check, f"database {database} lacks migrations {names}", "`andon migrate` applies them")
     if drift.unrecorded:
         return warning(check, f"database {database}: {UNRECORDED}", "`andon migrate` records what they are now")
-    return ok(check, f"database {database} has every migration, and every table and view is as they made it")
+    unseen = f", but for {len(drift.hidden)} feeds, which this account may not see" if drift.hidden else ""
+    return ok(check, f"database {database} has every migration, and every table and view is as they made it{unseen}")
 
 
 def uncompared(check: str, server: ClickHouseConfig, error: Error) -> Finding:

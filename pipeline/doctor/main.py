@@ -15,14 +15,13 @@ from pipeline.doctor.targets import STAGES, DoctorConfig, targets
 from pipeline.halt.trust import TrustConfig
 from pipeline.local import datadir, stack
 from pipeline.runtime.config import configured
-from pipeline.runtime.console import stdout_console
+from pipeline.runtime.console import say_json, stdout_console
 from pipeline.runtime.kafka import KafkaConfig, check
 from pipeline.runtime.logging import printable
-from pipeline.runtime.say import say, say_json
 
 LEVEL_COLUMNS = 14
 WIDE_COLUMNS = 120  # of a screen on which checks are a column of their own
-COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}  # the others: dim
+STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}  # the others: dim
 
 
 @click.command("doctor")
@@ -72,21 +71,25 @@ def command(
 
 
 def show(findings: list[Finding]) -> None:
-    """For people: one line a finding, advice below what needs it."""
-    out = stdout_console()
-    width = max(len(finding.check) for finding in findings) if out.width >= WIDE_COLUMNS else 0
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(width=LEVEL_COLUMNS)
+    """For people: one line a finding, advice below what needs it; on a narrow screen folded under the level."""
+    shown = stdout_console()
+    is_narrow = shown.width < WIDE_COLUMNS
+    width = max(len(finding.check) for finding in findings)
     for finding in findings:
         words = finding.advice if finding.level == "not configured" else finding.words
-        text = f"{finding.check:{width}}  " if width else f"{finding.check}: "
-        text += printable(words)
-        if finding.level in ("warning", "problem"):
-            text += "\n" + (f"{'':{width}}  " if width else "") + f"→ {printable(finding.advice)}"
-        grid.add_row(Text(finding.level, style=COLORS.get(finding.level, "dim")), Text(text))
-    out.print(grid)
+        advice = finding.advice if finding.level in ("warning", "problem") else ""
+        level = Text(f"{finding.level:{LEVEL_COLUMNS}}", style=STYLES.get(finding.level, "dim"))
+        if is_narrow:
+            told = Text(f"{finding.check}: {printable(words)}" + (f"\n→ {printable(advice)}" if advice else ""))
+            row = Table.grid(padding=(0, 2, 0, 0))
+            row.add_row(level, told)
+            shown.print(row)
+            continue
+        shown.print(Text.assemble(level, f"  {finding.check:{width}}  {printable(words)}"), soft_wrap=True)
+        if advice:
+            shown.print(Text(f"{'':{LEVEL_COLUMNS}}  {'':{width}}  → {printable(advice)}"), soft_wrap=True)
     count = Counter(finding.level for finding in findings)
     bad = [
         f"{count[level]} {level}{'' if count[level] == 1 else 's'}" for level in ("problem", "warning") if count[level]
     ]
-    say(", ".join(bad) or "all well")
+    shown.print(", ".join(bad) or "all well")
