@@ -35,7 +35,7 @@ class Abandoned(Exception):
 
 
 class CannotInsert(Exception):
-    """What no further attempt will change: which rows, into which table, under which token, and why."""
+    """What no further attempt will change: how many rows, into which table, of which records, and why."""
 
 
 class Inserter:
@@ -55,7 +55,7 @@ class Inserter:
     def submit(self, batch: Batch) -> "Future[None]":
         """Insert; the future fails with Abandoned when it is given up, with anything else if it cannot be sent."""
         future = self._pool.submit(self._insert, batch, self._given_up)
-        self._pending[future] = batch.token
+        self._pending[future] = batch.words
         future.add_done_callback(lambda done: self._pending.pop(done, None))
         return future
 
@@ -72,7 +72,7 @@ class Inserter:
         return not hangs
 
     def under_way(self) -> list[str]:
-        """The inserts that nobody has acknowledged or given up, by token."""
+        """The inserts that nobody has acknowledged or given up, by the records that they hold."""
         return sorted(self._pending.values())
 
     def _insert(self, batch: Batch, given_up: threading.Event) -> None:
@@ -80,25 +80,25 @@ class Inserter:
             # A column that is null in all of one part has another type there.
             parts = [pa.Table.from_batches([rows]) for rows in held]
             rows = pa.concat_tables(parts, promote_options="permissive").unify_dictionaries().combine_chunks()
-            self._insert_table(table, rows, batch.token, given_up)
+            self._insert_table(table, rows, batch, given_up)
             ROWS.labels(table).inc(rows.num_rows)
 
-    def _insert_table(self, table: str, rows: pa.Table, token: str, given_up: threading.Event) -> None:
+    def _insert_table(self, table: str, rows: pa.Table, batch: Batch, given_up: threading.Event) -> None:
         backoff = FIRST_BACKOFF_SECONDS
         while not given_up.is_set():
             started = time.monotonic()
             try:
-                settings = SETTINGS | self._sharding | {"insert_deduplication_token": token}
+                settings = SETTINGS | self._sharding | {"insert_deduplication_token": batch.token}
                 self._client().insert_arrow(table, rows, settings=settings)
             except (Error, OSError) as error:
                 self._mine.client = None
                 if (more := self._seldom.turn(table)) is not None:
-                    failed = {"table": table, "rows": rows.num_rows, "token": token, "error": str(error)[:500]}
+                    failed = {"table": table, "rows": rows.num_rows, "of": batch.words, "error": str(error)[:500]}
                     self._log.warning("insert failed, will be retried", **failed, wait=backoff, **more)
                 given_up.wait(backoff)
                 backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
             except Exception as error:
-                raise CannotInsert(f"{rows.num_rows} rows into {table} (token {token}): {error!r}") from error
+                raise CannotInsert(f"{rows.num_rows} rows into {table}, of {batch.words}: {error!r}") from error
             else:
                 INSERT_SECONDS.observe(time.monotonic() - started)
                 return
