@@ -161,7 +161,7 @@ def test_a_stream_time_ahead_of_the_clock_is_said(tmp_path: Path) -> None:
     async def scene() -> None:
         world, clock = World([]), Clock()
         process = correlator(world, tmp_path, clock)  # whose detector's stream time stands still
-        await process.recover({}, {})
+        await process.recover(world.bounds(), {})
         process.began(0, None, 0)
         await process.handle(record(0, encode_partial(partial("acme", 1))), process.session)
         flags = []
