@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pipeline.demo.account import Account, clock, counted, power, settle
-from pipeline.demo.progress import HARMLESS_SECONDS, Leg, Progress, events_a_second
+from pipeline.demo.progress import HARMLESS_SECONDS, Leg, Progress, events_a_second, minutes_ms
 from pipeline.demo.watch import Seen, Watch, events_read
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
@@ -17,7 +17,6 @@ from pipeline.simulate.run import FASTEST, Run, shift_ms
 from pipeline.simulate.scenario import Scenario, unix_ms
 from pipeline.simulate.simulation import Simulation
 from pipeline.simulate.sinks import KafkaSink
-from pipeline.wire.spans import MINUTE_MS
 
 CATCH_UP_SECONDS = 60.0
 POLL_SECONDS = 0.05
@@ -62,7 +61,7 @@ class Act:
             self._harmless()
         else:
             release = unix_ms(self._scenario.incident_at) + self._shift
-            self._healthy(release - round(self._pace.approach_minutes * MINUTE_MS), correlate_url)
+            self._healthy(release - minutes_ms(self._pace.approach_minutes), correlate_url)
             self._run.until(release, self._pace.speed, self._tell_progress)
             self._incident(release)
             self._go_on(Leg(self._simulation.end_ms, self._fast()))
@@ -112,7 +111,7 @@ class Act:
     def _incident(self, release_ms: int) -> None:
         for update in sorted(self._scenario.guilty):
             self._say(f"{self._now()} UTC  {printable('/'.join(update))} is released")
-        patience = release_ms + round(self._pace.patience_minutes * MINUTE_MS)
+        patience = release_ms + minutes_ms(self._pace.patience_minutes)
         account = unix_ms(self._scenario.account_at) + self._shift
         legs = [Leg(min(patience, account), self._pace.speed), Leg(account, self._pace.hurry)]
         self._progress = Progress(legs, self._simulation.now_ms)

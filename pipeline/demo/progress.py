@@ -6,10 +6,16 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pipeline.simulate.scenario import Scenario, unix_ms
+from pipeline.wire.spans import MINUTE_MS
 
 TOLD_SECONDS = 5.0  # between two lines
 HARMLESS_SECONDS = 90.0  # of a story in which nothing is at fault, without what starts and ends a demo
 HARMLESS_EVENTS = 900_000  # so many, every machine sends and judges in that time
+
+
+def minutes_ms(count: float) -> int:
+    """So many minutes."""
+    return round(count * MINUTE_MS)
 
 
 class Leg(NamedTuple):

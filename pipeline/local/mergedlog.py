@@ -104,6 +104,11 @@ class MergedLog:
             text = _STAMP.sub("", text)
             self._on_terminal(stage, text)
 
+    def line_seldom(self, stage: str, text: str) -> None:
+        """What would be said again and again while it lasts, as of a full disk: the same at most once a minute."""
+        if self._unwritten_seldom.turn(text) is not None:
+            self.line(stage, text)
+
     def _begin(self, stage: str) -> tuple[str, str]:
         return time.strftime("%H:%M:%S"), stage.ljust(self._width)
 

@@ -16,13 +16,12 @@ from pipeline.local import datadir, guide, plan, settings, stack
 from pipeline.local.doors import Doors
 from pipeline.local.kafka import kinds as kafka_line
 from pipeline.local.kafka.kinds import BrokerKind
-from pipeline.local.mergedlog import UNWRITTEN_SECONDS, MergedLog
+from pipeline.local.mergedlog import MergedLog
 from pipeline.local.plan import Place, Stage
 from pipeline.local.small_topics import make_topics
 from pipeline.local.supervisor import Supervisor
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError, ConfigError
-from pipeline.runtime.seldom import Seldom
 
 Doc = msgspec.Meta
 Port = Annotated[int, Doc(ge=0, le=65535, description="fixed port; 0 takes the one used here last, or any free one")]
@@ -135,7 +134,6 @@ class Line:
         self._up = up
         self._at = at
         self._ready = False
-        self._seldom = Seldom(UNWRITTEN_SECONDS)
         self.supervisor = supervisor
         runs = {name: stage.info for name, stage in supervisor.stages.items()}
         self.info = plan.describe(at, up.fleet, runs)
@@ -146,8 +144,7 @@ class Line:
             try:
                 stack.save(self.info)
             except OSError as error:  # a full disk must not end the supervision
-                if self._seldom.turn("") is not None:
-                    self.supervisor.log.line("andon", f"stack.json cannot be written: {error.strerror}")
+                self.supervisor.log.line_seldom("andon", f"stack.json cannot be written: {error.strerror}")
 
     async def start(self) -> None:
         """Broker and topics, then every stage at once; the archive after ClickHouse and its schema.
