@@ -36,7 +36,7 @@ NEVER = datetime(2100, 1, 1)  # later than any event may say
     "--until", type=MOMENT, help="With --from-clickhouse: the moment before which they end. [default: no end]"
 )
 @click.option("--fleet", default="", help="With --from-clickhouse: only this fleet.")
-@configured(("clickhouse", ClickHouseConfig))
+@configured(("clickhouse", ClickHouseConfig), unused=("cluster", "timeout_seconds"))
 def command(
     clickhouse: ClickHouseConfig,
     files: tuple[str, ...],

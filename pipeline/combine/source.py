@@ -47,7 +47,7 @@ class Source:
         log: FilteringBoundLogger,
         tell: Callable[[dict[Place, int]], None],
     ) -> None:
-        """Raises FatalStageError when no broker answers, or a topic that the combiner needs is missing."""
+        """Raises FatalStageError when no broker answers, ConfigError when a topic that is needed is missing."""
         self._config, self._log, self._tell = config, log, tell
         self._topic = kafka.topic_prefix + topics.EVENTS.name
         self._consumer = member(kafka, GROUP, config.identity, log, **_PREFETCH)

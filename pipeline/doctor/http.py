@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pipeline.doctor.finding import ANSWER_SECONDS, Finding, clock_finding, ok, plain, problem, warning
+from pipeline.doctor.finding import ANSWER_SECONDS, Finding, Hung, clock_finding, ok, plain, problem, warning
 from pipeline.runtime.errors import ConfigError
 
 MAX_ANSWER_BYTES = 1 << 20
@@ -33,8 +33,15 @@ def ask(url: str, body: bytes | None = None, headers: dict[str, str] | None = No
     except urllib.error.HTTPError as error:
         with error:
             return _answer(error.code, error.headers, error.read(MAX_ANSWER_BYTES))
+    except TimeoutError:  # of the answer: one of the connection comes as a URLError
+        raise Hung from None
     except urllib.error.URLError as error:
         raise error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason)) from None
+
+
+def advised(error: OSError, advice: str) -> str:
+    """`advice`, unless the server is there and hangs."""
+    return Hung.advice if isinstance(error, Hung) else advice
 
 
 def _answer(status: int, headers: Any, raw: bytes) -> Answer:
@@ -59,7 +66,8 @@ def check_gateway(url: str, token_file: str, max_skew_seconds: float) -> list[Fi
     try:
         answer = ask(health_url)
     except OSError as error:
-        return [problem("gateway", f"{url}: {plain(error)}", "start `andon collect`, or correct doctor.gateway_url")]
+        advice = "start `andon collect`, or correct doctor.gateway_url"
+        return [problem("gateway", f"{url}: {plain(error)}", advised(error, advice))]
     findings = [_gateway_health(url, answer)]
     if answer.body.get("tokens_file") == "unusable":
         advice = "mend the file (`andon token FLEET --tokens-file F`); its log says what is wrong"
@@ -154,7 +162,7 @@ def check_correlator(url: str) -> list[Finding]:
         answer = ask(url.rstrip("/") + "/readyz")
     except OSError as error:
         advice = "start `andon correlate`, or correct doctor.correlate_url: nothing is decided meanwhile"
-        return [problem("correlator", f"{url}: {plain(error)}", advice)]
+        return [problem("correlator", f"{url}: {plain(error)}", advised(error, advice))]
     if answer.status == 200 and answer.body.get("ready") is True:
         words = f"{url} decides on {answer.body.get('fleets', 0)} fleet(s)"
         return [ok("correlator", words), *_stream_time(answer.body.get("stream_time_ahead")), *_seals(answer.body)]

@@ -11,6 +11,9 @@ from pipeline.runtime.kafka import KafkaConfig
 
 Doc = msgspec.Meta
 
+# Whose rights on Kafka are known: the keys of `rights.NEEDS`, without all that it needs to know them.
+STAGES = ("topics", "collect", "combine", "correlate", "archive", "rollout", "watch", "deadletter", "replay")
+
 
 class DoctorConfig(msgspec.Struct, frozen=True):
     """Section `doctor`: what the other sections do not say."""
@@ -31,6 +34,7 @@ class Targets(msgspec.Struct, frozen=True):
     doctor: DoctorConfig
     stage: str | None = None  # that the account is to run
     trust: TrustConfig = TrustConfig()
+    data_dir: str = ""  # of a local line
     is_open_line: bool = False  # a local line whose broker asks nobody who they are
 
 

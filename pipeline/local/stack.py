@@ -1,6 +1,7 @@
 """A running local line, seen from outside: `stack.json` says where everything is, `LocalStack` starts and stops one."""
 
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Sequence
@@ -105,11 +106,21 @@ def remove(data_dir: Path) -> None:
 
 
 def meant(data_dir: Path, kafka: KafkaConfig, named: bool) -> bool:
-    """Whether these settings mean the local line: none are given, or just its address. `named`: by an option."""
-    if kafka == KafkaConfig():
-        return not named
+    """Whether these settings mean the local line: none are given, or its address, in whatever words. `named`: by an
+    option."""
+    if kafka == KafkaConfig() and not named:
+        return True
     info = running(data_dir)
-    return info is not None and kafka in (info.kafka, KafkaConfig(bootstrap_servers=info.bootstrap_servers))
+    if info is None or _addresses(kafka.bootstrap_servers) != _addresses(info.bootstrap_servers):
+        return False
+    asked = msgspec.structs.replace(kafka, bootstrap_servers=info.bootstrap_servers)
+    return asked in (info.kafka, KafkaConfig(bootstrap_servers=info.bootstrap_servers))
+
+
+def _addresses(bootstrap_servers: str) -> set[str]:
+    """Each by its number, where it is a name of this machine."""
+    given = (each.strip().lower() for each in bootstrap_servers.split(","))
+    return {re.sub(r"^(localhost|\[::1\]):", "127.0.0.1:", each) for each in given if each}
 
 
 def running(data_dir: Path) -> StackInfo | None:

@@ -269,7 +269,7 @@ def test_what_is_refused(stored: Database) -> None:
         (["no-such-name"], 2, "no query is named"),
         (["rates", "--param", "fleet"], 2, "should be NAME=VALUE"),
         (["TRUNCATE TABLE events"], 1, "TRUNCATE is not for this user. (ACCESS_DENIED)\n"),
-        (["SELECT 1", "--clickhouse-url", "http://127.0.0.1:1"], 1, "Connection refused; `andon up` prints"),
+        (["SELECT 1", "--clickhouse-url", "http://127.0.0.1:1"], 1, "Connection refused; of a local line"),
         (["SELECT 1 FORM 2 THE"], 1, "Syntax error: failed at position"),
         (["rates", "--param", "fleet=a", "--param", "flet=b"], 2, "rates has no such parameter; it takes fleet"),
         (["rate", "--param", "fleet=acme"], 2, "did you mean rates"),

@@ -73,6 +73,12 @@ class Batch:
         """The same for the same ranges, whenever and by whomever they are read."""
         return self.intent.token(self.topic)
 
+    @property
+    def words(self) -> str:
+        """Which records of the topic, for people: partition, first offset, and the one behind the last."""
+        ranges = (f"[{of.partition}] {of.start} to {of.end}" for of in self.intent.ranges)
+        return f"{self.topic} {', '.join(ranges)}"
+
 
 @dataclass(slots=True)
 class Lane:

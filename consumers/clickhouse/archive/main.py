@@ -54,5 +54,5 @@ def command(
     watch.trouble = inserter.trouble
     stage = Archive(archive, kafka, inserter, log, Converter(kafka.topic_prefix, trusted), watch.start().at)
     if not stage.run(stop.is_set):
-        log.warning("ClickHouse does not answer: left without it")
+        log.warning("ClickHouse does not answer: left without it", inserts=inserter.under_way())
         os._exit(0)  # at a normal exit Python would wait for the request

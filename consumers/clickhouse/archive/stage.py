@@ -178,7 +178,7 @@ class Archive:
             lane = self._futures.pop(future)
             error = future.exception()
             if error is not None and not isinstance(error, Abandoned):
-                raise FatalStageError(f"{lane.topic}: batch cannot be inserted: {error!r}") from error
+                raise FatalStageError(f"{lane.topic}: a batch cannot be inserted: {error}") from error
             if error is None:
                 lane.acknowledged()
 
