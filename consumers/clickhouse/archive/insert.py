@@ -111,7 +111,7 @@ class Inserter:
                 self._client().insert_arrow(table, rows, settings=settings)
             except (Error, OSError) as error:
                 self._mine.client = None
-                self._failing.setdefault(token, time.monotonic())
+                self._failing.setdefault(batch.token, time.monotonic())
                 if (more := self._seldom.turn(table)) is not None:
                     failed = {"table": table, "rows": rows.num_rows, "of": batch.words, "error": str(error)[:500]}
                     self._log.warning("insert failed, will be retried", **failed, wait=backoff, **more)
@@ -120,7 +120,7 @@ class Inserter:
             except Exception as error:
                 raise CannotInsert(f"{rows.num_rows} rows into {table}, of {batch.words}: {error!r}") from error
             else:
-                self._failing.pop(token, None)
+                self._failing.pop(batch.token, None)
                 INSERT_SECONDS.observe(time.monotonic() - started)
                 return
         raise Abandoned
