@@ -45,7 +45,13 @@ class ReadCommittedThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def rejoin(self) -> None:
         """Ask the group for an assignment as of now."""
-        self.thread_loop.call_soon_threadsafe(self._ensure_consumer()._coordinator.request_rejoin)
+
+        async def ask() -> None:
+            consumer = self._ensure_consumer()
+            await consumer._client.force_metadata_update()  # of the topics that there are now
+            consumer._coordinator.request_rejoin()
+
+        asyncio.run_coroutine_threadsafe(ask(), self.thread_loop)
 
 
 class ReadCommittedConsumer(driver.Consumer):  # type: ignore[misc]

@@ -20,7 +20,6 @@ from pipeline.runtime.clock import Clock, wall_clock_ms
 from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import end_within
-from pipeline.wire.topics import PARTIALS
 
 STOP_SECONDS = 4.0  # for the last checkpoint, and again for Faust's own stop
 RENEW_SECONDS = 10.0
@@ -104,7 +103,7 @@ async def _look(ports: FaustPorts, correlator: Correlator, log: FilteringBoundLo
         return
     if not is_same:
         await _begin_anew(correlator)
-        raise TopicMadeAnewError([PARTIALS.name])
+        raise TopicMadeAnewError(["fleet.partials"])
     correlator.reading.look(found, wall_clock_ms())
     if correlator.reading.should_rejoin(wall_clock_ms()):
         log.warning("no partition of fleet.partials is assigned: the group is asked once more")

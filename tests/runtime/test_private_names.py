@@ -160,6 +160,8 @@ THE_PAGES = [
 THE_FETCHER = [
     Reliance(AIOKAFKA, "_isolation_level", True, says(AIOKafkaConsumer, "isolation_level=self._isolation_level")),
     Reliance(AIOKAFKA, "_coordinator", True, says(AIOKafkaConsumer.start, "self._coordinator = GroupCoordinator(")),
+    Reliance(AIOKAFKA, "_client", True, says(AIOKafkaConsumer.__init__, "self._client = AIOKafkaClient(")),
+    Reliance(AIOKAFKA, "", [], lambda: parameters(AIOKafkaClient.force_metadata_update), "to ask for the topics"),
     Reliance(AIOKAFKA, "", [], lambda: parameters(GroupCoordinator.request_rejoin), "to be assigned anew"),
     Reliance(AIOKAFKA, "_proc_fetch_request", ["assignment", "node_id", "request"], lambda: parameters(FETCH)),
     Reliance(AIOKAFKA, "_consumer_record", ["tp", "record"], lambda: parameters(RECORDS._consumer_record)),
