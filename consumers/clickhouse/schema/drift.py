@@ -105,7 +105,7 @@ class Objects:
         rows: Sequence[Row] = self._client.query(present(self._layout)).result_rows
         was = self.recorded(migrations) if any(name == OBJECTS_TABLE for _, _, name, _ in rows) else {}
         drift = compare(rows, made(self._layout, migrations), was, on_cluster=bool(self._layout.cluster))
-        hidden = [name for name in drift.missing if not self._layout.cluster and self._is_hidden(name)]
+        hidden = tuple(name for name in drift.missing if not self._layout.cluster and self._is_hidden(name))
         return drift._replace(missing=[name for name in drift.missing if name not in hidden], hidden=hidden)
 
     def _is_hidden(self, name: str) -> bool:
