@@ -4,12 +4,14 @@ A name that nobody knows is no fleet in which all is well: it is said to be unkn
 """
 
 from collections.abc import Iterable, Mapping
-
-from clickhouse_connect.driver.client import Client
+from typing import TYPE_CHECKING
 
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.logging import printable
 from pipeline.runtime.wrong import did_you_mean
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 SHOWN = 10
 UPDATE = ("vendor", "product", "version")
@@ -32,7 +34,7 @@ class UnknownName(AndonError):
     """Something is named that ClickHouse has never heard of."""
 
 
-def check(client: Client, named: Mapping[str, str]) -> None:
+def check(client: "Client", named: Mapping[str, str]) -> None:
     """`named`: of "fleet", "vendor", "product", "version" and "host" those that a question names. Without a fleet
     nothing is looked at.
 

@@ -11,14 +11,16 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
-from structlog.typing import FilteringBoundLogger
 
 from pipeline.runtime.kafka import KafkaConfig, consumer_config
 from pipeline.runtime.kafka_log import Errors, spoken
 from pipeline.runtime.waiting import Deadline
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 EMBEDDED_CLUSTER_ID = "MkU3OEVBNTctOEUyRi00"  # of every embedded broker there is; a cluster of Kafka's draws its own
 LOOK_SECONDS = 0.02  # between two questions for the ends: what comes to a consumer at rest waits so long at most
@@ -175,7 +177,7 @@ class QuietConsumer(Consumer):
         self._resting = {at: end for at, end in self._resting.items() if at not in places}
 
 
-def member(kafka: KafkaConfig, group: str, instance: str, log: FilteringBoundLogger, **more: Any) -> QuietConsumer:
+def member(kafka: KafkaConfig, group: str, instance: str, log: "FilteringBoundLogger", **more: Any) -> QuietConsumer:
     """A stage's slot in its group; librdkafka speaks in the log. See `consumer_config`."""
     return QuietConsumer(consumer_config(kafka, instance, group, instance, **more, **spoken(log)))
 
