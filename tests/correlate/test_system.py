@@ -348,8 +348,8 @@ def test_partials_deleted_unread_are_said(stage: Stage) -> None:
 @kafka_only("the embedded broker makes a deleted topic again as soon as a reader asks for it")
 @pytest.mark.parametrize("gone_for_a_while", [False, True])
 def test_partials_made_anew_are_all_taken_in(stage: Stage, gone_for_a_while: bool) -> None:
-    """The topic is deleted and created again under it: it ends, or is assigned the new one; all of that is taken in. Also
-    when the group had been balanced without it: a static member is given back what it had then."""
+    """The topic is deleted and created again under it: it ends, or is assigned the new one; all of that is taken in.
+    Also when the group had been balanced without it: a static member is given back what it had then."""
     stage.start()
     for number in range(30):
         stage.produce(partial("acme", 1, at=number))
