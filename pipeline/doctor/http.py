@@ -144,7 +144,8 @@ def check_stage(check: str, stage: str, url: str) -> list[Finding]:
     try:
         answer = ask(url.rstrip("/") + "/readyz")
     except OSError as error:
-        return [problem(check, f"{url}: {plain(error)}", f"start `andon {stage}`, or correct doctor.{stage}_url")]
+        advice = f"start `andon {stage}`, or correct doctor.{stage}_url"
+        return [problem(check, f"{url}: {plain(error)}", advised(error, advice))]
     if answer.status == 200 and answer.body.get("ready") is True:
         return [ok(check, f"{url} gets on, and nothing waits for long")]
     return [_not_ready(check, url, answer, "if this lasts, see its log")]
