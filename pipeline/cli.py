@@ -10,6 +10,7 @@ import click
 
 from pipeline import __version__
 from pipeline.runtime.errors import AndonError
+from pipeline.runtime.lifecycle import leave
 from pipeline.runtime.say import say, say_traceback
 from pipeline.runtime.wrong import did_you_mean
 
@@ -117,4 +118,4 @@ def main() -> None:
         andon(prog_name="andon")
     except AndonError as error:
         say(f"andon: {error}", err=True)
-        sys.exit(error.exit_code)
+        leave(error.exit_code)

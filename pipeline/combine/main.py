@@ -10,7 +10,7 @@ from pipeline.combine.stage import Combiner
 from pipeline.runtime import logging, metrics
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.lifecycle import StopSignal
+from pipeline.runtime.lifecycle import StopSignal, leave
 from pipeline.runtime.partials import PartialsConfig, seal_of
 from pipeline.runtime.reading.watch import ReadingWatch
 from pipeline.wire.topics import EVENTS
@@ -28,6 +28,7 @@ def command(
 ) -> None:
     """Fold events into partials, one Kafka transaction per micro-batch. Exit code 70 asks for a restart."""
     run(kafka, metrics, partials, combine)
+    leave(0)  # whoever watches its reading still asks the brokers
 
 
 def _bound_heap() -> None:

@@ -136,7 +136,7 @@ def test_the_command(trial: Database, client: Client) -> None:
     migrate = functools.partial(andon, trial, "migrate")
     numbers = [migration.number for migration in shipped()]
     before = migrate("--status", "--json")
-    nothing: dict[str, object] = {"missing": [], "differs": [], "unrecorded": False}
+    nothing: dict[str, object] = {"missing": [], "differs": [], "unrecorded": False, "hidden": []}
     assert (before.returncode, json.loads(before.stdout)) == (1, {"applied": [], "pending": numbers} | nothing)
     dry = migrate("--dry-run")
     steps = [step for migration in shipped() for step in migration.steps]

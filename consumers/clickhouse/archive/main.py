@@ -1,7 +1,6 @@
 """`andon archive`: Kafka into ClickHouse, every event once."""
 
 import gc
-import os
 
 import click
 
@@ -15,7 +14,7 @@ from pipeline.runtime import logging
 from pipeline.runtime import metrics as registry
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.lifecycle import StopSignal
+from pipeline.runtime.lifecycle import StopSignal, leave
 from pipeline.runtime.metrics import MetricsConfig
 from pipeline.runtime.reading.watch import ReadingWatch
 
@@ -55,4 +54,4 @@ def command(
     stage = Archive(archive, kafka, inserter, log, Converter(kafka.topic_prefix, trusted), watch.start().at)
     if not stage.run(stop.is_set):
         log.warning("ClickHouse does not answer: left without it", inserts=inserter.under_way())
-        os._exit(0)  # at a normal exit Python would wait for the request
+    leave(0)  # Python would wait for requests that are not answered, and who watches the reading still asks the brokers
