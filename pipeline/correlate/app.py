@@ -5,7 +5,8 @@ acknowledge nothing, and offsets are committed when the correlator says so, behi
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import faust
@@ -84,10 +85,6 @@ class ReadCommittedConsumer(driver.Consumer):  # type: ignore[misc]
         """Faust remembers every offset that it saw no message for, until it commits them by itself, which it never does
         here. Each transaction leaves a marker: a tree of them would grow for ever, and be sorted with every partial."""
 
-    def rejoin(self) -> None:
-        """Ask the group for an assignment as of now."""
-        self._thread.rejoin()
-
     async def commit_to(self, tp: TP, offset: int) -> bool:
         """Commit exactly this offset; False when the brokers refuse it."""
         return bool(await self._commit({tp: offset}))
@@ -158,8 +155,15 @@ class FaustPorts:
         for path, (view, must_be_ready) in views.items():
             self.app.page(path, name=path)(page(view, must_be_ready, self._config))
 
-    def _fatal(self) -> "_Fatal":
-        return _Fatal(self.failure)
+    @asynccontextmanager
+    async def _fatal(self) -> AsyncIterator[None]:
+        """Hands the exception of its block to whoever watches the app: Faust would log it and go on."""
+        try:
+            yield
+        except Exception as error:
+            if not self.failure.done():
+                self.failure.set_exception(error)
+            raise
 
     async def _bounds(self, read: Mapping[int, Place]) -> dict[int, Bounds]:
         """Of our partitions. A broker that was cut off says for a moment that a log ends where it did when it led it:
@@ -235,13 +239,12 @@ class FaustPorts:
 
     def rejoin(self) -> None:
         """Ask the group for an assignment as of now."""
-        self.app.consumer.rejoin()
+        self.app.consumer._thread.rejoin()
 
     async def is_same_log(self, log_ids: Collection[str]) -> bool:
         """Whether the topic is the one that was there, as far as can be known. Raises KafkaException, TimeoutError."""
         ours = [(tp.topic, tp.partition) for tp in self.app.consumer.assignment() if tp.topic == self._partials]
-        made_anew = await asyncio.to_thread(self._logs.made_anew, ours)
-        return not made_anew and {await self._log_id()} >= set(log_ids)
+        return {await self._log_id()} >= set(log_ids) and not await asyncio.to_thread(self._logs.made_anew, ours)
 
     # -- life
 
@@ -273,20 +276,6 @@ def _record(message: Any) -> PartialRecord:
         appended_at_ms=round(message.timestamp * 1000),  # Faust has seconds
         after=message.checksum,  # see fetching.py
     )
-
-
-class _Fatal:
-    """Hands the exception of its block to whoever watches the app: Faust would log it and go on."""
-
-    def __init__(self, failure: asyncio.Future[None]) -> None:
-        self._failure = failure
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception) and not self._failure.done():
-            self._failure.set_exception(error)
 
 
 def _credentials(kafka: KafkaConfig) -> Any:

@@ -280,7 +280,7 @@ def test_the_table_lacks_no_private_name() -> None:
     ("ours", "own"),
     [
         (app.ReadCommittedThread, {"rejoin"}),
-        (app.ReadCommittedConsumer, {"commit_to", "rejoin"}),
+        (app.ReadCommittedConsumer, {"commit_to"}),
         (app.Transport, {"began"}),
         (fetching.CommittedRecords, {"passed", "newest"}),
     ],
