@@ -215,19 +215,20 @@ class Correlator:
         the first offset that the log holds."""
         place = self.reading.following(partition)
         if place is None:
-            place = self.fleets.begins_at(partition, committed or 0)
-            self.fleets.handled(partition, max(place, low) - 1)
-            self._look_for_loss(partition, place, low)
-            if place < (committed or 0):
+            place = self.fleets.begins_at(partition, committed)
+            self.fleets.handled(partition, max(place or 0, low) - 1)
+            if place is not None:
+                self._look_for_loss(partition, place, low)
+            if (place or 0) < (committed or 0):
                 self._log.warning("state older than committed", partition=partition, committed=committed, place=place)
-        self.reading.began(partition, max(place, low))
-        return max(place, low)
+        start = max(place or 0, low)
+        self.reading.began(partition, start)
+        return start
 
     def _look_for_loss(self, partition: int, place: int, low: int) -> None:
         """What was deleted before it was read is lost."""
-        following = max([place, *(fleet.offset + 1 for fleet in self.fleets.of_partition(partition))])
-        if following and low - following > MARKER:
-            lost = low - following
+        lost = low - max([place, *(fleet.offset + 1 for fleet in self.fleets.of_partition(partition))])
+        if lost > MARKER:
             metrics.LOST.labels(STAGE, records.TOPIC).inc(lost)
             self._log.error("partials deleted before they were read", partition=partition, at_most=lost, upto=low)
             self.fleets.lost(partition, low, self._clock())

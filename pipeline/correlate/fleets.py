@@ -76,10 +76,10 @@ class Fleets:
         Fleets skip what they hold."""
         self._places[partition] = self._bounds[partition].low
 
-    def begins_at(self, partition: int, committed: int) -> int:
-        """Where reading is to begin: what the table says. Without a word in it the group's offset counts if an older
-        version has written fleets; if not, the table is new, or lost: everything that is retained."""
-        return self._places.get(partition, committed if self.of_partition(partition) else 0)
+    def begins_at(self, partition: int, committed: int | None) -> int | None:
+        """Where reading is to go on: what the table says. Without a word in it the group's offset counts if an older
+        version has written fleets. If not, the table is new, or lost, and nobody knows: None."""
+        return self._places.get(partition, committed if self.of_partition(partition) else None)
 
     def restore(self, state: FleetState, side: str, now_ms: int) -> FleetProgress:
         """Take up a fleet where its checkpoint left it.

@@ -59,8 +59,11 @@ def test_what_waits_is_said_and_markers_do_not(watch: ReadingWatch, clients: Cli
         until("it gives up", lambda: watch.at({(topic, 0): 50}))
 
 
-def test_a_topic_made_anew_ends_the_process(watch: ReadingWatch, clients: Clients) -> None:
+def test_a_topic_made_anew_ends_the_process(
+    watch: ReadingWatch, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Though its log is as long as the other was: known by its id, or by its first record."""
+    monkeypatch.setattr(progress, "STILL_MS", 60_000)  # while it is empty it is only shorter
     topic = clients.topic()
     clients.send(topic, "1")
     watch.at({(topic, 0): 1})
