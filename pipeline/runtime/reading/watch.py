@@ -59,8 +59,13 @@ class ReadingWatch:
     # -- the stage's side
 
     def start(self) -> "ReadingWatch":
-        """Begin to look."""
-        threading.Thread(target=self._run, name="reading", daemon=True).start()
+        """Begin to look.
+
+        Raises:
+            ConfigError: when the brokers cannot be asked as they are configured.
+        """
+        logs = LogOffsets(self._kafka, self._client_id)
+        threading.Thread(target=self._run, args=(logs,), name="reading", daemon=True).start()
         return self
 
     def at(self, places: Mapping[Place, int]) -> None:
@@ -105,8 +110,7 @@ class ReadingWatch:
 
     # -- looking
 
-    def _run(self) -> None:
-        logs = LogOffsets(self._kafka, self._client_id)
+    def _run(self, logs: LogOffsets) -> None:
         while True:
             self._wake.wait(LOOK_SECONDS)
             self._wake.clear()
