@@ -254,7 +254,7 @@ class Correlator:
     async def _take_up(self, restored: Restored, bounds: Bounds) -> None:
         header, state, why = restored
         if state is not None:
-            await self.halts.recall(state.halts)
+            self.halts.recall(state.halts)
         try:
             if state is None:
                 raise ValueError(why)
