@@ -75,8 +75,12 @@ class Correlator:
             self.reading.taken(message)
 
     def _placed(self, message: PartialRecord, found: Partial | DeadLetter) -> Partial | DeadLetter:
-        """A genuine partial repeated on another partition would take its fleet's place in the log along."""
-        if isinstance(found, DeadLetter) or self._ports.partition_of(found.fleet) == message.partition:
+        """A genuine partial repeated on another partition would count twice. Where they are is where their fleet's
+        state is, or where its name belongs now: partitions may have been added since."""
+        if isinstance(found, DeadLetter):
+            return found
+        fleet, place = self.fleets.by_name.get(found.fleet), self._ports.partition_of(found.fleet)
+        if place in (None, message.partition) or (fleet is not None and fleet.partition == message.partition):
             return found
         return records.misplaced(message)
 
@@ -148,7 +152,8 @@ class Correlator:
         await self.halts.renew(self._turn, self._is_ours)
 
     def _is_ours(self, fleet: str) -> bool:
-        return self.ready and self._ports.partition_of(fleet) in self._committed
+        place = self._ports.partition_of(fleet)
+        return self.ready and (fleet in self.fleets.by_name if place is None else place in self._committed)
 
     # -- checkpoints
 
