@@ -53,6 +53,7 @@ class Correlator:
         self._saving = asyncio.Lock()  # one checkpoint at a time; `_turn` is free while it is being written
         self.session = 0  # counts recoveries: what was begun in an earlier one must not be finished
         self._committed: dict[int, int] = {}
+        self._noted: Counter[str] = Counter()  # as the last heartbeat showed it
         self._placed_ms: dict[int, int] = {}  # by partition: when the table was last told where reading goes on
 
     # -- partials
@@ -117,7 +118,7 @@ class Correlator:
         """Say of every fleet that its detector lives, how far it has read, and what stands halted; signed."""
         now = self._clock()
         live, newest, unwatched, clocks = 0, 0, 0, 0
-        noted: Counter[str] = Counter()
+        noted = Counter(dict.fromkeys(self._noted, 0))  # what was shown before goes back to nothing
         for fleet in list(self.fleets.by_name.values()):
             if not self.ready:
                 return  # what stands halted is not known yet, and must not be signed
@@ -131,6 +132,7 @@ class Correlator:
         metrics.LIVE_UPDATES.set(live)
         metrics.UNWATCHED_UPDATES.set(unwatched)
         metrics.CLOCKS_AHEAD.set(clocks)
+        self._noted = noted
         for what, times in noted.items():
             metrics.NOTED.labels(what).set(times)
         metrics.STREAM_TIME.labels(STAGE).set(newest / 1000)
