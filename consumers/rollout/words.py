@@ -41,7 +41,7 @@ class Words(NamedTuple):
             found |= {
                 "epoch": str(halt.epoch),
                 "rings": "every ring" if "*" in halt.rings else ", ".join(halt.rings),
-                "decided_by": halt.decided_by.removeprefix("operator:"),
+                "decided_by": halt.decided_by.replace("operator:", ""),
                 "because": halt.reason,
                 "left": span(left_seconds),
                 "expired": span(-left_seconds),
@@ -73,8 +73,9 @@ def _found(verdict: Verdict) -> str:
 
 
 def span(seconds: float) -> str:
-    """A duration, about: in its largest unit."""
+    """A duration, about: in its largest unit; never negative."""
+    seconds = max(0.0, seconds)
     for unit, of_seconds in (("days", 86_400), ("h", 3600), ("min", 60)):
-        if abs(seconds) >= 2 * of_seconds:
+        if seconds >= 2 * of_seconds:
             return f"{seconds / of_seconds:,.0f} {unit}"
     return f"{seconds:.0f} s"

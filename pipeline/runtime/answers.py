@@ -4,10 +4,12 @@ Python ends with 1 for an exception, click with 2 for what it does not understan
 for such a command all three would say something about an update.
 """
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import click
@@ -27,32 +29,26 @@ class Answer(int):
     """An exit code that the command means. Any other one, even 0, is none: pass this to `Context.exit`."""
 
 
-class _EndedBySignal(BaseException):
-    """Raised in the main thread."""
-
-
 def answered(run: Callable[[], object], name: str) -> int:
     """The exit code of a command: its Answer, or NOT_UNDERSTOOD, or FAILED for whatever else happens.
 
-    It runs in a thread, so that a signal ends it at once, even while it waits inside of a library. To be called in the
-    main thread, by a process that ends then without waiting for others (`os._exit`).
+    It runs in a thread, so that a signal ends the process at once, with FAILED, even while it waits inside of a
+    library. To be called in the main thread, by a process that ends then without waiting for others (`os._exit`).
     """
     codes: list[int] = []
     worker = threading.Thread(target=lambda: codes.append(_code(run, name)), name=name, daemon=True)
-    try:
-        for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, _end)
-        worker.start()
-        worker.join()
-        return codes[0]
-    except BaseException as error:
-        _complain(f"andon {name}: {error}: there is no answer")
-        return FAILED
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+    worker.start()
+    worker.join()
+    return codes[0] if codes else FAILED
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
-    raise _EndedBySignal(f"ended by {signal.Signals(number).name}")
+    with suppress(Exception):
+        _complain(f"andon: ended by {signal.Signals(number).name}: there is no answer")
+    os._exit(FAILED)
 
 
 def _code(run: Callable[[], object], name: str) -> int:
