@@ -72,7 +72,7 @@ class Span(click.ParamType):
 @click.command("gate")
 @click.argument("update", type=UpdateName())
 @click.option("--fleet", required=True, type=Name(), help="Whose rollout it is.")
-@click.option("--ring", required=True, type=Name(), help="Where the update is to go next.")
+@click.option("--ring", required=True, type=Name(), help="Whose verdict counts: the ring that it has reached.")
 @click.option("--wait", "wait_seconds", type=Span(), default=0.0, help="Wait so long for an answer: 45s, 30m, 2h.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with the evidence instead of a line.")
 @click.option(

@@ -1,9 +1,8 @@
 """The gate's decision table: what is known of an update and a ring, and what follows. Data; the first rule that fits
-holds. docs/rollout.md shows it as `markdown` prints it.
+holds. docs/rollout.md shows it, as a test prints it.
 """
 
-from collections.abc import Iterator, Mapping
-from itertools import product
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -161,21 +160,3 @@ RULES: tuple[Rule, ...] = (
 def rule_for(facts: Facts) -> Rule:
     """The first that fits; for every facts there is one."""
     return next(rule for rule in RULES if rule.fits(facts))
-
-
-def every_facts() -> Iterator[Facts]:
-    """All that could be known."""
-    return (Facts(*values) for values in product(*FACTS.values()))
-
-
-def markdown() -> str:
-    """The table, and below it what its words mean, as docs/rollout.md has them."""
-    rows = [f"| rule | {' | '.join(FACTS)} | state | goes on |", "|---" * (len(FACTS) + 3) + "|"]
-    for rule in RULES:
-        cells = [" ".join(f"`{value}`" for value in rule.when.get(fact, ())) for fact in FACTS]
-        rows.append(f"| `{rule.name}` | {' | '.join(cells)} | **{rule.state}** | {rule.permission} |")
-    meanings = ["| fact | value | meaning |", "|---|---|---|"]
-    for fact, values in FACTS.items():
-        for value, meaning in values.items():
-            meanings.append(f"| `{fact}` | `{value}` | {meaning or 'what the record says'} |")
-    return "\n".join([*rows, "", *meanings]) + "\n"

@@ -125,7 +125,7 @@ class HaltWatch:
         said = self._topic.get(key, self._strange.get(key, MISSING))
         if isinstance(said, str):
             return said
-        return REPLAYED if (said.epoch, said.issued_at) < (halt.epoch, halt.issued_at) else ""
+        return REPLAYED if said.rank < halt.rank else ""
 
     def _confirmed(self, found: list[Disturbance]) -> list[Disturbance]:
         """What is there is there; what is not may be on its way: a partition's new leader shows it a moment later."""

@@ -71,7 +71,7 @@ class SafetyRecord:
         except UntrustedRecord as error:
             return error.reason
         known = self.halts.get(name)
-        if known is not None and rank(halt) < rank(known):
+        if known is not None and halt.rank < known.rank:
             return REPLAYED
         self.halts[name] = halt
         return ""
@@ -135,7 +135,7 @@ class SafetyRecord:
     def _lacks(self, named: StandingHalt) -> bool:
         """Whether no record shows this halt, nor a resume of a later epoch."""
         held = self.halts.get(named.key)
-        return held is None or (held.epoch, held.action == "halt") < (named.epoch, True)
+        return held is None or held.rank[:2] < (named.epoch, True)
 
     def _hidden(self, beat: FleetHeartbeat) -> bool:
         """Whether the heartbeat counts more halts without naming them than there are other records, or doubts."""
@@ -157,11 +157,6 @@ class SafetyRecord:
         held = self.halts.get(key)
         is_shown = held is not None and _stood(held, beat.at)
         return UNNAMED if not is_shown and self._hidden(beat) else ""
-
-
-def rank(halt: Halt) -> tuple[int, bool, int]:
-    """What is newer of one key: the higher epoch; of the same, a halt, for a resume lifts only one of a lower epoch."""
-    return halt.epoch, halt.action == "halt", halt.issued_at
 
 
 def _stood(halt: Halt, at_ms: int) -> bool:

@@ -208,8 +208,8 @@ def test_what_is_not_understood(words: list[str], said: str) -> None:
 def test_an_exception_is_no_halt(line: Line, tmp_path: Path) -> None:
     """3, where Python would say 1: a library that cannot be loaded, an output that takes nothing."""
     broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "confluent_kafka.py").write_text("raise RuntimeError('broken')\n", "utf-8")
+    (broken / "confluent_kafka").mkdir(parents=True)
+    (broken / "confluent_kafka" / "__init__.py").write_text("raise RuntimeError('broken')\n", "utf-8")
     code, said = line.gate(PYTHONPATH=str(broken))
     assert (code, "RuntimeError: broken" in said) == (3, True)
     line.beat()

@@ -1,13 +1,17 @@
 """The decision table by itself: it answers all, lets nothing through that is halted, and is what the page shows."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from itertools import product
 
 import pytest
+from support.rollout_table import markdown, shown
 
-from consumers.rollout.rules import FACTS, RULES, Facts, every_facts, markdown, rule_for
+from consumers.rollout.rules import FACTS, RULES, Facts, rule_for
 
-PAGE = Path(__file__).parents[2] / "docs" / "rollout.md"
-BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
+
+def every_facts() -> Iterator[Facts]:
+    """All that could be known."""
+    return (Facts(*values) for values in product(*FACTS.values()))
 
 
 def test_every_case_has_an_answer_and_every_rule_a_case() -> None:
@@ -62,6 +66,5 @@ def test_the_first_rule_that_fits_holds() -> None:
 
 
 def test_the_page_shows_the_table() -> None:
-    """docs/rollout.md has it as `python -c "from consumers.rollout.rules import *; print(markdown())"` prints it."""
-    text = PAGE.read_text("utf-8")
-    assert text.partition(BEGIN)[2].partition(END)[0] == markdown()
+    """docs/rollout.md has it as it is: `python tests/support/rollout_table.py` writes it there."""
+    assert shown() == markdown()
