@@ -12,6 +12,7 @@ from support.rollout_world import (
     STRANGER,
     TRUSTED,
     Message,
+    altered,
     beat,
     feed,
     gate_of,
@@ -43,6 +44,9 @@ CASES: list[tuple[list[Message], str, str, str]] = [
     ([beat(), verdict(key=STRANGER)], "unverifiable", "HALTED", "a key that is not trusted"),
     ([beat(), verdict(key=None)], "unverifiable", "HALTED", "does not match"),
     ([beat(), verdict(), instead(verdict(), b"junk")], "unverifiable", "HALTED", "is none"),
+    ([beat(), altered(verdict("watching"), b"watching", b"cleared")], "unverifiable", "HALTED", "does not match"),
+    ([altered(beat(NOW - HOUR_MS), b"events", b"Events"), verdict()], "silent", "DETECTOR_SILENT", "no heartbeat"),
+    ([beat(), verdict(), altered(halt(2), b'"halt"', b'"resume"')], "doubtful", "HALTED", "does not match"),
     ([beat(), verdict(at=NOW + HOUR_MS)], "ahead", "DETECTOR_SILENT", "60 min ahead"),
     ([beat(NOW - 31_000), verdict()], "silent", "DETECTOR_SILENT", "31 s old"),
     ([beat(NOW + 2 * HOUR_MS), verdict()], "silent", "DETECTOR_SILENT", "one of the two clocks is wrong"),
@@ -132,7 +136,7 @@ def test_hostile_text_is_data() -> None:
 # -- any order, any disturbance
 
 OPS = st.sampled_from(["halt", "renew", "resume", "other", "beat", "pending", "cleared"])
-NOISE = st.sampled_from(["forged", "forged_resume", "tombstone", "junk", "replay", "flipped"])
+NOISE = st.sampled_from(["forged", "forged_resume", "altered", "tombstone", "junk", "replay", "flipped"])
 
 
 class History:
@@ -175,6 +179,8 @@ def noise(kind: str, target: Message) -> Message:
         return halt(99, "halt" if kind == "forged" else "resume", key=STRANGER)
     if kind == "replay":
         return target
+    if kind == "altered":
+        return altered(halt(98), b'"halt"', b'"resume"')
     if kind == "flipped" and value:
         middle = len(value) // 2
         return topic, key, value[:middle] + bytes([value[middle] ^ 1]) + value[middle + 1 :]
@@ -219,6 +225,10 @@ def test_nothing_opens_what_stands_halted(ops: list[str], data: st.DataObject) -
         log = compacted(log[:cut]) + log[cut:]
     if data.draw(st.booleans()):
         log = compacted(log)
+    if data.draw(st.booleans()):
+        log = [message for message in compacted(log) if message[2] is not None]  # tombstones go, too, in time
+    if data.draw(st.integers(0, 3)) == 3:
+        log = [message for message in log if message[1] != KEY.encode()]  # the topic has lost it
     gate, epoch = Gate(TRUSTED), 0
     for message in merged(log, flips(data)):
         feed(gate, message)

@@ -57,6 +57,11 @@ def instead(message: Message, value: bytes | None) -> Message:
     return message[0], message[1], value
 
 
+def altered(message: Message, old: bytes, new: bytes) -> Message:
+    """The record with other words under its old signature."""
+    return instead(message, (message[2] or b"").replace(old, new))
+
+
 def gate_of(*messages: Message, shadow: Shadow = "watching", read: bool = True) -> Gate:
     """A gate that has read these."""
     gate = Gate(TRUSTED, shadow)
