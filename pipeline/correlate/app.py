@@ -13,7 +13,7 @@ import structlog
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from pipeline.correlate.checkpoint import Entry
+from pipeline.correlate.checkpoint import Entry, Place, places
 from pipeline.correlate.config import STAGE, CorrelateConfig
 from pipeline.correlate.faust_settings import TIMEOUT_SECONDS, faust_settings
 from pipeline.correlate.known_halts import HaltsFollower, read_halts
@@ -27,10 +27,12 @@ from pipeline.wire import topics
 from pipeline.wire.halts import Halt
 
 POLL_SECONDS = 0.1
+LAGGING_LOOKS = 100
 
 Recover = Callable[[Mapping[int, Bounds], Mapping[bytes, bytes]], Awaitable[None]]
 Handle = Callable[[PartialRecord], Awaitable[None]]
-Began = Callable[[int, int | None, int], None]  # partition, what is committed, the log's first offset
+# From partition, what is committed, and the log's first offset to the offset at which reading begins.
+Began = Callable[[int, int | None, int], int]
 
 
 class ReadCommittedThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -59,25 +61,22 @@ class ReadCommittedConsumer(driver.Consumer):  # type: ignore[misc]
         super().resume_partitions(tps)
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
-        """aiokafka leaves a partition without a commit, or with one of 0, where it stands: behind what was fetched and
-        dropped because Faust was not ready. And where the log begins later than what is committed, it would begin at
-        its first record unsaid."""
+        """To where the correlator says that reading begins: what is committed may be newer than the state."""
         committed: Mapping[TP, int | None] = await super().seek_to_committed()
         ours = [tp for tp in committed if not self._is_changelog_tp(tp)]
+        starts: dict[TP, int | None] = {}
         for tp, low in (await self.earliest_offsets(*ours)).items() if ours else ():
-            if (committed[tp] or 0) <= (low or 0):
-                await self._seek(tp, low or 0)
-            self.transport.began(tp.partition, committed[tp], low or 0)
-        return committed
+            starts[tp] = self.transport.began(tp.partition, committed[tp], low or 0)
+            await self._seek(tp, starts[tp])
+        return {**committed, **starts}
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Faust remembers every offset that it saw no message for, until it commits them by itself, which it never does
         here. Each transaction leaves a marker: a tree of them would grow for ever, and be sorted with every partial."""
 
-    async def commit_to(self, tp: TP, offset: int) -> None:
-        """Commit exactly this offset. Raises ConnectionError when the brokers refuse it."""
-        if not await self._commit({tp: offset}):
-            raise ConnectionError(f"offset {offset} of {tp} was not committed")
+    async def commit_to(self, tp: TP, offset: int) -> bool:
+        """Commit exactly this offset; False when the brokers refuse it."""
+        return bool(await self._commit({tp: offset}))
 
 
 class Transport(driver.Transport):  # type: ignore[misc]
@@ -85,8 +84,8 @@ class Transport(driver.Transport):  # type: ignore[misc]
 
     Consumer = ReadCommittedConsumer
 
-    def began(self, partition: int, committed: int | None, low: int) -> None:
-        """Set by FaustPorts: a partition is read from what is committed on, or from its first offset."""
+    def began(self, partition: int, committed: int | None, low: int) -> int:
+        """Set by FaustPorts: where the reading of a partition begins."""
         raise NotImplementedError
 
 
@@ -104,6 +103,7 @@ class FaustPorts:
         self.app = faust.App(broker_credentials=_credentials(kafka), **faust_settings(config, kafka, layout))
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
         bound(self.app.web, config)
+        self._changelog_ends: dict[int, int] = {}  # by partition: behind what was written last
         self._topics = {topic.name: self._bytes_topic(topic.name) for topic in topics.ALL}
         self._table = self.app.Table(
             "state",
@@ -135,7 +135,9 @@ class FaustPorts:
 
         async def recovered() -> None:
             async with self._fatal():
-                await recover(await self._bounds(), dict(self._table.data))
+                self._changelog_ends.clear()
+                table = dict(self._table.data)
+                await recover(await self._bounds(places(table)), table)
 
         self.app.agent(self._topics[topics.PARTIALS.name], name="correlate")(consume)
         self._table.on_recover(recovered)
@@ -145,7 +147,17 @@ class FaustPorts:
     def _fatal(self) -> "_Fatal":
         return _Fatal(self.failure)
 
-    async def _bounds(self) -> dict[int, Bounds]:
+    async def _bounds(self, read: Mapping[int, Place]) -> dict[int, Bounds]:
+        """Of our partitions. A broker that was cut off says for a moment that a log ends where it did when it led it:
+        it is asked until the log holds what was read of it, or so often that it must have been cut short."""
+        for _ in range(LAGGING_LOOKS):
+            found = await self._bounds_now()
+            if not any(found[at].is_behind(place) for at, place in read.items() if at in found):
+                break
+            await asyncio.sleep(POLL_SECONDS)
+        return found
+
+    async def _bounds_now(self) -> dict[int, Bounds]:
         consumer = self.app.consumer
         ours = [tp for tp in consumer.assignment() if tp.topic == self._partials]
         low, high = await consumer.earliest_offsets(*ours), await consumer.highwaters(*ours)
@@ -160,17 +172,21 @@ class FaustPorts:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await (await self._topics[topic].send(key=key, value=value, headers=list(headers), force=True))
 
-    async def store(self, partition: int, entries: Sequence[Entry]) -> None:
-        """See ports.Ports. The partition is given, so it may be called outside of the stream, by a timer."""
+    async def store(self, partition: int, entries: Sequence[Entry]) -> bool:
+        """See ports.Ports. The partition is given, so it may be called outside of the stream, by a timer. What the
+        table holds in memory stays as it was recovered: Faust reads the rest of the log when partitions change hands,
+        and an entry that is ahead of its log would be taken for what was recovered."""
         sent = [self._table.send_changelog(partition, key, value) for key, value in entries]
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            await asyncio.gather(*sent)
-        self._table.data.update(entries)
+            end = 1 + max([int(found.offset) for found in await asyncio.gather(*sent)])
+        begin = self._changelog_ends.get(partition, end - len(entries))
+        self._changelog_ends[partition] = end
+        return end - begin == len(entries)
 
-    async def commit(self, partition: int, offset: int) -> None:
+    async def commit(self, partition: int, offset: int) -> bool:
         """See ports.Ports."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            await self.app.consumer.commit_to(TP(self._partials, partition), offset)
+            return bool(await self.app.consumer.commit_to(TP(self._partials, partition), offset))
 
     async def read_halts(self) -> Sequence[Halt]:
         """See ports.Ports."""

@@ -2,6 +2,9 @@
 
 A checkpoint goes into one of two alternating sides, in chunks; the header, written last, names the side. A kill in
 between leaves the header on the older checkpoint, whose chunks are untouched.
+
+The table also says where reading goes on: all partials before that place are in the checkpoints written before it. So
+whatever part of the changelog a recovery gets to see, state and place are of one moment.
 """
 
 import hashlib
@@ -47,6 +50,15 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     digest: bytes  # BLAKE2b of all chunks in order
 
 
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Where the reading of a partition of `fleet.partials` goes on; `log_id` as in FleetState."""
+
+    version: int
+    partition: int
+    offset: int
+    log_id: str
+
+
 class Checkpoint(NamedTuple):
     """Entries in the order of writing: every chunk must be acknowledged before the header is written."""
 
@@ -76,6 +88,21 @@ def pack(state: FleetState, side: str) -> Checkpoint:
     chunks = tuple((_chunk_key(state.fleet, side, index), piece) for index, piece in enumerate(pieces))
     header = Header(VERSION, state.fleet, state.partition, side, state.offset, len(chunks), _digest(pieces))
     return Checkpoint(side, state.offset, chunks, (_header_key(state.fleet), msgspec.msgpack.encode(header)))
+
+
+def place_entry(partition: int, offset: int, log_id: str) -> Entry:
+    """The table entry of a place."""
+    return _PLACE + b"%d" % partition, msgspec.msgpack.encode(Place(VERSION, partition, offset, log_id))
+
+
+def places(table: Mapping[bytes, bytes]) -> dict[int, Place]:
+    """By partition; none where no code that writes places has written to it.
+
+    Raises:
+        ValueError: when one cannot be read.
+    """
+    found = [msgspec.msgpack.decode(table[key], type=Place) for key in table if key.startswith(_PLACE)]
+    return {place.partition: place for place in found}
 
 
 def unpack(table: Mapping[bytes, bytes]) -> Iterator[Restored]:
@@ -115,6 +142,7 @@ def _digest(pieces: list[bytes]) -> bytes:
 
 
 _HEADER = b"/header"
+_PLACE = b"/next/"  # a fleet's keys begin with its name
 
 
 def _header_key(fleet: str) -> bytes:

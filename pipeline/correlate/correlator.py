@@ -1,19 +1,20 @@
 """Takes partials in, gives verdicts and signed halts out, keeps its state in checkpoints.
 
 Exactness: a partial counts as handled once all that it gave rise to is acknowledged; a checkpoint holds handled
-partials only; input offsets are committed only as far as checkpoints reach. So a kill at any instant repeats at most
-the partials since the checkpoint, on state that does not hold them yet, and their halts are already in the register.
+partials only; beside them, in the same table, stands where reading goes on, and a recovery begins there and nowhere
+else. So a kill at any instant repeats at most the partials since the checkpoint, on state that does not hold them yet,
+and their halts are already in the register.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from pipeline.correlate import records
-from pipeline.correlate.checkpoint import Checkpoint, Entry, Restored, pack, unpack
+from pipeline.correlate.checkpoint import Entry, Restored, pack, places, unpack
 from pipeline.correlate.config import STAGE
 from pipeline.correlate.fleets import NONE, FleetProgress, Fleets
 from pipeline.correlate.halt_keeper import HaltKeeper
@@ -24,6 +25,8 @@ from pipeline.halt.issuer import HaltIssuer
 from pipeline.runtime import metrics
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.partials import Partial
+
+PLACED_MS = 60_000  # so often at least a table is written to: who else writes there is noticed
 
 
 class Correlator:
@@ -49,6 +52,7 @@ class Correlator:
         self._saving = asyncio.Lock()  # one checkpoint at a time; `_turn` is free while it is being written
         self.session = 0  # counts recoveries: what was begun in an earlier one must not be finished
         self._committed: dict[int, int] = {}
+        self._placed_ms: dict[int, int] = {}  # by partition: when the table was last told where reading goes on
 
     # -- partials
 
@@ -142,10 +146,17 @@ class Correlator:
     # -- checkpoints
 
     async def checkpoint(self, dirty_seconds: float) -> None:
-        """Write every fleet that has been dirty for so long, then commit input offsets as far as checkpoints reach."""
+        """Write every fleet that has been dirty for so long, then where reading goes on, as far as checkpoints reach.
+
+        First of all a session says where it began: an earlier one may have said more than its table held, and what
+        this one writes would be taken for that.
+        """
         async with self._saving:
             session = self.session
-            for fleet in self.fleets.due(self._clock(), int(dirty_seconds * 1000)):
+            due = self.fleets.due(self._clock(), int(dirty_seconds * 1000))
+            for partition in [partition for partition, offset in self._committed.items() if offset == NONE]:
+                await self._commit(partition, session)
+            for fleet in due:
                 if not await self._save(fleet, session):
                     return
             for partition in list(self._committed):
@@ -161,38 +172,58 @@ class Correlator:
             for entries in (checkpoint.chunks, (checkpoint.header,)):
                 if session != self.session:
                     return False
-                await self._ports.store(fleet.partition, entries)
+                await self._store(fleet.partition, entries)
         except BaseException:  # cancelled, too: the last checkpoint before a stop must still find it dirty
             self.fleets.undo(fleet, image)
             raise
         fleet.side = checkpoint.side
-        self._count(checkpoint)
         return True
 
-    def _count(self, checkpoint: Checkpoint) -> None:
-        size = sum(_size(entry) for entry in (*checkpoint.chunks, checkpoint.header))
+    async def _store(self, partition: int, entries: Sequence[Entry]) -> None:
+        """A process that was cut off may write its last checkpoint after its successor's first: then all is due."""
+        if not await self._ports.store(partition, entries):
+            self._log.warning("others have written to the state: every fleet is written anew", partition=partition)
+            self.fleets.rewrite(partition, self._clock())
+        size = sum(len(key) + len(value) for key, value in entries)
         self.changelog_bytes += size
         metrics.CHANGELOG_BYTES.inc(size)
 
     async def _commit(self, partition: int, session: int) -> None:
         async with self._turn:
             offset = self.fleets.commit_offset(partition) if session == self.session else None
-        if offset is not None and offset != self._committed[partition]:
-            await self._ports.commit(partition, offset)
-            self._committed[partition] = offset
+        is_old = self._clock() - self._placed_ms.get(partition, 0) > PLACED_MS
+        if offset is not None and (offset != self._committed[partition] or is_old):
+            await self._store_place(partition, offset)
+            if await self._ports.commit(partition, offset):
+                self._committed[partition] = offset
+
+    async def _store_place(self, partition: int, offset: int) -> None:
+        await self._store(partition, (self.fleets.place_entry(partition, offset),))
+        self._placed_ms[partition] = self._clock()
 
     # -- reading
 
-    def began(self, partition: int, committed: int | None, low: int) -> None:
-        """Reading starts at what is committed, or at the log's first offset: what was deleted in between is lost."""
-        known = [fleet.offset for fleet in self.fleets.of_partition(partition)]
-        following = max([committed or 0, *(offset + 1 for offset in known)])
-        if following and low - following > MARKER and not self.reading.has_begun(partition):
+    def began(self, partition: int, committed: int | None, low: int) -> int:
+        """Reading begins, at the offset that is returned, or goes back there; given what the group has committed, and
+        the first offset that the log holds."""
+        place = self.reading.following(partition)
+        if place is None:
+            place = self.fleets.begins_at(partition, committed or 0)
+            self.fleets.handled(partition, max(place, low) - 1)
+            self._look_for_loss(partition, place, low)
+            if place < (committed or 0):
+                self._log.warning("state older than committed", partition=partition, committed=committed, place=place)
+        self.reading.began(partition, max(place, low))
+        return max(place, low)
+
+    def _look_for_loss(self, partition: int, place: int, low: int) -> None:
+        """What was deleted before it was read is lost."""
+        following = max([place, *(fleet.offset + 1 for fleet in self.fleets.of_partition(partition))])
+        if following and low - following > MARKER:
             lost = low - following
             metrics.LOST.labels(STAGE, records.TOPIC).inc(lost)
             self._log.error("partials deleted before they were read", partition=partition, at_most=lost, upto=low)
             self.fleets.lost(partition, low, self._clock())
-        self.reading.began(partition, max(committed or 0, low))
 
     # -- recovery
 
@@ -201,7 +232,7 @@ class Correlator:
         self.ready = False
         async with self._turn:
             self.session += 1
-            self.fleets.reset({partition: bounds.log_id for partition, bounds in assigned.items()})
+            self.fleets.reset(assigned, places(table))
             self.reading.reset()
             self.ahead.clear()
             self._committed = dict.fromkeys(assigned, NONE)
@@ -221,16 +252,11 @@ class Correlator:
                 raise ValueError(why)
             fleet = self.fleets.restore(state, header.side, self._clock())
         except ValueError as error:
-            # Better everything retained once more than a fleet that nobody watches. Others skip what they hold.
             self._log.error("state not usable: reading all retained partials", fleet=header.fleet, why=str(error))
-            await self._ports.commit(header.partition, bounds.low)
+            self.fleets.read_all(header.partition)
             return
-        if fleet.offset >= bounds.high or (fleet.log_id and bounds.log_id and fleet.log_id != bounds.log_id):
+        if not bounds.has_been_at(fleet.offset + 1, fleet.log_id):
             self._log.error("fleet.partials began anew: its offsets are not the state's", fleet=fleet.name)
             fleet.offset = NONE
-            await self._ports.commit(header.partition, bounds.low)
+            self.fleets.read_all(header.partition)
         fleet.log_id = bounds.log_id
-
-
-def _size(entry: Entry) -> int:
-    return len(entry[0]) + len(entry[1])

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.correlate.checkpoint import SIDES, VERSION, FleetState, other_side
+from pipeline.correlate.checkpoint import SIDES, VERSION, Entry, FleetState, Place, other_side, place_entry
 from pipeline.correlate.detectors import DetectorLike, Detectors
+from pipeline.correlate.ports import Bounds
 from pipeline.decide.orders import Decisions
 from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import Partial
@@ -50,14 +51,35 @@ class Fleets:
     def __init__(self, detectors: Detectors) -> None:
         self._detectors = detectors
         self.by_name: dict[str, FleetProgress] = {}
-        self.log_ids: Mapping[int, str] = {}  # by partition
+        self._bounds: Mapping[int, Bounds] = {}  # by partition that is ours
+        self._places: dict[int, int] = {}  # by partition: where reading begins, as its table says
         self._handled: dict[int, int] = {}  # by partition: the last offset whose outputs are acknowledged
 
-    def reset(self, log_ids: Mapping[int, str]) -> None:
-        """Forget everything: partitions have changed hands; those that are ours now are of these logs."""
-        self.log_ids = log_ids
+    @property
+    def log_ids(self) -> dict[int, str]:
+        """Of the topic that they read, by partition."""
+        return {partition: bounds.log_id for partition, bounds in self._bounds.items()}
+
+    def reset(self, bounds: Mapping[int, Bounds], places: Mapping[int, Place]) -> None:
+        """Forget everything: partitions have changed hands; those with bounds are ours now."""
+        self._bounds = bounds
+        self._places = {
+            at: place.offset if bounds[at].has_been_at(place.offset, place.log_id) else bounds[at].low
+            for at, place in places.items()
+            if at in bounds
+        }
         self.by_name.clear()
         self._handled.clear()
+
+    def read_all(self, partition: int) -> None:
+        """Reading begins with the first partial that is retained: better once more than a fleet that nobody watches.
+        Fleets skip what they hold."""
+        self._places[partition] = self._bounds[partition].low
+
+    def begins_at(self, partition: int, committed: int) -> int:
+        """Where reading is to begin: what the table says. Without a word in it the group's offset counts if an older
+        version has written fleets; if not, the table is new, or lost: everything that is retained."""
+        return self._places.get(partition, committed if self.of_partition(partition) else 0)
 
     def restore(self, state: FleetState, side: str, now_ms: int) -> FleetProgress:
         """Take up a fleet where its checkpoint left it.
@@ -89,7 +111,7 @@ class Fleets:
         fleet = self.by_name.get(partial.fleet)
         if fleet is None:
             fleet = self.by_name[partial.fleet] = FleetProgress(
-                partial.fleet, partition, self._detectors.new(partial.fleet), log_id=self.log_ids.get(partition, "")
+                partial.fleet, partition, self._detectors.new(partial.fleet), log_id=self._bounds[partition].log_id
             )
         if offset <= fleet.offset:
             return None
@@ -111,6 +133,12 @@ class Fleets:
             fleet.lost_at_ms = now_ms
             if fleet.dirty_since_ms is None:
                 fleet.dirty_since_ms, fleet.dirty_offset = now_ms, upto
+
+    def rewrite(self, partition: int, now_ms: int) -> None:
+        """Their checkpoints may have been overwritten."""
+        for fleet in self.of_partition(partition):
+            if fleet.dirty_since_ms is None:
+                fleet.dirty_since_ms, fleet.dirty_offset = now_ms, fleet.offset + 1
 
     def handled(self, partition: int, offset: int) -> None:
         """All that this message gave rise to is acknowledged."""
@@ -151,3 +179,7 @@ class Fleets:
             return None
         dirty = [fleet.dirty_offset for fleet in self.of_partition(partition) if fleet.dirty_since_ms is not None]
         return min([*dirty, self._handled[partition] + 1])
+
+    def place_entry(self, partition: int, offset: int) -> Entry:
+        """What tells a restart to read from this offset on."""
+        return place_entry(partition, offset, self._bounds[partition].log_id)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from pipeline.correlate.checkpoint import Entry
+from pipeline.correlate.checkpoint import Entry, Place
 from pipeline.wire.halts import Halt
 
 
@@ -49,6 +49,17 @@ class Bounds(NamedTuple):
     high: int
     log_id: str = ""
 
+    def has_been_at(self, offset: int, log_id: str) -> bool:
+        """Whether a reader that is to go on at this offset of that topic was in this one."""
+        return offset <= self.high and self._may_be(log_id)
+
+    def is_behind(self, place: Place) -> bool:
+        """Whether it may be the topic in which that place was reached, and ends before it."""
+        return place.offset > self.high and self._may_be(place.log_id)
+
+    def _may_be(self, log_id: str) -> bool:
+        return not (log_id and self.log_id) or log_id == self.log_id
+
 
 class Standing(NamedTuple):
     """Where the consumer of a partition stands, markers passed, and where the log ends: as far as it is committed, and
@@ -65,11 +76,13 @@ class Ports(Protocol):
     async def publish(self, record: OutRecord) -> None:
         """Produce it."""
 
-    async def store(self, partition: int, entries: Sequence[Entry]) -> None:
-        """Set entries of the changelogged table."""
+    async def store(self, partition: int, entries: Sequence[Entry]) -> bool:
+        """Set entries of the changelogged table; False when others have written to it since the call before."""
 
-    async def commit(self, partition: int, offset: int) -> None:
-        """Commit the next offset of `fleet.partials` to read after a restart; a lower one than before is allowed."""
+    async def commit(self, partition: int, offset: int) -> bool:
+        """Commit the next offset of `fleet.partials` to read after a restart, for those who watch the group: the table
+        says it too, and is believed. A lower one than before is allowed. False when the brokers refuse it, as they do
+        while partitions change hands."""
 
     async def read_halts(self) -> Sequence[Halt]:
         """The committed records of `fleet.halts` in their order, up to the topic's end; not verified."""

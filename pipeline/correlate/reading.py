@@ -46,9 +46,9 @@ class Reading:
         self._next.setdefault(partition, offset)
         self._began[partition] = offset
 
-    def has_begun(self, partition: int) -> bool:
-        """Whether it is known where it began."""
-        return partition in self._next
+    def following(self, partition: int) -> int | None:
+        """All before this offset has been taken in; None when reading has not begun."""
+        return self._next.get(partition)
 
     def accepts(self, message: PartialRecord) -> bool:
         """Whether it may be taken in; False when reading has not begun: it comes again.

@@ -19,6 +19,7 @@ from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.runtime.clock import Clock, wall_clock_ms
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.lifecycle import end_within
 
 STOP_SECONDS = 4.0  # for the last checkpoint, and again for Faust's own stop
 RENEW_SECONDS = 10.0
@@ -121,3 +122,4 @@ async def _leave(stopping: Awaitable[None], code: int, log: FilteringBoundLogger
     except Exception as error:
         log.warning("Faust did not stop in time", error=repr(error))
         os._exit(code)
+    end_within(STOP_SECONDS, code)

@@ -1,7 +1,9 @@
 """Start and stop: SIGTERM, SIGINT and SIGHUP ask a stage to finish what it holds and leave."""
 
+import os
 import signal
 import threading
+import time
 from types import FrameType
 
 
@@ -15,6 +17,17 @@ def hangup_stops() -> None:
     """From now on SIGHUP is SIGTERM, unless `nohup` has it ignored."""
     if signal.SIGHUP in stop_signals():
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+
+def end_within(seconds: float, code: int) -> None:
+    """The process ends by itself in that time, or is ended with this exit code: Python waits for ever for threads of
+    libraries that hang, and a supervisor sees nothing but a process that lives."""
+
+    def end() -> None:
+        time.sleep(seconds)
+        os._exit(code)
+
+    threading.Thread(target=end, name="end", daemon=True).start()
 
 
 class StopSignal:

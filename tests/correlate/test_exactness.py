@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from support.correlate_worker import STREAM_START, partial
 from support.correlate_world import LOG, SHADOW, UPDATE, Clock, Killed, World, correlator, epochs, facts, live, record
 
-from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, VERSION, Entry, FleetState, pack, unpack
+from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, VERSION, Entry, FleetState, Place, pack, unpack
+from pipeline.correlate.correlator import PLACED_MS
 from pipeline.correlate.halt_watch import DISTURBED
+from pipeline.correlate.ports import Bounds
 from pipeline.correlate.view import state
 from pipeline.halt.signing import load_or_create, load_trusted, verify
 from pipeline.wire.halts import encode_halt
@@ -66,6 +68,57 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
             pytest.fail("no life came to the end")
 
 
+@pytest.mark.parametrize("kill", [None, 6, 23])
+def test_any_part_of_the_changelog_is_of_one_moment(tmp_path: Path, kill: int | None) -> None:
+    """A recovery that sees less of its changelog than was written, while the group has committed more (a session that
+    wrote on while partitions changed hands; a broker that was cut off), loses nothing and counts nothing twice; nor
+    does whoever recovers from the whole log afterwards, also when that life was killed early."""
+    calm = World(LOG)
+    expected = facts(asyncio.run(live(calm, tmp_path, checkpoint_every=1)))
+    for seen in range(len(calm.changelog)):
+        world = World(LOG)
+        asyncio.run(live(world, tmp_path, checkpoint_every=1))
+        world.fuse = kill
+        try:
+            life = live(world, tmp_path, checkpoint_every=1, table=dict(world.changelog[:seen]))
+            assert facts(asyncio.run(life)) == expected
+        except Killed:
+            world.fuse = None
+        assert facts(asyncio.run(live(world, tmp_path))) == expected
+        assert epochs(world) == epochs(calm)
+
+
+def test_a_checkpoint_that_comes_too_late_does_not_stay(tmp_path: Path) -> None:
+    """Of a process that was cut off, written after its successor's: fleets that are idle since are written anew."""
+
+    async def scene() -> None:
+        world = World(LOG)
+        await live(world, tmp_path, checkpoint_every=1)
+        late = world.changelog[1:4]  # the first checkpoint of a fleet
+        clock = Clock()
+        process = correlator(world, tmp_path, clock)
+        world.end = None
+        await process.recover(world.bounds(), dict(world.table))
+        process.began(0, world.committed, 0)
+        await process.checkpoint(0)
+        for entry in late:
+            world.append(entry)
+        clock.now += PLACED_MS + 1
+        await process.checkpoint(0)
+        await process.checkpoint(0)
+        assert facts(await live(world, tmp_path)) == facts(process)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(("high", "log_id", "known"), [(9, "a", True), (8, "a", False), (9, "b", False), (9, "", True)])
+def test_a_place_is_known_by_topic_and_end(high: int, log_id: str, known: bool) -> None:
+    """A log that ends before it may only be late to say so; one of another id is another."""
+    bounds = Bounds(0, high, log_id)
+    assert bounds.has_been_at(9, "a") is known
+    assert bounds.is_behind(Place(VERSION, 0, 9, "a")) is (high < 9)
+
+
 def test_a_checkpoint_cut_off_by_cancellation_is_made_again(tmp_path: Path) -> None:
     """Stopping in the middle of a checkpoint leaves the fleet dirty, so offsets stay behind and the last one counts."""
 
@@ -74,9 +127,9 @@ def test_a_checkpoint_cut_off_by_cancellation_is_made_again(tmp_path: Path) -> N
         process = await live(world, tmp_path)
         store, hang = world.store, asyncio.Event()
 
-        async def never(partition: int, entries: Sequence[Entry]) -> None:
+        async def never(partition: int, entries: Sequence[Entry]) -> bool:
             hang.set()
-            await asyncio.Event().wait()
+            return await asyncio.Event().wait()
 
         world.store = never  # type: ignore[method-assign]
         task = asyncio.create_task(process.checkpoint(0))

@@ -172,8 +172,8 @@ def test_a_state_of_a_time_to_come_is_built_anew(tmp_path: Path) -> None:
         assert world.committed == 1
         process = correlator(world, tmp_path, Clock(), detectors)
         await process.recover(world.bounds(), dict(world.table))
-        assert (world.committed, process.fleets.by_name) == (0, {})
-        process.began(0, world.committed, 0)
+        assert process.fleets.by_name == {}
+        assert process.began(0, world.committed, 0) == 0
         for offset, value in enumerate(world.log):
             await process.handle(record(offset, value, NOW + MINUTE_MS), process.session)
         assert epochs(world) == [("bench/acme/agent-3/2.0", 1, ("*",))]
@@ -188,7 +188,7 @@ def test_a_stream_time_ahead_of_the_clock_is_said(tmp_path: Path) -> None:
     async def scene() -> None:
         world, clock = World([]), Clock()
         process = correlator(world, tmp_path, clock)  # whose detector's stream time stands still
-        await process.recover({}, {})
+        await process.recover(world.bounds(), {})
         process.began(0, None, 0)
         await process.handle(record(0, encode_partial(partial("acme", 1))), process.session)
         flags = []

@@ -43,8 +43,7 @@ async def live(world: World, keys: Path) -> Correlator:
     """One life with the shipped detector."""
     process = correlator(world, keys, Clock(), ShippedDetectors.from_file(""))
     await process.recover(world.bounds(), dict(world.table))
-    process.began(0, world.committed, 0)
-    for offset in range(world.committed, len(world.log)):
+    for offset in range(process.began(0, world.committed, 0), len(world.log)):
         await process.handle(record(offset, world.log[offset], START + 2 * MINUTE_MS), process.session)
         if offset % 7 == 3:
             await process.checkpoint(0)

@@ -1,7 +1,7 @@
 """A world in memory for the correlator: what outlives its process, and lives lived on it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class World:
     def __init__(self, log: list[bytes]) -> None:
         self.log = log
         self.table: dict[bytes, bytes] = {}
+        self.changelog: list[Entry] = []
+        self.end: int | None = None  # of the changelog, as its newest writer knows it
         self.committed = 0
         self.records: list[tuple[str, bytes | None, bytes, dict[str, bytes]]] = []
         self.fuse: int | None = None
@@ -54,14 +56,23 @@ class World:
         topic, key, value, headers = record
         await self._change(lambda: self.records.append((topic, key, value, dict(headers))))
 
-    async def store(self, partition: int, entries: Sequence[Entry]) -> None:
+    async def store(self, partition: int, entries: Sequence[Entry]) -> bool:
         """Entry by entry, as a log takes them."""
-        for key, value in entries:
-            await self._change(lambda key=key, value=value: self.table.__setitem__(key, value))
+        alone = self.end in (None, len(self.changelog))
+        for entry in entries:
+            await self._change(lambda entry=entry: self.append(entry))
+        self.end = len(self.changelog)
+        return alone
 
-    async def commit(self, partition: int, offset: int) -> None:
+    def append(self, entry: Entry) -> None:
+        """To the changelog."""
+        self.changelog.append(entry)
+        self.table.update([entry])
+
+    async def commit(self, partition: int, offset: int) -> bool:
         """Remember."""
         await self._change(lambda: setattr(self, "committed", offset))
+        return True
 
     async def read_halts(self) -> list[Halt]:
         """All."""
@@ -113,15 +124,17 @@ def correlator(
     return Correlator(Fleets(detectors or CountingDetectors()), issuer, world, clock, log, partials)
 
 
-async def live(world: World, keys: Path, checkpoint_every: int = 3) -> Correlator:
-    """One life: recover, read from the committed offset to the end of the log, checkpoint now and then."""
-    clock = Clock()
+async def live(
+    world: World, keys: Path, checkpoint_every: int = 3, table: Mapping[bytes, bytes] | None = None
+) -> Correlator:
+    """One life: recover, from the whole table unless another is given, read to the end of the log, checkpoint now and
+    then."""
+    clock, world.end = Clock(), None
     process = correlator(world, keys, clock)
-    await process.recover(world.bounds(), dict(world.table))
-    process.began(0, world.committed, 0)
-    for offset in range(world.committed, len(world.log)):
+    await process.recover(world.bounds(), dict(world.table if table is None else table))
+    for offset in range(process.began(0, world.committed, 0), len(world.log)):
         await process.handle(record(offset, world.log[offset]), process.session)
-        if offset % checkpoint_every == 2:
+        if offset % checkpoint_every == checkpoint_every - 1:
             await process.checkpoint(0)
     return process
 

@@ -30,6 +30,7 @@ OWN = frozenset({"broker", "own_clickhouse", "schema", "kafka_jars"})
 # Seconds on an idle machine, by group, or by file or test; what is not named takes less than the last.
 SECONDS = {
     "tests/bench/test_faults_short.py": 100,
+    "tests/bench/test_faults_each.py": 90,
     "tests/demo/test_system.py": 50,
     "secured": 120,
     "kafka": 150,
