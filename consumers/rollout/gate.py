@@ -124,6 +124,7 @@ class Gate:
             "pending": known.pending,
             "missing": missing_words(trials, seconds),
             "elsewhere": self._elsewhere(asked),
+            "fleets": self._fleets(asked.fleet),
         }
         return Decision(
             state=rule.state,
@@ -197,6 +198,11 @@ class Gate:
         wanted = asked.halt_key.casefold()
         alike = sorted("/".join(parse_key(key)) for key in self._rings if key.casefold() == wanted)
         return f"; names are compared letter by letter, and there is {alike[0]}" if alike else ""
+
+    def _fleets(self, fleet: str) -> str:
+        """Those that may have been meant."""
+        others = sorted(self.record.beats) if fleet not in self.record.beats else []
+        return f"; there are heartbeats of {', '.join(others)}" if others else ""
 
 
 def missing_words(trials: int, seconds: float | None) -> str:

@@ -14,8 +14,8 @@ from pipeline.runtime.config import configured
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.say import say, say_json
+from pipeline.wire.events import MAX_TEXT_CHARS
 
-MAX_TEXT_CHARS = 128
 MAX_WAIT_SECONDS = 7 * 86_400
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 EXIT_CODES = {"CLEARED": 0, "HALTED": 1, "WATCHING": 2, "NOT_ENOUGH_DATA": 2, "DETECTOR_SILENT": 3}

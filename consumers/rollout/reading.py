@@ -16,7 +16,7 @@ CLIENT = "andon-gate"
 GROUP = "rollout-gate"  # joined by nobody; for the right to a group that begins so
 READ_SECONDS = 15.0
 # The end of a topic shows when a fetch finds nothing, which the broker answers after so long.
-SETTINGS = {"fetch.wait.max.ms": 20, "fetch.queue.backoff.ms": 2}
+SETTINGS = {"fetch.wait.max.ms": 50, "fetch.queue.backoff.ms": 2}
 
 
 class GateReader:

@@ -123,7 +123,7 @@ RULES: tuple[Rule, ...] = (
         "the verdict is {verdict}, and no record of a resume stands",
     ),
     # Who says so must live, and hear.
-    Rule("silent", {"detector": ("silent",)}, "DETECTOR_SILENT", "silent", "{silent}"),
+    Rule("silent", {"detector": ("silent",)}, "DETECTOR_SILENT", "silent", "{silent}{fleets}"),
     Rule("deaf", {"detector": ("deaf",)}, "DETECTOR_SILENT", "silent", "the detector does not hear all: {flags}"),
     Rule(
         "untold", {"detector": ("untold",)}, "DETECTOR_SILENT", "silent",

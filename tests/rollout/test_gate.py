@@ -30,6 +30,8 @@ STEP_MS = FRESH_MS + 10_000  # so that of two heartbeats only the newer one can 
 
 CASES: list[tuple[list[Message], str, str, str]] = [
     ([], "silent", "DETECTOR_SILENT", "no heartbeat"),
+    ([instead(beat(), None)], "silent", "DETECTOR_SILENT", "no heartbeat"),
+    ([beat(fleet="Acme")], "silent", "DETECTOR_SILENT", "that it lives; there are heartbeats of Acme"),
     ([beat()], "unseen", "NOT_ENOUGH_DATA", "no verdict on this version in this ring"),
     ([beat(), verdict(ring="canary")], "unseen", "NOT_ENOUGH_DATA", "it has one in canary"),
     ([beat(), verdict(vendor="CrowdStrike")], "unseen", "NOT_ENOUGH_DATA", "there is acme/CrowdStrike/"),

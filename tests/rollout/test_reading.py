@@ -5,7 +5,7 @@ from support.brokers import Clients
 from support.rollout_world import ASKED, NOW, STRANGER, TRUSTED, Message, beat, halt, instead, verdict
 from support.waiting import DEADLINE_SECONDS, until
 
-from consumers.rollout.backlog import MAX_WORDS, Backlog
+from consumers.rollout.backlog import MAX_FLEETS, MAX_WORDS, Backlog
 from consumers.rollout.gate import Gate
 from consumers.rollout.reading import GateReader
 from pipeline.runtime.errors import AndonError
@@ -90,8 +90,9 @@ def test_of_a_long_topic_it_takes_what_it_needs() -> None:
     """Of many heartbeats and others' verdicts only the newest of its own keys are verified, of its halts all."""
     others = [verdict(version=f"v-{n}", key=None) for n in range(500)]
     beats = [beat(NOW - 10_000 * n) for n in range(300, -1, -1)]
-    gate, words, halts = passed([*others, *beats, verdict(), halt(version="290"), halt(1), halt(2, "resume")])
-    assert (words, halts) == (MAX_WORDS + 1, 2)
+    fleets = [beat(fleet=f"fleet-{n % 30}") for n in range(90)]
+    gate, words, halts = passed([*others, *fleets, *beats, verdict(), halt(version="290"), halt(1), halt(2, "resume")])
+    assert (words, halts) == (MAX_WORDS + 1 + MAX_FLEETS, 2)
     assert gate.decide(ASKED, NOW).rule == "resumed"
 
 

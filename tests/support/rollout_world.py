@@ -48,7 +48,7 @@ def beat(at: int = NOW, *standing: tuple[str, int], key: SigningKey = DETECTOR, 
     """A heartbeat of the fleet that names what stands halted."""
     named = tuple(StandingHalt(*each) for each in standing)
     figures = {"stream_time": at, "live_updates": 1, "events": 9, "offset": 3, "standing_total": len(named)}
-    record = key.sign_word(FleetHeartbeat(fleet="acme", at=at, **{**figures, "standing": named} | other))
+    record = key.sign_word(FleetHeartbeat(**{"fleet": "acme", "at": at, **figures, "standing": named} | other))
     return topics.VERDICTS.name, record.key.encode(), encode_verdict(record)
 
 
