@@ -94,6 +94,15 @@ RULES: tuple[Rule, ...] = (
         "doubt_seen", {"topics": ("unread",), "doubt": ("yes",)}, "DETECTOR_SILENT", "never",
         "{unread}; of its halt record, {doubt}",
     ),
+    Rule(
+        "verdict_seen", {"topics": ("unread",), "verdict": ("pending", "unverifiable")}, "DETECTOR_SILENT", "never",
+        "{unread}; a verdict was seen that waits for a person, or is not to be trusted",
+    ),
+    Rule(
+        "said_halted_seen",
+        {"topics": ("unread",), "record": ("none", "halt_elsewhere"), "verdict": ("halted", "resumed")},
+        "DETECTOR_SILENT", "never", "{unread}; a verdict was seen that is {verdict}",
+    ),
     Rule("unread", {"topics": ("unread",)}, "DETECTOR_SILENT", "silent", "{unread}"),
     # Halted, whether or not the detector lives.
     Rule("halted", {"record": ("halt",)}, "HALTED", "never", "halted in {rings} by {decided_by}: {because}"),

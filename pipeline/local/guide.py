@@ -89,7 +89,7 @@ def after_demo(info: StackInfo, keys: Path, scenarios: Sequence[str], *, keep: b
             "  a line to ask   andon demo --keep    the same, and it stays up; or, without a story:",
             "                  andon up --data-dir DIR    andon status --data-dir DIR",
         ]
-    settings = _settings(info, {"clickhouse"}) if keep else 'settings as in README.md, "Ask ClickHouse"'
+    settings = _settings(info, {"clickhouse", "correlate"}) if keep else 'settings as in README.md, "Ask ClickHouse"'
     return "\n".join(["", "Where to look next", *lines, *_reading(info.fleet, settings, scenarios)])
 
 
@@ -102,7 +102,7 @@ def _options(info: StackInfo) -> str:
 
 
 def _settings(info: StackInfo, stages: set[str]) -> str:
-    """For commands that know nothing of local lines: Kafka, and ClickHouse as the user that may only read."""
+    """For commands that know nothing of local lines: Kafka, keys of halts, and ClickHouse as who may only read."""
     names = {"ANDON_KAFKA_BOOTSTRAP_SERVERS": info.bootstrap_servers}
     if info.kafka_username:
         names |= {
@@ -110,6 +110,8 @@ def _settings(info: StackInfo, stages: set[str]) -> str:
             "ANDON_KAFKA_SASL_USERNAME": info.kafka_username,
             "ANDON_KAFKA_SASL_PASSWORD_FILE": info.kafka_password_file,
         }
+    if "correlate" in stages:
+        names |= {"ANDON_TRUST_KEYS_DIR": info.keys_dir}
     if "clickhouse" in stages:
         names |= {
             "ANDON_CLICKHOUSE_URL": info.clickhouse_url,

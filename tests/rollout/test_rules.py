@@ -33,8 +33,7 @@ def test_every_case_has_an_answer_and_every_rule_a_case() -> None:
 def test_what_stands_is_never_let_through(fact: str, values: tuple[str, ...]) -> None:
     """A halt, even an expired one, a resume that has ended, doubt and what waits: whatever else is known."""
     for facts in (facts for facts in every_facts() if getattr(facts, fact) in values):
-        is_lost = facts.topics == "unread" and fact == "verdict"
-        assert rule_for(facts).permission == "never" or (is_lost and rule_for(facts).state == "DETECTOR_SILENT")
+        assert rule_for(facts).permission == "never"
 
 
 def test_permission_needs_a_living_detector_that_hears() -> None:
