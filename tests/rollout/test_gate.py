@@ -26,6 +26,8 @@ from pipeline.halt.safety import FRESH_MS
 from pipeline.wire import topics
 
 KEY = ASKED.halt_key
+CUT: dict[str, object] = {"standing_total": 2}  # a heartbeat that counts one halt more than it names
+OTHER = KEY.replace("291", "292")
 STEP_MS = FRESH_MS + 10_000  # so that of two heartbeats only the newer one can be fresh
 
 CASES: list[tuple[list[Message], str, str, str]] = [
@@ -66,6 +68,12 @@ CASES: list[tuple[list[Message], str, str, str]] = [
     ([beat(), verdict(), instead(halt(), b"{}")], "doubtful", "HALTED", "is none"),
     ([beat(NOW, (KEY, 1)), verdict()], "doubtful", "HALTED", "names it as halted"),
     ([beat(standing_total=1_001), verdict()], "doubtful", "HALTED", "counts halts that no record shows"),
+    ([beat(NOW, (OTHER, 1), **CUT), verdict(), halt(version="292")], "doubtful", "HALTED", "counts halts that no"),
+    ([beat(NOW, (OTHER, 1), **CUT), verdict(), halt(version="292"), halt(version="3")], "cleared", "CLEARED", ""),
+    (
+        [beat(NOW, (OTHER, 1), **CUT), verdict(), halt(version="292"), halt(2, "resume", issued_at=NOW + 1)],
+        "resumed", "CLEARED", "resumed by",
+    ),
     ([beat(), verdict(), halt(), halt(2, "resume")], "resumed", "CLEARED", "resumed by ann, bob for 60 min"),
     ([beat(), verdict("halted"), halt(2, "resume")], "resumed", "CLEARED", "resumed by"),
     ([beat(), verdict("pending"), halt(2, "resume")], "resumed", "CLEARED", "resumed by"),
