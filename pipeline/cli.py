@@ -8,9 +8,12 @@ import sys
 
 import click
 
-from pipeline.runtime.answers import answered
+from pipeline import __version__
+from pipeline.answers import answered
 from pipeline.runtime.errors import AndonError
+from pipeline.runtime.lifecycle import leave
 from pipeline.runtime.say import say, say_traceback
+from pipeline.runtime.wrong import did_you_mean
 
 # Before numpy is loaded: its matrix products are small, and threads that wait for one another on a busy machine made
 # single steps of the detector ten times as long.
@@ -74,13 +77,39 @@ class LazyGroup(click.Group):
         loaded: click.Command = getattr(importlib.import_module(module), attribute)
         return loaded
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """With the nearest names behind "No such command"."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            error.message = error.message.rstrip(".") + (did_you_mean(args[0], self.table) or ".")
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
 
 
+def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        say(f"andon {__version__}")
+        ctx.exit()
+
+
 bench = LazyGroup(BENCHES, "bench", "Benchmarks: each starts what it needs, prints one JSON object, leaves nothing.")
 andon = LazyGroup(COMMANDS, "andon", "Andon: the cord that stops a fleet rollout.")
+andon.params.append(
+    click.Option(
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_version,
+        help="Show the version and exit.",
+    )
+)
 
 
 def main() -> None:
@@ -90,9 +119,9 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no reason to end
     for name in ANSWERING.intersection(sys.argv[1:2]):
-        os._exit(answered(lambda: andon.main(prog_name="andon", standalone_mode=False), name))
+        leave(answered(lambda: andon.main(prog_name="andon", standalone_mode=False), name))
     try:
         andon(prog_name="andon")
     except AndonError as error:
         say(f"andon: {error}", err=True)
-        sys.exit(error.exit_code)
+        leave(error.exit_code)

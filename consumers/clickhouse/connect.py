@@ -1,16 +1,16 @@
 """How to reach ClickHouse over HTTP, local or real: one configuration for every command that does."""
 
 import logging
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
-import clickhouse_connect
 import msgspec
-from clickhouse_connect import common
-from clickhouse_connect.driver.client import Client
 
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.secrets import read_secret
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 Doc = msgspec.Meta
 
@@ -56,13 +56,17 @@ def address(config: ClickHouseConfig) -> tuple[str, str, int]:
     return url.scheme, url.hostname, port
 
 
-def connect(config: ClickHouseConfig, *, database: str = "default", timeout_seconds: int = 0) -> Client:
+def connect(config: ClickHouseConfig, *, database: str = "default", timeout_seconds: int = 0) -> "Client":
     """A client without a session: whatever one request sets, the next does not see.
 
     Raises:
         ConfigError: when the URL is none, or the password's file cannot be read.
         clickhouse_connect.driver.exceptions.Error: when the server refuses or cannot be reached.
     """
+    # Here, not above: whoever asks for help does not wait for what the command needs.
+    import clickhouse_connect
+    from clickhouse_connect import common
+
     scheme, host, port = address(config)
     # A limited user's limits are not its to set: the server judges, not the client.
     common.set_setting("invalid_setting_action", "send")

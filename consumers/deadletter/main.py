@@ -20,9 +20,13 @@ from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.logging import printable
 from pipeline.runtime.say import say, say_json
+from pipeline.runtime.wrong import did_you_mean
+from pipeline.wire.reasons import Reason
 
 NEWEST = 10_000
 SHOWN_BYTES = 4096
+REASONS = (*map(str, Reason), RETRIED)
+STAGES = ("collect", "combine", "correlate")  # that write letters to the topic
 
 _newest = click.option(
     "--newest", default=NEWEST, show_default=True, type=click.IntRange(1), help="Records of a partition to look at."
@@ -45,6 +49,7 @@ def command() -> None:
 @configured(("kafka", KafkaConfig))
 def list_(kafka: KafkaConfig, newest: int, reasons: tuple[str, ...], stage: str, limit: int, as_json: bool) -> None:
     """What was refused, why, and where it came from."""
+    _warn_of_unknown(reasons, stage)
     with closing(LetterBox(kafka)) as box_:
         letters, retried, counts = _survey(box_, box_.window(newest), _wanted(reasons, stage), limit)
     if as_json:
@@ -119,6 +124,7 @@ def retry(
     """
     if not (places or reasons or stage or every):
         raise ConfigError("name letters (PARTITION:OFFSET), a --reason, a --stage, or --all")
+    _warn_of_unknown(reasons, stage)
     chosen = {_place(text) for text in places}
     if force and len(chosen) != 1:
         raise ConfigError("--force: name one letter (PARTITION:OFFSET), and no other, once you have seen it")
@@ -205,6 +211,13 @@ def _spans(letter_box: LetterBox, newest: int, chosen: set[LetterPlace]) -> dict
 
 def _wanted(reasons: tuple[str, ...], stage: str) -> Callable[[Letter], bool]:
     return lambda letter: (not reasons or letter.reason in reasons) and stage in ("", letter.headers.get("stage", ""))
+
+
+def _warn_of_unknown(reasons: tuple[str, ...], stage: str) -> None:
+    """That no letter has a misspelt reason says nothing of the right one."""
+    for word, known, what in (*((reason, REASONS, "reason") for reason in reasons), (stage, STAGES, "stage")):
+        if word and word not in known:
+            say(f"warning: no {what} of ours is called {printable(word)}{did_you_mean(word, known)}", err=True)
 
 
 def _place(text: str) -> LetterPlace:

@@ -7,8 +7,8 @@ import click
 
 from consumers.rollout.gate import Decision, Question, Shadow
 from consumers.rollout.watch import ask
+from pipeline.answers import Answer
 from pipeline.halt.trust import TrustConfig
-from pipeline.runtime.answers import Answer
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import ConfigError

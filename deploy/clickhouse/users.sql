@@ -45,6 +45,16 @@ GRANT INSERT ON andon.dead_letters_local TO andon_writer;
 -- People and dashboards: can read, and do nothing else.
 CREATE ROLE IF NOT EXISTS andon_reader;
 GRANT SELECT ON andon.* TO andon_reader;
+-- What fills the aggregates is nobody's to read, and out of sight of SHOW TABLES.
+REVOKE SELECT ON andon.crashes_feed FROM andon_reader;
+REVOKE SELECT ON andon.hosts_feed FROM andon_reader;
+REVOKE SELECT ON andon.stratum_days_feed FROM andon_reader;
+REVOKE SELECT ON andon.stratum_hours_feed FROM andon_reader;
+REVOKE SELECT ON andon.stratum_minutes_feed FROM andon_reader;
+REVOKE SELECT ON andon.update_days_feed FROM andon_reader;
+REVOKE SELECT ON andon.update_hours_feed FROM andon_reader;
+REVOKE SELECT ON andon.update_installs_feed FROM andon_reader;
+REVOKE SELECT ON andon.update_minutes_feed FROM andon_reader;
 
 CREATE USER IF NOT EXISTS andon IDENTIFIED WITH no_authentication HOST NONE DEFAULT ROLE andon_owner;
 CREATE USER IF NOT EXISTS andon_write IDENTIFIED WITH no_authentication HOST NONE DEFAULT ROLE andon_writer;

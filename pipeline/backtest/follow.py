@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from pipeline.backtest import usable
 from pipeline.backtest.lines import Advance
+from pipeline.backtest.noted import InputNotes
 from pipeline.backtest.report import halt_row, show_halt, show_summary, summary_of, summary_row
 from pipeline.backtest.run import Backtest
 from pipeline.decide.orders import HaltOrder
@@ -20,9 +22,15 @@ ReadLines = Callable[[Advance], Iterable[list[bytes]]]  # batches of lines; it s
 _COLLECT_EVERY = 100_000  # events are not tracked by the collector, and hardly anything else is made
 
 
-def follow(policies: PolicySet, read: ReadLines, total_bytes: int | None, as_json: bool) -> list[HaltOrder]:
-    """Decide, and say what was decided when it is; returns the orders."""
-    backtest = Backtest(policies)
+def follow(
+    policies: PolicySet, read: ReadLines, total_bytes: int | None, as_json: bool, notes: InputNotes | None = None
+) -> list[HaltOrder]:
+    """Decide, and say what was decided when it is, and what was noted about the input; returns the orders.
+
+    Raises:
+        Unusable: when all is said, and too little of the input was events.
+    """
+    backtest = Backtest(policies, notes)
     orders = []
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
@@ -37,9 +45,11 @@ def follow(policies: PolicySet, read: ReadLines, total_bytes: int | None, as_jso
                 show_halt(out, halt)
     summary = summary_of(backtest, time.perf_counter() - started)
     if as_json:
-        say_json(summary_row(summary))
+        say_json(summary_row(summary) | backtest.notes.row())
     else:
-        show_summary(out, backtest, summary)
+        show_summary(out, summary)
+        backtest.notes.show(out)
+    usable.check(backtest.events, backtest.refused)
     return orders
 
 

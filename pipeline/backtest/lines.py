@@ -3,20 +3,19 @@
 import sys
 from collections.abc import Callable, Iterator
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
 import pyarrow
 
+from pipeline.backtest.forms import BLOCK_BYTES, Read, Said, in_utf_8, oldest_first
 from pipeline.runtime.errors import ConfigError
+from pipeline.wire.elements import OVERSIZED, Elements
 from pipeline.wire.events import MAX_MESSAGE_BYTES
 
 STDIN = "-"
-BLOCK_BYTES = 1 << 20
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-# What stands for a line that is longer than a message may be: the decoder refuses it as oversized, unread.
-OVERSIZED = b" " * (MAX_MESSAGE_BYTES + 1)
-
 Advance = Callable[[int], None]
 
 
@@ -31,20 +30,26 @@ def check(name: str) -> int:
         raise ConfigError(f"{name}: cannot be read: {error.strerror or error}") from None
 
 
-def batches(name: str, advance: Advance) -> Iterator[list[bytes]]:
-    """The file's lines that are not empty; `advance` gets the bytes of the file read since the last batch.
+def batches(name: str, advance: Advance, said: Said = lambda _: None) -> Iterator[list[bytes]]:
+    """The file's lines that are not empty, or the elements of its JSON lists, the oldest first; `advance` gets the
+    bytes of the file read since the last batch, `said` the word for each form of it that had to be understood.
 
     Raises:
-        ConfigError: when the file cannot be read, or its compressed stream is damaged or cut off.
+        ConfigError: when the file cannot be read, its compressed stream is damaged or cut off, or its lines stand
+            newest first and are too many to be turned round.
     """
+    yield from oldest_first(_batches(name, advance, said), name, said)
+
+
+def _batches(name: str, advance: Advance, said: Said) -> Iterator[list[bytes]]:
     if name == STDIN:
-        yield from split(cast(BufferedReader, sys.stdin.buffer).read1, advance)
+        yield from _cut(cast(BufferedReader, sys.stdin.buffer).read1, advance, said)
         return
     try:
         compression = _compression(name)
         with pyarrow.OSFile(name, "rb") as raw:
             stream = pyarrow.CompressedInputStream(raw, compression) if compression else raw
-            yield from split(stream.read, _followed(raw, advance))
+            yield from _cut(stream.read, _followed(raw, advance), said)
     except OSError as error:
         raise ConfigError(f"{name}: cannot be read: {error}") from None
 
@@ -66,6 +71,24 @@ def _followed(raw: Any, advance: Advance) -> Advance:
         seen = at
 
     return follow
+
+
+def _cut(read: Read, advance: Advance, said: Said) -> Iterator[list[bytes]]:
+    """Into lines, or elements where the stream begins with a list."""
+    read = in_utf_8(read, said)
+    beginning = b""
+    while not beginning.strip() and (block := read(BLOCK_BYTES)):
+        beginning += block
+    blocks = chain((beginning,), iter(lambda: read(BLOCK_BYTES), b""))
+    if not beginning.lstrip().startswith(b"["):
+        yield from split(lambda _: next(blocks, b""), advance)
+        return
+    said("list")
+    elements = Elements()
+    for block in blocks:
+        advance(len(block))
+        yield elements.feed(block)
+    yield elements.finish()
 
 
 def split(read: Callable[[int], bytes], advance: Advance) -> Iterator[list[bytes]]:

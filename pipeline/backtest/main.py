@@ -12,6 +12,8 @@ from consumers.clickhouse.ask.answer import CutOff
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.backtest import lines
 from pipeline.backtest.follow import ReadLines, follow
+from pipeline.backtest.forms import Said
+from pipeline.backtest.noted import InputNotes
 from pipeline.backtest.report import show_differences
 from pipeline.backtest.stored import DAY_SECONDS, Span, differences, halts_then
 from pipeline.backtest.stored import batches as stored_batches
@@ -34,7 +36,7 @@ NEVER = datetime(2100, 1, 1)  # later than any event may say
     "--until", type=MOMENT, help="With --from-clickhouse: the moment before which they end. [default: no end]"
 )
 @click.option("--fleet", default="", help="With --from-clickhouse: only this fleet.")
-@configured(("clickhouse", ClickHouseConfig))
+@configured(("clickhouse", ClickHouseConfig), unused=("cluster", "timeout_seconds"))
 def command(
     clickhouse: ClickHouseConfig,
     files: tuple[str, ...],
@@ -49,7 +51,7 @@ def command(
 
     Several files are read one after the other, as one stream: name them in the order of their time. With
     --from-clickhouse there are no files; the last lines say what differs from the halts that went out. Exit code 1 when
-    there is no such event.
+    there is no event, or most lines are none: that is no pass.
     """
     if from_clickhouse == bool(files) or (from_clickhouse and since is None):
         raise ConfigError("name FILEs, or --from-clickhouse with --since")
@@ -60,7 +62,9 @@ def command(
     policies = read_policies(policy)
     if not from_clickhouse:
         sizes = [lines.check(name) for name in files]
-        follow(policies, files_read(files), sum(sizes) if all(sizes) else None, as_json)
+        notes = InputNotes()
+        read = files_read(files, lambda form: notes.forms.update([form]))
+        follow(policies, read, sum(sizes) if all(sizes) else None, as_json, notes)
         return
     first, last = ((moment or NEVER).replace(tzinfo=UTC) for moment in (since, until))
     span = Span(first, last, fleet)
@@ -83,9 +87,9 @@ def _refuse(**options: object) -> None:
             raise click.UsageError(f"--{name} needs --from-clickhouse: of a FILE every event is read")
 
 
-def files_read(files: Iterable[str]) -> ReadLines:
-    """Files one after the other, as one stream."""
-    return lambda advance: (batch for name in files for batch in lines.batches(name, advance))
+def files_read(files: Iterable[str], said: Said = lambda _: None) -> ReadLines:
+    """Files one after the other, as one stream; `said` gets the forms of them that had to be understood."""
+    return lambda advance: (batch for name in files for batch in lines.batches(name, advance, said))
 
 
 def read_policies(path: Path | None) -> PolicySet:

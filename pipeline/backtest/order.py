@@ -22,6 +22,7 @@ class Order:
 
     def __init__(self) -> None:
         self._buckets: dict[int, list[AnyEvent]] = {}
+        self.late = 0  # events that came more than LATE_MS after later ones
         self._held = 0
         self._released = 0  # buckets before this one have gone on
 
@@ -29,7 +30,11 @@ class Order:
         """Take events in at this stream time; the buckets that may go on, each by time."""
         buckets, late_before, now = self._buckets, now_ms - LATE_MS, now_ms // BUCKET_MS
         for event in events:
-            number = event.ts // BUCKET_MS if event.ts > late_before else now
+            if event.ts > late_before:
+                number = event.ts // BUCKET_MS
+            else:
+                number = now
+                self.late += 1
             if number in buckets:
                 buckets[number].append(event)
             else:

@@ -32,7 +32,7 @@ def summary_of(backtest: Backtest, seconds: float) -> Summary:
     several = len({key[0] for key in backtest.max_log10_evidence}) > 1
     evidence = {"/".join(key if several else key[1:]): x for key, x in backtest.max_log10_evidence.items()}
     largest = dict(sorted(evidence.items(), key=lambda item: -item[1]))
-    return Summary(backtest.events, backtest.refused.total(), backtest.halts, round(seconds, 3), largest)
+    return Summary(backtest.events, backtest.notes.refused.total(), backtest.halts, round(seconds, 3), largest)
 
 
 def halt_row(halt: HaltOrder) -> dict[str, Any]:
@@ -73,9 +73,9 @@ def show_halt(console: SafeConsole, halt: HaltOrder) -> None:
     console.print(Text(printable(f"    {halt.reason}{flags}")), soft_wrap=True)
 
 
-def show_summary(console: SafeConsole, backtest: Backtest, summary: Summary) -> None:
+def show_summary(console: SafeConsole, summary: Summary) -> None:
     """What was read, and the updates with the most evidence."""
-    if not summary.halts:
+    if summary.events and not summary.halts:
         console.print(Text("No halt.", style="bold"))
     if summary.max_log10_evidence:
         table = Table("update", "largest evidence", title="The most suspect updates", title_justify="left")
@@ -85,9 +85,6 @@ def show_summary(console: SafeConsole, backtest: Backtest, summary: Summary) -> 
     rate = summary.events / summary.seconds if summary.seconds else 0.0
     halts = f"{summary.halts} halt{'' if summary.halts == 1 else 's'}"
     console.print(f"{summary.events:,} events in {summary.seconds:.1f} s ({rate:,.0f} a second), {halts}")
-    if summary.rejected:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in backtest.refused.most_common())
-        console.print(Text(f"{summary.rejected:,} lines refused: {reasons}", style="yellow"))
 
 
 def show_differences(found: list[Difference], as_json: bool) -> None:

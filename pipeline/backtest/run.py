@@ -7,6 +7,8 @@ where it matters: at a host's first crash, as long as the budget for that lasts,
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from pipeline.backtest.decoding import Decoding
+from pipeline.backtest.noted import InputNotes
 from pipeline.backtest.order import Order
 from pipeline.backtest.stream import StreamClock
 from pipeline.combine.emit import partials_of
@@ -16,9 +18,7 @@ from pipeline.decide.detector import Detector
 from pipeline.decide.orders import Decisions, HaltOrder
 from pipeline.decide.policy import PolicySet
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat
-from pipeline.wire.learned import LearnedDecoder
 from pipeline.wire.partials import BUCKET_MS
-from pipeline.wire.reasons import MalformedMessage, Reason
 
 AT_ONCE = 256  # lines decoded together
 PARTIAL_EVENTS = 65_536
@@ -35,14 +35,14 @@ UpdateKey = tuple[str, str, str, str]  # fleet, vendor, product, version
 class Backtest:
     """One run over a stream of lines."""
 
-    def __init__(self, policies: PolicySet) -> None:
+    def __init__(self, policies: PolicySet, notes: InputNotes | None = None) -> None:
         self.events = 0
-        self.refused: Counter[str] = Counter()  # by reason
+        self.notes = notes or InputNotes()
         self.halts = 0
         self.max_log10_evidence: dict[UpdateKey, float] = {}
         self._policies = policies
         self._detectors: dict[str, Detector] = {}
-        self._decoder = LearnedDecoder()
+        self._decoding = Decoding(self.notes, lambda fleet, mends: self._batch.note(fleet, mends))
         self._memory = Memory()
         self._rest: list[bytes] = []  # too few yet to be decoded together
         self._clock = StreamClock()
@@ -54,6 +54,11 @@ class Backtest:
         self._now_ms = self._cut_at_ms = 0
         self._budget = float(RESERVED_CUTS)
 
+    @property
+    def refused(self) -> Counter[str]:
+        """Lines that are no events, by reason."""
+        return self.notes.refused
+
     def take(self, lines: Sequence[bytes]) -> Iterator[HaltOrder]:
         """Take in lines; the halts that follow from them. How many come at once makes no difference."""
         lines = [*self._rest, *lines]
@@ -63,7 +68,7 @@ class Backtest:
             yield from self._take(lines[start : start + AT_ONCE])
 
     def _take(self, lines: Sequence[bytes]) -> Iterator[HaltOrder]:
-        events = self._clock.admit(self._decode(lines))
+        events = self._clock.admit(self._decoding.events(lines))
         for bucket in self._order.take(events, self._clock.now_ms):
             yield from self._enter(bucket)
 
@@ -72,18 +77,13 @@ class Backtest:
         yield from self._take(self._rest)
         for bucket in self._order.take(self._clock.finish(), self._clock.now_ms):
             yield from self._enter(bucket)
-        if self._clock.refused:
-            self.refused[str(Reason.FUTURE_TIMESTAMP)] += self._clock.refused
+        for host in self._decoding.future(self._clock):
+            self._batch.note_clock(*host)
         for bucket in self._order.finish():
             yield from self._enter(bucket)
         yield from self._cut()
-
-    def _decode(self, lines: Sequence[bytes]) -> list[AnyEvent]:
-        def refuse(index: int, error: MalformedMessage) -> None:
-            if error.reason is not Reason.INVALID_JSON or not lines[index].isspace():  # a blank line says nothing
-                self.refused[str(error.reason)] += 1
-
-        return self._decoder.decode_all(lines, refuse)
+        self.notes.out_of_order = self._order.late
+        self.notes.fleets = {fleet: detector.summary() for fleet, detector in self._detectors.items()}
 
     def _enter(self, bucket: Sequence[AnyEvent]) -> Iterator[HaltOrder]:
         """Where partials are cut depends on times, not on how the file brought them."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
+from consumers.clickhouse import known
 from consumers.clickhouse.ask.answer import Reading
 from pipeline.backtest.lines import Advance, split
 from pipeline.decide.orders import HaltOrder
@@ -99,6 +100,8 @@ def batches(client: Client, span: Span, advance: Advance) -> Iterator[list[bytes
     """
     days = _days(client, span)
     if not days:
+        if span.fleet:
+            known.check(client, {"fleet": span.fleet})
         raise AndonError(f"ClickHouse has no event of {span}")
     for day in days:
         sql = _LINES.replace("WHICH", span.where("events.ts"))

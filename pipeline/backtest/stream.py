@@ -14,15 +14,19 @@ from pipeline.wire.spans import HOUR_MS
 AHEAD_MS = 24 * HOUR_MS
 GAP_EVENTS = 1_000  # so many more events ahead than not are a gap in the file,
 LAST_EVENTS = 16  # and so many at its end
+MAX_HOSTS = 100  # named whose clocks are ahead
 NEWEST = 9  # events whose median is the time, where a day has few
 
 
 class StreamClock:
-    """`now_ms` is stream time (unix ms), 0 before the first event; `refused` counts events of the future."""
+    """`now_ms` is stream time (unix ms), 0 before the first event; `refused` counts events of the future, `first` is
+    the first of them, and `ahead` says of hosts by how much (ms)."""
 
     def __init__(self) -> None:
         self.now_ms = 0
         self.refused = 0
+        self.first: AnyEvent | None = None
+        self.ahead: dict[tuple[str, str], int] = {}
         self._held: list[AnyEvent] = []
         self._surplus = 0
         self._newest: deque[int] = deque(maxlen=NEWEST)
@@ -68,7 +72,7 @@ class StreamClock:
             if event.ts <= self.now_ms + AHEAD_MS:
                 self._go_on(event)
                 admitted.append(event)
-        self.refused += len(held) - len(admitted)
+        self._refuse([event for event in held if event.ts > self.now_ms + AHEAD_MS])
         return admitted
 
     def _go_on(self, event: AnyEvent) -> None:
@@ -76,9 +80,17 @@ class StreamClock:
         self.now_ms = max(self.now_ms, _median([*self._newest]))
 
     def _drop(self) -> None:
-        self.refused += len(self._held)
+        self._refuse(self._held)
         self._held.clear()
         self._surplus = 0
+
+    def _refuse(self, events: Sequence[AnyEvent]) -> None:
+        self.refused += len(events)
+        for event in events:
+            self.first = self.first or event
+            host, ahead_ms = (event.fleet, event.host), event.ts - self.now_ms
+            if host in self.ahead or len(self.ahead) < MAX_HOSTS:
+                self.ahead[host] = max(ahead_ms, self.ahead.get(host, 0))
 
 
 def _median(times: list[int]) -> int:

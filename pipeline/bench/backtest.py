@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import tempfile
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 
+from pipeline.bench.brokers import python
 from pipeline.local.machine.process import Process, andon
 from pipeline.runtime.errors import AndonError
 from pipeline.simulate import scenario as scenarios
@@ -76,7 +76,7 @@ def measure(load: FileLoad) -> dict[str, Any]:
         "seconds": summary["seconds"],
         "cpu_seconds": round(cpu_seconds, 3),
         "on": {
-            "python": platform.python_version(),
+            **python(),
             "msgspec": version("msgspec"),
             "numpy": version("numpy"),
             "cpus": os.cpu_count(),

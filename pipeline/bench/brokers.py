@@ -1,5 +1,7 @@
-"""The broker that a bench runs on: the embedded one, or Apache Kafka with `--broker kafka`."""
+"""What a bench runs on: the embedded broker, or Apache Kafka with `--broker kafka`; and which build of Python."""
 
+import platform
+import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -13,6 +15,8 @@ from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.kafka.jars import kafka_version
 from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.runtime.kafka import KafkaConfig
+
+OPTIMISED, WITH_LTO = "--enable-optimizations", "--with-lto"
 
 broker_option: Callable[[Any], Any] = click.option(
     "--broker",
@@ -40,3 +44,15 @@ def described(kind: BrokerKind) -> str:
     if kind == "kafka":
         return f"Apache Kafka {kafka_version()}"
     return f"noida-db {version('noida-db')}"
+
+
+def python() -> dict[str, str]:
+    """Version, and how it was built, for the figures. A distribution that optimises in its own way does not say so."""
+    return {"python": platform.python_version(), "python_build": build(str(sysconfig.get_config_var("CONFIG_ARGS")))}
+
+
+def build(configure_arguments: str) -> str:
+    """Of CPython, by the arguments that its configure was given: profile-guided or not, linked as a whole or not."""
+    profiled = "with" if OPTIMISED in configure_arguments else "without"
+    linked = ", with LTO" if WITH_LTO in configure_arguments else ""
+    return f"{platform.python_compiler()}, configured {profiled} {OPTIMISED} (PGO){linked}"

@@ -6,7 +6,6 @@ of a crossing rate exceeds its error bound.
 
 import json
 import os
-import platform
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
+from pipeline.bench.brokers import python
 from pipeline.combine.emit import partials_of
 from pipeline.combine.event_batch import EventBatch
 from pipeline.combine.memory import Memory
@@ -140,7 +140,7 @@ def report(outcomes: list[Outcome], events: int, seconds: float, seed: int) -> d
             }
             for shape in shapes
         },
-        "on": {"python": platform.python_version(), "numpy": np.__version__, "cpus": os.cpu_count(), "seed": seed},
+        "on": {**python(), "numpy": np.__version__, "cpus": os.cpu_count(), "seed": seed},
     }
 
 

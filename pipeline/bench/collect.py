@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import platform
 import re
 import tempfile
 from collections import Counter
@@ -19,6 +18,7 @@ import msgspec
 from confluent_kafka import libversion
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from pipeline.bench.brokers import python
 from pipeline.bench.collect_load import COMPRESS, HttpLoad, Sent, send_all
 from pipeline.collect.tokens import add_token
 from pipeline.local.kafka.embedded import EmbeddedBroker
@@ -119,7 +119,7 @@ def report(sent: Sent, seen: Counter[str], used_seconds: float, rss_bytes: int) 
 def machine(**settings: Any) -> dict[str, Any]:
     """What it ran on."""
     return {
-        "python": platform.python_version(),
+        **python(),
         "aiohttp": version("aiohttp"),
         "librdkafka": libversion()[0],
         "broker": f"noida-db {version('noida-db')}",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import resource
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
+from pipeline.bench.brokers import python
 from pipeline.bench.maxsprt import boundary, critical_value, signal_probability
 from pipeline.decide import evidence as ev
 from pipeline.decide.buckets import OPEN_BUCKETS
@@ -158,7 +158,7 @@ def command(seed: int, as_json: bool) -> None:
         "step": steps,
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "on": {
-            "python": platform.python_version(),
+            **python(),
             "numpy": np.__version__,
             "cpus": os.cpu_count(),
             "updates": UPDATES,

@@ -9,7 +9,6 @@ of which none of these crashes was the newest is counted apart.
 
 import json
 import os
-import platform
 import random
 import tempfile
 import time
@@ -22,7 +21,7 @@ import click
 import numpy as np
 from confluent_kafka import Producer
 
-from pipeline.bench.brokers import described
+from pipeline.bench.brokers import described, python
 from pipeline.bench.halts import LineHalts
 from pipeline.bench.latency_load import FLEET, Background, TrialFleet
 from pipeline.bench.view import get
@@ -163,7 +162,7 @@ def figures(
         "median_crashes_to_halt": float(np.median([trial.crashes for trial in trials])),
         "changelog_bytes_per_second": round(shown.get("changelog_bytes_per_second", 0.0)),
         "on": {
-            "python": platform.python_version(),
+            **python(),
             "faust": version("faust-streaming"),
             "aiokafka": version("aiokafka"),
             "confluent_kafka": version("confluent-kafka"),

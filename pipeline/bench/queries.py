@@ -21,7 +21,8 @@ from pipeline.runtime.errors import AndonError
 GOAL_SECONDS = 0.3
 RUNS = 5
 LONG_SECONDS = 7200
-RAW = {"host-events", "pairs", "with-and-without"}  # read events or every host's updates, not aggregates
+# Read events or every host's updates, not aggregates.
+RAW = {"host-events", "pairs", "with-and-without", "exposure", "silent", "silent-by-model"}
 GIVEN = {"fleet": FLEET, "vendor": VENDOR, "product": PRODUCT, "version": VERSION, "host": HOST}
 SHARED_MEMORY = Path("/dev/shm")
 

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from functools import partial
+from typing import Any
 
 import orjson
 import structlog
 from aiohttp import hdrs, web
 from confluent_kafka import KafkaException
 
-from pipeline.collect.body import ENCODINGS, Pace, numbered_lines, read_body, too_large
+from pipeline.collect.body import ENCODINGS, Pace, is_list, numbered_lines, read_body, too_large
 from pipeline.collect.config import CollectConfig
 from pipeline.collect.forward import Forwarder
 from pipeline.collect.quotas import Account, Quotas, within_quota
@@ -17,9 +18,10 @@ from pipeline.collect.refusals import Refusal, buffer_full, no_such_path, not_de
 from pipeline.collect.sorting import rejection, sort_lines
 from pipeline.collect.tokens import TokenTable
 from pipeline.runtime.clock import Clock
-from pipeline.runtime.metrics import EVENTS, NOT_KEPT, REJECTED, REQUEST_SECONDS, REQUESTS
+from pipeline.runtime.metrics import EVENTS, NOT_KEPT, REJECTED, REQUEST_SECONDS, REQUESTS, UNDERSTOOD
 from pipeline.runtime.seldom import Seldom
 from pipeline.wire.deadletter import DeadLetter
+from pipeline.wire.decode import BYTE_ORDER_MARK
 
 CONTENT_TYPES = ("application/json", "application/x-ndjson")
 CURL_CONTENT_TYPE = "application/x-www-form-urlencoded"  # what `curl --data-binary` says unless told otherwise
@@ -108,22 +110,29 @@ class Gateway:
             raise Refusal(408, "slow_body", detail) from None
 
     async def _accept(self, body: bytes, content_type: str, fleet: str, account: Account) -> web.Response:
-        lines = numbered_lines(body, content_type)
+        if body.startswith(BYTE_ORDER_MARK):
+            UNDERSTOOD.labels("collect", "byte_order_mark").inc()
+            body = body.removeprefix(BYTE_ORDER_MARK)
+        if is_list(body):
+            UNDERSTOOD.labels("collect", "list").inc()
+        lines = numbered_lines(body, content_type, self._quotas.max_lines)
         if not lines:
-            raise Refusal(400, "empty_body", "the body holds blank lines only")
-        if len(lines) > self._quotas.max_lines:
-            raise Refusal(413, "too_many_events", f"more than {self._quotas.max_lines} lines; send smaller batches")
+            raise Refusal(400, "empty_body", "the body holds blank lines only, or an empty list")
         self._forwarder.check_room(len(lines))
         now = time.monotonic()
         with self._quotas.lines(account, len(lines), now):
-            events, refused = sort_lines(body, lines, ROUTE, fleet, self._clock())
+            events, refused, mended = sort_lines(body, lines, ROUTE, fleet, self._clock())
             self._bury([letter for _, letter in refused], fleet, account, now)
             undelivered = await self._forwarder.send(events)
         if undelivered:
             raise not_delivered(undelivered)
         EVENTS.labels("collect").inc(len(events))
-        answer = {"accepted": len(events), "rejected": [rejection(number, letter) for number, letter in refused]}
-        return web.Response(status=202, body=orjson.dumps(answer), content_type="application/json")
+        answer: dict[str, Any] = {"accepted": len(events)}
+        answer["rejected"] = [rejection(number, letter) for number, letter in refused]
+        if mended:
+            answer["mended"] = {what.value: times for what, times in mended.items()}
+        status = 202 if events else 422
+        return web.Response(status=status, body=orjson.dumps(answer), content_type="application/json")
 
     def _bury(self, letters: list[DeadLetter], fleet: str, account: Account, now: float) -> None:
         for letter in letters:

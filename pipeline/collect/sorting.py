@@ -4,17 +4,21 @@ from typing import Any, NamedTuple
 
 from pipeline.collect.members import may_repeat, names_another_fleet
 from pipeline.wire.deadletter import DeadLetter
-from pipeline.wire.events import MAX_SKEW_MS, check_not_future, decode_event
+from pipeline.wire.decode import decode_event
+from pipeline.wire.events import MAX_SKEW_MS, check_not_future
+from pipeline.wire.mending import Mends
 from pipeline.wire.reasons import MalformedMessage, Reason
 
 MAX_DETAIL_CHARS = 200
 
 
 class Sorted(NamedTuple):
-    """A request's lines: what goes to the broker as (host, bytes), and what does not as (line, letter)."""
+    """A request's lines: what goes to the broker as (host, bytes), and what does not as (line, letter); and what is
+    mended in those that go, by its word."""
 
     events: list[tuple[str, bytes]]
     refused: list[tuple[int, DeadLetter]]
+    mended: Mends
 
 
 def sort_lines(body: bytes, lines: list[tuple[int, bytes]], route: str, fleet: str, now_ms: int) -> Sorted:
@@ -23,9 +27,10 @@ def sort_lines(body: bytes, lines: list[tuple[int, bytes]], route: str, fleet: s
     is_ambiguous = may_repeat(body, len(lines))
     events: list[tuple[str, bytes]] = []
     refused: list[tuple[int, DeadLetter]] = []
+    mended: Mends = {}
     for number, raw in lines:
         try:
-            event = decode_event(raw)
+            event = decode_event(raw, mended)
             if event.ts > latest_ms:
                 check_not_future(event, now_ms)
             if event.fleet != fleet or (is_ambiguous and names_another_fleet(raw, fleet)):
@@ -35,7 +40,7 @@ def sort_lines(body: bytes, lines: list[tuple[int, bytes]], route: str, fleet: s
             refused.append((number, DeadLetter(raw, None, error.reason, detail, route, -1, -1, "collect")))
         else:
             events.append((event.host, raw))
-    return Sorted(events, refused)
+    return Sorted(events, refused, mended)
 
 
 def rejection(number: int, letter: DeadLetter) -> dict[str, Any]:

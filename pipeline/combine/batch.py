@@ -43,7 +43,11 @@ class Batch:
         """Take in messages that have just been read; those that cannot be used become dead letters."""
         refused: list[tuple[int, MalformedMessage]] = []
         values = [message.value() or b"" for message in messages]
-        events = self._decoder.decode_all(values, lambda index, error: refused.append((index, error)))
+        events = self._decoder.decode_all(
+            values,
+            lambda index, error: refused.append((index, error)),
+            lambda _, event, mends: self._events.note(event.fleet, mends),
+        )
         kept: Sequence[ConsumedMessage] = messages
         if refused:
             out = {index for index, _ in refused}
@@ -80,6 +84,7 @@ class Batch:
                 kept.append(index)
             except MalformedMessage as error:
                 self._refuse(messages[index], error)
+                self._events.note_clock(event.fleet, event.host, event.ts - _ingested_ms(messages[index], now_ms))
         return [events[index] for index in kept], [messages[index] for index in kept]
 
     def _refuse(self, message: ConsumedMessage, error: MalformedMessage) -> None:

@@ -14,8 +14,10 @@ from pipeline.wire.partials import (
     BUCKET_MS,
     MAX_PARTIAL_BYTES,
     MAX_PARTIAL_CRASHES,
+    NO_NOTES,
     PARTIAL_VERSION,
     CrashRecord,
+    Notes,
     Partial,
     SampleRecord,
     Stratum,
@@ -39,14 +41,15 @@ class Share:
     cut_exposures: Ints
     crashes: list[Crash] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    notes: Notes = NO_NOTES
 
     def halves(self) -> tuple["Share", "Share"]:
-        """Every list cut in the middle; the totals stay with the first."""
+        """Every list cut in the middle; the totals and the notes stay with the first."""
         names = ("trials", "exposures", "cut", "cut_exposures", "crashes", "samples")
         lists = {name: getattr(self, name) for name in names}
         front = {name: rows[: (len(rows) + 1) // 2] for name, rows in lists.items()}
         back = {name: rows[(len(rows) + 1) // 2 :] for name, rows in lists.items()}
-        return replace(self, **front), replace(self, totals=(0, 0, 0), **back)
+        return replace(self, **front), replace(self, totals=(0, 0, 0), notes=NO_NOTES, **back)
 
 
 def partials_of(fold: Fold, slot: str, ingested_at_ms: int) -> list[Partial]:
@@ -78,6 +81,7 @@ def _shares(fold: Fold) -> Iterator[Share]:
             cut_exposures=cut_exposures,
             crashes=listed[:MAX_PARTIAL_CRASHES],
             samples=samples[fleet],
+            notes=fold.notes.get(fleet, NO_NOTES),
         )
 
 
@@ -163,6 +167,7 @@ class _Writer:
             cut=_bytes(cut),
             cut_exposures=_bytes(cut_exposures),
             samples=tuple([_sample(sample, strata, updates) for sample in share.samples]),
+            tail=share.notes,
         )
 
     def _numbers(self, share: Share) -> tuple[_Numbers, _Numbers]:

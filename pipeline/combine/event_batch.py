@@ -10,6 +10,7 @@ from pipeline.combine.fold import Fold, fold_of
 from pipeline.combine.gather import Gather, Position
 from pipeline.combine.memory import Memory
 from pipeline.wire.events import AnyEvent
+from pipeline.wire.mending import Mends
 from pipeline.wire.spans import HOUR_MS
 
 DEFAULT_WINDOW_MS = 72 * HOUR_MS
@@ -29,6 +30,14 @@ class EventBatch:
         self._gather.add(events, position)
         if self._gather.waiting >= _EVENTS_AT_ONCE:
             self._admit()
+
+    def note(self, fleet: str, mends: Mends) -> None:
+        """What was mended in an event of this fleet."""
+        self._gather.note(fleet, mends)
+
+    def note_clock(self, fleet: str, host: str, ahead_ms: int) -> None:
+        """An event was refused: its host's clock is ahead."""
+        self._gather.note_clock(fleet, host, ahead_ms)
 
     def fold(self) -> Fold:
         """Everything that was added, as one value; trials that still wait for admission are decided on first."""

@@ -21,12 +21,14 @@ EXPOSED, EXCLUDED, NEITHER = 0, 1, 2
 
 
 class Exposures(NamedTuple):
-    """The updates that rows list, row by row; `owner` is the row, `status` EXPOSED, EXCLUDED or NEITHER."""
+    """The updates that rows list, row by row; `owner` is the row, `status` EXPOSED, EXCLUDED or NEITHER; `early` the
+    places of those that were installed only after the row's moment."""
 
     first_update: Ints  # where a row's updates begin; one entry more than rows
     owner: Ints
     update: Ints
     status: Statuses
+    early: Ints
 
     def of(self, rows: Ints) -> list[Exposure]:
         """The exposed and the excluded updates of each of some rows."""
@@ -47,7 +49,8 @@ class Exposures(NamedTuple):
 def exposures_of(rows: Rows, updates: Sequence[tuple[str, ...]], window_ms: int) -> Exposures:
     """The rows' updates with the status of each decided; `updates` are the names that the rows' numbers stand for."""
     owner = np.repeat(np.arange(rows.listed.size), rows.listed)
-    status = _status(rows.time_ms[owner] - rows.installed_ms, window_ms)
+    age_ms = rows.time_ms[owner] - rows.installed_ms
+    status = _status(age_ms, window_ms)
     if (undated := rows.kind == UNDATED).any():
         status[undated[owner]] = EXCLUDED
     _keep_newest(status, rows.listed, rows.installed_ms, rows.update, _products(updates))
@@ -56,6 +59,7 @@ def exposures_of(rows: Rows, updates: Sequence[tuple[str, ...]], window_ms: int)
         owner=owner,
         update=rows.update,
         status=status,
+        early=np.flatnonzero(age_ms < 0),
     )
 
 

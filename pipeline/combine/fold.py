@@ -4,6 +4,7 @@ Partials of folds add up, in any order and grouping: every cell carries its even
 into batches does not show in the sums.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +17,9 @@ from pipeline.combine.gather import UNDATED, Admitted, Names
 from pipeline.combine.hashing import Hashes
 from pipeline.wire.cells import cell_of
 from pipeline.wire.events import Crash
-from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE
+from pipeline.wire.mending import Mends
+from pipeline.wire.noted import Noted
+from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE, Notes
 from pipeline.wire.spans import DAY_MS, MINUTE_MS
 
 Ints = npt.NDArray[np.int64]
@@ -74,21 +77,42 @@ class Fold:
     exposures: Counts  # bucket, cell, update → exposed, excluded
     crashes: dict[CrashKey, FoldedCrash]
     samples: tuple[Sample, ...]  # by cell, minute and hash; SAMPLES_PER_CELL_MINUTE of a cell and minute at most
+    notes: dict[str, Notes]  # by fleet
 
 
 def fold_of(admitted: Admitted, candidates: Ints, window_ms: int) -> Fold:
     """Fold a batch. Samples are drawn from the rows `candidates`; an update is new on a host for `window_ms`."""
     exposures = exposures_of(admitted.rows, admitted.names.updates, window_ms)
     trials, counted = _counts(admitted, exposures)
+    crashes = _crashes(admitted, exposures)
     return Fold(
         names=admitted.names,
         totals=admitted.totals,
         newest_ms=admitted.newest_ms,
         trials=trials,
         exposures=counted,
-        crashes=_crashes(admitted, exposures),
+        crashes=crashes,
         samples=_samples(admitted, candidates, exposures),
+        notes=admitted.noting.notes(_not_yet(admitted, exposures), _repeated(admitted, crashes)),
     )
+
+
+def _not_yet(admitted: Admitted, exposures: Exposures) -> dict[str, Mends]:
+    """By fleet, how many updates are listed that were installed only later."""
+    strata, counts = np.unique(admitted.rows.stratum[exposures.owner[exposures.early]], return_counts=True)
+    fleets: Counter[str] = Counter()
+    for stratum, times in zip(strata.tolist(), counts.tolist(), strict=True):
+        fleets[admitted.names.strata[stratum][0]] += times
+    return {fleet: {Noted.EXPOSURES_NOT_YET: times} for fleet, times in fleets.items()}
+
+
+def _repeated(admitted: Admitted, crashes: dict[CrashKey, FoldedCrash]) -> dict[str, Mends]:
+    """By fleet, how many crashes had all in common with one that is kept."""
+    if len(crashes) == len(admitted.crashes):
+        return {}
+    fleets = Counter(report.event.fleet for report in admitted.crashes)
+    fleets.subtract(key.fleet for key in crashes)
+    return {fleet: {Noted.CRASHES_REPEATED: times} for fleet, times in fleets.items() if times}
 
 
 def _counts(admitted: Admitted, exposures: Exposures) -> tuple[Counts, Counts]:

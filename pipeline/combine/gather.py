@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from pipeline.combine.admit import Bools, trial_keys
 from pipeline.combine.hashing import Hashes, hash_names
+from pipeline.combine.noting import Noting, furthest
 from pipeline.wire.cells import BOOT, HEARTBEAT
-from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat
+from pipeline.wire.events import LATEST_MS, MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat
+from pipeline.wire.mending import Mends
 
 Ints = npt.NDArray[np.int64]
 Position = Callable[[int], tuple[int, int]]  # of the event's index: its Kafka partition and offset
@@ -80,13 +82,14 @@ class Names(NamedTuple):
 
 class Admitted(NamedTuple):
     """A batch after admission. The last rows are the crashes, in order; `totals` (3, fleets) are events, repeats and
-    undated crashes; `newest_ms` is the latest time of all events, 0 without any."""
+    undated crashes; `newest_ms` is the latest time of all events, 0 without any; `noting` what was noted about them."""
 
     rows: Rows
     crashes: tuple[CrashReport, ...]
     names: Names
     totals: Ints
     newest_ms: int
+    noting: Noting
 
     @property
     def clean(self) -> int:
@@ -107,6 +110,7 @@ class Gather:
         self._crashes: list[CrashReport] = []
         self._kept: list[Rows] = []
         self._counted: list[tuple[Ints, Ints]] = []  # by fleet: clean trials, and those that were repeats
+        self._noting = Noting()
 
     @property
     def waiting(self) -> int:
@@ -125,6 +129,16 @@ class Gather:
                 assert not isinstance(event, Heartbeat)
                 self._crashes.append(CrashReport(event, *position(index)))
 
+    def note(self, fleet: str, mends: Mends) -> None:
+        """What was mended in an event of this fleet."""
+        self._fleets[fleet]  # has a place from now on
+        self._noting.count(fleet, mends)
+
+    def note_clock(self, fleet: str, host: str, ahead_ms: int) -> None:
+        """An event was refused: its host's clock is ahead."""
+        self._fleets[fleet]
+        self._noting.clock_ahead(fleet, host, ahead_ms)
+
     def take_trials(self) -> Trials:
         """The clean trials since the last call; `keep` is told which of them count."""
         events: list[Boot | Heartbeat] = [*self._boots, *self._heartbeats]
@@ -142,7 +156,9 @@ class Gather:
         repeats = np.bincount(trials.fleet[~counts], minlength=fleets)
         self._counted.append((np.bincount(trials.fleet, minlength=fleets), repeats))
         events = list(compress(trials.events, counts.tolist()))
-        self._kept.append(self._rows(events, trials.kind[counts], trials.time_ms[counts], trials.host_hash[counts]))
+        rows = self._rows(events, trials.kind[counts], trials.time_ms[counts], trials.host_hash[counts])
+        self._kept.append(rows)
+        self._look_at_clocks(events, rows)
         self._newest_ms = max(self._newest_ms, int(trials.time_ms.max(initial=0)))
 
     def admitted(self) -> Admitted:
@@ -158,7 +174,18 @@ class Gather:
             names=Names(tuple(self._fleets), tuple(self._strata), tuple(self._updates)),
             totals=self._totals(fleet, fleet[kind == UNDATED]),
             newest_ms=max(self._newest_ms, int(time_ms.max(initial=0))),
+            noting=self._noting,
         )
+
+    def _look_at_clocks(self, events: Sequence[AnyEvent], rows: Rows) -> None:
+        """A host that is up and lists what is installed only later has a clock, or a time zone, that is ahead. A crash
+        is no such sign: it is reported later, with what came after it."""
+        if rows.installed_ms.max(initial=0) <= rows.time_ms.min(initial=LATEST_MS) + MAX_SKEW_MS:
+            return
+        owner = np.repeat(np.arange(rows.listed.size), rows.listed)
+        worst = furthest(rows.listed.size, owner, rows.installed_ms - rows.time_ms[owner])
+        for place in np.flatnonzero(worst > MAX_SKEW_MS).tolist():
+            self._noting.clock_ahead(events[place].fleet, events[place].host, int(worst[place]))
 
     def _totals(self, crashes: Ints, undated: Ints) -> Ints:
         totals = np.zeros((3, len(self._fleets)), np.int64)

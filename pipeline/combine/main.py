@@ -5,13 +5,15 @@ import gc
 
 import click
 
-from pipeline.combine.config import STAGE, CombineConfig
+from pipeline.combine.config import GROUP, STAGE, CombineConfig
 from pipeline.combine.stage import Combiner
 from pipeline.runtime import logging, metrics
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.lifecycle import StopSignal
+from pipeline.runtime.lifecycle import StopSignal, leave
 from pipeline.runtime.partials import PartialsConfig, seal_of
+from pipeline.runtime.reading.watch import ReadingWatch
+from pipeline.wire.topics import EVENTS
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _COLLECT_EVERY = 200_000  # tracked objects: events are freed by reference count, the collector only costs time
@@ -26,6 +28,7 @@ def command(
 ) -> None:
     """Fold events into partials, one Kafka transaction per micro-batch. Exit code 70 asks for a restart."""
     run(kafka, metrics, partials, combine)
+    leave(0)  # whoever watches its reading still asks the brokers
 
 
 def _bound_heap() -> None:
@@ -44,8 +47,9 @@ def run(kafka: KafkaConfig, served: metrics.MetricsConfig, partials: PartialsCon
     log = logging.configure(STAGE)
     log.info("starting", kafka=masked(kafka), combine=masked(combine))
     seal = seal_of(partials, log)
-    metrics.serve(served)
-    combiner = Combiner(kafka, combine, stop, log, seal.sealed if seal else bytes)
+    watch = ReadingWatch(kafka, STAGE, GROUP, log, EVENTS.name, "folded")
+    metrics.serve(served, watch.pages())
+    combiner = Combiner(kafka, combine, stop, log, seal.sealed if seal else bytes, watch.start().at)
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)

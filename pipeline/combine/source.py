@@ -1,6 +1,6 @@
 """Where the combiner reads: its partitions of `fleet.events`, how far it has come, and from where to read again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -10,11 +10,11 @@ from pipeline.combine.batch import Batch
 from pipeline.combine.config import GROUP, MAX_BATCH_MS, STAGE, CombineConfig
 from pipeline.runtime import group_offsets, metrics
 from pipeline.runtime.clock import wall_clock_ms
-from pipeline.runtime.errors import FatalStageError
-from pipeline.runtime.kafka import KafkaConfig, consumer_config
-from pipeline.runtime.kafka_log import Errors, spoken
-from pipeline.runtime.lag import LagReport
+from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.lag import LagReport, Place
 from pipeline.runtime.metadata import require_topics
+from pipeline.runtime.quiet import member
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 
@@ -34,18 +34,25 @@ _PREFETCH = {
     "fetch.message.max.bytes": 512 << 10,  # compressed: some 6,000 events
 }
 
+Tell = Callable[[Mapping[Place, int]], None]  # hears up to where everything is committed, at each turn
+
 
 class Source:
     """A member of the combiner's group."""
 
-    def __init__(self, kafka: KafkaConfig, config: CombineConfig, log: FilteringBoundLogger) -> None:
-        """Raises FatalStageError when no broker answers, or a topic that the combiner needs is missing."""
-        self._config, self._log = config, log
+    def __init__(
+        self,
+        kafka: KafkaConfig,
+        config: CombineConfig,
+        log: FilteringBoundLogger,
+        tell: Callable[[dict[Place, int]], None],
+    ) -> None:
+        """Raises FatalStageError when no broker answers, ConfigError when a topic that is needed is missing."""
+        self._config, self._log, self._tell = config, log, tell
         self._topic = kafka.topic_prefix + topics.EVENTS.name
-        errors = Errors()
-        more = _PREFETCH | spoken(log) | errors.settings
-        self._consumer = Consumer(consumer_config(kafka, config.identity, GROUP, config.identity, **more))
-        require_topics(self._consumer, errors, kafka, (topics.EVENTS, topics.PARTIALS, topics.DEADLETTER))
+        self._consumer = member(kafka, GROUP, config.identity, log, **_PREFETCH)
+        needed = topics.EVENTS, topics.PARTIALS, topics.DEADLETTER
+        require_topics(self._consumer, self._consumer.errors, kafka, needed)
         self._assigned: list[TopicPartition] = []
         self._next: list[TopicPartition] = []  # where to read on
         self._committed: dict[int, int] = {}  # by partition: where what is not committed begins
@@ -111,7 +118,12 @@ class Source:
         self._next = []
 
     def report_lag(self) -> None:
-        """Tell the metric, now and then."""
+        """Tell the metric, now and then, and whoever watches. Raises FatalStageError when this process cannot go on."""
+        try:
+            self._tell({(self._topic, partition): offset for partition, offset in self._committed.items()})
+        except TopicMadeAnewError:
+            group_offsets.commit_first(self._consumer, self._assigned, _CALL_SECONDS)
+            raise
         read = self._committed | {place.partition: place.offset for place in self.offsets()}
         self._lag.report({(self._topic, partition): offset for partition, offset in read.items()})
 

@@ -9,7 +9,7 @@ from pipeline.combine.config import STAGE, CombineConfig
 from pipeline.combine.guard import RejectGuard
 from pipeline.combine.memory import Memory
 from pipeline.combine.sink import Sink
-from pipeline.combine.source import Source
+from pipeline.combine.source import Source, Tell
 from pipeline.combine.transaction import AbortedError
 from pipeline.runtime import metrics
 from pipeline.runtime.errors import FatalStageError
@@ -30,11 +30,12 @@ class Combiner:
         stop: StopSignal,
         log: FilteringBoundLogger,
         seal: Callable[[bytes], bytes] = bytes,  # which leaves them as they are
+        tell: Tell = lambda _: None,
     ) -> None:
         self._config, self._stop, self._log = config, stop, log
         self._decoder = LearnedDecoder()
         self._memory = Memory(config.admission_entries)
-        self._source = Source(kafka, config, log)
+        self._source = Source(kafka, config, log, tell)
         self.sink = Sink(kafka, config, seal, log)
         self._guard = RejectGuard(config.max_rejected_share, config.rejected_window)
         self._aborts = 0  # in a row

@@ -5,7 +5,8 @@ acknowledge nothing, and offsets are committed when the correlator says so, behi
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import faust
@@ -19,7 +20,7 @@ from pipeline.correlate.faust_settings import TIMEOUT_SECONDS, faust_settings
 from pipeline.correlate.known_halts import HaltsFollower, read_halts
 from pipeline.correlate.layout import Layout
 from pipeline.correlate.pages import View, bound, page
-from pipeline.correlate.ports import Bounds, HaltsRead, OutRecord, PartialRecord, Standing
+from pipeline.correlate.ports import Bounds, HaltsRead, OutRecord, PartialRecord
 from pipeline.runtime.kafka import KafkaConfig, sasl_password, tls_context
 from pipeline.runtime.lag import Lags
 from pipeline.runtime.log_offsets import LogOffsets
@@ -42,6 +43,16 @@ class ReadCommittedThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
         return consumer
+
+    def rejoin(self) -> None:
+        """Ask the group for an assignment as of now."""
+
+        async def ask() -> None:
+            consumer = self._ensure_consumer()
+            await consumer._client.force_metadata_update()  # of the topics that there are now
+            consumer._coordinator.request_rejoin()
+
+        asyncio.run_coroutine_threadsafe(ask(), self.thread_loop)
 
 
 class ReadCommittedConsumer(driver.Consumer):  # type: ignore[misc]
@@ -144,8 +155,15 @@ class FaustPorts:
         for path, (view, must_be_ready) in views.items():
             self.app.page(path, name=path)(page(view, must_be_ready, self._config))
 
-    def _fatal(self) -> "_Fatal":
-        return _Fatal(self.failure)
+    @asynccontextmanager
+    async def _fatal(self) -> AsyncIterator[None]:
+        """Hands the exception of its block to whoever watches the app: Faust would log it and go on."""
+        try:
+            yield
+        except Exception as error:
+            if not self.failure.done():
+                self.failure.set_exception(error)
+            raise
 
     async def _bounds(self, read: Mapping[int, Place]) -> dict[int, Bounds]:
         """Of our partitions. A broker that was cut off says for a moment that a log ends where it did when it led it:
@@ -205,8 +223,8 @@ class FaustPorts:
     async def _log_id(self) -> str:
         return await asyncio.to_thread(self._logs.log_id, self._partials)
 
-    async def look(self) -> dict[int, Standing]:
-        """Where each assigned partition stands; and the lag, as a metric.
+    async def look(self) -> dict[int, tuple[int, int, int]]:
+        """Where each assigned partition stands, see reading.Standing; and the lag, as a metric.
 
         Raises:
             KafkaException: when the brokers do not say.
@@ -216,13 +234,17 @@ class FaustPorts:
         ours = [tp for tp in consumer.assignment() if tp.topic == self._partials]
         places = {tp: await consumer.position(tp) or 0 for tp in ours}
         ends = await asyncio.to_thread(self._logs.ends, [(tp.topic, tp.partition) for tp in ours])
-        found = {tp.partition: Standing(place, *ends[tp.topic, tp.partition]) for tp, place in places.items()}
-        self._lags.show({(self._partials, at): stands.written_end - stands.position for at, stands in found.items()})
-        return found
+        self._lags.show({tp: ends[tp].written - place for tp, place in places.items()})
+        return {tp.partition: (place, *ends[tp]) for tp, place in places.items()}
+
+    def rejoin(self) -> None:
+        """Ask the group for an assignment as of now."""
+        self.app.consumer._thread.rejoin()
 
     async def is_same_log(self, log_ids: Collection[str]) -> bool:
         """Whether the topic is the one that was there, as far as can be known. Raises KafkaException, TimeoutError."""
-        return {await self._log_id()} >= set(log_ids)
+        ours = [(tp.topic, tp.partition) for tp in self.app.consumer.assignment() if tp.topic == self._partials]
+        return {await self._log_id()} >= set(log_ids) and not await asyncio.to_thread(self._logs.made_anew, ours)
 
     # -- life
 
@@ -254,20 +276,6 @@ def _record(message: Any) -> PartialRecord:
         appended_at_ms=round(message.timestamp * 1000),  # Faust has seconds
         after=message.checksum,  # see fetching.py
     )
-
-
-class _Fatal:
-    """Hands the exception of its block to whoever watches the app: Faust would log it and go on."""
-
-    def __init__(self, failure: asyncio.Future[None]) -> None:
-        self._failure = failure
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception) and not self._failure.done():
-            self._failure.set_exception(error)
 
 
 def _credentials(kafka: KafkaConfig) -> Any:

@@ -10,11 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.wire.cells import cell_count
-from pipeline.wire.events import ANCIENT_MS, MAX_SKEW_MS, MAX_TEXT_CHARS, MAX_UPDATES
+from pipeline.wire.events import (
+    ANCIENT_MS,
+    LATEST_MS,
+    MAX_MESSAGE_BYTES,
+    MAX_SKEW_MS,
+    MAX_TEXT_CHARS,
+    MAX_UPDATES,
+)
 from pipeline.wire.partials import (
     BUCKET_MS,
     CUT_COLUMNS,
     EXPOSURE_COLUMNS,
+    MAX_CLOCKS_AHEAD,
     MAX_PARTIAL_BYTES,
     MAX_PARTIAL_CRASHES,
     MAX_PARTIAL_EVENTS,
@@ -30,6 +38,7 @@ Rows = npt.NDArray[np.int32]
 BROKERS_APART_MS = MINUTE_MS  # the broker of the events may be ahead of the one of the partials by this much
 LARGEST_HASH = 2**64 - 1
 LARGEST_OFFSET = 2**63 - 1
+MAX_NOTED_WORDS = 64  # a later version may have more of them than this one
 
 
 def check_size(raw: bytes) -> None:
@@ -47,6 +56,7 @@ def check_partial(partial: Partial, appended_at_ms: int) -> None:
     _check_rows(partial, latest_ms)
     _check_crashes(partial, latest_ms)
     _check_samples(partial, latest_ms)
+    _check_notes(partial)
 
 
 def _check_totals(partial: Partial, latest_ms: int) -> None:
@@ -110,6 +120,15 @@ def _check_samples(partial: Partial, latest_ms: int) -> None:
     for sample in samples:
         _within("samples: cell", (sample.cell,), 0, cells - 1)
         _check_listed("samples", sample.exposed + sample.excluded, updates)
+
+
+def _check_notes(partial: Partial) -> None:
+    notes = partial.notes
+    _within("notes: words", (len(notes.counts),), 0, MAX_NOTED_WORDS)
+    _within("notes: counts", notes.counts.values(), 0, MAX_MESSAGE_BYTES * MAX_PARTIAL_EVENTS)
+    _within("notes: hosts", (len(notes.clocks_ahead),), 0, MAX_CLOCKS_AHEAD)
+    _within("notes: ahead", notes.clocks_ahead.values(), 0, LATEST_MS)
+    _within("notes: characters", map(len, (*notes.counts, *notes.clocks_ahead)), 0, MAX_TEXT_CHARS)
 
 
 def _check_listed(name: str, listed: tuple[int, ...], updates: int) -> None:

@@ -8,6 +8,7 @@ and their halts are already in the register.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -111,17 +112,23 @@ class Correlator:
     async def heartbeat(self) -> None:
         """Say of every fleet that its detector lives, how far it has read, and what stands halted; signed."""
         now = self._clock()
-        live, newest, unwatched = 0, 0, 0
+        live, newest, unwatched, clocks = 0, 0, 0, 0
+        noted: Counter[str] = Counter()
         for fleet in list(self.fleets.by_name.values()):
             if not self.ready:
                 return  # what stands halted is not known yet, and must not be signed
             summary = fleet.detector.summary()
             live, newest = live + summary["live_updates"], max(newest, summary["stream_time"])
             unwatched += summary["updates_unwatched"]
+            noted.update(summary.get("noted", {}))
+            clocks += summary.get("clocks_ahead", {}).get("hosts", 0)
             self._look_at_time(fleet, summary, now)
             await self._ports.publish(records.heartbeat_record(fleet, summary, now, self.halts.complete))
         metrics.LIVE_UPDATES.set(live)
         metrics.UNWATCHED_UPDATES.set(unwatched)
+        metrics.CLOCKS_AHEAD.set(clocks)
+        for what, times in noted.items():
+            metrics.NOTED.labels(what).set(times)
         metrics.STREAM_TIME.labels(STAGE).set(newest / 1000)
 
     async def watch_halts(self) -> None:
@@ -208,19 +215,20 @@ class Correlator:
         the first offset that the log holds."""
         place = self.reading.following(partition)
         if place is None:
-            place = self.fleets.begins_at(partition, committed or 0)
-            self.fleets.handled(partition, max(place, low) - 1)
-            self._look_for_loss(partition, place, low)
-            if place < (committed or 0):
+            place = self.fleets.begins_at(partition, committed)
+            self.fleets.handled(partition, max(place or 0, low) - 1)
+            if place is not None:
+                self._look_for_loss(partition, place, low)
+            if (place or 0) < (committed or 0):
                 self._log.warning("state older than committed", partition=partition, committed=committed, place=place)
-        self.reading.began(partition, max(place, low))
-        return max(place, low)
+        start = max(place or 0, low)
+        self.reading.began(partition, start)
+        return start
 
     def _look_for_loss(self, partition: int, place: int, low: int) -> None:
         """What was deleted before it was read is lost."""
-        following = max([place, *(fleet.offset + 1 for fleet in self.fleets.of_partition(partition))])
-        if following and low - following > MARKER:
-            lost = low - following
+        lost = low - max([place, *(fleet.offset + 1 for fleet in self.fleets.of_partition(partition))])
+        if lost > MARKER:
             metrics.LOST.labels(STAGE, records.TOPIC).inc(lost)
             self._log.error("partials deleted before they were read", partition=partition, at_most=lost, upto=low)
             self.fleets.lost(partition, low, self._clock())

@@ -22,7 +22,7 @@ from typing import Any
 
 from aiokafka.consumer import fetcher
 
-EMPTY_SECONDS = 0.01  # pause after an empty answer; what a record then waits at most
+EMPTY_SECONDS = 0.02  # pause after an empty answer; what a record then waits at most, as elsewhere (runtime/quiet.py)
 
 Aborted = tuple[int, int]  # producer id, first offset of the transaction
 

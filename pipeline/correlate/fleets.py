@@ -76,10 +76,10 @@ class Fleets:
         Fleets skip what they hold."""
         self._places[partition] = self._bounds[partition].low
 
-    def begins_at(self, partition: int, committed: int) -> int:
-        """Where reading is to begin: what the table says. Without a word in it the group's offset counts if an older
-        version has written fleets; if not, the table is new, or lost: everything that is retained."""
-        return self._places.get(partition, committed if self.of_partition(partition) else 0)
+    def begins_at(self, partition: int, committed: int | None) -> int | None:
+        """Where reading is to go on: what the table says. Without a word in it the group's offset counts if an older
+        version has written fleets. If not, the table is new, or lost, and nobody knows: None."""
+        return self._places.get(partition, committed if self.of_partition(partition) else None)
 
     def restore(self, state: FleetState, side: str, now_ms: int) -> FleetProgress:
         """Take up a fleet where its checkpoint left it.
@@ -133,6 +133,14 @@ class Fleets:
             fleet.lost_at_ms = now_ms
             if fleet.dirty_since_ms is None:
                 fleet.dirty_since_ms, fleet.dirty_offset = now_ms, upto
+
+    def begin_anew(self, now_ms: int) -> None:
+        """What is read is another log: nothing of it is taken in yet; the next checkpoint is to hold that."""
+        self._handled = dict.fromkeys(self._bounds, NONE)
+        for fleet in self.by_name.values():
+            fleet.offset = NONE
+            if fleet.dirty_since_ms is None:
+                fleet.dirty_since_ms, fleet.dirty_offset = now_ms, 0
 
     def rewrite(self, partition: int, now_ms: int) -> None:
         """Their checkpoints may have been overwritten."""

@@ -18,7 +18,7 @@ class Layout(NamedTuple):
 
 
 def find_layout(kafka: KafkaConfig) -> Layout:
-    """Blocks. Raises FatalStageError when a topic that the correlator needs is missing, or no broker answers."""
+    """Blocks. Raises ConfigError when a topic that is needed is missing, FatalStageError when no broker answers."""
     errors = Errors()
     admin = AdminClient(client_config(kafka, "andon-correlate-admin") | errors.settings)
     wanted = (topics.PARTIALS, topics.VERDICTS, topics.HALTS, topics.DEADLETTER)

@@ -61,15 +61,6 @@ class Bounds(NamedTuple):
         return not (log_id and self.log_id) or log_id == self.log_id
 
 
-class Standing(NamedTuple):
-    """Where the consumer of a partition stands, markers passed, and where the log ends: as far as it is committed, and
-    as far as it is written."""
-
-    position: int
-    committed_end: int
-    written_end: int
-
-
 class Ports(Protocol):
     """Every call returns when the brokers have acknowledged it, and raises when they have not in time."""
 

@@ -2,24 +2,16 @@
 stands against the true ends of the logs. Pure; times in unix ms."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
-from pipeline.correlate.ports import PartialRecord, Standing
+from pipeline.correlate.ports import PartialRecord
+from pipeline.runtime.reading.progress import STILL_MS, Progress, Standing
+from pipeline.wire.topics import PARTIALS
 
-STILL_MS = 10_000  # records that wait so long, and none is read: something is wrong
 MARKER = 1  # behind the newest record of a transaction
-LOOK_MS = 15_000  # a look at the ends of the logs is worth so long
 
 
 class Skipped(Exception):
     """Records were passed over: they must be read again."""
-
-
-class Still(NamedTuple):
-    """Something that has not moved since."""
-
-    at: int
-    since_ms: int
 
 
 class Reading:
@@ -28,18 +20,14 @@ class Reading:
     def __init__(self) -> None:
         self._next: dict[int, int] = {}  # by partition: all before has been taken in
         self._began: dict[int, int] = {}  # by partition: where the newest seek led to
-        self._places: dict[int, Still] = {}  # where its consumer stands
-        self._ends: dict[int, Still] = {}  # the committed end
-        self._looked: Mapping[int, Standing] = {}
-        self._looked_ms: int | None = None
+        self._progress = Progress(PARTIALS.name)
+        self._has_asked = False  # for a new assignment; once in the life of a process
 
     def reset(self) -> None:
         """Partitions change hands."""
         self._next.clear()
         self._began.clear()
-        self._places.clear()
-        self._ends.clear()
-        self._looked, self._looked_ms = {}, None
+        self._progress.reset()
 
     def began(self, partition: int, offset: int) -> None:
         """From here on the log is read; a later seek goes back to what was taken in already."""
@@ -72,44 +60,25 @@ class Reading:
         """All that it gave rise to is acknowledged."""
         self._next[message.partition] = max(self._next[message.partition], message.offset + 1)
 
-    def look(self, places: Mapping[int, Standing], now_ms: int) -> None:
-        """Where the consumer and the ends of its logs stand, by assigned partition.
+    def look(self, places: Mapping[int, tuple[int, int, int]], now_ms: int) -> None:
+        """Where the consumer and the ends of its logs stand (see Standing), by assigned partition.
 
         Raises:
             Skipped: a log has ended for long before the place that is read next: it is another one.
         """
-        self._looked, self._looked_ms = places, now_ms
-        self._places = _moved(self._places, {at: found.position for at, found in places.items()}, now_ms)
-        self._ends = _moved(self._ends, {at: found.committed_end for at, found in places.items()}, now_ms)
-        for at, found in places.items():
-            if found.position > found.written_end and now_ms - self._places[at].since_ms > STILL_MS:
-                raise Skipped(
-                    f"fleet.partials[{at}] ends at {found.written_end}, before {found.position}: it began anew"
-                )
+        self._progress.look({(PARTIALS.name, at): Standing(*found) for at, found in places.items()}, now_ms)
+        for why in self._progress.replaced(now_ms):
+            raise Skipped(why)
+
+    def should_rejoin(self, now_ms: int) -> bool:
+        """Whether nothing has been assigned for long, as the newest look found, and that was not said before. A static
+        member that comes back is given what it had last, which is nothing when its topic was gone at that time: only
+        when it asks is the group balanced anew. A member for whom no partition is left asks in vain."""
+        if self._has_asked or self._progress.idle_ms(now_ms) <= STILL_MS:
+            return False
+        self._has_asked = True
+        return True
 
     def why_not(self, now_ms: int) -> list[str]:
         """Why it does not read, or may not; empty when all is well."""
-        if not self._next:
-            return ["no partition of fleet.partials is assigned"]
-        if self._looked_ms is None or now_ms - self._looked_ms > LOOK_MS:
-            return ["the brokers do not say where fleet.partials ends"]
-        return [why for partition in sorted(self._looked) for why in self._why_not(partition, now_ms)]
-
-    def _why_not(self, partition: int, now_ms: int) -> list[str]:
-        place, stands, end = self._looked[partition], self._places[partition], self._ends[partition]
-        name, found = f"fleet.partials[{partition}]", []
-        waiting, still_ms = place.committed_end - place.position, now_ms - stands.since_ms
-        if waiting > 0 and still_ms > STILL_MS:
-            found.append(f"{name}: none of {waiting} waiting records was read for {still_ms // 1000} s")
-        if place.position > place.written_end:
-            found.append(f"{name}: it ends at {place.written_end}, before offset {place.position}, which is read next")
-        held, hung_ms = place.written_end - place.committed_end, now_ms - end.since_ms
-        if held > 0 and hung_ms > STILL_MS:
-            found.append(f"{name}: an open transaction has held back {held} records for {hung_ms // 1000} s")
-        return found
-
-
-def _moved(before: Mapping[int, Still], now: Mapping[int, int], now_ms: int) -> dict[int, Still]:
-    """What stands where it stood keeps its time."""
-    known = {at: still for at, still in before.items() if still.at == now.get(at)}
-    return {at: known.get(at, Still(place, now_ms)) for at, place in now.items()}
+        return self._progress.why_not(now_ms, bool(self._next))

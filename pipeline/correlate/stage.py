@@ -17,7 +17,7 @@ from pipeline.correlate.layout import find_layout
 from pipeline.halt.issuer import HaltIssuer
 from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.runtime.clock import Clock, wall_clock_ms
-from pipeline.runtime.errors import FatalStageError
+from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import end_within
 
@@ -56,6 +56,7 @@ async def serve(
         {
             "/health": (lambda: view.health(correlator, wall_clock_ms()), True),
             "/readyz": (lambda: view.health(correlator, wall_clock_ms()), True),
+            "/healthz": (lambda: {"alive": True, "at": wall_clock_ms()}, False),
             "/state": (lambda: view.state(correlator, started, wall_clock_ms()), False),
         },
     )
@@ -91,15 +92,29 @@ async def _look(ports: FaustPorts, correlator: Correlator, log: FilteringBoundLo
     """Whether it reads; and whether it still reads the log that it began with.
 
     Raises:
-        FatalStageError: when that is another one, which a new process begins at its beginning.
+        TopicMadeAnewError: when that is another one, which a new process begins at its beginning.
     """
     try:
         async with asyncio.timeout(LOOK_TIMEOUT_SECONDS):
-            if not await ports.is_same_log(set(correlator.fleets.log_ids.values())):
-                raise FatalStageError("fleet.partials is not the topic that it was: a new process begins it anew")
-            correlator.reading.look(await ports.look(), wall_clock_ms())
+            is_same = await ports.is_same_log(set(correlator.fleets.log_ids.values()))
+            found = await ports.look()
     except (KafkaException, TimeoutError) as error:
         log.warning("where fleet.partials ends is not known", why=str(error) or "no answer")
+        return
+    if not is_same:
+        await _begin_anew(correlator)
+        raise TopicMadeAnewError(["fleet.partials"])
+    correlator.reading.look(found, wall_clock_ms())
+    if correlator.reading.should_rejoin(wall_clock_ms()):
+        log.warning("no partition of fleet.partials is assigned: the group is asked once more")
+        ports.rejoin()
+
+
+async def _begin_anew(correlator: Correlator) -> None:
+    """Leave the state as one that has taken in nothing of the topic that is there now."""
+    correlator.session += 1  # nothing that is still on its way is taken in
+    correlator.fleets.begin_anew(wall_clock_ms())
+    await correlator.checkpoint(0.0)
 
 
 async def _until(stop: asyncio.Event, *works: Awaitable[None]) -> None:

@@ -64,3 +64,8 @@ def pack(value: Any) -> bytes:
 def unpack(raw: bytes) -> Any:
     """The inverse of `pack`."""
     return msgspec.msgpack.decode(raw, ext_hook=_decode, strict=False)
+
+
+def int_columns(blob: bytes, columns: int) -> Ints:
+    """Int32 rows as int64, each column in one piece; shape (columns, rows)."""
+    return np.frombuffer(blob, dtype="<i4").reshape(-1, columns).T.astype(np.int64, order="C")

@@ -5,16 +5,16 @@ Pure: time is stream time (event time as far as it has been seen), state is a va
 
 import numpy as np
 
-from pipeline.decide import attribution, verdicts
+from pipeline.decide import attribution, notes, verdicts
 from pipeline.decide.apart import among_remaining, share_factor
-from pipeline.decide.arrays import Floats, Ints
+from pipeline.decide.arrays import Floats, Ints, int_columns
 from pipeline.decide.book import MAX_RINGS
 from pipeline.decide.buckets import ARCHIVE_MS, HOUR_BUCKETS, MINUTE_BUCKETS, OPEN_BUCKETS, Bucket
 from pipeline.decide.conditional import Separation
 from pipeline.decide.crash_columns import crash_columns
 from pipeline.decide.explain import Explained, Historical, explain
 from pipeline.decide.history import HISTORY_BUCKETS, shock_factor, upper_exposure
-from pipeline.decide.intake import FORGET_AFTER_BUCKETS, Intake, int_columns
+from pipeline.decide.intake import FORGET_AFTER_BUCKETS, Intake
 from pipeline.decide.orders import Decisions
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.decide.samples import BIN_MS
@@ -212,11 +212,12 @@ class Detector:
         return Historical(expected, np.where(np.isnan(by_place), np.inf, by_place), young, state.settled)
 
     def _forget_updates(self) -> None:
-        """Once an hour: free the places of updates that no host has listed for a week."""
+        """Once an hour: free the places of updates that no host has listed for a week; and of clocks set right."""
         state = self.state
         stale = (state.seen > 0) & (state.bucket - state.seen > FORGET_AFTER_BUCKETS)
         if gone := [update for update, _ in state.updates.live() if stale[update]]:
             state.forget(gone)
+        notes.forget_clocks(state)
 
     def summary(self) -> dict[str, object]:
         """What people may look at, fit for JSON."""
@@ -229,6 +230,7 @@ class Detector:
             "strata": len(state.strata.live()),
             "crashes_too_late": state.too_late,
             "updates_unwatched": state.unwatched,
+            **notes.summary(state),
             "remembered_crashes": len(state.hosts.seen) + len(state.host_signatures.seen),
             "history_ready": state.history.ready(),
             "updates": verdicts.summary(self),

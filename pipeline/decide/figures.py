@@ -44,18 +44,22 @@ def basis_of(detector: "Detector", update: int) -> Basis:
 
 
 def explanation_of(detector: "Detector", update: int) -> Explanation:
-    """The heaviest explanation in words."""
+    """The heaviest explanation in words; `pooled` where that is a place that nothing has a name for, as of an update
+    without evidence."""
     state, explained = detector.state, explained_of(detector)
     term = int(explained.heaviest[update])
     strata = state.book.stratum_log.shape[0]
     if term == 0:
         return Explanation(kind="pooled")
     if term <= MAX_RINGS:
-        return Explanation(kind="ring", strata=(f"ring={_name(state.rings.names, term - 1)}",))
+        ring = _name(state.rings.names, term - 1)
+        return Explanation(kind="ring", strata=(f"ring={ring}",)) if ring else Explanation(kind="pooled")
     term -= 1 + MAX_RINGS
     if term < strata:
         stratum = state.strata.names[term] if term < len(state.strata) else None
-        named = (f"ring={stratum.ring}", f"os={stratum.os}", f"model={stratum.model}") if stratum else ()
+        if stratum is None:
+            return Explanation(kind="pooled")
+        named = (f"ring={stratum.ring}", f"os={stratum.os}", f"model={stratum.model}")
         return Explanation(kind="stratum", strata=named)
     term -= strata
     if term == SIGNATURE_PLACES:

@@ -4,24 +4,30 @@ from collections import Counter
 
 import numpy as np
 
-from pipeline.decide.arrays import Bools, Floats, Ints, add_at, places
+from pipeline.decide.arrays import Bools, Floats, Ints, add_at, int_columns, places
 from pipeline.decide.buckets import ARCHIVE_MS, DAY_BUCKETS, OPEN_BUCKETS, Bucket
 from pipeline.decide.conditional import Retained
 from pipeline.decide.dedup import host_key
+from pipeline.decide.notes import note, take_notes
 from pipeline.decide.policy import PolicySet
 from pipeline.decide.samples import BIN_MS, Sample
 from pipeline.decide.state import REST, DetectorState
 from pipeline.decide.trials import odds_of
 from pipeline.wire.cells import kind_of, stratum_of
-from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, TRIAL_COLUMNS, CrashRecord, Partial, Stratum, UpdateId
+from pipeline.wire.noted import Noted
+from pipeline.wire.partials import (
+    BUCKET_MS,
+    CUT_COLUMNS,
+    EXPOSURE_COLUMNS,
+    TRIAL_COLUMNS,
+    CrashRecord,
+    Partial,
+    Stratum,
+    UpdateId,
+)
 from pipeline.wire.spans import DAY_MS, HOUR_MS
 
 FORGET_AFTER_BUCKETS = 8 * DAY_BUCKETS
-
-
-def int_columns(blob: bytes, columns: int) -> Ints:
-    """Int32 rows as int64, each column in one piece; shape (columns, rows)."""
-    return np.frombuffer(blob, dtype="<i4").reshape(-1, columns).T.astype(np.int64, order="C")
 
 
 class Intake:
@@ -49,9 +55,12 @@ class Intake:
         self.enter_exposures(int_columns(partial.exposures, EXPOSURE_COLUMNS), tolerated)
         self.enter_samples()
         for crash in partial.crashes:
-            self.enter_crash(crash)
+            if (unused := self.enter_crash(crash)) is not None:
+                note(self.state, unused, 1, crash.host, crash.at)
+            note(self.state, Noted.EXPOSURES_EXCLUDED, len(crash.excluded), crash.host, crash.at)
         self.enter_control()
-        self.note_cut(int_columns(partial.cut_exposures, EXPOSURE_COLUMNS))
+        self.note_cut(int_columns(partial.cut, CUT_COLUMNS), int_columns(partial.cut_exposures, EXPOSURE_COLUMNS))
+        take_notes(self.state, partial)
         self.state.events += partial.events
 
     def _update(self, update: UpdateId) -> int:
@@ -117,6 +126,8 @@ class Intake:
         """Exposed and excluded trials, and with them what history expects of each update."""
         state = self.state
         known = self.updates[columns[2]] >= 0
+        note(state, Noted.EXPOSURES_EXCLUDED, int(columns[4].sum()))
+        note(state, Noted.EXPOSURES_UNWATCHED, int(columns[3:, ~known].sum()))
         buckets, cells, listed, exposures, exclusions = columns if known.all() else columns[:, known]
         kinds, strata, updates = kind_of(cells), self.strata[stratum_of(cells)], self.updates[listed]
         exposed, excluded = exposures.astype(np.float64), exclusions.astype(np.float64)
@@ -146,18 +157,18 @@ class Intake:
         """Of those updates that have one."""
         return tuple([position for u in updates if (position := self._update_list[u]) >= 0])
 
-    def enter_crash(self, crash: CrashRecord) -> None:
-        """Count a crash if its host has not been counted yet, in all or with this signature."""
+    def enter_crash(self, crash: CrashRecord) -> Noted | None:
+        """Count a crash if its host has not been counted yet, in all or with this signature; else why not."""
         state = self.state
         at = min(crash.at, state.bucket * BUCKET_MS + BUCKET_MS - 1)
         if at < state.bucket * BUCKET_MS - DAY_MS:
             state.too_late += 1
-            return
+            return Noted.CRASHES_LATE
         in_all = self._first_in_all(crash, at)
         named = bool(crash.code or crash.module)
         by_name = named and state.host_signatures.first(host_key(crash.host, crash.code, crash.module), at)
         if not in_all and not by_name:
-            return
+            return Noted.CRASHES_REPEATED
         stratum = int(self.strata[crash.stratum])
         exposed, excluded = self._positions(crash.exposed), self._positions(crash.excluded)
         listed = np.array(exposed, dtype=np.int64)
@@ -167,7 +178,7 @@ class Intake:
             state.crashed[listed, ring] += 1
         if not self._site_admits(crash, in_all, named):
             state.capped[listed] = 1.0
-            return
+            return Noted.CRASHES_CAPPED
         state.book.active[stratum, listed] = True
         signature = self._signature(crash.code, crash.module, at // BUCKET_MS) if named else -1
         bucket = self._bucket(at)
@@ -192,6 +203,7 @@ class Intake:
                 state.history.crashes[stratum, state.history.place(at)] += 1
                 self._control[stratum] += 1
                 self._listed.update((stratum, update) for update in exposed + excluded)
+        return None
 
     def _first_in_all(self, crash: CrashRecord, at: int) -> bool:
         """An undated report speaks for none of the host's updates, so it leaves the host's one count to a dated one."""
@@ -206,9 +218,10 @@ class Intake:
         kinds = ["undated"] if crash.undated else ["hosts"] * in_all + [f"{crash.code}\x1f{crash.module}"] * named
         return self.state.sites.admit(crash.site, crash.at, self.policies.default.crashes_per_site_minute, kinds)
 
-    def note_cut(self, columns: Ints) -> None:
+    def note_cut(self, cut: Ints, exposures: Ints) -> None:
         """Crashes that did not fit into the partial are not known by host, so they are no evidence: it is said."""
-        updates = self.updates[columns[2, columns[3] > 0]]
+        note(self.state, Noted.CRASHES_CUT, int(cut[2].sum()))
+        updates = self.updates[exposures[2, exposures[3] > 0]]
         self.state.capped[updates[updates >= 0]] = 1.0
 
     def enter_control(self) -> None:

@@ -1,5 +1,7 @@
 """The state of one fleet: every array and table of the detector, and its way into a snapshot and back."""
 
+from typing import Any
+
 import numpy as np
 
 from pipeline.decide.arrays import Floats, Ints, capacity, grown, pack, unpack
@@ -34,6 +36,9 @@ class DetectorState:
         self.too_late = 0  # crashes that were reported more than a day after: no evidence
         self.room_made_at = 0  # the bucket
         self.unwatched = 0  # times that a partial named an update for which there was no place
+        self.noted: dict[str, int] = {}  # by word (pipeline.wire.noted)
+        self.noted_first: dict[str, list[Any]] = {}  # word → host and moment (unix ms) of the first example
+        self.clocks: dict[str, list[int]] = {}  # host → how far its clock was ahead (ms), and the bucket of that
         self.updates: NameIndex[UpdateId] = NameIndex(MAX_UPDATES)
         self.strata: NameIndex[Stratum] = NameIndex(MAX_STRATA)
         self.rings: NameIndex[str] = NameIndex(MAX_RINGS)

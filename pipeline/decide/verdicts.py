@@ -62,10 +62,12 @@ def reason(evidence: Evidence) -> str:
     low, high = evidence.relative_risk
     expected = _short(evidence.expected) if evidence.expected >= 0.01 else "fewer than 0.01"
     risk = f"{_short(low)} to {_short(high)}" if high < MAX_RELATIVE_RISK else f"at least {_short(low)}"
+    basis = "basis historical, which assumes more" if evidence.basis == "historical" else "basis concurrent"
     hosts = f"{evidence.crashed_hosts} {'host' if evidence.crashed_hosts == 1 else 'hosts'}"
     return (
         f"{hosts} crashed{place}, {expected} expected; relative risk {risk}; "
-        f"evidence {power_of_ten(evidence.log10_evidence)} of 10^{evidence.threshold:g} needed"
+        f"evidence {power_of_ten(evidence.log10_evidence)} of 10^{evidence.threshold:g} needed; "
+        f"{basis}"
     )
 
 

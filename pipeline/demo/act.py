@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pipeline.demo.account import Account, clock, counted, power, settle
+from pipeline.demo.progress import HARMLESS_SECONDS, Leg, Progress, events_a_second, minutes_ms
 from pipeline.demo.watch import Seen, Watch, events_read
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
@@ -16,7 +17,6 @@ from pipeline.simulate.run import FASTEST, Run, shift_ms
 from pipeline.simulate.scenario import Scenario, unix_ms
 from pipeline.simulate.simulation import Simulation
 from pipeline.simulate.sinks import KafkaSink
-from pipeline.wire.spans import MINUTE_MS
 
 CATCH_UP_SECONDS = 60.0
 POLL_SECONDS = 0.05
@@ -34,9 +34,10 @@ class Pace(NamedTuple):
     speed: float = 60.0
     patience_minutes: float = 15.0  # after the release; past it, at `hurry`
     hurry: float = 300.0
+    harmless_seconds: float = HARMLESS_SECONDS  # of ours, for a story in which nothing is at fault
 
 
-QUICK = Pace(approach_minutes=1.0, speed=120.0, patience_minutes=10.0, hurry=900.0)
+QUICK = Pace(approach_minutes=1.0, speed=120.0, patience_minutes=10.0, hurry=900.0, harmless_seconds=30.0)
 
 
 class Act:
@@ -52,33 +53,52 @@ class Act:
         self._began = time.monotonic()
         self._told = 0.0
         self._announced = len(watch.halts)
+        self._progress = Progress([Leg(self._simulation.end_ms, pace.speed)], self._simulation.now_ms)
 
     def play(self, correlate_url: str) -> Account:
         """The whole act, and its account."""
-        release = unix_ms(self._scenario.incident_at) + self._shift
-        self._healthy(release - round(self._pace.approach_minutes * MINUTE_MS), correlate_url)
-        self._run.until(release, self._pace.speed, self._tell_halts)
-        self._incident(release)
-        self._run.until(self._simulation.end_ms, self._fast(), self._tell_halts)
+        if not self._scenario.guilty:
+            self._harmless()
+        else:
+            release = unix_ms(self._scenario.incident_at) + self._shift
+            self._healthy(release - minutes_ms(self._pace.approach_minutes), correlate_url)
+            self._run.until(release, self._pace.speed, self._tell_progress)
+            self._incident(release)
+            self._go_on(Leg(self._simulation.end_ms, self._fast()))
         self._catch_up(correlate_url)
         return settle(self._run, self._watch, self._seed, time.monotonic() - self._began)
 
     def _fast(self) -> float:
-        fleet = self._scenario.fleet
-        a_second = fleet.hosts * (1 / (60 * fleet.heartbeat_minutes) + fleet.boots_per_host_day / 86_400)
-        return max(self._pace.speed, self._pace.events_per_second / a_second)
+        return max(self._pace.speed, self._pace.events_per_second / events_a_second(self._scenario))
 
-    def _now(self) -> str:
-        return clock(self._simulation.now_ms - self._shift)
+    def _go_on(self, *legs: Leg) -> None:
+        """With a word now and then on how far it has come."""
+        self._progress = Progress(legs, self._simulation.now_ms)
+        for until_ms, speed in legs:
+            self._run.until(until_ms, speed, self._tell_progress)
 
-    def _healthy(self, until_ms: int, correlate_url: str) -> None:
+    def _begin(self) -> None:
         fleet = self._scenario.fleet
         self._say(f"{self._scenario.title}")
         self._say(
             f"{counted(fleet.hosts, 'host')} report; on their way: {counted(len(self._scenario.updates), 'update')}"
         )
+
+    def _harmless(self) -> None:
+        """There is no moment to slow down for: so long that the detector can follow, and that a person can wait."""
+        self._begin()
+        self._say("Nothing that is released is at fault: nothing should be halted")
+        span_seconds = (self._simulation.end_ms - self._simulation.now_ms) / 1000
+        self._go_on(Leg(self._simulation.end_ms, max(self._pace.speed, span_seconds / self._pace.harmless_seconds)))
+
+    def _now(self) -> str:
+        return clock(self._simulation.now_ms - self._shift)
+
+    def _healthy(self, until_ms: int, correlate_url: str) -> None:
+        self._begin()
+        fleet = self._scenario.fleet
         began = time.monotonic()
-        self._run.until(until_ms, self._fast(), self._tell_halts)
+        self._go_on(Leg(until_ms, self._fast()))
         self._catch_up(correlate_url)
         seconds, crashes = time.monotonic() - began, self._simulation.ledger.reports["crash"]
         since = datetime.fromtimestamp(unix_ms(self._scenario.starts) / 1000, UTC)
@@ -91,10 +111,10 @@ class Act:
     def _incident(self, release_ms: int) -> None:
         for update in sorted(self._scenario.guilty):
             self._say(f"{self._now()} UTC  {printable('/'.join(update))} is released")
-        if not self._scenario.guilty:
-            self._say(f"{self._now()} UTC  nothing that is released is at fault")
-        patience = release_ms + round(self._pace.patience_minutes * MINUTE_MS)
+        patience = release_ms + minutes_ms(self._pace.patience_minutes)
         account = unix_ms(self._scenario.account_at) + self._shift
+        legs = [Leg(min(patience, account), self._pace.speed), Leg(account, self._pace.hurry)]
+        self._progress = Progress(legs, self._simulation.now_ms)
         self._run.until(min(patience, account), self._pace.speed, self._tell)
         if not self._is_over():
             self._run.until(account, self._pace.hurry, self._tell)
@@ -113,10 +133,20 @@ class Act:
                 reached, lost = self._simulation.reached(update), self._simulation.ledger.lost(update)
                 reported = self._simulation.ledger.reports["crash"]
                 evidence = power(self._watch.evidence(self._scenario.fleet.name, update))
+                left = f"{self._progress.left_seconds(self._simulation.now_ms):.0f}"
                 self._say(
                     f"{self._now()} UTC  reached {counted(reached, 'host')}, {lost:,} down; "
-                    f"{counted(reported, 'crash report')} in all; evidence {evidence}"
+                    f"{counted(reported, 'crash report')} in all; evidence {evidence}; at most {left} s left"
                 )
+        return False
+
+    def _tell_progress(self) -> bool:
+        self._tell_halts()
+        if line := self._progress.line(self._simulation.now_ms, self._shift):
+            crashes = self._simulation.ledger.reports["crash"]
+            halts = len(self._watch.halted(self._scenario.fleet.name))
+            sent = counted(self._run.sent, "event")
+            self._say(f"{line}; {sent}, {counted(crashes, 'crash')}, {counted(halts, 'halt')}")
         return False
 
     def _tell_halts(self) -> bool:

@@ -8,7 +8,7 @@ import ssl
 import struct
 import time
 
-from pipeline.doctor.finding import ANSWER_SECONDS, CONNECT_SECONDS, Finding, ok, plain, problem, warning
+from pipeline.doctor.finding import ANSWER_SECONDS, CONNECT_SECONDS, Finding, Hung, ok, plain, problem, warning
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig, tls_context
 
@@ -40,7 +40,8 @@ def check_address(kafka: KafkaConfig, host: str, port: int) -> list[Finding]:
     if not kafka.security_protocol.endswith("SSL"):
         with raw:
             finding = features(where, raw)
-        if finding.level == "problem" and speaks_tls(host, port):
+        hangs = finding.advice == Hung.advice
+        if finding.level == "problem" and not hangs and speaks_tls(host, port):
             advice = "set kafka.security_protocol to SSL or SASL_SSL, or use the port of the plain listener"
             finding = problem(finding.check, "the port speaks TLS, kafka.security_protocol does not", advice)
         return [*findings, finding]
@@ -49,6 +50,8 @@ def check_address(kafka: KafkaConfig, host: str, port: int) -> list[Finding]:
             return [*findings, certificate_finding(where, stream), features(where, stream)]
     except ConfigError as error:
         return [*findings, problem(where + " TLS", str(error), "name the right file")]
+    except TimeoutError:
+        return [*findings, problem(where + " TLS", str(Hung()), Hung.advice)]
     except OSError as error:  # ssl.SSLError is one
         return [*findings, tls_trouble(where, error)]
 
@@ -97,6 +100,8 @@ def features(where: str, stream: socket.socket) -> Finding:
     check = where + " version"
     try:
         answer = exchange(stream)
+    except TimeoutError:
+        return problem(check, str(Hung()), Hung.advice)
     except (OSError, EOFError) as error:
         words = f"does not answer as a Kafka broker: {error or 'it closed the connection'}"
         advice = "correct the port: this is another service"

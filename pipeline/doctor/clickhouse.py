@@ -2,6 +2,7 @@
 
 import time
 
+import msgspec
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
@@ -9,7 +10,8 @@ from consumers.clickhouse.connect import ClickHouseConfig, address, connect
 from consumers.clickhouse.schema.drift import UNRECORDED
 from consumers.clickhouse.schema.migrate import Migrator
 from consumers.clickhouse.schema.migration import MigrationError, shipped
-from pipeline.doctor.finding import Finding, clock_finding, connect_trouble, ok, problem, warning
+from pipeline.doctor.disk import judged
+from pipeline.doctor.finding import ANSWER_SECONDS, Finding, Hung, clock_finding, connect_trouble, ok, problem, warning
 
 TESTED_MAJOR = 25  # the releases of this year and later: what the schema is known to run on
 CREDENTIAL_CODES = {192, 193, 194, 516}  # unknown user, wrong or missing password, authentication failed
@@ -24,7 +26,7 @@ def check_clickhouse(server: ClickHouseConfig, max_skew_seconds: float) -> list[
         advice = "start ClickHouse, or correct --clickhouse-url (clickhouse.url)"
         return [problem("clickhouse address", f"{server.url}: {trouble}", advice)]
     try:
-        client = connect(server)
+        client = connect(server, timeout_seconds=round(ANSWER_SECONDS))
         return [ok("clickhouse address", f"{server.url} answers"), *inside(client, server, max_skew_seconds)]
     except Error as error:
         return [refused(server, error)]
@@ -42,6 +44,8 @@ def refused(server: ClickHouseConfig, error: Error) -> Finding:
     if code == ACCESS_DENIED:
         advice = f"grant SELECT, INSERT, CREATE and ALTER on {server.database}.*"
         return problem("clickhouse permissions", f"user {server.user!r} may not: {first_line(error)}", advice)
+    if any(word in str(error) for word in ("timed out", "timeout")):
+        return problem("clickhouse address", f"{server.url} {Hung()}", Hung.advice)
     words = f"{server.url} does not answer as ClickHouse does: {first_line(error)}"
     return problem("clickhouse address", words, "check the port: the HTTP interface is meant (8123, or 8443 with TLS)")
 
@@ -55,12 +59,23 @@ def inside(client: Client, server: ClickHouseConfig, max_skew_seconds: float) ->
     """What can be seen once the door is open."""
     findings = [ok("clickhouse login", f"accepted as {server.user}"), version_finding(client.server_version)]
     findings.append(schema_finding(client, server))
+    findings += disk_findings(client)
     asked = time.time()
     there_seconds = float(client.command("SELECT toFloat64(now64(6))"))
     answered = time.time()
     # Their clock was read between our two readings: only what lies outside of these is skew.
     skew = there_seconds - (asked if there_seconds < asked else min(there_seconds, answered))
     return [*findings, clock_finding("clickhouse clock", skew, max_skew_seconds, "asked now")]
+
+
+def disk_findings(client: Client) -> list[Finding]:
+    """The server's disks that are full or read-only; none where this account may not ask."""
+    try:
+        rows = client.query("SELECT name, path, free_space, is_read_only FROM system.disks").result_rows
+    except Error:
+        return []
+    found = [judged(f"{name} ({path})", free, bool(read_only)) for name, path, free, read_only in rows]
+    return [msgspec.structs.replace(each, check="clickhouse disk") for each in found if each.level != "ok"]
 
 
 def version_finding(version: str) -> Finding:
@@ -91,7 +106,8 @@ def schema_finding(client: Client, server: ClickHouseConfig) -> Finding:
         return problem(check, f"database {database} lacks migrations {names}", "`andon migrate` applies them")
     if drift.unrecorded:
         return warning(check, f"database {database}: {UNRECORDED}", "`andon migrate` records what they are now")
-    return ok(check, f"database {database} has every migration, and every table and view is as they made it")
+    unseen = f", but for {len(drift.hidden)} feeds, which this account may not see" if drift.hidden else ""
+    return ok(check, f"database {database} has every migration, and every table and view is as they made it{unseen}")
 
 
 def uncompared(check: str, server: ClickHouseConfig, error: Error) -> Finding:

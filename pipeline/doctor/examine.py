@@ -3,10 +3,11 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.doctor.clickhouse import check_clickhouse
-from pipeline.doctor.finding import Finding, not_configured, problem, warning
+from pipeline.doctor.disk import check_disk
+from pipeline.doctor.finding import Finding, not_configured, problem, unchecked, warning
 from pipeline.doctor.halts import check_halts
-from pipeline.doctor.http import check_correlator, check_gateway
-from pipeline.doctor.kafka import check_kafka
+from pipeline.doctor.http import check_correlator, check_gateway, check_stage
+from pipeline.doctor.kafka import check_kafka, is_answer, try_addresses
 from pipeline.doctor.targets import Targets
 from pipeline.local import guide
 from pipeline.runtime.kafka import KafkaConfig
@@ -15,10 +16,13 @@ from pipeline.runtime.kafka import KafkaConfig
 def examine(found: Targets) -> list[Finding]:
     """Look at all of them at once; findings in the order of an event's path."""
     checks = [
+        lambda: check_disk(found.data_dir),
         lambda: kafka_findings(found),
         lambda: gateway(found),
+        lambda: stage("combiner", "combine", found.doctor.combine_url),
         lambda: correlator(found),
-        lambda: check_halts(found.kafka, found.trust),
+        lambda: halts(found),
+        lambda: stage("archive", "archive", found.doctor.archive_url),
         lambda: stored(found),
     ]
     with ThreadPoolExecutor(len(checks)) as pool:
@@ -37,12 +41,26 @@ def kafka_findings(found: Targets) -> list[Finding]:
     return findings
 
 
+def halts(found: Targets) -> list[Finding]:
+    """The safety record, where there is a broker to ask: a client would wait for one that hangs."""
+    if not any(map(is_answer, try_addresses(found.kafka))):
+        return [unchecked("halts", "no broker answers: see kafka above")]
+    return check_halts(found.kafka, found.trust)
+
+
 def gateway(found: Targets) -> list[Finding]:
     """The gateway, if configured."""
     doctor = found.doctor
     if not doctor.gateway_url:
         return [not_configured("gateway", "--gateway-url (doctor.gateway_url) names one")]
     return check_gateway(doctor.gateway_url, doctor.gateway_token_file, doctor.max_skew_seconds)
+
+
+def stage(check: str, name: str, url: str) -> list[Finding]:
+    """The combiner or the archive, if configured."""
+    if not url:
+        return [not_configured(check, f"--{name}-url (doctor.{name}_url) names one")]
+    return check_stage(check, name, url)
 
 
 def correlator(found: Targets) -> list[Finding]:

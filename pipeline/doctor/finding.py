@@ -10,7 +10,7 @@ from pipeline.runtime.errors import ConfigError
 Level = Literal["ok", "warning", "problem", "not checked", "not configured"]
 
 CONNECT_SECONDS = 3.0
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 4.0  # a hung server is given up, and said to hang, within ten seconds in all
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -65,6 +65,15 @@ def connect_trouble(host: str, port: int) -> str:
             return ""
     except OSError as error:
         return plain(error)
+
+
+class Hung(OSError):
+    """Somebody accepts connections and does not answer."""
+
+    advice = "it hangs, or is overloaded or stopped: see its log and its machine, and start it again"
+
+    def __init__(self) -> None:
+        super().__init__(f"accepts connections and does not answer within {ANSWER_SECONDS:.0f} s")
 
 
 def plain(error: OSError) -> str:

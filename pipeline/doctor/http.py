@@ -1,4 +1,4 @@
-"""The gateway and the correlator, over the HTTP that they serve."""
+"""The stages, over the HTTP that they serve."""
 
 import json
 import time
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pipeline.doctor.finding import ANSWER_SECONDS, Finding, clock_finding, ok, plain, problem, warning
+from pipeline.doctor.finding import ANSWER_SECONDS, Finding, Hung, clock_finding, ok, plain, problem, warning
 from pipeline.runtime.errors import ConfigError
 
 MAX_ANSWER_BYTES = 1 << 20
@@ -33,8 +33,15 @@ def ask(url: str, body: bytes | None = None, headers: dict[str, str] | None = No
     except urllib.error.HTTPError as error:
         with error:
             return _answer(error.code, error.headers, error.read(MAX_ANSWER_BYTES))
+    except TimeoutError:  # of the answer: one of the connection comes as a URLError
+        raise Hung from None
     except urllib.error.URLError as error:
         raise error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason)) from None
+
+
+def advised(error: OSError, advice: str) -> str:
+    """`advice`, unless the server is there and hangs."""
+    return Hung.advice if isinstance(error, Hung) else advice
 
 
 def _answer(status: int, headers: Any, raw: bytes) -> Answer:
@@ -59,7 +66,8 @@ def check_gateway(url: str, token_file: str, max_skew_seconds: float) -> list[Fi
     try:
         answer = ask(health_url)
     except OSError as error:
-        return [problem("gateway", f"{url}: {plain(error)}", "start `andon collect`, or correct doctor.gateway_url")]
+        advice = "start `andon collect`, or correct doctor.gateway_url"
+        return [problem("gateway", f"{url}: {plain(error)}", advised(error, advice))]
     findings = [_gateway_health(url, answer)]
     if answer.body.get("tokens_file") == "unusable":
         advice = "mend the file (`andon token FLEET --tokens-file F`); its log says what is wrong"
@@ -130,17 +138,34 @@ def _seals(health: Mapping[str, Any]) -> list[Finding]:
     return []
 
 
+def check_stage(check: str, stage: str, url: str) -> list[Finding]:
+    """Whether the combiner or the archive gets on, by its own word."""
+    check_url(f"doctor.{stage}_url", url)
+    try:
+        answer = ask(url.rstrip("/") + "/readyz")
+    except OSError as error:
+        advice = f"start `andon {stage}`, or correct doctor.{stage}_url"
+        return [problem(check, f"{url}: {plain(error)}", advised(error, advice))]
+    if answer.status == 200 and answer.body.get("ready") is True:
+        return [ok(check, f"{url} gets on, and nothing waits for long")]
+    return [_not_ready(check, url, answer, "if this lasts, see its log")]
+
+
+def _not_ready(check: str, url: str, answer: Answer, advice: str) -> Finding:
+    why = "; ".join(map(str, answer.body.get("why_not") or [f"HTTP {answer.status}"]))
+    return problem(check, f"{url} answers, but is not ready: {why}", advice)
+
+
 def check_correlator(url: str) -> list[Finding]:
     """Whether decisions are being made."""
     check_url("doctor.correlate_url", url)
     try:
-        answer = ask(url.rstrip("/") + "/health")
+        answer = ask(url.rstrip("/") + "/readyz")
     except OSError as error:
         advice = "start `andon correlate`, or correct doctor.correlate_url: nothing is decided meanwhile"
-        return [problem("correlator", f"{url}: {plain(error)}", advice)]
+        return [problem("correlator", f"{url}: {plain(error)}", advised(error, advice))]
     if answer.status == 200 and answer.body.get("ready") is True:
         words = f"{url} decides on {answer.body.get('fleets', 0)} fleet(s)"
         return [ok("correlator", words), *_stream_time(answer.body.get("stream_time_ahead")), *_seals(answer.body)]
     advice = "if this lasts, see its log: nothing may be decided meanwhile"
-    why = "; ".join(map(str, answer.body.get("why_not") or [f"HTTP {answer.status}"]))
-    return [problem("correlator", f"{url} answers, but is not ready: {why}", advice)]
+    return [_not_ready("correlator", url, answer, advice)]

@@ -1,5 +1,6 @@
 """The cluster as Andon's own clients see it: credentials, brokers, topics, permissions, clock. Nothing is written."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException
@@ -29,6 +30,7 @@ from pipeline.wire import topics
 
 WATCH_SECONDS = 2.0  # how long a fresh record is waited for, to compare clocks
 SIZING = ("retention.ms", "retention.bytes")  # how much is kept is the owner's choice; it breaks nothing
+SPREAD = ("min.insync.replicas", "replicas")  # what one machine cannot have
 REFUSED = {
     KafkaError._AUTHENTICATION: "the credentials are refused",
     KafkaError.SASL_AUTHENTICATION_FAILED: "the credentials are refused",
@@ -43,10 +45,8 @@ def check_kafka(kafka: KafkaConfig, max_skew_seconds: float, stage: str | None =
     Raises:
         ConfigError: when the settings cannot be used at all.
     """
-    findings: list[Finding] = []
-    for host, port in split_addresses("kafka.bootstrap_servers", kafka.bootstrap_servers):
-        findings += check_address(kafka, host, port)
-    if not any(finding.check.endswith("version") and finding.level == "ok" for finding in findings):
+    findings = try_addresses(kafka)
+    if not any(map(is_answer, findings)):
         return findings
     errors: list[KafkaError] = []
     admin = admin_client(kafka, errors)
@@ -66,6 +66,19 @@ def check_kafka(kafka: KafkaConfig, max_skew_seconds: float, stage: str | None =
     if there:
         findings.append(broker_clock(kafka, [kafka.topic_prefix + name for name in read], max_skew_seconds))
     return [*findings, groups.finding()]
+
+
+def try_addresses(kafka: KafkaConfig) -> list[Finding]:
+    """All of them at once: each may hang until it is given up."""
+    addresses = split_addresses("kafka.bootstrap_servers", kafka.bootstrap_servers)
+    with ThreadPoolExecutor(len(addresses)) as pool:
+        found = list(pool.map(lambda address: check_address(kafka, *address), addresses))
+    return [finding for findings in found for finding in findings]
+
+
+def is_answer(finding: Finding) -> bool:
+    """Whether it says that a broker answers."""
+    return finding.check.endswith("version") and finding.level == "ok"
 
 
 def admin_client(kafka: KafkaConfig, errors: list[KafkaError]) -> AdminClient:
@@ -119,7 +132,8 @@ def topic_findings(kafka: KafkaConfig, allowed: Allowed, brokers: int) -> list[F
         advice = "let this account describe topics and their configuration (DESCRIBE, DESCRIBE_CONFIGS)"
         return [problem(check, str(error), advice)]
     differing = differences(known, found, kafka.topic_prefix)
-    findings = [topic_finding(each) for each in differing if not each.is_choice]
+    single = [each for each in differing if brokers == 1 and each.key in SPREAD]
+    findings = [topic_finding(each) for each in differing if not each.is_choice and each not in single]
     lonely = [name for name, topic in found.items() if brokers > 1 and topic.replicas < 2]
     if lonely:
         words = f"kept by one broker only, though there are {brokers}: {', '.join(lonely)}"
@@ -130,9 +144,13 @@ def topic_findings(kafka: KafkaConfig, allowed: Allowed, brokers: int) -> list[F
             f"this account may not ask whether they are as defined (DESCRIBE_CONFIGS; that of `topics` may): {names}"
         )
         findings.append(unchecked(check, words))
-    smaller = [each.topic for each in differing if each.is_choice]
-    chosen = f", but keep fewer bytes than defined: {', '.join(smaller)}" if smaller else ""
-    return findings or [ok(check, f"all {len(known)} are there, set up as defined{chosen}")]
+    smaller = sorted({each.topic for each in [*single, *(each for each in differing if each.is_choice)]})
+    if smaller:
+        words = f"one machine keeps less than is defined, which is right for it: {', '.join(smaller)}"
+        findings.append(ok("kafka single machine" if brokers == 1 else check, words))
+    whole = f"all {len(known)} are there, set up as defined"
+    real = [each for each in findings if each.level != "ok"]
+    return findings if real else [ok(check, whole), *findings]
 
 
 def topic_finding(difference: Difference) -> Finding:

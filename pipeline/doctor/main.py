@@ -6,13 +6,12 @@ from pathlib import Path
 import click
 import msgspec
 from click.core import ParameterSource
+from rich.table import Table
 from rich.text import Text
 
 from consumers.clickhouse.connect import ClickHouseConfig
-from pipeline.doctor.examine import examine
 from pipeline.doctor.finding import Finding
-from pipeline.doctor.rights import NEEDS
-from pipeline.doctor.targets import DoctorConfig, targets
+from pipeline.doctor.targets import STAGES, DoctorConfig, targets
 from pipeline.halt.trust import TrustConfig
 from pipeline.local import datadir, stack
 from pipeline.runtime.config import configured
@@ -20,6 +19,8 @@ from pipeline.runtime.console import say_json, stdout_console
 from pipeline.runtime.kafka import KafkaConfig, check
 from pipeline.runtime.logging import printable
 
+LEVEL_COLUMNS = 14
+WIDE_COLUMNS = 120  # of a screen on which checks are a column of their own
 STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}  # the others: dim
 
 
@@ -36,7 +37,7 @@ STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}  # the others: d
 @click.option(
     "--as",
     "stage",
-    type=click.Choice(list(NEEDS)),
+    type=click.Choice(STAGES),
     help="Whether the Kafka account may do what this stage needs (deploy/README.md) [default: which it may run].",
 )
 @configured(("doctor", DoctorConfig), ("kafka", KafkaConfig), ("clickhouse", ClickHouseConfig), ("trust", TrustConfig))
@@ -50,12 +51,16 @@ def command(
     trust: TrustConfig,
 ) -> None:
     """Check every server that Andon is configured for. Exit code 0: all well; 1: problems; 2: bad configuration."""
+    # Here, not above: whoever asks for help does not wait for what the command needs.
+    from pipeline.doctor.examine import examine
+
     check(kafka)
     source = click.get_current_context().get_parameter_source("bootstrap_servers")
     local = stack.meant(data_dir.absolute(), kafka, source is ParameterSource.COMMANDLINE)
     found = targets(doctor, kafka, clickhouse, stack.running(data_dir.absolute()) if local else None)
     trust = trust if trust.keys_dir else found.trust
-    findings = examine(msgspec.structs.replace(found, stage=stage, trust=trust))
+    place = str(data_dir.absolute()) if local and data_dir.exists() else ""
+    findings = examine(msgspec.structs.replace(found, stage=stage, trust=trust, data_dir=place))
     healthy = all(finding.level != "problem" for finding in findings)
     if as_json:
         say_json({"ok": healthy, "findings": findings})
@@ -66,15 +71,23 @@ def command(
 
 
 def show(findings: list[Finding]) -> None:
-    """For people: one line a finding, advice below what needs it."""
-    width = max(len(finding.check) for finding in findings)
+    """For people: one line a finding, advice below what needs it; on a narrow screen folded under the level."""
     shown = stdout_console()
+    is_narrow = shown.width < WIDE_COLUMNS
+    width = max(len(finding.check) for finding in findings)
     for finding in findings:
-        level = f"{finding.level:14}", STYLES.get(finding.level, "dim")
         words = finding.advice if finding.level == "not configured" else finding.words
+        advice = finding.advice if finding.level in ("warning", "problem") else ""
+        level = Text(f"{finding.level:{LEVEL_COLUMNS}}", style=STYLES.get(finding.level, "dim"))
+        if is_narrow:
+            told = Text(f"{finding.check}: {printable(words)}" + (f"\n→ {printable(advice)}" if advice else ""))
+            row = Table.grid(padding=(0, 2, 0, 0))
+            row.add_row(level, told)
+            shown.print(row)
+            continue
         shown.print(Text.assemble(level, f"  {finding.check:{width}}  {printable(words)}"), soft_wrap=True)
-        if finding.level in ("warning", "problem"):
-            shown.print(Text(f"{'':14}  {'':{width}}  → {printable(finding.advice)}"), soft_wrap=True)
+        if advice:
+            shown.print(Text(f"{'':{LEVEL_COLUMNS}}  {'':{width}}  → {printable(advice)}"), soft_wrap=True)
     count = Counter(finding.level for finding in findings)
     bad = [
         f"{count[level]} {level}{'' if count[level] == 1 else 's'}" for level in ("problem", "warning") if count[level]

@@ -11,13 +11,18 @@ from pipeline.runtime.kafka import KafkaConfig
 
 Doc = msgspec.Meta
 
+# Whose rights on Kafka are known: the keys of `rights.NEEDS`, without all that it needs to know them.
+STAGES = ("topics", "collect", "combine", "correlate", "archive", "rollout", "watch", "deadletter", "replay")
+
 
 class DoctorConfig(msgspec.Struct, frozen=True):
     """Section `doctor`: what the other sections do not say."""
 
     gateway_url: Annotated[str, Doc(description="http(s)://host:port of the gateway")] = ""
     gateway_token_file: Annotated[str, Doc(description="file that holds a sender's token, to try it")] = ""
+    combine_url: Annotated[str, Doc(description="http(s)://host:port of the combiner's metrics")] = ""
     correlate_url: Annotated[str, Doc(description="http(s)://host:port of the correlator's web view")] = ""
+    archive_url: Annotated[str, Doc(description="http(s)://host:port of the archive's metrics")] = ""
     max_skew_seconds: Annotated[float, Doc(gt=0, description="difference of clocks that is tolerated")] = 5.0
 
 
@@ -29,6 +34,7 @@ class Targets(msgspec.Struct, frozen=True):
     doctor: DoctorConfig
     stage: str | None = None  # that the account is to run
     trust: TrustConfig = TrustConfig()
+    data_dir: str = ""  # of a local line
     is_open_line: bool = False  # a local line whose broker asks nobody who they are
 
 
@@ -42,7 +48,9 @@ def targets(
         doctor,
         gateway_url=doctor.gateway_url or info.gateway_url,
         gateway_token_file=doctor.gateway_token_file or ("" if doctor.gateway_url else info.gateway_token_file),
+        combine_url=doctor.combine_url or info.metrics_url("combine"),
         correlate_url=doctor.correlate_url or info.correlate_url,
+        archive_url=doctor.archive_url or info.metrics_url("archive"),
     )
     trust = TrustConfig(keys_dir=info.keys_dir)
     is_open = not info.kafka_username

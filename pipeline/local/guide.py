@@ -1,43 +1,65 @@
 """What a person is told once the line is ready, and at the end of the demo: where everything is, to be copied."""
 
 import shlex
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.local.machine.files import write_private
 from pipeline.local.stack import StackInfo
 
 HALTS = "SELECT fleet, vendor, product, version, rings, crashed_hosts, reason FROM andon.halts FORMAT Vertical"
 QUERIES = ("rates", "top-signatures", "time-to-halt")  # of docs/analysts.md; each asks for a fleet and nothing else
 OPEN = "the embedded broker asks nobody who they are: every user of this machine can read and write its topics"
 CLOSED = "use it on a single-user machine, or run `andon up --broker kafka`, which asks for a password"
+COLUMNS = 79
+ENV_FILE = "env"  # in the data directory
 HALTS_SECTION = "Subscribe to halts in ten minutes"
 
 
 def guide(info: StackInfo, stages: set[str]) -> str:
-    """Plain text, one entry per thing that runs."""
-    lines = ["", f"The line is ready ({', '.join(info.stages)}). Kafka: {info.bootstrap_servers}", ""]
+    """Where everything is and what to do next, in plain text that fits a screen."""
+    lines = ["", f"The line is ready: {', '.join(info.stages)}", ""]
+    lines += [f"  Kafka       {info.bootstrap_servers}"]
     if "collect" in stages:
-        lines += ["  send events     " + _curl_gateway(info)]
-    lines += [f"  or by Kafka     kcat -P {_login(info)} -t fleet.events -l events.ndjson"]
-    lines += [f"  watch halts     kcat -C {_login(info)} -t fleet.halts -o beginning -f '%k\\t%s\\n'"]
+        lines += [f"  gateway     {info.gateway_url}/v1/events"]
     if "clickhouse" in stages:
-        lines += ["  ask ClickHouse  " + _curl_clickhouse(info)]
+        lines += [f"  ClickHouse  {info.clickhouse_url}"]
         if info.clickhouse_reader == info.clickhouse_user:
-            lines += ["  beware          the kernel does not confine ClickHouse here: it has its owner's account alone"]
+            lines += ["  beware      the kernel does not confine ClickHouse here: it has its owner's account alone"]
     if "correlate" in stages:
-        lines += [f"  detector state  {info.correlate_url}/state"]
-        lines += [f"  keys of halts   {shlex.quote(str(keys_of(info)))}/*.pub.pem"]
-    where = f" --data-dir {shlex.quote(info.data_dir)}"
-    lines += [f"  see it live     andon status{where}"]
-    lines += [f"  what is wrong   andon doctor{where}"]
-    lines += [f"  other commands  {_settings(info, stages)}"]
-    lines += [f"                  andon replay quiet-week --hosts 2000 --fleet {shlex.quote(info.fleet)}"]
+        lines += [f"  detector    {info.correlate_url}/state"]
+    lines += [f"  log         {info.log_file}", "", "Next, in another terminal"]
+    lines += [f"  . {shlex.quote(str(env_file(info)))}"]
+    lines += ["      settings for these commands, and how to do without them (curl, kcat)"]
+    lines += ["  andon status", "  andon doctor"]
+    lines += [f"  andon replay quiet-week --hosts 2000 --fleet {shlex.quote(info.fleet)}"]
     if "clickhouse" in stages:
-        lines += [f"                  andon query rates --param fleet={shlex.quote(info.fleet)}"]
-    lines += ["                  andon deadletter list"]
+        lines += [f"  andon query rates --param fleet={shlex.quote(info.fleet)}"]
     if not info.kafka_username:
-        lines += [f"  mind            {OPEN}:", f"                  {CLOSED}"]
-    return "\n".join([*lines, "  stop            Ctrl-C", ""])
+        lines += ["", *textwrap.wrap(f"Mind: {OPEN}; {CLOSED}.", COLUMNS)]
+    return "\n".join([*lines, "", "Ctrl-C stops it. Here: what goes wrong; in the log: everything.", ""])
+
+
+def env_file(info: StackInfo) -> Path:
+    """What a shell sources to have every command meet this line."""
+    return Path(info.data_dir) / ENV_FILE
+
+
+def write_env(info: StackInfo, stages: set[str]) -> None:
+    """Settings for every command, and how to do without them, in a file of its owner's."""
+    names = {"ANDON_DATA_DIR": info.data_dir, **_settings(info, stages)}
+    lines = ["# Settings of the local line while it runs, for a shell: . " + shlex.quote(str(env_file(info)))]
+    lines += [f"export {name}={shlex.quote(text)}" for name, text in names.items()]
+    lines += ["", f"# by Kafka:        kcat -P {_login(info)} -t fleet.events -l events.ndjson"]
+    if "collect" in stages:
+        lines += ["# or the gateway:  " + _curl_gateway(info)]
+    lines += [f"# watch halts:     kcat -C {_login(info)} -t fleet.halts -o beginning -f '%k\\t%s\\n'"]
+    if "correlate" in stages:
+        lines += [f"# keys of halts:   {shlex.quote(str(keys_of(info)))}/*.pub.pem"]
+    if "clickhouse" in stages:
+        lines += ["# ask ClickHouse:  " + _curl_clickhouse(info)]
+    write_private(env_file(info), "\n".join(lines) + "\n")
 
 
 def _login(info: StackInfo) -> str:
@@ -89,7 +111,7 @@ def after_demo(info: StackInfo, keys: Path, scenarios: Sequence[str], *, keep: b
             "  a line to ask   andon demo --keep    the same, and it stays up; or, without a story:",
             "                  andon up --data-dir DIR    andon status --data-dir DIR",
         ]
-    settings = _settings(info, {"clickhouse", "correlate"}) if keep else 'settings as in README.md, "Ask ClickHouse"'
+    settings = f". {shlex.quote(str(env_file(info)))}" if keep else 'settings as in README.md, "Ask ClickHouse"'
     return "\n".join(["", "Where to look next", *lines, *_reading(info.fleet, settings, scenarios)])
 
 
@@ -101,7 +123,7 @@ def _options(info: StackInfo) -> str:
     return shlex.join(words)
 
 
-def _settings(info: StackInfo, stages: set[str]) -> str:
+def _settings(info: StackInfo, stages: set[str]) -> dict[str, str]:
     """For commands that know nothing of local lines: Kafka, keys of halts, and ClickHouse as who may only read."""
     names = {"ANDON_KAFKA_BOOTSTRAP_SERVERS": info.bootstrap_servers}
     if info.kafka_username:
@@ -118,7 +140,7 @@ def _settings(info: StackInfo, stages: set[str]) -> str:
             "ANDON_CLICKHOUSE_USER": info.clickhouse_reader,
             "ANDON_CLICKHOUSE_PASSWORD_FILE": info.clickhouse_reader_password_file,
         }
-    return "export " + " ".join(f"{name}={shlex.quote(text)}" for name, text in names.items())
+    return names
 
 
 def _reading(fleet: str, settings: str, scenarios: Sequence[str]) -> list[str]:

@@ -6,20 +6,30 @@ What stages print may contain text from endpoints: control characters are escape
 import logging
 import queue
 import re
+import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TextIO
 
 from pipeline.runtime.logging import printable
+from pipeline.runtime.seldom import Seldom
 
+SUPERVISOR = "andon"  # the name of its lines
 MAX_LINE_BYTES = 4096
 FILE_BYTES = 16 << 20
 OLD_FILES = 2
 TERMINAL_LINES = 10_000  # waiting for a terminal that does not take them (Ctrl-S); more are left out there
 FLUSH_SECONDS = 1.0
+UNWRITTEN_SECONDS = 60.0  # between two words about a file that cannot be written
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]{8,15}Z ")  # of a stage's own: to the microsecond, for the file
+# The levels of our stages' lines and of Apache Kafka's. On a terminal a line of lower level is left out.
+_LEVEL = re.compile(r"^\S+Z? \[(\w+) *\] |^\[[^\]]+\] ([A-Z]+) ")
+_CALM = {"debug", "info", "DEBUG", "INFO", "TRACE"}
+_ALARM = re.compile(r"^(andon: |Traceback |Fatal |Error)")
 COLOURS = (36, 33, 35, 32, 34, 96, 93, 95)
 
 
@@ -55,31 +65,75 @@ def _clean(raw: bytes) -> str:
     return printable(cut.expandtabs(4)) + (" … (cut)" if len(raw) > MAX_LINE_BYTES else "")
 
 
+class _File(RotatingFileHandler):
+    """The log file; what keeps a line out of it is told, not printed with a traceback for each line."""
+
+    def __init__(self, file: Path, tell: Callable[[str], None]) -> None:
+        super().__init__(file, maxBytes=FILE_BYTES, backupCount=OLD_FILES, encoding="utf-8")
+        self._tell = tell
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called where the line could not be written."""
+        error = sys.exc_info()[1]
+        self._tell(getattr(error, "strerror", None) or str(error))
+
+
 class MergedLog:
     """Writes to the file at once, and to the terminal through a bounded queue, so that a stopped terminal
     (Ctrl-S) never stops the line."""
 
     def __init__(self, file: Path, terminal: TextIO | None, width: int) -> None:
-        self._file = RotatingFileHandler(file, maxBytes=FILE_BYTES, backupCount=OLD_FILES, encoding="utf-8")
+        self._file = _File(file, self._unwritten)
+        self._unwritten_seldom = Seldom(UNWRITTEN_SECONDS)
         self._width = width
         self._terminal = terminal
         self._colours = terminal is not None and terminal.isatty()
         self._waiting: queue.Queue[str | None] = queue.Queue(TERMINAL_LINES)
         self._left_out = 0
         self._assigned: dict[str, int] = {}
+        self._is_calm: dict[str, bool] = {}  # by stage: whether what it said last belongs in the file only
         self._writer = threading.Thread(target=self._write, name="log", daemon=True)
         self._writer.start()
 
     def line(self, stage: str, text: str) -> None:
         """Log one line of a stage; `text` is printable already."""
-        clock, name = time.strftime("%H:%M:%S"), stage.ljust(self._width)
+        clock, name = self._begin(stage)
         plain = f"{clock} {name} | {text}"
         self._file.emit(logging.makeLogRecord({"msg": plain}))
-        if self._terminal is not None:
+        if self._terminal is not None and not self._belongs_in_file_only(stage, text):
             text = _STAMP.sub("", text)
-            plain = f"{clock} {name} | {text}"
-            colour = self._assigned.setdefault(stage, COLOURS[len(self._assigned) % len(COLOURS)])
-            self._show(f"\x1b[2m{clock}\x1b[0m \x1b[{colour}m{name} |\x1b[0m {text}" if self._colours else plain)
+            self._on_terminal(stage, text)
+
+    def line_seldom(self, stage: str, text: str) -> None:
+        """What would be said again and again while it lasts, as of a full disk: the same at most once a minute."""
+        if self._unwritten_seldom.turn(text) is not None:
+            self.line(stage, text)
+
+    def _begin(self, stage: str) -> tuple[str, str]:
+        return time.strftime("%H:%M:%S"), stage.ljust(self._width)
+
+    def _unwritten(self, why: str) -> None:
+        """A full disk would fill the terminal with one traceback for every line."""
+        if self._terminal is not None and (more := self._unwritten_seldom.turn("")) is not None:
+            lost = f", {more['left_out']} lines lost since this was last said" if more else ""
+            self._on_terminal(SUPERVISOR, f"the log file cannot be written: {why}{lost}")
+
+    def _on_terminal(self, stage: str, text: str) -> None:
+        clock, name = self._begin(stage)
+        plain = f"{clock} {name} | {text}"
+        colour = self._assigned.setdefault(stage, COLOURS[len(self._assigned) % len(COLOURS)])
+        self._show(f"\x1b[2m{clock}\x1b[0m \x1b[{colour}m{name} |\x1b[0m {text}" if self._colours else plain)
+
+    def _belongs_in_file_only(self, stage: str, text: str) -> bool:
+        """What a stage says of itself while all is well, its configuration above all; the supervisor's lines, warnings
+        and errors do not. A line without a level belongs where the one before it does."""
+        if stage == SUPERVISOR:
+            return False
+        if found := _LEVEL.match(text):
+            self._is_calm[stage] = (found[1] or found[2]) in _CALM
+        elif _ALARM.match(text):
+            self._is_calm[stage] = False
+        return self._is_calm.get(stage, True)
 
     def show(self, text: str) -> None:
         """Print for a person, on the terminal only."""
@@ -114,4 +168,5 @@ class MergedLog:
             self._writer.join(FLUSH_SECONDS)
         except queue.Full:
             pass
-        self._file.close()
+        with suppress(OSError):  # a full disk
+            self._file.close()

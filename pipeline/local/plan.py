@@ -158,10 +158,10 @@ STAGES: dict[str, Stage] = {
     for stage in (
         Stage("broker", BROKER_PHASE, _broker, ("broker",), ("broker", "")),
         Stage("clickhouse", STORE_PHASE, _clickhouse, ("clickhouse",), ("clickhouse", "/ping")),
-        Stage("combine", STAGE_PHASE, _combine, ("combine-metrics",), ("combine-metrics", "/metrics")),
-        Stage("correlate", STAGE_PHASE, _correlate, ("correlate", "correlate-metrics"), ("correlate", "/health")),
+        Stage("combine", STAGE_PHASE, _combine, ("combine-metrics",), ("combine-metrics", "/readyz")),
+        Stage("correlate", STAGE_PHASE, _correlate, ("correlate", "correlate-metrics"), ("correlate", "/readyz")),
         Stage("collect", STAGE_PHASE, _collect, ("collect", "collect-metrics"), ("collect", "/health")),
-        Stage("archive", STAGE_PHASE, _archive, ("archive-metrics",), ("archive-metrics", "/metrics"), ("clickhouse",)),
+        Stage("archive", STAGE_PHASE, _archive, ("archive-metrics",), ("archive-metrics", "/readyz"), ("clickhouse",)),
     )
 }
 

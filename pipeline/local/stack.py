@@ -1,6 +1,7 @@
 """A running local line, seen from outside: `stack.json` says where everything is, `LocalStack` starts and stops one."""
 
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import msgspec
 
 from pipeline.local import datadir
 from pipeline.local.machine.files import write_private
+from pipeline.local.machine.ports import LOOPBACK
 from pipeline.local.machine.process import Process, andon
 from pipeline.local.machine.usage import is_alive
 from pipeline.runtime.errors import AndonError
@@ -80,6 +82,11 @@ class StackInfo(msgspec.Struct, kw_only=True):
             sasl_password_file=self.kafka_password_file,
         )
 
+    def metrics_url(self, name: str) -> str:
+        """Where a stage serves its metrics, and whether it is ready; "" when it does not run or serves none."""
+        port = self.stages[name].metrics_port if name in self.stages else 0
+        return f"http://{LOOPBACK}:{port}" if port else ""
+
     @property
     def pids(self) -> dict[str, int]:
         """Process id by stage, of those that run."""
@@ -99,11 +106,21 @@ def remove(data_dir: Path) -> None:
 
 
 def meant(data_dir: Path, kafka: KafkaConfig, named: bool) -> bool:
-    """Whether these settings mean the local line: none are given, or just its address. `named`: by an option."""
-    if kafka == KafkaConfig():
-        return not named
+    """Whether these settings mean the local line: none are given, or its address, in whatever words. `named`: by an
+    option."""
+    if kafka == KafkaConfig() and not named:
+        return True
     info = running(data_dir)
-    return info is not None and kafka in (info.kafka, KafkaConfig(bootstrap_servers=info.bootstrap_servers))
+    if info is None or _addresses(kafka.bootstrap_servers) != _addresses(info.bootstrap_servers):
+        return False
+    asked = msgspec.structs.replace(kafka, bootstrap_servers=info.bootstrap_servers)
+    return asked in (info.kafka, KafkaConfig(bootstrap_servers=info.bootstrap_servers))
+
+
+def _addresses(bootstrap_servers: str) -> set[str]:
+    """Each by its number, where it is a name of this machine."""
+    given = (each.strip().lower() for each in bootstrap_servers.split(","))
+    return {re.sub(r"^(localhost|\[::1\]):", "127.0.0.1:", each) for each in given if each}
 
 
 def running(data_dir: Path) -> StackInfo | None:

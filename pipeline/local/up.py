@@ -12,9 +12,8 @@ from typing import Annotated
 import click
 import msgspec
 
-from pipeline.local import datadir, plan, settings, stack
+from pipeline.local import datadir, guide, plan, settings, stack
 from pipeline.local.doors import Doors
-from pipeline.local.guide import guide
 from pipeline.local.kafka import kinds as kafka_line
 from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.local.mergedlog import MergedLog
@@ -115,7 +114,7 @@ async def _run_behind(doors: Doors, up: UpConfig, stages: list[Stage], data_dir:
         await asyncio.wait({begun, asked}, return_when=asyncio.FIRST_COMPLETED)
         if begun.done():
             begun.result()
-            log.show(guide(line.info, set(line.supervisor.stages)))
+            log.show(guide.guide(line.info, set(line.supervisor.stages)))
             await asked
         log.line("andon", "stopping")
     finally:
@@ -145,7 +144,7 @@ class Line:
             try:
                 stack.save(self.info)
             except OSError as error:  # a full disk must not end the supervision
-                self.supervisor.log.line("andon", f"stack.json cannot be written: {error}")
+                self.supervisor.log.line_seldom("andon", f"stack.json cannot be written: {error.strerror}")
 
     async def start(self) -> None:
         """Broker and topics, then every stage at once; the archive after ClickHouse and its schema.
@@ -166,6 +165,8 @@ class Line:
         except* AndonError as failed:
             raise failed.exceptions[0] from None
         self._ready = True
+        with datadir.writable(self._at.data_dir):
+            guide.write_env(self.info, set(supervisor.stages))
         self._publish()
 
     async def _start_store(self) -> None:
@@ -188,6 +189,7 @@ class Line:
         self._ready = False
         try:
             stack.remove(self._at.data_dir)
+            guide.env_file(self.info).unlink(missing_ok=True)
         except ConfigError as error:  # the stages must be stopped all the same
             self.supervisor.log.line("andon", f"stack.json cannot be removed: {error}")
 

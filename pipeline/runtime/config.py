@@ -6,10 +6,12 @@ as itself or as `…_file`, the file that holds it: the way that the higher leve
 
 import functools
 import os
+import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Set
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import click
 import msgspec
@@ -17,7 +19,7 @@ import msgspec
 from pipeline.runtime import renamed
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.secrets import is_secret
-from pipeline.runtime.wrong import Wrong, convert
+from pipeline.runtime.wrong import Wrong, convert, did_you_mean
 
 S = TypeVar("S", bound=msgspec.Struct)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,6 +43,11 @@ SECTIONS = (
     "trust",
 )
 
+# Variables that are no key of a section; and such as Kubernetes sets beside a service whose name begins with "andon".
+OTHER_VARIABLES = ("ANDON_CONFIG", "ANDON_DATA_DIR")
+_ALIKE = 0.85  # for all of a section begin alike
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$|^ANDON_PORT$")
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Raises ConfigError when the file is missing or is not TOML."""
@@ -61,6 +68,7 @@ def load(cls: type[S], section: str, *, file: Path | None, environ: Mapping[str,
     renamed.refuse_in_environment(section, environ)
     names = option_names(cls)
     known = {field.name for field in msgspec.structs.fields(cls)}
+    _refuse_unknown(section, known, environ)
     values: Values = {}
     for given in (
         _of_file(section, known, file),
@@ -69,6 +77,37 @@ def load(cls: type[S], section: str, *, file: Path | None, environ: Mapping[str,
     ):
         values = _over(values, given)
     return _convert(cls, section, values)
+
+
+def refuse_strangers(environ: Mapping[str, str]) -> None:
+    """Raises ConfigError for a variable that looks like a setting of ours, of a section that there is not."""
+    sections = tuple(f"ANDON_{section}_".upper() for section in SECTIONS)
+    for name in sorted(environ):
+        if name.startswith("ANDON_") and not name.startswith(sections) and not _is_no_setting(name):
+            others = " and ".join(OTHER_VARIABLES)
+            near = did_you_mean(name.split("_")[1], (*SECTIONS, "config", "data"))
+            raise ConfigError(
+                f"{name} is set in the environment, and nothing reads it; beside {others} a variable is "
+                f"ANDON_SECTION_KEY, of section {', '.join(SECTIONS)}{near}"
+            )
+
+
+def _refuse_unknown(section: str, known: Set[str], environ: Mapping[str, str]) -> None:
+    """A misspelt variable is not passed over. Its value stays unsaid: it may be a secret under a misspelt name."""
+    prefix = f"ANDON_{section}_".upper()
+    variables = {prefix + key.upper() for key in known}
+    for name in sorted(environ):
+        if name.startswith(prefix) and name not in variables and not _is_no_setting(name):
+            keys = ", ".join(sorted(known))
+            raise ConfigError(
+                f"{name} is set in the environment, and section {section} has no such key; known: {keys}"
+                f"{did_you_mean(name, sorted(variables), alike=_ALIKE)}"
+            )
+
+
+def _is_no_setting(name: str) -> bool:
+    """Whether it is none that could be misspelt: somebody else's, or a setting's old name, which is spoken of apart."""
+    return name in OTHER_VARIABLES or renamed.is_old(name) or _SERVICE_LINK.search(name) is not None
 
 
 def concerns(section: str, environ: Mapping[str, str]) -> bool:
@@ -80,7 +119,8 @@ def _of_file(section: str, known: Set[str], file: Path | None) -> Values:
     values: Values = {}
     for key, value in _sections(file).get(section, {}).items() if file is not None else ():
         if key not in known:  # its value stays unsaid: it may be a secret under a misspelt name
-            raise ConfigError(f"{file}: unknown key {section}.{key}; known: {', '.join(sorted(known))}")
+            near = did_you_mean(key, known)
+            raise ConfigError(f"{file}: unknown key {section}.{key}; known: {', '.join(sorted(known))}{near}")
         values[key] = (value, str(file))
     return values
 
@@ -90,7 +130,10 @@ def _sections(file: Path) -> dict[str, dict[str, Any]]:
     for name, table in document.items():
         if name not in SECTIONS:
             what = f"section [{name}]" if isinstance(table, dict | list) else f"key {name} outside of any section"
-            raise ConfigError(f"{file}: unknown {what}; known: {', '.join(f'[{known}]' for known in SECTIONS)}")
+            raise ConfigError(
+                f"{file}: unknown {what}; known: {', '.join(f'[{known}]' for known in SECTIONS)}"
+                + did_you_mean(name, SECTIONS)
+            )
         if not isinstance(table, dict):
             raise ConfigError(f"{file}: {name} = {table!r}: should be a section: a line [{name}], its keys below it")
     renamed.refuse_in_file(file, document)
@@ -134,17 +177,19 @@ def masked(config: msgspec.Struct) -> dict[str, Any]:
     }
 
 
-def configured(*sections: tuple[str, type[msgspec.Struct]]) -> Callable[[F], F]:
+def configured(*sections: tuple[str, type[msgspec.Struct]], unused: Iterable[str] = ()) -> Callable[[F], F]:
     """Give a click command one option per configuration key, and pass it each section's struct by section name.
 
-    The function keeps them as its `sections`.
+    The function keeps them as its `sections`. Keys that are `unused` by it are taken, but not in its help.
     """
+    unlisted = set(unused)
     if strangers := {section for section, _ in sections} - set(SECTIONS):
         raise ValueError(f"not in SECTIONS: {', '.join(strangers)}")
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def run(config: Path | None, **given: Any) -> Any:
+            refuse_strangers(os.environ)
             options = {name: given.pop(name) for _, cls in sections for name in option_names(cls).values()}
             for section, cls in sections:
                 given[section] = load(cls, section, file=config, environ=os.environ, options=options)
@@ -155,7 +200,7 @@ def configured(*sections: tuple[str, type[msgspec.Struct]]) -> Callable[[F], F]:
             names = option_names(cls)
             for field in reversed(msgspec.structs.fields(cls)):
                 if field.name in names:
-                    wrapped = _option(names[field.name], section, cls, field)(wrapped)
+                    wrapped = _option(names[field.name], section, cls, field, field.name in unlisted)(wrapped)
         path = click.Path(path_type=Path)  # read later: a missing file is then a ConfigError like any other
         help_text = "TOML file with a section per component."
         decorated: Any = click.option("--config", type=path, envvar="ANDON_CONFIG", help=help_text)(wrapped)
@@ -178,9 +223,30 @@ def _said(hint: Any, of: Callable[[msgspec.Meta], str | None]) -> Iterator[str]:
 
 
 def _option(
-    option: str, section: str, cls: type[msgspec.Struct], field: msgspec.structs.FieldInfo
+    option: str, section: str, cls: type[msgspec.Struct], field: msgspec.structs.FieldInfo, is_unlisted: bool
 ) -> Callable[[Any], Any]:
     hint = get_type_hints(cls, include_extras=True)[field.name]
     doc = next(_said(hint, lambda meta: meta.description), field.name.replace("_", " "))
-    default = "" if field.default is msgspec.NODEFAULT else f" [default: {field.default!r}]"
-    return click.option(_flag(option), option, default=None, help=f"{doc} ({section}.{field.name}){default}")
+    shown = "" if field.default in (msgspec.NODEFAULT, "") else f" [default: {_plain_text(field.default)}]"
+    help_text = f"{doc} ({section}.{field.name}){shown}"
+    return click.option(
+        _flag(option), option, default=None, metavar=_metavar(hint, field.name), help=help_text, hidden=is_unlisted
+    )
+
+
+def _plain_text(default: Any) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def _metavar(hint: Any, key: str) -> str:
+    """What a value looks like: the conversion is `load`'s, which names key and source."""
+    plain = getattr(hint, "__origin__", hint) if hasattr(hint, "__metadata__") else hint
+    if get_origin(plain) in (Union, types.UnionType):
+        plain = next(each for each in get_args(plain) if each is not types.NoneType)
+    if get_origin(plain) is Literal:
+        return f"[{'|'.join(map(str, get_args(plain)))}]"
+    if key.endswith("_file"):
+        return "FILE"
+    if key.endswith("_dir"):
+        return "DIRECTORY"
+    return {int: "INTEGER", float: "NUMBER", bool: "[true|false]"}.get(plain, "TEXT")

@@ -1,5 +1,7 @@
 """Errors that end a command: said in one line, with an exit code for machines."""
 
+from collections.abc import Collection
+
 
 class AndonError(Exception):
     """An error that a person can act on; `exit_code` is the process's."""
@@ -17,3 +19,11 @@ class FatalStageError(AndonError):
     """The stage cannot go on in this process; the supervisor starts it anew."""
 
     exit_code = 70
+
+
+class TopicMadeAnewError(FatalStageError):
+    """What is read is another topic of that name: a new process has to read it from its beginning."""
+
+    def __init__(self, topics: Collection[str]) -> None:
+        super().__init__(f"{', '.join(sorted(topics))}: not the topic that it was; a new process begins it anew")
+        self.topics = topics

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.runtime.waiting import Deadline
 
@@ -40,6 +41,23 @@ def _answer(consumer: Consumer, places: Sequence[TopicPartition], timeout_second
         if place.error is not None:
             raise KafkaException(place.error)
     return found
+
+
+def commit_first(consumer: Consumer, places: Sequence[TopicPartition], timeout_seconds: float) -> None:
+    """Commit, for the group of this member, the beginning of each of these logs: what is committed is of others.
+
+    Raises:
+        FatalStageError: when the brokers do not say where they begin, or refuse.
+    """
+    try:
+        bounds = [consumer.get_watermark_offsets(place, timeout=timeout_seconds) or (0, 0) for place in places]
+        starts = [TopicPartition(of.topic, of.partition, low) for of, (low, _) in zip(places, bounds, strict=True)]
+        done = (consumer.commit(offsets=starts, asynchronous=False) or []) if starts else []
+        refused = next((of.error for of in done if of.error is not None), None)
+    except KafkaException as failure:
+        refused = failure.args[0]
+    if refused is not None:
+        raise FatalStageError(f"what is committed cannot be set back: {refused}")
 
 
 class GroupOffsets:

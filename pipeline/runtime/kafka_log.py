@@ -3,12 +3,14 @@
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
-from structlog.typing import FilteringBoundLogger
 
 from pipeline.runtime.seldom import Seldom
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 EVERY_SECONDS = 15.0  # with no broker there, a client says so several times a second
 # The more telling ones first: a client that is refused also says that it reaches nobody.
@@ -25,7 +27,7 @@ WARNINGS = 4  # librdkafka's `log_level`, as syslog counts
 class Forward(logging.Handler):
     """Lines of one client. A kind is librdkafka's own word for it, such as FAIL; those left out are counted."""
 
-    def __init__(self, log: FilteringBoundLogger, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, log: "FilteringBoundLogger", clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._log, self._seldom = log, Seldom(EVERY_SECONDS, clock)
 
@@ -44,7 +46,7 @@ def _parts(record: logging.LogRecord) -> tuple[str, str]:
     return kind, text.partition("]: ")[2] if text.startswith("[thrd:") else text
 
 
-def spoken(log: FilteringBoundLogger) -> dict[str, Any]:
+def spoken(log: "FilteringBoundLogger") -> dict[str, Any]:
     """Client settings that let a client speak in the log, if it is polled all the time: else what it says piles up."""
     logger = logging.Logger("librdkafka")  # of its own, not in logging's tree: nobody else handles it
     logger.addHandler(Forward(log))

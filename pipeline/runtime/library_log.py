@@ -6,10 +6,12 @@ sends the bytes would write the log.
 
 import logging
 import traceback
-
-from structlog.typing import FilteringBoundLogger
+from typing import TYPE_CHECKING
 
 from pipeline.runtime.seldom import Seldom
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 _KIND_CHARS = 60
 
@@ -17,7 +19,7 @@ _KIND_CHARS = 60
 class LibraryLines(logging.Handler):
     """Warnings and errors. A kind is the library and how its message begins, before anything is put into it."""
 
-    def __init__(self, log: FilteringBoundLogger, seldom: Seldom | None = None) -> None:
+    def __init__(self, log: "FilteringBoundLogger", seldom: Seldom | None = None) -> None:
         super().__init__(logging.WARNING)
         self._log, self._seldom = log, seldom or Seldom()
 
@@ -44,7 +46,7 @@ def _error(record: logging.LogRecord) -> dict[str, str]:
     return found
 
 
-def forward_libraries(log: FilteringBoundLogger) -> None:
+def forward_libraries(log: "FilteringBoundLogger") -> None:
     """From now on, to this log and no longer to one that was given before."""
     root = logging.getLogger()
     for handler in [one for one in root.handlers if isinstance(one, LibraryLines)]:

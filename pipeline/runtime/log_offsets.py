@@ -22,10 +22,29 @@ class Ends(NamedTuple):
     written: int
 
 
+class FirstRecord(NamedTuple):
+    """Of a log: its offset, and its timestamp in unix ms; both -1 when the log is empty."""
+
+    offset: int
+    at_ms: int
+
+
+def is_another(before: FirstRecord | None, now: FirstRecord) -> bool:
+    """Whether a log that begins so cannot be the one that began so before. Records go from a log's beginning; one that
+    begins further back, with an older record, has been put back from what its broker had saved."""
+    if before is None or now.offset < 0:
+        return False
+    if now.offset == before.offset:
+        return now.at_ms != before.at_ms
+    return now.offset < before.offset and now.at_ms > before.at_ms
+
+
 class LogOffsets:
     """Asks through one admin client."""
 
     def __init__(self, kafka: KafkaConfig, client_id: str) -> None:
+        self._ids: dict[str, str] = {}  # by topic, as they were when they were first asked for
+        self._firsts: dict[Place, FirstRecord] = {}
         self.errors = Errors()
         self.admin = AdminClient(client_config(kafka, client_id) | self.errors.settings)
 
@@ -45,12 +64,15 @@ class LogOffsets:
         return self._ask(places, OffsetSpec.latest(), isolation)  # type: ignore[no-untyped-call]
 
     def _ask(self, places: Iterable[Place], spec: Any, isolation: IsolationLevel) -> dict[Place, int]:
+        return {at: answer.offset for at, answer in self._answers(places, spec, isolation).items()}
+
+    def _answers(self, places: Iterable[Place], spec: Any, isolation: IsolationLevel) -> dict[Place, Any]:
         wanted = {TopicPartition(*place): spec for place in places}
         if not wanted:
             return {}
         found = self.admin.list_offsets(wanted, isolation_level=isolation, request_timeout=CALL_SECONDS)
         try:
-            return {(at.topic, at.partition): answer.result(CALL_SECONDS).offset for at, answer in found.items()}
+            return {(at.topic, at.partition): answer.result(CALL_SECONDS) for at, answer in found.items()}
         except KafkaException:
             # After a leader's restart the client would be refused for ever (FENCED_LEADER_EPOCH): it has to look again.
             self.admin.list_topics(timeout=CALL_SECONDS)
@@ -59,6 +81,35 @@ class LogOffsets:
     def log_id(self, topic: str) -> str:
         """What tells a topic from another of its name that was there before; "" where the broker does not say (the
         embedded one). Raises KafkaException, TimeoutError."""
-        asked = self.admin.describe_topics(TopicCollection([topic]), request_timeout=CALL_SECONDS)
-        named = str(asked[topic].result(CALL_SECONDS).topic_id)
-        return "" if named == NO_ID else named
+        return self.log_ids([topic])[topic]
+
+    def log_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """The same, of several."""
+        wanted = list(topics)
+        if not wanted:
+            return {}
+        asked = self.admin.describe_topics(TopicCollection(wanted), request_timeout=CALL_SECONDS)
+        named = {topic: str(answer.result(CALL_SECONDS).topic_id) for topic, answer in asked.items()}
+        return {topic: "" if log_id == NO_ID else log_id for topic, log_id in named.items()}
+
+    def made_anew(self, places: Iterable[Place]) -> set[str]:
+        """Topics of these that are not what they were when this was first asked: they have another id, or, where the
+        broker gives none, another first record. What is not asked for any more is forgotten.
+
+        Raises:
+            KafkaException, TimeoutError: when the brokers do not say.
+        """
+        wanted = list(places)
+        ids = self.log_ids({topic for topic, _ in wanted})
+        firsts = self._first_records(at for at in wanted if not ids[at[0]])
+        others = {topic for topic, found in ids.items() if self._ids.get(topic, found) != found}
+        others |= {at[0] for at, found in firsts.items() if is_another(self._firsts.get(at), found)}
+        self._ids = {topic: self._ids.get(topic, found) for topic, found in ids.items()}
+        known = {at: self._firsts[at] for at in firsts.keys() & self._firsts.keys()}
+        self._firsts = known | {at: found for at, found in firsts.items() if at[0] not in others and found.offset >= 0}
+        return others
+
+    def _first_records(self, places: Iterable[Place]) -> dict[Place, FirstRecord]:
+        spec: Any = OffsetSpec.for_timestamp(0)
+        found = self._answers(places, spec, IsolationLevel.READ_UNCOMMITTED)
+        return {at: FirstRecord(answer.offset, answer.timestamp) for at, answer in found.items()}

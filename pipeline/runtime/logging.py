@@ -1,11 +1,10 @@
 """Logs: one line an event, JSON or for people. Text from endpoints is escaped, so that it cannot drive a terminal."""
 
 import sys
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import structlog
-
-from pipeline.runtime.library_log import forward_libraries
+if TYPE_CHECKING:
+    import structlog
 
 LogFormat = Literal["json", "text"]
 
@@ -19,8 +18,13 @@ def _escape(_: Any, __: str, event: Any) -> Any:
     return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
-def configure(stage: str, log_format: LogFormat = "text") -> structlog.typing.FilteringBoundLogger:
+def configure(stage: str, log_format: LogFormat = "text") -> "structlog.typing.FilteringBoundLogger":
     """Set up logging to standard error and return the stage's logger."""
+    # Here: every command imports this module for `printable`, and these take half of the time that its help may take.
+    import structlog
+
+    from pipeline.runtime.library_log import forward_libraries
+
     renderer: Any = structlog.processors.JSONRenderer()
     if log_format == "text":
         renderer = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient, TopicMetadata  # type: ignore[attr-defined]
 
-from pipeline.runtime.errors import AndonError, FatalStageError
+from pipeline.runtime.errors import AndonError, ConfigError, FatalStageError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.kafka_log import Errors
 from pipeline.wire.topics import Topic
@@ -36,7 +36,8 @@ def require_topics(client: Client, errors: Errors, kafka: KafkaConfig, topics: I
     """What a stage asks when it starts: every topic of the cluster, and those of Andon's that it needs are there.
 
     Raises:
-        FatalStageError: when one is missing, or no broker answers.
+        ConfigError: when one is missing: to be started again does not help.
+        FatalStageError: when no broker answers.
     """
     try:
         found = list_topics(client, errors, kafka)
@@ -44,5 +45,5 @@ def require_topics(client: Client, errors: Errors, kafka: KafkaConfig, topics: I
         raise FatalStageError(str(error)) from None
     names = [kafka.topic_prefix + topic.name for topic in topics]
     if missing := [name for name in names if name not in found]:
-        raise FatalStageError(f"topics missing: {', '.join(missing)}; run `andon topics apply`")
+        raise ConfigError(f"topics missing: {', '.join(missing)}; run `andon topics apply`")
     return found

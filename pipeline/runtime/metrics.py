@@ -3,8 +3,10 @@
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from socketserver import ThreadingMixIn
+from types import MappingProxyType
 from typing import Annotated, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -32,6 +34,9 @@ STREAM_TIME = Gauge("andon_stream_time_seconds", "Event time reached, unix secon
 STEP_SECONDS = Histogram("andon_decide_step_seconds", "Time to decide on one partial", buckets=_LATENCY)
 LIVE_UPDATES = Gauge("andon_live_updates", "Updates under watch")
 UNWATCHED_UPDATES = Gauge("andon_unwatched_updates", "Times that there was no place for an update")
+UNDERSTOOD = Counter("andon_understood", "Bodies that came in another form and were understood", ["stage", "form"])
+NOTED = Gauge("andon_noted", "Input that became no evidence, or was mended, by its word (docs/design.md)", ["what"])
+CLOCKS_AHEAD = Gauge("andon_clocks_ahead_hosts", "Hosts whose clocks were ahead within the last day")
 HALTS = Counter("andon_halts", "Halts published", ["mode"])
 HALT_RECORDS_DISTURBED = Counter(
     "andon_halt_records_disturbed", "Records of fleet.halts found lost, erased, overwritten or not Andon's", ["what"]
@@ -114,13 +119,34 @@ class _ServerV6(_Server):
     address_family = socket.AF_INET6
 
 
-def serve(config: MetricsConfig) -> None:
-    """Serve the metrics in a daemon thread, if a port is set. Raises ConfigError when it cannot be listened on."""
+Page = Callable[[], tuple[bool, Mapping[str, Any]]]  # whether all is well, and what is said
+
+
+def _app(pages: Mapping[str, Page]) -> Callable[[Any, Any], Iterable[bytes]]:
+    """These pages by their paths, as JSON; 503 where not all is well. The metrics under every other path."""
+    metrics_app = make_wsgi_app()
+
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        page = pages.get(environ["PATH_INFO"])
+        if page is None:
+            scraped: Iterable[bytes] = metrics_app(environ, start_response)
+            return scraped
+        is_well, said = page()
+        headers = [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
+        start_response("200 OK" if is_well else "503 Service Unavailable", headers)
+        return [msgspec.json.encode(said)]
+
+    return app
+
+
+def serve(config: MetricsConfig, pages: Mapping[str, Page] = MappingProxyType({})) -> None:
+    """Serve the metrics in a daemon thread, if a port is set, and these pages by their paths. Raises ConfigError when
+    it cannot be listened on."""
     host, port = config.metrics_host, config.metrics_port
     if not port:
         return
     try:
-        server = make_server(host, port, make_wsgi_app(), _ServerV6 if ":" in host else _Server, _Handler)
+        server = make_server(host, port, _app(pages), _ServerV6 if ":" in host else _Server, _Handler)
     except OSError as error:
         raise ConfigError(
             f"metrics.metrics_host, metrics.metrics_port: cannot listen on {host}:{port}: {error}"

@@ -1,13 +1,15 @@
 """Settings of `fleet.partials`: the secret that combiner and correlator share."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from structlog.typing import FilteringBoundLogger
 
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.secrets import read_secret
 from pipeline.wire.seal import Seal
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 Doc = msgspec.Meta
 
@@ -27,7 +29,7 @@ class PartialsConfig(msgspec.Struct, frozen=True):
     ] = ""
 
 
-def seal_of(config: PartialsConfig, log: FilteringBoundLogger) -> Seal | None:
+def seal_of(config: PartialsConfig, log: "FilteringBoundLogger") -> Seal | None:
     """The seal, or None without a secret, which is said.
 
     Raises:

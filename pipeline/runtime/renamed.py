@@ -53,6 +53,11 @@ def refuse_in_environment(section: str, environ: Mapping[str, str]) -> None:
         raise _refused(old, old.variable, new.variable, environ[old.variable])
 
 
+def is_old(variable: str) -> bool:
+    """Whether a setting once had this name in the environment."""
+    return any(variable == old.variable for old in RENAMED)
+
+
 def given(section: str, environ: Mapping[str, str]) -> Iterator[tuple[Setting, Setting]]:
     """Old names in the environment whose settings are this section's now, each with its new one."""
     return ((old, new) for old, new in RENAMED.items() if new.section == section and old.variable in environ)

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Self
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config
-from pipeline.runtime.kafka_log import Errors
 from pipeline.runtime.metadata import CALL_SECONDS, list_topics
+from pipeline.runtime.quiet import QuietConsumer
 from pipeline.runtime.waiting import Deadline
 
 AT_ONCE = 5_000  # messages of one poll
@@ -40,7 +40,7 @@ class TopicReader:
         self, kafka: KafkaConfig, client_id: str, group: str = "", settings: Mapping[str, Any] = NO_MORE
     ) -> None:
         self.fault: KafkaError | None = None  # the newest that the brokers answered with; it is waited out
-        self._kafka, self._errors = kafka, Errors()
+        self._kafka = kafka
         self._ranges: dict[tuple[str, int], OffsetRange] = {}
         self._unread: set[tuple[str, int]] = set()
         own = {
@@ -51,7 +51,7 @@ class TopicReader:
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
         }
-        self._consumer = Consumer(client_config(kafka, client_id) | own | self._errors.settings | {**settings})
+        self._consumer = QuietConsumer(client_config(kafka, client_id) | own | {**settings})
 
     # -- what there is to read
 
@@ -61,7 +61,7 @@ class TopicReader:
         Raises:
             AndonError: when there is no such topic, or no broker answers.
         """
-        found = list_topics(self._consumer, self._errors, self._kafka)
+        found = list_topics(self._consumer, self._consumer.errors, self._kafka)
         for topic in topics:
             if topic not in found:
                 raise AndonError(f"topic {topic} does not exist: create it with `andon topics apply`")
@@ -90,9 +90,7 @@ class TopicReader:
         self._ranges = {(each.topic, each.partition): each for each in ranges}
         self._unread = {at for at, each in self._ranges.items() if each.end is None or max(0, each.start) < each.end}
         self.fault = None
-        places = [TopicPartition(*at, self._ranges[at].start) for at in self._unread]
-        self._consumer.assign(places)
-        self._consumer.resume(places)  # a pause outlives the assignment that it was made in
+        self._consumer.assign([TopicPartition(*at, self._ranges[at].start) for at in self._unread])
         return self
 
     @property
@@ -147,7 +145,7 @@ class TopicReader:
         return ", ".join(sorted({topic for topic, _ in self._unread}))
 
     def _why(self, failure: KafkaException | str) -> str:
-        return self._errors.why(failure, self._consumer.poll)
+        return self._consumer.errors.why(failure, self._consumer.poll)
 
     def position(self, topic: str, partition: int) -> int:
         """The offset that is read next, transaction markers passed; 0 before the first record."""

@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from structlog.typing import FilteringBoundLogger
+from typing import TYPE_CHECKING
 
 from pipeline.runtime.errors import FatalStageError
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 LOOK_SECONDS = 0.25
 
@@ -20,7 +22,7 @@ LOOK_SECONDS = 0.25
 class Watchdog:
     """Watches one call at a time, from a thread of its own. `end` is called once, with an exit code."""
 
-    def __init__(self, log: FilteringBoundLogger, end: Callable[[int], object] = os._exit) -> None:
+    def __init__(self, log: "FilteringBoundLogger", end: Callable[[int], object] = os._exit) -> None:
         self._log, self._end = log, end
         self._watched: tuple[str, float] | None = None  # the call, and when it is overdue (monotonic seconds)
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()

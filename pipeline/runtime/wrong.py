@@ -1,5 +1,6 @@
 """What is wrong with a value, said alike for configuration, policies and scenarios: key, value, what would be right."""
 
+import difflib
 import re
 import types
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,8 @@ import msgspec
 _PLACE = re.compile(r" - at (`key` in )?`\$(.*?)`$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+
+_NEAR = 3  # names at most that may have been meant
 
 T = TypeVar("T")
 
@@ -39,6 +42,14 @@ def convert(value: Any, hint: type[T], *, strict: bool = True) -> T | Wrong:
 def unknown(key: str, value: Any, known: Iterable[str]) -> Wrong:
     """A key that nobody reads."""
     return Wrong(key, value, f"unknown key; known: {', '.join(sorted(known))}")
+
+
+def did_you_mean(word: str, known: Iterable[str], *, alike: float = 0.6) -> str:
+    """The end of a sentence about an unknown name: "; did you mean a or b?", "" when none of the known ones is near.
+    `alike`: how much of it must agree, from 0 to 1; letters' case does not count."""
+    spelt = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(word.lower(), spelt, n=_NEAR, cutoff=alike)
+    return f"; did you mean {' or '.join(spelt[name] for name in found)}?" if found else ""
 
 
 def _explain(text: str, value: Any, hint: Any) -> Wrong:

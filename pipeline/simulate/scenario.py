@@ -10,7 +10,7 @@ import msgspec
 
 from pipeline.runtime.config import read_toml
 from pipeline.runtime.errors import ConfigError
-from pipeline.runtime.wrong import Wrong, convert
+from pipeline.runtime.wrong import Wrong, convert, did_you_mean
 from pipeline.wire.events import Name, Signature, Text
 from pipeline.wire.partials import UpdateId
 from pipeline.wire.spans import DAY_MS
@@ -197,7 +197,10 @@ def _read(name_or_file: str) -> dict[str, Any]:
     path = Path(name_or_file)
     if not name_or_file.endswith(".toml"):
         if name_or_file not in names():
-            raise ConfigError(f"scenario {name_or_file!r}: no such name; a .toml file, or one of {', '.join(names())}")
+            raise ConfigError(
+                f"scenario {name_or_file!r}: no such name; a .toml file, or one of {', '.join(names())}"
+                + did_you_mean(name_or_file, names())
+            )
         path = Path(str(SCENARIOS / f"{name_or_file}.toml"))
     table = read_toml(path)
     base = table.pop("extends", None)

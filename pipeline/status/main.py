@@ -3,12 +3,11 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import msgspec
 from click.core import ParameterSource
-from rich.live import Live
 
 from pipeline.halt.trust import TrustConfig
 from pipeline.local import datadir, stack
@@ -16,8 +15,9 @@ from pipeline.runtime.config import configured
 from pipeline.runtime.console import console
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.say import say_json
-from pipeline.status.view import Screen
-from pipeline.status.watcher import Watcher
+
+if TYPE_CHECKING:
+    from pipeline.status.watcher import Watcher
 
 Doc = msgspec.Meta
 WIDE_COLUMNS = 200  # of a table that goes into a file
@@ -27,7 +27,7 @@ class StatusConfig(msgspec.Struct, frozen=True):
     """Section `status`."""
 
     interval_seconds: Annotated[float, Doc(ge=0.1, le=60, description="time between refreshes")] = 1.0
-    top: Annotated[int, Doc(ge=1, le=1000, description="how many verdicts to show")] = 15
+    top: Annotated[int, Doc(ge=1, le=1000, description="of how many updates to show the verdicts")] = 15
 
 
 @click.command("status")
@@ -46,6 +46,10 @@ def command(
     once: bool, as_json: bool, data_dir: Path, status: StatusConfig, kafka: KafkaConfig, trust: TrustConfig
 ) -> None:
     """Show rates, lag, verdicts and halts, live. Exit code 1 when nothing runs."""
+    # Here, not above: whoever asks for help does not wait for what the command needs.
+    from pipeline.status.view import Screen
+    from pipeline.status.watcher import Watcher
+
     source = click.get_current_context().get_parameter_source("bootstrap_servers")
     local = stack.meant(data_dir.absolute(), kafka, source is ParameterSource.COMMANDLINE)
     watcher = Watcher(kafka, data_dir.absolute() if local else None, status.top, trust)
@@ -55,8 +59,9 @@ def command(
         if as_json:
             _print_json(watcher, once, status.interval_seconds)
         elif once or not sys.stdout.isatty():
-            out = console(width=None if sys.stdout.isatty() else WIDE_COLUMNS, highlight=True)
-            out.print(Screen(watcher.look()))
+            is_terminal = sys.stdout.isatty()
+            out = console(width=None if is_terminal else WIDE_COLUMNS, highlight=True)
+            out.print(Screen(watcher.look(), 1 if is_terminal else None))
         else:
             _show(watcher, status.interval_seconds)
     except KeyboardInterrupt:
@@ -65,7 +70,7 @@ def command(
         watcher.close()
 
 
-def _print_json(watcher: Watcher, once: bool, interval_seconds: float) -> None:
+def _print_json(watcher: "Watcher", once: bool, interval_seconds: float) -> None:
     while True:
         say_json(watcher.look())
         if once:
@@ -73,8 +78,12 @@ def _print_json(watcher: Watcher, once: bool, interval_seconds: float) -> None:
         time.sleep(interval_seconds)
 
 
-def _show(watcher: Watcher, interval_seconds: float) -> None:
-    with Live(Screen(watcher.look()), console=console(), screen=True, auto_refresh=False) as live:
+def _show(watcher: "Watcher", interval_seconds: float) -> None:
+    from rich.live import Live
+
+    from pipeline.status.view import Screen
+
+    with Live(Screen(watcher.look(), 0), console=console(), screen=True, auto_refresh=False) as live:
         while True:
             time.sleep(interval_seconds)
-            live.update(Screen(watcher.look()), refresh=True)
+            live.update(Screen(watcher.look(), 0), refresh=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -10,6 +10,7 @@ from pipeline.halt.safety import SafetyRecord
 from pipeline.local.machine.usage import Usage
 from pipeline.local.stack import StackInfo
 from pipeline.status.sources import Offsets, Place, summed
+from pipeline.status.updates import by_update
 from pipeline.wire.halts import Halt
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict
 
@@ -71,6 +72,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     verdicts_total: int
     problems: list[str]
     unknown: list[UnknownRow] = []
+    updates_total: int = 0  # of verdicts_total verdicts; the verdicts shown are those of `top` updates
     verifies: bool = True  # False without trusted keys: then no halt, heartbeat or verdict is believed
 
 
@@ -154,8 +156,16 @@ def unknown_rows(record: SafetyRecord) -> list[UnknownRow]:
     ]
 
 
-def top_verdicts(records: Mapping[K, Verdict | FleetHeartbeat], limit: int) -> tuple[list[Verdict], int]:
-    """The verdicts with the most evidence, and how many there are in all."""
-    verdicts = [record for record in records.values() if isinstance(record, Verdict)]
-    verdicts.sort(key=lambda v: (-v.log10_evidence, v.fleet, v.vendor, v.product, v.version, v.ring))
-    return verdicts[:limit], len(verdicts)
+class Top(NamedTuple):
+    """Verdicts in all rings of some updates, and how many verdicts and updates there are in all."""
+
+    verdicts: list[Verdict]
+    total: int
+    updates: int
+
+
+def top_verdicts(records: Mapping[K, Verdict | FleetHeartbeat], most_updates: int) -> Top:
+    """Those of the updates with the most evidence."""
+    updates = by_update(record for record in records.values() if isinstance(record, Verdict))
+    shown = [verdict for update in updates[:most_updates] for verdict in update.verdicts]
+    return Top(shown, sum(len(update.verdicts) for update in updates), len(updates))

@@ -1,23 +1,22 @@
-"""How `andon status` looks. Text from endpoints is hostile: each cell is plain text, control characters escaped."""
+"""How `andon status` looks: what a person must know at once stands first and is never cut off by what is less."""
 
 import re
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
-from rich.console import ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
-from rich.padding import Padding
-from rich.table import Table
+from rich.console import ConsoleOptions, Group, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.text import Text
 
 from pipeline.runtime.logging import printable
+from pipeline.status.layout import Cell, Column, Lines, cell, drawn, figure, moment, span, table
 from pipeline.status.snapshot import HaltRow, Snapshot, StageRow, UnknownRow
+from pipeline.status.updates import UpdateRow, by_update, grounds
 from pipeline.wire.record_keys import update_key
-from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, power_of_ten
+from pipeline.wire.verdicts import FleetHeartbeat, power_of_ten
 
 NO_KEYS = "no halt, heartbeat or verdict can be verified, so none is shown: name the keys with --trusted-keys-dir"
 SILENT_SECONDS = 30.0  # three heartbeats missed
-STACKED_BELOW = 150  # columns of the screen; from there on, explanations have a column of their own
 LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z \[\w+ *\] ")  # of our own log lines: time and level
 STATE_STYLES = {
     "up": "green",
@@ -31,44 +30,72 @@ STATE_STYLES = {
     "cleared": "green",
     "resumed": "cyan",
 }
-
-Cell = str | Text
-
-
-class Column(NamedTuple):
-    """`from_width`: narrower screens leave it out. A "figure" is never cut, "words" (the last column) may be long."""
-
-    name: str
-    kind: Literal["name", "figure", "words"] = "name"
-    from_width: int = 0
-
-    def fits(self, width: int) -> bool:
-        """Whether a screen of this width has it."""
-        return width >= self.from_width
-
-
-def figure(name: str, from_width: int = 0) -> Column:
-    """A column of numbers."""
-    return Column(name, "figure", from_width)
+CUT = Text("… more than fits: a taller screen, or `andon status --once | less`, shows all", style="dim")
+MARKERS = 4  # a transaction's end counts as a message, and nobody commits it: so many are no lag
+MOST_FLEETS = 3  # heartbeats on a screen that is low; the silent ones first
 
 
 class Screen:
-    """The whole screen, laid out for the width that it is drawn at."""
+    """The whole screen, laid out for the width that it is drawn at. With `spare` it takes no more lines than the
+    terminal has, less so many, with stages and flow in a few words if need be; without, everything is there."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, snapshot: Snapshot, spare: int | None = None) -> None:
+        self._snapshot, self._spare = snapshot, spare
 
-    def __rich_console__(self, _: object, options: ConsoleOptions) -> RenderResult:
-        snapshot, width = self._snapshot, options.max_width
-        yield _headline(snapshot)
-        yield from (Text(f"! {printable(problem)}", style="bold yellow") for problem in snapshot.problems)
-        if not snapshot.verifies:
-            yield Text(f"! {NO_KEYS}", style="bold yellow")
-        yield _halts(snapshot, width)  # first: a low terminal cuts the end off
+    def __rich_console__(self, console: Any, options: ConsoleOptions) -> RenderResult:
+        updates = by_update(self._snapshot.verdicts)
+        whole = Group(*self._whole(options.max_width, updates))
+        if self._spare is None:
+            yield whole
+            return
+        height = console.height - self._spare
+        lines: Lines = []
+        if _lines_at_least(self._snapshot, updates) <= height:
+            lines = drawn(console, options, whole)
+        if not 0 < len(lines) <= height:
+            lines = self._low(console, options, updates, height)
+        for number, line in enumerate(lines):
+            if number:
+                yield Segment.line()
+            yield from line
+
+    def _whole(self, width: int, updates: list[UpdateRow]) -> Iterator[RenderableType]:
+        snapshot = self._snapshot
+        yield from _head(snapshot)
+        yield _halts(snapshot, width)
         if snapshot.stages:
             yield _stages(snapshot, width)
             yield from (_last_line(row) for row in snapshot.stages if row.restarts and row.last_line)
-        yield from (_flow(snapshot, width), _fleets(snapshot, width), _verdicts(snapshot, width))
+        yield from (_flow(snapshot, width), _fleets(snapshot, width), _verdicts(snapshot, updates, width, True))
+
+    def _low(self, console: Any, options: ConsoleOptions, updates: list[UpdateRow], height: int) -> Lines:
+        snapshot, width = self._snapshot, options.max_width
+        tail = [_stages_in_words(snapshot)] if snapshot.stages else []
+        lines = drawn(console, options, Group(*_head(snapshot)))
+        last = drawn(console, options, Group(_fleets_in_words(snapshot), *tail, _flow_in_words(snapshot)))
+        cut = drawn(console, options, CUT)
+        lines = _at_most(lines, height // 3, cut)
+        lines += _at_most(drawn(console, options, _halts(snapshot, width)), height // 2, cut)
+        verdicts = drawn(console, options, _verdicts(snapshot, updates, width, False))
+        return (lines + _at_most(verdicts, height - len(lines) - len(last), cut) + last)[:height]
+
+
+def _at_most(lines: Lines, most: int, cut: Lines) -> Lines:
+    return lines if len(lines) <= most else lines[: max(0, most - len(cut))] + cut
+
+
+def _lines_at_least(snapshot: Snapshot, updates: list[UpdateRow]) -> int:
+    """Of the whole screen: it is not drawn where it cannot fit."""
+    halts, groups = len(snapshot.halts) + len(snapshot.unknown), len(snapshot.groups) + len(snapshot.fleets)
+    return halts + len(snapshot.stages) + groups + len(updates) + 10
+
+
+def _head(snapshot: Snapshot) -> list[RenderableType]:
+    parts: list[RenderableType] = [_headline(snapshot)]
+    parts += (Text(f"! {printable(problem)}", style="bold yellow") for problem in snapshot.problems)
+    if not snapshot.verifies:
+        parts.append(Text(f"! {NO_KEYS}", style="bold yellow"))
+    return parts
 
 
 def _headline(snapshot: Snapshot) -> Text:
@@ -81,33 +108,10 @@ def _headline(snapshot: Snapshot) -> Text:
     return Text(words, style="bold") + Text(halts, style="bold red" if in_force else calm) + unknown
 
 
-def _table(width: int, title: str, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> Table:
-    """A table in which figures and states are never cut: names are folded, and on a screen that is not wide, words
-    stand below the name that they are about."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    stacked = columns[-1].kind == "words" and width < STACKED_BELOW
-    own = columns[:-1] if stacked else columns
-    for column in own:
-        if column.fits(width):
-            justify: JustifyMethod = "right" if column.kind == "figure" else "left"
-            table.add_column(column.name, justify=justify, overflow="fold", no_wrap=column.kind == "figure")
-    for row in rows:
-        cells: list[RenderableType] = [text for column, text in zip(columns, row, strict=True) if column.fits(width)]
-        if stacked:
-            cells[0] = Group(cells[0], Padding(cells.pop(), (0, 0, 0, 2), style="dim"))
-        table.add_row(*cells)
-    return table
-
-
-def cell(text: str) -> Text:
-    """Hostile text as a cell: no markup, no control characters."""
-    return Text(printable(text))
-
-
-def _stages(snapshot: Snapshot, width: int) -> Table:
+def _stages(snapshot: Snapshot, width: int) -> RenderableType:
     figures = (figure("pid", from_width=100), *map(figure, ("up", "restarts", "CPU %", "MB")))
     rows: list[list[Cell]] = [[row.name, _state(row.state), *_figures(row)] for row in snapshot.stages]
-    return _table(width, "Stages", (Column("stage"), Column("state"), *figures), rows)
+    return table(width, "Stages", (Column("stage"), Column("state"), *figures), rows)
 
 
 def _figures(row: StageRow) -> list[str]:
@@ -120,6 +124,22 @@ def _figures(row: StageRow) -> list[str]:
     ]
 
 
+def _stages_in_words(snapshot: Snapshot) -> Text:
+    """Those that are not up, or were started again, with why; then how many are."""
+    rows = snapshot.stages
+    well = [row for row in rows if row.state == "up"]
+    cpu, rss = sum(row.cpu_percent or 0 for row in rows), sum(row.rss_bytes or 0 for row in rows)
+    text = Text("Stages    ", style="bold")
+    text.append(f"{len(well)} of {len(rows)} up", style="not bold green" if len(well) == len(rows) else "bold red")
+    text.append(f", {cpu:.0f} % of a core, {rss / 1e6:,.0f} MB", style="not bold")
+    for row in rows:
+        if row.state != "up" or row.restarts:
+            again = f", restarted {row.restarts} times" if row.restarts else ""
+            text.append(f"\n  {row.name} {row.state}", style=f"not bold {STATE_STYLES.get(row.state, '')}")
+            text.append(f" for {span(row.uptime_seconds)}{again}", style="not bold")
+    return text
+
+
 def _last_line(row: StageRow) -> Text:
     """What a restarted stage said last: one line below the table, which it would squeeze as a column."""
     said = LOG_PREFIX.sub("", row.last_line)
@@ -130,7 +150,7 @@ def _state(state: str) -> Text:
     return Text(state, style=STATE_STYLES.get(state, ""))
 
 
-def _flow(snapshot: Snapshot, width: int) -> Table:
+def _flow(snapshot: Snapshot, width: int) -> RenderableType:
     rows: list[list[Cell]] = []
     for row in snapshot.groups:
         produced = snapshot.topics_per_second.get(row.topic, 0.0)
@@ -139,36 +159,69 @@ def _flow(snapshot: Snapshot, width: int) -> Table:
     refused = snapshot.topics_per_second.get("fleet.deadletter", 0.0)
     rows.append(["(dead letters)", "fleet.deadletter", f"{refused:,.0f}", "", ""])
     figures = map(figure, ("produced/s", "read/s", "lag to commit"))
-    return _table(width, "Flow", (Column("consumer group"), Column("topic"), *figures), rows)
+    return table(width, "Flow", (Column("consumer group"), Column("topic"), *figures), rows)
+
+
+def _flow_in_words(snapshot: Snapshot) -> Text:
+    """How far behind the groups are, the slowest first."""
+    text = Text("Flow      ", style="bold")
+    behind = sorted((row for row in snapshot.groups if row.lag_messages > MARKERS), key=lambda row: -row.lag_messages)
+    said = [f"{printable(row.group)} {row.lag_messages:,} behind on {row.topic}" for row in behind[:2]]
+    if len(behind) > len(said):
+        said.append(f"{len(behind) - len(said)} more behind")
+    if refused := snapshot.topics_per_second.get("fleet.deadletter", 0.0):
+        said.append(f"{refused:,.0f} dead letters/s")
+    calm = "no group is behind" if snapshot.groups else "no group has committed anything yet"
+    return text.append("; ".join(said) or calm, style="not bold")
 
 
 def _fleets(snapshot: Snapshot, width: int) -> RenderableType:
     if not snapshot.fleets:
-        words = "no heartbeat yet: the detector has said nothing, which is not the same as safe"
-        return Group(Text("Detector", style="bold"), words)
+        return Group(Text("Detector", style="bold"), NO_HEARTBEAT)
     columns = (*map(Column, ("fleet", "heartbeat", "stream time")), *map(figure, ("behind", "live updates", "events")))
-    return _table(width, "Detector", columns, (_fleet(beat, snapshot.at) for beat in snapshot.fleets))
+    return table(width, "Detector", columns, [_fleet(beat, snapshot.at) for beat in snapshot.fleets])
+
+
+NO_HEARTBEAT = "no heartbeat yet: the detector has said nothing, which is not the same as safe"
 
 
 def _fleet(beat: FleetHeartbeat, now_ms: int) -> list[Cell]:
+    behind = span(max(0.0, (now_ms - beat.stream_time) / 1000))
+    figures = [f"{beat.live_updates:,}", f"{beat.events:,}"]
+    return [cell(beat.fleet), _heard(beat, now_ms), moment(beat.stream_time), behind, *figures]
+
+
+def _heard(beat: FleetHeartbeat, now_ms: int) -> Text:
     age_seconds = (now_ms - beat.at) / 1000
-    heard = (
-        Text(f"SILENT {span(age_seconds)}", style="bold red")
-        if age_seconds > SILENT_SECONDS
-        else Text(f"{span(age_seconds)} ago")
-    )
+    silent = Text(f"SILENT {span(age_seconds)}", style="bold red")
+    heard = silent if age_seconds > SILENT_SECONDS else Text(f"{span(age_seconds)} ago")
     if beat.flags:
         heard += Text(f" {printable(', '.join(beat.flags))}", style="bold red")
-    behind = span(max(0.0, (now_ms - beat.stream_time) / 1000))
-    return [cell(beat.fleet), heard, moment(beat.stream_time), behind, f"{beat.live_updates:,}", f"{beat.events:,}"]
+    return heard
+
+
+def _fleets_in_words(snapshot: Snapshot) -> Text:
+    """Heartbeats, the oldest first."""
+    text = Text("Detector  ", style="bold")
+    if not snapshot.fleets:
+        return text.append(NO_HEARTBEAT, style="not bold")
+    oldest = sorted(snapshot.fleets, key=lambda beat: beat.at)
+    for number, beat in enumerate(oldest[:MOST_FLEETS]):
+        behind = span(max(0.0, (snapshot.at - beat.stream_time) / 1000))
+        text.append(("\n          " if number else "") + f"{printable(beat.fleet)} heard ", style="not bold")
+        text.append_text(_heard(beat, snapshot.at))
+        text.append(f", {behind} behind, {beat.live_updates:,} live updates", style="not bold")
+    if len(oldest) > MOST_FLEETS:
+        text.append(f"\n          {len(oldest) - MOST_FLEETS} more fleets, heard since", style="not bold")
+    return text
 
 
 def _halts(snapshot: Snapshot, width: int) -> RenderableType:
     if not snapshot.halts and not snapshot.unknown:
-        return Group(Text("Halts", style="bold"), "none")
+        return Group(Text("Halts     ", style="bold").append("none", style="not bold"))
     figures = (figure("age", from_width=110), figure("expires in", from_width=110), figure("hosts"), figure("evidence"))
     columns = (Column("update"), Column("rings"), Column("state"), *figures, Column("why", "words"))
-    return _table(width, "Halts", columns, [*map(_halt, snapshot.halts), *map(_unknown, snapshot.unknown)])
+    return table(width, "Halts", columns, [*map(_halt, snapshot.halts), *map(_unknown, snapshot.unknown)])
 
 
 def _unknown(row: UnknownRow) -> list[Cell]:
@@ -177,63 +230,61 @@ def _unknown(row: UnknownRow) -> list[Cell]:
 
 def _halt(row: HaltRow) -> list[Cell]:
     halt = row.halt
-    state = (
-        Text("in force", style="bold red") if row.in_force else Text("EXPIRED: detector silent", style="bold yellow")
-    )
+    silent = Text("EXPIRED: detector silent", style="bold yellow")
+    state = Text("in force", style="bold red") if row.in_force else silent
     expires = span(row.expires_in_seconds) if row.in_force else "-"
     figures = ["-", "-"]
     if halt.evidence is not None:
         figures = [f"{halt.evidence.crashed_hosts:,}", power_of_ten(halt.evidence.log10_evidence)]
-    rings = ", ".join(halt.rings)
     why = f"RECORD DISTURBED: {row.doubt}; {halt.reason}" if row.doubt else halt.reason
-    return [cell(halt.key), cell(rings), state, span(row.age_seconds), expires, *figures, cell(why)]
+    return [cell(halt.key), cell(", ".join(halt.rings)), state, span(row.age_seconds), expires, *figures, cell(why)]
 
 
-def _verdicts(snapshot: Snapshot, width: int) -> Table:
-    title = f"Verdicts ({len(snapshot.verdicts)} of {snapshot.verdicts_total}, most evidence first)"
+def _verdicts(snapshot: Snapshot, updates: list[UpdateRow], width: int, whole: bool) -> RenderableType:
+    total = snapshot.updates_total
+    if not updates:
+        return Group(Text("Verdicts  ", style="bold").append("none yet", style="not bold"))
+    fleets = {update.name[0] for update in updates}
+    of = f" of {printable(*fleets)}" if len(fleets) == 1 else ""
+    title = f"Verdicts{of} ({len(updates)} of {total} {'update' if total == 1 else 'updates'}; "
+    title += f"{snapshot.verdicts_total} verdicts, most evidence first)"
     figures = (*map(figure, ("evidence", "hosts", "expected")), figure("relative risk", from_width=120))
-    columns = (Column("update"), Column("ring"), Column("state"), *figures, Column("explanation", "words"))
-    return _table(width, title, columns, map(_verdict, snapshot.verdicts))
+    columns = (Column("update"), Column("state"), *figures, Column("rings, and what the evidence rests on", "words"))
+    rows = [_verdict(update, whole, len(fleets) == 1) for update in updates]
+    return table(width, title, columns, rows)
 
 
-def _verdict(verdict: Verdict) -> list[Cell]:
-    low, high = verdict.relative_risk
-    flags = f" [{', '.join(verdict.flags)}]" if verdict.flags else ""
-    needs = f" (needs {verdict.needs_trials:,} more trials)" if verdict.needs_trials else ""
-    return [
-        cell(update_key(verdict.fleet, verdict.vendor, verdict.product, verdict.version)),
-        cell(verdict.ring),
-        _state(verdict.state),
-        power_of_ten(verdict.log10_evidence),
-        f"{verdict.crashed_hosts:,}",
-        f"{verdict.expected:,.1f}",
-        f"×{low:.3g} … ×{high:.3g}",
-        cell(explain(verdict.explanation) + flags + needs),
+def _verdict(update: UpdateRow, whole: bool, one_fleet: bool) -> list[Cell]:
+    most = max(update.verdicts, key=lambda verdict: verdict.crashed_hosts)
+    low, high = most.relative_risk
+    state = _state(update.state)
+    if update.greyed:
+        state = Text(", ".join([update.state, *update.greyed] if whole else [update.state, update.greyed[0]]))
+    flags = [f"[{', '.join(update.flags)}]"] if update.flags else []
+    rings = [_rings(update)] if whole or update.state != "watching" or len(update.rings) > 1 else []
+    cells: list[Cell] = [
+        cell("/".join(update.name[1:]) if one_fleet else update_key(*update.name)),
+        state,
+        power_of_ten(update.newest.log10_evidence),
+        f"{update.crashed_hosts:,}",
+        f"{update.expected:,.1f}",
+        f"{_times(low)} … {_times(high)}" if high else "-",
+        cell("; ".join([*rings, *filter(None, [grounds(update)]), *flags])),
     ]
+    return [Text(str(each), style="dim") for each in cells] if update.greyed else cells
 
 
-def explain(explanation: Explanation) -> str:
-    """The heaviest reading of the evidence, in a few words."""
-    signature = " / ".join(part for part in (explanation.code, explanation.module) if part)
-    strata = "; ".join(explanation.strata[:3]) + ("; …" if len(explanation.strata) > 3 else "")
-    return ", ".join(part for part in (explanation.kind, signature, strata) if part)
+def _times(factor: float) -> str:
+    return f"×{factor:,.0f}" if factor >= 10 else f"×{factor:.2g}"
 
 
-def moment(unix_ms: int) -> str:
-    """UTC, to the second."""
-    try:
-        return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):
-        return f"{unix_ms} ms"
-
-
-def span(seconds: float) -> str:
-    """A duration in its two largest units."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+def _rings(update: UpdateRow) -> str:
+    """Every ring, with its state where they differ, and what those that are watched still need."""
+    said = []
+    for state, verdicts in update.rings.items():
+        names = ", ".join(verdict.ring for verdict in verdicts)
+        said.append(f"{state} in {names}" if len(update.rings) > 1 else f"in {names}")
+        needs = max(verdict.needs_trials for verdict in verdicts)
+        if needs:
+            said[-1] += f" (needs {needs:,} more trials to be cleared)"
+    return "; ".join(said)

@@ -63,7 +63,7 @@ class Watcher:
         self._halts.refresh(partitions.get(topics.HALTS.name, 0), CATCH_UP_SECONDS)
         used = {pid: found for pid in (info.pids.values() if info else ()) if (found := usage(pid))}
         now_ms, seconds = wall_clock_ms(), offsets.at_seconds - before.at_seconds
-        verdicts, total = snapshot.top_verdicts(self._shown.verdicts(now_ms), self._top)
+        top = snapshot.top_verdicts(self._shown.verdicts(now_ms), self._top)
         record = self._shown.record
         doubts = {doubt.key: doubt.words for doubt in record.doubts()}
         seen = Snapshot(
@@ -77,8 +77,9 @@ class Watcher:
             halts=snapshot.halt_rows(record.halts, now_ms, doubts),
             unknown=snapshot.unknown_rows(record),
             verifies=self._shown.verifies,
-            verdicts=verdicts,
-            verdicts_total=total,
+            verdicts=top.verdicts,
+            verdicts_total=top.total,
+            updates_total=top.updates,
             problems=self._problems(partitions, before, offsets, now_ms),
         )
         self._before, self._usage = offsets, used

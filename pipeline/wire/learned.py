@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from pipeline.wire.events import MAX_MESSAGE_BYTES, AnyEvent, Boot, Crash, Heartbeat, decode_event
+from pipeline.wire.decode import decode_event
+from pipeline.wire.events import MAX_MESSAGE_BYTES, AnyEvent, Boot, Crash, Heartbeat
+from pipeline.wire.mending import Mends
 from pipeline.wire.reasons import MalformedMessage
 
 MAX_WORDS = 4096  # past these, learning starts over
@@ -18,6 +20,7 @@ _LEARN_AT = 4  # how often a word is seen among unseen ones before it is learned
 _FIRST_PAUSE, _LONGEST_PAUSE = 64, 65_536  # misses between two lessons: building a decoder takes milliseconds
 
 Refuse = Callable[[int, MalformedMessage], None]
+Mended = Callable[[int, AnyEvent, Mends], None]
 
 
 class LearnedDecoder:
@@ -29,8 +32,9 @@ class LearnedDecoder:
         self._seen: Counter[str] = Counter()
         self._misses, self._pause = 0, _FIRST_PAUSE
 
-    def decode_all(self, messages: Sequence[bytes], refuse: Refuse) -> list[AnyEvent]:
-        """The events of the messages that are none's refusal; `refuse` gets the index and the error of each other."""
+    def decode_all(self, messages: Sequence[bytes], refuse: Refuse, mended: Mended = lambda *_: None) -> list[AnyEvent]:
+        """The events of the messages that are none's refusal; `refuse` gets the index and the error of each other,
+        `mended` the index of each that had to be mended, its event, and what was."""
         events: list[AnyEvent] = []
         refused = 0
         if max(map(len, messages), default=0) > MAX_MESSAGE_BYTES:
@@ -44,20 +48,21 @@ class LearnedDecoder:
                 break
             except (msgspec.DecodeError, UnicodeError, RecursionError, MalformedMessage):
                 index = len(events) + refused
+            mends: Mends = {}
             try:
-                events.append(self._slow(messages[index]))
+                events.append(decode_event(messages[index], mends))
             except MalformedMessage as error:
                 refused += 1
                 refuse(index, error)
+                continue
+            if mends:
+                mended(index, events[-1], mends)
+            else:  # to know the words of what is mended would not make it any faster
+                self._misses += 1
+                self._seen.update(_words(events[-1]))
         if self._misses >= self._pause:
             self._learn()
         return events
-
-    def _slow(self, message: bytes) -> AnyEvent:
-        event = decode_event(message)
-        self._misses += 1
-        self._seen.update(_words(event))
-        return event
 
     def _learn(self) -> None:
         fresh = {word for word, times in self._seen.items() if times >= _LEARN_AT}

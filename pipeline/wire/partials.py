@@ -14,6 +14,7 @@ MAX_PARTIAL_BYTES = 512_000
 MAX_PARTIAL_CRASHES = 5_000
 MAX_PARTIAL_EVENTS = 50_000  # a combiner takes no more into one micro-batch
 SAMPLES_PER_CELL_MINUTE = 16  # bottom-k by host hash, per cell and minute
+MAX_CLOCKS_AHEAD = 100  # hosts named in one partial
 
 
 class UpdateId(NamedTuple):
@@ -61,6 +62,17 @@ class SampleRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     excluded: tuple[int, ...]
 
 
+class Notes(msgspec.Struct, frozen=True, array_like=True):
+    """What was noted about the events, beside what they say: `counts` by word (`pipeline.wire.noted`), `clocks_ahead`
+    by host (ms; the largest of the batch, of MAX_CLOCKS_AHEAD hosts at most)."""
+
+    counts: dict[str, int] = {}
+    clocks_ahead: dict[str, int] = {}
+
+
+NO_NOTES = Notes()
+
+
 class Partial(msgspec.Struct, frozen=True, array_like=True):
     """A fold of one fleet's events. Sums over partials are exact: `events` counts every valid event once."""
 
@@ -79,24 +91,42 @@ class Partial(msgspec.Struct, frozen=True, array_like=True):
     cut: bytes  # crashes beyond MAX_PARTIAL_CRASHES: int32 rows (bucket, stratum, crashes)
     cut_exposures: bytes  # the same by update: int32 rows (bucket, stratum, update, exposed, excluded)
     samples: tuple[SampleRecord, ...]
+    tail: Notes | bytes = NO_NOTES  # left out when there is none: then a seal may stand in its place
+
+    @property
+    def notes(self) -> Notes:
+        """What was noted."""
+        return NO_NOTES if isinstance(self.tail, bytes) else self.tail
 
 
 TRIAL_COLUMNS = 3
 EXPOSURE_COLUMNS = 5
 CUT_COLUMNS = 3
 
+_FIELDS = len(Partial.__struct_fields__)
+WITHOUT_NOTES = bytes([0x90 | (_FIELDS - 1)])  # how a partial begins, MessagePack: an array of up to 15,
+WITH_NOTES = b"\xdc" + _FIELDS.to_bytes(2, "big")  # of more
+
 _encoder = msgspec.msgpack.Encoder()
+_NO_TAIL = _encoder.encode(NO_NOTES)
 _decoder = msgspec.msgpack.Decoder(Partial)
 
 
 def encode_partial(partial: Partial) -> bytes:
-    """MessagePack; the inverse of `decode_partial`."""
-    return _encoder.encode(partial)
+    """MessagePack; the inverse of `decode_partial`. Without notes it is what it was before there were any: readers of
+    that time read it."""
+    raw = _encoder.encode(partial)
+    if partial.tail != NO_NOTES:
+        return raw
+    return WITHOUT_NOTES + raw[len(WITH_NOTES) : -len(_NO_TAIL)]
 
 
 def decode_partial(raw: bytes) -> Partial:
-    """Raises msgspec.DecodeError when the bytes are no partial of this version."""
+    """The seal, if there is one, is not part of it. Raises msgspec.DecodeError when the bytes are no partial of this
+    version."""
     partial = _decoder.decode(raw)
+    if isinstance(partial.tail, bytes):
+        partial = msgspec.structs.replace(partial, tail=NO_NOTES)
     if partial.version != PARTIAL_VERSION:
         raise msgspec.ValidationError(f"partial version {partial.version}, this code reads {PARTIAL_VERSION}")
     return partial

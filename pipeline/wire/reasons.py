@@ -15,7 +15,6 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"  # a field has another type, or a word outside its list
     EMPTY_TEXT = "empty_text"  # a required text is ""
     TEXT_TOO_LONG = "text_too_long"  # more than 128 characters
-    TOO_MANY_UPDATES = "too_many_updates"  # more than 64
     OUT_OF_RANGE = "out_of_range"  # a number below 0 or above 2**53
     ANCIENT_TIMESTAMP = "ancient_timestamp"  # `ts` before 2020
     FUTURE_TIMESTAMP = "future_timestamp"  # `ts` later than its ingestion by more than MAX_SKEW_MS

@@ -8,17 +8,17 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
-from pipeline.wire.partials import Partial
+from pipeline.wire.partials import WITH_NOTES, WITHOUT_NOTES
 from pipeline.wire.reasons import MalformedMessage, Reason
 
 MIN_SECRET_CHARS = 32
 _DIGEST = "sha256"
 _PURPOSE = b"andon partial 1"  # the key of a MAC is derived, so a secret that serves elsewhere too proves nothing here
-_FIELDS = len(Partial.__struct_fields__)
-_OPEN = bytes([0x90 | _FIELDS])  # MessagePack: an array of up to 15
-_SEALED = b"\xdc" + (_FIELDS + 1).to_bytes(2, "big")  # of more
+_SEALED = {WITHOUT_NOTES: WITH_NOTES, WITH_NOTES: b"\xdc" + (WITH_NOTES[-1] + 1).to_bytes(2, "big")}  # one more
+_OPEN = {sealed: unsealed for unsealed, sealed in _SEALED.items()}
+_HEAD_BYTES = len(WITH_NOTES)  # of every sealed one
 _MAC = b"\xc4" + bytes([hashlib.new(_DIGEST).digest_size])  # so many bytes
-SEAL_BYTES = len(_SEALED) - len(_OPEN) + len(_MAC) + _MAC[1]
+SEAL_BYTES = len(WITH_NOTES) - len(WITHOUT_NOTES) + len(_MAC) + _MAC[1]  # at most
 
 
 class Seal:
@@ -35,13 +35,14 @@ class Seal:
 
     def sealed(self, raw: bytes) -> bytes:
         """An encoded partial, with a seal."""
-        return b"".join((_SEALED, raw[len(_OPEN) :], _MAC, hmac.digest(self._keys[0], raw, _DIGEST)))
+        head = WITH_NOTES if raw.startswith(WITH_NOTES) else WITHOUT_NOTES
+        return b"".join((_SEALED[head], raw[len(head) :], _MAC, hmac.digest(self._keys[0], raw, _DIGEST)))
 
     def check(self, raw: bytes) -> None:
         """Raises MalformedMessage (UNSEALED_PARTIAL) unless the bytes carry a seal of one of these secrets."""
-        head, mac = raw[: len(_SEALED)], raw[-_MAC[1] :]
-        if head != _SEALED or raw[-_MAC[1] - len(_MAC) : -_MAC[1]] != _MAC:
+        head, mac = raw[:_HEAD_BYTES], raw[-_MAC[1] :]
+        if head not in _OPEN or raw[-_MAC[1] - len(_MAC) : -_MAC[1]] != _MAC:
             raise MalformedMessage(Reason.UNSEALED_PARTIAL, "it carries no MAC: no combiner of ours wrote it")
-        body = _OPEN + raw[len(_SEALED) : -_MAC[1] - len(_MAC)]
+        body = _OPEN[head] + raw[_HEAD_BYTES : -_MAC[1] - len(_MAC)]
         if not any(hmac.compare_digest(mac, hmac.digest(key, body, _DIGEST)) for key in self._keys):
             raise MalformedMessage(Reason.UNSEALED_PARTIAL, "its MAC is of none of our keys")

@@ -9,7 +9,8 @@ from consumers.clickhouse.archive.events import KIND, PRIOR, EventRows, event_co
 from consumers.clickhouse.archive.records import Record, record_rows
 from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.halt.signing import load_or_create, load_trusted
-from pipeline.wire.events import Boot, Crash, decode_event
+from pipeline.wire.decode import decode_event
+from pipeline.wire.events import Boot, Crash
 from pipeline.wire.halts import Halt, HaltAck, encode_halt
 from pipeline.wire.topics import DEADLETTER, HALT_ACKS, HALTS, VERDICTS
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, encode_verdict

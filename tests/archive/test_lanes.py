@@ -14,7 +14,7 @@ from consumers.clickhouse.archive.intent import (
     encode_intent,
     under_way,
 )
-from consumers.clickhouse.archive.lanes import Lane, key_of
+from consumers.clickhouse.archive.lanes import Lane, deleted_unread, key_of
 from consumers.clickhouse.archive.rows import Rows
 from pipeline.runtime.errors import FatalStageError
 
@@ -196,3 +196,19 @@ def test_the_largest_intent_fits_into_a_commit() -> None:
     ranges = [Range(1000 + number, 10**12, 10**12 + 10**6, 1_800_000_000_000) for number in range(MAX_RANGES)]
     assert len(encode_intent(Intent(rows=10**6, ranges=tuple(ranges)))) <= 4096
     assert len({key_of("t", partition) for partition in range(1000, 1000 + MAX_RANGES)}) <= 2
+
+
+@pytest.mark.parametrize(
+    ("before", "start", "low", "lost"),
+    [
+        (10, 12, 12, 2),  # the log begins later than what was read before
+        (10, 15, 12, 2),  # markers behind its beginning
+        (10, 11, 191, 0),  # a marker; all that follows it had been fetched before the log was cut
+        (10, 11, 11, 0),  # the marker at its end was deleted, nothing else
+        (10, 30, 191, 20),  # what was deleted before that was fetched
+        (10, 12, 3, 0),  # markers
+    ],
+)
+def test_what_was_deleted_unread_is_counted(before: int, start: int, low: int, lost: int) -> None:
+    """At most what lies between: not what has come, though its log begins behind it by now, nor a marker."""
+    assert deleted_unread(before, start, low) == lost

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewPartitions
 from support.archive_place import NOW, Place
-from support.brokers import embedded_broker
+from support.brokers import AnyBroker, embedded_broker
 from support.clickhouse import LocalClickHouse, until_stored, value
 from support.engines import Database
 from support.waiting import DEADLINE_SECONDS, until
@@ -16,11 +18,16 @@ from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.bench.faults.clickhouse import VIEWED
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.local.machine.ports import free_port
+from pipeline.runtime.errors import FatalStageError
+from pipeline.runtime.kafka import client_config, producer_config
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.halts import Halt, HaltAck, encode_halt
 from pipeline.wire.reasons import Reason
 from pipeline.wire.topics import DEADLETTER, EVENTS, HALT_ACKS, HALTS, VERDICTS
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, encode_verdict
+
+ADDED_SECONDS = 30.0  # ten, and what a busy machine adds
 
 
 @pytest.fixture
@@ -207,11 +214,57 @@ def test_an_insert_that_fails_behind_the_events_table_is_made_whole(place: Place
 def test_wrong_password_is_said_and_nothing_lost(place: Place) -> None:
     """ClickHouse refuses us: it is logged, retried, and SIGTERM still ends the stage cleanly; later all is stored."""
     place.produce(500, seed=1)
-    right, place.password = place.password, "wrong"
+    right, place.password, place.metrics_port = place.password, "wrong", free_port()
     archive = place.archive()
     until("it is refused", lambda: "AUTHENTICATION_FAILED" in archive.log.read_text("utf-8"))
+    status, said = place.health()
+    assert (status, said["ready"]) == (503, False)
+    assert said["why_not"][0].startswith("inserts into ClickHouse have failed for")
     assert archive.stop() == 0
     place.password = right
     archive = place.archive()
     place.all_there()
+    until("it is ready", lambda: place.health()[0] == 200)
     assert archive.stop() == 0
+
+
+def test_partitions_added_are_stored(broker: AnyBroker, database: Database, tmp_path: Path) -> None:
+    """Within seconds, each with a lag of its own; the client by itself looks every five minutes only."""
+    place = Place(broker, database, tmp_path, f"{tmp_path.name}.")
+    place.metrics_port = free_port()
+    archive = place.archive()
+    until("it is ready", lambda: place.health()[0] == 200)
+    assert place.lagging() == set(range(EVENTS.partitions))
+    count = EVENTS.partitions + 2
+    admin = AdminClient(client_config(place.kafka, "test"))
+    admin.create_partitions([NewPartitions(place.events_topic, count)])[place.events_topic].result(DEADLINE_SECONDS)
+    producer = Producer(producer_config(place.kafka, "test"))
+    for partition, (_, event) in enumerate(messages(EventLoad(count, 5000, 30, 600.0, NOW, 1))):
+        producer.produce(place.events_topic, event, partition=partition)
+    assert producer.flush(DEADLINE_SECONDS) == 0
+    until("all are stored", lambda: place.client.command("SELECT count() FROM events") == count, ADDED_SECONDS)
+    until("each shows its lag", lambda: place.lagging() == set(range(count)))
+    assert archive.stop() == 0
+
+
+def test_events_made_anew_are_all_stored(broker: AnyBroker, database: Database, tmp_path: Path) -> None:
+    """The topic deleted and created again while the archive stands still, its log as long as before: all of the new one
+    is stored, though a place in the other was committed."""
+    place = Place(broker, database, tmp_path, f"{tmp_path.name}.")
+    place.metrics_port = free_port()
+    lives = [place.archive()]
+    stored = "SELECT uniqExact(id) FROM events"
+    place.produce(500, seed=1)
+    until("they are stored, and it has looked", lambda: value(place.client, stored) == 500 and place.health()[0] == 200)
+    lives[-1].freeze()
+    place.make_anew()
+    place.produce(500, seed=2)
+    lives[-1].thaw()
+
+    def all_stored() -> bool:
+        if lives[-1].own_end() == FatalStageError.exit_code:
+            lives.append(place.archive())
+        return value(place.client, stored) == 1_000
+
+    until("the new ones are stored", all_stored)
+    assert lives[-1].stop() == 0

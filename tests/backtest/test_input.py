@@ -19,7 +19,8 @@ from pipeline.backtest.run import Backtest
 from pipeline.backtest.stream import AHEAD_MS, GAP_EVENTS, StreamClock
 from pipeline.decide.policy import PolicySet
 from pipeline.runtime.errors import ConfigError
-from pipeline.wire.events import MAX_MESSAGE_BYTES, AnyEvent, decode_event
+from pipeline.wire.decode import decode_event
+from pipeline.wire.events import MAX_MESSAGE_BYTES, AnyEvent
 
 
 def events(count: int, ts: int = NOW_MS) -> list[AnyEvent]:

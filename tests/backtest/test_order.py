@@ -9,7 +9,8 @@ from support.backtest_lines import NOW_MS, line
 
 import pipeline.backtest.order as order_module
 from pipeline.backtest.order import LATE_MS, Order
-from pipeline.wire.events import AnyEvent, decode_event
+from pipeline.wire.decode import decode_event
+from pipeline.wire.events import AnyEvent
 from pipeline.wire.partials import BUCKET_MS
 
 

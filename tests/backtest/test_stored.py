@@ -17,7 +17,7 @@ from consumers.clickhouse.archive.events import EventRows
 from pipeline.backtest.main import command
 from pipeline.backtest.stored import Span, batches, differences, halts_then
 from pipeline.runtime.errors import AndonError, ConfigError
-from pipeline.wire.events import decode_event
+from pipeline.wire.decode import decode_event
 
 NOW = int(time.time() * 1000)
 SINCE, UNTIL = datetime(2024, 7, 18, tzinfo=UTC), datetime(2024, 7, 21, tzinfo=UTC)
@@ -65,9 +65,8 @@ def test_events_come_back_as_they_were(database: Database) -> None:
         client.insert_arrow("events", pa.Table.from_batches([stored]))
     got = [raw for batch in batches(client, Span(SINCE, UNTIL), lambda _: None) for raw in batch]
     assert [decode_event(raw) for raw in got] == [decode_event(raw) for raw in LINES]
-    nobody = "fleet 'another' from 2024-07-18 00:00:00 to before 2024-07-21 00:00:00"
-    with pytest.raises(AndonError, match=nobody):
-        list(batches(client, Span(SINCE, UNTIL, "another"), lambda _: None))
+    with pytest.raises(AndonError, match="fleet 'acmé' is unknown: ClickHouse has acme; did you mean acme"):
+        list(batches(client, Span(SINCE, UNTIL, "acmé"), lambda _: None))
     where, environ = reader(database)
     words = ["--from-clickhouse", "--since", "2030-01-01", "--fleet", "acme", *where]
     nothing = CliRunner().invoke(command, words, env=environ)

@@ -6,6 +6,7 @@ import pytest
 from confluent_kafka import Producer
 from support.waiting import DEADLINE_SECONDS, until
 
+from pipeline.bench.brokers import build
 from pipeline.bench.halts import LineHalts
 from pipeline.bench.latency import Setup, Trial, figures
 from pipeline.bench.latency_load import Background, TrialFleet
@@ -27,6 +28,7 @@ def test_halts_that_no_crash_of_ours_decided_are_counted() -> None:
     assert (found["halts"], found["halts_decided_by_a_crash"], found["halts_without_such_a_crash"]) == (3, 2, 1)
     assert (found["p50_seconds"], found["max_seconds"]) == (0.2, 0.3)
     assert found["on"]["stages"] == ["broker", "archive"]
+    assert "--enable-optimizations (PGO)" in found["on"]["python_build"]
     with pytest.raises(AndonError, match="no halt was decided by a crash"):
         figures(SETUP, [Trial(None, 4)], background, {}, [])
 
@@ -68,3 +70,11 @@ def test_only_the_lines_own_halts_are_measured(embedded: EmbeddedBroker, tmp_pat
             until("it is read", lambda: halts.poll(0.1))
     finally:
         halts.close()
+
+
+def test_a_build_of_python_is_told_by_how_it_was_configured() -> None:
+    """Profile-guided or not, linked as a whole or not: each is worth some percent."""
+    assert build("'--enable-shared' '--enable-optimizations' '--with-lto'").endswith(
+        "configured with --enable-optimizations (PGO), with LTO"
+    )
+    assert build("'--prefix=/usr'").endswith("configured without --enable-optimizations (PGO)")

@@ -8,7 +8,8 @@ from pipeline.bench.soak.judge import Look, Size, changelog, lag, memory, tables
 from pipeline.bench.soak.load import SPREAD_MS, VERSION_MS, Churn, SoakLoad
 from pipeline.bench.soak.main import stored
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.wire.events import Heartbeat, decode_event
+from pipeline.wire.decode import decode_event
+from pipeline.wire.events import Heartbeat
 
 START = 1_790_000_000_000
 TIMES = range(0, 901, 5)

@@ -89,7 +89,6 @@ def test_json_is_one_object_or_lines(gateway: Gateway, body: bytes, lines: int) 
 
 def test_good_lines_pass_beside_bad_ones(gateway: Gateway, events: Reader, letters: Reader) -> None:
     """Each bad line is named by its number in the body, goes to the dead letters untouched, and stops nothing."""
-    updates = [{"vendor": "v", "product": "p", "version": str(n), "installed_at": 1} for n in range(65)]
     future = int(time.time() * 1000) + 3_600_000
     good = event(10, id="good-among-bad")
     bad = {
@@ -101,7 +100,6 @@ def test_good_lines_pass_beside_bad_ones(gateway: Gateway, events: Reader, lette
         "wrong_type": event(14, host=7),
         "empty_text": event(15, ring=""),
         "text_too_long": event(16, model="m" * 10_000),
-        "too_many_updates": event(17, updates=updates),
         "out_of_range": event(18, ts=2**60),
         "ancient_timestamp": event(19, ts=1000),
         "future_timestamp": event(20, ts=future),
@@ -130,7 +128,7 @@ def test_a_line_is_one_fleets_for_every_reader(gateway: Gateway, member: str, be
     """Whichever of two members a reader takes, however it is spelt: no line could be taken for another fleet's."""
     raw = b"{%s,%s" % (member.encode(), event(40)[1:])
     answer = gateway.post(b"\n".join([raw, *map(event, range(beside))]))
-    assert (answer.status, answer.body["accepted"]) == (202, beside)
+    assert (answer.status, answer.body["accepted"]) == (202 if beside else 422, beside)
     assert [entry["reason"] for entry in answer.body["rejected"]] == ["fleet_mismatch"]
 
 
@@ -156,7 +154,7 @@ def test_the_word_fleet_elsewhere_is_nothing(gateway: Gateway, raw: bytes) -> No
 def test_what_is_not_json_is_told_so(gateway: Gateway, letters: Reader, raw: bytes) -> None:
     """Hostile bytes get a reason code and reach the dead letters as they were."""
     answer = gateway.post(raw)
-    assert (answer.status, answer.body["accepted"], len(answer.body["rejected"])) == (202, 0, 1)
+    assert (answer.status, answer.body["accepted"], len(answer.body["rejected"])) == (422, 0, 1)
     letters.wait_until(lambda m: m.value() == raw)
 
 
@@ -165,7 +163,7 @@ def test_what_is_not_json_is_told_so(gateway: Gateway, letters: Reader, raw: byt
 )
 def test_hostile_texts_are_data(gateway: Gateway, events: Reader, text: str) -> None:
     """SQL, HTML, terminal escapes, zero bytes and odd Unicode in every text pass through unchanged."""
-    update = {"vendor": text, "product": text, "version": text, "installed_at": 1}
+    update = {"vendor": text, "product": text, "version": text, "installed_at": 1_764_000_000_000}
     raw = event(30, id=text, host=text, ring=text, os=text, model=text, updates=[update])
     answer = gateway.post(raw)
     assert (answer.status, answer.body) == (202, {"accepted": 1, "rejected": []})

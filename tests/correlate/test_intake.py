@@ -19,8 +19,9 @@ from pipeline.correlate.records import PartialReader
 from pipeline.correlate.shipped import ShippedDetectors
 from pipeline.correlate.view import health
 from pipeline.wire.deadletter import DeadLetter
-from pipeline.wire.events import MAX_SKEW_MS, decode_event
-from pipeline.wire.partials import BUCKET_MS, MAX_PARTIAL_BYTES, CrashRecord, Partial, encode_partial
+from pipeline.wire.decode import decode_event
+from pipeline.wire.events import MAX_SKEW_MS
+from pipeline.wire.partials import BUCKET_MS, MAX_PARTIAL_BYTES, CrashRecord, Notes, Partial, encode_partial
 from pipeline.wire.seal import SEAL_BYTES, Seal
 from pipeline.wire.spans import DAY_MS, MINUTE_MS
 from pipeline.wire.verdicts import STREAM_TIME_AHEAD, decode_heartbeat
@@ -87,6 +88,11 @@ BAD: dict[str, Callable[[Partial], Partial]] = {
     "cut_exposures: bucket": fields(cut_exposures=rows([AHEAD, 0, 0, 1, 0])),
     "cut_exposures: count": fields(cut_exposures=rows([NOW // BUCKET_MS, 0, 0, 50_001, 0])),
     "characters of a text": crash(host="h" * 129),
+    "notes: words": fields(tail=Notes({f"w{n}": 1 for n in range(65)})),
+    "notes: counts": fields(tail=Notes({"updates_cut": -1})),
+    "notes: hosts": fields(tail=Notes({}, {f"h{n}": 1 for n in range(101)})),
+    "notes: ahead": fields(tail=Notes({}, {"h": -1})),
+    "notes: characters": fields(tail=Notes({}, {"h" * 129: 1})),
 }
 
 

@@ -7,9 +7,10 @@ import pytest
 from support.correlate_world import LOG, Clock, World, correlator, live
 from support.correlate_world import record as made
 
-from pipeline.correlate.ports import PartialRecord, Standing
-from pipeline.correlate.reading import LOOK_MS, STILL_MS, Reading, Skipped
+from pipeline.correlate.ports import PartialRecord
+from pipeline.correlate.reading import Reading, Skipped
 from pipeline.correlate.records import PARTIALS_LOST
+from pipeline.runtime.reading.progress import LOOK_MS, STILL_MS, Standing
 from pipeline.wire.verdicts import decode_verdict
 
 NOW = 1_795_000_000_000
@@ -68,6 +69,17 @@ def test_what_stands_still_is_said(places: dict[str, int], why: str) -> None:
     reading.look(standing(position=11, committed_end=11, written_end=11), later)
     assert reading.why_not(later) == []
     assert reading.why_not(later + LOOK_MS + 1) == ["the brokers do not say where fleet.partials ends"]
+
+
+def test_a_member_without_partitions_asks_once_more() -> None:
+    """After a while, and once: not before it has looked, nor while it has some."""
+    reading = Reading()
+    asked = []
+    for seconds, places in enumerate([None, {}, standing(), *[{}] * 30]):
+        if places is not None:
+            reading.look(places, NOW + seconds * 1000)
+        asked += [seconds] * reading.should_rejoin(NOW + seconds * 1000)
+    assert asked == [3 + STILL_MS // 1000 + 1]
 
 
 def test_partials_deleted_unread_flag_what_follows(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pipeline.bench.latency_load import TrialFleet
 from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.shipped import ShippedDetectors
 from pipeline.runtime.errors import ConfigError
-from pipeline.wire.events import decode_event
+from pipeline.wire.decode import decode_event
 from pipeline.wire.partials import encode_partial
 from pipeline.wire.spans import MINUTE_MS
 

@@ -15,11 +15,12 @@ import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from support import correlate_worker as support
-from support.brokers import AnyBroker, embedded_broker
+from support.brokers import AnyBroker, embedded_broker, kafka_only
 from support.correlate_worker import CountingDetector, partial
 from support.peers import held, is_closed
 from support.waiting import DEADLINE_SECONDS
 
+from pipeline.correlate.config import GROUP
 from pipeline.correlate.pages import MAX_CONNECTIONS
 from pipeline.halt.signing import load_trusted, verify
 from pipeline.local.kafka.embedded import EmbeddedBroker
@@ -27,6 +28,7 @@ from pipeline.local.machine.ports import free_port
 from pipeline.local.machine.process import Process
 from pipeline.runtime import waiting
 from pipeline.runtime.errors import FatalStageError
+from pipeline.runtime.group_offsets import GroupOffsets
 from pipeline.runtime.kafka import KafkaConfig, client_config, producer_config
 from pipeline.runtime.topic_reader import TopicReader
 from pipeline.wire import topics
@@ -130,6 +132,15 @@ class Stage:
     def last_offset(self) -> int:
         """Of the last partial."""
         return max(message.offset() for message in self.records(topics.PARTIALS.name))
+
+    def committed(self) -> int:
+        """Of the partials, by the correlator's group."""
+        offsets, place = GroupOffsets(self.kafka, "test"), self.kafka.topic_prefix + topics.PARTIALS.name
+        try:
+            (found,) = offsets.committed(self.kafka.topic_prefix + GROUP, [TopicPartition(place, 0)], DEADLINE_SECONDS)
+        finally:
+            offsets.close()
+        return int(found.offset)
 
     def halts(self) -> list[Halt]:
         """All records of fleet.halts, verified."""
@@ -320,7 +331,7 @@ def test_partials_deleted_unread_are_said(stage: Stage) -> None:
     """Retention is faster than the correlator: it ends, says how much may be lost, flags what follows, and reads on."""
     stage.start()
     stage.produce(partial("acme", 1, (version(1),)))
-    stage.wait_for(lambda: (stage.get("/state")[1] or {}).get("changelog_bytes_total", 0) > 0)  # of a checkpoint
+    stage.wait_for(lambda: stage.committed() == stage.last_offset() + 1)  # there is a checkpoint
     assert stage.process is not None
     stage.process.freeze()
     for number in range(20):
@@ -338,10 +349,62 @@ def test_partials_deleted_unread_are_said(stage: Stage) -> None:
     stage.wait_for(lambda: any(b"partials_lost" in message.value() for message in stage.records(topics.VERDICTS.name)))
 
 
+@kafka_only("the embedded broker makes a deleted topic again as soon as a reader asks for it")
+@pytest.mark.parametrize("gone_for_a_while", [False, True])
+def test_partials_made_anew_are_all_taken_in(stage: Stage, gone_for_a_while: bool) -> None:
+    """The topic is deleted and created again under it: it ends, or is assigned the new one; all of that is taken in.
+    Also when the group had been balanced without it: a static member is given back what it had then."""
+    stage.start()
+    for number in range(30):
+        stage.produce(partial("acme", 1, at=number))
+    stage.wait_for(lambda: stage.committed() == stage.last_offset() + 1)  # what is in no checkpoint goes with the topic
+    name, admin = stage.kafka.topic_prefix + topics.PARTIALS.name, AdminClient(client_config(stage.kafka, "test"))
+    admin.delete_topics([name])[name].result(DEADLINE_SECONDS)
+    stage.wait_for(lambda: name not in admin.list_topics(timeout=DEADLINE_SECONDS).topics)
+    if gone_for_a_while:
+        stage.wait_for(lambda: stage.process is not None and stage.process.own_end() == FatalStageError.exit_code)
+    again = NewTopic(name, topics.PARTIALS.partitions, 1, config=topics.PARTIALS.config)
+    admin.create_topics([again])[name].result(DEADLINE_SECONDS)
+    stage.take_over()
+    for number in range(3):
+        stage.produce(partial("acme", 1, at=30 + number))
+
+    def all_taken_in() -> bool:
+        if stage.process is not None and stage.process.own_end() == FatalStageError.exit_code:
+            stage.start()
+        return stage.fleets().get("acme", {}).get("partials") == 33
+
+    stage.wait_for(all_taken_in)
+    stage.produce(partial("acme", 1, at=33))
+    stage.wait_for(lambda: stage.fleets()["acme"]["partials"] == 34)
+
+
+def test_partials_made_anew_are_known_though_they_are_as_many(stage: Stage) -> None:
+    """Its place is at the end of the new log as it was at that of the other: the log is known by its id, or its first
+    record, and all of it is taken in."""
+    stage.start()
+    stage.produce(*(partial("acme", 1, at=number) for number in range(5)))
+    stage.wait_for(lambda: stage.committed() == stage.last_offset() + 1)
+    stage.wait_for(stage.ready)  # it has looked at the log
+    assert stage.process is not None
+    stage.process.freeze()
+    name, admin = stage.kafka.topic_prefix + topics.PARTIALS.name, AdminClient(client_config(stage.kafka, "test"))
+    admin.delete_topics([name])[name].result(DEADLINE_SECONDS)
+    stage.wait_for(lambda: name not in admin.list_topics(timeout=DEADLINE_SECONDS).topics)
+    again = NewTopic(name, topics.PARTIALS.partitions, 1, config=topics.PARTIALS.config)
+    admin.create_topics([again])[name].result(DEADLINE_SECONDS)
+    stage.take_over()
+    stage.produce(*(partial("acme", 1, at=5 + number) for number in range(5)))
+    stage.process.thaw()
+    stage.wait_for(lambda: stage.process is not None and stage.process.own_end() == FatalStageError.exit_code)
+    stage.start()
+    stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 10)
+
+
 def test_no_topics_is_said_in_a_line(broker: AnyBroker, tmp_path: Path) -> None:
-    """Started on a cluster without topics it exits 70 and names what to do."""
+    """Started on a cluster without topics it exits 2, for to start it again does not help, and names what to do."""
     argv = [sys.executable, support.__file__, broker.bootstrap_servers, "none.", str(tmp_path), "6067", "1", "0"]
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
-    assert ended.returncode == 70
+    assert ended.returncode == 2
     assert "andon topics apply" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -139,6 +139,8 @@ def test_list_and_show(place: Place) -> None:
         lost = place.andon("deadletter", "show", nowhere)
         assert (lost.returncode, lost.stderr.count(b"no letter at")) == (1, 1)
     assert place.andon("deadletter", "show", "x").returncode == 2
+    misspelt = place.andon("deadletter", "list", "--reason", "invalid_jsn", "--stage", "combine")
+    assert misspelt.stderr.startswith(b"warning: no reason of ours is called invalid_jsn; did you mean invalid_json?")
 
 
 @pytest.mark.service

@@ -83,6 +83,18 @@ def test_a_shock_that_control_shows_vetoes_history(control_crashes: bool, ordina
     assert {"vetoed_by_shock" in v.flags for v in strong} == {control_crashes}
     assert fed.halted == (set() if control_crashes else {(GUILTY.vendor, GUILTY.product, GUILTY.version)})
     assert all("vetoed_by_shock" not in halt.evidence.flags for halt in fed.halts)
+    assert all(("historical, which assumes more" in h.reason) == (h.evidence.basis == "historical") for h in fed.halts)
+
+
+def test_an_explanation_names_something_or_is_none(ordinary_morning: bytes) -> None:
+    """While nothing speaks against an update, no ring or stratum without a name is what explains it."""
+    events = life(T0, T0 + HOUR_MS, GUILTY, 3)
+    crashed = [event for event in events if GUILTY not in event.updates and int(event.host[1:]) % 14 in (3, 6)]
+    events += [crash(int(event.host[1:]), event.ts + 1, event.updates, KERNEL_FAULT) for event in crashed]
+    fed = go_on(ordinary_morning, events)
+    found = {verdict.explanation for verdict in fed.verdicts}
+    assert not [each for each in found if each.kind in ("ring", "stratum") and not each.strata]
+    assert not [part for each in found for part in each.strata if part.endswith("=")]
 
 
 @pytest.mark.parametrize(("share", "halted", "flag"), [(1, {GUILTY, TRAVELLER}, True), (2, {GUILTY}, False)])

@@ -192,7 +192,7 @@ def test_every_ending_of_the_demo_names_queries_and_pages(keep: bool, kept: bool
     for text in ("docs/analysts.md", guide.HALTS_SECTION, "andon status --data-dir", "quiet-week"):
         assert text in words
     assert ("andon demo --keep" in words and "andon up --data-dir DIR" in words) == (not keep and not kept)
-    assert ("ANDON_CLICKHOUSE_USER" in words) == keep
+    assert (". '/a b/env'" in words) == keep
     assert ("andon up --data-dir '/a b'" in words) == kept
 
 

@@ -1,4 +1,4 @@
-"""What `andon doctor` makes of what the correlator says of itself."""
+"""What `andon doctor` makes of what stages say of themselves."""
 
 import json
 import threading
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from pipeline.doctor.http import check_correlator
+from pipeline.doctor.http import check_correlator, check_stage
 
 HEALTHY = {
     "ready": True,
@@ -62,3 +62,14 @@ def test_partials_that_anybody_can_write_are_a_warning_and_those_that_somebody_w
         (found,) = check_correlator(url)[1:]
     assert (found.check, found.level) == ("partials", "problem")
     assert found.words.startswith("2 ")
+
+
+def test_a_stage_that_does_not_get_on_is_a_problem_with_its_own_words() -> None:
+    """And so is one that nobody finds; one that says that all is well is fine."""
+    with saying({"ready": True, "why_not": []}) as url:
+        assert [(found.check, found.level) for found in check_stage("archive", "archive", url)] == [("archive", "ok")]
+    with saying({"ready": False, "why_not": ["inserts fail"]}) as url:
+        (found,) = check_stage("archive", "archive", url)
+        assert (found.level, found.words) == ("problem", f"{url} answers, but is not ready: inserts fail")
+    (found,) = check_stage("combiner", "combine", url)
+    assert (found.level, found.advice) == ("problem", "start `andon combine`, or correct doctor.combine_url")

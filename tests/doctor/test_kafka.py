@@ -61,7 +61,7 @@ def test_healthy_broker(broker: EmbeddedBroker, tmp_path: Path) -> None:
     assert code == 0
     levels = {check: finding["level"] for check, finding in found.items()}
     unconfigured = {check for check, level in levels.items() if level == "not configured"}
-    assert unconfigured == {"gateway", "correlator", "clickhouse"}
+    assert unconfigured == {"gateway", "combiner", "correlator", "archive", "clickhouse"}
     assert levels.pop("kafka clock") == "not checked"  # nothing is produced that could tell
     assert levels.pop("kafka permissions") == "not checked"  # this broker does not tell
     assert {levels[check] for check in levels if check.startswith("kafka")} == {"ok"}
@@ -166,7 +166,8 @@ def test_a_small_disk_is_no_fault(broker: EmbeddedBroker, tmp_path: Path) -> Non
     where = ["--bootstrap-servers", broker.bootstrap_servers, "--topic-prefix", "small-"]
     code, found = findings(tmp_path, *where)
     assert (code, found["kafka topics"]["level"]) == (0, "ok")
-    assert "keep fewer bytes than defined: small-fleet.events" in found["kafka topics"]["words"]
+    assert found["kafka single machine"]["level"] == "ok"
+    assert "small-fleet.events" in found["kafka single machine"]["words"]
     for options in ([], ["--fix"]):
         applied = CliRunner().invoke(topics_command, ["apply", *options, *where])
         assert applied.exit_code == 0, applied.output

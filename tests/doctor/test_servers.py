@@ -160,12 +160,12 @@ def test_a_clickhouse_is_no_correlator(clickhouse: Server) -> None:
 
 def test_addresses_of_the_running_local_line(tmp_path: Path) -> None:
     """Without options, what is looked at is the line that runs in the data directory, credentials included."""
-    with LocalStack(tmp_path / "line", stages=["collect"]) as line:
+    with LocalStack(tmp_path / "line", stages=["collect", "combine"]) as line:
         result = CliRunner().invoke(command, ["--json", "--data-dir", str(line.data_dir)])
         found = {finding["check"]: finding for finding in json.loads(result.stdout)["findings"]}
         assert result.exit_code == 0, found
         assert found[f"kafka {line.info.bootstrap_servers}"]["level"] == "ok"
-        assert (found["gateway"]["level"], found["gateway token"]["level"]) == ("ok", "ok")
+        assert [found[name]["level"] for name in ("gateway", "gateway token", "combiner")] == ["ok"] * 3
         assert (found["correlator"]["level"], found["clickhouse"]["level"]) == ("not configured", "not configured")
         assert found["kafka users"]["level"] == "warning"  # the embedded broker asks nobody who they are
 

@@ -17,6 +17,10 @@ from support.waiting import until
 from consumers.clickhouse.archive.records import ROUTES
 from consumers.clickhouse.ask.query import command
 from consumers.clickhouse.connect import ClickHouseConfig, connect
+from consumers.clickhouse.schema.drift import made
+from consumers.clickhouse.schema.feeds import SUFFIX
+from consumers.clickhouse.schema.layout import Layout
+from consumers.clickhouse.schema.migration import shipped
 from pipeline.local.machine.leash import leash
 from pipeline.local.machine.ports import free_port
 
@@ -137,3 +141,11 @@ def test_the_writer_may_insert_where_the_archive_does() -> None:
     users = (ROOT / "pipeline" / "local" / "clickhouse" / "users.xml").read_text("utf-8")
     writer = users.split("<andon_writer>")[1].split("</andon_writer>")[0]
     assert re.findall(r"<query>(.*)</query>", writer) == [f"GRANT INSERT ON andon.{table}" for table in WRITTEN]
+
+
+def test_what_fills_the_aggregates_is_out_of_a_readers_sight() -> None:
+    """Every feed of the schema, in the embedded engine and on a server."""
+    feeds = {name for name in made(Layout("andon", ""), shipped()) if name.endswith(SUFFIX)}
+    xml = (ROOT / "pipeline" / "local" / "clickhouse" / "users.xml").read_text("utf-8")
+    for text, end in ((xml, r"</query>"), (SQL, r" FROM andon_reader;")):
+        assert set(re.findall(rf"REVOKE SELECT ON andon\.(\w+){end}", text)) == feeds

@@ -14,6 +14,7 @@ PURE = (
     *(f"consumers/rollout/{name}.py" for name in ("backlog", "gate", "rules", "words")),
     *(f"pipeline/halt/{name}.py" for name in ("believe", "safety")),
     *(f"pipeline/combine/{name}.py" for name in ("admit", "batch", "emit", "fold")),
+    "pipeline/runtime/reading/progress.py",
 )
 # Networks, files, processes, clocks, chance and logs come in as arguments, if at all.
 IMPURE = {

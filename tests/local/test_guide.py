@@ -1,12 +1,13 @@
 """What a person is told about a line: how to come in without a password on a command line, and who else may."""
 
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from pipeline.local import datadir, plan
-from pipeline.local.guide import OPEN, after_demo, guide
+from pipeline.local.guide import OPEN, after_demo, env_file, guide, write_env
 from pipeline.local.kafka.security import Open, Sasl, Security
 from pipeline.local.stack import StageInfo
 from pipeline.runtime.kafka import KafkaConfig, client_config
@@ -26,7 +27,9 @@ def place(data_dir: Path, security: Security) -> plan.Place:
 def told(at: plan.Place) -> str:
     """All that is said of it, and all that runs in it."""
     info = plan.describe(at, "acme", {name: StageInfo() for name in plan.STAGES})
-    commands = [shlex.join(stage.argv(at)) for stage in plan.STAGES.values()]
+    write_env(info, set(plan.STAGES))
+    assert env_file(info).stat().st_mode & 0o077 == 0
+    commands = [env_file(info).read_text(), *(shlex.join(stage.argv(at)) for stage in plan.STAGES.values())]
     return "\n".join(
         [guide(info, set(plan.STAGES)), after_demo(info, Path("keys"), (), keep=True, kept=True), *commands]
     )
@@ -35,7 +38,7 @@ def told(at: plan.Place) -> str:
 def test_a_broker_that_asks_nobody_is_said(tmp_path: Path) -> None:
     """The embedded one, in the ready block; there is no file to come in with."""
     at = place(tmp_path / "line", Open())
-    assert OPEN in told(at)
+    assert OPEN in " ".join(told(at).split())
     assert not at.secrets.kafka_client_file.exists()
     assert plan.describe(at, "acme", {}).kafka == KafkaConfig(bootstrap_servers="127.0.0.1:19092")
 
@@ -61,10 +64,29 @@ def test_nothing_that_is_told_has_a_password_in_it(tmp_path: Path) -> None:
     assert f"kcat -C -F {file}" in text
     assert f"ANDON_KAFKA_SASL_PASSWORD_FILE={at.secrets.kafka_password_file}" in text
     assert f"ANDON_TRUST_KEYS_DIR={at.data_dir}" in text
-    assert OPEN not in text
+    assert OPEN not in " ".join(text.split())
     assert PASSWORD not in text
     assert lines["sasl.password"] not in text
     assert lines["bootstrap.servers"] == "127.0.0.1:19092"
     assert file.stat().st_mode & 0o077 == 0
     again = place(tmp_path / "line", Sasl("andon", PASSWORD)).secrets.kafka_client_file.read_text()
     assert lines["sasl.password"] not in again
+
+
+@pytest.mark.service
+def test_the_ready_block_is_short_and_its_file_is_for_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a screen, no line wider than it; whoever sources the file has every setting, under whatever name the
+    directory has."""
+    monkeypatch.chdir(tmp_path)
+    short = plan.describe(place(Path(".andon").absolute(), Open()), "acme", dict.fromkeys(plan.STAGES, StageInfo()))
+    block = guide(short, set(plan.STAGES)).replace(str(tmp_path) + "/", "")
+    assert len(block.splitlines()) <= 24
+    assert max(map(len, block.splitlines())) < 80
+    info = plan.describe(place(tmp_path / "it's a line", Open()), "acme", dict.fromkeys(plan.STAGES, StageInfo()))
+    write_env(info, set(plan.STAGES))
+    shown = 'echo "$ANDON_DATA_DIR $ANDON_KAFKA_BOOTSTRAP_SERVERS $ANDON_CLICKHOUSE_URL $ANDON_CLICKHOUSE_USER"'
+    said = subprocess.run(
+        ["sh", "-c", f". {shlex.quote(str(env_file(info)))} && {shown}"], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split("line ")[1].split() == ["127.0.0.1:19092", info.clickhouse_url, info.clickhouse_reader]
+    assert said.stdout.startswith(str(tmp_path / "it's a line"))

@@ -69,10 +69,49 @@ def test_the_terminal_shows_one_clock(tmp_path: Path) -> None:
     """A stage's own exact time is in the file; people read one."""
     terminal = io.StringIO()
     log = MergedLog(tmp_path / "log", terminal, 7)
-    log.line("combine", "2026-11-27T08:42:07.574414Z [info     ] ready slot=0")
+    log.line("combine", "2026-11-27T08:42:07.574414Z [warning  ] late slot=0")
     log.close()
-    assert re.fullmatch(r"\d\d:\d\d:\d\d combine \| \[info     \] ready slot=0\n", terminal.getvalue())
-    assert " combine | 2026-11-27T08:42:07.574414Z [info     ] ready" in (tmp_path / "log").read_text()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d combine \| \[warning  \] late slot=0\n", terminal.getvalue())
+    assert " combine | 2026-11-27T08:42:07.574414Z [warning  ] late" in (tmp_path / "log").read_text()
+
+
+def test_the_terminal_shows_what_goes_wrong_and_the_file_everything(tmp_path: Path) -> None:
+    """Configurations that stages and Apache Kafka print at start are in the file only; errors, with the lines that
+    belong to them, and last words without a level are on both."""
+    terminal = io.StringIO()
+    log = MergedLog(tmp_path / "log", terminal, 7)
+    lines = {
+        "broker": ["a banner", "[2026-11-27 08:42:07,574] INFO KafkaConfig values:", "    advertised.listeners = x"],
+        "combine": ["2026-11-27T08:42:07.574414Z [info     ] starting kafka={'bootstrap_servers': 'x'}"],
+        "archive": ["2026-11-27T08:42:07.574414Z [error    ] no insert", "  its second line"],
+        "collect": ["andon: kafka.sasl_username is empty"],
+        "andon": ["starting"],
+    }
+    for stage, said in lines.items():
+        for line in said:
+            log.line(stage, line)
+    log.close()
+    shown, kept = terminal.getvalue(), (tmp_path / "log").read_text()
+    assert kept.count("\n") == sum(map(len, lines.values()))
+    assert [line.partition("| ")[2] for line in shown.splitlines()] == [
+        "[error    ] no insert",
+        "  its second line",
+        "andon: kafka.sasl_username is empty",
+        "starting",
+    ]
+
+
+def test_a_full_disk_is_said_once_a_minute(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Not once a line, and not with logging's traceback; what is to be seen on the terminal still is."""
+    terminal = io.StringIO()
+    (tmp_path / "log").symlink_to("/dev/full")
+    log = MergedLog(tmp_path / "log", terminal, 7)
+    for number in range(1_000):
+        log.line("andon", f"line {number}")
+    log.close()
+    assert terminal.getvalue().count("the log file cannot be written: No space left on device") == 1
+    assert terminal.getvalue().count(" | line ") == 1_000
+    assert "Logging error" not in capfd.readouterr().err
 
 
 def spec(name: str, code: str, *, phase: int = 0, stop_seconds: float = 60.0, ready: bool = True) -> ProcessSpec:

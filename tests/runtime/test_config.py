@@ -1,5 +1,6 @@
 """Configuration: which of several places holds, and what is said about a mistake in one of them."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.local.clickhouse.main import EngineConfig
 from pipeline.local.up import UpConfig
 from pipeline.runtime import topic_admin
-from pipeline.runtime.config import concerns, load
+from pipeline.runtime.config import concerns, load, refuse_strangers
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.renamed import RENAMED
@@ -133,3 +134,40 @@ def test_a_word_that_is_none_of_those_known(value: str) -> None:
     """On the command line too: the words that there are."""
     with pytest.raises(ConfigError, match=rf"up.broker = '{value}' \(set by --broker\): one of embedded, kafka"):
         load(UpConfig, "up", file=None, environ={}, options={"broker": value})
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        (
+            "ANDON_KAFKA_BOOTSTRAP_SERVER",
+            "no such key; known: .*did you mean ANDON_KAFKA_BOOTSTRAP_",
+        ),
+        ("ANDON_KAFAK_BOOTSTRAP_SERVERS", "nothing reads it; .*did you mean kafka"),
+        ("ANDON_BOOTSTRAP_SERVERS", "nothing reads it"),
+        ("ANDON_CONFGI", "beside ANDON_CONFIG and ANDON_DATA_DIR"),
+    ],
+)
+def test_a_misspelt_variable_is_refused(variable: str, words: str) -> None:
+    """Like a misspelt key in a file: it is named, and so is what may be meant; its value, maybe a secret, is not."""
+    result = CliRunner().invoke(topic_admin.command, ["list"], env={variable: "SESAME"})
+    assert isinstance(result.exception, ConfigError)
+    assert re.search(f"^{variable} is set in the environment, and .*{words}", str(result.exception))
+    assert "SESAME" not in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "ANDON_CONFIG",
+        "ANDON_PORT",
+        "ANDON_KAFKA_SERVICE_HOST",
+        "ANDON_KAFKA_SERVICE_PORT_SASL",
+        "ANDON_KAFKA_PORT_9092_TCP",
+    ],
+)
+def test_what_is_somebody_elses_is_let_be(variable: str) -> None:
+    """Kubernetes sets such variables beside services called andon…; a key of another section is another command's."""
+    others = {variable: "1", "ANDON_COMBINE_BATCH_MS": "9"}
+    load(KafkaConfig, "kafka", file=None, environ=others, options={})
+    refuse_strangers(others)

@@ -19,6 +19,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.consumer import fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.record.default_records import DefaultRecordBatch
 from confluent_kafka import KafkaError
 from faust.tables.base import Collection
@@ -133,6 +134,9 @@ THE_CONSUMER = [
     Reliance(FAUST, "_is_changelog_tp", ["tp"], lambda: parameters(CONSUMER._is_changelog_tp)),
     Reliance(FAUST, "_commit", ["offsets"], lambda: parameters(CONSUMER._commit)),
     Reliance(FAUST, "_add_gap", ["tp", "offset_from", "offset_to"], lambda: parameters(CONSUMER._add_gap)),
+    Reliance(FAUST, "_ensure_consumer", [], lambda: parameters(THREAD._ensure_consumer)),
+    Reliance(FAUST, "_thread", True, lambda: "_thread" in CONSUMER.__annotations__),
+    Reliance(FAUST, "", True, says(THREAD.on_start, "loop=self.thread_loop"), "the loop of the consumer's thread"),
     Reliance(FAUST, "", True, says(CONSUMER._drain_messages, "self._add_gap("), "gaps are noted while it reads"),
     Reliance(FAUST, "", True, says(CONSUMER._new_consumer_thread, "AIOKafkaConsumerThread("), "the thread's class"),
     Reliance(FAUST, "", True, lambda: driver.Transport.Consumer is CONSUMER, "the consumer's class"),
@@ -155,6 +159,10 @@ THE_PAGES = [
 # correlate/fetching.py: aborted transactions, and answers that come empty at once. doctor/rights.py: the last two.
 THE_FETCHER = [
     Reliance(AIOKAFKA, "_isolation_level", True, says(AIOKafkaConsumer, "isolation_level=self._isolation_level")),
+    Reliance(AIOKAFKA, "_coordinator", True, says(AIOKafkaConsumer.start, "self._coordinator = GroupCoordinator(")),
+    Reliance(AIOKAFKA, "_client", True, says(AIOKafkaConsumer.__init__, "self._client = AIOKafkaClient(")),
+    Reliance(AIOKAFKA, "", [], lambda: parameters(AIOKafkaClient.force_metadata_update), "to ask for the topics"),
+    Reliance(AIOKAFKA, "", [], lambda: parameters(GroupCoordinator.request_rejoin), "to be assigned anew"),
     Reliance(AIOKAFKA, "_proc_fetch_request", ["assignment", "node_id", "request"], lambda: parameters(FETCH)),
     Reliance(AIOKAFKA, "_consumer_record", ["tp", "record"], lambda: parameters(RECORDS._consumer_record)),
     Reliance(AIOKAFKA, "", True, says(RECORDS._unpack_records, "self.next_fetch_offset = "), "where the next fetch is"),
@@ -271,7 +279,7 @@ def test_the_table_lacks_no_private_name() -> None:
 @pytest.mark.parametrize(
     ("ours", "own"),
     [
-        (app.ReadCommittedThread, set()),
+        (app.ReadCommittedThread, {"rejoin"}),
         (app.ReadCommittedConsumer, {"commit_to"}),
         (app.Transport, {"began"}),
         (fetching.CommittedRecords, {"passed", "newest"}),

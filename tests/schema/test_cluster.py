@@ -22,8 +22,9 @@ STATEMENTS = [*STATUS, *(text for step in STEPS for text in CLUSTER.statements(s
 
 
 def test_one_server_gets_the_files_as_they_are() -> None:
-    """Without a cluster not a character changes."""
-    assert [text for step in STEPS for text in Layout("andon").statements(step)] == STEPS
+    """Without a cluster not a character changes, but for ALTER VIEW, which is no statement of ClickHouse's."""
+    plain = [step.replace("ALTER VIEW ", "ALTER TABLE ", 1) for step in STEPS]
+    assert [text for step in STEPS for text in Layout("andon").statements(step)] == plain
 
 
 def test_every_statement_runs_everywhere() -> None:

@@ -12,6 +12,7 @@ from support.engines import Database, Databases
 
 from consumers.clickhouse.connect import connect
 from consumers.clickhouse.schema.drift import Drift
+from consumers.clickhouse.schema.layout import Layout
 from consumers.clickhouse.schema.migrate import Migrator
 from consumers.clickhouse.schema.migration import (
     Applied,
@@ -49,7 +50,9 @@ def test_shipped_migrations_hide_no_failure() -> None:
     for migration in shipped():
         for step in migration.steps:
             assert "IF NOT EXISTS" not in step.upper()
-            again = re.match(r"ALTER TABLE \w+\s+(MODIFY|DELETE) ", step)  # the same however often it runs
+            again = re.match(
+                r"ALTER (TABLE|VIEW) \w+\s+(MODIFY|DELETE|COMMENT) ", step
+            )  # the same however often it runs
             assert created(step) or dropped(step) or dropped_column(step) or backfilled(step) or again
 
 
@@ -133,7 +136,7 @@ def test_the_command(trial: Database, client: Client) -> None:
     migrate = functools.partial(andon, trial, "migrate")
     numbers = [migration.number for migration in shipped()]
     before = migrate("--status", "--json")
-    nothing: dict[str, object] = {"missing": [], "differs": [], "unrecorded": False}
+    nothing: dict[str, object] = {"missing": [], "differs": [], "unrecorded": False, "hidden": []}
     assert (before.returncode, json.loads(before.stdout)) == (1, {"applied": [], "pending": numbers} | nothing)
     dry = migrate("--dry-run")
     steps = [step for migration in shipped() for step in migration.steps]
@@ -167,3 +170,20 @@ def test_the_command(trial: Database, client: Client) -> None:
     drift = migrate()
     assert drift.returncode == 1
     assert "was changed after it was applied" in drift.stderr
+
+
+def test_every_column_says_what_it_holds(database: Database) -> None:
+    """Of tables and views alike; what feeds a table says nothing of its own, nor do the tables about the schema."""
+    sql = (
+        "SELECT concat(table, '.', name) FROM system.columns WHERE database = currentDatabase() AND comment = '' "
+        "AND NOT endsWith(table, '_feed') AND NOT startsWith(table, 'schema_')"
+    )
+    assert database.client().query(sql).result_rows == []
+
+
+def test_views_are_altered_where_they_are() -> None:
+    """On a cluster a view is one object a server, under its own name; a table is two."""
+    view, table = "ALTER VIEW v COMMENT COLUMN a 'b'", "ALTER TABLE t COMMENT COLUMN a 'b'"
+    assert Layout("db").statements(view) == ["ALTER TABLE v COMMENT COLUMN a 'b'"]
+    assert Layout("db", "c").statements(view) == ["ALTER TABLE v ON CLUSTER `c` COMMENT COLUMN a 'b'"]
+    assert [row.split()[2] for row in Layout("db", "c").statements(table)] == ["t_local", "t"]

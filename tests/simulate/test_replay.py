@@ -16,12 +16,13 @@ from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topic_reader import TopicReader
+from pipeline.simulate import replay as module
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.obedience import Obedience
 from pipeline.simulate.replay import command
 from pipeline.simulate.run import FASTEST, Run, shift_ms
 from pipeline.simulate.simulation import Simulation
-from pipeline.wire.events import decode_event
+from pipeline.wire.decode import decode_event
 from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import UpdateId
 
@@ -187,6 +188,21 @@ def test_a_halt_for_another_fleet_changes_nothing() -> None:
         run.until(run.simulation.end_ms)
         assert len(run.obeyed) == obeyed
         assert (run.simulation.ledger.lost(GUILTY) == 0) is bool(obeyed)
+
+
+def test_a_story_takes_three_minutes_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whatever span of its own; and `max` says what it is not for."""
+    began: list[float] = []
+    monkeypatch.setattr("pipeline.simulate.sinks.KafkaSink", lambda _: None)
+    monkeypatch.setattr(module, "_play", lambda run, speed, stop: began.append(speed))
+    monkeypatch.setattr(Run, "settle", lambda _: None)
+    for name in ("quiet-week", "crowdstrike-2024-07-19"):
+        loaded = scenarios.load(name)
+        assert CliRunner().invoke(command, [name, "--hosts", "10"]).exit_code == 0
+        span_seconds = (scenarios.unix_ms(loaded.ends) - scenarios.unix_ms(loaded.starts)) / 1000
+        assert span_seconds / began.pop() == pytest.approx(180.0)
+    said = CliRunner().invoke(command, ["quiet-week", "--hosts", "10", "--speed", "max"]).output
+    assert "--speed max: it decides worse" in said
 
 
 @pytest.mark.parametrize("speed", ["0", "0.5", "-1", "nan", "fast"])

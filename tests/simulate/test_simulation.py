@@ -12,7 +12,8 @@ from pipeline.simulate.encode import SentEvent
 from pipeline.simulate.ledger import FAULT, ORDINARY, SHOCK
 from pipeline.simulate.scenario import Rollout, Scenario, unix_ms
 from pipeline.simulate.simulation import Simulation, without_halts
-from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, decode_event
+from pipeline.wire.decode import decode_event
+from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat
 from pipeline.wire.partials import UpdateId
 from pipeline.wire.spans import HOUR_MS
 

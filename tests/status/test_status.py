@@ -11,6 +11,7 @@ from pipeline.halt.signing import SigningKey, load_or_create
 from pipeline.halt.trust import TrustConfig
 from pipeline.local.machine.usage import Usage
 from pipeline.local.stack import StackInfo, StageInfo
+from pipeline.status.layout import moment, span
 from pipeline.status.record import Shown
 from pipeline.status.snapshot import (
     Snapshot,
@@ -22,7 +23,8 @@ from pipeline.status.snapshot import (
     unknown_rows,
 )
 from pipeline.status.sources import Offsets
-from pipeline.status.view import Screen, explain, moment, span
+from pipeline.status.updates import explain
+from pipeline.status.view import Screen
 from pipeline.wire.halts import Evidence, Halt, encode_halt
 from pipeline.wire.verdicts import (
     STREAM_TIME_AHEAD,
@@ -119,10 +121,11 @@ def test_a_heartbeat_shows_its_flags() -> None:
     assert "stream_time_ahead" in drawn(msgspec.structs.replace(seen, fleets=[flagged]))
 
 
-def drawn(seen: Snapshot, width: int = 400) -> str:
-    """The screen as a terminal of that width gets it."""
+def drawn(seen: Snapshot, width: int = 400, height: int | None = None) -> str:
+    """The screen as a terminal of that width gets it; with a height, as it fits there."""
     output = io.StringIO()
-    Console(file=output, width=width, force_terminal=True, color_system=None).print(Screen(seen))
+    terminal = Console(file=output, width=width, height=height, force_terminal=True, color_system=None)
+    terminal.print(Screen(seen, None if height is None else 0))
     return output.getvalue()
 
 
@@ -189,6 +192,73 @@ def test_what_matters_is_on_screen_at_every_width(width: int) -> None:
     assert max(map(len, screen.splitlines())) <= width
 
 
+RINGS = ("broad", "canary", "early")
+
+
+def crowd(updates: int, **figures: object) -> list[Verdict]:
+    """So many updates, each watched in every ring."""
+    calm = {"state": "watching", "log10_evidence": -0.8, "crashed_hosts": 2, "flags": (), "expected": 1.5}
+    calm["explanation"] = Explanation("pooled")
+    found = [verdict(f"vendor-{number:02}", 0.0) for number in range(updates)]
+    return [msgspec.structs.replace(v, ring=ring, **calm | figures) for v in found for ring in RINGS]
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 30)])
+def test_the_night_fits_a_low_screen(width: int, height: int) -> None:
+    """With 40 updates and 30 halts: what is halted, the guilty update, the silent detector and the failing stage are
+    all on it, and that there is more."""
+    quiet = night()
+    stages = [msgspec.structs.replace(quiet.stages[0], name=f"stage-{number}") for number in range(8)]
+    halts = halt_rows({f"{n}".encode(): halt(f"vendor-{n}", NOW - 90_000, NOW + 9_000_000) for n in range(30)}, NOW)
+    seen = msgspec.structs.replace(
+        quiet, stages=stages + quiet.stages, halts=quiet.halts + halts, verdicts=quiet.verdicts + crowd(40)
+    )
+    screen = drawn(seen, width, height)
+    assert len(screen.rstrip("\n").splitlines()) <= height
+    assert max(map(len, screen.splitlines())) <= width
+    for text in ("31 halts in force", "csagent.sys", "10^3380.5", "SILENT", "combine restarting", "9 of 10 up"):
+        assert text in " ".join(screen.split())
+    assert "more than fits" in screen
+
+
+def test_an_update_is_one_row_with_its_rings_inside() -> None:
+    """Crashed hosts of all rings together; rings whose state differs are named with it, the gravest first."""
+    rows = crowd(2)
+    rows[0] = msgspec.structs.replace(rows[0], state="cleared")
+    rows[2] = msgspec.structs.replace(rows[2], needs_trials=12_345)
+    screen = drawn(msgspec.structs.replace(snapshot("acme"), verdicts=rows, updates_total=2))
+    below = screen[screen.index("Verdicts") :]
+    assert "(2 of 2 updates" in below
+    (one,) = (line for line in below.splitlines() if "vendor-00" in line)
+    assert one.split()[1:4] == ["watching", "10^-0.8", "6"]
+    assert "watching in canary, early (needs 12,345 more trials to be cleared); cleared in broad" in one
+
+
+def test_figures_that_say_less_are_greyed_with_a_word() -> None:
+    """Masked by a halted update, or without a past to compare with; and only those."""
+    rows = crowd(1) + [msgspec.structs.replace(v, vendor="grey", flags=("masked", "no_history")) for v in crowd(1)]
+    output = io.StringIO()
+    seen = msgspec.structs.replace(snapshot("acme"), verdicts=rows, updates_total=2)
+    Console(file=output, width=200, force_terminal=True, color_system="standard").print(Screen(seen))
+    (grey,) = (line for line in output.getvalue().splitlines() if "grey/falcon" in line)
+    (plain,) = (line for line in output.getvalue().splitlines() if "vendor-00/falcon" in line)
+    assert "watching, masked, no history" in grey
+    assert "\x1b[2m" in grey
+    assert "\x1b[2m" not in plain
+
+
+def test_the_basis_of_evidence_is_shown_and_empty_explanations_are_not() -> None:
+    """That the historical basis assumes more stands with it; where there is no evidence, nothing explains it."""
+    guilty = verdict("x", 7.0)
+    seen = msgspec.structs.replace(snapshot("acme"), verdicts=[guilty, msgspec.structs.replace(guilty, vendor="y")])
+    seen.verdicts[1] = msgspec.structs.replace(seen.verdicts[1], basis="historical")
+    assert "canary; basis concurrent" in drawn(seen)
+    assert "canary; basis historical (assumes more)" in drawn(seen)
+    for nothing in (Explanation("ring", strata=("ring=",)), Explanation("stratum"), Explanation("pooled")):
+        empty = drawn(msgspec.structs.replace(seen, verdicts=crowd(1, explanation=nothing)))
+        assert not [word for word in ("ring=", "pooled", "stratum", "basis") if word in empty]
+
+
 def test_rates_and_lag_come_from_offsets() -> None:
     """1,000 messages in two seconds are 500 a second; what retention has removed is not lag."""
     before = Offsets(10.0, {}, {("fleet.events", 0): 100, ("fleet.events", 1): 100}, {"g": {("fleet.events", 0): 50}})
@@ -239,8 +309,8 @@ def test_an_expired_halt_is_no_permission() -> None:
 def test_most_evidence_comes_first() -> None:
     """The table shows the strongest verdicts and says how many there are."""
     records: dict[bytes, Verdict | FleetHeartbeat] = {str(n).encode(): verdict(f"v{n}", n) for n in range(20)}
-    shown, total = top_verdicts(records, 2)
-    assert ([v.vendor for v in shown], total) == (["v19", "v18"], 20)
+    shown, total, updates = top_verdicts(records, 2)
+    assert ([v.vendor for v in shown], total, updates) == (["v19", "v18"], 20, 20)
 
 
 def test_hostile_text_cannot_drive_the_terminal() -> None:
@@ -293,7 +363,7 @@ def screen_of(shown: Shown) -> str:
     """What a person sees of it."""
     record = shown.record
     doubts = {doubt.key: doubt.words for doubt in record.doubts()}
-    verdicts, total = top_verdicts(shown.verdicts(NOW), 9)
+    verdicts, total, _ = top_verdicts(shown.verdicts(NOW), 9)
     seen = msgspec.structs.replace(
         snapshot("x"),
         halts=halt_rows(record.halts, NOW, doubts),

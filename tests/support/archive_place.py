@@ -1,17 +1,23 @@
 """An archive between a broker and a ClickHouse, and whether everything that was produced is there, once."""
 
+import json
+import re
+import urllib.error
+import urllib.request
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.local.clickhouse.accounts import WRITER
 from pipeline.local.machine.process import Process, andon
 from pipeline.runtime import topic_admin
-from pipeline.runtime.kafka import KafkaConfig, consumer_config, producer_config
-from pipeline.wire.events import decode_event
+from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
+from pipeline.wire.decode import decode_event
 from pipeline.wire.topics import EVENTS
 from support.brokers import AnyBroker
 from support.clickhouse import until_stored
@@ -39,6 +45,7 @@ class Place:
         self.password = database.endpoint.write_password if is_own else database.endpoint.password
         self.producer = Producer(producer_config(self.kafka, "test"))
         self.events: list[bytes] = []
+        self.metrics_port = 0  # of an archive; none unless set
 
     def produce(self, count: int, seed: int) -> None:
         """Events onto the topic, one in a hundred followed by one that is none."""
@@ -49,6 +56,32 @@ class Place:
                 self.producer.produce(self.events_topic, b"{" + event[:20], key)
         assert self.producer.flush(DEADLINE_SECONDS) == 0
 
+    def make_anew(self) -> None:
+        """The topic of the events is another of that name."""
+        admin = AdminClient(client_config(self.kafka, "test"))
+        admin.delete_topics([self.events_topic])[self.events_topic].result(DEADLINE_SECONDS)
+        until("it is gone", lambda: self.events_topic not in admin.list_topics(timeout=DEADLINE_SECONDS).topics)
+        topic_admin.apply(self.kafka, replication=1)
+        self.producer = Producer(producer_config(self.kafka, "test"))  # the old one is out of sequence
+
+    def health(self) -> tuple[int, Any]:
+        """Status and JSON of the archive's `/readyz`; status 0 when nobody listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/readyz", timeout=2) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+        except OSError:
+            return 0, None
+
+    def lagging(self) -> set[int]:
+        """Partitions of the events that the archive shows its lag of."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=2) as answer:
+            shown = answer.read().decode()
+        pattern = rf'andon_lag_messages\{{partition="(\d+)",stage="archive",topic="{EVENTS.name}"\}}'
+        return {int(number) for number in re.findall(pattern, shown)}
+
     def archive(self, **options: int) -> Process:
         """An archive with small batches, so that much can go wrong; it has its partitions when this returns."""
         given = {
@@ -57,6 +90,7 @@ class Place:
             "clickhouse_url": self.endpoint.server.url,
             "clickhouse_user": self._user,
             "database": self._database,
+            "metrics_port": self.metrics_port,
         }
         words = [
             word for key, each in (given | QUICK | options).items() for word in ("--" + key.replace("_", "-"), each)

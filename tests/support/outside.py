@@ -47,6 +47,7 @@ class Line:
     def __init__(self, data_dir: Path, *options: str) -> None:
         self.data_dir = data_dir
         self.output = data_dir.with_name(data_dir.name + ".out")
+        self.log = data_dir / "logs" / "andon.log"
         with self.output.open("wb") as output:
             argv = [ANDON, "up", "--data-dir", str(data_dir), *options]
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)

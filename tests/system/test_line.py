@@ -104,7 +104,7 @@ def test_hangup_ends_a_stage_in_order(line: Line) -> None:
     for stage in stages:
         wait_for("up again", lambda at=stage: line.info["stages"][at]["state"] == "up")
     assert line.info["stages"]["collect"]["pid"] == before["collect"]["pid"]
-    wait_for("tokens are read", lambda: "tokens read again" in line.output.read_text("utf-8"))
+    wait_for("tokens are read", lambda: "tokens read again" in line.log.read_text("utf-8"))
 
 
 def test_a_clean_stop_leaves_no_process_and_no_port(tmp_path: Path) -> None:

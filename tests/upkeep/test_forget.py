@@ -18,7 +18,7 @@ from consumers.clickhouse.upkeep.backfill import command as backfill
 from consumers.clickhouse.upkeep.rebuild import COMPLETE_DAYS
 from pipeline.correlate.config import GROUP
 from pipeline.runtime.errors import AndonError, ConfigError
-from pipeline.wire.events import decode_event
+from pipeline.wire.decode import decode_event
 
 FIRST = events(3000, seed=1)
 
@@ -157,3 +157,11 @@ def test_a_fleet_is_forgotten(database: Database, client: Client) -> None:
     assert client.query("SELECT halt_key FROM halt_acks").result_rows == [("acme/v/p/1",)]
     assert client.command("SELECT count() FROM events WHERE fleet = 'acme'") == len(FIRST)
     assert andon(database, "forget", "--yes").returncode == 2
+
+
+def test_a_fleet_that_nobody_knows_is_said_to_be_unknown(database: Database, client: Client) -> None:
+    """That nothing of a misspelt name is left proves nothing about the right one."""
+    insert(client, FIRST)
+    done = andon(database, "forget", "--fleet", "acmee", "--yes")
+    assert "warning: fleet 'acmee' is unknown: ClickHouse has acme; did you mean acme?" in done.stderr
+    assert "unknown" not in andon(database, "forget", "--fleet", "acme", "--yes").stderr

@@ -6,18 +6,26 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 from support.correlate_worker import partial
 
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.partials import PartialsConfig, seal_of
-from pipeline.wire.partials import UpdateId, decode_partial, encode_partial
+from pipeline.wire.partials import Notes, Partial, UpdateId, decode_partial, encode_partial
 from pipeline.wire.reasons import MalformedMessage
 from pipeline.wire.seal import SEAL_BYTES, Seal
 
 OLD, NEW = "o" * 32, "n" * 43
 PARTIAL = partial("acme", 7, (UpdateId("v", "p", "1"),))
 RAW = encode_partial(PARTIAL)
+NOTED = replace(PARTIAL, tail=Notes({"updates_cut": 3}, {"h-1": 7_200_000}))
+# PARTIAL as it was written, and sealed with NEW, before partials had notes.
+BEFORE_NOTES = bytes.fromhex("9f01a461636d65a174070000cf000001a0c4506c009193a176a170a13190c400c40090c400c40090")
+SEALED_BEFORE_NOTES = bytes.fromhex(
+    "dc001001a461636d65a174070000cf000001a0c4506c009193a176a170a13190c400c40090c400c40090"
+    "c4207b07e83b9af30dad52af967470fba4f182d5739f63e4ea214f1621fed65da5d3"
+)
 
 
 def is_ours(seal: Seal, raw: bytes) -> bool:
@@ -29,12 +37,32 @@ def is_ours(seal: Seal, raw: bytes) -> bool:
     return True
 
 
-def test_a_sealed_partial_is_the_same_partial() -> None:
+@pytest.mark.parametrize("one", [PARTIAL, NOTED], ids=["without notes", "with notes"])
+def test_a_sealed_partial_is_the_same_partial(one: Partial) -> None:
     """It is believed, and reads as before to whoever has no secret."""
-    sealed = Seal([NEW]).sealed(RAW)
+    raw = encode_partial(one)
+    sealed = Seal([NEW]).sealed(raw)
     assert is_ours(Seal([NEW]), sealed)
-    assert decode_partial(sealed) == PARTIAL
-    assert len(sealed) == len(RAW) + SEAL_BYTES
+    assert decode_partial(sealed) == decode_partial(raw) == one
+    assert len(raw) < len(sealed) <= len(raw) + SEAL_BYTES
+
+
+def test_a_partial_without_notes_is_what_it_was() -> None:
+    """Byte for byte, sealed or not: readers and writers of both times understand each other."""
+    assert (RAW, Seal([NEW]).sealed(RAW)) == (BEFORE_NOTES, SEALED_BEFORE_NOTES)
+    assert decode_partial(BEFORE_NOTES) == decode_partial(SEALED_BEFORE_NOTES) == PARTIAL
+    assert is_ours(Seal([NEW]), SEALED_BEFORE_NOTES)
+
+
+def test_notes_are_sealed_too() -> None:
+    """Taken away, or added, they break the seal."""
+    seal = Seal([NEW])
+    with_notes, without = seal.sealed(encode_partial(NOTED)), seal.sealed(RAW)
+    mac = without[-34:]
+    assert not is_ours(seal, encode_partial(NOTED) + mac)
+    assert not is_ours(seal, RAW + with_notes[-34:])
+    assert not is_ours(seal, b"\xdc\x00\x11" + encode_partial(NOTED)[3:] + mac)
+    assert not is_ours(seal, b"\xdc\x00\x10" + RAW[1:] + with_notes[-34:])
 
 
 @given(st.integers(0, len(RAW) + SEAL_BYTES - 1), st.integers(1, 255))

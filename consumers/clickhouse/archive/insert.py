@@ -13,11 +13,14 @@ from clickhouse_connect.driver.exceptions import Error
 from consumers.clickhouse.archive.lanes import Batch
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.runtime.metrics import INSERT_SECONDS, ROWS
+from pipeline.runtime.seldom import Seldom
 
 THREADS = 2  # one batch is being sent while ClickHouse works on another
 FIRST_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
+SLOW_SECONDS = 10.0
+SAID_EVERY_SECONDS = 60.0  # that inserts into a table fail
 
 SETTINGS: dict[str, Any] = {
     "async_insert": 0,
@@ -32,6 +35,10 @@ class Abandoned(Exception):
     """Given up before ClickHouse has acknowledged; the promise stays on the broker."""
 
 
+class CannotInsert(Exception):
+    """What no further attempt will change: how many rows, into which table, of which records, and why."""
+
+
 class Inserter:
     """Inserts in threads of its own, each with a client of its own."""
 
@@ -43,14 +50,25 @@ class Inserter:
         self._pool = ThreadPoolExecutor(THREADS, "archive-insert")
         self._mine = threading.local()
         self._given_up = threading.Event()
-        self._pending: set[Future[None]] = set()
+        self._pending: dict[Future[None], str] = {}
+        self._under_way: dict[str, float] = {}  # by token: since when (monotonic seconds)
+        self._failing: dict[str, float] = {}
+        self._seldom = Seldom(SAID_EVERY_SECONDS)  # a full disk, or a server that is away, may last the night
 
     def submit(self, batch: Batch) -> "Future[None]":
         """Insert; the future fails with Abandoned when it is given up, with anything else if it cannot be sent."""
         future = self._pool.submit(self._insert, batch, self._given_up)
-        self._pending.add(future)
-        future.add_done_callback(self._pending.discard)
+        self._pending[future] = batch.words
+        future.add_done_callback(lambda done: self._pending.pop(done, None))
         return future
+
+    def trouble(self) -> list[str]:
+        """What there is to say of inserts that fail, or are not answered for long. From any thread."""
+        now, failing, under_way = time.monotonic(), list(self._failing.values()), list(self._under_way.values())
+        if failing:
+            return [f"inserts into ClickHouse have failed for {now - min(failing):.0f} s: its log says why"]
+        waits_seconds = now - min(under_way, default=now)
+        return [f"ClickHouse has had an insert for {waits_seconds:.0f} s"] if waits_seconds > SLOW_SECONDS else []
 
     def give_up(self) -> None:
         """What has been submitted is no longer ours: it is not tried again."""
@@ -64,28 +82,45 @@ class Inserter:
         self._pool.shutdown(wait=not hangs, cancel_futures=True)
         return not hangs
 
+    def under_way(self) -> list[str]:
+        """The inserts that nobody has acknowledged or given up, by the records that they hold."""
+        return sorted(self._pending.values())
+
     def _insert(self, batch: Batch, given_up: threading.Event) -> None:
+        self._under_way[batch.token] = time.monotonic()
+        try:
+            self._insert_tables(batch, given_up)
+        finally:
+            self._under_way.pop(batch.token, None)
+            self._failing.pop(batch.token, None)
+
+    def _insert_tables(self, batch: Batch, given_up: threading.Event) -> None:
         for table, held in batch.tables.items():
             # A column that is null in all of one part has another type there.
             parts = [pa.Table.from_batches([rows]) for rows in held]
             rows = pa.concat_tables(parts, promote_options="permissive").unify_dictionaries().combine_chunks()
-            self._insert_table(table, rows, batch.token, given_up)
+            self._insert_table(table, rows, batch, given_up)
             ROWS.labels(table).inc(rows.num_rows)
 
-    def _insert_table(self, table: str, rows: pa.Table, token: str, given_up: threading.Event) -> None:
+    def _insert_table(self, table: str, rows: pa.Table, batch: Batch, given_up: threading.Event) -> None:
         backoff = FIRST_BACKOFF_SECONDS
         while not given_up.is_set():
             started = time.monotonic()
             try:
-                settings = SETTINGS | self._sharding | {"insert_deduplication_token": token}
+                settings = SETTINGS | self._sharding | {"insert_deduplication_token": batch.token}
                 self._client().insert_arrow(table, rows, settings=settings)
             except (Error, OSError) as error:
                 self._mine.client = None
-                text = str(error)[:500]
-                self._log.warning("insert failed, will be retried", table=table, token=token, error=text, wait=backoff)
+                self._failing.setdefault(batch.token, time.monotonic())
+                if (more := self._seldom.turn(table)) is not None:
+                    failed = {"table": table, "rows": rows.num_rows, "of": batch.words, "error": str(error)[:500]}
+                    self._log.warning("insert failed, will be retried", **failed, wait=backoff, **more)
                 given_up.wait(backoff)
                 backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
+            except Exception as error:
+                raise CannotInsert(f"{rows.num_rows} rows into {table}, of {batch.words}: {error!r}") from error
             else:
+                self._failing.pop(batch.token, None)
                 INSERT_SECONDS.observe(time.monotonic() - started)
                 return
         raise Abandoned

@@ -18,6 +18,8 @@ from consumers.clickhouse.archive.intent import MAX_RANGES, Committed, Intent, R
 from consumers.clickhouse.archive.rows import Rows
 from pipeline.runtime.errors import FatalStageError
 
+MARKER = 1  # of a transaction: an offset that nobody reads
+
 
 class LaneKey(NamedTuple):
     """Of a lane: the topic as the cluster names it, and which MAX_RANGES of its partitions."""
@@ -29,6 +31,14 @@ class LaneKey(NamedTuple):
 def key_of(topic: str, partition: int) -> LaneKey:
     """The lane of this partition."""
     return LaneKey(topic, partition // MAX_RANGES)
+
+
+def deleted_unread(before: int, start: int, low: int) -> int:
+    """At most so many records were deleted before they were read, when what comes after `before` begins at `start` and
+    the log at `low`. What has come was not deleted unread, though the log may begin behind it by now: it had been
+    fetched before."""
+    gone = min(start, low) - before
+    return gone if gone > MARKER else 0
 
 
 @dataclass(slots=True)
@@ -62,6 +72,12 @@ class Batch:
     def token(self) -> str:
         """The same for the same ranges, whenever and by whomever they are read."""
         return self.intent.token(self.topic)
+
+    @property
+    def words(self) -> str:
+        """Which records of the topic, for people: partition, first offset, and the one behind the last."""
+        ranges = (f"[{of.partition}] {of.start} to {of.end}" for of in self.intent.ranges)
+        return f"{self.topic} {', '.join(ranges)}"
 
 
 @dataclass(slots=True)

@@ -1,22 +1,22 @@
 """`andon archive`: Kafka into ClickHouse, every event once."""
 
 import gc
-import os
 
 import click
 
 from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.archive.convert import Converter
 from consumers.clickhouse.archive.insert import Inserter
-from consumers.clickhouse.archive.stage import STAGE, Archive
+from consumers.clickhouse.archive.stage import GROUP, STAGE, Archive
 from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime import logging
 from pipeline.runtime import metrics as registry
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.lifecycle import StopSignal
+from pipeline.runtime.lifecycle import StopSignal, leave
 from pipeline.runtime.metrics import MetricsConfig
+from pipeline.runtime.reading.watch import ReadingWatch
 
 _COLLECT_EVERY = 100_000  # allocations: a batch makes many objects and no cycles
 
@@ -39,7 +39,8 @@ def command(
     """Foreground; SIGTERM stores what is held and stops."""
     log = logging.configure(STAGE)
     stop = StopSignal().install()
-    registry.serve(metrics)
+    watch = ReadingWatch(kafka, STAGE, GROUP, log, "what it stores", "stored")
+    registry.serve(metrics, watch.pages())
     where = {"bootstrap_servers": kafka.bootstrap_servers, "clickhouse": masked(clickhouse)}
     log.info("starting", **masked(archive), **where)
     trusted = trust.keys()
@@ -48,7 +49,9 @@ def command(
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY)
-    stage = Archive(archive, kafka, Inserter(clickhouse, log), log, Converter(kafka.topic_prefix, trusted))
+    inserter = Inserter(clickhouse, log)
+    watch.trouble = inserter.trouble
+    stage = Archive(archive, kafka, inserter, log, Converter(kafka.topic_prefix, trusted), watch.start().at)
     if not stage.run(stop.is_set):
-        log.warning("ClickHouse does not answer: left without it")
-        os._exit(0)  # at a normal exit Python would wait for the request
+        log.warning("ClickHouse does not answer: left without it", inserts=inserter.under_way())
+    leave(0)  # Python would wait for requests that are not answered, and who watches the reading still asks the brokers

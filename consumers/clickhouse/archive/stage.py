@@ -2,23 +2,30 @@
 run beside it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from consumers.clickhouse.archive.again import ReadAgain
 from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.archive.convert import Converter, ranges
 from consumers.clickhouse.archive.insert import Abandoned, Inserter
-from consumers.clickhouse.archive.lanes import Batch, Lane, LaneKey, key_of
-from consumers.clickhouse.archive.takeover import taken_over
-from pipeline.runtime.errors import FatalStageError
-from pipeline.runtime.kafka import KafkaConfig, consumer_config
-from pipeline.runtime.kafka_log import spoken
-from pipeline.runtime.lag import LagReport
+from consumers.clickhouse.archive.lanes import Batch, Lane, LaneKey, deleted_unread, key_of
+from consumers.clickhouse.archive.takeover import begin_anew, taken_over
+from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.lag import LagReport, Place
 from pipeline.runtime.metrics import BATCHES, EVENTS, LOST, REJECTED
+from pipeline.runtime.quiet import member
 from pipeline.runtime.waiting import Deadline, wait_for
 
 STAGE = "archive"
@@ -53,16 +60,18 @@ class Archive:
         inserter: Inserter,
         log: structlog.typing.FilteringBoundLogger,
         convert: Converter | None = None,
+        tell: Callable[[Mapping[Place, int]], None] = lambda _: None,  # where everything stands, each turn
     ) -> None:
-        self._config, self._inserter, self._log = config, inserter, log
+        self._config, self._inserter, self._log, self._tell = config, inserter, log, tell
         self._convert = convert or Converter(kafka.topic_prefix)
         name = f"{GROUP}-{config.slot}"
-        self._consumer = Consumer(consumer_config(kafka, name, GROUP, name, **_FETCHING, **spoken(log)))
+        self._consumer = member(kafka, GROUP, name, log, **_FETCHING)
         self._again = ReadAgain(kafka, GROUP, _FETCHING, log)
         self._lanes: dict[LaneKey, Lane] = {}
         self._futures: dict[Future[None], Lane] = {}
         self._paused = False
         self._lag = LagReport(self._consumer, STAGE, kafka.topic_prefix)
+        self._first: dict[Place, int] = {}  # of each log, when it was assigned
         self._say_paused_again = Deadline(0.0)
 
     def run(self, is_stopping: Callable[[], bool]) -> bool:
@@ -91,9 +100,14 @@ class Archive:
         self._hand_over(drain)
         self._settle()
         self._throttle()
-        self._lag.report(
-            {(lane.topic, at): stored or 0 for lane in self._lanes.values() for at, stored in lane.stored.items()}
-        )
+        stored = {(lane.topic, at): upto for lane in self._lanes.values() for at, upto in lane.stored.items()}
+        places = {at: self._first[at] if upto is None else upto for at, upto in stored.items()}
+        self._lag.report(places)
+        try:
+            self._tell(places)
+        except TopicMadeAnewError as error:
+            begin_anew(self._consumer, [TopicPartition(*at) for at in places if at[0] in error.topics])
+            raise
 
     def _take(self, messages: list[Message]) -> None:
         if any(map(Message.error, messages)):
@@ -132,9 +146,9 @@ class Archive:
         if start < before:
             log.error("the log is not what it was: read again", from_offset=start, was_at=before)
         low, _ = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-        if low > before:
-            LOST.labels(STAGE, topic).inc(low - before)
-            log.error("records deleted before they were read", upto=low - before)
+        if lost := deleted_unread(before, start, low):
+            LOST.labels(STAGE, topic).inc(lost)
+            log.error("records deleted before they were read", upto=lost)
 
     def _repeat(self) -> None:
         """Read again and insert again what may be in ClickHouse or may not; what is read meanwhile waits behind it."""
@@ -164,7 +178,7 @@ class Archive:
             lane = self._futures.pop(future)
             error = future.exception()
             if error is not None and not isinstance(error, Abandoned):
-                raise FatalStageError(f"{lane.topic}: batch cannot be inserted: {error!r}") from error
+                raise FatalStageError(f"{lane.topic}: a batch cannot be inserted: {error}") from error
             if error is None:
                 lane.acknowledged()
 
@@ -204,17 +218,18 @@ class Archive:
                 self._log.info("ClickHouse is slower than Kafka: reading pauses now and then", held_rows=rows)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        for found, committed, is_under_way in taken_over(consumer, partitions):
+        try:
+            bounds = self._lag.began(partitions)
+        except KafkaException as failure:
+            raise FatalStageError(f"Kafka does not say where its logs end: {failure.args[0]}") from None
+        self._first |= {place: low for place, (low, _) in bounds.items()}
+        ends = {place: end for place, (_, end) in bounds.items()}
+        for found, committed, is_under_way in taken_over(consumer, partitions, ends, self._log):
             start = self._lane(found).own(found.partition, committed, is_under_way)
             found.offset = OFFSET_BEGINNING if start is None else start
             where = {"topic": found.topic, "partition": found.partition}
             self._log.info("assigned", **where, reads_from="the beginning" if start is None else start)
-        try:
-            self._lag.began(partitions)
-        except KafkaException as failure:
-            raise FatalStageError(f"Kafka does not say where its logs end: {failure.args[0]}") from None
         consumer.assign(partitions)
-        consumer.resume(partitions)  # a pause outlives the assignment that it was made in
         self._paused = False
 
     def _lane(self, found: TopicPartition) -> Lane:
@@ -234,6 +249,7 @@ class Archive:
         self._lanes.clear()
         self._futures.clear()
         self._lag.forget()
+        self._first.clear()
 
     def _drain(self) -> None:
         wait_for(self._emptied, STOP_SECONDS, DRAIN_PAUSE_SECONDS)

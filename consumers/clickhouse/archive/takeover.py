@@ -1,22 +1,27 @@
 """What earlier owners of partitions have committed, and what of it may still be under way."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+import structlog
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
 from consumers.clickhouse.archive.intent import Committed, decode_intent, under_way
 from pipeline.runtime import group_offsets
 from pipeline.runtime.errors import FatalStageError
+from pipeline.runtime.lag import Place
 
 COMMITTED_SECONDS = 10.0
 
 
 def taken_over(
-    consumer: Consumer, partitions: list[TopicPartition]
+    consumer: Consumer,
+    partitions: list[TopicPartition],
+    ends: Mapping[Place, int],
+    log: structlog.typing.FilteringBoundLogger,
 ) -> Iterator[tuple[TopicPartition, Committed, bool]]:
     """Each partition, what is committed for it, and whether the intent in it is to be kept. Partitions of the same
-    batches that belong to others are looked at too.
+    batches that belong to others are looked at too. `ends` of their logs: what is committed beyond is of another log.
 
     Raises:
         FatalStageError: when it cannot be known.
@@ -31,7 +36,11 @@ def taken_over(
         if under_way(intent, {of.partition: committed[topic, of.partition] for of in intent.ranges})
     }
     for found in partitions:
-        here = committed[found.topic, found.partition]
+        here, end = committed[found.topic, found.partition], ends[found.topic, found.partition]
+        if here.offset > end and here.intent is None:
+            place = {"topic": found.topic, "partition": found.partition, "committed": here.offset, "end": end}
+            log.error("the log is not what it was: read from its beginning", **place)
+            here = Committed(OFFSET_INVALID, None)
         yield found, here, (found.topic, here.intent) in kept
 
 
@@ -49,3 +58,13 @@ def _said(of: TopicPartition) -> Committed:
     except msgspec.DecodeError as error:
         text = f"{of.topic}[{of.partition}]: commit metadata {of.metadata!r} is none of ours: {error}"
         raise FatalStageError(text) from None
+
+
+def begin_anew(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    """From now on these logs, which are others than those that were read, are read from their beginning; what was under
+    way of the others is given up.
+
+    Raises:
+        FatalStageError: when the brokers refuse.
+    """
+    group_offsets.commit_first(consumer, partitions, COMMITTED_SECONDS)

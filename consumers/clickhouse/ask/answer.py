@@ -5,9 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from clickhouse_connect.driver.exceptions import Error
-from urllib3.exceptions import HTTPError
-
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.logging import printable
 
@@ -53,6 +50,9 @@ class Reading:
         return data
 
     def _take(self, size: int) -> None:
+        from clickhouse_connect.driver.exceptions import Error  # here: help does not wait for it
+        from urllib3.exceptions import HTTPError
+
         try:
             came = self._stream.read1(size)
         except (Error, HTTPError, OSError) as error:
@@ -68,6 +68,9 @@ class Reading:
 
     def _rest(self) -> bytes:
         """It ends with the connection."""
+        from clickhouse_connect.driver.exceptions import Error
+        from urllib3.exceptions import HTTPError
+
         with suppress(Error, HTTPError, OSError):
             return bytes(self._stream.read1(BLOCK_BYTES))
         return b""

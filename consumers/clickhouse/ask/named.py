@@ -9,10 +9,15 @@ _PARAMETER = re.compile(r"\{\s*(\w+)\s*:\s*([^}]+?)\s*\}")
 
 
 class Named(NamedTuple):
-    """A query of the guide, and the parameters that it takes, by name with their ClickHouse type."""
+    """A query of the guide: it begins with a comment of one line that says what it is about."""
 
     name: str
     sql: str
+
+    @property
+    def about(self) -> str:
+        """A sentence."""
+        return self.sql.partition("\n")[0].removeprefix("-- ")
 
     @property
     def parameters(self) -> dict[str, str]:

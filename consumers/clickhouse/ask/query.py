@@ -4,24 +4,27 @@ import re
 import sys
 from collections import Counter
 from contextlib import closing
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import Error
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
-from consumers.clickhouse.ask.answer import ROWS_FORMAT, ROWS_SETTINGS, Answer, CutOff, Pairs, Reading, read_answer
+from consumers.clickhouse import known
+from consumers.clickhouse.ask.answer import ROWS_FORMAT, ROWS_SETTINGS, Answer, CutOff, Reading, read_answer
 from consumers.clickhouse.ask.named import Named, queries, types_of
 from consumers.clickhouse.ask.output import Defused, Sink, Terminal
+from consumers.clickhouse.ask.table import show
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.runtime.config import configured
 from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.logging import printable
 from pipeline.runtime.say import safe, safe_json
+from pipeline.runtime.wrong import did_you_mean
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 GRACE_SECONDS = 5  # ClickHouse gives up first, and says so
 SHOWN_ROWS = 1000
@@ -74,8 +77,14 @@ class Asker:
             while chunk := read():
                 out.write(chunk)
 
+    def check(self, named: dict[str, str]) -> None:
+        """Raises UnknownName when a parameter of a named query names what ClickHouse has never heard of."""
+        known.check(self._client, named)
+
     def columns(self, sql: str, parameters: Parameters) -> list[tuple[str, str]]:
         """Names and types; none where ClickHouse cannot say before it answers."""
+        from clickhouse_connect.driver.exceptions import Error
+
         try:
             found = self._client.query(f"DESCRIBE TABLE ({sql}\n)", parameters=parameters, settings=self._settings)
         except Error:
@@ -105,26 +114,42 @@ class SqlCommand(click.Command):
 
 @click.command("query", cls=SqlCommand)
 @click.argument("what", metavar="NAME|SQL", required=False)
+@click.option("--list", "listed", is_flag=True, help="Every NAME, with a sentence and what it takes.")
 @click.option("--param", "-p", "given", multiple=True, metavar="K=V", help="Value of {K:Type}; may be given often.")
 @click.option("--format", "form", type=click.Choice(["table", *FORMATS]), default="table", show_default=True)
 @click.option(
     "--raw", is_flag=True, help="CSV for programs: text that a spreadsheet would compute gets no ' before it."
 )
 @click.option("--timeout", type=click.IntRange(1, 3600), default=30, show_default=True, help="Seconds for an answer.")
-@configured(("clickhouse", ClickHouseConfig))
+@configured(("clickhouse", ClickHouseConfig), unused=("cluster", "timeout_seconds"))
 def command(
-    clickhouse: ClickHouseConfig, what: str | None, given: tuple[str, ...], form: Form, raw: bool, timeout: int
+    clickhouse: ClickHouseConfig,
+    what: str | None,
+    listed: bool,
+    given: tuple[str, ...],
+    form: Form,
+    raw: bool,
+    timeout: int,
 ) -> None:
-    """Ask ClickHouse: NAME is one of docs/analysts.md (all are listed without it), anything else is SQL. Only reads."""
+    """Ask ClickHouse: NAME is one of docs/analysts.md (all are listed without it), anything else is SQL. Only reads.
+
+    A fleet, update or host that ClickHouse has never heard of is said to be unknown: exit code 1.
+    """
+    # Here, not above: whoever asks for help does not wait for what the command needs.
+    from clickhouse_connect.driver.exceptions import Error
+
     if raw and form != "csv":
         raise ConfigError("--raw: only of --format csv; nothing is changed in the others")
     named = queries()
-    if what is None:
+    if what is None or listed:
         _list(named)
         return
     sql, parameters = _question(what, given, named)
     try:
-        _answer(Asker(clickhouse, timeout), sql, _bound(sql, parameters), form, raw)
+        asker = Asker(clickhouse, timeout)
+        if what in named:
+            asker.check(parameters)
+        _answer(asker, sql, _bound(sql, parameters), form, raw)
     except CutOff as error:
         sys.stdout.flush()
         raise AndonError(f"ClickHouse at {clickhouse.url}: {error}") from None
@@ -137,7 +162,7 @@ def command(
 def _plain(error: str) -> str:
     """The server's own words: no client's around them, nothing of what was put behind the SQL or would be accepted."""
     if refused := error.partition("Failed to establish a new connection: ")[2]:
-        return refused.partition('"')[0] + "; `andon up` prints the settings of a local line"
+        return refused.partition('"')[0] + "; of a local line, the file .andon/env has the settings"
     words = error.partition("DB::Exception: ")[2] or error
     for rest in (f"\n FORMAT {ROWS_FORMAT}", " Expected one of:", " (version ", " (for url "):
         words = words.partition(rest)[0]
@@ -148,7 +173,7 @@ def _answer(asker: Asker, sql: str, parameters: Parameters, form: Form, raw: boo
     if form in ("table", "parquet") and any(found["totals"] for found in _TOTALS.finditer(sql)):
         raise ConfigError(f"--format {form} has no place for what WITH TOTALS adds: --format csv|json, or WITH ROLLUP")
     if form == "table":
-        _show(asker.table(sql, parameters))
+        show(asker.table(sql, parameters))
         return
     to_people = sys.stdout.isatty()
     if form == "parquet" and to_people:
@@ -177,7 +202,8 @@ def _question(what: str, given: tuple[str, ...], named: dict[str, Named]) -> tup
         parameters[name] = value
     if what not in named:
         if not any(character.isspace() for character in what):
-            raise ConfigError(f"no query is named {what!r}; `andon query` lists them, and SQL has a space in it")
+            near = did_you_mean(what, named)
+            raise ConfigError(f"no query is named {what!r}; `andon query` lists them, and SQL has a space in it{near}")
         return what.rstrip().removesuffix(";"), parameters
     wanted = named[what].parameters
     if missing := [name for name in wanted if name not in parameters]:
@@ -195,44 +221,7 @@ def _bound(sql: str, given: dict[str, str]) -> Parameters:
 
 
 def _list(named: dict[str, Named]) -> None:
-    table = Table("name", "parameters", box=box.SIMPLE_HEAD)
+    table = Table("name", "what it says", "takes", box=box.SIMPLE_HEAD)
     for query in named.values():
-        table.add_row(query.name, ", ".join(query.parameters))
+        table.add_row(query.name, query.about, ", ".join(query.parameters))
     stdout_console().print(table)
-
-
-def _show(answer: Answer) -> None:
-    """For people: hostile text escaped, numbers short. Folded to the terminal's width, if it is one."""
-    out = stdout_console()
-    table = Table(box=box.SIMPLE_HEAD)
-    kinds = [re.sub(r"^(LowCardinality|Nullable)\(", "", kind).removeprefix("Nullable(") for kind in answer.types]
-    for name, kind in zip(answer.names, kinds, strict=True):
-        right = kind.startswith(("Int", "UInt", "Float", "BFloat", "Decimal"))
-        table.add_column(Text(_text(name)), justify="right" if right else "left", overflow="fold")
-    for row in answer.rows:
-        table.add_row(*(Text(_cell(value, kind)) for value, kind in zip(row, kinds, strict=True)))
-    out.print(table)
-    more = f", the first {len(answer.rows):,} shown" if answer.total > len(answer.rows) else ""
-    out.print(f"{answer.total:,} row{'' if answer.total == 1 else 's'}{more}")
-
-
-def _cell(value: Any, kind: str = "") -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case float():
-            return f"{value:.4g}"
-        case Pairs():
-            return "{" + ", ".join(f"{_text(key)}: {_cell(of)}" for key, of in value.pairs) + "}"
-        case list():
-            left, right = "()" if kind.startswith("Tuple(") else "[]"
-            return left + ", ".join(map(_cell, value)) + right
-    if "Float" in kind[:6]:  # JSON writes a whole float as an integer, and what is no number as text
-        return f"{float(value):.4g}"
-    return _text(str(value))
-
-
-def _text(text: str) -> str:
-    return printable(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))

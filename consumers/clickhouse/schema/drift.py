@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.schema.feeds import SUFFIX
 from consumers.clickhouse.schema.layout import Layout
@@ -16,16 +17,18 @@ from consumers.clickhouse.schema.migration import OBJECTS_TABLE, Migration, back
 
 Statements = dict[str, str | None]  # by name
 
+ACCESS_DENIED = 497
 UNRECORDED = "nothing is recorded to compare its tables and views with"
 
 
 class Drift(NamedTuple):
     """Objects that are not there, and objects that are not what they were; false when there are none. `unrecorded`:
-    nothing says what they were."""
+    nothing says what they were. `hidden`: not this account's to see."""
 
     missing: list[str]
     differs: list[str]
     unrecorded: bool = False
+    hidden: Sequence[str] = ()
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.differs)
@@ -101,7 +104,20 @@ class Objects:
         missing can be known then."""
         rows: Sequence[Row] = self._client.query(present(self._layout)).result_rows
         was = self.recorded(migrations) if any(name == OBJECTS_TABLE for _, _, name, _ in rows) else {}
-        return compare(rows, made(self._layout, migrations), was, on_cluster=bool(self._layout.cluster))
+        drift = compare(rows, made(self._layout, migrations), was, on_cluster=bool(self._layout.cluster))
+        hidden = tuple(name for name in drift.missing if not self._layout.cluster and self._is_hidden(name))
+        return drift._replace(missing=[name for name in drift.missing if name not in hidden], hidden=hidden)
+
+    def _is_hidden(self, name: str) -> bool:
+        """Whether a feed that does not show is another's to see: a reader may not, and is told so, not that there is
+        none."""
+        if not name.endswith(SUFFIX):
+            return False
+        try:
+            self._client.command(f"SELECT 1 FROM {self._layout.name(name)} LIMIT 0")
+        except Error as error:
+            return getattr(error, "code", None) == ACCESS_DENIED
+        return False
 
     def recorded(self, migrations: list[Migration]) -> Statements:
         """What was recorded after the last of these migrations."""

@@ -32,6 +32,7 @@ _ENGINE = re.compile(r"ENGINE = (\w*MergeTree)(?:\((.*?)\))?")
 _FEED = re.compile(r"CREATE MATERIALIZED VIEW (\w+) TO (\w+)")
 _FROM_EVENTS = re.compile(r"^FROM events\b", re.MULTILINE)
 _VIEW = re.compile(r"(CREATE|DROP) VIEW (\w+)")
+_ALTER_VIEW = re.compile(r"ALTER VIEW (\w+)")
 _ALTER = re.compile(r"ALTER TABLE (\w+)(?P<column> (?:ADD|MODIFY|DROP|RENAME|COMMENT) COLUMN )?")
 _DROP_TABLE = re.compile(r"DROP TABLE (\w+)")
 
@@ -56,7 +57,9 @@ class Layout(NamedTuple):
         return f" ON CLUSTER `{self.cluster}`" if self.cluster else ""
 
     def statements(self, step: str) -> list[str]:
-        """A migration's step as this layout has it."""
+        """A migration's step as this layout has it. ALTER VIEW is a word of steps only: there are no rows behind it."""
+        if (found := _ALTER_VIEW.match(step)) is not None:
+            return [f"ALTER TABLE {found[1]}{self.everywhere}{step[found.end() :]}"]
         if not self.cluster:
             return [step]
         if (found := _CREATE_TABLE.match(step)) is not None:

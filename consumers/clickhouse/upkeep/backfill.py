@@ -23,7 +23,7 @@ DAY = click.DateTime(["%Y-%m-%d"])
 @click.option("--until", type=DAY, help="Last day. Default: no end.")
 @click.option("--add", is_flag=True, help="Only add what is missing from the table; take nothing out of it.")
 @click.option("--yes", is_flag=True, help="Since before the last 89 days: lose what only the table remembers of them.")
-@configured(("clickhouse", ClickHouseConfig))
+@configured(("clickhouse", ClickHouseConfig), unused=("timeout_seconds",))
 def command(
     clickhouse: ClickHouseConfig, table: str, since: datetime | None, until: datetime | None, add: bool, yes: bool
 ) -> None:

@@ -14,6 +14,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from rich.table import Table
 
+from consumers.clickhouse import known
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.feeds import FILL_SECONDS, FILL_SETTINGS, Feeds
 from consumers.clickhouse.schema.layout import Layout
@@ -23,7 +24,7 @@ from consumers.clickhouse.upkeep.subject import Subject
 from pipeline.runtime.config import configured
 from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
-from pipeline.runtime.say import say_json
+from pipeline.runtime.say import say, say_json
 
 REMAINS = (
     "Kafka keeps what it has for its own time: fleet.events 2 days, fleet.partials 6 hours, fleet.deadletter 7 days, "
@@ -151,10 +152,11 @@ def command(clickhouse: ClickHouseConfig, fleet: str, host: str, yes: bool, as_j
     """
     if not fleet and not host:
         raise ConfigError("name a --fleet, a --host, or both")
-    if not yes:
-        what = " of ".join(filter(None, (host and f"host {host!r}", fleet and f"fleet {fleet!r}")))
-        click.confirm(f"Drop everything about {what} in {clickhouse.url}?", abort=True, err=True)
     try:
+        _warn_of_unknown(clickhouse, fleet, host)
+        if not yes:
+            what = " of ".join(filter(None, (host and f"host {host!r}", fleet and f"fleet {fleet!r}")))
+            click.confirm(f"Drop everything about {what} in {clickhouse.url}?", abort=True, err=True)
         client = connect(clickhouse, timeout_seconds=FILL_SECONDS)
         found, expired = Forget(client, Layout(clickhouse.database, clickhouse.cluster), Subject(fleet, host)).run()
     except Error as error:
@@ -167,6 +169,15 @@ def command(clickhouse: ClickHouseConfig, fleet: str, host: str, yes: bool, as_j
         _show(found, remains)
     if any(row.after for row in found):
         raise SystemExit(1)
+
+
+def _warn_of_unknown(clickhouse: ClickHouseConfig, fleet: str, host: str) -> None:
+    """Nothing left of a misspelt name is no proof that the right one is forgotten."""
+    named = {name: value for name, value in (("fleet", fleet), ("host", host)) if value}
+    try:
+        known.check(connect(clickhouse, database=clickhouse.database), named)
+    except known.UnknownName as error:
+        say(f"warning: {error}", err=True)
 
 
 def _show(found: list[Found], remains: tuple[str, ...]) -> None:

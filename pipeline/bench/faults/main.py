@@ -5,7 +5,6 @@ Each scenario has topics of its own on the same brokers, and a ledger of its own
 
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ import click
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from confluent_kafka import KafkaException
 
-from pipeline.bench.brokers import described
+from pipeline.bench.brokers import described, python
 from pipeline.bench.faults.archive import archive_killed, clickhouse_failing
 from pipeline.bench.faults.brokers import brokers_restarted, leader_killed, network_cut
 from pipeline.bench.faults.combine import combiner_killed, combiner_scaled
@@ -122,7 +121,7 @@ def _total(found: dict[str, Figures], name: str) -> int:
 
 def _on(kind: BrokerKind, seed: int, rate: int, short: bool) -> dict[str, Any]:
     return {
-        "python": platform.python_version(),
+        **python(),
         "confluent_kafka": version("confluent-kafka"),
         "broker": described(kind),
         "brokers": BROKERS if kind == "kafka" else 1,

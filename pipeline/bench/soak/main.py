@@ -6,7 +6,6 @@ detector has written to its changelog. What is made of that is in judge.py.
 
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from pipeline.bench.brokers import broker_option, described
+from pipeline.bench.brokers import broker_option, described, python
 from pipeline.bench.soak.judge import Look, changelog, lag, memory, tables, troubles
 from pipeline.bench.soak.load import FLEET, PRODUCTS, SoakLoad
 from pipeline.bench.soak.looks import watch
@@ -101,7 +100,7 @@ def figures(soak: Soak, kind: BrokerKind, looks: list[Look], info: StackInfo) ->
         "tables": tables(looks),
         **changelog(looks),
         "on": {
-            "python": platform.python_version(),
+            **python(),
             "broker": described(kind),
             "cpus": os.cpu_count(),
             "products": PRODUCTS,

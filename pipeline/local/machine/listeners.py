@@ -10,7 +10,8 @@ from typing import NamedTuple
 from pipeline.local.machine.ports import LOOPBACK
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-_LISTENS = "0A"  # include/net/tcp_states.h
+_LISTENS = b"0A"  # include/net/tcp_states.h
+_PAGE_BYTES = 4096  # what the kernel makes of a table at a time
 
 
 def _hex(address: bytes) -> str:
@@ -46,18 +47,29 @@ def strangers(pid: int, port: int) -> list[Listener] | None:
 
 def _listeners(port: int) -> Iterator[Listener]:
     for table in TABLES:
-        for line in _text(table).splitlines()[1:]:
-            words = line.split()
+        for words in _listening(table):
             address, _, number = words[1].partition(":")
-            if words[3] == _LISTENS and int(number, 16) == port and address in _ADDRESSES:
+            if int(number, 16) == port and address in _ADDRESSES:
                 yield Listener(int(words[9]), int(words[7]))
 
 
-def _text(table: Path) -> str:
+def _listening(table: Path) -> Iterator[list[str]]:
+    """Its rows of sockets that listen. These come first, and the kernel makes the rest, which takes it milliseconds
+    however few there are, only for who reads on."""
     try:
-        return table.read_text("ascii")
+        with table.open("rb", buffering=0) as file:
+            text = b""
+            while part := file.read(_PAGE_BYTES):
+                text += part
+                if any(line.split()[3:4] != [_LISTENS] for line in text.splitlines()[1:-1]):
+                    break
     except OSError:  # without IPv6 there is but one
-        return ""
+        return
+    for line in text.splitlines()[1:]:
+        words = line.decode("ascii").split()
+        if words[3:4] != [_LISTENS.decode()]:
+            return
+        yield words
 
 
 def _sockets(pid: int) -> set[int]:

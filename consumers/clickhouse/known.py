@@ -1,0 +1,81 @@
+"""Whether ClickHouse has ever heard of a fleet, an update or a host that somebody names.
+
+A name that nobody knows is no fleet in which all is well: it is said to be unknown, with the names that are near.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from pipeline.runtime.errors import AndonError
+from pipeline.runtime.logging import printable
+from pipeline.runtime.wrong import did_you_mean
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+SHOWN = 10
+UPDATE = ("vendor", "product", "version")
+# Where a fleet or an update leaves its name whatever becomes of the raw events.
+_FLEETS = (
+    "SELECT fleet FROM stratum_days UNION DISTINCT SELECT fleet FROM halts UNION DISTINCT SELECT fleet FROM verdicts"
+)
+_UPDATES = " UNION DISTINCT ".join(
+    f"SELECT vendor, product, version FROM {table} WHERE fleet = {{fleet:String}}"
+    for table in ("update_days", "halts", "verdicts")
+)
+_HOST = "SELECT count() FROM hosts WHERE fleet = {fleet:String} AND host = {host:String}"
+_NEAR_HOSTS = (
+    "SELECT DISTINCT host FROM hosts WHERE fleet = {fleet:String} "
+    "ORDER BY ngramDistanceCaseInsensitive(host, {host:String}), host LIMIT 20"
+)
+
+
+class UnknownName(AndonError):
+    """Something is named that ClickHouse has never heard of."""
+
+
+def check(client: "Client", named: Mapping[str, str]) -> None:
+    """`named`: of "fleet", "vendor", "product", "version" and "host" those that a question names. Without a fleet
+    nothing is looked at.
+
+    Raises:
+        UnknownName: for the first that is unknown.
+        clickhouse_connect.driver.exceptions.Error: when ClickHouse does not answer.
+    """
+    if "fleet" not in named:
+        return
+    fleet = {"fleet": named["fleet"]}
+    _known(
+        "fleet", named["fleet"], (row[0] for row in client.query(f"SELECT DISTINCT fleet FROM ({_FLEETS})").result_rows)
+    )
+    if set(UPDATE) <= named.keys():
+        _check_update(client.query(_UPDATES, parameters=fleet).result_rows, named)
+    if "host" in named:
+        given = fleet | {"host": named["host"]}
+        if not client.query(_HOST, parameters=given).first_row[0]:
+            near = [row[0] for row in client.query(_NEAR_HOSTS, parameters=given).result_rows]
+            raise UnknownName(f"host {_shown(named['host'])} is unknown{printable(did_you_mean(named['host'], near))}")
+
+
+def _check_update(rows: Iterable[tuple[str, ...]], named: Mapping[str, str]) -> None:
+    left = set(rows)
+    said = f" of fleet {printable(named['fleet'])}"
+    for place, part in enumerate(UPDATE):
+        _known(part, named[part], (row[place] for row in left), said)
+        left = {row for row in left if row[place] == named[part]}
+        said = f" of {printable(named[part])}"
+
+
+def _known(what: str, name: str, known: Iterable[str], of: str = "") -> None:
+    names = sorted(set(known))
+    if name in names:
+        return
+    there = ", ".join(map(printable, names[:SHOWN]))
+    there += f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    has = f"ClickHouse has {there}" if names else "ClickHouse has none yet"
+    near = printable(did_you_mean(name, names))
+    raise UnknownName(f"{what} {_shown(name)}{of} is unknown: {has}{near}")
+
+
+def _shown(name: str) -> str:
+    return f"'{printable(name)}'"

@@ -1,0 +1,42 @@
+"""Lines into events, with a note of each that is none, or had to be mended. Pure."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from pipeline.backtest.noted import Example, InputNotes, example_of
+from pipeline.backtest.stream import StreamClock
+from pipeline.wire.events import AnyEvent
+from pipeline.wire.learned import LearnedDecoder
+from pipeline.wire.mending import Mends
+from pipeline.wire.reasons import MalformedMessage, Reason
+
+
+class Decoding:
+    """`mended` gets the fleet of each event that was mended, and what was."""
+
+    def __init__(self, notes: InputNotes, mended: Callable[[str, Mends], None]) -> None:
+        self._decoder = LearnedDecoder()
+        self._notes = notes
+        self._mended = mended
+        self._lines = 0
+
+    def events(self, lines: Sequence[bytes]) -> list[AnyEvent]:
+        """Of the lines that are some."""
+        before = self._lines
+
+        def refuse(index: int, error: MalformedMessage) -> None:
+            if error.reason is not Reason.INVALID_JSON or not lines[index].isspace():  # a blank line says nothing
+                self._notes.refuse(str(error.reason), example_of(before + index + 1, lines[index], error.detail))
+
+        def mended(index: int, event: AnyEvent, mends: Mends) -> None:
+            self._notes.mend(mends, example_of(before + index + 1, lines[index]))
+            self._mended(event.fleet, mends)
+
+        self._lines += len(lines)
+        return self._decoder.decode_all(lines, refuse, mended)
+
+    def future(self, clock: StreamClock) -> Iterator[tuple[str, str, int]]:
+        """Note what the stream's clock refused; fleet, host and how far ahead (ms) of each host."""
+        if clock.first is not None:
+            detail = f"id {clock.first.id} of host {clock.first.host} is a day or more ahead of what is around it"
+            self._notes.refuse(str(Reason.FUTURE_TIMESTAMP), Example(0, detail, ""), clock.refused)
+        return ((fleet, host, ahead_ms) for (fleet, host), ahead_ms in clock.ahead.items())

@@ -1,0 +1,108 @@
+"""What a backtest says about its input: what was refused, mended, understood or of no use, with the first example of
+each. A reader of the result sees what it does not rest on."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich.text import Text
+
+from pipeline.runtime.console import SafeConsole
+from pipeline.runtime.logging import printable
+from pipeline.wire.mending import Mends
+
+SHOWN_CHARS = 200  # of a line that is an example
+SHOWN_FLEETS = 5
+NAMED_FLEETS = 100
+
+
+class Example(NamedTuple):
+    """The first line of its kind: its number among all that were read (0 if unknown), what is wrong, how it begins."""
+
+    line: int
+    detail: str
+    text: str
+
+
+class InputNotes:
+    """Counts by word, and the first example of each."""
+
+    def __init__(self) -> None:
+        self.forms: Counter[str] = Counter()  # of files
+        self.refused: Counter[str] = Counter()  # lines, by reason
+        self.mended: Counter[str] = Counter()
+        self.out_of_order = 0
+        self.first: dict[str, Example] = {}
+        self.fleets: dict[str, Mapping[str, Any]] = {}  # the summary of each one's detector
+
+    def refuse(self, reason: str, example: Example, times: int = 1) -> None:
+        """So many lines are no events."""
+        self.refused[reason] += times
+        self.first.setdefault(reason, example)
+
+    def mend(self, mends: Mends, example: Example) -> None:
+        """A line is one, mended."""
+        for what, times in mends.items():
+            self.mended[what.value] += times
+            self.first.setdefault(what.value, example)
+
+    def row(self) -> dict[str, Any]:
+        """What the summary of `--json` says of them."""
+        fleets = dict(sorted(self.fleets.items())[:NAMED_FLEETS])
+        return {
+            "rejected_by_reason": dict(self.refused.most_common()),
+            "mended": dict(self.mended.most_common()),
+            "first": {what: example._asdict() for what, example in self.first.items()},
+            "forms": dict(self.forms),
+            "out_of_order": self.out_of_order,
+            "noted": {fleet: noted["noted"] for fleet, noted in fleets.items()},
+            "noted_first": {fleet: noted["noted_first"] for fleet, noted in fleets.items()},
+            "clocks_ahead": {fleet: noted["clocks_ahead"] for fleet, noted in fleets.items()},
+        }
+
+    def show(self, console: SafeConsole) -> None:
+        """The same for people, a line each; nothing where there is nothing to say."""
+        for text, style in self._sentences():
+            console.print(Text(printable(text), style=style), soft_wrap=True)
+
+    def _sentences(self) -> list[tuple[str, str]]:
+        said: list[tuple[str, str]] = []
+        if self.forms:
+            said.append((f"Understood: {_counts(self.forms)}", ""))
+        if self.refused:
+            said.append((f"{self.refused.total():,} lines refused: {_counts(self.refused)}", "yellow"))
+            said += [(f"    {self._example(reason)}", "") for reason in self.refused]
+        if self.mended:
+            said.append((f"Mended, so that no event is lost: {_counts(self.mended)}", "yellow"))
+            said += [(f"    {self._example(what)}", "") for what in self.mended]
+        if self.out_of_order:
+            late = f"{self.out_of_order:,} events came long after later ones and count where they came: sort the file"
+            said.append((late, "yellow"))
+        for fleet, noted in sorted(self.fleets.items())[:SHOWN_FLEETS]:
+            unused = {what: times for what, times in noted["noted"].items() if what not in self.mended}
+            if unused:
+                said.append((f"No evidence in fleet {fleet}: {_counts(unused)}", ""))
+            if (clocks := noted["clocks_ahead"])["hosts"]:
+                said.append((_clocks(fleet, clocks), "yellow"))
+        return said
+
+    def _example(self, what: str) -> str:
+        if (example := self.first.get(what)) is None:
+            return what
+        place = f"first in line {example.line:,}" if example.line else "first"
+        return f"{what}, {place}: {example.detail or example.text}"
+
+
+def example_of(number: int, line: bytes, detail: str = "") -> Example:
+    """The `number`-th line."""
+    return Example(number, detail, line[:SHOWN_CHARS].decode("utf-8", "replace"))
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{times:,} {what}" for what, times in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _clocks(fleet: str, clocks: Mapping[str, Any]) -> str:
+    furthest: Sequence[Mapping[str, Any]] = clocks["furthest"]
+    named = ", ".join(f"{each['host']} by {each['ahead_seconds']:,} s" for each in furthest[:3])
+    return f"Clocks or time zones of {clocks['hosts']:,} hosts of fleet {fleet} are ahead: {named}"

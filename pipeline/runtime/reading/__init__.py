@@ -1,0 +1,1 @@
+"""Whether a stage reads on: one rule for all of them."""

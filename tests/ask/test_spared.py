@@ -1,0 +1,168 @@
+"""19 July 2024 in the real engine, obeyed and not: what `andon query` says of it, beside the simulator's ledger."""
+
+import time
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from support import spared_world as world
+from support.engines import Database
+
+from consumers.clickhouse.ask.named import queries
+from pipeline.wire.spans import HOUR_MS, MINUTE_MS
+
+HOSTS = 4_000
+# So that the halt always stands at twelve minutes past an hour: the story ends with the last hour.
+END_MS = int(time.time() * 1000) // HOUR_MS * HOUR_MS
+OF_UPDATE = world.UPDATE._asdict()
+
+
+@pytest.fixture(scope="module")
+def truths(module_database: Database) -> dict[str, world.Truth]:
+    """By fleet: `heeded` stopped when it was told, `ignored` never did; `early` was heeded, and is looked at after half
+    an hour."""
+    client = module_database.client()
+    played = {
+        "heeded": world.play(client, world.load("heeded", HOSTS), END_MS, obeyed=True),
+        "ignored": world.play(client, world.load("ignored", HOSTS), END_MS, obeyed=False),
+        "early": world.play(client, world.load("early", HOSTS), END_MS, obeyed=True, until_minutes=30),
+    }
+    return played
+
+
+@pytest.fixture
+def client(module_database: Database) -> Client:
+    """A client."""
+    return module_database.client()
+
+
+def ask(client: Client, name: str, fleet: str, **more: str) -> list[dict[str, Any]]:
+    """The rows of a named query about the fleet, and the update if it takes one."""
+    query = queries()[name]
+    given = {"fleet": fleet} | OF_UPDATE | more
+    answer = client.query(query.sql, parameters={name: given[name] for name in query.parameters})
+    return list(answer.named_results())
+
+
+def spared(client: Client, fleet: str) -> dict[str, Any]:
+    """The one row of `spared`."""
+    (row,) = ask(client, "spared", fleet)
+    return row
+
+
+def test_a_halt_that_nobody_obeyed_has_spared_nobody(client: Client, truths: dict[str, world.Truth]) -> None:
+    """Installations went on: unproven, nothing at least; and who died without a word is no host without it."""
+    truth, row = truths["ignored"], spared(client, "ignored")
+    assert truth.spared == 0
+    assert row["proof"] == "unproven: installations went on"
+    assert row["spared_low"] == 0
+    assert row["silent_hosts"] > 0.8 * len(truth.dead)
+    assert row["hosts_without_it"] < HOSTS - truth.lost
+
+
+def test_a_halt_that_was_obeyed_has_spared_within_its_limits(client: Client, truths: dict[str, world.Truth]) -> None:
+    """The ledger's number lies between them, and the curve of installations that ended is proof enough."""
+    truth, row = truths["heeded"], spared(client, "heeded")
+    assert row["proof"] == "installations ended"
+    assert 0 < row["spared_low"] <= truth.spared <= row["spared_high"]
+    assert abs(row["silent_hosts"] - len(truth.dead)) <= 0.1 * len(truth.dead)
+    assert row["spared_high"] <= row["hosts_without_it"] + row["silent_hosts"]
+
+
+def test_credit_waits_for_an_acknowledgement(client: Client, truths: dict[str, world.Truth]) -> None:
+    """Half an hour after the release nothing proves anything yet; a subscriber's word does, and not where it is
+    contradicted."""
+    before = spared(client, "early")
+    assert (before["proof"], before["spared_low"]) == ("unproven", 0)
+    assert before["spared_high"] >= truths["early"].spared
+    for fleet in ("early", "ignored"):
+        world.acknowledge(client, fleet, END_MS)
+    after = spared(client, "early")
+    assert after["proof"] == "acknowledged"
+    assert 0 <= after["spared_low"] <= truths["early"].spared <= after["spared_high"]
+    assert (spared(client, "ignored")["proof"], spared(client, "ignored")["spared_low"]) == (
+        "unproven: installations went on",
+        0,
+    )
+
+
+def test_a_rollout_that_had_ended_by_itself_proves_nothing(client: Client) -> None:
+    """Half of the hosts had the update for half a day when it was halted: no curve shows that anything was stopped."""
+    halted = END_MS - 3 * HOUR_MS
+    installed = f"fromUnixTimestamp64Milli({halted - 12 * HOUR_MS})"
+    client.command(
+        "INSERT INTO events (fleet, host, kind, ts, ingested_at, id, "
+        "`updates.vendor`, `updates.product`, `updates.version`, `updates.installed_at`) "
+        f"SELECT 'ended', toString(number % 200), if(number % 200 < 20 AND number >= 4200, 'crash', 'heartbeat'), "
+        f"fromUnixTimestamp64Milli({END_MS - 24 * HOUR_MS} + intDiv(number, 200) * {HOUR_MS}) AS at, at, "
+        "toString(number), "
+        "arrayMap(u -> u.1, us), arrayMap(u -> u.2, us), arrayMap(u -> u.3, us), arrayMap(u -> u.4, us) "
+        "FROM (SELECT number, arrayFilter(u -> u.3 = '290' OR number % 200 < 100, "
+        f"[('{world.UPDATE.vendor}', '{world.UPDATE.product}', '290', {installed} - INTERVAL 1 DAY), "
+        f"('{world.UPDATE.vendor}', '{world.UPDATE.product}', '291', {installed})]) AS us FROM numbers(4800))"
+    )
+    world.store_halt(client, "ended", halted, halted)
+    row = spared(client, "ended")
+    assert (row["hosts_with_it"], row["hosts_without_it"], row["hosts_in_line"]) == (100, 100, 100)
+    assert (row["proof"], row["spared_low"]) == ("unproven", 0)
+
+
+def test_silent_hosts_are_counted_by_update_ring_and_model(client: Client, truths: dict[str, world.Truth]) -> None:
+    """They are those that the ledger has for dead; hardly one of them had listed the update."""
+    dead = len(truths["heeded"].dead)
+    by_update = {row["version"]: row for row in ask(client, "silent", "heeded")}
+    assert abs(by_update["291"]["silent_hosts"] - dead) <= 0.1 * dead
+    assert by_update["291"]["silent_that_listed_it"] <= 0.2 * dead
+    by_model = ask(client, "silent-by-model", "heeded")
+    assert sum(row["silent_hosts"] for row in by_model) == by_update["291"]["silent_hosts"]
+    assert {row["ring"] for row in by_model} == {"canary", "early", "broad"}
+
+
+@pytest.mark.parametrize("fleet", ["heeded", "ignored"])
+def test_innocents_are_not_ranked_by_the_guilty_ones_crashes(
+    client: Client, truths: dict[str, world.Truth], fleet: str
+) -> None:
+    """In raw rates every update of the same hosts stands out; adjusted, only the guilty one does."""
+    assert truths
+    first, *rest = ask(client, "rates", fleet)
+    assert first["version"] == "291"
+    assert first["adjusted_excess_low"] > 0.1
+    assert len(rest) == 5
+    for row in rest:
+        assert row["adjusted_excess_low"] < 0.01
+        assert abs(row["adjusted_excess"]) < 0.02
+    if fleet == "ignored":
+        assert max(row["crash_rate"] for row in rest) > 0.05
+        for row in ask(client, "with-and-without", fleet, product="workplace", vendor="zoom", version="6.1.5"):
+            assert abs(row["adjusted_excess"]) < 0.03
+
+
+def test_whether_it_still_spreads_is_one_query(client: Client, truths: dict[str, world.Truth]) -> None:
+    """Minute by minute, the halt marked: after it nobody installs where it was obeyed, and the last minute in which
+    anybody reported is there."""
+    assert truths
+    heeded, ignored = ask(client, "exposure", "heeded"), ask(client, "exposure", "ignored")
+    marks = [row["after_halt"] for row in heeded]
+    assert marks.count("HALT") == 1
+    later = heeded[: marks.index("HALT")]
+    assert later
+    assert all(row["hosts"] == 0 and row["after_halt"] == "+107 min" for row in later)
+    assert heeded[0]["hosts_so_far"] == sum(row["hosts"] for row in heeded) > 0
+    assert sum(row["hosts"] for row in ignored if row["after_halt"].startswith("+")) > 20
+    assert ignored[0]["after_halt"] == "+107 min"
+
+
+def test_a_replay_says_so(client: Client, truths: dict[str, world.Truth]) -> None:
+    """Reports that came in at sixty times the speed of life: how long the halt took says nothing."""
+    assert truths
+    (live,) = ask(client, "time-to-halt", "heeded")
+    assert float(live["seconds_decision_to_halt"]) == world.HALTED_SECONDS - world.DECIDED_SECONDS
+    released = END_MS - 2 * HOUR_MS
+    client.command(
+        "INSERT INTO events (fleet, host, kind, ts, ingested_at, id) "
+        f"SELECT 'fast', 'h', 'heartbeat', fromUnixTimestamp64Milli({released} + number * {MINUTE_MS}), "
+        f"fromUnixTimestamp64Milli({END_MS} + number * 1000), toString(number) FROM numbers(60)"
+    )
+    world.store_halt(client, "fast", released + 50 * MINUTE_MS, END_MS + 51_000)
+    (fast,) = ask(client, "time-to-halt", "fast")
+    assert fast["seconds_decision_to_halt"] == "replayed"

@@ -1,0 +1,87 @@
+"""Bodies in other forms than lines of good events: lists, a byte order mark, side issues, and nothing usable at all."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from support.collect_gateway import Gateway, Reader, event, run_broker, run_gateway
+
+from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.wire import topics
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedBroker]:
+    """One broker for all of these tests."""
+    with run_broker() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One gateway."""
+    with run_gateway(broker.bootstrap_servers, tmp_path_factory.mktemp("gateway")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def events(broker: EmbeddedBroker) -> Iterator[Reader]:
+    """What stands on fleet.events."""
+    reader = Reader(broker.bootstrap_servers, topics.EVENTS)
+    yield reader
+    reader.close()
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_list_is_its_elements(gateway: Gateway, events: Reader, kind: str, indent: int | None) -> None:
+    """What Vector and Fluent Bit send unless told otherwise: every element counts for itself, numbered as lines are."""
+    good = [json.loads(event(n, id=f"{kind}-{indent}-{n}", note="[}, {")) for n in (50, 52)]
+    body = json.dumps([good[0], {"kind": "x"}, 7, good[1]], indent=indent).encode()
+    answer = gateway.post(body, kind=kind)
+    assert (answer.status, answer.body["accepted"]) == (202, 2)
+    assert [(entry["line"], entry["reason"]) for entry in answer.body["rejected"]] == [
+        (2, "unknown_kind"),
+        (3, "not_an_object"),
+    ]
+    ids = [each["id"] for each in good]
+    events.wait_until(lambda m: json.loads(m.value() or b"{}").get("id") in ids, count=2)
+
+
+def test_lists_in_lines_are_their_elements(gateway: Gateway) -> None:
+    """A sender that batches lists; and one list that was cut off is refused as the line that it is."""
+    body = b"\n".join((b"[%s,%s]" % (event(53), event(54)), b"[%s]" % event(55)))
+    assert gateway.post(body).body == {"accepted": 3, "rejected": []}
+    answer = gateway.post(body[:-3])
+    assert (answer.body["accepted"], [entry["line"] for entry in answer.body["rejected"]]) == (2, [3])
+
+
+def test_a_list_is_bounded_before_it_is_made(gateway: Gateway) -> None:
+    """Tens of thousands of elements are refused unmade, whatever they are; an empty list is an empty body."""
+    for body, status, error in (
+        (b"[" + b"1," * 60_000 + b"1]", 400, "bad_list"),
+        (b"[" + b"{}," * 60_000 + b"{}]", 413, "too_many_events"),
+        (b"[ ]", 400, "empty_body"),
+    ):
+        answer = gateway.post(body)
+        assert (answer.status, answer.body["error"]) == (status, error)
+
+
+def test_what_is_mended_is_said(gateway: Gateway, events: Reader) -> None:
+    """A side issue loses no event: its bytes are forwarded as they came, and the sender hears what was mended."""
+    update = {"vendor": "v", "product": "p", "version": "1", "installed_at": 1_764_000_000}
+    raw = event(56, region=None, updates=[update])
+    answer = gateway.post(b"\xef\xbb\xbf" + raw)
+    assert answer.status == 202
+    assert answer.body == {"accepted": 1, "rejected": [], "mended": {"null_text": 1, "time_form": 1}}
+    events.wait_until(lambda m: m.value() == raw)
+
+
+def test_a_body_of_which_nothing_was_usable_is_no_success(gateway: Gateway) -> None:
+    """422 with the reasons and what to do: a sender that looks at the status only must not take it for delivered."""
+    answer = gateway.post(event(57, ts=1_764_000_000) + b"\n" + event(58, ring=""))
+    assert answer.status == 422
+    assert [entry["detail"] for entry in answer.body["rejected"]] == [
+        "ts looks like seconds; milliseconds are expected",
+        'ring is "": use unassigned',
+    ]

@@ -1,0 +1,71 @@
+"""What the combiner notes about events beside folding them: mends, clocks ahead, listings too early, repeats."""
+
+import orjson
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
+
+from pipeline.combine.batch import Batch
+from pipeline.combine.emit import partials_of
+from pipeline.combine.event_batch import DEFAULT_WINDOW_MS
+from pipeline.combine.memory import Memory
+from pipeline.correlate.check import check_partial
+from pipeline.wire.learned import LearnedDecoder
+from pipeline.wire.partials import MAX_CLOCKS_AHEAD, NO_NOTES, Partial
+from pipeline.wire.spans import HOUR_MS, MINUTE_MS
+
+NOW = 1_790_000_000_000
+
+
+def raw(host: str, ts: int = NOW, installed_at: int = NOW - HOUR_MS, **more: object) -> bytes:
+    """A heartbeat that lists one update."""
+    event = {"v": 1, "id": host, "kind": "heartbeat", "fleet": "acme", "host": host, "ts": ts, "ring": "r", "os": "o"}
+    event |= {"model": "m", "updates": [{"vendor": "v", "product": "p", "version": "1", "installed_at": installed_at}]}
+    return orjson.dumps(event | more)
+
+
+def partials(*values: bytes) -> list[Partial]:
+    """Of one batch that came now."""
+    batch = Batch(LearnedDecoder(), Memory(1 << 12), DEFAULT_WINDOW_MS)
+    stamp = (TIMESTAMP_LOG_APPEND_TIME, NOW)
+    batch.take([Message(topic="e", partition=0, offset=n, value=v, timestamp=stamp) for n, v in enumerate(values)], NOW)
+    found = partials_of(batch.fold(), "0", batch.ingested_at_ms)
+    for partial in found:
+        check_partial(partial, NOW)
+    return found
+
+
+def test_well_formed_events_leave_no_note() -> None:
+    """Their partials are what they were."""
+    (partial,) = partials(raw("a"), raw("b", installed_at=NOW + MINUTE_MS, ts=NOW + 2 * MINUTE_MS))
+    assert partial.tail == NO_NOTES
+
+
+def test_each_fleets_notes_go_into_its_partial() -> None:
+    """Mends are counted where they are made."""
+    found = partials(raw("a", region=None), raw("b"), raw("c", fleet="other", site=None, region=7), raw("d"))
+    assert {partial.fleet: partial.notes.counts for partial in found} == {
+        "acme": {"null_text": 1},
+        "other": {"null_text": 1, "place_unusable": 1},
+    }
+
+
+def test_hosts_whose_clocks_are_ahead_are_named() -> None:
+    """One whose report is refused for it, and one that lists what is installed two hours later; a crash is no sign."""
+    crash = raw("crashed", installed_at=NOW + 2 * HOUR_MS, kind="crash", signature={"code": "0x1", "module": ""})
+    (partial,) = partials(raw("fast", ts=NOW + HOUR_MS), raw("zone", installed_at=NOW + 2 * HOUR_MS), crash, raw("ok"))
+    assert partial.events == 3
+    assert partial.notes.clocks_ahead == {"fast": HOUR_MS, "zone": 2 * HOUR_MS}
+    assert partial.notes.counts == {"exposures_not_yet": 2}
+
+
+def test_of_many_clocks_those_furthest_ahead_are_named() -> None:
+    """A partial stays bounded when a whole fleet's are."""
+    (partial,) = partials(*(raw(f"h{n}", installed_at=NOW + HOUR_MS + n * 1_000) for n in range(500)))
+    assert len(partial.notes.clocks_ahead) == MAX_CLOCKS_AHEAD
+    assert min(partial.notes.clocks_ahead.values()) == HOUR_MS + (500 - MAX_CLOCKS_AHEAD) * 1_000
+
+
+def test_repeats_within_a_batch_are_counted() -> None:
+    """Of a boot loop one crash goes on; the others are said."""
+    crash = raw("a", kind="crash", signature={"code": "0x1", "module": ""})
+    (partial,) = partials(*[crash] * 5)
+    assert (len(partial.crashes), partial.notes.counts) == (1, {"crashes_repeated": 4})
