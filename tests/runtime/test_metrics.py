@@ -15,7 +15,7 @@ from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.lag import Lags
 
 DECLARED = {name: found for name, found in vars(metrics).items() if isinstance(found, MetricWrapperBase)}
-LABELS = {"stage", "reason", "topic", "partition", "mode", "status", "table", "what"}
+LABELS = {"form", "stage", "reason", "topic", "partition", "mode", "status", "table", "what"}
 OTHER_UNITS = ("_ms", "_minutes", "_hours", "_kb", "_mb", "_mib", "_percent", "_total")  # `_total` comes by itself
 
 
