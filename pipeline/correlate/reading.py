@@ -14,6 +14,10 @@ class Skipped(Exception):
     """Records were passed over: they must be read again."""
 
 
+class Replaced(Skipped):
+    """Another log stands where it was read, or it was cut short."""
+
+
 class Reading:
     """Of the partitions of `fleet.partials` that are ours now."""
 
@@ -42,13 +46,14 @@ class Reading:
         """Whether it may be taken in; False when reading has not begun: it comes again.
 
         Raises:
-            Skipped: there may be records before it that never came; or it is of another log.
+            Skipped: there may be records before it that never came.
+            Replaced: it is of another log.
         """
         following = self._next.get(message.partition)
         if following is None:
             return False
         if message.offset < self._began[message.partition]:
-            raise Skipped(f"fleet.partials[{message.partition}] began anew: a new process reads it from its beginning")
+            raise Replaced(f"fleet.partials[{message.partition}] began anew: a new process reads it from its beginning")
         if message.after > following:
             raise Skipped(
                 f"fleet.partials[{message.partition}]: offsets {following} to {message.after - 1} did not come before "
@@ -64,11 +69,11 @@ class Reading:
         """Where the consumer and the ends of its logs stand (see Standing), by assigned partition.
 
         Raises:
-            Skipped: a log has ended for long before the place that is read next: it is another one.
+            Replaced: a log has ended for long before the place that is read next: it is another one.
         """
         self._progress.look({(PARTIALS.name, at): Standing(*found) for at, found in places.items()}, now_ms)
         for why in self._progress.replaced(now_ms):
-            raise Skipped(why)
+            raise Replaced(why)
 
     def should_rejoin(self, now_ms: int) -> bool:
         """Whether nothing has been assigned for long, as the newest look found, and that was not said before. A static
