@@ -4,6 +4,7 @@ stands against the true ends of the logs. Pure; times in unix ms."""
 from collections.abc import Mapping
 
 from pipeline.correlate.ports import PartialRecord
+from pipeline.runtime.errors import TopicMadeAnewError
 from pipeline.runtime.reading.progress import STILL_MS, Progress, Standing
 from pipeline.wire.topics import PARTIALS
 
@@ -14,8 +15,12 @@ class Skipped(Exception):
     """Records were passed over: they must be read again."""
 
 
-class Replaced(Skipped):
+class Replaced(Skipped, TopicMadeAnewError):
     """Another log stands where it was read, or it was cut short."""
+
+    def __init__(self, why: str) -> None:
+        Exception.__init__(self, why)
+        self.topics = (PARTIALS.name,)
 
 
 class Reading:

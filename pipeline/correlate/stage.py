@@ -14,7 +14,6 @@ from pipeline.correlate.app import FaustPorts
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.layout import find_layout
-from pipeline.correlate.reading import Replaced
 from pipeline.halt.issuer import HaltIssuer
 from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.runtime.clock import Clock, wall_clock_ms
@@ -76,7 +75,7 @@ async def serve(
         code = 0
     except Exception as error:
         log.error("fatal", error=f"{type(error).__name__}: {error}")
-        if isinstance(error, Replaced) and not any(correlator.fleets.log_ids.values()):
+        if isinstance(error, TopicMadeAnewError) and not any(correlator.fleets.log_ids.values()):
             await asyncio.wait_for(_begin_anew(correlator), STOP_SECONDS)  # no id will tell it to who comes next
         raise FatalStageError(f"{type(error).__name__}: {error}") from error
     finally:
