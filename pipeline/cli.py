@@ -20,6 +20,7 @@ from pipeline.runtime.wrong import did_you_mean
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 STANDARD_ERROR = 2
+UNEXPECTED = 1  # exit code, as Python has it
 
 COMMANDS = {
     "up": ("pipeline.local.up:command", "Run the whole line on this machine."),
@@ -113,7 +114,8 @@ andon.params.append(
 
 
 def main() -> None:
-    """Entry point: an AndonError becomes one line on standard error and its exit code."""
+    """Entry point: an AndonError becomes one line on standard error and its exit code; of what nobody expected there is
+    a traceback, and the code is 1. After neither is anything waited for."""
     sys.excepthook = say_traceback
     faulthandler.enable(STANDARD_ERROR)  # when a library in C crashes, its last words are where it was called
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -125,3 +127,6 @@ def main() -> None:
     except AndonError as error:
         say(f"andon: {error}", err=True)
         leave(error.exit_code)
+    except Exception as error:
+        say_traceback(type(error), error, error.__traceback__)
+        leave(UNEXPECTED)

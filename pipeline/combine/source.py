@@ -137,7 +137,7 @@ class Source:
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
             found = group_offsets.committed(consumer, partitions, _CALL_SECONDS)
-            bounds = self._lag.began(partitions)
+            bounds = self._lag.began(found)
         except KafkaException as error:
             raise FatalStageError(f"where to read from cannot be known: {error.args[0]}") from None
         self._assigned = partitions

@@ -18,7 +18,7 @@ from pipeline.correlate.checkpoint import Entry, Place, reached
 from pipeline.correlate.config import STAGE, CorrelateConfig
 from pipeline.correlate.faust_settings import TIMEOUT_SECONDS, faust_settings
 from pipeline.correlate.known_halts import HaltsFollower, read_halts
-from pipeline.correlate.layout import Layout
+from pipeline.correlate.layout import Layout, belongs_on
 from pipeline.correlate.pages import View, bound, page
 from pipeline.correlate.ports import Bounds, HaltsRead, OutRecord, PartialRecord
 from pipeline.runtime.kafka import KafkaConfig, sasl_password, tls_context
@@ -214,11 +214,12 @@ class FaustPorts:
         """See ports.Ports."""
         return await asyncio.to_thread(self._halts.read)
 
-    def partition_of(self, fleet: str) -> int:
+    def partition_of(self, fleet: str) -> int | None:
         """See ports.Ports."""
-        if self._partitions == 1:
-            return 0
-        return int(self.app.producer.key_partition(self._partials, fleet.encode()).partition)
+        cluster = self.app.consumer._thread._ensure_consumer()._client.cluster
+        if len(cluster.partitions_for_topic(self._partials) or ()) != self._partitions:
+            return None
+        return belongs_on(fleet, self._partitions)
 
     async def _log_id(self) -> str:
         return await asyncio.to_thread(self._logs.log_id, self._partials)

@@ -56,6 +56,7 @@ class Correlator:
         self._told: dict[int, tuple[int, int]] = {}  # by partition: what the table was last told, and when (unix ms)
         self._refused: set[int] = set()  # partitions whose group took no offset
         self._disturbed: set[int] = set()  # partitions in whose changelog others have written
+        self._noted: Counter[str] = Counter()  # as the last heartbeat showed it
 
     # -- partials
 
@@ -77,8 +78,12 @@ class Correlator:
             self.reading.taken(message)
 
     def _placed(self, message: PartialRecord, found: Partial | DeadLetter) -> Partial | DeadLetter:
-        """A genuine partial repeated on another partition would take its fleet's place in the log along."""
-        if isinstance(found, DeadLetter) or self._ports.partition_of(found.fleet) == message.partition:
+        """A genuine partial repeated on another partition would count twice. Where they are is where their fleet's
+        state is, or where its name belongs now: partitions may have been added since."""
+        if isinstance(found, DeadLetter):
+            return found
+        fleet, place = self.fleets.by_name.get(found.fleet), self._ports.partition_of(found.fleet)
+        if place in (None, message.partition) or (fleet is not None and fleet.partition == message.partition):
             return found
         return records.misplaced(message)
 
@@ -115,7 +120,7 @@ class Correlator:
         """Say of every fleet that its detector lives, how far it has read, and what stands halted; signed."""
         now = self._clock()
         live, newest, unwatched, clocks = 0, 0, 0, 0
-        noted: Counter[str] = Counter()
+        noted = Counter(dict.fromkeys(self._noted, 0))  # what was shown before goes back to nothing
         for fleet in list(self.fleets.by_name.values()):
             if not self.ready:
                 return  # what stands halted is not known yet, and must not be signed
@@ -129,6 +134,7 @@ class Correlator:
         metrics.LIVE_UPDATES.set(live)
         metrics.UNWATCHED_UPDATES.set(unwatched)
         metrics.CLOCKS_AHEAD.set(clocks)
+        self._noted = noted
         for what, times in noted.items():
             metrics.NOTED.labels(what).set(times)
         metrics.STREAM_TIME.labels(STAGE).set(newest / 1000)
@@ -150,7 +156,8 @@ class Correlator:
         await self.halts.renew(self._turn, self._is_ours)
 
     def _is_ours(self, fleet: str) -> bool:
-        return self.ready and self._ports.partition_of(fleet) in self._committed
+        place = self._ports.partition_of(fleet)
+        return self.ready and (fleet in self.fleets.by_name if place is None else place in self._committed)
 
     # -- checkpoints
 
@@ -275,7 +282,7 @@ class Correlator:
     async def _take_up(self, restored: Restored, bounds: Bounds) -> None:
         header, state, why = restored
         if state is not None:
-            await self.halts.recall(state.halts)
+            self.halts.recall(state.halts)
         try:
             if state is None:
                 raise ValueError(why)

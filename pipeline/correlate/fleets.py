@@ -107,16 +107,20 @@ class Fleets:
         return fleet
 
     def step(self, partition: int, offset: int, partial: Partial, now_ms: int) -> Decisions | None:
-        """Take in a partial; None when its fleet holds it already."""
+        """Take in a partial; None when its fleet holds it already. One of another partition than the fleet's state is
+        on, which may be its own since partitions were added, leaves its place in the log alone."""
         fleet = self.by_name.get(partial.fleet)
         if fleet is None:
             fleet = self.by_name[partial.fleet] = FleetProgress(
                 partial.fleet, partition, self._detectors.new(partial.fleet), log_id=self._bounds[partition].log_id
             )
-        if offset <= fleet.offset:
+        if partition != fleet.partition:
+            offset = fleet.offset + 1
+        elif offset <= fleet.offset:
             return None
         decisions = fleet.detector.step(partial)
-        fleet.offset = offset
+        if partition == fleet.partition:
+            fleet.offset = offset
         fleet.partials += 1
         fleet.events += partial.events
         if fleet.dirty_since_ms is None:

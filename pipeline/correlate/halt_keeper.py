@@ -14,7 +14,6 @@ from pipeline.correlate.halt_watch import HaltWatch
 from pipeline.correlate.ports import Ports
 from pipeline.decide.orders import HaltOrder
 from pipeline.halt.issuer import HaltIssuer
-from pipeline.halt.safety import MISSING
 from pipeline.runtime import metrics
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.errors import AndonError
@@ -106,9 +105,8 @@ class HaltKeeper:
                 metrics.REJECTED.labels(STAGE, refused).inc()
                 self._log.warning("halt record not believed", halt=halt.key, epoch=halt.epoch, why=refused)
 
-    async def recall(self, stored: Iterable[bytes]) -> None:
-        """Take in a fleet's records of own state; what the topic has lost is put back, at a higher epoch."""
+    def recall(self, stored: Iterable[bytes]) -> None:
+        """Take in a fleet's records of own state. What the topic seems to have lost is what `watch` looks for: a
+        partition's new leader may show it a moment later."""
         for halt in map(decode_halt, stored):
-            if self._issuer.recall(halt):
-                self._watch.lost(halt, self._clock())
-                await self._put_back(halt, MISSING)
+            self._issuer.recall(halt)

@@ -139,10 +139,6 @@ class HaltWatch:
         """The record was published."""
         self._put_back[halt.key] = (halt.epoch, now_ms)
 
-    def lost(self, halt: Halt, now_ms: int) -> None:
-        """The topic, which was read to its end, does not have what own state says was said."""
-        self._alarm({halt.key: MISSING}, now_ms)
-
     # -- who hears of it
 
     def _alarm(self, wrong: Mapping[str, str], now_ms: int) -> None:

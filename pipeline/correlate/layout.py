@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from aiokafka.partitioner import DefaultPartitioner
 from confluent_kafka.admin import AdminClient
 
 from pipeline.runtime.kafka import KafkaConfig, client_config
@@ -24,3 +25,8 @@ def find_layout(kafka: KafkaConfig) -> Layout:
     wanted = (topics.PARTIALS, topics.VERDICTS, topics.HALTS, topics.DEADLETTER)
     partitions = require_topics(admin, errors, kafka, wanted)[kafka.topic_prefix + topics.PARTIALS.name].partitions
     return Layout(len(partitions), len(partitions[0].replicas))
+
+
+def belongs_on(fleet: str, partitions: int) -> int:
+    """The partition on which the combiner's producer puts a fleet's partials: it has Java's hash of the key."""
+    return int(DefaultPartitioner()(fleet.encode(), range(partitions), ()))

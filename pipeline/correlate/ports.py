@@ -81,5 +81,6 @@ class Ports(Protocol):
     async def follow_halts(self) -> HaltsRead:
         """What `fleet.halts` holds that the last call did not give. Raises AndonError when that cannot be known now."""
 
-    def partition_of(self, fleet: str) -> int:
-        """The partition of `fleet.partials` that a fleet's partials are on."""
+    def partition_of(self, fleet: str) -> int | None:
+        """The partition of `fleet.partials` that a fleet's partials belong on; None while that cannot be known: by now
+        there are other partitions than at the start, or nobody has said how many."""

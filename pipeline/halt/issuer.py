@@ -45,7 +45,8 @@ class HaltIssuer:
         """A verdict or a heartbeat, signed by the key that signs the halts."""
         return self._key.sign_word(record)
 
-    def recall(self, halt: Halt) -> bool:
-        """Take in a record of own state; whether it is to be `restored`: `fleet.halts`, learnt before, lacks it."""
+    def recall(self, halt: Halt) -> None:
+        """Take in a record of own state, unless `fleet.halts`, learnt before, has a newer one."""
         known = self.register.newest(halt.key)
-        return (known is None or known.epoch < halt.epoch) and not self.register.learn(halt)
+        if known is None or known.epoch < halt.epoch:
+            self.register.learn(halt)

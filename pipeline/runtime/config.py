@@ -47,6 +47,7 @@ SECTIONS = (
 OTHER_VARIABLES = ("ANDON_CONFIG", "ANDON_DATA_DIR")
 _ALIKE = 0.85  # for all of a section begin alike
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$|^ANDON_PORT$")
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")  # what tells Kubernetes' ANDON_COLLECT_PORT from ours
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -72,7 +73,11 @@ def load(cls: type[S], section: str, *, file: Path | None, environ: Mapping[str,
     values: Values = {}
     for given in (
         _of_file(section, known, file),
-        {key: (environ[name], name) for key in known if (name := f"ANDON_{section}_{key}".upper()) in environ},
+        {
+            key: (environ[name], name)
+            for key in known
+            if (name := f"ANDON_{section}_{key}".upper()) in environ and not _is_service_link(name, environ[name])
+        },
         {key: (options[name], _flag(name)) for key, name in names.items() if options.get(name) is not None},
     ):
         values = _over(values, given)
@@ -83,7 +88,7 @@ def refuse_strangers(environ: Mapping[str, str]) -> None:
     """Raises ConfigError for a variable that looks like a setting of ours, of a section that there is not."""
     sections = tuple(f"ANDON_{section}_".upper() for section in SECTIONS)
     for name in sorted(environ):
-        if name.startswith("ANDON_") and not name.startswith(sections) and not _is_no_setting(name):
+        if name.startswith("ANDON_") and not name.startswith(sections) and not _is_no_setting(name, environ[name]):
             others = " and ".join(OTHER_VARIABLES)
             near = did_you_mean(name.split("_")[1], (*SECTIONS, "config", "data"))
             raise ConfigError(
@@ -97,7 +102,7 @@ def _refuse_unknown(section: str, known: Set[str], environ: Mapping[str, str]) -
     prefix = f"ANDON_{section}_".upper()
     variables = {prefix + key.upper() for key in known}
     for name in sorted(environ):
-        if name.startswith(prefix) and name not in variables and not _is_no_setting(name):
+        if name.startswith(prefix) and name not in variables and not _is_no_setting(name, environ[name]):
             keys = ", ".join(sorted(known))
             raise ConfigError(
                 f"{name} is set in the environment, and section {section} has no such key; known: {keys}"
@@ -105,14 +110,22 @@ def _refuse_unknown(section: str, known: Set[str], environ: Mapping[str, str]) -
             )
 
 
-def _is_no_setting(name: str) -> bool:
+def _is_no_setting(name: str, value: str) -> bool:
     """Whether it is none that could be misspelt: somebody else's, or a setting's old name, which is spoken of apart."""
-    return name in OTHER_VARIABLES or renamed.is_old(name) or _SERVICE_LINK.search(name) is not None
+    return name in OTHER_VARIABLES or renamed.is_old(name) or _is_service_link(name, value)
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes sets it, for a service of that name."""
+    is_url = name.endswith("_PORT") and _SERVICE_URL.match(value) is not None
+    return is_url or _SERVICE_LINK.search(name) is not None
 
 
 def concerns(section: str, environ: Mapping[str, str]) -> bool:
     """Whether the environment says something to this section, be it by an old name."""
-    return any(name.startswith(f"ANDON_{section.upper()}_") for name in environ) or any(renamed.given(section, environ))
+    prefix = f"ANDON_{section.upper()}_"
+    ours = (name for name, value in environ.items() if name.startswith(prefix) and not _is_service_link(name, value))
+    return any(ours) or any(renamed.given(section, environ))
 
 
 def _of_file(section: str, known: Set[str], file: Path | None) -> Values:

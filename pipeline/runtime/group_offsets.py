@@ -9,7 +9,7 @@ that has just taken over (Apache Kafka 4) gives old offsets, or none, for some m
 import time
 from collections.abc import Sequence
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import KafkaConfig, client_config
@@ -44,20 +44,28 @@ def _answer(consumer: Consumer, places: Sequence[TopicPartition], timeout_second
 
 
 def commit_first(consumer: Consumer, places: Sequence[TopicPartition], timeout_seconds: float) -> None:
-    """Commit, for the group of this member, the beginning of each of these logs: what is committed is of others.
+    """Commit, for the group of this member, the beginning of each of these logs: what is committed is of others. A
+    refusal may be of the moment, while the group rebalances or its coordinator moves: it is tried again.
 
     Raises:
-        FatalStageError: when the brokers do not say where they begin, or refuse.
+        FatalStageError: when in this time the brokers do not say where they begin, or refuse.
     """
+    deadline = Deadline(timeout_seconds)
+    while (refused := _commit_first(consumer, places, timeout_seconds)) is not None:
+        if deadline.left_seconds <= PAUSE_SECONDS or refused.fatal():
+            raise FatalStageError(f"what is committed cannot be set back: {refused}")
+        time.sleep(PAUSE_SECONDS)
+
+
+def _commit_first(consumer: Consumer, places: Sequence[TopicPartition], timeout_seconds: float) -> KafkaError | None:
     try:
         bounds = [consumer.get_watermark_offsets(place, timeout=timeout_seconds) or (0, 0) for place in places]
         starts = [TopicPartition(of.topic, of.partition, low) for of, (low, _) in zip(places, bounds, strict=True)]
         done = (consumer.commit(offsets=starts, asynchronous=False) or []) if starts else []
-        refused = next((of.error for of in done if of.error is not None), None)
     except KafkaException as failure:
-        refused = failure.args[0]
-    if refused is not None:
-        raise FatalStageError(f"what is committed cannot be set back: {refused}")
+        refused: KafkaError = failure.args[0]
+        return refused
+    return next((of.error for of in done if of.error is not None), None)
 
 
 class GroupOffsets:

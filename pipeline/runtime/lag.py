@@ -1,6 +1,7 @@
 """How far a consumer is behind the ends of the logs that it reads, as a metric; and where those logs begin and end."""
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Collection, Mapping
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -9,6 +10,7 @@ from pipeline.runtime.waiting import Deadline
 
 REPORT_SECONDS = 1.0
 CALL_SECONDS = 10.0
+STALE_SECONDS, STALE_PAUSE_SECONDS = 10.0, 0.1
 
 Place = tuple[str, int]  # topic, as the cluster names it, and partition
 
@@ -38,18 +40,28 @@ class LagReport:
         self._ends: dict[Place, int] = {}
         self._next = Deadline(0)
 
-    def began(self, places: Iterable[TopicPartition]) -> dict[Place, tuple[int, int]]:
-        """Partitions were assigned: the first offset of each log, and the next to be written.
+    def began(self, committed: Collection[TopicPartition]) -> dict[Place, tuple[int, int]]:
+        """Partitions were assigned, of which this is committed: the first offset of each log, and the next to be
+        written. A broker that was cut off says for a moment that a log ends where it did when it led it: it is asked
+        until the log holds what is committed, or for so long that it must be another.
 
         Raises:
             KafkaException: when the brokers do not say.
         """
-        found = {}
-        for of in places:
-            found[of.topic, of.partition] = self._consumer.get_watermark_offsets(of, timeout=CALL_SECONDS) or (0, 0)
-            self._ends[of.topic, of.partition] = found[of.topic, of.partition][1]
+        deadline = Deadline(STALE_SECONDS)
+        found = self._bounds(committed)
+        while not deadline.has_passed and any(of.offset > found[of.topic, of.partition][1] for of in committed):
+            time.sleep(STALE_PAUSE_SECONDS)
+            found = self._bounds(committed)
+        self._ends |= {place: end for place, (_, end) in found.items()}
         self._next = Deadline(0)
         return found
+
+    def _bounds(self, places: Collection[TopicPartition]) -> dict[Place, tuple[int, int]]:
+        asked = {
+            (of.topic, of.partition): self._consumer.get_watermark_offsets(of, timeout=CALL_SECONDS) for of in places
+        }
+        return {place: bounds or (0, 0) for place, bounds in asked.items()}
 
     def report(self, read: Mapping[Place, int]) -> None:
         """Where it reads next, or all before is stored, by partition; told now and then."""

@@ -227,6 +227,9 @@ def test_a_lost_halts_topic_is_restored_from_state(tmp_path: Path) -> None:
     before = epochs(world)[1:]  # the first was overtaken
     world.records = []
     process = asyncio.run(live(world, tmp_path))
+    assert epochs(world) == []
+    for _ in range(2):
+        asyncio.run(process.watch_halts())
     back = [("zeta/v/p/1", 2, ("*",)), ("acme/v/p/1", 3, ("*",))]
     assert sorted(epochs(world)) == sorted((key, epoch + 1, rings) for key, epoch, rings in before) == sorted(back)
     for halt in asyncio.run(world.read_halts()):
@@ -240,6 +243,21 @@ def test_a_lost_halts_topic_is_restored_from_state(tmp_path: Path) -> None:
     assert [beat.flags for beat in beats] == [(DISTURBED,)] * 2
 
 
+def test_a_halts_topic_that_lags_at_recovery_is_not_lost(tmp_path: Path) -> None:
+    """A partition's new leader may show the newest records a moment later: no new epoch, no alarm."""
+    world = World(LOG)
+    asyncio.run(live(world, tmp_path))
+    shown, world.records = world.records, []
+    process = asyncio.run(live(world, tmp_path))
+    world.records = [*shown]
+    for _ in range(2):
+        asyncio.run(process.watch_halts())
+    assert world.records == shown
+    asyncio.run(process.heartbeat())
+    beats = [decode_heartbeat(value) for _, key, value, _ in world.records[len(shown) :] if is_heartbeat(key)]
+    assert [beat.flags for beat in beats] == [()] * 2
+
+
 def test_an_erased_halt_comes_back_above_a_forged_one(tmp_path: Path) -> None:
     """What stood there last, when nobody looked, was a stranger's record of a high epoch: own state goes above it."""
     world = World(LOG)
@@ -247,7 +265,8 @@ def test_an_erased_halt_comes_back_above_a_forged_one(tmp_path: Path) -> None:
     mine = next(halt for halt in reversed(asyncio.run(world.read_halts())) if halt.fleet == "acme")
     forged = load_or_create(tmp_path / "other").sign(msgspec.structs.replace(mine, action="resume", epoch=40))
     world.records = [("fleet.halts", forged.key.encode(), encode_halt(forged), {})]
-    asyncio.run(live(world, tmp_path / "own"))
+    process = asyncio.run(live(world, tmp_path / "own"))
+    asyncio.run(process.watch_halts())
     assert ("acme/v/p/1", 41, ("*",)) in epochs(world)
 
 

@@ -226,6 +226,38 @@ def test_a_genuine_partial_on_another_partition_blinds_nobody(tmp_path: Path) ->
     asyncio.run(scene())
 
 
+class Widened(World):
+    """Partitions were added to `fleet.partials`: where a fleet belongs is another, or not known yet."""
+
+    place: int | None = None
+
+    def partition_of(self, fleet: str) -> int | None:
+        """As told."""
+        return self.place
+
+
+@pytest.mark.parametrize("place", [None, 1], ids=["seen-by-others-first", "after-a-restart"])
+def test_added_partitions_turn_nothing_genuine_away(tmp_path: Path, place: int | None) -> None:
+    """What came before and what comes now counts, from either partition; the fleet's place in its log stays its own."""
+
+    async def scene() -> None:
+        world = Widened([encode_partial(partial("acme", events)) for events in (1, 2)])
+        process = correlator(world, tmp_path, Clock())
+        await process.recover(world.bounds() | {1: Bounds(0, 1_001)}, {})
+        process.began(0, None, 0)
+        process.began(1, None, 1_000)
+        await process.handle(record(0, world.log[0]), process.session)
+        world.place = place
+        moved = encode_partial(partial("acme", 4))
+        await process.handle(record(1_000, moved)._replace(partition=1, after=1_000), process.session)
+        await process.handle(record(1, world.log[1]), process.session)
+        assert world.letters() == []
+        assert process.fleets.by_name["acme"].events == 7
+        assert process.fleets.by_name["acme"].offset == 1
+
+    asyncio.run(scene())
+
+
 SECRET = "s" * 32
 
 

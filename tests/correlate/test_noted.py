@@ -35,8 +35,15 @@ def test_notes_reach_state_and_metrics(tmp_path: Path) -> None:
         shown = {fleet["fleet"]: fleet for fleet in state(process, NOW, NOW)["fleets"]}
         assert {name: fleet["noted"] for name, fleet in shown.items()} == {n: each.counts for n, each in notes.items()}
         assert shown["a"]["clocks_ahead"]["furthest"] == [{"host": "h1", "ahead_seconds": 7_200}]
+        assert (noted()["updates_cut"], noted()["null_text"]) == (7, 1)
+        assert metrics.CLOCKS_AHEAD.collect()[0].samples[0].value == 1
+        await process.recover({}, {})  # another has the partitions now
+        await process.heartbeat()
+        assert (noted()["updates_cut"], noted()["null_text"]) == (0, 0)
 
     asyncio.run(scene())
-    sums = {labels["what"]: value for _, labels, value, *_ in metrics.NOTED.collect()[0].samples}
-    assert (sums["updates_cut"], sums["null_text"]) == (7, 1)
-    assert metrics.CLOCKS_AHEAD.collect()[0].samples[0].value == 1
+
+
+def noted() -> dict[str, float]:
+    """What the metric shows."""
+    return {labels["what"]: value for _, labels, value, *_ in metrics.NOTED.collect()[0].samples}

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.connect import ClickHouseConfig
+from pipeline.collect.config import CollectConfig
 from pipeline.local.clickhouse.main import EngineConfig
 from pipeline.local.up import UpConfig
 from pipeline.runtime import topic_admin
@@ -171,3 +172,14 @@ def test_what_is_somebody_elses_is_let_be(variable: str) -> None:
     others = {variable: "1", "ANDON_COMBINE_BATCH_MS": "9"}
     load(KafkaConfig, "kafka", file=None, environ=others, options={})
     refuse_strangers(others)
+
+
+@pytest.mark.parametrize("variable", ["ANDON_KAFKA_PORT", "ANDON_GATEWAY_PORT", "ANDON_COLLECT_PORT"])
+def test_a_service_called_like_a_section_is_no_setting(variable: str) -> None:
+    """Kubernetes says where it is in a variable that could be a key, or is one: its value tells it from ours."""
+    links = {variable: "tcp://10.0.0.7:9092"}
+    refuse_strangers(links)
+    load(KafkaConfig, "kafka", file=None, environ=links, options={})
+    assert load(CollectConfig, "collect", file=None, environ=links, options={"tokens_file": "t"}).port == 8080
+    assert not concerns("kafka", links)
+    assert not concerns("collect", links)

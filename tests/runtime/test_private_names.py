@@ -18,6 +18,7 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.record.default_records import DefaultRecordBatch
@@ -34,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 FAUST, AIOKAFKA, MSGSPEC, CONFLUENT, CHDB = "faust-streaming", "aiokafka", "msgspec", "confluent-kafka", "chdb"
 
 
-CONSUMER, THREAD, PRODUCER = driver.Consumer, driver.AIOKafkaConsumerThread, driver.Producer
+CONSUMER, THREAD = driver.Consumer, driver.AIOKafkaConsumerThread
 FETCH = fetcher.Fetcher._proc_fetch_request
 RECORDS = fetcher.PartitionRecords
 BATCH_SAYS = ("base_offset", "is_control_batch", "producer_id")
@@ -144,7 +145,7 @@ THE_CONSUMER = [
     Reliance(FAUST, "", ["tps"], lambda: parameters(CONSUMER.resume_partitions), "resume_partitions"),
     Reliance(FAUST, "", [], lambda: parameters(CONSUMER.seek_to_committed), "seek_to_committed"),
     Reliance(FAUST, "", [], lambda: parameters(CONSUMER.stop_flow), "stop_flow"),
-    Reliance(FAUST, "", ["topic", "key"], lambda: parameters(PRODUCER.key_partition), "key_partition"),
+    Reliance(AIOKAFKA, "", ["topic"], lambda: parameters(ClusterMetadata.partitions_for_topic), "partitions by now"),
     Reliance(FAUST, "", ["partition", "key", "value"], lambda: parameters(Collection.send_changelog)[:3], "changelog"),
     Reliance(FAUST, "", True, says(CONSUMER._to_message, "record.checksum,"), "a message's checksum is the record's"),
     Reliance(FAUST, "", True, lambda: hasattr(faust.App, "consumer_generation_id"), "which rebalance it is"),

@@ -83,7 +83,7 @@ class World:
         halts = [HaltRecord(key, value) for topic, key, value, _ in self.records if topic == "fleet.halts"]
         return HaltsRead(True, halts)
 
-    def partition_of(self, fleet: str) -> int:
+    def partition_of(self, fleet: str) -> int | None:
         """One partition."""
         return 0
 

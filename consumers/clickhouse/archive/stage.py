@@ -218,19 +218,21 @@ class Archive:
                 self._log.info("ClickHouse is slower than Kafka: reading pauses now and then", held_rows=rows)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        try:
-            bounds = self._lag.began(partitions)
-        except KafkaException as failure:
-            raise FatalStageError(f"Kafka does not say where its logs end: {failure.args[0]}") from None
-        self._first |= {place: low for place, (low, _) in bounds.items()}
-        ends = {place: end for place, (_, end) in bounds.items()}
-        for found, committed, is_under_way in taken_over(consumer, partitions, ends, self._log):
+        for found, committed, is_under_way in taken_over(consumer, partitions, self._ends_of, self._log):
             start = self._lane(found).own(found.partition, committed, is_under_way)
             found.offset = OFFSET_BEGINNING if start is None else start
             where = {"topic": found.topic, "partition": found.partition}
             self._log.info("assigned", **where, reads_from="the beginning" if start is None else start)
         consumer.assign(partitions)
         self._paused = False
+
+    def _ends_of(self, committed: list[TopicPartition]) -> dict[Place, int]:
+        try:
+            bounds = self._lag.began(committed)
+        except KafkaException as failure:
+            raise FatalStageError(f"Kafka does not say where its logs end: {failure.args[0]}") from None
+        self._first |= {place: low for place, (low, _) in bounds.items()}
+        return {place: end for place, (_, end) in bounds.items()}
 
     def _lane(self, found: TopicPartition) -> Lane:
         key = key_of(found.topic, found.partition)

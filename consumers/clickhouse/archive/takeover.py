@@ -1,6 +1,6 @@
 """What earlier owners of partitions have committed, and what of it may still be under way."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 import structlog
@@ -17,16 +17,18 @@ COMMITTED_SECONDS = 10.0
 def taken_over(
     consumer: Consumer,
     partitions: list[TopicPartition],
-    ends: Mapping[Place, int],
+    ends_of: Callable[[list[TopicPartition]], Mapping[Place, int]],
     log: structlog.typing.FilteringBoundLogger,
 ) -> Iterator[tuple[TopicPartition, Committed, bool]]:
     """Each partition, what is committed for it, and whether the intent in it is to be kept. Partitions of the same
-    batches that belong to others are looked at too. `ends` of their logs: what is committed beyond is of another log.
+    batches that belong to others are looked at too. `ends_of` says where the logs end of which this is committed: what
+    is beyond is of another log.
 
     Raises:
         FatalStageError: when it cannot be known.
     """
     committed = _committed(consumer, partitions)
+    ends = ends_of([TopicPartition(*place, here.offset) for place, here in committed.items()])
     intents = {(topic, each.intent) for (topic, _), each in committed.items() if each.intent is not None}
     lacking = {(topic, of.partition) for topic, intent in intents for of in intent.ranges} - committed.keys()
     committed |= _committed(consumer, [TopicPartition(*each) for each in lacking])

@@ -1,0 +1,41 @@
+"""Where the logs end that a consumer is assigned: what it makes of a broker that knows less than it does."""
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from pipeline.runtime import lag
+from pipeline.runtime.lag import LagReport
+
+
+class CutOff(Consumer):
+    """Its broker says for some answers what it knew before it was cut off."""
+
+    def __init__(self, stale_answers: int) -> None:
+        super().__init__({"group.id": "none"})
+        self.stale_answers = stale_answers
+
+    def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+        """Of any log."""
+        self.stale_answers -= 1
+        return (3, 80) if self.stale_answers >= 0 else (5, 120)
+
+
+def bounds(stale_answers: int, *committed: int) -> list[tuple[int, int]]:
+    """What is believed of logs of which this is committed."""
+    consumer = CutOff(stale_answers)
+    places = [TopicPartition("t", number, offset) for number, offset in enumerate(committed)]
+    found = LagReport(consumer, "combine", "").began(places)
+    consumer.close()
+    return list(found.values())
+
+
+def test_an_end_before_what_is_committed_is_asked_for_again() -> None:
+    """The broker that led the log before may answer once more: to begin anew would count everything twice."""
+    assert bounds(4, -1001, 100) == [(5, 120), (5, 120)]
+    assert bounds(4, -1001, 80) == [(3, 80), (3, 80)]
+
+
+def test_an_end_that_stays_before_it_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is another then."""
+    monkeypatch.setattr(lag, "STALE_SECONDS", 0.2)
+    assert bounds(1_000, 100) == [(3, 80)]
