@@ -185,6 +185,15 @@ def test_a_gap_in_the_file_is_crossed_without_loss() -> None:
     assert clock.now_ms >= NOW_MS + 3 * AHEAD_MS
 
 
+def test_what_is_refused_when_a_gap_is_crossed_is_counted() -> None:
+    """Also an event that what follows it catches up with: none is neither admitted nor refused."""
+    clock = StreamClock()
+    ahead = decode_event(line(9, NOW_MS + 5 * AHEAD_MS - 3_600_000))
+    rows = [*events(500, NOW_MS + 3 * AHEAD_MS), ahead, *events(500, NOW_MS + 4 * AHEAD_MS - 60_000)]
+    admitted = [*clock.admit(events(300)), *clock.admit(rows), *clock.finish()]
+    assert (len(admitted), clock.refused) == (300 + len(rows) - 1, 1)
+
+
 @pytest.mark.parametrize("minutes", [10, 180])
 def test_a_small_fleet_s_file_is_read_whole(minutes: int) -> None:
     """However few events a day has, and though the file ends soon after a gap of a week, nothing is refused."""
