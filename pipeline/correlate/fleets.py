@@ -107,9 +107,12 @@ class Fleets:
         return fleet
 
     def step(self, partition: int, offset: int, partial: Partial, now_ms: int) -> Decisions | None:
-        """Take in a partial; None when its fleet holds it already."""
+        """Take in a partial; None when its fleet holds it already, or when the fleet is unknown and the partial
+        holds no event: what was refused makes no fleet."""
         fleet = self.by_name.get(partial.fleet)
         if fleet is None:
+            if not partial.events:
+                return None
             fleet = self.by_name[partial.fleet] = FleetProgress(
                 partial.fleet, partition, self._detectors.new(partial.fleet), log_id=self._bounds[partition].log_id
             )
