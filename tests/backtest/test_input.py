@@ -204,6 +204,16 @@ def test_a_small_fleet_s_file_is_read_whole(minutes: int) -> None:
     assert (found["events"], found["rejected"]) == (2_020, 0)
 
 
+def test_no_line_of_a_file_turned_round_has_a_number(tmp_path: Path) -> None:
+    """Counted from its end it would be another line of the file; of a file that is read as it stands it is right."""
+    rows = [line(number, NOW_MS + number) for number in range(30)]
+    rows[4], rows[9] = b'{"bad": 1}', line(9, NOW_MS + 9, site=7)
+    path = tmp_path / "events"
+    for content, numbers in ((rows, {5, 10}), (rows[::-1], {0})):
+        path.write_bytes(b"\n".join(content))
+        assert {example["line"] for example in summary(run(str(path), "--json"))["first"].values()} == numbers
+
+
 def test_late_reports_are_not_refused() -> None:
     """Up to a week old is normal for a host that was off."""
     clock = StreamClock()
