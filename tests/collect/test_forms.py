@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 from support.collect_gateway import Gateway, Reader, event, run_broker, run_gateway
 
+from pipeline.collect.body import numbered_lines
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.wire import topics
+from pipeline.wire.elements import Elements
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,18 @@ def test_one_bad_element_of_a_long_list_is_refused_by_itself(gateway: Gateway, b
     answer = gateway.post(b"[%s,%s]" % (b",".join(event(n, note="," * 30) for n in range(2_000)), bad))
     assert (answer.status, answer.body["accepted"]) == (202, 2_000)
     assert [(entry["line"], entry["reason"]) for entry in answer.body["rejected"]] == [(2_001, "not_an_object")]
+
+
+@pytest.mark.parametrize("repeated", [1, 400])
+def test_a_list_is_cut_as_a_backtest_cuts_it(repeated: int) -> None:
+    """Long or short, over lines or several in lines: what the gateway numbers is what a backtest of the body reads."""
+    texts = [b'{"a": "]},[{\\"", "b": [1, {}]}', b"null", b'" , "', b"-1.5e3", b"[[], 2]", b"true", b"{}"]
+    over_lines = b"[ " + b" ,\n ".join(texts * repeated) + b" ]\n"
+    in_lines = b"[" + b", ".join(texts * repeated) + b"]\n"
+    for body in (over_lines, in_lines * 2):
+        elements = Elements()
+        cut = elements.feed(body) + elements.finish()
+        assert [raw for _, raw in numbered_lines(body, "", len(cut))] == cut
 
 
 def test_what_is_mended_is_said(gateway: Gateway, events: Reader) -> None:
