@@ -107,8 +107,8 @@ class Fleets:
         return fleet
 
     def step(self, partition: int, offset: int, partial: Partial, now_ms: int) -> Decisions | None:
-        """Take in a partial; None when its fleet holds it already, or is unknown and the partial holds no event: what was
-        refused makes no fleet. One of another partition than the fleet's state is on, which may be its own since
+        """Take in a partial; None when its fleet holds it already, or is unknown and the partial holds no event: what
+        was refused makes no fleet. One of another partition than the fleet's state is on, which may be its own since
         partitions were added, leaves its place in the log alone."""
         fleet = self.by_name.get(partial.fleet)
         if fleet is None:
