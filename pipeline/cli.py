@@ -9,6 +9,7 @@ import sys
 import click
 
 from pipeline import __version__
+from pipeline.answers import answered
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.lifecycle import leave
 from pipeline.runtime.say import say, say_traceback
@@ -37,11 +38,14 @@ COMMANDS = {
     "query": ("consumers.clickhouse.ask.query:command", "Ask ClickHouse, by a query's name or in SQL."),
     "backfill": ("consumers.clickhouse.upkeep.backfill:command", "Make a ClickHouse table anew from the raw events."),
     "forget": ("consumers.clickhouse.upkeep.forget:command", "Drop a fleet's or a host's data from ClickHouse."),
+    "gate": ("consumers.rollout.main:command", "May this update go on in this ring? The exit code says so."),
     "deadletter": ("consumers.deadletter.main:command", "Refused messages: list, show, retry."),
     "replay": ("pipeline.simulate.replay:command", "Produce a scenario's events to a cluster or a file."),
     "backtest": ("pipeline.backtest.main:command", "What would have been halted? From files, without Kafka."),
     "bench": ("pipeline.cli:bench", "Measure, and print JSON."),
 }
+
+ANSWERING = {"gate"}  # whose exit code is an answer, so that failures have others
 
 BENCHES = {
     "combine": ("pipeline.bench.combine:command", "Events per CPU-second of the combiner."),
@@ -116,6 +120,8 @@ def main() -> None:
     faulthandler.enable(STANDARD_ERROR)  # when a library in C crashes, its last words are where it was called
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no reason to end
+    for name in ANSWERING.intersection(sys.argv[1:2]):
+        leave(answered(lambda: andon.main(prog_name="andon", standalone_mode=False), name))
     try:
         andon(prog_name="andon")
     except AndonError as error:

@@ -23,9 +23,10 @@ _UPDATES = " UNION DISTINCT ".join(
     f"SELECT vendor, product, version FROM {table} WHERE fleet = {{fleet:String}}"
     for table in ("update_days", "halts", "verdicts")
 )
-_HOST = "SELECT count() FROM hosts WHERE fleet = {fleet:String} AND host = {host:String}"
+_IN_FLEET = "({fleet:String} = '' OR fleet = {fleet:String})"
+_HOST = f"SELECT count() FROM hosts WHERE {_IN_FLEET} AND host = {{host:String}}"
 _NEAR_HOSTS = (
-    "SELECT DISTINCT host FROM hosts WHERE fleet = {fleet:String} "
+    f"SELECT DISTINCT host FROM hosts WHERE {_IN_FLEET} "
     "ORDER BY ngramDistanceCaseInsensitive(host, {host:String}), host LIMIT 20"
 )
 
@@ -35,20 +36,18 @@ class UnknownName(AndonError):
 
 
 def check(client: "Client", named: Mapping[str, str]) -> None:
-    """`named`: of "fleet", "vendor", "product", "version" and "host" those that a question names. Without a fleet
-    nothing is looked at.
+    """`named`: of "fleet", "vendor", "product", "version" and "host" those that a question names. Without a fleet a
+    host is looked for in all of them, and no update is looked at.
 
     Raises:
         UnknownName: for the first that is unknown.
         clickhouse_connect.driver.exceptions.Error: when ClickHouse does not answer.
     """
-    if "fleet" not in named:
-        return
-    fleet = {"fleet": named["fleet"]}
-    _known(
-        "fleet", named["fleet"], (row[0] for row in client.query(f"SELECT DISTINCT fleet FROM ({_FLEETS})").result_rows)
-    )
-    if set(UPDATE) <= named.keys():
+    fleet = {"fleet": named.get("fleet", "")}
+    if "fleet" in named:
+        rows = client.query(f"SELECT DISTINCT fleet FROM ({_FLEETS})").result_rows
+        _known("fleet", named["fleet"], (row[0] for row in rows))
+    if {"fleet", *UPDATE} <= named.keys():
         _check_update(client.query(_UPDATES, parameters=fleet).result_rows, named)
     if "host" in named:
         given = fleet | {"host": named["host"]}

@@ -52,6 +52,11 @@ def key_of(*parts: str) -> str:
     return "/".join(quote(part, safe=UNQUOTED) for part in parts)
 
 
+def rank(halt: Record) -> tuple[int, bool, int]:
+    """The newer of two records of a key ranks higher: a resume lifts only halts of lower epochs."""
+    return halt["epoch"], halt["action"] == "halt", halt["issued_at"]
+
+
 class Halts:
     """What is halted, and whether that is known. Feed it every record, from the beginning of both topics."""
 
@@ -66,7 +71,7 @@ class Halts:
             return self._take_beat(record)
         key = key_of(*(record[part] for part in UPDATE))
         known = self.newest.get(key)
-        if known and (record["epoch"], record["issued_at"]) < (known["epoch"], known["issued_at"]):
+        if known and rank(record) < rank(known):
             return False
         self.newest[key] = record
         self.doubts.pop(key, None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from pipeline.backtest.forms import NEWEST_FIRST
 from pipeline.backtest.noted import Example, InputNotes, example_of
 from pipeline.backtest.stream import StreamClock
 from pipeline.wire.events import AnyEvent
@@ -25,14 +26,18 @@ class Decoding:
 
         def refuse(index: int, error: MalformedMessage) -> None:
             if error.reason is not Reason.INVALID_JSON or not lines[index].isspace():  # a blank line says nothing
-                self._notes.refuse(str(error.reason), example_of(before + index + 1, lines[index], error.detail))
+                self._notes.refuse(str(error.reason), self._example(before + index + 1, lines[index], error.detail))
 
         def mended(index: int, event: AnyEvent, mends: Mends) -> None:
-            self._notes.mend(mends, example_of(before + index + 1, lines[index]))
+            self._notes.mend(mends, self._example(before + index + 1, lines[index]))
             self._mended(event.fleet, mends)
 
         self._lines += len(lines)
         return self._decoder.decode_all(lines, refuse, mended)
+
+    def _example(self, number: int, line: bytes, detail: str = "") -> Example:
+        """Of lines that were turned round nobody knows the number: where their file ends it was not known yet."""
+        return example_of(0 if self._notes.forms[NEWEST_FIRST] else number, line, detail)
 
     def future(self, clock: StreamClock) -> Iterator[tuple[str, str, int]]:
         """Note what the stream's clock refused; fleet, host and how far ahead (ms) of each host."""

@@ -7,6 +7,7 @@ from itertools import chain, pairwise
 
 from pipeline.runtime.errors import ConfigError
 
+NEWEST_FIRST = "newest_first"  # the word for a file that was turned round
 BLOCK_BYTES = 1 << 20
 LOOKED_AT = 1_000  # lines at the beginning of a file, which tell its order
 FEWEST_STEPS = 8  # from one time to another, that make an order
@@ -51,7 +52,7 @@ def oldest_first(batches: Iterator[list[bytes]], name: str, said: Said) -> Itera
             yield first
         yield from batches
         return
-    said("newest_first")
+    said(NEWEST_FIRST)
     lines, size_bytes = first, sum(map(len, first)) + _LINE_BYTES * len(first)
     for batch in batches:
         lines += batch

@@ -72,7 +72,8 @@ class StreamClock:
             if event.ts <= self.now_ms + AHEAD_MS:
                 self._go_on(event)
                 admitted.append(event)
-        self._refuse([event for event in held if event.ts > self.now_ms + AHEAD_MS])
+            else:
+                self._refuse([event])
         return admitted
 
     def _go_on(self, event: AnyEvent) -> None:

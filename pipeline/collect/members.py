@@ -7,6 +7,8 @@ could take for another fleet's is not forwarded.
 import json
 from collections.abc import Iterable
 
+from pipeline.wire.decode import BYTE_ORDER_MARK
+
 _NAME = b'"fleet"'
 _CAPITALS = (b"F", b"L", b"E", b"T")
 # Escapes of ASCII letters, in which the name could be spelt. Nobody writes them.
@@ -29,7 +31,10 @@ def names_another_fleet(raw: bytes, fleet: str) -> bool:
         return False
     try:
         members: Iterable[tuple[str, object]] = json.loads(
-            raw.decode(), object_pairs_hook=lambda pairs: pairs, parse_int=str, parse_float=str
+            raw.removeprefix(BYTE_ORDER_MARK).decode(),
+            object_pairs_hook=lambda pairs: pairs,
+            parse_int=str,
+            parse_float=str,
         )
         return any(value != fleet for name, value in members if name.casefold() == "fleet")
     except (ValueError, RecursionError):

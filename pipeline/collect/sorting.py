@@ -28,9 +28,12 @@ def sort_lines(body: bytes, lines: list[tuple[int, bytes]], route: str, fleet: s
     events: list[tuple[str, bytes]] = []
     refused: list[tuple[int, DeadLetter]] = []
     mended: Mends = {}
+    found: Mends = {}
     for number, raw in lines:
+        if found:
+            found = {}
         try:
-            event = decode_event(raw, mended)
+            event = decode_event(raw, found)
             if event.ts > latest_ms:
                 check_not_future(event, now_ms)
             if event.fleet != fleet or (is_ambiguous and names_another_fleet(raw, fleet)):
@@ -40,6 +43,8 @@ def sort_lines(body: bytes, lines: list[tuple[int, bytes]], route: str, fleet: s
             refused.append((number, DeadLetter(raw, None, error.reason, detail, route, -1, -1, "collect")))
         else:
             events.append((event.host, raw))
+            for what, times in found.items():
+                mended[what] = mended.get(what, 0) + times
     return Sorted(events, refused, mended)
 
 

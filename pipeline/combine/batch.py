@@ -9,6 +9,7 @@ from pipeline.combine.memory import Memory
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.events import MAX_SKEW_MS, AnyEvent, check_not_future
 from pipeline.wire.learned import LearnedDecoder
+from pipeline.wire.mending import Mends
 from pipeline.wire.reasons import MalformedMessage
 
 _LOG_APPEND_TIME = 2  # of the kinds of timestamps that Kafka has
@@ -42,11 +43,12 @@ class Batch:
     def take(self, messages: Sequence[ConsumedMessage], now_ms: int) -> None:
         """Take in messages that have just been read; those that cannot be used become dead letters."""
         refused: list[tuple[int, MalformedMessage]] = []
+        mended: list[tuple[AnyEvent, Mends]] = []
         values = [message.value() or b"" for message in messages]
         events = self._decoder.decode_all(
             values,
             lambda index, error: refused.append((index, error)),
-            lambda _, event, mends: self._events.note(event.fleet, mends),
+            lambda _, event, mends: mended.append((event, mends)),
         )
         kept: Sequence[ConsumedMessage] = messages
         if refused:
@@ -55,6 +57,7 @@ class Batch:
             for index, error in refused:
                 self._refuse(messages[index], error)
         events, kept = self._not_future(events, kept, now_ms)
+        self._note(mended, events)
         self.messages += len(messages)
         self.events += len(events)
         self._events.add(events, lambda index: (kept[index].partition() or 0, kept[index].offset() or 0))
@@ -62,6 +65,13 @@ class Batch:
     def fold(self) -> Fold:
         """What was taken in, as one value."""
         return self._events.fold()
+
+    def _note(self, mended: Sequence[tuple[AnyEvent, Mends]], events: Sequence[AnyEvent]) -> None:
+        """What was mended in those that count; what else was wrong with one that is refused says its letter."""
+        used = {id(event) for event in events} if mended else set()
+        for event, mends in mended:
+            if id(event) in used:
+                self._events.note(event.fleet, mends)
 
     def _not_future(
         self, events: list[AnyEvent], messages: Sequence[ConsumedMessage], now_ms: int

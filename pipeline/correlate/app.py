@@ -14,7 +14,7 @@ import structlog
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from pipeline.correlate.checkpoint import Entry, Place, places
+from pipeline.correlate.checkpoint import Entry, Place, reached
 from pipeline.correlate.config import STAGE, CorrelateConfig
 from pipeline.correlate.faust_settings import TIMEOUT_SECONDS, faust_settings
 from pipeline.correlate.known_halts import HaltsFollower, read_halts
@@ -148,7 +148,7 @@ class FaustPorts:
             async with self._fatal():
                 self._changelog_ends.clear()
                 table = dict(self._table.data)
-                await recover(await self._bounds(places(table)), table)
+                await recover(await self._bounds(reached(table)), table)
 
         self.app.agent(self._topics[topics.PARTIALS.name], name="correlate")(consume)
         self._table.on_recover(recovered)

@@ -105,18 +105,34 @@ def places(table: Mapping[bytes, bytes]) -> dict[int, Place]:
     return {place.partition: place for place in found}
 
 
+def reached(table: Mapping[bytes, bytes]) -> dict[int, Place]:
+    """By partition, how far the table says that reading has come: its place, or a fleet's newest partial beyond it.
+
+    Raises:
+        ValueError: when a place or a header cannot be read.
+    """
+    found = places(table)
+    for header in _headers(table):
+        known = found.get(header.partition, Place(VERSION, header.partition, 0, ""))
+        found[header.partition] = msgspec.structs.replace(known, offset=max(known.offset, header.offset + 1))
+    return found
+
+
 def unpack(table: Mapping[bytes, bytes]) -> Iterator[Restored]:
     """Every fleet that has a header in the table.
 
     Raises:
         ValueError: when a header cannot be read: then not even the fleet is known.
     """
-    for key in [key for key in table if key.endswith(_HEADER)]:
-        header = msgspec.msgpack.decode(table[key], type=Header)
+    for header in _headers(table):
         try:
             yield Restored(header, _read(table, header))
         except ValueError as error:
             yield Restored(header, None, str(error))
+
+
+def _headers(table: Mapping[bytes, bytes]) -> list[Header]:
+    return [msgspec.msgpack.decode(table[key], type=Header) for key in table if key.endswith(_HEADER)]
 
 
 def _read(table: Mapping[bytes, bytes], header: Header) -> FleetState:

@@ -9,7 +9,7 @@ and their halts are already in the register.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -53,8 +53,10 @@ class Correlator:
         self._saving = asyncio.Lock()  # one checkpoint at a time; `_turn` is free while it is being written
         self.session = 0  # counts recoveries: what was begun in an earlier one must not be finished
         self._committed: dict[int, int] = {}
+        self._told: dict[int, tuple[int, int]] = {}  # by partition: what the table was last told, and when (unix ms)
+        self._refused: set[int] = set()  # partitions whose group took no offset
+        self._disturbed: set[int] = set()  # partitions in whose changelog others have written
         self._noted: Counter[str] = Counter()  # as the last heartbeat showed it
-        self._placed_ms: dict[int, int] = {}  # by partition: when the table was last told where reading goes on
 
     # -- partials
 
@@ -168,13 +170,22 @@ class Correlator:
         async with self._saving:
             session = self.session
             due = self.fleets.due(self._clock(), int(dirty_seconds * 1000))
-            for partition in [partition for partition, offset in self._committed.items() if offset == NONE]:
-                await self._commit(partition, session)
-            for fleet in due:
-                if not await self._save(fleet, session):
-                    return
+            for partition in self._committed.keys() - self._told.keys():
+                await self._place(partition, session)
+            if not await self._save_all(due, session):
+                return
             for partition in list(self._committed):
-                await self._commit(partition, session)
+                await self._place(partition, session)
+            disturbed, self._disturbed = self._disturbed, set()
+            for partition in disturbed:
+                if await self._save_all(self.fleets.of_partition(partition), session):
+                    await self._place(partition, session)
+
+    async def _save_all(self, fleets: Iterable[FleetProgress], session: int) -> bool:
+        for fleet in fleets:
+            if not await self._save(fleet, session):
+                return False
+        return True
 
     async def _save(self, fleet: FleetProgress, session: int) -> bool:
         async with self._turn:
@@ -197,23 +208,31 @@ class Correlator:
         """A process that was cut off may write its last checkpoint after its successor's first: then all is due."""
         if not await self._ports.store(partition, entries):
             self._log.warning("others have written to the state: every fleet is written anew", partition=partition)
-            self.fleets.rewrite(partition, self._clock())
+            self._disturbed.add(partition)
         size = sum(len(key) + len(value) for key, value in entries)
         self.changelog_bytes += size
         metrics.CHANGELOG_BYTES.inc(size)
 
-    async def _commit(self, partition: int, session: int) -> None:
+    async def _place(self, partition: int, session: int) -> None:
+        """Say where reading goes on: in the table, and to the group for those who watch it."""
         async with self._turn:
             offset = self.fleets.commit_offset(partition) if session == self.session else None
-        is_old = self._clock() - self._placed_ms.get(partition, 0) > PLACED_MS
-        if offset is not None and (offset != self._committed[partition] or is_old):
-            await self._store_place(partition, offset)
-            if await self._ports.commit(partition, offset):
-                self._committed[partition] = offset
+        if offset is None:
+            return
+        placed, placed_ms = self._told.get(partition, (NONE, 0))
+        if offset != placed or self._clock() - placed_ms > PLACED_MS:
+            await self._store(partition, (self.fleets.place_entry(partition, offset),))
+            self._told[partition] = offset, self._clock()
+        if offset != self._committed[partition]:
+            await self._commit(partition, offset)
 
-    async def _store_place(self, partition: int, offset: int) -> None:
-        await self._store(partition, (self.fleets.place_entry(partition, offset),))
-        self._placed_ms[partition] = self._clock()
+    async def _commit(self, partition: int, offset: int) -> None:
+        if await self._ports.commit(partition, offset):
+            self._committed[partition] = offset
+            self._refused.discard(partition)
+        elif partition not in self._refused:
+            self._refused.add(partition)
+            self._log.warning("offset not taken by the group: its lag shows too much", partition=partition)
 
     # -- reading
 
@@ -234,7 +253,7 @@ class Correlator:
 
     def _look_for_loss(self, partition: int, place: int, low: int) -> None:
         """What was deleted before it was read is lost."""
-        lost = low - max([place, *(fleet.offset + 1 for fleet in self.fleets.of_partition(partition))])
+        lost = low - place
         if lost > MARKER:
             metrics.LOST.labels(STAGE, records.TOPIC).inc(lost)
             self._log.error("partials deleted before they were read", partition=partition, at_most=lost, upto=low)
@@ -251,6 +270,8 @@ class Correlator:
             self.reading.reset()
             self.ahead.clear()
             self._committed = dict.fromkeys(assigned, NONE)
+            self._told.clear()
+            self._disturbed.clear()
             await self.halts.begin_anew()
             for restored in unpack(table):
                 if restored.header.partition in assigned:
@@ -272,6 +293,6 @@ class Correlator:
             return
         if not bounds.has_been_at(fleet.offset + 1, fleet.log_id):
             self._log.error("fleet.partials began anew: its offsets are not the state's", fleet=fleet.name)
-            fleet.offset = NONE
+            self.fleets.forget_place(fleet, self._clock())
             self.fleets.read_all(header.partition)
         fleet.log_id = bounds.log_id

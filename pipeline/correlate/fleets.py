@@ -107,10 +107,13 @@ class Fleets:
         return fleet
 
     def step(self, partition: int, offset: int, partial: Partial, now_ms: int) -> Decisions | None:
-        """Take in a partial; None when its fleet holds it already. One of another partition than the fleet's state is
-        on, which may be its own since partitions were added, leaves its place in the log alone."""
+        """Take in a partial; None when its fleet holds it already, or is unknown and the partial holds no event: what
+        was refused makes no fleet. One of another partition than the fleet's state is on, which may be its own since
+        partitions were added, leaves its place in the log alone."""
         fleet = self.by_name.get(partial.fleet)
         if fleet is None:
+            if not partial.events:
+                return None
             fleet = self.by_name[partial.fleet] = FleetProgress(
                 partial.fleet, partition, self._detectors.new(partial.fleet), log_id=self._bounds[partition].log_id
             )
@@ -142,15 +145,13 @@ class Fleets:
         """What is read is another log: nothing of it is taken in yet; the next checkpoint is to hold that."""
         self._handled = dict.fromkeys(self._bounds, NONE)
         for fleet in self.by_name.values():
-            fleet.offset = NONE
-            if fleet.dirty_since_ms is None:
-                fleet.dirty_since_ms, fleet.dirty_offset = now_ms, 0
+            self.forget_place(fleet, now_ms)
 
-    def rewrite(self, partition: int, now_ms: int) -> None:
-        """Their checkpoints may have been overwritten."""
-        for fleet in self.of_partition(partition):
-            if fleet.dirty_since_ms is None:
-                fleet.dirty_since_ms, fleet.dirty_offset = now_ms, fleet.offset + 1
+    def forget_place(self, fleet: FleetProgress, now_ms: int) -> None:
+        """It has taken in nothing of the log that is there now; the next checkpoint is to hold that."""
+        fleet.offset, fleet.log_id = NONE, self._bounds[fleet.partition].log_id
+        if fleet.dirty_since_ms is None:
+            fleet.dirty_since_ms, fleet.dirty_offset = now_ms, 0
 
     def handled(self, partition: int, offset: int) -> None:
         """All that this message gave rise to is acknowledged."""

@@ -19,9 +19,9 @@ from pipeline.halt.safety import ERASED, MISSING, REPLAYED
 from pipeline.runtime import metrics
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.record_keys import fleet_of, key_text
-from pipeline.wire.verdicts import MAX_STANDING, MAX_STANDING_BYTES, FleetHeartbeat, StandingHalt
+from pipeline.wire.verdicts import HALT_RECORDS_UNREAD, MAX_STANDING, MAX_STANDING_BYTES, FleetHeartbeat, StandingHalt
 
-DISTURBED, UNREAD = "halt_records_disturbed", "halt_records_unread"  # flags of a heartbeat
+DISTURBED, UNREAD = "halt_records_disturbed", HALT_RECORDS_UNREAD  # flags of a heartbeat
 FLAG_MS = 3_600_000  # how long a heartbeat says so after all was put back: people look at it later
 UNREAD_MS = 30_000  # a topic that could not be read for so long is not watched
 ABSENT = (MISSING, REPLAYED)  # reasons that the next look has to confirm
@@ -125,7 +125,7 @@ class HaltWatch:
         said = self._topic.get(key, self._strange.get(key, MISSING))
         if isinstance(said, str):
             return said
-        return REPLAYED if (said.epoch, said.issued_at) < (halt.epoch, halt.issued_at) else ""
+        return REPLAYED if said.rank < halt.rank else ""
 
     def _confirmed(self, found: list[Disturbance]) -> list[Disturbance]:
         """What is there is there; what is not may be on its way: a partition's new leader shows it a moment later."""

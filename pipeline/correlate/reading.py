@@ -4,6 +4,7 @@ stands against the true ends of the logs. Pure; times in unix ms."""
 from collections.abc import Mapping
 
 from pipeline.correlate.ports import PartialRecord
+from pipeline.runtime.errors import TopicMadeAnewError
 from pipeline.runtime.reading.progress import STILL_MS, Progress, Standing
 from pipeline.wire.topics import PARTIALS
 
@@ -12,6 +13,14 @@ MARKER = 1  # behind the newest record of a transaction
 
 class Skipped(Exception):
     """Records were passed over: they must be read again."""
+
+
+class Replaced(Skipped, TopicMadeAnewError):
+    """Another log stands where it was read, or it was cut short."""
+
+    def __init__(self, why: str) -> None:
+        Exception.__init__(self, why)
+        self.topics = (PARTIALS.name,)
 
 
 class Reading:
@@ -42,13 +51,14 @@ class Reading:
         """Whether it may be taken in; False when reading has not begun: it comes again.
 
         Raises:
-            Skipped: there may be records before it that never came; or it is of another log.
+            Skipped: there may be records before it that never came.
+            Replaced: it is of another log.
         """
         following = self._next.get(message.partition)
         if following is None:
             return False
         if message.offset < self._began[message.partition]:
-            raise Skipped(f"fleet.partials[{message.partition}] began anew: a new process reads it from its beginning")
+            raise Replaced(f"fleet.partials[{message.partition}] began anew: a new process reads it from its beginning")
         if message.after > following:
             raise Skipped(
                 f"fleet.partials[{message.partition}]: offsets {following} to {message.after - 1} did not come before "
@@ -64,11 +74,11 @@ class Reading:
         """Where the consumer and the ends of its logs stand (see Standing), by assigned partition.
 
         Raises:
-            Skipped: a log has ended for long before the place that is read next: it is another one.
+            Replaced: a log has ended for long before the place that is read next: it is another one.
         """
         self._progress.look({(PARTIALS.name, at): Standing(*found) for at, found in places.items()}, now_ms)
         for why in self._progress.replaced(now_ms):
-            raise Skipped(why)
+            raise Replaced(why)
 
     def should_rejoin(self, now_ms: int) -> bool:
         """Whether nothing has been assigned for long, as the newest look found, and that was not said before. A static

@@ -75,6 +75,8 @@ async def serve(
         code = 0
     except Exception as error:
         log.error("fatal", error=f"{type(error).__name__}: {error}")
+        if isinstance(error, TopicMadeAnewError) and not any(correlator.fleets.log_ids.values()):
+            await asyncio.wait_for(_begin_anew(correlator), STOP_SECONDS)  # no id will tell it to who comes next
         raise FatalStageError(f"{type(error).__name__}: {error}") from error
     finally:
         await _leave(ports.stop(), code, log)
@@ -112,7 +114,8 @@ async def _look(ports: FaustPorts, correlator: Correlator, log: FilteringBoundLo
 
 async def _begin_anew(correlator: Correlator) -> None:
     """Leave the state as one that has taken in nothing of the topic that is there now."""
-    correlator.session += 1  # nothing that is still on its way is taken in
+    correlator.session += 1
+    correlator.reading.reset()  # nothing that is still on its way is taken in
     correlator.fleets.begin_anew(wall_clock_ms())
     await correlator.checkpoint(0.0)
 

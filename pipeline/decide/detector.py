@@ -228,7 +228,6 @@ class Detector:
             "events": state.events,
             "live_updates": len(state.updates.live()),
             "strata": len(state.strata.live()),
-            "crashes_too_late": state.too_late,
             "updates_unwatched": state.unwatched,
             **notes.summary(state),
             "remembered_crashes": len(state.hosts.seen) + len(state.host_signatures.seen),

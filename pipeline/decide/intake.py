@@ -57,7 +57,8 @@ class Intake:
         for crash in partial.crashes:
             if (unused := self.enter_crash(crash)) is not None:
                 note(self.state, unused, 1, crash.host, crash.at)
-            note(self.state, Noted.EXPOSURES_EXCLUDED, len(crash.excluded), crash.host, crash.at)
+            else:
+                note(self.state, Noted.EXPOSURES_EXCLUDED, len(crash.excluded), crash.host, crash.at)
         self.enter_control()
         self.note_cut(int_columns(partial.cut, CUT_COLUMNS), int_columns(partial.cut_exposures, EXPOSURE_COLUMNS))
         take_notes(self.state, partial)
@@ -162,7 +163,6 @@ class Intake:
         state = self.state
         at = min(crash.at, state.bucket * BUCKET_MS + BUCKET_MS - 1)
         if at < state.bucket * BUCKET_MS - DAY_MS:
-            state.too_late += 1
             return Noted.CRASHES_LATE
         in_all = self._first_in_all(crash, at)
         named = bool(crash.code or crash.module)

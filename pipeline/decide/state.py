@@ -33,9 +33,8 @@ class DetectorState:
         self.bucket = 0
         self.events = 0
         self.recent: Floats = np.zeros((2, 0))  # buckets of the newest reports, and how many
-        self.too_late = 0  # crashes that were reported more than a day after: no evidence
         self.room_made_at = 0  # the bucket
-        self.unwatched = 0  # times that a partial named an update for which there was no place
+        self.unwatched = 0  # times that a partial named an update without a place; `noted` has the exposures
         self.noted: dict[str, int] = {}  # by word (pipeline.wire.noted)
         self.noted_first: dict[str, list[Any]] = {}  # word → host and moment (unix ms) of the first example
         self.clocks: dict[str, list[int]] = {}  # host → how far its clock was ahead (ms), and the bucket of that

@@ -13,8 +13,8 @@ from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.logging import printable
 from pipeline.runtime.waiting import Deadline
-from pipeline.simulate.run import FASTEST, Run, shift_ms
-from pipeline.simulate.scenario import Scenario, unix_ms
+from pipeline.simulate.run import Run, shift_ms
+from pipeline.simulate.scenario import FASTEST, Scenario, unix_ms
 from pipeline.simulate.simulation import Simulation
 from pipeline.simulate.sinks import KafkaSink
 

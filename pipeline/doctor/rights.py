@@ -87,7 +87,7 @@ NEEDS: dict[str, list[Right]] = {
         *_group(correlate.GROUP),
     ],
     "archive": [*_read(EVENTS, VERDICTS, HALTS, HALT_ACKS, DEADLETTER), *_group(archive.GROUP)],
-    "rollout": [*_read(HALTS), *_write(HALT_ACKS), *_group("rollout")],
+    "rollout": [*_read(HALTS, VERDICTS), *_write(HALT_ACKS), *_group("rollout")],
     "watch": [*_read(*topics.ALL), *(right for name in _WATCHED for right in _group(name, AclOperation.DESCRIBE))],
     "deadletter": [
         *_read(DEADLETTER, EVENTS, PARTIALS),

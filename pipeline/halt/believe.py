@@ -1,16 +1,20 @@
-"""What it takes to believe a record: a trusted key signed these very bytes, and they stand under their own key."""
+"""What it takes to believe a record: a trusted key signed these very bytes, and they stand under their own key.
+Pure."""
 
 import base64
 import binascii
+from collections.abc import Mapping
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from pipeline.halt.errors import BadSignature, MalformedRecord, UnknownKey, WrongKey
-from pipeline.halt.signing import TrustedKeys
 from pipeline.wire.canonical import take_out_signature
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict, decode_record
+
+TrustedKeys = Mapping[str, Ed25519PublicKey]  # by kid
 
 UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 

@@ -39,7 +39,7 @@ class HaltRegister:
     def put(self, halt: Halt) -> None:
         """Remember a trusted record, unless a newer one is known."""
         known = self._newest.get(halt.key)
-        if known is None or (halt.epoch, halt.issued_at) >= (known.epoch, known.issued_at):
+        if known is None or halt.rank >= known.rank:
             self._newest[halt.key] = halt
             self._floors[halt.key] = max(self._floors.get(halt.key, 0), halt.epoch)
 

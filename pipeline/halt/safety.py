@@ -7,14 +7,14 @@ or is gone, is in doubt; and so is one that a signed heartbeat names and nobody 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pipeline.halt.believe import believed_halt, believed_word
+from pipeline.halt.believe import TrustedKeys, believed_halt, believed_word
 from pipeline.halt.errors import UntrustedRecord
-from pipeline.halt.signing import TrustedKeys
 from pipeline.wire.halts import Halt
 from pipeline.wire.record_keys import fleet_of, is_heartbeat, key_text, update_key
-from pipeline.wire.verdicts import FleetHeartbeat, Verdict
+from pipeline.wire.verdicts import HALT_RECORDS_UNREAD, STREAM_TIME_AHEAD, FleetHeartbeat, StandingHalt, Verdict
 
 FRESH_MS = 30_000  # three heartbeats: an older one opens nothing
+DEAF = frozenset({STREAM_TIME_AHEAD, HALT_RECORDS_UNREAD})  # flags of a heartbeat whose detector does not hear all
 ERASED, REPLAYED, MISSING, UNNAMED = "erased", "replayed", "missing", "unnamed"
 DOUBTS: Mapping[str, str] = {
     ERASED: "its record was erased (a tombstone)",
@@ -71,7 +71,7 @@ class SafetyRecord:
         except UntrustedRecord as error:
             return error.reason
         known = self.halts.get(name)
-        if known is not None and (halt.epoch, halt.issued_at) < (known.epoch, known.issued_at):
+        if known is not None and halt.rank < known.rank:
             return REPLAYED
         self.halts[name] = halt
         return ""
@@ -105,6 +105,12 @@ class SafetyRecord:
             self.verdicts[name] = record
         return ""
 
+    def refusal_of(self, key: str) -> str:
+        """Why the newest record of a key of `fleet.verdicts` is not believed, "" when it is. One that is only older
+        than the newest seen says nothing against that."""
+        reason = self.refused.get(key, "")
+        return "" if reason == REPLAYED else reason
+
     def is_heard(self, fleet: str, now_ms: int) -> bool:
         """Whether the fleet's detector lives: its newest heartbeat is signed and not older than FRESH_MS, nor ahead."""
         beat = self.beats.get(fleet)
@@ -117,17 +123,42 @@ class SafetyRecord:
         for fleet, beat in self.beats.items():
             for key in self._missing(beat):
                 found.setdefault(key, MISSING)
-            in_doubt = sum(fleet_of(key.encode()) == fleet for key in found)
-            if self._shown(fleet) + in_doubt < beat.standing_total:
+            if self._hidden(beat):
                 found.setdefault(update_key(fleet, "", "", "").rstrip("/"), UNNAMED)
         return [Doubt(key, reason, self.halts.get(key)) for key, reason in sorted(found.items())]
 
     def _missing(self, beat: FleetHeartbeat) -> Iterator[str]:
         for named in beat.standing or ():
-            held = self.halts.get(named.key)
-            if held is None or held.epoch < named.epoch:
+            if self._lacks(named):
                 yield named.key
 
-    def _shown(self, fleet: str) -> int:
-        standing = (key for key, halt in self.halts.items() if halt.fleet == fleet and halt.action == "halt")
-        return sum(key not in self._doubts for key in standing)
+    def _lacks(self, named: StandingHalt) -> bool:
+        """Whether no record shows this halt, nor a resume of a later epoch."""
+        held = self.halts.get(named.key)
+        return held is None or held.rank[:2] < (named.epoch, True)
+
+    def _hidden(self, beat: FleetHeartbeat) -> bool:
+        """Whether the heartbeat counts more halts without naming them than there are other records, or doubts."""
+        named = {each.key for each in beat.standing or ()}
+        unnamed = beat.standing_total - len(named)
+        if unnamed <= 0:
+            return False
+        doubtful = {key for key in self._doubts if fleet_of(key.encode()) == beat.fleet}
+        shown = {key for key, halt in self.halts.items() if halt.fleet == beat.fleet and _stood(halt, beat.at)}
+        return len((shown | doubtful) - named) < unnamed
+
+    def doubt_of(self, fleet: str, key: str) -> str:
+        """The reason of `doubts` that concerns this halt key, "" for none."""
+        reason, beat = self._doubts.get(key, ""), self.beats.get(fleet)
+        if reason or beat is None:
+            return reason
+        if any(named.key == key and self._lacks(named) for named in beat.standing or ()):
+            return MISSING
+        held = self.halts.get(key)
+        is_shown = held is not None and _stood(held, beat.at)
+        return UNNAMED if not is_shown and self._hidden(beat) else ""
+
+
+def _stood(halt: Halt, at_ms: int) -> bool:
+    """Whether it may have stood then: it does, or was resumed since."""
+    return halt.action == "halt" or halt.issued_at > at_ms

@@ -10,7 +10,6 @@ import binascii
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from pipeline.halt.believe import TrustedKeys as TrustedKeys
 from pipeline.halt.errors import BadSignature, UnknownKey
 from pipeline.halt.trusted_paths import check_directory, read_file
 from pipeline.runtime.errors import ConfigError
@@ -30,8 +30,6 @@ PUBLIC_SUFFIX = ".pub.pem"
 KID_CHARS = 16
 
 R = TypeVar("R", Verdict, FleetHeartbeat)
-
-TrustedKeys = Mapping[str, Ed25519PublicKey]
 
 
 def key_id(public: Ed25519PublicKey) -> str:

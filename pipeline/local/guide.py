@@ -124,7 +124,7 @@ def _options(info: StackInfo) -> str:
 
 
 def _settings(info: StackInfo, stages: set[str]) -> dict[str, str]:
-    """For commands that know nothing of local lines: Kafka, and ClickHouse as the user that may only read."""
+    """For commands that know nothing of local lines: Kafka, keys of halts, and ClickHouse as who may only read."""
     names = {"ANDON_KAFKA_BOOTSTRAP_SERVERS": info.bootstrap_servers}
     if info.kafka_username:
         names |= {
@@ -132,6 +132,8 @@ def _settings(info: StackInfo, stages: set[str]) -> dict[str, str]:
             "ANDON_KAFKA_SASL_USERNAME": info.kafka_username,
             "ANDON_KAFKA_SASL_PASSWORD_FILE": info.kafka_password_file,
         }
+    if "correlate" in stages:
+        names |= {"ANDON_TRUST_KEYS_DIR": info.keys_dir}
     if "clickhouse" in stages:
         names |= {
             "ANDON_CLICKHOUSE_URL": info.clickhouse_url,

@@ -26,3 +26,8 @@ class Seldom:
         self._silent_until[kind] = now + self._every_seconds
         left_out = self._left_out.pop(kind, 0)
         return {"left_out": left_out} if left_out else {}
+
+    def over(self, kind: str) -> None:
+        """What was said is not so any more: when it is again, that is said at once."""
+        self._silent_until.pop(kind, None)
+        self._left_out.pop(kind, None)

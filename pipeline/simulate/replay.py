@@ -17,11 +17,10 @@ from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.runtime.say import say
 from pipeline.simulate import scenario as scenarios
+from pipeline.simulate.scenario import FASTEST
 
 if TYPE_CHECKING:
     from pipeline.simulate.run import Run
-
-FASTEST = 0.0  # as run.FASTEST, which is loaded with numpy
 
 PIPE_SECONDS = 10.0  # between two lines of progress where there is no terminal for a bar
 STORY_SECONDS = 180.0  # of wall time, by default

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from pipeline.runtime.clock import wall_clock_ms
-from pipeline.simulate.scenario import Scenario, unix_ms
+from pipeline.simulate.scenario import FASTEST, Scenario, unix_ms
 from pipeline.simulate.simulation import Simulation
 from pipeline.simulate.sinks import Sink
 from pipeline.wire.halts import Halt
 from pipeline.wire.partials import UpdateId
 
-FASTEST = 0.0
 SLICE_SECONDS = 0.05  # of wall time: how long an event may wait for its slice, and a halt for being obeyed
 MAX_SLICE_MS = 60_000  # of event time
 

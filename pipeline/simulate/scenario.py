@@ -20,6 +20,7 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 AtLeastOne = Annotated[float, msgspec.Meta(ge=1)]
 
+FASTEST = 0.0  # a speed: as fast as what it is sent to takes it. Here, for run.py is loaded with numpy
 SHARE_TOLERANCE = 1e-6
 MAX_DAYS = 14  # simulated times are int32 milliseconds around the scenario's start: 24 days at most
 SCENARIOS = importlib.resources.files("pipeline.simulate") / "scenarios"

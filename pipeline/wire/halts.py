@@ -54,6 +54,12 @@ class Halt(msgspec.Struct, frozen=True, kw_only=True):
         """The record's Kafka key."""
         return update_key(self.fleet, self.vendor, self.product, self.version)
 
+    @property
+    def rank(self) -> tuple[int, bool, int]:
+        """What is newer of one key ranks higher: by epoch; within one a halt, for a resume lifts only halts of lower
+        epochs; then by when it was issued, as renewals are."""
+        return self.epoch, self.action == "halt", self.issued_at
+
 
 class HaltAck(msgspec.Struct, frozen=True, kw_only=True):
     """A subscriber's word on what it did with a halt."""

@@ -79,12 +79,27 @@ def _updates(listed: list[Any], ts: Any, mends: Mends) -> list[Fields]:
         _count(mends, Noted.UPDATES_UNUSABLE, len(listed) - len(usable))
     for update in usable:
         update["installed_at"] = _moment(update.get("installed_at"), ANCIENT_MS, Noted.INSTALLED_AT_UNUSABLE, mends)
+    _doubt_versions(usable)
     if len(usable) <= MAX_UPDATES:
         return usable
     _count(mends, Noted.UPDATES_CUT, len(usable) - MAX_UPDATES)
     since_ms = ts - RECENT_MS if isinstance(ts, int) else ANCIENT_MS
     ranked = sorted(range(len(usable)), key=lambda place: _rank(usable[place], since_ms), reverse=True)
     return [usable[place] for place in sorted(ranked[:MAX_UPDATES])]
+
+
+def _doubt_versions(updates: list[Fields]) -> None:
+    """Where one version of a product has no time, nobody knows which came last: the others have none either. Else the
+    crashes of a version whose sender misdates it would be blamed on the one before."""
+    undated: dict[tuple[str, str], set[str]] = {}
+    for update in updates:
+        if update["installed_at"] == ANCIENT_MS:
+            undated.setdefault((update["vendor"], update["product"]), set()).add(update["version"])
+    if undated:
+        for update in updates:
+            versions = undated.get((update["vendor"], update["product"]), set())
+            if len(versions) > (update["version"] in versions):
+                update["installed_at"] = ANCIENT_MS
 
 
 def _rank(update: Fields, since_ms: int) -> tuple[bool, bool, int]:

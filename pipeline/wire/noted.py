@@ -14,7 +14,7 @@ class Noted(StrEnum):
     SIGNATURE_CUT = "signature_cut"  # code or module of more than 128 characters: a path's last part, a code's first
     TIME_FORM = "time_form"  # moments that are plain in another form: seconds, micro-, nanoseconds, ISO 8601, 1.7e12
     PRIOR_ENDED_AT_UNUSABLE = "prior_ended_at_unusable"  # before 2020, after 2100, no time at all: as if not there
-    INSTALLED_AT_UNUSABLE = "installed_at_unusable"  # the same: such a host is neither exposed nor control
+    INSTALLED_AT_UNUSABLE = "installed_at_unusable"  # the same: to no version of it exposed, nor control
     UPDATES_UNUSABLE = "updates_unusable"  # updates without name or version: as if not listed
     UPDATES_CUT = "updates_cut"  # updates beyond 64 on one host
 

@@ -53,3 +53,22 @@ def test_each_kind_is_counted_with_an_example(found: dict[str, tuple[int, int, s
         "clocks_ahead": (1, 1, "ahead"),
         "future_timestamp": (1, 1, "fast"),
     }
+
+
+def test_an_installation_at_no_time_moves_no_release(module_database: Database) -> None:
+    """The release is the earliest time that a host knows, or the first report of any; hours have only what is known."""
+    client = module_database.client()
+    nowhen = datetime(2020, 1, 1, tzinfo=UTC)
+    rows = [
+        row("first", "heartbeat", NOW - 2 * HOUR, NOW - 3 * HOUR),
+        row("early", "heartbeat", NOW - HOUR, nowhen),
+        row("late", "heartbeat", NOW, nowhen),
+    ]
+    named = [["misdated", *each[1:]] for each in rows]
+    client.insert("events", named, column_names=[*NAMES, *LISTS])
+    client.insert("events", [["undated", *each[1:]] for each in rows[1:]], column_names=[*NAMES, *LISTS])
+    sql = "SELECT fleet, min(installed) FROM update_days WHERE fleet LIKE '%dated' GROUP BY fleet ORDER BY fleet"
+    known = {fleet: installed.replace(tzinfo=UTC) for fleet, installed in client.query(sql).result_rows}
+    assert known == {"misdated": NOW - 3 * HOUR, "undated": NOW - HOUR}
+    sql = "SELECT fleet, hosts_so_far FROM exposure_over_time WHERE fleet LIKE '%dated'"
+    assert client.query(sql).result_rows == [("misdated", 1)]

@@ -185,6 +185,15 @@ def test_a_gap_in_the_file_is_crossed_without_loss() -> None:
     assert clock.now_ms >= NOW_MS + 3 * AHEAD_MS
 
 
+def test_what_is_refused_when_a_gap_is_crossed_is_counted() -> None:
+    """Also an event that what follows it catches up with: none is neither admitted nor refused."""
+    clock = StreamClock()
+    ahead = decode_event(line(9, NOW_MS + 5 * AHEAD_MS - 3_600_000))
+    rows = [*events(500, NOW_MS + 3 * AHEAD_MS), ahead, *events(500, NOW_MS + 4 * AHEAD_MS - 60_000)]
+    admitted = [*clock.admit(events(300)), *clock.admit(rows), *clock.finish()]
+    assert (len(admitted), clock.refused) == (300 + len(rows) - 1, 1)
+
+
 @pytest.mark.parametrize("minutes", [10, 180])
 def test_a_small_fleet_s_file_is_read_whole(minutes: int) -> None:
     """However few events a day has, and though the file ends soon after a gap of a week, nothing is refused."""
@@ -193,6 +202,16 @@ def test_a_small_fleet_s_file_is_read_whole(minutes: int) -> None:
     rows = [line(number, NOW_MS + at * 60_000) for number, at in enumerate(moments)]
     found = summary(run("-", "--json", stdin=b"\n".join(rows)))
     assert (found["events"], found["rejected"]) == (2_020, 0)
+
+
+def test_no_line_of_a_file_turned_round_has_a_number(tmp_path: Path) -> None:
+    """Counted from its end it would be another line of the file; of a file that is read as it stands it is right."""
+    rows = [line(number, NOW_MS + number) for number in range(30)]
+    rows[4], rows[9] = b'{"bad": 1}', line(9, NOW_MS + 9, site=7)
+    path = tmp_path / "events"
+    for content, numbers in ((rows, {5, 10}), (rows[::-1], {0})):
+        path.write_bytes(b"\n".join(content))
+        assert {example["line"] for example in summary(run(str(path), "--json"))["first"].values()} == numbers
 
 
 def test_late_reports_are_not_refused() -> None:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 from support.collect_gateway import Gateway, Reader, event, run_broker, run_gateway
 
+from pipeline.collect.body import numbered_lines
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.wire import topics
+from pipeline.wire.elements import Elements
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +61,33 @@ def test_lists_in_lines_are_their_elements(gateway: Gateway) -> None:
 def test_a_list_is_bounded_before_it_is_made(gateway: Gateway) -> None:
     """Tens of thousands of elements are refused unmade, whatever they are; an empty list is an empty body."""
     for body, status, error in (
-        (b"[" + b"1," * 60_000 + b"1]", 400, "bad_list"),
+        (b"[" + b"1," * 60_000 + b"1]", 413, "too_many_events"),
+        (b"[" + b"[]," * 60_000 + b"{}]", 413, "too_many_events"),
         (b"[" + b"{}," * 60_000 + b"{}]", 413, "too_many_events"),
         (b"[ ]", 400, "empty_body"),
     ):
         answer = gateway.post(body)
         assert (answer.status, answer.body["error"]) == (status, error)
+
+
+@pytest.mark.parametrize("bad", [b"null", b"7", b'"x"', b"[1]"])
+def test_one_bad_element_of_a_long_list_is_refused_by_itself(gateway: Gateway, bad: bytes) -> None:
+    """However long the list is, what stands beside it is taken."""
+    answer = gateway.post(b"[%s,%s]" % (b",".join(event(n, note="," * 30) for n in range(2_000)), bad))
+    assert (answer.status, answer.body["accepted"]) == (202, 2_000)
+    assert [(entry["line"], entry["reason"]) for entry in answer.body["rejected"]] == [(2_001, "not_an_object")]
+
+
+@pytest.mark.parametrize("repeated", [1, 400])
+def test_a_list_is_cut_as_a_backtest_cuts_it(repeated: int) -> None:
+    """Long or short, over lines or several in lines: what the gateway numbers is what a backtest of the body reads."""
+    texts = [b'{"a": "]},[{\\"", "b": [1, {}]}', b"null", b'" , "', b"-1.5e3", b"[[], 2]", b"true", b"{}"]
+    over_lines = b"[ " + b" ,\n ".join(texts * repeated) + b" ]\n"
+    in_lines = b"[" + b", ".join(texts * repeated) + b"]\n"
+    for body in (over_lines, in_lines * 2):
+        elements = Elements()
+        cut = elements.feed(body) + elements.finish()
+        assert [raw for _, raw in numbered_lines(body, "", len(cut))] == cut
 
 
 def test_what_is_mended_is_said(gateway: Gateway, events: Reader) -> None:
@@ -75,6 +98,20 @@ def test_what_is_mended_is_said(gateway: Gateway, events: Reader) -> None:
     assert answer.status == 202
     assert answer.body == {"accepted": 1, "rejected": [], "mended": {"null_text": 1, "time_form": 1}}
     events.wait_until(lambda m: m.value() == raw)
+
+
+def test_what_is_refused_after_all_was_not_mended(gateway: Gateway) -> None:
+    """Only mends of what is forwarded are said: another fleet's event, and one of the future, are not."""
+    ahead = json.loads(event(56))["ts"] + 86_400_000
+    lines = [event(56, region=None), event(56, region=None, fleet="other"), event(56, site=7, ts=ahead)]
+    answer = gateway.post(b"\n".join(lines))
+    assert (answer.status, answer.body["accepted"], answer.body["mended"]) == (202, 1, {"null_text": 1})
+
+
+def test_a_byte_order_mark_makes_nobody_another_fleet(gateway: Gateway) -> None:
+    """Also before a line that has the word more than once, so that its members are looked at."""
+    answer = gateway.post(event(61) + b"\n\xef\xbb\xbf" + event(60, host="fleet"))
+    assert (answer.status, answer.body["rejected"]) == (202, [])
 
 
 def test_a_body_of_which_nothing_was_usable_is_no_success(gateway: Gateway) -> None:

@@ -48,6 +48,12 @@ def test_each_fleets_notes_go_into_its_partial() -> None:
     }
 
 
+def test_what_is_refused_after_all_was_not_mended() -> None:
+    """A side issue of an event from the future is none: the event is a dead letter."""
+    found = partials(raw("a", region=None), raw("b", ts=NOW + HOUR_MS, region=None, site=7))
+    assert [partial.notes.counts for partial in found] == [{"null_text": 1}]
+
+
 def test_hosts_whose_clocks_are_ahead_are_named() -> None:
     """One whose report is refused for it, and one that lists what is installed two hours later; a crash is no sign."""
     crash = raw("crashed", installed_at=NOW + 2 * HOUR_MS, kind="crash", signature={"code": "0x1", "module": ""})

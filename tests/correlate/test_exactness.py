@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from support.correlate_worker import STREAM_START, partial
 from support.correlate_world import LOG, SHADOW, UPDATE, Clock, Killed, World, correlator, epochs, facts, live, record
 
-from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES, VERSION, Entry, FleetState, Place, pack, unpack
+from pipeline.correlate.checkpoint import (
+    MAX_CHUNK_BYTES,
+    VERSION,
+    Entry,
+    FleetState,
+    Place,
+    pack,
+    place_entry,
+    reached,
+    unpack,
+)
 from pipeline.correlate.correlator import PLACED_MS
 from pipeline.correlate.halt_watch import DISTURBED
 from pipeline.correlate.ports import Bounds
@@ -104,8 +114,7 @@ def test_a_checkpoint_that_comes_too_late_does_not_stay(tmp_path: Path) -> None:
         for entry in late:
             world.append(entry)
         clock.now += PLACED_MS + 1
-        await process.checkpoint(0)
-        await process.checkpoint(0)
+        await process.checkpoint(30)  # though no fleet is dirty for so long
         assert facts(await live(world, tmp_path)) == facts(process)
 
     asyncio.run(scene())
@@ -117,6 +126,14 @@ def test_a_place_is_known_by_topic_and_end(high: int, log_id: str, known: bool) 
     bounds = Bounds(0, high, log_id)
     assert bounds.has_been_at(9, "a") is known
     assert bounds.is_behind(Place(VERSION, 0, 9, "a")) is (high < 9)
+
+
+def test_how_far_reading_has_come_is_told_by_fleets_too(tmp_path: Path) -> None:
+    """A place waits for the slowest fleet: a log that ends between it and the newest checkpoint is behind."""
+    state = FleetState(VERSION, "acme", 0, 100, 1, 1, (), b"")
+    entries = [place_entry(0, 50, "a"), place_entry(1, 7, "a"), pack(state, "A").header]
+    assert {at: place.offset for at, place in reached(dict(entries)).items()} == {0: 101, 1: 7}
+    assert Bounds(0, 80, "a").is_behind(reached(dict(entries))[0])
 
 
 def test_a_checkpoint_cut_off_by_cancellation_is_made_again(tmp_path: Path) -> None:

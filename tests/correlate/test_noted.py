@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from msgspec.structs import replace
+from support.correlate_worker import partial
 from support.correlate_world import Clock, World, correlator, record
 from support.folding import partials_all
 
@@ -17,12 +18,33 @@ from pipeline.wire.partials import Notes, encode_partial
 NOW = 1_790_000_000_000
 
 
+def test_refused_events_make_no_fleet(tmp_path: Path) -> None:
+    """Only a note of a clock, of a fleet that nobody has heard of: no detector, no heartbeat. A known one has it."""
+    raw = TrialFleet(hosts=1_000, trials=10).heartbeat(1, NOW)[1]
+    (heard,) = partials_all([decode_event(raw)], NOW)
+    note = replace(partial("unheard", 0), tail=Notes({}, {"h1": 7_200_000}))
+    log = [encode_partial(each) for each in (note, heard, replace(note, fleet=heard.fleet))]
+
+    async def scene() -> None:
+        world = World(log)
+        process = correlator(world, tmp_path, Clock(), ShippedDetectors.from_file(""))
+        await process.recover(world.bounds(), {})
+        process.began(0, None, 0)
+        for offset, value in enumerate(log):
+            await process.handle(record(offset, value, NOW), process.session)
+        (shown,) = state(process, NOW, NOW)["fleets"]
+        assert (shown["fleet"], shown["clocks_ahead"]["hosts"]) == (heard.fleet, 1)
+        assert process.fleets.commit_offset(0) == 1  # the first is done with
+
+    asyncio.run(scene())
+
+
 def test_notes_reach_state_and_metrics(tmp_path: Path) -> None:
     """Of two fleets each has its own; the metrics are their sums."""
     raw = TrialFleet(hosts=1_000, trials=10).heartbeat(1, NOW)[1]
-    (partial,) = partials_all([decode_event(raw)], NOW)
+    (one,) = partials_all([decode_event(raw)], NOW)
     notes = {"a": Notes({"updates_cut": 3}, {"h1": 7_200_000}), "b": Notes({"updates_cut": 4, "null_text": 1})}
-    log = [encode_partial(replace(partial, fleet=fleet, tail=noted)) for fleet, noted in notes.items()]
+    log = [encode_partial(replace(one, fleet=fleet, tail=noted)) for fleet, noted in notes.items()]
 
     async def scene() -> None:
         world = World(log)

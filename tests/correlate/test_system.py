@@ -379,12 +379,15 @@ def test_partials_made_anew_are_all_taken_in(stage: Stage, gone_for_a_while: boo
     stage.wait_for(lambda: stage.fleets()["acme"]["partials"] == 34)
 
 
-def test_partials_made_anew_are_known_though_they_are_as_many(stage: Stage) -> None:
-    """Its place is at the end of the new log as it was at that of the other: the log is known by its id, or its first
-    record, and all of it is taken in."""
+@pytest.mark.parametrize("first", [5, 2])
+def test_partials_made_anew_are_known_though_they_are_as_many(stage: Stage, first: int) -> None:
+    """The new log ends where the place in the other was, or before it, and is longer when it is read: it is known
+    by its id, or its first record, and all of it is taken in."""
     stage.start()
     stage.produce(*(partial("acme", 1, at=number) for number in range(5)))
     stage.wait_for(lambda: stage.committed() == stage.last_offset() + 1)
+    stage.stop()
+    stage.start()
     stage.wait_for(stage.ready)  # it has looked at the log
     assert stage.process is not None
     stage.process.freeze()
@@ -394,11 +397,12 @@ def test_partials_made_anew_are_known_though_they_are_as_many(stage: Stage) -> N
     again = NewTopic(name, topics.PARTIALS.partitions, 1, config=topics.PARTIALS.config)
     admin.create_topics([again])[name].result(DEADLINE_SECONDS)
     stage.take_over()
-    stage.produce(*(partial("acme", 1, at=5 + number) for number in range(5)))
+    stage.produce(*(partial("acme", 1, at=5 + number) for number in range(first)))
     stage.process.thaw()
     stage.wait_for(lambda: stage.process is not None and stage.process.own_end() == FatalStageError.exit_code)
+    stage.produce(*(partial("acme", 1, at=5 + number) for number in range(first, 8)))
     stage.start()
-    stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 10)
+    stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 13)
 
 
 def test_no_topics_is_said_in_a_line(broker: AnyBroker, tmp_path: Path) -> None:

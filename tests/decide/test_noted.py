@@ -63,8 +63,13 @@ def test_clocks_are_bounded_and_forgotten_after_a_day() -> None:
 
 
 def test_excluded_and_unwatched_exposures_are_counted() -> None:
-    """An update past its window is neither exposed nor control for its host: trials and crashes say how often."""
+    """An update past its window is neither exposed nor control for its host: trials and crashes that count say how
+    often."""
     detector = Detector("acme", PolicySet())
     old = replace(GUILTY, installed_at=T0 - 5 * DAY_MS)
     detector.step(partial(heartbeat(1, T0, (old,)), heartbeat(2, T0, (HAD,)), crash(3, T0, (old,), KERNEL_FAULT)))
     assert detector.summary()["noted"] == {"exposures_excluded": 2}
+    detector.step(partial(crash(3, T0 + 1, (old,), KERNEL_FAULT)))
+    late = replace(GUILTY, installed_at=T0 - 9 * DAY_MS)
+    detector.step(partial(crash(4, T0 - 2 * DAY_MS, (late,), KERNEL_FAULT)))
+    assert detector.summary()["noted"] == {"exposures_excluded": 2, "crashes_late": 1, "crashes_repeated": 1}

@@ -67,7 +67,7 @@ def test_a_snapshot_of_an_earlier_version_goes_on(rolled_out: bytes) -> None:
     data = unpack(larger.snapshot())
     assert data["parts"].keys() == {"trials", "ledger", "clearing", "history"}  # names that older snapshots have
     assert data["parts"]["ledger"]["slots"].shape == larger.state.book.slots.shape
-    for name in ("recent", "too_late", "unwatched", "room_made_at", "masked"):
+    for name in ("recent", "unwatched", "room_made_at", "masked"):
         del data["plain"][name]
     state = Detector.restore(pack(data), PolicySet()).state
     assert state.masked.shape == state.since.shape

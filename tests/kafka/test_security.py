@@ -22,6 +22,7 @@ from support.outside import incident
 from support.secured import alive, grant, grant_lines, options, principals, stage, start
 from support.waiting import DEADLINE_SECONDS, until
 
+from consumers.rollout.main import command as gate_command
 from pipeline.collect.tokens import add_token
 from pipeline.doctor import main as doctor
 from pipeline.doctor.finding import Finding, ok
@@ -88,6 +89,13 @@ def post(port: int, token: str, lines: list[bytes]) -> Any:
         return json.load(answer)
 
 
+def gate(kafka: KafkaConfig, update: str, *words: str) -> tuple[int, dict[str, Any]]:
+    """What `andon gate` answers under an account: exit code and row."""
+    environ = {"ANDON_KAFKA_SASL_PASSWORD": kafka.sasl_password}
+    result = CliRunner().invoke(gate_command, [update, "--json", *options(kafka), *words], env=environ)
+    return result.exit_code, json.loads(result.stdout)
+
+
 def answers(url: str) -> bool:
     """Whether a page is there and well."""
     try:
@@ -132,6 +140,9 @@ def test_the_line_halts_what_crashes(account: Account, database: Database, tmp_p
         obeying.assign([TopicPartition(topics.HALTS.name, 0, 0)])
         (halt,) = take(obeying, 1)
         assert (halt.key() or b"").startswith(b"acme/guilty/")
+        keys = ["--trusted-keys-dir", str(tmp_path / "correlate" / "keys"), "--fleet", "acme", "--ring", "broad"]
+        asked = gate(account("rollout"), (halt.key() or b"").decode().partition("/")[2], *keys)
+        assert (asked[0], asked[1]["rule"], asked[1]["halt"]["epoch"]) == (1, "halted", 1)
         until("all is stored", lambda: clickhouse_value(client, "SELECT count() FROM events") == len(sent))
         obeying.close()
 

@@ -63,6 +63,7 @@ def test_nothing_that_is_told_has_a_password_in_it(tmp_path: Path) -> None:
     lines = dict(line.split("=", 1) for line in file.read_text().splitlines())
     assert f"kcat -C -F {file}" in text
     assert f"ANDON_KAFKA_SASL_PASSWORD_FILE={at.secrets.kafka_password_file}" in text
+    assert f"ANDON_TRUST_KEYS_DIR={at.data_dir}" in text
     assert OPEN not in " ".join(text.split())
     assert PASSWORD not in text
     assert lines["sasl.password"] not in text

@@ -20,7 +20,8 @@ from pipeline.simulate import replay as module
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.obedience import Obedience
 from pipeline.simulate.replay import command
-from pipeline.simulate.run import FASTEST, Run, shift_ms
+from pipeline.simulate.run import Run, shift_ms
+from pipeline.simulate.scenario import FASTEST
 from pipeline.simulate.simulation import Simulation
 from pipeline.wire.decode import decode_event
 from pipeline.wire.halts import Halt, encode_halt

@@ -9,8 +9,8 @@ from clickhouse_connect.driver.client import Client
 
 from consumers.clickhouse.archive.events import EventRows
 from pipeline.simulate import scenario as scenarios
-from pipeline.simulate.run import FASTEST, shift_ms
-from pipeline.simulate.scenario import Scenario, unix_ms
+from pipeline.simulate.run import shift_ms
+from pipeline.simulate.scenario import FASTEST, Scenario, unix_ms
 from pipeline.simulate.simulation import Simulation, without_halts
 from pipeline.wire.partials import UpdateId
 from pipeline.wire.spans import MINUTE_MS

@@ -159,9 +159,13 @@ def test_a_fleet_is_forgotten(database: Database, client: Client) -> None:
     assert andon(database, "forget", "--yes").returncode == 2
 
 
-def test_a_fleet_that_nobody_knows_is_said_to_be_unknown(database: Database, client: Client) -> None:
+def test_what_nobody_knows_is_said_to_be_unknown(database: Database, client: Client) -> None:
     """That nothing of a misspelt name is left proves nothing about the right one."""
     insert(client, FIRST)
     done = andon(database, "forget", "--fleet", "acmee", "--yes")
     assert "warning: fleet 'acmee' is unknown: ClickHouse has acme; did you mean acme?" in done.stderr
+    host = json.loads(FIRST[0])["host"]
+    done = andon(database, "forget", "--host", host + "x", "--yes")
+    assert f"warning: host '{host}x' is unknown; did you mean {host}" in done.stderr
+    assert "unknown" not in andon(database, "forget", "--host", host, "--yes").stderr
     assert "unknown" not in andon(database, "forget", "--fleet", "acme", "--yes").stderr

@@ -90,6 +90,17 @@ def test_an_installation_at_no_time_makes_its_host_no_control(installed_at: Any)
     assert mends == {Noted.INSTALLED_AT_UNUSABLE: 1}
 
 
+def test_a_version_at_no_time_leaves_no_other_one_to_blame() -> None:
+    """Nobody knows which version came last: neither is exposed. Another product, and a second mention of the same
+    version, say nothing about that."""
+    other = UPDATE | {"product": "sensor"}
+    event, mends = look(CRASH | {"updates": [UPDATE, UPDATE | {"version": "292", "installed_at": None}, other]})
+    assert [update.installed_at for update in event.updates] == [ANCIENT_MS, ANCIENT_MS, T - 5_000]
+    assert mends == {Noted.INSTALLED_AT_UNUSABLE: 1}
+    event, _ = look(CRASH | {"updates": [UPDATE, UPDATE | {"installed_at": None}]})
+    assert [update.installed_at for update in event.updates] == [T - 5_000, ANCIENT_MS]
+
+
 def test_a_long_module_keeps_its_last_part() -> None:
     """The folders of a driver store say nothing; the file's name does. A short path stays as it came."""
     event, mends = look(CRASH | {"signature": {"code": "0x116" + " " * 200, "module": LONG + "\\nvlddmkm.sys"}})

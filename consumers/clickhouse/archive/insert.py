@@ -121,6 +121,7 @@ class Inserter:
                 raise CannotInsert(f"{rows.num_rows} rows into {table}, of {batch.words}: {error!r}") from error
             else:
                 self._failing.pop(batch.token, None)
+                self._seldom.over(table)
                 INSERT_SECONDS.observe(time.monotonic() - started)
                 return
         raise Abandoned

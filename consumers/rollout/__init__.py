@@ -1,0 +1,1 @@
+"""For whoever rolls out updates: may this one go on in this ring?"""

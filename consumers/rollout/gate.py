@@ -1,0 +1,234 @@
+"""Whether an update may go on in a ring, from the records of `fleet.halts` and `fleet.verdicts`. Pure: records, keys
+and the time come in.
+
+What is asked of it later (a command, a library, a webhook) asks the same `Gate`.
+"""
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from consumers.rollout.rules import Facts, Permission, State, rule_for
+from consumers.rollout.words import Words, span
+from pipeline.halt.believe import TrustedKeys
+from pipeline.halt.safety import DEAF, SafetyRecord
+from pipeline.wire.halts import Halt
+from pipeline.wire.record_keys import is_heartbeat, key_text, parse_key, update_key, verdict_key
+from pipeline.wire.spans import MINUTE_MS
+from pipeline.wire.verdicts import AHEAD_MS, FleetHeartbeat, Verdict
+
+EVERY_RING = "*"
+Shadow = Literal["watching", "halted", "cleared"]
+MIN_RATE_MS = MINUTE_MS  # over less a rate of trials says nothing
+NOT_READ = "the topics have not been read to their end"
+
+
+class Question(NamedTuple):
+    """Which update, in which ring of which fleet; names compare as in keys of records, letter by letter."""
+
+    fleet: str
+    vendor: str
+    product: str
+    version: str
+    ring: str
+
+    @property
+    def halt_key(self) -> str:
+        """The update's key on `fleet.halts`."""
+        return update_key(*self[:4])
+
+    @property
+    def verdict_key(self) -> str:
+        """Its key on `fleet.verdicts`."""
+        return verdict_key(*self)
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer, the rule of docs/rollout.md that gave it, and the evidence: the newest records that are believed.
+
+    Times in unix ms. `missing_trials` is how many trials are missing until a harmless update would be cleared, 0 when
+    that is not known; `missing_seconds` how long they take at the rate of late, None when that is not.
+    """
+
+    state: State
+    permission: Permission
+    rule: str
+    reason: str
+    fleet: str
+    vendor: str
+    product: str
+    version: str
+    ring: str
+    at: int
+    missing_trials: int = 0
+    missing_seconds: float | None = None
+    halt: Halt | None = None
+    verdict: Verdict | None = None
+    heartbeat: FleetHeartbeat | None = None
+
+
+class _Known(NamedTuple):
+    """What the facts are made of."""
+
+    halt: Halt | None
+    verdict: Verdict | None
+    beat: FleetHeartbeat | None
+    pending: str  # the ring that a pending verdict is about
+    doubt: str
+    refused: str
+
+
+class Gate:
+    """One reader's knowledge. Feed it every record, of each topic in its order; say `caught_up` when both have been
+    read to their committed end, and `lost_track` when they no longer are. Epochs and halts once seen are kept."""
+
+    def __init__(self, trusted: TrustedKeys, shadow: Shadow = "watching") -> None:
+        self.record = SafetyRecord(trusted)
+        self._shadow = shadow
+        self._unread = NOT_READ
+        self._rings: dict[str, set[str]] = {}  # by halt key: rings of which there were verdicts
+        self._first: dict[str, Verdict] = {}  # by verdict key: where its rate of trials is measured from
+
+    def take_halt(self, key: bytes | None, value: bytes | None) -> str:
+        """A record of `fleet.halts`; "" when it is believed, else why not."""
+        return self.record.take_halt(key, value)
+
+    def take_word(self, key: bytes | None, value: bytes | None) -> str:
+        """A record of `fleet.verdicts`; "" when it is believed, else why not."""
+        reason = self.record.take_word(key, value)
+        verdict = None if reason or is_heartbeat(key) else self.record.verdicts.get(key_text(key))
+        if verdict is not None:
+            named = update_key(verdict.fleet, verdict.vendor, verdict.product, verdict.version)
+            self._rings.setdefault(named, set()).add(verdict.ring)
+            first = self._first.setdefault(verdict.key, verdict)
+            if verdict.exposed_trials < first.exposed_trials:  # counted anew
+                self._first[verdict.key] = verdict
+        return reason
+
+    def caught_up(self) -> None:
+        """Both topics have been read to their committed end."""
+        self._unread = ""
+
+    def lost_track(self, why: str) -> None:
+        """They cannot be read now; `why` is for people."""
+        self._unread = why or NOT_READ
+
+    def decide(self, asked: Question, now_ms: int) -> Decision:
+        """The answer as of `now_ms`, unix ms."""
+        known = self._known(asked)
+        facts = self._facts(asked, known, now_ms)
+        rule = rule_for(facts)
+        trials, seconds = self._missing(known.verdict) if facts.verdict == "watching" else (0, None)
+        words = Words(now_ms, self._unread, known.halt, known.verdict, known.beat, known.doubt, known.refused)
+        places = words.places() | {
+            "pending": known.pending,
+            "missing": missing_words(trials, seconds),
+            "elsewhere": self._elsewhere(asked),
+            "fleets": self._fleets(asked.fleet),
+        }
+        return Decision(
+            state=rule.state,
+            permission=rule.permission,
+            rule=rule.name,
+            reason=rule.reason.format_map(places),
+            **asked._asdict(),
+            at=now_ms,
+            missing_trials=trials,
+            missing_seconds=seconds,
+            halt=known.halt,
+            verdict=known.verdict,
+            heartbeat=known.beat,
+        )
+
+    # -- facts
+
+    def _known(self, asked: Question) -> _Known:
+        record, key = self.record, asked.halt_key
+        halt = record.halts.get(key)
+        return _Known(
+            halt,
+            record.verdicts.get(asked.verdict_key),
+            record.beats.get(asked.fleet),
+            self._pending(asked, halt),
+            record.doubt_of(asked.fleet, key),
+            record.refusal_of(asked.verdict_key),
+        )
+
+    def _pending(self, asked: Question, halt: Halt | None) -> str:
+        """A halt that waits for a person concerns every ring; one that operators answered by a resume does not wait."""
+        answered_ms = halt.issued_at if halt is not None and halt.action == "resume" else -1
+        for ring in sorted(self._rings.get(asked.halt_key, ())):
+            verdict = self.record.verdicts.get(verdict_key(*asked[:4], ring))
+            if verdict is not None and verdict.state == "pending" and verdict.at > answered_ms:
+                return ring
+        return ""
+
+    def _facts(self, asked: Question, known: _Known, now_ms: int) -> Facts:
+        return Facts(
+            topics="unread" if self._unread else "read",
+            record=_record(known.halt, asked.ring, now_ms),
+            doubt="yes" if known.doubt else "no",
+            detector=self._detector(asked.fleet, known.beat, now_ms),
+            verdict=_verdict(known, now_ms),
+            shadow=self._shadow,
+        )
+
+    def _detector(self, fleet: str, beat: FleetHeartbeat | None, now_ms: int) -> str:
+        if beat is None or not self.record.is_heard(fleet, now_ms):
+            return "silent"
+        if DEAF & set(beat.flags):
+            return "deaf"
+        return "untold" if beat.standing is None else "heard"
+
+    # -- what is missing
+
+    def _missing(self, verdict: Verdict | None) -> tuple[int, float | None]:
+        if verdict is None or not verdict.needs_trials:
+            return 0, None
+        first = self._first[verdict.key]
+        trials, passed_ms = verdict.exposed_trials - first.exposed_trials, verdict.at - first.at
+        if trials <= 0 or passed_ms < MIN_RATE_MS:
+            return verdict.needs_trials, None
+        return verdict.needs_trials, verdict.needs_trials * passed_ms / 1000 / trials
+
+    def _elsewhere(self, asked: Question) -> str:
+        """What may have been meant: the version in other rings, or another spelling."""
+        if rings := self._rings.get(asked.halt_key):
+            return f"; it has one in {', '.join(sorted(rings))}"
+        wanted = asked.halt_key.casefold()
+        alike = sorted("/".join(parse_key(key)) for key in self._rings if key.casefold() == wanted)
+        return f"; names are compared letter by letter, and there is {alike[0]}" if alike else ""
+
+    def _fleets(self, fleet: str) -> str:
+        """Those that may have been meant."""
+        others = sorted(self.record.beats) if fleet not in self.record.beats else []
+        return f"; there are heartbeats of {', '.join(others)}" if others else ""
+
+
+def missing_words(trials: int, seconds: float | None) -> str:
+    """How much is missing until it can be cleared, for people."""
+    if not trials:
+        return "how much is missing is not known yet"
+    long = "" if seconds is None else f", about {span(seconds)} at this rate"
+    return f"needs {trials:,} more trials{long}"
+
+
+def _record(halt: Halt | None, ring: str, now_ms: int) -> str:
+    if halt is None:
+        return "none"
+    if not {EVERY_RING, ring} & set(halt.rings):
+        return f"{halt.action}_elsewhere"
+    return halt.action if now_ms < halt.expires_at else f"{halt.action}_expired"
+
+
+def _verdict(known: _Known, now_ms: int) -> str:
+    verdict = known.verdict
+    if known.refused:
+        return "unverifiable"
+    if known.pending:
+        return "pending"
+    if verdict is None:
+        return "none"
+    if verdict.state == "pending":
+        return "halted"  # decided, and answered by a resume
+    return "ahead" if verdict.at > now_ms + AHEAD_MS else verdict.state

@@ -1,0 +1,78 @@
+"""Records of both topics as the correlator signs them, for one update of acme in one ring; and those of a stranger."""
+
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from consumers.rollout.gate import Gate, Question, Shadow
+from pipeline.halt.signing import SigningKey
+from pipeline.wire import topics
+from pipeline.wire.halts import Halt, encode_halt
+from pipeline.wire.verdicts import Explanation, FleetHeartbeat, StandingHalt, Verdict, encode_verdict
+
+NOW = 1_721_362_140_000  # 2024-07-19T04:09:00Z
+ASKED = Question("acme", "crowdstrike", "falcon-content", "291", "broad")
+NAMES = dict(zip(("fleet", "vendor", "product", "version"), ASKED[:4], strict=True))
+DETECTOR = SigningKey(Ed25519PrivateKey.generate())
+STRANGER = SigningKey(Ed25519PrivateKey.generate())
+TRUSTED = {DETECTOR.kid: DETECTOR.public}
+HOUR_MS = 3_600_000
+
+Message = tuple[str, bytes, bytes | None]  # topic, key, value
+
+
+def halt(epoch: int = 1, action: str = "halt", key: SigningKey = DETECTOR, **other: Any) -> Message:
+    """A record of the update on fleet.halts; `issued_at` is NOW, it stands for an hour."""
+    fields: dict[str, Any] = {
+        "action": action, "rings": ("*",), "epoch": epoch, "issued_at": NOW, "expires_at": NOW + HOUR_MS,
+        "decided_by": "andon" if action == "halt" else "operator:ann, operator:bob", "policy": "", "kid": "",
+        "reason": "5 hosts crashed", "evidence": None,
+    }  # fmt: skip
+    record = key.sign(Halt(**NAMES | fields | other))
+    return topics.HALTS.name, record.key.encode(), encode_halt(record)
+
+
+def verdict(state: str = "cleared", key: SigningKey | None = DETECTOR, **other: Any) -> Message:
+    """The verdict on the update in the ring."""
+    fields: dict[str, Any] = {
+        "ring": ASKED.ring, "state": state, "at": NOW, "log10_evidence": 0.3, "threshold": 6.0, "basis": "concurrent",
+        "observed": 3, "expected": 2.5, "relative_risk": (0.4, 3.1), "crashed_hosts": 3, "exposed_trials": 9_120,
+        "explanation": Explanation("pooled"),
+    }  # fmt: skip
+    record = Verdict(**NAMES | fields | other)
+    record = record if key is None else key.sign_word(record)
+    return topics.VERDICTS.name, record.key.encode(), encode_verdict(record)
+
+
+def beat(at: int = NOW, *standing: tuple[str, int], key: SigningKey = DETECTOR, **other: Any) -> Message:
+    """A heartbeat of the fleet that names what stands halted."""
+    named = tuple(StandingHalt(*each) for each in standing)
+    figures = {"stream_time": at, "live_updates": 1, "events": 9, "offset": 3, "standing_total": len(named)}
+    record = key.sign_word(FleetHeartbeat(**{"fleet": "acme", "at": at, **figures, "standing": named} | other))
+    return topics.VERDICTS.name, record.key.encode(), encode_verdict(record)
+
+
+def instead(message: Message, value: bytes | None) -> Message:
+    """Another value under the same key."""
+    return message[0], message[1], value
+
+
+def altered(message: Message, old: bytes, new: bytes) -> Message:
+    """The record with other words under its old signature."""
+    return instead(message, (message[2] or b"").replace(old, new))
+
+
+def gate_of(*messages: Message, shadow: Shadow = "watching", read: bool = True) -> Gate:
+    """A gate that has read these."""
+    gate = Gate(TRUSTED, shadow)
+    for message in messages:
+        feed(gate, message)
+    if read:
+        gate.caught_up()
+    return gate
+
+
+def feed(gate: Gate, message: Message) -> None:
+    """One record more."""
+    topic, key, value = message
+    (gate.take_halt if topic == topics.HALTS.name else gate.take_word)(key, value)
