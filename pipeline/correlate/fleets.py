@@ -118,7 +118,7 @@ class Fleets:
                 partial.fleet, partition, self._detectors.new(partial.fleet), log_id=self._bounds[partition].log_id
             )
         if partition != fleet.partition:
-            offset = fleet.offset + 1
+            offset = self._handled.get(fleet.partition, fleet.offset) + 1  # nothing of its own log has to be read again
         elif offset <= fleet.offset:
             return None
         decisions = fleet.detector.step(partial)

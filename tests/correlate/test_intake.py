@@ -254,6 +254,10 @@ def test_added_partitions_turn_nothing_genuine_away(tmp_path: Path, place: int |
         assert world.letters() == []
         assert process.fleets.by_name["acme"].events == 7
         assert process.fleets.by_name["acme"].offset == 1
+        await process.checkpoint(0)
+        process.fleets.handled(0, 50)  # of other fleets
+        await process.handle(record(1_001, moved)._replace(partition=1, after=1_001), process.session)
+        assert process.fleets.commit_offset(0) == 51
 
     asyncio.run(scene())
 
