@@ -36,6 +36,8 @@ LOOK_SECONDS = 0.1
 MARK_SECONDS = 0.02  # of the steady stream, one event in each such slice is watched until a query shows it
 SLICE_EVENTS, MAX_UNREAD = 20_000, 100_000
 COUNT = "SELECT count() FROM events"
+# Rows are in the table before its views have theirs: what an insert has brought is whole once it is over.
+NO_INSERT = "SELECT count() = 0 FROM system.processes WHERE query_kind = 'Insert'"
 STRATA = ("stratum_minutes", "stratum_hours", "stratum_days")
 UPDATES = ("update_minutes", "update_hours", "update_days", "update_installs")
 TABLES = ("events", "crashes", "hosts", *STRATA, *UPDATES)
@@ -134,6 +136,7 @@ def _dense_size(plan: Plan, kafka: KafkaConfig, client: Client) -> dict[str, Any
 
 
 def _size(client: Client, rows: int) -> dict[str, Any]:
+    wait_until(client, NO_INSERT, 1, RUN_SECONDS)
     for table in TABLES:
         client.command(f"OPTIMIZE TABLE {table} FINAL")
     where = "active AND database = currentDatabase()"
