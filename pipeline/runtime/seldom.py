@@ -27,7 +27,8 @@ class Seldom:
         left_out = self._left_out.pop(kind, 0)
         return {"left_out": left_out} if left_out else {}
 
-    def over(self, kind: str) -> None:
-        """What was said is not so any more: when it is again, that is said at once."""
-        self._silent_until.pop(kind, None)
-        self._left_out.pop(kind, None)
+    def over(self, start: str) -> None:
+        """Of all kinds that begin so: what was said is not so any more; when it is again, that is said at once."""
+        for kind in [kind for kind in list(self._silent_until) if kind.startswith(start)]:
+            self._silent_until.pop(kind, None)
+            self._left_out.pop(kind, None)

@@ -52,6 +52,23 @@ def test_a_full_disk_is_said_once_and_by_name(monkeypatch: pytest.MonkeyPatch) -
     assert said["of"] == "fleet.events [0] 7 to 10"
 
 
+class Gone(Full):
+    """One that cannot be reached after its disk was full."""
+
+    def insert_arrow(self, *_: Any, **__: Any) -> None:
+        """An attempt."""
+        self.attempts -= 1
+        if self.attempts >= 0:
+            raise DatabaseError("Code: 243. not enough space") if self.attempts > 5 else OSError("refused")
+
+
+def test_another_reason_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the table has failed all the while."""
+    error, said = inserted(monkeypatch, Gone(10))
+    assert error is None
+    assert [one["error"].partition(". ")[0] for one in said] == ["Code: 243", "refused"]
+
+
 def test_what_no_attempt_changes_names_the_insert(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error that ends the stage says how many rows, into which table, of which records."""
     error, _ = inserted(monkeypatch, Full(0, TypeError("no such type")))

@@ -1,5 +1,6 @@
 """Batches into ClickHouse: retried with the same token until they are acknowledged, or given up."""
 
+import re
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -20,6 +21,7 @@ FIRST_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 SLOW_SECONDS = 10.0
+_CODE = re.compile(r"[Cc]ode: (\d+)")
 SAID_EVERY_SECONDS = 60.0  # that inserts into a table fail
 
 SETTINGS: dict[str, Any] = {
@@ -112,7 +114,7 @@ class Inserter:
             except (Error, OSError) as error:
                 self._mine.client = None
                 self._failing.setdefault(batch.token, time.monotonic())
-                if (more := self._seldom.turn(table)) is not None:
+                if (more := self._seldom.turn(f"{table}: {_kind(error)}")) is not None:
                     failed = {"table": table, "rows": rows.num_rows, "of": batch.words, "error": str(error)[:500]}
                     self._log.warning("insert failed, will be retried", **failed, wait=backoff, **more)
                 given_up.wait(backoff)
@@ -121,7 +123,7 @@ class Inserter:
                 raise CannotInsert(f"{rows.num_rows} rows into {table}, of {batch.words}: {error!r}") from error
             else:
                 self._failing.pop(batch.token, None)
-                self._seldom.over(table)
+                self._seldom.over(f"{table}: ")
                 INSERT_SECONDS.observe(time.monotonic() - started)
                 return
         raise Abandoned
@@ -131,3 +133,9 @@ class Inserter:
         if client is None:
             client = self._mine.client = connect(self._server, database=self._server.database)
         return client
+
+
+def _kind(error: Exception) -> str:
+    """ClickHouse's number, or the exception's name: another kind is said though the table failed before."""
+    found = _CODE.search(str(error))
+    return found[1] if found else type(error).__name__
