@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from pipeline.bench.faults.main import AIMED
 from pipeline.local.kafka.jars import KafkaJars
 from pipeline.local.machine.process import andon
 
@@ -28,7 +29,8 @@ def test_nothing_is_lost_and_nothing_is_counted_twice(kafka_jars: KafkaJars) -> 
     assert found["events"] > 5_000
     assert set(found["seen"].values()) == {found["events"]}
     assert found["halts"] >= 3
-    assert found["kills"] == 5  # combiner, archive, ClickHouse, and the correlator twice
-    assert found["kills_in_transaction"] == found["kills_between_insert_and_commit"] == found["kills_in_recovery"] == 1
+    assert found["kills"] >= 5  # combiner, archive, ClickHouse, and the correlator twice; more when one missed its aim
+    aimed = {name: found[name] for name in AIMED}
+    assert aimed == dict.fromkeys(AIMED, 1), found
     assert (found["slots"], found["broker_restarts"]) == ([1, 3, 2], 1)
     assert all(found["refusals_logged"][word] for word in ("refused", "ACCESS_DENIED", "NOT_ENOUGH_SPACE"))

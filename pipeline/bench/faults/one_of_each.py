@@ -3,7 +3,7 @@
 ClickHouse fails meanwhile in one way after another, so that nobody waits for that alone. Every kill is aimed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from pipeline.bench.faults.archive import Storing
@@ -17,6 +17,7 @@ from pipeline.bench.faults.stages import READY_SECONDS
 from pipeline.bench.faults.watch import Pulse
 
 FAULT_SECONDS = 2.0  # the least that one of ClickHouse lasts
+TRIES = 5  # of an aimed kill; of those on a busy machine about one in fifty misses
 ANY, INSIDE = Kill(LIFE_SECONDS[0], "any"), Kill(LIFE_SECONDS[0], "inside")
 
 
@@ -30,18 +31,15 @@ def one_of_each(setup: Setup) -> Figures:
         line.begin()
         with _until_refused(line, clickhouse.gone(), "refused"):
             line.run_for(FAULT_SECONDS)
-            kill_combiner(line, combiner, INSIDE)
-        inside["kills_in_transaction"] = _landed(line)
+            inside["kills_in_transaction"] = _hit(line, lambda: kill_combiner(line, combiner, INSIDE))
         with clickhouse.slow():
             line.run_for(FAULT_SECONDS)
             more = [line.combiner(slot) for slot in (1, 2)]
         line.drained()
-        line.kill_archive(INSIDE)
-        inside["kills_between_insert_and_commit"] = _landed(line)
+        inside["kills_between_insert_and_commit"] = _hit(line, lambda: line.kill_archive(INSIDE))
         with _until_refused(line, clickhouse.read_only(), "ACCESS_DENIED"):
             kill_correlator(line, correlate, ANY, Pulse())
-            kill_correlator(line, correlate, INSIDE, Pulse())
-        inside["kills_in_recovery"] = _landed(line)
+            inside["kills_in_recovery"] = _hit(line, lambda: kill_correlator(line, correlate, INSIDE, Pulse()))
         line.stop(more[1])
         with _until_refused(line, clickhouse.full(), "NOT_ENOUGH_SPACE"):
             line.run_for(FAULT_SECONDS)
@@ -63,7 +61,12 @@ def _until_refused(line: Storing, fault: AbstractContextManager[None], word: str
         line.until(f"the archive is refused: {word}", lambda: line.archive.count(word) > said, READY_SECONDS)
 
 
-def _landed(line: Storing) -> int:
-    """Kills since the last question that hit the moment that they were aimed at."""
-    landed, line.inside = line.inside, 0
-    return landed
+def _hit(line: Storing, kill: Callable[[], None]) -> int:
+    """Killed until one hits the moment that it is aimed at, and how many did: after the last look a broker may still do
+    what it was asked for before the process stood still."""
+    before = line.inside
+    for _ in range(TRIES):
+        kill()
+        if line.inside > before:
+            break
+    return line.inside - before
