@@ -1,11 +1,8 @@
 """The safety record as any subscriber finds it: what stands halted, what is in doubt, whether heartbeats are heard."""
 
-from collections.abc import Mapping
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from pipeline.correlate.halt_watch import DISTURBED, UNREAD
 from pipeline.doctor.finding import ANSWER_SECONDS, Finding, ok, problem, unchecked, warning
+from pipeline.halt.believe import TrustedKeys
 from pipeline.halt.safety import SafetyRecord
 from pipeline.halt.trust import TrustConfig as TrustConfig  # for who calls this
 from pipeline.runtime.clock import wall_clock_ms
@@ -38,7 +35,7 @@ def check_halts(kafka: KafkaConfig, trust: TrustConfig) -> list[Finding]:
         return [unchecked(CHECK, f"fleet.halts and fleet.verdicts cannot be read: {error}")]
 
 
-def read_record(kafka: KafkaConfig, trusted: Mapping[str, Ed25519PublicKey]) -> SafetyRecord:
+def read_record(kafka: KafkaConfig, trusted: TrustedKeys) -> SafetyRecord:
     """Both topics to their ends, the heartbeats first: what they name is on the other topic before.
 
     Raises:

@@ -1,20 +1,34 @@
-"""What it takes to believe a record: a trusted key signed these very bytes, and they stand under their own key.
-Pure."""
+"""What it takes to believe a record: a trusted key of the right role signed these very bytes, and they stand under
+their own key. Pure."""
 
 import base64
 import binascii
 from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from pipeline.halt.errors import BadSignature, MalformedRecord, UnknownKey, WrongKey
+from pipeline.halt.errors import BadSignature, MalformedRecord, UnknownKey, WrongKey, WrongRole
+from pipeline.wire.acks import HaltAck, decode_ack
 from pipeline.wire.canonical import take_out_signature
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict, decode_record
 
-TrustedKeys = Mapping[str, Ed25519PublicKey]  # by kid
+# A detector signs halts, verdicts and heartbeats; an operator what people order; a subscriber what it did with a halt.
+Role = Literal["detector", "operator", "subscriber"]
+
+
+class TrustedKey(NamedTuple):
+    """A public key, what it is believed for, and who it belongs to ("" when nobody said)."""
+
+    public: Ed25519PublicKey
+    role: Role = "detector"
+    name: str = ""
+
+
+TrustedKeys = Mapping[str, TrustedKey]  # by kid
 
 UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
@@ -49,11 +63,29 @@ def believed_word(key: bytes | None, raw: bytes, trusted: TrustedKeys) -> Verdic
     return record
 
 
-def verify_bytes(raw: bytes, trusted: TrustedKeys) -> None:
-    """Return when a trusted key signed these bytes without their `sig`: the rule that subscribers keep.
+def believed_ack(key: bytes | None, raw: bytes, trusted: TrustedKeys) -> HaltAck:
+    """What a record of `fleet.halt-acks` says, when the key of that very subscriber signed these bytes for this key.
 
     Raises:
-        UnknownKey, BadSignature: both UntrustedRecord.
+        UntrustedRecord: with the reason.
+    """
+    try:
+        ack = decode_ack(raw)
+    except UNREADABLE as error:
+        raise MalformedRecord(str(error)) from None
+    if key != ack.halt_key.encode():
+        raise WrongKey(f"an acknowledgement of {ack.halt_key!r} stands under another key")
+    owner = verify_bytes(raw, trusted, "subscriber").name
+    if owner != ack.subscriber:
+        raise WrongRole(f"the key of {owner!r} signed for {ack.subscriber!r}")
+    return ack
+
+
+def verify_bytes(raw: bytes, trusted: TrustedKeys, role: Role = "detector") -> TrustedKey:
+    """The trusted key of this role that signed these bytes without their `sig`: the rule that subscribers keep.
+
+    Raises:
+        UnknownKey, WrongRole, BadSignature: all UntrustedRecord.
     """
     try:
         found = take_out_signature(raw)
@@ -61,10 +93,26 @@ def verify_bytes(raw: bytes, trusted: TrustedKeys) -> None:
         raise MalformedRecord(str(error)) from None
     if found is None:
         raise BadSignature("not a signed record in canonical form")
-    public = trusted.get(found.kid)
-    if public is None:
-        raise UnknownKey(f"no trusted key has the id {found.kid!r}")
+    return verify_signature(found.signed, found.kid, found.sig, trusted, role)
+
+
+def verify_signature(signed: bytes, kid: str, sig: str, trusted: TrustedKeys, role: Role) -> TrustedKey:
+    """The trusted key of this role that gave these bytes this signature (base64).
+
+    Raises:
+        UnknownKey, WrongRole, BadSignature: all UntrustedRecord.
+    """
+    key = trusted.get(kid)
+    if key is None:
+        raise UnknownKey(f"no trusted key has the id {kid!r}")
+    if key.role != role:
+        raise WrongRole(f"the key {kid!r} is {_a(key.role)}'s, and only {_a(role)}'s counts here")
     try:
-        public.verify(base64.b64decode(found.sig, validate=True), found.signed)
+        key.public.verify(base64.b64decode(sig, validate=True), signed)
     except (InvalidSignature, binascii.Error, ValueError):
         raise BadSignature("the signature does not match the record") from None
+    return key
+
+
+def _a(role: Role) -> str:
+    return f"an {role}" if role == "operator" else f"a {role}"

@@ -13,6 +13,12 @@ class UnknownKey(UntrustedRecord):
     reason = "unknown_key"
 
 
+class WrongRole(UntrustedRecord):
+    """A trusted key signed it, but one that is not believed for this."""
+
+    reason = "wrong_role"
+
+
 class BadSignature(UntrustedRecord):
     """`sig` is missing, is not base64, or does not cover these canonical bytes."""
 

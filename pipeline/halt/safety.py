@@ -24,6 +24,7 @@ DOUBTS: Mapping[str, str] = {
     "malformed": "its newest record is none",
     "wrong_key": "its newest record is another key's",
     "unknown_key": "its newest record is signed by a key that is not trusted",
+    "wrong_role": "its newest record is signed by a key that is not a detector's",
     "bad_signature": "the signature of its newest record does not match",
 }
 

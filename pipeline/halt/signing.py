@@ -1,35 +1,39 @@
 """The Ed25519 key that signs what the correlator says: a private PEM for its owner only, the public one beside it.
 
-A directory of keys is also a directory of trust: every `<kid>.pub.pem` in it is believed, so an old key's public half
-stays behind when the private one is replaced, and another slot's is trusted by copying it there. Who could put a file
-there could order a fleet to go on; so nothing is taken from a place where others might have (trusted_paths.py).
+A directory of keys is also a directory of trust: every `KID.pub.pem` in it is believed as a detector's, every
+`ROLE.NAME.KID.pub.pem` for what its role may say, unless `KID.revoked` lies beside it. So an old key's public half
+stays behind when the private one is replaced, and another's is trusted by copying it there. Who could put a file there
+could order a fleet to go on; so nothing is taken from a place where others might have (trusted_paths.py).
 """
 
 import base64
-import binascii
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from pipeline.halt.believe import Role, TrustedKey, verify_signature
 from pipeline.halt.believe import TrustedKeys as TrustedKeys
-from pipeline.halt.errors import BadSignature, UnknownKey
 from pipeline.halt.trusted_paths import check_directory, read_file
 from pipeline.runtime.errors import ConfigError
+from pipeline.wire.acks import HaltAck
 from pipeline.wire.halts import Halt, canonical_bytes, decode_halt, encode_halt
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict
 
 PRIVATE_NAME = "signing.key.pem"
-PUBLIC_SUFFIX = ".pub.pem"
+PUBLIC_SUFFIX, REVOKED_SUFFIX = ".pub.pem", ".revoked"
 KID_CHARS = 16
+_PUBLIC_NAME = re.compile(
+    r"(?:(detector|operator|subscriber)\.([a-z0-9][a-z0-9_@.-]{0,63})\.)?([0-9a-f]{16})\.pub\.pem"
+)
 
-R = TypeVar("R", Verdict, FleetHeartbeat)
+R = TypeVar("R", Verdict, FleetHeartbeat, HaltAck)
 
 
 def key_id(public: Ed25519PublicKey) -> str:
@@ -59,27 +63,21 @@ class SigningKey:
         return msgspec.structs.replace(settled, sig=self._signature(settled))
 
     def sign_word(self, record: R) -> R:
-        """A verdict or a heartbeat with this key's `kid` and signature, over the bytes that encode_verdict writes."""
+        """A verdict, heartbeat or acknowledgement with this key's `kid` and signature, over its canonical bytes."""
         own = msgspec.structs.replace(record, kid=self.kid, sig="")
         return msgspec.structs.replace(own, sig=self._signature(own))
 
-    def _signature(self, record: Halt | Verdict | FleetHeartbeat) -> str:
+    def _signature(self, record: Halt | Verdict | FleetHeartbeat | HaltAck) -> str:
         return base64.b64encode(self._private.sign(canonical_bytes(record))).decode("ascii")
 
 
 def verify(halt: Halt, trusted: TrustedKeys) -> None:
-    """Return when a trusted key signed exactly this record.
+    """Return when a detector's key signed exactly this record.
 
     Raises:
-        UnknownKey, BadSignature: both UntrustedRecord.
+        UnknownKey, WrongRole, BadSignature: all UntrustedRecord.
     """
-    public = trusted.get(halt.kid)
-    if public is None:
-        raise UnknownKey(f"no trusted key has the id {halt.kid!r}")
-    try:
-        public.verify(base64.b64decode(halt.sig, validate=True), canonical_bytes(halt))
-    except (InvalidSignature, binascii.Error, ValueError):
-        raise BadSignature(f"the signature does not match the record of {halt.key!r}") from None
+    verify_signature(canonical_bytes(halt), halt.kid, halt.sig, trusted, "detector")
 
 
 def load_or_create(key_dir: Path) -> SigningKey:
@@ -101,8 +99,8 @@ def load_or_create(key_dir: Path) -> SigningKey:
     return key
 
 
-def load_trusted(key_dir: Path) -> dict[str, Ed25519PublicKey]:
-    """Every public key of the directory by its `kid`; none when there is no such directory yet.
+def load_trusted(key_dir: Path) -> dict[str, TrustedKey]:
+    """Every public key of the directory that is not revoked, by its `kid`; none when there is no such directory yet.
 
     Raises:
         ConfigError: when others could have put a key there, or a file is not the Ed25519 key that it is named for.
@@ -110,7 +108,13 @@ def load_trusted(key_dir: Path) -> dict[str, Ed25519PublicKey]:
     if not os.path.lexists(key_dir):
         return {}
     check_directory(key_dir)
-    return dict(map(_read_public, sorted(key_dir.glob("*" + PUBLIC_SUFFIX))))
+    revoked = {path.name.removesuffix(REVOKED_SUFFIX) for path in key_dir.glob("*" + REVOKED_SUFFIX)}
+    trusted: dict[str, TrustedKey] = {}
+    for path in sorted(key_dir.glob("*" + PUBLIC_SUFFIX)):
+        kid, key = _read_public(path)
+        if trusted.setdefault(kid, key) is not key:
+            raise ConfigError(f"{path} holds a key that lies there under another name, too: a key has one role")
+    return {kid: key for kid, key in trusted.items() if kid not in revoked}
 
 
 def _create(path: Path) -> None:
@@ -146,14 +150,18 @@ def _read_private(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def _read_public(path: Path) -> tuple[str, Ed25519PublicKey]:
+def _read_public(path: Path) -> tuple[str, TrustedKey]:
     try:
         key = serialization.load_pem_public_key(read_file(path))
     except ValueError as error:
         raise ConfigError(f"{path} is not a readable public key (PEM): {error}") from None
     if not isinstance(key, Ed25519PublicKey):
         raise ConfigError(f"{path} holds another kind of key: halts are signed with Ed25519")
-    kid = key_id(key)
-    if path.name != kid + PUBLIC_SUFFIX:
-        raise ConfigError(f"{path} holds the key {kid}: a public key is named for what it is, {kid}{PUBLIC_SUFFIX}")
-    return kid, key
+    kid, named = key_id(key), _PUBLIC_NAME.fullmatch(path.name)
+    if named is None or named[3] != kid:
+        raise ConfigError(
+            f"{path} holds the key {kid}: a public key is named for what it is, {kid}{PUBLIC_SUFFIX} or "
+            f"ROLE.NAME.{kid}{PUBLIC_SUFFIX} (ROLE: detector, operator, subscriber; NAME: a-z 0-9 _ @ . -)"
+        )
+    role: Role = named[1] or "detector"  # type: ignore[assignment]  # one of three, says the pattern
+    return kid, TrustedKey(key, role, named[2] or "")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from pipeline.halt.believe import TrustedKey
 from pipeline.halt.signing import load_trusted
 
 Doc = msgspec.Meta
@@ -19,7 +19,7 @@ class TrustConfig(msgspec.Struct, frozen=True):
     keys_dir: Annotated[
         str,
         Doc(
-            description='directory of the public keys (KID.pub.pem) whose signatures are believed; "" believes nothing',
+            description='directory of public keys to believe (KID.pub.pem, ROLE.NAME.KID.pub.pem); "" believes none',
             extra={"option": "trusted_keys_dir"},
         ),
     ] = ""
@@ -29,7 +29,7 @@ class TrustConfig(msgspec.Struct, frozen=True):
         return TrustedDirectory(Path(self.keys_dir)) if self.keys_dir else None
 
 
-class TrustedDirectory(Mapping[str, Ed25519PublicKey]):
+class TrustedDirectory(Mapping[str, TrustedKey]):
     """The public keys of a directory by their `kid`, read again whenever the directory has changed: a stage may start
     before the correlator has made its key, a new key comes before its first record, and one that is taken away is
     believed no more.
@@ -40,7 +40,7 @@ class TrustedDirectory(Mapping[str, Ed25519PublicKey]):
     def __init__(self, key_dir: Path) -> None:
         self._dir = key_dir
         self._changed_ns = -1
-        self._keys: dict[str, Ed25519PublicKey] = {}
+        self._keys: dict[str, TrustedKey] = {}
         self._look()
 
     def _look(self) -> None:
@@ -51,7 +51,7 @@ class TrustedDirectory(Mapping[str, Ed25519PublicKey]):
             self._keys = load_trusted(self._dir)
             self._changed_ns = changed_ns
 
-    def __getitem__(self, kid: str) -> Ed25519PublicKey:
+    def __getitem__(self, kid: str) -> TrustedKey:
         self._look()
         return self._keys[kid]
 

@@ -1,10 +1,9 @@
 """The safety record as `andon status` shows it: what is believed of both topics, and what is to be said of the rest."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+from pipeline.halt.believe import TrustedKeys
 from pipeline.halt.safety import SafetyRecord
 from pipeline.wire import topics
 from pipeline.wire.record_keys import fleet_of, is_heartbeat
@@ -14,7 +13,7 @@ from pipeline.wire.verdicts import STREAM_TIME_AHEAD, FleetHeartbeat, Verdict
 class Shown:
     """What both topics say to somebody who trusts these keys; no keys at all believe nothing."""
 
-    def __init__(self, trusted: Mapping[str, Ed25519PublicKey] | None) -> None:
+    def __init__(self, trusted: TrustedKeys | None) -> None:
         self.verifies = trusted is not None
         self.record = SafetyRecord(trusted or {})
 

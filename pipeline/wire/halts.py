@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from pipeline.wire.acks import HaltAck
 from pipeline.wire.canonical import canonical_json
 from pipeline.wire.record_keys import update_key
 from pipeline.wire.verdicts import Basis, Conditional, Explanation, FleetHeartbeat, Verdict
@@ -59,20 +60,6 @@ class Halt(msgspec.Struct, frozen=True, kw_only=True):
         """What is newer of one key ranks higher: by epoch; within one a halt, for a resume lifts only halts of lower
         epochs; then by when it was issued, as renewals are."""
         return self.epoch, self.action == "halt", self.issued_at
-
-
-class HaltAck(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscriber's word on what it did with a halt."""
-
-    v: Literal[1] = 1
-    halt_key: str
-    epoch: int
-    subscriber: str
-    status: Literal["stopped", "failed", "ignored"]
-    at: int
-    detail: str = ""
-    kid: str = ""
-    sig: str = ""
 
 
 _decoder = msgspec.json.Decoder(Halt)

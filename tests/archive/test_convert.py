@@ -9,9 +9,10 @@ from consumers.clickhouse.archive.events import KIND, PRIOR, EventRows, event_co
 from consumers.clickhouse.archive.records import Record, record_rows
 from pipeline.bench.combine_load import EventLoad, messages
 from pipeline.halt.signing import load_or_create, load_trusted
+from pipeline.wire.acks import HaltAck
 from pipeline.wire.decode import decode_event
 from pipeline.wire.events import Boot, Crash
-from pipeline.wire.halts import Halt, HaltAck, encode_halt
+from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.topics import DEADLETTER, HALT_ACKS, HALTS, VERDICTS
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, encode_verdict
 
@@ -88,7 +89,7 @@ def test_records_become_rows() -> None:
 
 def test_a_number_that_no_column_holds_is_refused() -> None:
     """It costs its own row, not the batch, and never the stage."""
-    good = HaltAck(halt_key="k", epoch=1, subscriber="s", status="stopped", at=NOW)
+    good = HaltAck(halt_key="k", epoch=1, subscriber="s", status="confirmed", at=NOW)
     acks = [good, msgspec.structs.replace(good, epoch=2**64 - 1)]
     rows = record_rows(HALT_ACKS.name, [record(msgspec.json.encode(ack)) for ack in acks])
     assert rows.tables["halt_acks"].num_rows == 1

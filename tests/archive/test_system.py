@@ -21,8 +21,9 @@ from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.ports import free_port
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import client_config, producer_config
+from pipeline.wire.acks import HaltAck
 from pipeline.wire.deadletter import DeadLetter
-from pipeline.wire.halts import Halt, HaltAck, encode_halt
+from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.reasons import Reason
 from pipeline.wire.topics import DEADLETTER, EVENTS, HALT_ACKS, HALTS, VERDICTS
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, encode_verdict
@@ -139,7 +140,7 @@ def test_decisions_are_stored_once(place: Place) -> None:
         action="halt", fleet="acme", vendor="v", product="p", version="1", rings=("*",), epoch=17, issued_at=NOW,
         expires_at=NOW + 1, decided_by="andon", policy="d", reason="<b>\n\n; DROP", evidence=None, kid="k", sig="s",
     )  # fmt: skip
-    ack = HaltAck(halt_key=halt.key, epoch=17, subscriber="s", status="stopped", at=NOW)
+    ack = HaltAck(halt_key=halt.key, epoch=17, subscriber="s", status="confirmed", at=NOW)
     letter = DeadLetter(b"\x00\xff\n\n{", b"k", Reason.INVALID_JSON, "why", EVENTS.name, 2, 17, "combine")
     producer, prefix = place.producer, place.kafka.topic_prefix
     producer.produce(prefix + VERDICTS.name, encode_verdict(verdict), b"acme/v/p/1/canary")

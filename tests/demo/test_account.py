@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from consumers.clickhouse.ask.named import queries
 from pipeline.demo.account import Account, UpdateFigures, counted, lines, power, settle, span
 from pipeline.demo.watch import Watch
+from pipeline.halt.believe import TrustedKey
 from pipeline.halt.signing import SigningKey
 from pipeline.local import guide
 from pipeline.local.stack import StackInfo
@@ -113,7 +114,7 @@ def verdict_record(update: UpdateId, log10_evidence: float, key: SigningKey = KE
 def play(scenario: Scenario, *halts: ReceivedRecord, seed: int = 2) -> Account:
     """The scenario with those halts arriving five minutes after the release."""
     topics = Topics()
-    watch = Watch(topics, {KEY.kid: KEY.public})  # type: ignore[arg-type]
+    watch = Watch(topics, {KEY.kid: TrustedKey(KEY.public)})  # type: ignore[arg-type]
     run = Run(Simulation(scenario, seed), Nowhere(), lambda: watch.read("acme"))
     run.until(STOPPED_MS)
     for verdict in (verdict_record(INNOCENT, 0.4), verdict_record(INNOCENT, 1.25), verdict_record(INNOCENT, -3.0)):

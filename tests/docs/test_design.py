@@ -14,9 +14,10 @@ from pipeline.decide import evidence, explain, history
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.wire import topics
+from pipeline.wire.acks import HaltAck
 from pipeline.wire.decode import decode_event
 from pipeline.wire.events import Boot, Crash, Heartbeat
-from pipeline.wire.halts import Halt, HaltAck
+from pipeline.wire.halts import Halt
 from pipeline.wire.partials import PARTIAL_VERSION, Partial, Stratum
 from pipeline.wire.reasons import Reason
 from pipeline.wire.spans import DAY_MS, HOUR_MS

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from confluent_kafka import Producer
 from support.brokers import embedded_broker
 
+from pipeline.halt.believe import TrustedKey
 from pipeline.halt.signing import load_or_create
 from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
@@ -154,7 +155,7 @@ def test_the_replay_obeys_a_signed_halt_on_the_topic(broker: str, tmp_path: Path
 def test_forged_repeated_and_stale_halts_are_not_obeyed(tmp_path: Path) -> None:
     """Only a trusted signature counts, each epoch once, and never a lower one."""
     key, stranger = load_or_create(tmp_path / "ours"), load_or_create(tmp_path / "theirs")
-    obedience = Obedience({key.kid: key.public})
+    obedience = Obedience({key.kid: TrustedKey(key.public)})
     place = halt_of("f").key.encode()
     second = encode_halt(key.sign(halt_of("f", 2)))
     assert obedience.read(place, encode_halt(stranger.sign(halt_of("f")))) is None

@@ -5,6 +5,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.rollout.gate import Gate, Question, Shadow
+from pipeline.halt.believe import TrustedKey
 from pipeline.halt.signing import SigningKey
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, encode_halt
@@ -15,7 +16,7 @@ ASKED = Question("acme", "crowdstrike", "falcon-content", "291", "broad")
 NAMES = dict(zip(("fleet", "vendor", "product", "version"), ASKED[:4], strict=True))
 DETECTOR = SigningKey(Ed25519PrivateKey.generate())
 STRANGER = SigningKey(Ed25519PrivateKey.generate())
-TRUSTED = {DETECTOR.kid: DETECTOR.public}
+TRUSTED = {DETECTOR.kid: TrustedKey(DETECTOR.public)}
 HOUR_MS = 3_600_000
 
 Message = tuple[str, bytes, bytes | None]  # topic, key, value

@@ -10,10 +10,11 @@ import msgspec
 import pyarrow as pa
 
 from consumers.clickhouse.archive.rows import MILLIS, Rows
-from pipeline.halt.believe import believed_halt, believed_word
+from pipeline.halt.believe import believed_ack, believed_halt, believed_word
 from pipeline.halt.errors import MalformedRecord, UntrustedRecord
 from pipeline.halt.signing import TrustedKeys
-from pipeline.wire.halts import Evidence, HaltAck, decode_halt
+from pipeline.wire.acks import decode_ack
+from pipeline.wire.halts import Evidence, decode_halt
 from pipeline.wire.record_keys import is_heartbeat
 from pipeline.wire.topics import DEADLETTER, EVENTS, HALT_ACKS, HALTS, VERDICTS
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict, decode_heartbeat, decode_verdict
@@ -25,6 +26,7 @@ DETAILS = {
     "unknown_key": "signed by a key that is not trusted",
     "bad_signature": "its signature does not match",
     "wrong_key": "it stands under another record's key",
+    "wrong_role": "signed by a key that is not believed for this",
 }
 
 
@@ -70,11 +72,8 @@ def _halt(record: Record, raw: bytes, trusted: TrustedKeys | None) -> tuple[str,
     return "halts", fields | {"basis": evidence.basis if evidence else "", "record": raw}
 
 
-_ack_decoder = msgspec.json.Decoder(HaltAck)
-
-
-def _ack(_: Record, raw: bytes, __: TrustedKeys | None) -> tuple[str, Fields]:
-    ack = _ack_decoder.decode(raw)
+def _ack(record: Record, raw: bytes, trusted: TrustedKeys | None) -> tuple[str, Fields]:
+    ack = decode_ack(raw) if trusted is None else believed_ack(record.key, raw, trusted)
     names = ("halt_key", "epoch", "subscriber", "status", "at", "detail", "kid")
     return "halt_acks", {name: getattr(ack, name) for name in names} | {"record": raw}
 
