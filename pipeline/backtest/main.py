@@ -1,26 +1,13 @@
 """`andon backtest`: what would have been halted, when, and on what evidence."""
 
-import sys
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from clickhouse_connect.driver.exceptions import Error
 
-from consumers.clickhouse.ask.answer import CutOff
-from consumers.clickhouse.connect import ClickHouseConfig, connect
-from pipeline.backtest import lines
-from pipeline.backtest.follow import ReadLines, follow
-from pipeline.backtest.forms import Said
-from pipeline.backtest.noted import InputNotes
-from pipeline.backtest.report import show_differences
-from pipeline.backtest.stored import DAY_SECONDS, Span, differences, halts_then
-from pipeline.backtest.stored import batches as stored_batches
-from pipeline.decide.policy import PolicyError, PolicySet, load_policies
+from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.runtime.config import configured
-from pipeline.runtime.errors import AndonError, ConfigError
-from pipeline.runtime.logging import printable
+from pipeline.runtime.errors import ConfigError
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
 NEVER = datetime(2100, 1, 1)  # later than any event may say
@@ -59,25 +46,13 @@ def command(
         raise ConfigError(f"--until {until} is not after --since {since}")
     if not from_clickhouse:
         _refuse(since=since, until=until, fleet=fleet)
-    policies = read_policies(policy)
+    from pipeline.backtest import asked, stored  # here: help does not wait for them
+
     if not from_clickhouse:
-        sizes = [lines.check(name) for name in files]
-        notes = InputNotes()
-        read = files_read(files, lambda form: notes.forms.update([form]))
-        follow(policies, read, sum(sizes) if all(sizes) else None, as_json, notes)
+        asked.of_files(policy, files, as_json)
         return
     first, last = ((moment or NEVER).replace(tzinfo=UTC) for moment in (since, until))
-    span = Span(first, last, fleet)
-    try:
-        client = connect(clickhouse, database=clickhouse.database, timeout_seconds=DAY_SECONDS)
-        then = halts_then(client, span)
-        orders = follow(policies, lambda advance: stored_batches(client, span, advance), None, as_json)
-    except CutOff as error:
-        sys.stdout.flush()
-        raise AndonError(f"ClickHouse at {clickhouse.url}: {error}; so are the halts printed") from None
-    except Error as error:
-        raise AndonError(f"ClickHouse at {clickhouse.url}: {printable(str(error))}") from None
-    show_differences(differences(then, orders, span.since_ms), as_json)
+    asked.of_stored(policy, clickhouse, stored.Span(first, last, fleet), as_json)
 
 
 def _refuse(**options: object) -> None:
@@ -85,20 +60,3 @@ def _refuse(**options: object) -> None:
     for name, value in options.items():
         if value:
             raise click.UsageError(f"--{name} needs --from-clickhouse: of a FILE every event is read")
-
-
-def files_read(files: Iterable[str], said: Said = lambda _: None) -> ReadLines:
-    """Files one after the other, as one stream; `said` gets the forms of them that had to be understood."""
-    return lambda advance: (batch for name in files for batch in lines.batches(name, advance, said))
-
-
-def read_policies(path: Path | None) -> PolicySet:
-    """Raises ConfigError when the file cannot be read or says what no policy may."""
-    if path is None:
-        return PolicySet()
-    try:
-        return load_policies(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--policy {path}: cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, PolicyError) as error:
-        raise ConfigError(f"--policy {path}: {error}") from None

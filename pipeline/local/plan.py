@@ -20,6 +20,7 @@ from pipeline.local.supervisor import Probe, ProcessSpec
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.wrong import did_you_mean
 
 DATABASE = "andon"  # what `andon demo` and the advice of `andon up` ask
 PROBE_SECONDS = 2.0
@@ -175,7 +176,8 @@ def chosen(names: str) -> list[Stage]:
     wanted = {"broker"}
     for name in (part.strip() for part in names.split(",") if part.strip()):
         if name not in STAGES:
-            raise ConfigError(f"up.stages = {names!r}: no stage {name!r}; known: {', '.join(STAGES)}")
+            near = did_you_mean(name, STAGES)
+            raise ConfigError(f"up.stages = {names!r}: no stage {name!r}; known: {', '.join(STAGES)}{near}")
         wanted |= {name, *STAGES[name].needs}
     return [stage for stage in STAGES.values() if stage.name in wanted]
 

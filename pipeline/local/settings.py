@@ -13,7 +13,7 @@ PARTIALS = ("partials", "pipeline.runtime.partials:PartialsConfig")
 METRICS = ("metrics", "pipeline.runtime.metrics:MetricsConfig")
 # Imported only when something is set: the supervisor itself needs none of them. A test compares them with the commands.
 SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
-    "clickhouse": (("engine", "pipeline.local.clickhouse.main:EngineConfig"),),
+    "clickhouse": (("engine", "pipeline.local.clickhouse.config:EngineConfig"),),
     "combine": (KAFKA, METRICS, PARTIALS, ("combine", "pipeline.combine.config:CombineConfig")),
     "correlate": (KAFKA, METRICS, PARTIALS, ("correlate", "pipeline.correlate.config:CorrelateConfig")),
     "collect": (KAFKA, METRICS, ("collect", "pipeline.collect.config:CollectConfig")),

@@ -18,7 +18,7 @@ from pipeline.decide.policy import Policy, load_policies
 from pipeline.doctor.rights import CHANGELOG, NEEDS, Right
 from pipeline.doctor.targets import DoctorConfig
 from pipeline.halt.trust import TrustConfig
-from pipeline.local.clickhouse.main import EngineConfig
+from pipeline.local.clickhouse.config import EngineConfig
 from pipeline.local.up import UpConfig
 from pipeline.runtime import config
 from pipeline.runtime.config import load

@@ -107,7 +107,10 @@ def test_stages_bring_what_they_need() -> None:
     """The archive brings ClickHouse, everything brings the broker; an unknown name is refused with those known."""
     assert [stage.name for stage in plan.chosen("archive")] == ["broker", "clickhouse", "archive"]
     assert [stage.name for stage in plan.chosen("")] == ["broker"]
-    with pytest.raises(ConfigError, match=r"up.stages = 'combine,corelate': no stage 'corelate'; known: broker, "):
+    with pytest.raises(
+        ConfigError,
+        match=r"up.stages = 'combine,corelate': no stage 'corelate'; known: broker, .*; did you mean correlate\?",
+    ):
         plan.chosen("combine,corelate")
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.collect.config import CollectConfig
-from pipeline.local.clickhouse.main import EngineConfig
+from pipeline.local.clickhouse.config import EngineConfig
 from pipeline.local.up import UpConfig
 from pipeline.runtime import topic_admin
 from pipeline.runtime.config import concerns, load, refuse_strangers
