@@ -80,6 +80,10 @@ class DetectorState:
         self.told: Floats = np.zeros(8)  # (U,) evidence as last published
         self.news: list[int] = []  # updates whose state has changed since
         self.halt_times: list[int] = []  # unix ms of halts within the hour
+        self.installs_told = False  # whether combiners tell of installations
+        self.last_install: Ints = np.zeros(8, dtype=np.int64)  # (U,) bucket of the newest
+        self.installs: dict[int, dict[int, list[int]]] = {}  # halted update → minute → the smallest hashes of its hosts
+        self.spread_told: dict[int, str] = {}  # halted update → "spreading" or "flat", as last published
 
     def resize(self) -> None:
         """Make every array as large as the registries."""
@@ -90,7 +94,7 @@ class DetectorState:
         self.history.resize(s)
         size_s, size_u = capacity(s), capacity(u)
         self.ring_of = grown(self.ring_of, (size_s,))
-        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told"):
+        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told", "last_install"):
             setattr(self, name, grown(getattr(self, name), (size_u,)))
         self.shock = grown(self.shock, (size_u,), fill=1.0)
         self.settled = grown(self.settled, (size_u, 1 + SIGNATURE_PLACES), fill=-np.inf)
@@ -126,7 +130,7 @@ class DetectorState:
             part.forget(gone)
         for bucket in self.open.values():
             bucket.forget(frozenset(updates))
-        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told"):
+        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told", "last_install"):
             getattr(self, name)[gone] = 0
         self.shock[gone] = 1.0
         self.settled[gone] = -np.inf
@@ -140,6 +144,8 @@ class DetectorState:
         for update in updates:
             self.states.pop(update, None)
             self.halted.pop(update, None)
+            self.installs.pop(update, None)
+            self.spread_told.pop(update, None)
             self.updates.remove(update)
 
     def pack(self) -> bytes:
