@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from pipeline.halt.merit import last_install_of, seconds_to_last_install
 from pipeline.halt.safety import DOUBTS, SafetyRecord
 from pipeline.halts.reading import Known
 from pipeline.wire.acks import HaltAck
@@ -65,9 +66,9 @@ def row_of(known: Known, key: str, now_ms: int) -> Row:
     newest = max(verdicts, key=lambda verdict: verdict.at, default=None)
     if newest is not None:
         row.spreading_hosts_per_minute = newest.spreading_hosts_per_minute
-        row.flat_since, row.last_install = newest.flat_since, newest.last_install
-    if halt is not None and halt.evidence is not None and row.last_install:
-        row.seconds_decision_to_last_install = (row.last_install - halt.evidence.stream_time) / 1000
+        row.flat_since, row.last_install = newest.flat_since, last_install_of(verdicts)
+    if halt is not None:
+        row.seconds_decision_to_last_install = seconds_to_last_install(halt, row.last_install)
     return row
 
 

@@ -143,7 +143,7 @@ def _chart(seen: Seen, width: int, rows: int) -> list[str]:
     newest = max(seen.history, key=lambda verdict: verdict.at, default=None)
     threshold = newest.threshold if newest is not None else 6.0
     return [
-        f"Over time   evidence, by {source} ({len(points)} records)"[:width],
+        f"Over time   evidence, by {source} ({len(points)} moments)"[:width],
         *chart(points, threshold, width, rows),
     ]
 

@@ -21,8 +21,9 @@ def item(name: str, text: str, width: int) -> Iterator[str]:
 
 def commanded(name: str, text: str, width: int) -> Iterator[str]:
     """The same for a command: folded as a shell reads it."""
-    lines = textwrap.wrap(printable(text), width - NAME_COLUMNS - 2, break_long_words=False, break_on_hyphens=False)
-    for number, line in enumerate(lines):
+    whole = printable(text).replace("-p ", "-p\xa0")  # an option stays with its value
+    lines = textwrap.wrap(whole, width - NAME_COLUMNS - 2, break_long_words=False, break_on_hyphens=False)
+    for number, line in enumerate(each.replace("\xa0", " ") for each in lines):
         end = " \\" if number < len(lines) - 1 and not text.startswith("#") else ""
         yield f"{'' if number else name:{NAME_COLUMNS}}{line}{end}"
 
