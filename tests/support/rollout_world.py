@@ -10,13 +10,14 @@ from pipeline.halt.signing import SigningKey
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.verdicts import Explanation, FleetHeartbeat, StandingHalt, Verdict, encode_verdict
+from support.people import OPERATORS, ordered
 
 NOW = 1_721_362_140_000  # 2024-07-19T04:09:00Z
 ASKED = Question("acme", "crowdstrike", "falcon-content", "291", "broad")
 NAMES = dict(zip(("fleet", "vendor", "product", "version"), ASKED[:4], strict=True))
 DETECTOR = SigningKey(Ed25519PrivateKey.generate())
 STRANGER = SigningKey(Ed25519PrivateKey.generate())
-TRUSTED = {DETECTOR.kid: TrustedKey(DETECTOR.public)}
+TRUSTED = {DETECTOR.kid: TrustedKey(DETECTOR.public)} | OPERATORS
 HOUR_MS = 3_600_000
 
 Message = tuple[str, bytes, bytes | None]  # topic, key, value
@@ -29,7 +30,8 @@ def halt(epoch: int = 1, action: str = "halt", key: SigningKey = DETECTOR, **oth
         "decided_by": "andon" if action == "halt" else "operator:ann, operator:bob", "policy": "", "kid": "",
         "reason": "5 hosts crashed", "evidence": None,
     }  # fmt: skip
-    record = key.sign(Halt(**NAMES | fields | other))
+    record = Halt(**NAMES | fields | other)
+    record = key.sign(ordered(record) if action == "resume" and "orders" not in other else record)
     return topics.HALTS.name, record.key.encode(), encode_halt(record)
 
 
