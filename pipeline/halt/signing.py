@@ -99,6 +99,16 @@ def load_or_create(key_dir: Path) -> SigningKey:
     return key
 
 
+def load_private(path: Path) -> SigningKey:
+    """Somebody's own key, from the file that `andon keys new` made or another unencrypted PEM.
+
+    Raises:
+        ConfigError: when others may read it or could have put it there, or it is not an Ed25519 key.
+    """
+    check_directory(path.absolute().parent)
+    return SigningKey(_read_private(path))
+
+
 def load_trusted(key_dir: Path) -> dict[str, TrustedKey]:
     """Every public key of the directory that is not revoked, by its `kid`; none when there is no such directory yet.
 
