@@ -23,6 +23,7 @@ from support.secured import alive, grant, grant_lines, options, principals, stag
 from support.waiting import DEADLINE_SECONDS, until
 
 from consumers.rollout.main import command as gate_command
+from pipeline.access.main import command as topics_command
 from pipeline.collect.tokens import add_token
 from pipeline.doctor import main as doctor
 from pipeline.doctor.finding import Finding, ok
@@ -35,7 +36,6 @@ from pipeline.runtime import topic_admin
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
 from pipeline.runtime.topic_admin import TopicAdmin
-from pipeline.runtime.topic_admin import command as topics_command
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.reasons import Reason

@@ -74,14 +74,17 @@ class World:
         await self._change(lambda: setattr(self, "committed", offset))
         return True
 
-    async def read_halts(self) -> list[Halt]:
+    def halts(self) -> list[Halt]:
         """All."""
         return [decode_halt(value) for topic, _, value, _ in self.records if topic == "fleet.halts"]
 
-    async def follow_halts(self) -> HaltsRead:
+    async def read_halts(self) -> list[HaltRecord]:
+        """All."""
+        return [HaltRecord(key, value) for topic, key, value, _ in self.records if topic == "fleet.halts"]
+
+    async def follow_halts(self, anew: bool) -> HaltsRead:
         """All, every time."""
-        halts = [HaltRecord(key, value) for topic, key, value, _ in self.records if topic == "fleet.halts"]
-        return HaltsRead(True, halts)
+        return HaltsRead(True, await self.read_halts())
 
     def partition_of(self, fleet: str) -> int | None:
         """One partition."""
