@@ -1,7 +1,7 @@
 """Roles, their users, and what they need of a cluster: data (roles.toml, a file like it), read and laid out. Pure but
 for reading."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -40,6 +40,10 @@ class Right(NamedTuple):
     name: str
     is_prefix: bool
     operation: Operation
+
+    def is_about(self, name: str) -> bool:
+        """Whether that name is the one, or begins so."""
+        return name.startswith(self.name) if self.is_prefix else name == self.name
 
 
 class Grant(NamedTuple):
@@ -112,10 +116,6 @@ def _check(name: str, role: Role, source: str) -> None:
     for right in rights_of(role):
         if not right.name and not right.is_prefix:
             raise ConfigError(f"{source}: [{name}] {right.operation} names nothing")
-        if right.kind == "topic" and right.name.startswith(OURS) and not _fits(right, known):
+        if right.kind == "topic" and right.name.startswith(OURS) and not any(map(right.is_about, known)):
             near = did_you_mean(right.name, known)
             raise ConfigError(f"{source}: [{name}] {right.operation} {right.name!r}: Andon has no such topic{near}")
-
-
-def _fits(right: Right, names: Iterable[str]) -> bool:
-    return any(name.startswith(right.name) if right.is_prefix else name == right.name for name in names)

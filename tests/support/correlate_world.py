@@ -14,7 +14,8 @@ from pipeline.correlate.fleets import Fleets
 from pipeline.correlate.ports import Bounds, HaltRecord, HaltsRead, OutRecord, PartialRecord
 from pipeline.correlate.records import PartialReader
 from pipeline.halt.issuer import HaltIssuer
-from pipeline.halt.signing import load_or_create, load_trusted
+from pipeline.halt.signing import load_or_create
+from pipeline.halt.trust import TrustedDirectory
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import Partial, UpdateId, encode_partial
 from pipeline.wire.spans import DAY_MS, MINUTE_MS
@@ -123,7 +124,8 @@ def correlator(
 ) -> Correlator:
     """A fresh process on this world; it counts unless given other detectors."""
     log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[])
-    issuer = HaltIssuer(load_or_create(keys), load_trusted(keys), DAY_MS)
+    key = load_or_create(keys)
+    issuer = HaltIssuer(key, TrustedDirectory(keys, own=key), DAY_MS)
     return Correlator(Fleets(detectors or CountingDetectors()), issuer, world, clock, log, partials)
 
 
