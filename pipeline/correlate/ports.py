@@ -6,7 +6,6 @@ from typing import NamedTuple, Protocol
 from pipeline.correlate.checkpoint import Entry, Place
 from pipeline.halt.chain import AuditRecord as AuditRecord
 from pipeline.wire.commands import MAX_AGE_MS
-from pipeline.wire.halts import Halt as Halt
 from pipeline.wire.record_keys import fleet_of
 
 
@@ -97,11 +96,12 @@ class Ports(Protocol):
         says it too, and is believed. A lower one than before is allowed. False when the brokers refuse it, as they do
         while partitions change hands."""
 
-    async def read_halts(self) -> Sequence[Halt]:
+    async def read_halts(self) -> Sequence[HaltRecord]:
         """The committed records of `fleet.halts` in their order, up to the topic's end; not verified."""
 
-    async def follow_halts(self) -> HaltsRead:
-        """What `fleet.halts` holds that the last call did not give. Raises AndonError when that cannot be known now."""
+    async def follow_halts(self, anew: bool) -> HaltsRead:
+        """What `fleet.halts` holds that the last call did not give; everything, if `anew`. Raises AndonError when that
+        cannot be known now."""
 
     async def read_audit(self) -> Sequence[AuditRecord]:
         """The committed records of `fleet.audit`, those of a partition in their order, up to its end."""

@@ -12,7 +12,6 @@ from pipeline.wire.halts import Evidence, Halt
 EVERY_RING = "*"
 DECIDED_BY = "andon"
 MAX_REASON_CHARS = 1_000
-MAX_EPOCH = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 AFTER_RESUME = "after_resume"  # a flag of evidence that has grown past the bar since a resume
 HUGE = 1e300  # JSON has no infinity
 

@@ -11,6 +11,7 @@ from pipeline.wire.acks import HaltAck
 from pipeline.wire.audit import AuditEntry
 from pipeline.wire.canonical import canonical_json
 from pipeline.wire.commands import Command
+from pipeline.wire.epochs import Epoch
 from pipeline.wire.record_keys import update_key
 from pipeline.wire.verdicts import Basis, Conditional, Explanation, FleetHeartbeat, Verdict
 
@@ -42,7 +43,7 @@ class Halt(msgspec.Struct, frozen=True, kw_only=True):
     product: str
     version: str
     rings: tuple[str, ...]
-    epoch: int
+    epoch: Epoch
     issued_at: int
     expires_at: int
     decided_by: str

@@ -146,7 +146,7 @@ def test_commands_are_obeyed(keys: Path) -> None:
         ("acme/v/p/1", 3, ("canary",)),  # what came after the resume
         ("acme/v/p/1", 4, ("*",)),
     ]
-    halts = asyncio.run(world.read_halts())
+    halts = world.halts()
     assert [halt.action for halt in halts] == ["halt", "resume", "halt", "halt", "halt", "halt"]
     assert halts[1].decided_by == "operator:ann, operator:bob"
     assert halts[3].reason.isprintable()
@@ -243,11 +243,11 @@ def test_an_order_is_obeyed_with_its_evidence(keys: Path) -> None:
         world.log = [encode_partial(partial("acme", 60, (waiting,)))]
         clock = Clock()
         process = await commanded(world, keys, {0: 1}, clock)
-        (halt,) = await world.read_halts()
+        (halt,) = world.halts()
         assert (halt.decided_by, halt.rings, halt.evidence is not None) == ("operator:bob", ("*",), True)
         clock.now += DAY_MS // 2
         await process.renew()
-        assert [each.epoch for each in await world.read_halts()] == [1, 1]
+        assert [each.epoch for each in world.halts()] == [1, 1]
         assert [entry.effect for entry in entries(world)] == ["released"]
 
     asyncio.run(scene())
@@ -268,7 +268,7 @@ def test_when_a_resume_ends_the_halt_stands_again(keys: Path) -> None:
         await process.obey()
         clock.now = NOW + 2 * HOUR_MS
         await process.obey()
-        assert [(halt.action, halt.epoch) for halt in await world.read_halts()] == [
+        assert [(halt.action, halt.epoch) for halt in world.halts()] == [
             ("halt", 1),
             ("resume", 2),
             ("resume", 3),
@@ -276,11 +276,11 @@ def test_when_a_resume_ends_the_halt_stands_again(keys: Path) -> None:
         clock.now = NOW + 6 * HOUR_MS
         for _ in range(2):
             await process.obey()
-        halt = (await world.read_halts())[-1]
+        halt = world.halts()[-1]
         assert (halt.action, halt.epoch, halt.rings, halt.orders) == ("halt", 4, ("canary",), ())
         assert "has ended" in halt.reason
         again = await commanded(world, keys, {3: 4}, clock)
-        assert len(await world.read_halts()) == 4
+        assert len(world.halts()) == 4
         assert state_of(again) == state_of(process)
         whole(world, keys)
 
@@ -303,7 +303,7 @@ def test_a_resume_that_was_overtaken_does_not_come_back(keys: Path) -> None:
         world.records.append(("fleet.halts", b"acme/v/p/1", encode_halt(forged), {}))
         await process.watch_halts()
         await process.obey()
-        halt = (await world.read_halts())[-1]
+        halt = world.halts()[-1]
         assert (halt.action, halt.epoch) == ("halt", 8)
         verify(halt, load_trusted(keys))
 
