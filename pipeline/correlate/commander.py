@@ -68,8 +68,7 @@ class Commander:
             self._alarm(name, self._clerk.take_up(name, audit.get(name, []), held))
             if self._clerk.ledger(name).again:
                 self._again.add(name)
-        for name in self._fleets.by_name:
-            self._halts.published.update((halt.key, halt) for halt in self._halts.issuer.register.of_fleet(name))
+        self._halts.published.update(self._halts.issuer.register.all_newest())
 
     def _alarm(self, name: str, faults: list[Fault]) -> None:
         for fault in faults:

@@ -5,7 +5,7 @@ Pure: time is stream time (event time as far as it has been seen), state is a va
 
 import numpy as np
 
-from pipeline.decide import attribution, notes, rulings, verdicts
+from pipeline.decide import attribution, notes, rulings, spreading, verdicts
 from pipeline.decide.apart import among_remaining, share_factor
 from pipeline.decide.arrays import Floats, Ints, int_columns
 from pipeline.decide.book import MAX_RINGS
@@ -67,6 +67,7 @@ class Detector:
         intake = Intake(state, self.policies, partial)
         self._read_policies()
         intake.take_in(self._tolerated)
+        spreading.take_in(state, partial, intake.updates)
         if intake.made_room:
             self.explained = None  # it speaks of others
         for at, bucket in sorted(intake.late.items()):

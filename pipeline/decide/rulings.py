@@ -48,6 +48,7 @@ def _resume(detector: "Detector", update: int, rings: Iterable[str]) -> None:
     state.halted.pop(update, None)
     state.forced.pop(update, None)
     state.states.pop(update, None)
+    state.spread_told.pop(update, None)
     state.apart_bucket = 0
 
 

@@ -83,6 +83,10 @@ class DetectorState:
         self.waiting: dict[int, Any] = {}  # update → its order, as plain values: it waits for a person
         self.forced: dict[int, list[str]] = {}  # update → rings that an operator has halted
         self.resumed: dict[int, Any] = {}  # update → evidence (log10) that halts it again, and the rings of the resume
+        self.installs_told = False  # whether combiners tell of installations
+        self.last_install: Ints = np.zeros(8, dtype=np.int64)  # (U,) bucket of the newest
+        self.installs: dict[int, dict[int, list[int]]] = {}  # halted update → minute → the smallest hashes of its hosts
+        self.spread_told: dict[int, str] = {}  # halted update → "spreading" or "flat", as last published
 
     def resize(self) -> None:
         """Make every array as large as the registries."""
@@ -93,7 +97,7 @@ class DetectorState:
         self.history.resize(s)
         size_s, size_u = capacity(s), capacity(u)
         self.ring_of = grown(self.ring_of, (size_s,))
-        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told"):
+        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told", "last_install"):
             setattr(self, name, grown(getattr(self, name), (size_u,)))
         self.shock = grown(self.shock, (size_u,), fill=1.0)
         self.settled = grown(self.settled, (size_u, 1 + SIGNATURE_PLACES), fill=-np.inf)
@@ -130,7 +134,7 @@ class DetectorState:
             part.forget(gone)
         for bucket in self.open.values():
             bucket.forget(frozenset(updates))
-        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told"):
+        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told", "last_install"):
             getattr(self, name)[gone] = 0
         self.shock[gone] = 1.0
         self.settled[gone] = -np.inf
@@ -144,6 +148,8 @@ class DetectorState:
         for update in updates:
             for of_update in (self.states, self.halted, self.waiting, self.forced, self.resumed):
                 of_update.pop(update, None)
+            self.installs.pop(update, None)
+            self.spread_told.pop(update, None)
             self.updates.remove(update)
 
     def pack(self) -> bytes:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline.decide import attribution
+from pipeline.decide import attribution, spreading
 from pipeline.decide.buckets import MINUTE_BUCKETS
 from pipeline.decide.clearing import needed_trials
 from pipeline.decide.evidence import LN10
@@ -83,6 +83,7 @@ def news(detector: "Detector", time_moved: bool) -> tuple[Verdict, ...]:
     state, explained = detector.state, explained_of(detector)
     if time_moved:
         _review(detector, explained)
+        state.news += spreading.turned(state)
     total = explained.total / LN10
     moved = np.abs(total - state.told) >= NEWS_LOG10
     minute = state.bucket // MINUTE_BUCKETS
@@ -154,6 +155,7 @@ def record(detector: "Detector", update: int, ring: int, facts: Facts, flags: tu
         at=state.bucket * BUCKET_MS,
         needs_trials=missing,
         flags=flags,
+        **spreading.spread_of(state, update)._asdict(),
         **figures(detector, update, facts, ring),
     )
 

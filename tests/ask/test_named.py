@@ -53,7 +53,7 @@ def stored(module_database: Database) -> Database:
     halts = [[*update, 1, "halt", NOW + timedelta(minutes=n), decided, ["*"], 2, f"because {HOSTILE}"] for n in (0, 30)]
     names = [*key, "epoch", "action", "issued_at", "stream_time", "rings", "crashed_hosts", "reason"]
     client.insert("halts", halts, column_names=names)
-    ack = ["acme/crowdstrike/content/291", 1, "sccm", "stopped", NOW + timedelta(seconds=3)]
+    ack = ["acme/crowdstrike/content/291", 1, "sccm", "confirmed", NOW + timedelta(seconds=3)]
     client.insert("halt_acks", [ack], column_names=["halt_key", "epoch", "subscriber", "status", "at"])
     letter = ["invalid_json", "combine", NOW, HOSTILE]
     client.insert("dead_letters", [letter], column_names=["reason", "stage", "at", "detail"])

@@ -52,6 +52,7 @@ def _word_fields(verdict: Verdict | FleetHeartbeat, raw: bytes) -> tuple[str, Fi
         names = ("fleet", "at", "stream_time", "live_updates", "events", "offset")
         return "heartbeats", {name: getattr(verdict, name) for name in names}
     fields: Fields = {name: getattr(verdict, name) for name in _VERDICT}
+    fields |= {name: getattr(verdict, name) or None for name in ("flat_since", "last_install")}  # 0 is unknown
     fields["relative_risk_low"], fields["relative_risk_high"] = verdict.relative_risk
     explanation = verdict.explanation
     fields |= {f"explanation_{name}": getattr(explanation, name) for name in ("kind", "code", "module", "strata")}
@@ -74,7 +75,7 @@ def _halt(record: Record, raw: bytes, trusted: TrustedKeys | None) -> tuple[str,
 
 def _ack(record: Record, raw: bytes, trusted: TrustedKeys | None) -> tuple[str, Fields]:
     ack = decode_ack(raw) if trusted is None else believed_ack(record.key, raw, trusted)
-    names = ("halt_key", "epoch", "subscriber", "status", "at", "detail", "kid")
+    names = ("halt_key", "epoch", "action", "subscriber", "status", "at", "detail", "kid")
     return "halt_acks", {name: getattr(ack, name) for name in names} | {"record": raw}
 
 
@@ -102,7 +103,7 @@ ROUTES = {
     DEADLETTER.name: Route(_dead_letter, False, ("dead_letters",)),
 }
 
-_TIMES = {"at", "stream_time", "issued_at", "expires_at"}
+_TIMES = {"at", "stream_time", "issued_at", "expires_at", "flat_since", "last_install"}
 _LISTS = {"rings", "flags", "explanation_strata"}
 _BYTES = {"record", "key", "value"}
 _ARROW = {str: pa.string(), float: pa.float64(), int: pa.int64()}  # the first that a column has a value of
