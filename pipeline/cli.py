@@ -40,6 +40,7 @@ COMMANDS = {
     "backfill": ("consumers.clickhouse.upkeep.backfill:command", "Make a ClickHouse table anew from the raw events."),
     "forget": ("consumers.clickhouse.upkeep.forget:command", "Drop a fleet's or a host's data from ClickHouse."),
     "halts": ("pipeline.halts.main:command", "What stands halted, why, and who obeys."),
+    "audit": ("pipeline.audit.main:command", "Audit: prove that commands, answers and halts are all there."),
     "gate": ("consumers.rollout.main:command", "May this update go on in this ring? The exit code says so."),
     "deadletter": ("consumers.deadletter.main:command", "Refused messages: list, show, retry."),
     "replay": ("pipeline.simulate.replay:command", "Produce a scenario's events to a cluster or a file."),
