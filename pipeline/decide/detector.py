@@ -6,11 +6,18 @@ Pure: time is stream time (event time as far as it has been seen), state is a va
 import numpy as np
 
 from pipeline.decide import attribution, notes, rulings, spreading, verdicts
-from pipeline.decide.apart import among_remaining, share_factor
 from pipeline.decide.arrays import Floats, Ints, int_columns
 from pipeline.decide.book import MAX_RINGS
-from pipeline.decide.buckets import ARCHIVE_MS, HOUR_BUCKETS, MINUTE_BUCKETS, OPEN_BUCKETS, Bucket
-from pipeline.decide.conditional import Separation
+from pipeline.decide.buckets import (
+    ARCHIVE_MS,
+    HOUR_BUCKETS,
+    MINUTE_BUCKETS,
+    OPEN_BUCKETS,
+    Bucket,
+    recent_reports,
+    stream_bucket,
+)
+from pipeline.decide.conditional import Separation, among_remaining, share_factor
 from pipeline.decide.crash_columns import crash_columns
 from pipeline.decide.explain import Explained, Historical, explain
 from pipeline.decide.history import HISTORY_BUCKETS, shock_factor, upper_exposure
@@ -19,7 +26,6 @@ from pipeline.decide.orders import Decisions, Ruling, Stance
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.decide.samples import BIN_MS
 from pipeline.decide.state import ARCHIVED, DetectorState, unpack_state
-from pipeline.decide.stream_time import recent_reports, stream_bucket
 from pipeline.decide.trials import DECAY_PER_BUCKET
 from pipeline.wire.partials import BUCKET_MS, TRIAL_COLUMNS, Partial, UpdateId
 from pipeline.wire.spans import HOUR_MS

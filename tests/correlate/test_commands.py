@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.correlate_worker import STREAM_START, CountingDetector, partial
 from support.correlate_world import LOG, UPDATE, Clock, Killed, World, correlator, epochs, facts, record
-from support.people import ANN, BOB, CAROL, Operator, sent
+from support.rollout_world import ANN, BOB, CAROL, Operator, sent
 
 from pipeline.correlate.correlator import Correlator
 from pipeline.halt.chain import AuditRecord, examined

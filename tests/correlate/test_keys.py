@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.correlate_world import LOG, Clock, World, correlator, live
-from support.people import ANN, BOB, ordered
+from support.rollout_world import ANN, BOB, ordered
 
 from pipeline.halt import keyring
 from pipeline.halt.believe import believed_halt

@@ -4,8 +4,22 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.people import ANN, BOB, CAROL, OPERATORS, Operator, ordered
-from support.rollout_world import ASKED, DETECTOR, NAMES, NOW, STRANGER, TRUSTED, gate_of, halt
+from support.rollout_world import (
+    ANN,
+    ASKED,
+    BOB,
+    CAROL,
+    DETECTOR,
+    NAMES,
+    NOW,
+    OPERATORS,
+    STRANGER,
+    TRUSTED,
+    Operator,
+    gate_of,
+    halt,
+    ordered,
+)
 
 from pipeline.decide.orders import Stance
 from pipeline.halt.approval import believed_command
