@@ -14,7 +14,7 @@ from pipeline.decide.state import DetectorState
 from pipeline.wire.partials import BUCKET_MS, INSTALL_COLUMNS, INSTALL_HASH_BITS, INSTALLS_PER_MINUTE, Partial
 from pipeline.wire.spans import MINUTE_MS
 
-WINDOW_MINUTES = 10  # over which the rate is taken
+WINDOW_MINUTES = 5  # over which the rate is taken
 QUIET_MS = 10 * MINUTE_MS  # without an installation, and it is flat
 _HASHES = float(1 << INSTALL_HASH_BITS)
 

@@ -37,7 +37,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Key fleet/vendor/product/version/ring; the newest record of a key is the whole truth. Times in unix ms. A
     `cleared` that no trusted key signed clears nothing.
 
-    Of a halted update: `spreading_hosts_per_minute` is how many hosts a minute still installed it within the last ten
+    Of a halted update: `spreading_hosts_per_minute` is how many hosts a minute still installed it within the last five
     minutes, since the halt and as far as reported (None: unknown); `flat_since` the last installation once none has
     followed for ten minutes (0: it spreads, or that is unknown), `last_install` the newest (0: unknown)."""
 

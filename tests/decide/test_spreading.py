@@ -23,9 +23,9 @@ END_MS = T0 + 45 * MINUTE_MS
 
 @pytest.fixture(scope="module")
 def before() -> bytes:
-    """The snapshot of a detector that has seen three ordinary hours, until T0."""
+    """The snapshot of a detector that has seen an ordinary hour, until T0."""
     detector = Detector("acme", PolicySet())
-    play(detector, life(T0 - 180 * MINUTE_MS, T0))
+    play(detector, life(T0 - 60 * MINUTE_MS, T0))
     return detector.snapshot()
 
 
@@ -108,7 +108,9 @@ def test_what_spreads_again_is_said(before: bytes) -> None:
 
 def test_without_word_of_installations_it_is_unknown_and_nothing_else_changes(before: bytes) -> None:
     """A combiner of an earlier version tells of none: unknown, never flat; what is decided is the same either way."""
-    unknown = verdicts(before, T0 + 12 * MINUTE_MS, told=False)
+    data = unpack(before)
+    data["plain"]["installs_told"] = False
+    unknown = verdicts(pack(data), T0 + 12 * MINUTE_MS, told=False)
     assert {(v.spreading_hosts_per_minute, v.flat_since, v.last_install) for v in unknown} == {(None, 0, 0)}
     events = [*life(T0, END_MS), *rollout(END_MS)]
     with_word = play(Detector.restore(before, PolicySet()), events)
