@@ -20,6 +20,7 @@ from pipeline.halt.signing import (
     load_private,
     private_pem,
     public_pem,
+    read_private,
     read_public,
     revoked_kid,
     settle,
@@ -67,7 +68,7 @@ def look(key_dir: Path) -> Listing:
     tried = _Tried()
     tried.out(partial(check_directory, key_dir))
     revoked = {kid: _changed_ms(path) for path, kid in tried.each(key_dir, REVOKED_SUFFIX, revoked_kid)}
-    privates = {key.kid: path.name for path, key in tried.each(key_dir, PRIVATE_SUFFIX, load_private)}
+    privates = {SigningKey(key).kid: path.name for path, key in tried.each(key_dir, PRIVATE_SUFFIX, read_private)}
     rows: dict[str, KeyRow] = {}
     for path, (kid, key) in tried.each(key_dir, PUBLIC_SUFFIX, read_public):
         if kid in rows:
