@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -19,6 +20,7 @@ from pipeline.halt.signing import (
     load_private,
     private_pem,
     public_pem,
+    read_private,
     read_public,
     revoked_kid,
     settle,
@@ -64,9 +66,9 @@ class Made(NamedTuple):
 def look(key_dir: Path) -> Listing:
     """All that lies there, whatever is wrong with it."""
     tried = _Tried()
-    tried.out(lambda: check_directory(key_dir))
+    tried.out(partial(check_directory, key_dir))
     revoked = {kid: _changed_ms(path) for path, kid in tried.each(key_dir, REVOKED_SUFFIX, revoked_kid)}
-    privates = {key.kid: path.name for path, key in tried.each(key_dir, PRIVATE_SUFFIX, load_private)}
+    privates = {SigningKey(key).kid: path.name for path, key in tried.each(key_dir, PRIVATE_SUFFIX, read_private)}
     rows: dict[str, KeyRow] = {}
     for path, (kid, key) in tried.each(key_dir, PUBLIC_SUFFIX, read_public):
         if kid in rows:
@@ -93,8 +95,12 @@ class _Tried:
 
     def each(self, key_dir: Path, suffix: str, read: Callable[[Path], T]) -> list[tuple[Path, T]]:
         """What the directory's files of this kind hold, as far as they can be read."""
-        paths = self.out(lambda: files(key_dir, suffix)) or []
-        return [(path, found) for path in paths if (found := self.out(lambda path=path: read(path))) is not None]  # type: ignore[misc]
+        found = []
+        for path in self.out(partial(files, key_dir, suffix)) or []:
+            value = self.out(partial(read, path))
+            if value is not None:
+                found.append((path, value))
+        return found
 
 
 def make(role: Role, name: str, key_dir: Path) -> Made:

@@ -102,7 +102,7 @@ def load_or_create(key_dir: Path) -> SigningKey:
     path = key_dir / PRIVATE_NAME
     if not os.path.lexists(path):
         write_new(path, private_pem(Ed25519PrivateKey.generate()), mode=0o600)
-    key = SigningKey(_read_private(path))
+    key = SigningKey(read_private(path))
     if key.kid in revoked_kids(key_dir):
         raise ConfigError(
             f"{path} holds the key {key.kid}, which is revoked: nobody believes it. `andon keys rotate detector` makes "
@@ -120,7 +120,7 @@ def load_private(path: Path) -> SigningKey:
         ConfigError: when others may read it or could have put it there, or it is not an Ed25519 key.
     """
     check_directory(path.absolute().parent)
-    return SigningKey(_read_private(path))
+    return SigningKey(read_private(path))
 
 
 def load_trusted(key_dir: Path) -> dict[str, TrustedKey]:
@@ -210,7 +210,12 @@ def settle(directory: Path) -> None:
         os.close(handle)
 
 
-def _read_private(path: Path) -> Ed25519PrivateKey:
+def read_private(path: Path) -> Ed25519PrivateKey:
+    """A private key of a directory that was checked.
+
+    Raises:
+        ConfigError: when others may read or write the file, or it is not an Ed25519 key.
+    """
     try:
         key = serialization.load_pem_private_key(read_file(path, private=True), password=None)
     except (ValueError, TypeError) as error:
