@@ -86,7 +86,7 @@ class FleetHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
 
     `standing` names the fleet's halts that no resume has lifted, the newest first, as many as MAX_STANDING allows; None
     when the record does not say (it is of an older version). `standing_total` is how many there are. `flags` is what a
-    reader must know of the detector.
+    reader must know of the detector. `audit_seq` and `audit_digest` name an entry that the fleet's audit must hold.
     """
 
     v: Literal[1] = 1
@@ -100,6 +100,8 @@ class FleetHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
     standing: tuple[StandingHalt, ...] | None = None
     standing_total: int = 0
     flags: tuple[str, ...] = ()
+    audit_seq: int = -1
+    audit_digest: str = ""
     kid: str = ""
     sig: str = ""
 

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 from support.brokers import embedded_broker
 from support.waiting import DEADLINE_SECONDS
 
+from pipeline.access.main import command as topics_command
 from pipeline.combine import config as combine
 from pipeline.doctor import finding as checks
 from pipeline.doctor import kafka as checks_kafka
@@ -28,7 +29,6 @@ from pipeline.local.small_topics import local_topics
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topic_admin import TopicAdmin, apply
-from pipeline.runtime.topic_admin import command as topics_command
 from pipeline.status.sources import Offsets
 from pipeline.wire import topics
 
