@@ -7,7 +7,7 @@ import msgspec
 
 from pipeline.halt.merit import last_install_of, seconds_to_last_install
 from pipeline.halt.safety import DOUBTS, SafetyRecord
-from pipeline.halts.reading import Known
+from pipeline.halts.known import Known
 from pipeline.wire.acks import HaltAck
 from pipeline.wire.halts import Halt
 from pipeline.wire.record_keys import parse_key, update_key

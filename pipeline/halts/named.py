@@ -1,6 +1,6 @@
 """Whether an update that somebody names is known to Kafka; else what may have been meant."""
 
-from pipeline.halts.reading import Known
+from pipeline.halts.known import Known
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.logging import printable
 from pipeline.runtime.wrong import did_you_mean

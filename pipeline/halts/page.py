@@ -209,7 +209,12 @@ def _next(row: Row, width: int) -> Iterator[str]:
         told = ["# stop the rollout by hand where it is not confirmed, then again:", *told]
     query = " ".join(f"-p {name}={quote(value)}" for name, value in names.items())
     told.append(f"andon query exposure {query}")
-    if row.state in ("standing", "expired", "pending", "resumed"):
-        told.append("# only a person lifts a halt: docs/rollout.md")
+    about = f"{quote('/'.join(row.key.split('/')[1:]))} --fleet {quote(names['fleet'])}"
+    if row.state == "standing":
+        told += ["# two operators lift it, for a time:", f"andon halts resume {about} --for 4h --reason '…' --key FILE"]
+    elif row.state == "pending":
+        told += ["# it waits for an operator:", f"andon halts approve {about} --key FILE"]
+    elif row.state in ("none", "shadow"):
+        told += ["# an operator may halt it by hand:", f"andon halts force {about} --reason '…' --key FILE"]
     for number, each in enumerate(told):
         yield from commanded("" if number else "Next", each, width)

@@ -1,26 +1,20 @@
 """`andon halts show`: one halt whole."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from shlex import quote
+from typing import Any
 
 import click
 
-from consumers.clickhouse.connect import ClickHouseConfig
-from pipeline.halt.trust import TrustConfig
-from pipeline.halts.facts import Row, row_of
+from pipeline.halts.answer import ask
+from pipeline.halts.facts import Row
 from pipeline.halts.listing import problems
-from pipeline.halts.named import check
-from pipeline.halts.reading import Known, read
-from pipeline.halts.stored import Asking, complete
-from pipeline.halts.where import options, where
+from pipeline.halts.where import options
 from pipeline.halts.words import evidence_words, item, spread_words, who
-from pipeline.runtime.clock import wall_clock_ms
-from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.say import say, say_json
 from pipeline.status.layout import moment, span
 from pipeline.status.updates import explain
-from pipeline.wire.record_keys import fleet_of, parse_key, update_key
+from pipeline.wire.record_keys import parse_key, update_key
 
 COLUMNS = 80
 
@@ -28,26 +22,18 @@ COLUMNS = 80
 @click.command("show")
 @click.argument("key", metavar="FLEET/VENDOR/PRODUCT/VERSION")
 @options
-def command(
-    key: str, as_json: bool, data_dir: Path, kafka: KafkaConfig, clickhouse: ClickHouseConfig, trust: TrustConfig
-) -> None:
+def command(key: str, as_json: bool, **settings: Any) -> None:
     """One halt whole: its record, the evidence, who obeyed and how fast, whether it spreads."""
     parts = parse_key(key)
     if len(parts) != 4 or not all(parts):
         raise click.UsageError(f"{key!r} should be FLEET/VENDOR/PRODUCT/VERSION, as `andon halts list` prints it")
-    key = update_key(*parts)
-    place = where(kafka, clickhouse, trust, data_dir)
-    asking = Asking(place.clickhouse, key).start()
-    known = read(place.kafka, Known(place.trusted, key))
-    check(known, key)
-    now_ms = wall_clock_ms()
-    row = complete(row_of(known, key, now_ms), asking.wait())
+    found = ask(update_key(*parts), settings)
     if as_json:
-        say_json(row)
+        say_json(found.row)
         return
-    for line in lines(row, now_ms, COLUMNS):
+    for line in lines(found.row, found.now_ms, COLUMNS):
         say(line)
-    for problem in problems(known, now_ms, fleet_of(key.encode())):
+    for problem in problems(found.known, found.now_ms, parts[0]):
         for line in item("!", problem, COLUMNS):
             say(line)
 

@@ -274,8 +274,25 @@ ALTER VIEW machines_spared COMMENT COLUMN fleet 'name of the fleet', COMMENT COL
     COMMENT COLUMN product 'product of the update', COMMENT COLUMN version 'version of the update',
     COMMENT COLUMN halted_at 'when the first halt was made (UTC)',
     COMMENT COLUMN proof 'acknowledged, installations ended, or unproven',
-    COMMENT COLUMN spared_low 'at least so many;
+    COMMENT COLUMN spared_low 'at least so many; 0 while unproven', COMMENT COLUMN spared_high 'at most so many',
+    COMMENT COLUMN hosts_with_it 'hosts that listed it', COMMENT COLUMN crashed_hosts 'of these, reported a crash',
+    COMMENT COLUMN hosts_without_it 'hosts that reported at the end and never listed it',
+    COMMENT COLUMN hosts_in_line 'of these, had another version of the product',
+    COMMENT COLUMN silent_hosts 'hosts that fell silent and never listed it: unknown',
+    COMMENT COLUMN crash_rate_low 'share that it crashed if no silent host had it crash, lower limit',
+    COMMENT COLUMN crash_rate_high 'share that it crashed if it crashed every silent host, upper limit';
 
 ALTER VIEW time_to_halt COMMENT COLUMN fleet 'name of the fleet', COMMENT COLUMN vendor 'vendor of the update',
     COMMENT COLUMN product 'product of the update', COMMENT COLUMN version 'version of the update',
-    COMMENT COLUMN epoch 'number of the order;
+    COMMENT COLUMN epoch 'number of the order; the higher one counts',
+    COMMENT COLUMN released_at 'first installation that was reported',
+    COMMENT COLUMN first_crash_at 'first crash with it',
+    COMMENT COLUMN decided_at 'when the crash that decided happened, by the events',
+    COMMENT COLUMN halted_at 'when the record was made, by the clock on the wall',
+    COMMENT COLUMN stopped_at 'when the last subscriber had confirmed that it has stopped',
+    COMMENT COLUMN subscribers_stopped 'subscribers that said so',
+    COMMENT COLUMN replayed 'whether the events came in faster than life, or a day late',
+    COMMENT COLUMN seconds_release_to_decision 'released_at to decided_at',
+    COMMENT COLUMN seconds_decision_to_halt 'decided_at to halted_at; NULL after a replay',
+    COMMENT COLUMN seconds_halt_to_stopped 'halted_at to stopped_at',
+    COMMENT COLUMN crashed_hosts_at_halt 'crashed hosts with it, when it was halted';
