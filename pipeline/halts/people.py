@@ -12,7 +12,7 @@ import click
 
 from consumers.rollout.main import Name, Span, UpdateName
 from pipeline.halts.reading import Known, read
-from pipeline.halts.sending import Signer, find_command, send, signer
+from pipeline.halts.sending import Signer, find_command, halt_of, send, signer
 from pipeline.halts.where import Where, options, where
 from pipeline.halts.words import item
 from pipeline.runtime.clock import wall_clock_ms
@@ -21,7 +21,6 @@ from pipeline.runtime.say import say, say_json
 from pipeline.status.layout import moment, span
 from pipeline.wire.audit import AuditEntry
 from pipeline.wire.commands import PROPOSALS, Command, CommandKind, command_digest
-from pipeline.wire.halts import decode_halt
 from pipeline.wire.record_keys import update_key
 
 REFUSED, UNANSWERED = 5, 6  # exit codes
@@ -179,8 +178,7 @@ def _said(words: Command, entry: AuditEntry) -> list[str]:
         return list(item("refused", f"{entry.detail} ({entry.why})", WIDTH))
     place = f"from partial {entry.partials.offset} of partition {entry.partials.partition} on, entry {entry.seq}"
     lines = [*item("applied", entry.detail, WIDTH), *item("holds", f"{moment(entry.at)}, {place}", WIDTH)]
-    if entry.halt:
-        halt = decode_halt(entry.halt.encode())
+    if halt := halt_of(entry):
         lines += item(halt.action, f"{', '.join(halt.rings)}; epoch {halt.epoch}; by {halt.decided_by}", WIDTH)
     elif words.kind in PROPOSALS:
         todo = f"andon halts approve {words.id} --fleet {words.fleet} --key FILE"
