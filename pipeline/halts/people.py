@@ -12,7 +12,7 @@ import click
 
 from consumers.rollout.main import Name, Span, UpdateName
 from pipeline.halts.reading import Known, read
-from pipeline.halts.sending import Signer, find_command, send, signer
+from pipeline.halts.sending import Signer, find_command, halt_of, send, signer
 from pipeline.halts.where import Where, options, where
 from pipeline.halts.words import item
 from pipeline.runtime.clock import wall_clock_ms
@@ -21,7 +21,7 @@ from pipeline.runtime.say import say, say_json
 from pipeline.status.layout import moment, span
 from pipeline.wire.audit import AuditEntry
 from pipeline.wire.commands import PROPOSALS, Command, CommandKind, command_digest
-from pipeline.wire.halts import decode_halt
+from pipeline.wire.record_keys import update_key
 
 REFUSED, UNANSWERED = 5, 6  # exit codes
 WIDTH = 79
@@ -44,7 +44,7 @@ def _asking(function: F) -> F:
         return function(place=place, own=signer(given.pop("key_file"), place.trusted), **given)
 
     file = click.Path(path_type=Path, dir_okay=False)
-    wrapped = click.option("--answer-within", type=Span(), default=30.0, help="How long to wait: 30s, 2m.")(run)
+    wrapped: Any = click.option("--answer-within", type=Span(), default=30.0, help="How long to wait: 30s, 2m.")(run)
     wrapped = click.option("--key", "key_file", type=file, required=True, help="File of your private key.")(wrapped)
     wrapped = click.option("--fleet", required=True, type=Name(), help="Whose update it is.")(wrapped)
     done: F = options(wrapped)
@@ -97,7 +97,8 @@ def extend(place: Where, own: Signer, update: tuple[str, str, str], fleet: str, 
 def approve(place: Where, own: Signer, what: str, fleet: str, yes: bool, **given: Any) -> None:
     """Complete another operator's proposal (its ID), or release a halt that waits for a person (its update)."""
     if "/" in what:
-        update = UpdateName().convert(what, None, None)
+        vendor, product, version = UpdateName().convert(what, None, None)
+        update = (vendor, product, version)
         about = _about(place, fleet, update, ())
         _agree([*item("to halt", "/".join(update), WIDTH), *item("in fleet", fleet, WIDTH)], yes)
         _order(place, own, "approve", about, **given)
@@ -117,10 +118,10 @@ def approve(place: Where, own: Signer, what: str, fleet: str, yes: bool, **given
 def _about(place: Where, fleet: str, update: tuple[str, str, str], rings: tuple[str, ...]) -> dict[str, Any]:
     """What every command says of the update, with the epoch that stands now."""
     names = dict(zip(("fleet", "vendor", "product", "version"), (fleet, *update), strict=True))
-    probe = Command(**names, kind="force", id="x", rings=("*",), epoch=0, at=0, operator="x")
-    known = read(place.kafka, Known(place.trusted, probe.key))
-    doubt = known.record.doubt_of(fleet, probe.key)
-    halt = known.record.halts.get(probe.key)
+    key = update_key(fleet, *update)
+    known = read(place.kafka, Known(place.trusted, key))
+    doubt = known.record.doubt_of(fleet, key)
+    halt = known.record.halts.get(key)
     if doubt:
         say(f"! its halt record is in doubt ({doubt}): what stands is put back first, at another epoch", err=True)
     standing = halt.rings if halt is not None else ("*",)
@@ -177,8 +178,7 @@ def _said(words: Command, entry: AuditEntry) -> list[str]:
         return list(item("refused", f"{entry.detail} ({entry.why})", WIDTH))
     place = f"from partial {entry.partials.offset} of partition {entry.partials.partition} on, entry {entry.seq}"
     lines = [*item("applied", entry.detail, WIDTH), *item("holds", f"{moment(entry.at)}, {place}", WIDTH)]
-    if entry.halt:
-        halt = decode_halt(entry.halt.encode())
+    if halt := halt_of(entry):
         lines += item(halt.action, f"{', '.join(halt.rings)}; epoch {halt.epoch}; by {halt.decided_by}", WIDTH)
     elif words.kind in PROPOSALS:
         todo = f"andon halts approve {words.id} --fleet {words.fleet} --key FILE"

@@ -8,6 +8,7 @@ from confluent_kafka import KafkaException, Message, Producer
 from pipeline.halt.approval import SignedCommand, believed_command
 from pipeline.halt.believe import TrustedKeys, believed_entry
 from pipeline.halt.errors import UntrustedRecord
+from pipeline.halt.ledger import halt_of as halt_of
 from pipeline.halt.signing import SigningKey, load_private
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig, producer_config

@@ -29,7 +29,6 @@ RECORDS: dict[str, dict[str, Any]] = {
     "halts": UPDATE
     | {"epoch": 1, "action": "halt", "rings": ["*"], "issued_at": NOW, "expires_at": NOW, "record": b"{}"},
     "halt_acks": {"halt_key": "acme/v/p/1", "epoch": 1, "subscriber": "s", "status": "confirmed", "at": NOW},
-    "audit": {"fleet": "acme", "seq": 1, "at": NOW, "kind": "answer", "outcome": "applied", "record": b"{}"},
     "dead_letters": {"at": NOW, "reason": "invalid_json", "partition": 1, "offset": 5, "key": "h", "value": b"\xff{"},
 }
 
