@@ -13,10 +13,12 @@ from pipeline.status.layout import moment, span
 from pipeline.status.updates import UpdateRow, explain
 from pipeline.wire.halts import Evidence
 from pipeline.wire.record_keys import parse_key
+from pipeline.wire.spans import MINUTE_MS
 from pipeline.wire.verdicts import Conditional, Verdict, power_of_ten
 
 CHART_ROWS = 5
 MOST_LINES = 40
+AFTER_MS = 10 * MINUTE_MS  # that a chart goes on after the threshold was reached
 AT_ONCE = 4  # rings, rivals
 HUGE_RISK = 10_000.0  # as far as relative risks are told
 FLAGS = {
@@ -142,10 +144,17 @@ def _chart(seen: Seen, width: int, rows: int) -> list[str]:
         return [*item("Over time", "unknown: no verdict on it is to be believed", width)] if not points else []
     newest = max(seen.history, key=lambda verdict: verdict.at, default=None)
     threshold = newest.threshold if newest is not None else 6.0
-    return [
-        f"Over time   evidence, by {source} ({len(points)} moments)"[:width],
-        *chart(points, threshold, width, rows),
-    ]
+    shown = _around_the_rise(points, threshold)
+    return [f"Over time   evidence, by {source} ({len(shown)} moments)"[:width], *chart(shown, threshold, width, rows)]
+
+
+def _around_the_rise(points: list[tuple[int, float]], threshold: float) -> list[tuple[int, float]]:
+    """Until as long after it reached the threshold as it took to, or ten minutes: what follows is only ever more."""
+    crossed = next((at for at, value in points if value >= threshold), None)
+    if crossed is None:
+        return points
+    end = crossed + max(AFTER_MS, crossed - points[0][0])
+    return [(at, value) for at, value in points if at <= end]
 
 
 def _rest(seen: Seen, found: Evidence | None, newest: UpdateRow | None, width: int) -> Iterator[str]:
