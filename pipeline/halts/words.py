@@ -43,6 +43,8 @@ def who(obeyed: Obeyed) -> str:
     words = f"{name} {obeyed.status}" if obeyed.status in DONE else f"{name} {obeyed.status.upper()}"
     if took is not None:
         words += f" {seconds(took)}"
+        if obeyed.seconds_to_effective is not None:
+            words = f"{name} confirmed {seconds(took)}, effective {seconds(obeyed.seconds_to_effective)}"
     elif obeyed.status == "requested" and obeyed.seconds_to_requested is not None:
         words += f" {seconds(obeyed.seconds_to_requested)}, NOT confirmed yet"
     elif obeyed.status == "requested":

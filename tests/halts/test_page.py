@@ -173,6 +173,14 @@ def test_an_acknowledgement_counts_when_its_subscriber_signed_it() -> None:
     assert found.problems == ["acknowledgements that are not their subscriber's, not believed: 2"]
 
 
+def test_each_step_of_obeying_has_its_time() -> None:
+    """Asked but not confirmed is said so; confirmed and effective each have their seconds; a failure shouts."""
+    assert "sccm REQUESTED after 0.2 s, NOT confirmed yet" in text(page(*story(), ack("requested", NOW + 200)))
+    done = [ack("confirmed", NOW + 1_200), ack("effective", NOW + 60_000)]
+    assert "sccm confirmed after 1.2 s, effective after 1 min 0 s" in text(page(*story(), *done))
+    assert "sccm FAILED (no answer)" in text(page(*story(), ack("failed", NOW + 200, detail="no answer")))
+
+
 def test_a_word_to_another_order_is_none_to_this_one() -> None:
     """An older epoch, or the resume of this one."""
     found = row(halt(epoch=2), ack("confirmed", NOW + 5), ack("confirmed", NOW + 5, action="resume"))
