@@ -66,9 +66,9 @@ class Known:
             for record in records:
                 self._take_halt(*record)
         forged = 0
-        for key, value in self._acks:
+        for place, value in self._acks:
             try:
-                self.acks.append(believed_ack(key, value or b"", self._trusted))
+                self.acks.append(believed_ack(place, value or b"", self._trusted))
             except UntrustedRecord:
                 forged += 1
         if forged:

@@ -3,19 +3,16 @@
 import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import click
 
-from consumers.clickhouse.connect import ClickHouseConfig
 from consumers.rollout.main import Name
-from pipeline.halt.trust import TrustConfig
 from pipeline.halts.facts import Row, rows
 from pipeline.halts.reading import Known, read
 from pipeline.halts.where import options, where
 from pipeline.halts.words import obeyed_count, spread_word
 from pipeline.runtime.clock import wall_clock_ms
-from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.logging import printable
 from pipeline.runtime.say import say, say_json
 from pipeline.wire.record_keys import fleet_of
@@ -25,15 +22,13 @@ FIXED_COLUMNS = 41  # of all but the update
 
 
 @click.command("list")
-@click.option("--fleet", default="", type=Name(), help="Of this fleet only.")
+@click.option("--fleet", type=Name(), help="Of this fleet only.")
 @options
-def command(
-    fleet: str, as_json: bool, data_dir: Path, kafka: KafkaConfig, clickhouse: ClickHouseConfig, trust: TrustConfig
-) -> None:
+def command(fleet: str | None, as_json: bool, **settings: Any) -> None:
     """What stands halted, waits for a person, was resumed, or is unknown: a line each."""
-    place = where(kafka, clickhouse, trust, data_dir)
+    place = where(**settings)
     known, now_ms = read(place.kafka, Known(place.trusted)), wall_clock_ms()
-    found = rows(known, now_ms, fleet)
+    found = rows(known, now_ms, fleet or "")
     if as_json:
         for row in found:
             say_json(row)
@@ -41,7 +36,7 @@ def command(
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE_COLUMNS
     for line in lines(found, max(width, 80) - 1):
         say(line)
-    for problem in problems(known, now_ms, fleet):
+    for problem in problems(known, now_ms, fleet or ""):
         say(f"! {problem}")
 
 
