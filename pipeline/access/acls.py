@@ -72,8 +72,15 @@ def apply(kafka: KafkaConfig, wanted: Collection[Grant], *, dry_run: bool = Fals
 
 
 def _find(admin: AdminClient) -> set[AclBinding]:
+    any_text: Any = None
     everything = AclBindingFilter(
-        ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
+        ResourceType.ANY,
+        any_text,
+        ResourcePatternType.ANY,
+        any_text,
+        any_text,
+        AclOperation.ANY,
+        AclPermissionType.ANY,
     )
     return set(_outcome(admin.describe_acls(everything, request_timeout=CALL_SECONDS), "tell the rights of a cluster"))
 
@@ -112,30 +119,29 @@ def _beyond(wanted: Iterable[Grant], found: Iterable[AclBinding]) -> list[AclBin
     """What nobody here asks for, of the same users or on the same names."""
     asked = set(map(_binding, wanted))
     users = {binding.principal for binding in asked}
-    names = {(binding.restype, binding.name, binding.resource_pattern_type) for binding in asked}
     others = [
         other
         for other in found
-        if other not in asked and (other.principal in users or any(_overlap(other, *name) for name in names))
+        if other not in asked and (other.principal in users or any(_overlap(other, each) for each in asked))
     ]
     return sorted(others, key=_words)
 
 
-def _overlap(other: AclBinding, restype: ResourceType, name: str, pattern: ResourcePatternType) -> bool:
+def _overlap(one: AclBinding, other: AclBinding) -> bool:
     """Whether there may be something that both are about."""
-    if other.restype != restype:
+    if one.restype != other.restype:
         return False
-    if "*" in (other.name, name):
+    if "*" in (one.name, other.name) or one.name == other.name:
         return True
-    if other.resource_pattern_type == pattern == LITERAL:
-        return bool(other.name == name)
-    if other.resource_pattern_type == pattern == PREFIXED:
-        return bool(other.name.startswith(name) or name.startswith(other.name))
-    longer, prefix = (name, other.name) if pattern == LITERAL else (other.name, name)
-    return bool(longer.startswith(prefix))
+    return _begins(one, other.name) or _begins(other, one.name)
 
 
-def _words(binding: AclBinding) -> str:
+def _begins(prefix: AclBinding, name: str) -> bool:
+    return bool(prefix.resource_pattern_type == PREFIXED and name.startswith(prefix.name))
+
+
+def _words(each: AclBinding) -> str:
+    binding: Any = each  # its parts may be text or numbers, says its type: not of what a broker tells
     kind = binding.restype.name.lower().replace("_", " ")
     name = binding.name + ("*" if binding.resource_pattern_type == PREFIXED else "")
     host = "" if binding.host == ANY_HOST else f" from {binding.host}"

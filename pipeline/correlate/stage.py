@@ -15,8 +15,7 @@ from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.layout import find_layout
 from pipeline.halt.issuer import HaltIssuer
-from pipeline.halt.signing import load_or_create
-from pipeline.halt.trust import TrustedDirectory
+from pipeline.halt.trust import own_and_trusted
 from pipeline.runtime.clock import Clock, wall_clock_ms
 from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig
@@ -46,8 +45,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     key_dir = Path(config.data_dir) / "keys"
-    key = load_or_create(key_dir)
-    issuer = HaltIssuer(key, TrustedDirectory(key_dir, log.error, own=key), config.halt_lifetime_seconds * 1000)
+    issuer = HaltIssuer(*own_and_trusted(key_dir, log.error), config.halt_lifetime_seconds * 1000)
     fetching.install()
     ports = FaustPorts(config, kafka, await asyncio.to_thread(find_layout, kafka), log)
     correlator = begin(issuer, ports, wall_clock_ms, log)

@@ -9,14 +9,14 @@ import click
 from pipeline.halt import keyring
 from pipeline.halt.believe import Role
 from pipeline.halt.keyring import KeyRow, Listing, Made
-from pipeline.halt.signing import PUBLIC_SUFFIX, REVOKED_SUFFIX
+from pipeline.halt.signing import PRIVATE_NAME, PUBLIC_SUFFIX, REVOKED_SUFFIX
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.say import say, say_json
 
 ROLES = get_args(Role)
-NAME_COLUMNS = 22  # what 80 leave for a name
+NAME_COLUMNS = 18  # what 80 leave for a name
 READERS = {
     "detector": "the directory of trust of each that reads halts (andon gate, status, doctor, archive, the SDK)",
     "operator": "the correlator's DATA_DIR/keys, and the directory of trust of each that reads halts",
@@ -88,7 +88,7 @@ def _state(row: KeyRow) -> str:
         return f"revoked {_date(row.revoked_at)}"
     if row.private_file == keyring.NEXT_NAME:
         return "next to sign"
-    return "signs here" if row.private_file in (keyring.PRIVATE_NAME, _file_of(row)) else "believed"
+    return "signs here" if row.private_file in (PRIVATE_NAME, _file_of(row)) else "believed"
 
 
 def _file_of(row: KeyRow) -> str:
@@ -148,7 +148,7 @@ def revoke_command(kid: str, key_dir: Path, dry_run: bool, kafka: KafkaConfig) -
     left = [other for other in listing.keys if other.role == "detector" and not other.revoked_at and other.kid != kid]
     if row.role == "detector" and not left:
         say("no other detector's key lies there: whoever reads halts by this directory will take everything for halted")
-    if row.private_file == keyring.PRIVATE_NAME:
+    if row.private_file == PRIVATE_NAME:
         say("the correlator of this directory signs with it, and ends: it starts again with another key only")
     for problem in listing.problems:
         say(f"problem: {problem}")

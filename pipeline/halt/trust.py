@@ -9,12 +9,12 @@ from typing import Annotated
 import msgspec
 
 from pipeline.halt.believe import TrustedKey
-from pipeline.halt.signing import PUBLIC_SUFFIX, REVOKED_SUFFIX, SigningKey, load_trusted
+from pipeline.halt.signing import PUBLIC_SUFFIX, REVOKED_SUFFIX, SigningKey, load_or_create, load_trusted
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.say import say
 
 Doc = msgspec.Meta
-Say = Callable[[str], None]
+Tell = Callable[[str], None]
 
 UNSETTLED_NS = 50_000_000  # a change this young may be followed by another that gets the same time
 ANEW_SECONDS = 10.0  # what does not change the directory itself: rights of its files, and of those above it
@@ -32,7 +32,7 @@ class TrustConfig(msgspec.Struct, frozen=True):
         ),
     ] = ""
 
-    def keys(self, tell: Say | None = None) -> "TrustedDirectory | None":
+    def keys(self, tell: Tell | None = None) -> "TrustedDirectory | None":
         """The keys of that directory, as it is at each question; None when none is set. `tell` is as in
         TrustedDirectory."""
         return TrustedDirectory(Path(self.keys_dir), tell) if self.keys_dir else None
@@ -51,7 +51,7 @@ class TrustedDirectory(Mapping[str, TrustedKey]):
         ConfigError: when the directory is not to be trusted from the start.
     """
 
-    def __init__(self, key_dir: Path, tell: Say | None = None, own: SigningKey | None = None) -> None:
+    def __init__(self, key_dir: Path, tell: Tell | None = None, own: SigningKey | None = None) -> None:
         self._dir, self._tell, self._own = key_dir, tell or _to_stderr, own
         self.trouble = ""  # why the directory is not to be trusted now
         self._seen: tuple[int, ...] | None = None  # None: what was read may be older than the directory
@@ -124,6 +124,16 @@ class TrustedDirectory(Mapping[str, TrustedKey]):
     def __len__(self) -> int:
         self._look()
         return len(self._keys)
+
+
+def own_and_trusted(key_dir: Path, tell: Tell) -> tuple[SigningKey, TrustedDirectory]:
+    """The key that signs here, made on first use, and whom who signs here believes.
+
+    Raises:
+        ConfigError: see `load_or_create`, `TrustedDirectory`.
+    """
+    key = load_or_create(key_dir)
+    return key, TrustedDirectory(key_dir, tell, own=key)
 
 
 def _to_stderr(words: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from support import roles_table
+from support.secured import roles_shown, roles_table
 
 from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.connect import ClickHouseConfig
@@ -104,8 +104,8 @@ def test_roles_are_those_that_the_doctor_knows() -> None:
 
 
 def test_the_page_shows_the_roles() -> None:
-    """The table of deploy/README.md is made from deploy/acls.toml (`python tests/support/roles_table.py` writes it)."""
-    assert roles_table.shown() == roles_table.markdown()
+    """The table of deploy/README.md is made from deploy/acls.toml (`python tests/support/secured.py` writes it)."""
+    assert roles_shown() == roles_table()
 
 
 BOTH = ("read", "write")
