@@ -7,7 +7,7 @@ from pipeline.runtime.errors import ConfigError
 
 # By extra: what is imported of its packages in pyproject.toml, and what only processes begun by the command import.
 LINE = (
-    "aiohttp", "aiokafka", "clickhouse_connect", "cramjam", "faust", "numpy", "prometheus_client", "psutil", "pyarrow",
+    "aiohttp", "aiokafka", "clickhouse_connect", "cramjam", "faust", "numpy", "psutil", "pyarrow",
     "rich", "zstandard",
 )  # fmt: skip
 MODULES = {"line": LINE, "local": (*LINE, "chdb", "noida_db")}
@@ -16,7 +16,7 @@ MODULES = {"line": LINE, "local": (*LINE, "chdb", "noida_db")}
 NEEDED = {
     "up": "local", "status": "line", "demo": "local", "doctor": "line", "collect": "line", "combine": "line",
     "correlate": "line", "archive": "line", "clickhouse": "local", "migrate": "line", "query": "line",
-    "backfill": "line", "forget": "line", "deadletter": "line", "replay": "line", "backtest": "line", "bench": "local",
+    "backfill": "line", "forget": "line", "halts": "line", "audit": "line", "deadletter": "line", "replay": "line", "backtest": "line", "bench": "local",
 }  # fmt: skip
 
 

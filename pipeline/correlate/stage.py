@@ -15,7 +15,7 @@ from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.layout import find_layout
 from pipeline.halt.issuer import HaltIssuer
-from pipeline.halt.signing import load_or_create, load_trusted
+from pipeline.halt.trust import own_and_trusted
 from pipeline.runtime.clock import Clock, wall_clock_ms
 from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig
@@ -24,6 +24,7 @@ from pipeline.runtime.lifecycle import end_within
 STOP_SECONDS = 4.0  # for the last checkpoint, and again for Faust's own stop
 RENEW_SECONDS = 10.0
 WATCH_SECONDS = 3.0  # what is lost for two looks is back within 10 s; more often is felt by the embedded broker
+OBEY_SECONDS = 1.0  # what a person waits at most until a command is read
 LOOK_SECONDS, LOOK_TIMEOUT_SECONDS = 2.0, 10.0
 
 Begin = Callable[[HaltIssuer, FaustPorts, Clock, FilteringBoundLogger], Correlator]
@@ -44,7 +45,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     key_dir = Path(config.data_dir) / "keys"
-    issuer = HaltIssuer(load_or_create(key_dir), load_trusted(key_dir), config.halt_lifetime_seconds * 1000)
+    issuer = HaltIssuer(*own_and_trusted(key_dir, log.error), config.halt_lifetime_seconds * 1000)
     fetching.install()
     ports = FaustPorts(config, kafka, await asyncio.to_thread(find_layout, kafka), log)
     correlator = begin(issuer, ports, wall_clock_ms, log)
@@ -65,6 +66,7 @@ async def serve(
         _every(config.heartbeat_seconds, correlator.heartbeat, at_once=True),
         _every(RENEW_SECONDS, correlator.renew),
         _every(WATCH_SECONDS, correlator.watch_halts, at_once=True),
+        _every(OBEY_SECONDS, correlator.obey, at_once=True),
         _every(LOOK_SECONDS, lambda: _look(ports, correlator, log), at_once=True),
     ]
     code = FatalStageError.exit_code

@@ -79,11 +79,11 @@ def _check_private(path: Path, status: os.stat_result) -> None:
     mode = stat.S_IMODE(status.st_mode)
     if status.st_uid != os.geteuid():
         raise ConfigError(
-            f"{path} belongs to {_user(status.st_uid)}, who can sign halts with it: it must be {_user(os.geteuid())}'s "
-            "own; remove it, and a new one is made"
+            f"{path} belongs to {_user(status.st_uid)}, who can sign with it: it must be {_user(os.geteuid())}'s own; "
+            "make a new one"
         )
     if mode & 0o077:
-        raise ConfigError(f"{path} has mode {mode:04o}: others could sign halts with it; make it private: chmod 600")
+        raise ConfigError(f"{path} has mode {mode:04o}: others could sign with it; make it private: chmod 600")
 
 
 def _check_owner(path: Path, status: os.stat_result) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.halt.signing import load_or_create, load_trusted
+from pipeline.halt.signing import load_or_create, load_private, load_trusted
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime.errors import ConfigError
 
@@ -113,3 +113,23 @@ def test_a_key_that_comes_later_is_found(tmp_path: Path) -> None:
     assert len(keys) == 2
     (tmp_path / "keys" / f"{first.kid}.pub.pem").unlink()
     assert first.kid not in keys, "what is taken away is believed no more"
+
+
+def test_a_private_key_is_loaded_where_nobody_else_could_have_put_it(tmp_path: Path) -> None:
+    """Its owner's file, mode 600, in a directory that is theirs alone; neither a link nor another kind of key."""
+    key = load_or_create(tmp_path / "own")
+    path = tmp_path / "own" / "signing.key.pem"
+    assert load_private(path).kid == key.kid
+    (tmp_path / "own" / "link.pem").symlink_to(path)
+    (tmp_path / "own" / "other.pem").write_text("-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n")
+    (tmp_path / "own" / "other.pem").chmod(0o600)
+    for name, words in (("link.pem", "symbolic link"), ("other.pem", "not a readable"), ("none.pem", "cannot be read")):
+        with pytest.raises(ConfigError, match=words):
+            load_private(tmp_path / "own" / name)
+    path.chmod(0o640)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        load_private(path)
+    path.chmod(0o600)
+    path.parent.chmod(0o777)
+    with pytest.raises(ConfigError, match="chmod o-w"):
+        load_private(path)

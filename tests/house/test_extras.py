@@ -17,8 +17,14 @@ from pipeline.extras import LINE, MODULES, NEEDED
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 SDK = file_of("consumers.rollout")
-# What is imported under a name that only some versions of Python have, or comes with what is listed.
-BROUGHT = {"compression": "", "urllib3": "clickhouse-connect"}
+# What only some versions of Python have, or comes with what is listed.
+BROUGHT = {
+    "backports": {"backports.zstd"},
+    "compression": {"backports.zstd"},
+    "urllib3": {"clickhouse-connect"},
+}
+NAMED = re.compile(r"(pipeline|consumers)(\.\w+)+:\w+")  # what a table loads by its name
+CLI = file_of("pipeline.cli")  # whose tables name all: groups take their kind from it
 SCIPY = "pipeline.bench.calibrate"  # says by itself that it needs andon[dev]
 
 
@@ -33,11 +39,19 @@ def runs(node: ast.AST) -> Iterator[ast.AST]:
 def imports(path: Path) -> set[str]:
     """What a file may import when it runs, at once or later."""
     found: set[str] = set()
+    follows_names = path != CLI
     for node in runs(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif (
+            follows_names
+            and isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and NAMED.fullmatch(node.value)
+        ):
+            found.add(node.value.partition(":")[0])
     return found
 
 
@@ -66,14 +80,13 @@ def listed(extra: str) -> set[str]:
 
 def wanting(start: Path, extra: str) -> dict[str, str]:
     """What the file reaches and its extra does not bring, and where."""
-    known, names = listed(extra), packages_distributions()
-    return {
-        top: where
-        for top, where in foreign(start).items()
-        if BROUGHT.get(top) != ""
-        and not known & {name.lower().replace("_", "-") for name in (*names.get(top, ()), BROUGHT.get(top, ""))}
-        and not (top == "backports" and "backports.zstd" in known)
-    }
+    known = listed(extra)
+    return {top: where for top, where in foreign(start).items() if not known & distributions(top)}
+
+
+def distributions(top: str) -> set[str]:
+    """Which bring a package of this name."""
+    return {name.lower().replace("_", "-") for name in packages_distributions().get(top, ())} | BROUGHT.get(top, set())
 
 
 def target(table: dict[str, tuple[str, str]], name: str) -> Path:
@@ -111,9 +124,9 @@ def test_the_search_sees() -> None:
 @pytest.mark.parametrize("extra", ["line", "local"])
 def test_what_is_looked_for_is_what_the_extra_brings(extra: str) -> None:
     """Each package of the extra by a module of its own; one with a condition may be absent."""
-    names = packages_distributions()
-    brought = {name.lower().replace("_", "-") for module in MODULES[extra] for name in names[module]}
-    assert brought == listed(extra) - listed("") - {"backports.zstd"}
+    wanted = listed(extra) - listed("") - {"backports.zstd"}
+    assert all(distributions(module) & wanted for module in MODULES[extra])
+    assert wanted <= set().union(*map(distributions, MODULES[extra]))
 
 
 @pytest.mark.service

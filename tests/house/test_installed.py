@@ -74,12 +74,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 
 def test_what_obeys_is_imported_in_no_time(installed: Installed) -> None:
-    """The SDK and all of its modules: CPU time, memory, and none of the line's packages. Of three times the best: the
-    first reads from disk and compiles."""
+    """The SDK with every name that it offers, and the gate's own module: CPU time, memory, and none of the line's
+    packages. Of three times the best: the first reads from disk and compiles."""
     code = (
         "import time; began = time.process_time()\n"
-        "import importlib, pkgutil, consumers.rollout as sdk\n"
-        "for module in pkgutil.iter_modules(sdk.__path__, 'consumers.rollout.'): importlib.import_module(module.name)\n"
+        "import consumers.rollout as sdk, consumers.rollout.watch\n"
+        "offered = [getattr(sdk, name) for name in getattr(sdk, '__all__', ())]\n"
         "took = time.process_time() - began\n"
         "import json, resource, sys\n"
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
