@@ -1,6 +1,7 @@
 """What a command needs beyond `pip install andon`: an extra, said before the command itself is loaded."""
 
 import functools
+import sys
 from importlib.util import find_spec
 
 from pipeline.runtime.errors import ConfigError
@@ -16,7 +17,8 @@ MODULES = {"line": LINE, "local": (*LINE, "chdb", "noida_db")}
 NEEDED = {
     "up": "local", "status": "line", "demo": "local", "doctor": "line", "collect": "line", "combine": "line",
     "correlate": "line", "archive": "line", "clickhouse": "local", "migrate": "line", "query": "line",
-    "backfill": "line", "forget": "line", "halts": "line", "audit": "line", "deadletter": "line", "replay": "line", "backtest": "line", "bench": "local",
+    "backfill": "line", "forget": "line", "halts": "line", "audit": "line",
+    "deadletter": "line", "replay": "line", "backtest": "line", "bench": "local",
 }  # fmt: skip
 
 
@@ -35,4 +37,5 @@ def require(command: str) -> None:
 
 @functools.cache
 def _absent(extra: str) -> list[str]:
-    return [module for module in MODULES.get(extra, ()) if find_spec(module) is None]
+    # Of what is loaded already nobody asks: Faust puts another module in its own place, without a spec.
+    return [module for module in MODULES.get(extra, ()) if module not in sys.modules and find_spec(module) is None]

@@ -1,6 +1,7 @@
 """The dependencies: no command imports what its extra does not bring, and one whose extra is absent says which."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ BROUGHT = {
     "compression": {"backports.zstd"},
     "urllib3": {"clickhouse-connect"},
 }
+NAMES = packages_distributions()
 NAMED = re.compile(r"(pipeline|consumers)(\.\w+)+:\w+")  # what a table loads by its name
 CLI = file_of("pipeline.cli")  # whose tables name all: groups take their kind from it
 SCIPY = "pipeline.bench.calibrate"  # says by itself that it needs andon[dev]
@@ -36,6 +38,7 @@ def runs(node: ast.AST) -> Iterator[ast.AST]:
             yield from runs(child)
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """What a file may import when it runs, at once or later."""
     found: set[str] = set()
@@ -84,9 +87,10 @@ def wanting(start: Path, extra: str) -> dict[str, str]:
     return {top: where for top, where in foreign(start).items() if not known & distributions(top)}
 
 
+@functools.cache
 def distributions(top: str) -> set[str]:
     """Which bring a package of this name."""
-    return {name.lower().replace("_", "-") for name in packages_distributions().get(top, ())} | BROUGHT.get(top, set())
+    return {name.lower().replace("_", "-") for name in NAMES.get(top, ())} | BROUGHT.get(top, set())
 
 
 def target(table: dict[str, tuple[str, str]], name: str) -> Path:

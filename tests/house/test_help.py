@@ -19,7 +19,8 @@ def test_help_loads_nothing_heavy(command: str) -> None:
     """Of any command."""
     code = (
         "import sys; from pipeline import cli; sys.argv = ['andon', *filter(None, [sys.argv[1]]), '--help']\n"
-        f"try: cli.main()\nexcept SystemExit: print([name for name in {HEAVY} if name in sys.modules])"
+        "try: cli.andon(prog_name='andon')\n"
+        f"except SystemExit: print([name for name in {HEAVY} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True, check=True)
     assert "Usage: andon" in done.stdout

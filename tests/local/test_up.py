@@ -20,6 +20,7 @@ from pipeline.local import datadir, plan, stack
 from pipeline.local.doors import Doors
 from pipeline.local.machine.usage import is_alive
 from pipeline.local.mergedlog import MergedLog
+from pipeline.local.settings import chosen
 from pipeline.local.small_topics import local_topics
 from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.local.supervisor import ProcessSpec, Supervisor
@@ -105,13 +106,13 @@ def test_ports_are_free_distinct_and_remembered(tmp_path: Path) -> None:
 
 def test_stages_bring_what_they_need() -> None:
     """The archive brings ClickHouse, everything brings the broker; an unknown name is refused with those known."""
-    assert [stage.name for stage in plan.chosen("archive")] == ["broker", "clickhouse", "archive"]
-    assert [stage.name for stage in plan.chosen("")] == ["broker"]
+    assert [stage.name for stage in chosen("archive")] == ["broker", "clickhouse", "archive"]
+    assert [stage.name for stage in chosen("")] == ["broker"]
     with pytest.raises(
         ConfigError,
         match=r"up.stages = 'combine,corelate': no stage 'corelate'; known: broker, .*; did you mean correlate\?",
     ):
-        plan.chosen("combine,corelate")
+        chosen("combine,corelate")
 
 
 def test_local_topics_are_small() -> None:
