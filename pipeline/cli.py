@@ -39,6 +39,7 @@ COMMANDS = {
     "backfill": ("consumers.clickhouse.upkeep.backfill:command", "Make a ClickHouse table anew from the raw events."),
     "forget": ("consumers.clickhouse.upkeep.forget:command", "Drop a fleet's or a host's data from ClickHouse."),
     "gate": ("consumers.rollout.main:command", "May this update go on in this ring? The exit code says so."),
+    "hook": ("consumers.rollout.hook:command", "A command for every halt and resume; it acknowledges."),
     "deadletter": ("consumers.deadletter.main:command", "Refused messages: list, show, retry."),
     "replay": ("pipeline.simulate.replay:command", "Produce a scenario's events to a cluster or a file."),
     "backtest": ("pipeline.backtest.main:command", "What would have been halted? From files, without Kafka."),

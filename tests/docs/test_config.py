@@ -11,6 +11,7 @@ from support.secured import bindings, grant_lines
 
 from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.connect import ClickHouseConfig
+from consumers.rollout.settings import SubscriberConfig
 from pipeline.collect.config import CollectConfig
 from pipeline.combine.config import CombineConfig
 from pipeline.correlate.config import CorrelateConfig
@@ -46,6 +47,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "status": StatusConfig,
     "doctor": DoctorConfig,
     "trust": TrustConfig,
+    "subscriber": SubscriberConfig,
 }
 WITHOUT_DEFAULT = {"collect": {"tokens_file": "/etc/andon/tokens.toml"}}
 
