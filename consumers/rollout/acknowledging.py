@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections import OrderedDict
+from functools import partial
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -88,7 +89,7 @@ class AckWriter:
             for of, ack in ready:
                 try:
                     self._producer.produce(
-                        self._topic, encode_ack(ack), ack.halt_key, on_delivery=self._arrival(of, ack)
+                        self._topic, encode_ack(ack), ack.halt_key, on_delivery=partial(self._arrived, of, ack)
                     )
                 except (BufferError, KafkaException) as error:
                     self._say(str(error))
@@ -96,10 +97,7 @@ class AckWriter:
                 self._under_way[of] = self._unsent.pop(of)
         self._producer.poll(0)
 
-    def _arrival(self, of: _Of, ack: HaltAck) -> "_Arrival":
-        return _Arrival(self, of, ack)
-
-    def arrived(self, of: _Of, ack: HaltAck, error: KafkaError | None) -> None:
+    def _arrived(self, of: _Of, ack: HaltAck, error: KafkaError | None, _: Message) -> None:
         """What the brokers say of a record."""
         with self._lock:
             self._under_way.pop(of, None)
@@ -137,15 +135,6 @@ class Unsaid:
     def close(self, seconds: float) -> int:
         """Nothing is left."""
         return 0
-
-
-class _Arrival(NamedTuple):
-    writer: AckWriter
-    of: _Of
-    ack: HaltAck
-
-    def __call__(self, error: KafkaError | None, _: Message) -> None:
-        self.writer.arrived(self.of, self.ack, error)
 
 
 class OwnAcks:

@@ -95,11 +95,11 @@ class Duties:
         for key, held in orders.items():
             duties = self._keys.setdefault(key, {})
             for order in held:
-                duty = duties.get(order.identity)
-                if duty is None or not duty.is_current:
+                known = duties.get(order.identity)
+                if known is None or not known.is_current:
                     self._begin(duties, order, len(held) > 1, now)
                 else:
-                    duty.order = order  # a renewal, or another doubt
+                    known.order = order  # a renewal, or another doubt
 
     def _begin(self, duties: dict[_Id, _Duty], order: Order, is_one_of_two: bool, now: float) -> None:
         known = duties.get(order.identity)
