@@ -25,13 +25,18 @@ UNQUOTED = " !$&'()*+,;=:@"
 
 
 def load_keys(paths: Iterable[str]) -> dict[str, Ed25519PublicKey]:
-    """Trusted public keys by their id: the first 16 hex digits of SHA-256 over the raw key."""
+    """Detectors' public keys by their id: the first 16 hex digits of SHA-256 over the raw key. Those of operators and
+    subscribers sign no halts, and what KID.revoked lies beside signs nothing."""
     keys = {}
     for path in paths:
+        if Path(path).name.startswith(("operator.", "subscriber.")):
+            continue
         key = load_pem_public_key(Path(path).read_bytes())
         if not isinstance(key, Ed25519PublicKey):
             raise ValueError(f"{path}: halts are signed with Ed25519")
-        keys[hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]] = key
+        kid = hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
+        if not Path(path).with_name(f"{kid}.revoked").exists():
+            keys[kid] = key
     return keys
 
 

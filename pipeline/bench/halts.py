@@ -6,7 +6,7 @@ from confluent_kafka import Message
 
 from pipeline.halt.believe import believed_halt
 from pipeline.halt.errors import UntrustedRecord
-from pipeline.halt.signing import load_trusted
+from pipeline.halt.trust import TrustedDirectory
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import PROMPT, KafkaConfig
 from pipeline.runtime.topic_reader import TopicReader
@@ -18,7 +18,7 @@ class LineHalts:
     """Follows the topic from its beginning; to be closed. `keys` is the directory of the line's signing key."""
 
     def __init__(self, kafka: KafkaConfig, keys: Path) -> None:
-        self._trusted = load_trusted(keys)
+        self._trusted = TrustedDirectory(keys)
         self._reader = TopicReader(kafka, "bench-latency", settings=PROMPT)
         self._reader.start(self._reader.whole(kafka.topic_prefix + topics.HALTS.name))
 

@@ -20,12 +20,11 @@ from pipeline.correlate.faust_settings import TIMEOUT_SECONDS, faust_settings
 from pipeline.correlate.known_halts import HaltsFollower, read_halts
 from pipeline.correlate.layout import Layout, belongs_on
 from pipeline.correlate.pages import View, bound, page
-from pipeline.correlate.ports import Bounds, HaltsRead, OutRecord, PartialRecord
+from pipeline.correlate.ports import Bounds, HaltRecord, HaltsRead, OutRecord, PartialRecord
 from pipeline.runtime.kafka import KafkaConfig, sasl_password, tls_context
 from pipeline.runtime.lag import Lags
 from pipeline.runtime.log_offsets import LogOffsets
 from pipeline.wire import topics
-from pipeline.wire.halts import Halt
 
 POLL_SECONDS = 0.1
 LAGGING_LOOKS = 100
@@ -206,13 +205,13 @@ class FaustPorts:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             return bool(await self.app.consumer.commit_to(TP(self._partials, partition), offset))
 
-    async def read_halts(self) -> Sequence[Halt]:
+    async def read_halts(self) -> Sequence[HaltRecord]:
         """See ports.Ports."""
-        return await asyncio.to_thread(read_halts, self._kafka, self._log)
+        return await asyncio.to_thread(read_halts, self._kafka)
 
-    async def follow_halts(self) -> HaltsRead:
+    async def follow_halts(self, anew: bool) -> HaltsRead:
         """See ports.Ports."""
-        return await asyncio.to_thread(self._halts.read)
+        return await asyncio.to_thread(self._halts.read, anew)
 
     def partition_of(self, fleet: str) -> int | None:
         """See ports.Ports."""

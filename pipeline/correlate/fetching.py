@@ -17,12 +17,13 @@ some were dropped on the way: Faust drops what it has fetched whenever partition
 import asyncio
 import contextlib
 import dataclasses
+import time
 from collections.abc import Iterable
 from typing import Any
 
 from aiokafka.consumer import fetcher
 
-EMPTY_SECONDS = 0.02  # pause after an empty answer; what a record then waits at most, as elsewhere (runtime/quiet.py)
+from pipeline.runtime.quiet import pause_seconds
 
 Aborted = tuple[int, int]  # producer id, first offset of the transaction
 
@@ -88,9 +89,11 @@ class CommittedRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     # By partition; a process has one consumer that reads transactions.
     passed: dict[Any, Passed] = {}  # noqa: RUF012
     newest: dict[Any, "CommittedRecords"] = {}  # noqa: RUF012
+    came_at = 0.0  # when the newest response with records did; monotonic seconds
     _after: int  # from here on no record came yet
 
     def __init__(self, tp: Any, records: Any, aborted: Iterable[Aborted] | None, fetch_offset: int, *rest: Any) -> None:
+        CommittedRecords.came_at = time.monotonic()
         batches = Batches(records)
         self._is_abort = {
             batch.base_offset: super(CommittedRecords, self)._contains_abort_marker(batch)
@@ -124,7 +127,8 @@ async def _patient_fetch(self: Any, *request: Any) -> Any:
         # aiokafka cancels a fetch to stop and awaits it, so it must end quietly, as its own does: a cancellation that
         # comes through ends the consumer's thread before that has closed its connections.
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(EMPTY_SECONDS)
+            # What a record that comes meanwhile has to wait.
+            await asyncio.sleep(pause_seconds(time.monotonic() - CommittedRecords.came_at))
     return got_records
 
 

@@ -4,19 +4,21 @@ It takes no turns: whoever calls it does, but for `watch` and `renew`, which rea
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 import structlog
 
 from pipeline.correlate import records
 from pipeline.correlate.config import STAGE
-from pipeline.correlate.halt_watch import HaltWatch
-from pipeline.correlate.ports import Ports
+from pipeline.correlate.halt_watch import HaltWatch, Judged
+from pipeline.correlate.ports import HaltsRead, Ports
 from pipeline.decide.orders import HaltOrder
-from pipeline.halt.issuer import HaltIssuer
+from pipeline.halt.issuer import SIGNED_ANEW, HaltIssuer
+from pipeline.halt.safety import ERASED
 from pipeline.runtime import metrics
 from pipeline.runtime.clock import Clock
-from pipeline.runtime.errors import AndonError
+from pipeline.runtime.errors import AndonError, FatalStageError
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.verdicts import FleetHeartbeat
 
@@ -31,6 +33,7 @@ class HaltKeeper:
     ) -> None:
         self._issuer, self._ports, self._clock, self._log = issuer, ports, clock, log
         self._watch = HaltWatch(issuer, log)
+        self._kids = frozenset(issuer.trusted)  # whom the last look believed
 
     # -- orders
 
@@ -54,10 +57,10 @@ class HaltKeeper:
     # -- what was said stays said
 
     async def renew(self, turn: asyncio.Lock, is_ours: IsOurs) -> None:
-        """Renew halts at half of their life, after a look at what the topic says by now."""
+        """Renew halts at half of their life, and what another key signed, after a look at what the topic says now."""
         if not self._renewals(is_ours):
             return
-        published = await self._ports.read_halts()
+        published = await self._judged()
         async with turn:
             self._learn(published)
             for halt in self._renewals(is_ours):
@@ -65,17 +68,32 @@ class HaltKeeper:
                 self._log.info("halt renewed", halt=halt.key, epoch=halt.epoch)
 
     def _renewals(self, is_ours: IsOurs) -> list[Halt]:
-        return [halt for halt in self._issuer.due(self._clock()) if is_ours(halt.fleet)]
+        due = [halt for halt in self._issuer.due(self._clock()) if is_ours(halt.fleet)]
+        keys = {halt.key for halt in due}
+        others = (halt for halt in self._issuer.of_other_keys() if is_ours(halt.fleet) and halt.key not in keys)
+        return due + list(islice(filter(self._issuer.believes, others), SIGNED_ANEW))
 
     async def watch(self, turn: asyncio.Lock, is_ours: IsOurs) -> None:
-        """Hold the topic against what was said, and put back what it has lost, at a higher epoch."""
+        """Hold the topic against what was said, and put back what it has lost, at a higher epoch. When others are
+        believed than at the last look, all of it is judged again.
+
+        Raises:
+            FatalStageError: when the key that signs here was revoked.
+        """
+        if self._issuer.is_revoked:
+            raise FatalStageError("the key that signs here is revoked: nobody believes what is said with it")
+        kids = frozenset(self._issuer.trusted)
+        if kids != self._kids:
+            gone, come = sorted(self._kids - kids), sorted(kids - self._kids)
+            self._log.warning("other keys are trusted than before", gone=gone, come=come)
         expected = self._watch.expected()
         try:
-            read = await self._ports.follow_halts()
+            read = await self._ports.follow_halts(kids != self._kids)
             judged = await asyncio.to_thread(self._watch.judge, read)
         except AndonError as error:
             self._log.warning("fleet.halts cannot be read now", error=str(error))
             return
+        self._kids = kids
         async with turn:
             for halt, reason in self._watch.look(expected, judged, read.is_whole, self._clock()):
                 if is_ours(halt.fleet):
@@ -96,14 +114,22 @@ class HaltKeeper:
     async def begin_anew(self) -> None:
         """Know what the topic says, and nothing else."""
         self._issuer.forget()
-        self._learn(await self._ports.read_halts())
+        self._learn(await self._judged())
         self._watch.began(self._clock())
 
-    def _learn(self, published: Sequence[Halt]) -> None:
-        for halt in published:
-            if refused := self._issuer.register.learn(halt):
-                metrics.REJECTED.labels(STAGE, refused).inc()
-                self._log.warning("halt record not believed", halt=halt.key, epoch=halt.epoch, why=refused)
+    async def _judged(self) -> list[Judged]:
+        """What every record of the topic says. Signatures take their time: others have their turn meanwhile."""
+        return await asyncio.to_thread(self._watch.judge, HaltsRead(True, await self._ports.read_halts()))
+
+    def _learn(self, published: Iterable[Judged]) -> None:
+        for key, said, claimed in published:
+            if claimed is not None:
+                self._issuer.register.pass_epoch(claimed)
+            if isinstance(said, Halt):
+                self._issuer.register.put(said)
+            elif said != ERASED:
+                metrics.REJECTED.labels(STAGE, said).inc()
+                self._log.warning("halt record not believed", halt=key, why=said)
 
     def recall(self, stored: Iterable[bytes]) -> None:
         """Take in a fleet's records of own state. What the topic seems to have lost is what `watch` looks for: a

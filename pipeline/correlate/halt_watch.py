@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from pipeline.correlate.ports import HaltRecord, HaltsRead
-from pipeline.halt.believe import UNREADABLE, believed_halt
+from pipeline.halt.believe import UNREADABLE, TrustedKeys, believed_halt
 from pipeline.halt.errors import UntrustedRecord
 from pipeline.halt.issuer import HaltIssuer
 from pipeline.halt.safety import ERASED, MISSING, REPLAYED
@@ -70,7 +70,7 @@ class HaltWatch:
 
     def judge(self, read: HaltsRead) -> list[Judged]:
         """What each record says. Signatures take their time, and whoever may write there may have written many."""
-        return [self._judged(record) for record in read.records]
+        return [judged(record, self._issuer.trusted) for record in read.records]
 
     def look(
         self, expected: Mapping[str, Halt], judged: Iterable[Judged], is_whole: bool, now_ms: int
@@ -90,15 +90,6 @@ class HaltWatch:
         self._alarm(wrong, now_ms)
         self._alarmed = wrong
         return [each for each in found if self._is_due(each.halt.key, now_ms)]
-
-    def _judged(self, record: HaltRecord) -> Judged:
-        key = key_text(record.key)[:MAX_KEY_CHARS]
-        if record.value is None:
-            return Judged(key, ERASED)
-        try:
-            return Judged(key, believed_halt(record.key, record.value, self._issuer.trusted))
-        except UntrustedRecord as error:
-            return Judged(key, error.reason, _claimed(record))
 
     def _take(self, judged: Judged) -> str:
         """What is wrong with a record on a key of ours, "" for nothing."""
@@ -162,6 +153,17 @@ class HaltWatch:
         return msgspec.structs.replace(
             beat, standing=_digest(standing), standing_total=len(standing), flags=(*beat.flags, *flags)
         )
+
+
+def judged(record: HaltRecord, trusted: TrustedKeys) -> Judged:
+    """What a record of `fleet.halts` says."""
+    key = key_text(record.key)[:MAX_KEY_CHARS]
+    if record.value is None:
+        return Judged(key, ERASED)
+    try:
+        return Judged(key, believed_halt(record.key, record.value, trusted))
+    except UntrustedRecord as error:
+        return Judged(key, error.reason, _claimed(record))
 
 
 def _digest(standing: tuple[Halt, ...]) -> tuple[StandingHalt, ...]:

@@ -5,51 +5,29 @@ import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-import structlog
 from confluent_kafka import KafkaException, Message
 
 from pipeline.correlate.config import GROUP
 from pipeline.correlate.ports import HaltRecord, HaltsRead
-from pipeline.runtime import metrics
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topic_reader import OffsetRange, TopicReader
 from pipeline.wire import topics
-from pipeline.wire.halts import Halt, decode_halt
 
 TIMEOUT_SECONDS = 30.0
 LOOK_TIMEOUT_SECONDS = 5.0  # of a look, which comes again
 CLIENT = "andon-correlate-halts"
 
 
-def read_halts(config: KafkaConfig, log: structlog.typing.FilteringBoundLogger) -> list[Halt]:
-    """Every record in the topic's order; what is no halt record is counted and passed over.
+def read_halts(config: KafkaConfig) -> list[HaltRecord]:
+    """Every record in the topic's order.
 
     Raises:
         AndonError: when the end is not reached in time. Deciding without it might say things twice.
     """
     with TopicReader(config, CLIENT, GROUP) as reader:
         reader.start(reader.whole(config.topic_prefix + topics.HALTS.name))
-        read = [message for messages in reader.to_end(TIMEOUT_SECONDS) for message in messages]
-    return [halt for message in read if (halt := _decoded(message, log)) is not None]
-
-
-def _decoded(message: Message, log: structlog.typing.FilteringBoundLogger) -> Halt | None:
-    value, key = message.value(), message.key()
-    if value is None:
-        return None
-    try:
-        halt = decode_halt(value)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        why = str(error)
-    else:
-        if key == halt.key.encode():
-            return halt
-        why = "its key is another's"
-    metrics.REJECTED.labels("correlate", "malformed_halt").inc()
-    log.warning("not a halt record", offset=message.offset(), why=why)
-    return None
+        return [_mark(message).record for messages in reader.to_end(TIMEOUT_SECONDS) for message in messages]
 
 
 class _Mark(NamedTuple):
@@ -74,14 +52,14 @@ class HaltsFollower:
         self._marks: dict[int, _Mark] | None = None
         self._lock = threading.Lock()
 
-    def read(self) -> HaltsRead:
-        """What has come since the last time, or everything.
+    def read(self, anew: bool = False) -> HaltsRead:
+        """What has come since the last time, or everything; that is for sure if `anew`.
 
         Raises:
             AndonError: when the topic is not there, or its end is not reached in time; the next read begins anew.
         """
         with self._lock:
-            marks, self._marks = self._marks, None
+            marks, self._marks = None if anew else self._marks, None
             if self._reader is None:
                 self._reader = TopicReader(self._config, CLIENT, GROUP)
             try:

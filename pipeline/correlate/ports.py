@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from pipeline.correlate.checkpoint import Entry, Place
-from pipeline.wire.halts import Halt
 
 
 class PartialRecord(NamedTuple):
@@ -75,11 +74,12 @@ class Ports(Protocol):
         says it too, and is believed. A lower one than before is allowed. False when the brokers refuse it, as they do
         while partitions change hands."""
 
-    async def read_halts(self) -> Sequence[Halt]:
+    async def read_halts(self) -> Sequence[HaltRecord]:
         """The committed records of `fleet.halts` in their order, up to the topic's end; not verified."""
 
-    async def follow_halts(self) -> HaltsRead:
-        """What `fleet.halts` holds that the last call did not give. Raises AndonError when that cannot be known now."""
+    async def follow_halts(self, anew: bool) -> HaltsRead:
+        """What `fleet.halts` holds that the last call did not give; everything, if `anew`. Raises AndonError when that
+        cannot be known now."""
 
     def partition_of(self, fleet: str) -> int | None:
         """The partition of `fleet.partials` that a fleet's partials belong on; None while that cannot be known: by now

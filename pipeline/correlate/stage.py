@@ -15,7 +15,7 @@ from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.layout import find_layout
 from pipeline.halt.issuer import HaltIssuer
-from pipeline.halt.signing import load_or_create, load_trusted
+from pipeline.halt.trust import own_and_trusted
 from pipeline.runtime.clock import Clock, wall_clock_ms
 from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig
@@ -44,7 +44,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     key_dir = Path(config.data_dir) / "keys"
-    issuer = HaltIssuer(load_or_create(key_dir), load_trusted(key_dir), config.halt_lifetime_seconds * 1000)
+    issuer = HaltIssuer(*own_and_trusted(key_dir, log.error), config.halt_lifetime_seconds * 1000)
     fetching.install()
     ports = FaustPorts(config, kafka, await asyncio.to_thread(find_layout, kafka), log)
     correlator = begin(issuer, ports, wall_clock_ms, log)

@@ -11,7 +11,7 @@ from pipeline.demo import stored
 from pipeline.demo.account import Account, lines
 from pipeline.demo.act import Act, Pace
 from pipeline.demo.watch import Watch
-from pipeline.halt.signing import load_trusted
+from pipeline.halt.trust import TrustedDirectory
 from pipeline.local import guide
 from pipeline.local.stack import StackInfo
 from pipeline.runtime.console import console, say_json
@@ -44,7 +44,7 @@ class Presenter:
     def play(self, acts: list[Scenario], info: StackInfo) -> list[Account]:
         """Every act, with its account."""
         kafka = info.kafka
-        trusted = load_trusted(guide.keys_of(info))
+        trusted = TrustedDirectory(guide.keys_of(info))
         accounts = []
         with Tail(kafka, [topics.HALTS, topics.VERDICTS]) as tail:
             watch = Watch(tail, trusted)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.doctor.finding import Finding
-from pipeline.doctor.targets import STAGES, DoctorConfig, targets
+from pipeline.doctor.targets import RENAMED, STAGES, DoctorConfig, targets
 from pipeline.halt.trust import TrustConfig
 from pipeline.local import datadir, stack
 from pipeline.runtime.config import configured
@@ -22,6 +22,14 @@ from pipeline.runtime.logging import printable
 LEVEL_COLUMNS = 14
 WIDE_COLUMNS = 120  # of a screen on which checks are a column of their own
 STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}  # the others: dim
+
+
+class RoleChoice(click.Choice[str]):
+    """A role, by an older name, too."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Its name of now."""
+        return super().convert(RENAMED.get(value, value), param, ctx)
 
 
 @click.command("doctor")
@@ -37,8 +45,8 @@ STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}  # the others: d
 @click.option(
     "--as",
     "stage",
-    type=click.Choice(STAGES),
-    help="Whether the Kafka account may do what this stage needs (deploy/README.md) [default: which it may run].",
+    type=RoleChoice(STAGES),
+    help="Whether the Kafka account may do what this role needs (deploy/acls.toml) [default: which it may have].",
 )
 @configured(("doctor", DoctorConfig), ("kafka", KafkaConfig), ("clickhouse", ClickHouseConfig), ("trust", TrustConfig))
 def command(

@@ -1,10 +1,10 @@
 """What each stage must be allowed on a cluster with ACLs, and whether this account is. Nothing is written."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import GroupCoordinatorNotAvailableError, TransactionalIdAuthorizationFailed
@@ -15,13 +15,13 @@ from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr
 from consumers.clickhouse.archive import stage as archive
 from consumers.deadletter import retry as deadletter_retry
 from consumers.deadletter import topic as deadletter
+from pipeline.access.roles import Kind, Role, rights_of, shipped
 from pipeline.combine import config as combine
 from pipeline.correlate import config as correlate
 from pipeline.doctor.finding import ANSWER_SECONDS, Finding, ok, problem, unchecked, warning
 from pipeline.doctor.wire_client import wire_client
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.wire import topics
-from pipeline.wire.topics import DEADLETTER, EVENTS, HALT_ACKS, HALTS, PARTIALS, VERDICTS, Topic
 
 CHECK = "kafka permissions"
 CHANGELOG = f"{correlate.GROUP}-state-changelog"
@@ -31,7 +31,7 @@ DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_
 class Resource(NamedTuple):
     """What an ACL is about; names without `topic_prefix`."""
 
-    kind: Literal["topic", "group", "transactional id"]
+    kind: Kind
     name: str
 
 
@@ -40,63 +40,28 @@ Right = tuple[Resource, AclOperation]
 Allowed = Mapping[Resource, Collection[AclOperation] | None]
 
 
-def _on(which: Iterable[Topic], *operations: AclOperation) -> list[Right]:
-    return [(Resource("topic", topic.name), operation) for topic in which for operation in operations]
-
-
-def _read(*which: Topic) -> list[Right]:
-    return _on(which, AclOperation.READ)
-
-
-def _write(*which: Topic) -> list[Right]:
-    return _on(which, AclOperation.WRITE)
-
-
-def _group(name: str, operation: AclOperation = AclOperation.READ) -> list[Right]:
-    return [(Resource("group", name), operation)]
-
-
-def _transactions(name: str) -> list[Right]:
-    return [(Resource("transactional id", name), AclOperation.WRITE)]
-
-
-_WATCHED = (combine.GROUP, correlate.GROUP, archive.GROUP)
-# The accounts of deploy/README.md, and all that they need (`tests/docs/test_config.py` compares). Who runs
-# `correlate` may also create its changelog; once that is there, it need not.
-NEEDS: dict[str, list[Right]] = {
-    "topics": _on(
-        topics.ALL,
-        AclOperation.CREATE,
-        AclOperation.DESCRIBE,
-        AclOperation.DESCRIBE_CONFIGS,
-        AclOperation.ALTER,
-        AclOperation.ALTER_CONFIGS,
-    ),
-    "collect": _write(EVENTS, DEADLETTER),
-    "combine": [
-        *_read(EVENTS),
-        *_write(PARTIALS, DEADLETTER),
-        *_group(combine.GROUP),
-        *_transactions(combine.CombineConfig().identity),
-    ],
-    "correlate": [
-        *_read(PARTIALS, HALTS),
-        *_write(VERDICTS, HALTS, DEADLETTER),
-        (Resource("topic", CHANGELOG), AclOperation.READ),
-        (Resource("topic", CHANGELOG), AclOperation.WRITE),
-        *_group(correlate.GROUP),
-    ],
-    "archive": [*_read(EVENTS, VERDICTS, HALTS, HALT_ACKS, DEADLETTER), *_group(archive.GROUP)],
-    "rollout": [*_read(HALTS, VERDICTS), *_write(HALT_ACKS), *_group("rollout")],
-    "watch": [*_read(*topics.ALL), *(right for name in _WATCHED for right in _group(name, AclOperation.DESCRIBE))],
-    "deadletter": [
-        *_read(DEADLETTER, EVENTS, PARTIALS),
-        *_write(DEADLETTER, EVENTS, PARTIALS),
-        *_group(deadletter.GROUP),
-        *_transactions(deadletter_retry.RETRY_ID),
-    ],
-    "replay": [*_write(EVENTS), *_read(HALTS)],
+# What is there for names that a role has a whole range of.
+KNOWN: dict[Kind, tuple[str, ...]] = {
+    "topic": tuple(topic.name for topic in topics.ALL),
+    "group": (combine.GROUP, correlate.GROUP, archive.GROUP, deadletter.GROUP),
+    "transactional id": (combine.CombineConfig().identity, deadletter_retry.RETRY_ID),
 }
+
+
+def _needs(role: Role) -> list[Right]:
+    """What an account of the role has to have. Who runs `correlate` may also create its changelog; once that is there,
+    it need not."""
+    found = [
+        (Resource(right.kind, name), AclOperation[right.operation.upper()])
+        for right in rights_of(role)
+        for name in (list(filter(right.is_about, KNOWN[right.kind])) if right.is_prefix else [right.name])
+        or [right.name]
+    ]
+    return [right for right in found if right != (Resource("topic", CHANGELOG), AclOperation.CREATE)]
+
+
+# By role: what deploy/acls.toml has `andon topics apply --acls` grant.
+NEEDS: dict[str, list[Right]] = {name: _needs(role) for name, role in shipped().items()}
 RESOURCES = list(dict.fromkeys(resource for rights in NEEDS.values() for resource, _ in rights))
 
 
@@ -169,7 +134,7 @@ def lacking(allowed: Allowed, stage: str) -> list[str]:
 
 def permission_finding(allowed: Allowed, stage: str | None) -> Finding:
     """Whether the account may run the stage, or, of none in particular, which of them."""
-    advice = "grant it with kafka-acls (deploy/README.md), or ask as the account that runs it"
+    advice = "`andon topics apply --acls` grants it (deploy/acls.toml), or ask as the account that runs it"
     stages = [stage] if stage else list(NEEDS)
     lacks = {name: rights for name in stages if (rights := lacking(allowed, name))}
     if not lacks:

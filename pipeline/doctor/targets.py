@@ -12,7 +12,10 @@ from pipeline.runtime.kafka import KafkaConfig
 Doc = msgspec.Meta
 
 # Whose rights on Kafka are known: the keys of `rights.NEEDS`, without all that it needs to know them.
-STAGES = ("topics", "collect", "combine", "correlate", "archive", "rollout", "watch", "deadletter", "replay")
+STAGES = (
+    "topics", "collect", "combine", "correlate", "archive", "subscriber", "operator", "watch", "deadletter", "replay",
+)  # fmt: skip
+RENAMED = {"rollout": "subscriber"}
 
 
 class DoctorConfig(msgspec.Struct, frozen=True):

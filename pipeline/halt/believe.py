@@ -108,7 +108,10 @@ def verify_signature(signed: bytes, kid: str, sig: str, trusted: TrustedKeys, ro
     if key.role != role:
         raise WrongRole(f"the key {kid!r} is {_a(key.role)}'s, and only {_a(role)}'s counts here")
     try:
-        key.public.verify(base64.b64decode(sig, validate=True), signed)
+        raw = base64.b64decode(sig, validate=True)
+        if base64.b64encode(raw).decode() != sig:  # the same bytes can be spelled otherwise
+            raise ValueError("not the one spelling of these bytes")
+        key.public.verify(raw, signed)
     except (InvalidSignature, binascii.Error, ValueError):
         raise BadSignature("the signature does not match the record") from None
     return key

@@ -12,7 +12,6 @@ from pipeline.wire.halts import Evidence, Halt
 EVERY_RING = "*"
 DECIDED_BY = "andon"
 MAX_REASON_CHARS = 1_000
-MAX_EPOCH = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 HUGE = 1e300  # JSON has no infinity
 
 
@@ -68,6 +67,21 @@ def restore(halt: Halt, epoch_floor: int, now_ms: int, lifetime_ms: int) -> Halt
     resume ends when it was to end."""
     back = renew(halt, now_ms, lifetime_ms) if halt.action == "halt" else msgspec.structs.replace(halt, sig="")
     return msgspec.structs.replace(back, epoch=max(epoch_floor, halt.epoch) + 1, kid="")
+
+
+def stand_again(resume: Halt, epoch_floor: int, now_ms: int, lifetime_ms: int) -> Halt:
+    """The halt that a resume lifted which is not to be believed any more; unsigned."""
+    return msgspec.structs.replace(
+        resume,
+        action="halt",
+        epoch=max(epoch_floor, resume.epoch) + 1,
+        issued_at=max(resume.issued_at, now_ms),
+        expires_at=now_ms + lifetime_ms,
+        decided_by=DECIDED_BY,
+        reason="its resume is signed by a key that is not trusted any more",
+        kid="",
+        sig="",
+    )
 
 
 def finite(evidence: Evidence) -> Evidence:

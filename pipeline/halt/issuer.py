@@ -4,11 +4,17 @@ Records go in and come out; to publish them is for others. What is published is 
 record that nobody acknowledged is signed again.
 """
 
+from collections.abc import Iterator
+
 from pipeline.decide.orders import HaltOrder
 from pipeline.halt import issue
+from pipeline.halt.believe import believed_halt
+from pipeline.halt.errors import UntrustedRecord
 from pipeline.halt.register import HaltRegister
 from pipeline.halt.signing import R, SigningKey, TrustedKeys
-from pipeline.wire.halts import Halt
+from pipeline.wire.halts import Halt, encode_halt
+
+SIGNED_ANEW = 100  # at most at a time: whoever waits for a decision waits meanwhile
 
 
 class HaltIssuer:
@@ -29,17 +35,39 @@ class HaltIssuer:
         halt = issue.issue(order, newest, floor, now_ms, self._lifetime_ms)
         return None if halt is None else self._key.sign(halt)
 
+    @property
+    def is_revoked(self) -> bool:
+        """Whether nobody is to believe the key that signs here."""
+        return self._key.kid not in self.trusted
+
     def due(self, now_ms: int) -> list[Halt]:
         """Own halts that have come to half of their life."""
         return list(self.register.renewals(now_ms, self._lifetime_ms))
 
+    def of_other_keys(self) -> Iterator[Halt]:
+        """Newest records that another key signed, as the one before this: once they are signed anew, that one can be
+        revoked."""
+        return (halt for halt in self.register.all_newest().values() if halt.kid != self._key.kid)
+
     def renewed(self, halt: Halt, now_ms: int) -> Halt:
-        """The same halt for another lifetime, signed."""
-        return self._key.sign(issue.renew(halt, now_ms, self._lifetime_ms))
+        """The same halt for another lifetime, signed. One that another key signed and that is not due, and a resume,
+        keeps its times."""
+        is_due = issue.renewal_due(halt, now_ms, self._lifetime_ms)
+        return self._key.sign(issue.renew(halt, now_ms, self._lifetime_ms) if is_due else halt)
 
     def restored(self, halt: Halt, now_ms: int) -> Halt:
-        """The same state at a higher epoch than any seen on its key, signed: `fleet.halts` has lost it."""
-        return self._key.sign(issue.restore(halt, self.register.floor(halt.key), now_ms, self._lifetime_ms))
+        """The same state at a higher epoch than any seen on its key, signed: `fleet.halts` has lost it. Of a resume
+        that is not to be believed any more, the halt that it lifted: this key must not vouch for it."""
+        again = issue.restore if halt.action == "halt" or self.believes(halt) else issue.stand_again
+        return self._key.sign(again(halt, self.register.floor(halt.key), now_ms, self._lifetime_ms))
+
+    def believes(self, halt: Halt) -> bool:
+        """Whether the record would be believed if it were read now."""
+        try:
+            believed_halt(halt.key.encode(), encode_halt(halt), self.trusted)
+        except UntrustedRecord:
+            return False
+        return True
 
     def signed(self, record: R) -> R:
         """A verdict or a heartbeat, signed by the key that signs the halts."""

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from pipeline.halt.errors import UntrustedRecord
-from pipeline.halt.issue import MAX_EPOCH, renewal_due
+from pipeline.halt.issue import renewal_due
 from pipeline.halt.signing import TrustedKeys, verify
+from pipeline.wire.epochs import MAX_EPOCH
 from pipeline.wire.halts import Halt
 
 MAX_FLOORS = 100_000  # keys; those of halts that are believed come beside

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from pipeline.halt.believe import Role, TrustedKey, verify_signature
 from pipeline.halt.believe import TrustedKeys as TrustedKeys
+from pipeline.halt.errors import BadSignature
 from pipeline.halt.trusted_paths import check_directory, read_file
 from pipeline.runtime.errors import ConfigError
 from pipeline.wire.acks import HaltAck
@@ -29,8 +30,10 @@ from pipeline.wire.verdicts import FleetHeartbeat, Verdict
 PRIVATE_NAME = "signing.key.pem"
 PUBLIC_SUFFIX, REVOKED_SUFFIX = ".pub.pem", ".revoked"
 KID_CHARS = 16
+_KID = re.compile(rf"[0-9a-f]{{{KID_CHARS}}}")
+_OWNER = re.compile(r"[a-z0-9][a-z0-9_@.-]{0,63}")
 _PUBLIC_NAME = re.compile(
-    r"(?:(detector|operator|subscriber)\.([a-z0-9][a-z0-9_@.-]{0,63})\.)?([0-9a-f]{16})\.pub\.pem"
+    rf"(?:(detector|operator|subscriber)\.({_OWNER.pattern})\.)?({_KID.pattern}){re.escape(PUBLIC_SUFFIX)}"
 )
 
 R = TypeVar("R", Verdict, FleetHeartbeat, HaltAck)
@@ -77,25 +80,32 @@ def verify(halt: Halt, trusted: TrustedKeys) -> None:
     Raises:
         UnknownKey, WrongRole, BadSignature: all UntrustedRecord.
     """
-    verify_signature(canonical_bytes(halt), halt.kid, halt.sig, trusted, "detector")
+    try:
+        signed = canonical_bytes(halt)
+    except TypeError as error:  # a number of more than 64 bits, which no record of ours has
+        raise BadSignature(str(error)) from None
+    verify_signature(signed, halt.kid, halt.sig, trusted, "detector")
 
 
 def load_or_create(key_dir: Path) -> SigningKey:
-    """The key of this directory, made on first use.
+    """The detector's key of this directory, made on first use.
 
     Raises:
-        ConfigError: when others could have put it there or may read it, or it is not an Ed25519 key.
+        ConfigError: when others could have put it there or may read it, it is not an Ed25519 key, or it is revoked.
     """
     key_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     check_directory(key_dir)
     path = key_dir / PRIVATE_NAME
     if not os.path.lexists(path):
-        _create(path)
-    key = SigningKey(_read_private(path))
-    public = key_dir / f"{key.kid}{PUBLIC_SUFFIX}"
-    if not os.path.lexists(public):
-        pem = key.public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        _write(public, pem, mode=0o644)
+        write_new(path, private_pem(Ed25519PrivateKey.generate()), mode=0o600)
+    key = SigningKey(read_private(path))
+    if key.kid in revoked_kids(key_dir):
+        raise ConfigError(
+            f"{path} holds the key {key.kid}, which is revoked: nobody believes it. `andon keys rotate detector` makes "
+            "the next one, and with --switch puts it in this one's place"
+        )
+    if not any(key_dir.glob(f"*{key.kid}{PUBLIC_SUFFIX}")):
+        write_new(key_dir / f"{key.kid}{PUBLIC_SUFFIX}", public_pem(key.public), mode=0o644)
     return key
 
 
@@ -106,51 +116,102 @@ def load_private(path: Path) -> SigningKey:
         ConfigError: when others may read it or could have put it there, or it is not an Ed25519 key.
     """
     check_directory(path.absolute().parent)
-    return SigningKey(_read_private(path))
+    return SigningKey(read_private(path))
 
 
 def load_trusted(key_dir: Path) -> dict[str, TrustedKey]:
     """Every public key of the directory that is not revoked, by its `kid`; none when there is no such directory yet.
 
     Raises:
-        ConfigError: when others could have put a key there, or a file is not the Ed25519 key that it is named for.
+        ConfigError: when others could have put a key there, a file is not the Ed25519 key that it is named for, or a
+            revocation does not say of which key.
     """
     if not os.path.lexists(key_dir):
         return {}
     check_directory(key_dir)
-    revoked = {path.name.removesuffix(REVOKED_SUFFIX) for path in key_dir.glob("*" + REVOKED_SUFFIX)}
+    revoked = revoked_kids(key_dir)
     trusted: dict[str, TrustedKey] = {}
-    for path in sorted(key_dir.glob("*" + PUBLIC_SUFFIX)):
-        kid, key = _read_public(path)
+    for path in files(key_dir, PUBLIC_SUFFIX):
+        kid, key = read_public(path)
         if trusted.setdefault(kid, key) is not key:
             raise ConfigError(f"{path} holds a key that lies there under another name, too: a key has one role")
     return {kid: key for kid, key in trusted.items() if kid not in revoked}
 
 
-def _create(path: Path) -> None:
-    pem = Ed25519PrivateKey.generate().private_bytes(
+def files(key_dir: Path, suffix: str) -> list[Path]:
+    """The directory's files whose names end so, by name.
+
+    Raises:
+        ConfigError: when nobody may list it: what it holds, and what it revokes, is not known then.
+    """
+    try:
+        return sorted(key_dir / name for name in os.listdir(key_dir) if name.endswith(suffix))
+    except OSError as error:
+        raise ConfigError(f"{key_dir} cannot be listed: {error.strerror}") from None
+
+
+def revoked_kids(key_dir: Path) -> set[str]:
+    """The keys that are revoked here.
+
+    Raises:
+        ConfigError: for a revocation that names no key: the one that was meant would still be believed.
+    """
+    return {revoked_kid(path) for path in files(key_dir, REVOKED_SUFFIX)}
+
+
+def revoked_kid(path: Path) -> str:
+    """Which key this file revokes. Raises ConfigError when its name does not say."""
+    kid = path.name.removesuffix(REVOKED_SUFFIX)
+    if not _KID.fullmatch(kid):
+        raise ConfigError(f"{path} revokes no key: it is named KID{REVOKED_SUFFIX}, of {KID_CHARS} digits 0-9 a-f")
+    return kid
+
+
+def private_pem(private: Ed25519PrivateKey) -> bytes:
+    """The private half, unencrypted."""
+    return private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _write(path, pem, mode=0o600)
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Complete or not at all, and never over a file that another process has just made."""
+def public_pem(public: Ed25519PublicKey) -> bytes:
+    """The public half."""
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def write_new(path: Path, content: bytes, mode: int) -> bool:
+    """Complete and durable or not at all, and never over a file that is there: then False."""
     handle, name = tempfile.mkstemp(dir=path.parent)  # 0600 from the start
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+            os.fchmod(handle, mode)
             file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(mode)
+            os.fsync(handle)
         os.link(name, path)
     except FileExistsError:
-        pass
+        return False
     finally:
         Path(name).unlink()
+    settle(path.parent)
+    return True
 
 
-def _read_private(path: Path) -> Ed25519PrivateKey:
+def settle(directory: Path) -> None:
+    """What was made, renamed or removed there outlives a loss of power."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_private(path: Path) -> Ed25519PrivateKey:
+    """A private key of a directory that was checked.
+
+    Raises:
+        ConfigError: when others may read or write the file, or it is not an Ed25519 key.
+    """
     try:
         key = serialization.load_pem_private_key(read_file(path, private=True), password=None)
     except (ValueError, TypeError) as error:
@@ -160,7 +221,12 @@ def _read_private(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def _read_public(path: Path) -> tuple[str, TrustedKey]:
+def read_public(path: Path) -> tuple[str, TrustedKey]:
+    """A public key and its `kid`.
+
+    Raises:
+        ConfigError: when others could have put it there, or it is not the Ed25519 key that it is named for.
+    """
     try:
         key = serialization.load_pem_public_key(read_file(path))
     except ValueError as error:
@@ -175,3 +241,8 @@ def _read_public(path: Path) -> tuple[str, TrustedKey]:
         )
     role: Role = named[1] or "detector"  # type: ignore[assignment]  # one of three, says the pattern
     return kid, TrustedKey(key, role, named[2] or "")
+
+
+def is_name(name: str) -> bool:
+    """Whether a key's owner may be called so."""
+    return _OWNER.fullmatch(name) is not None

@@ -2,9 +2,10 @@
 
 The embedded broker answers an empty fetch at once, whatever `fetch.wait.max.ms` says, and librdkafka asks again at
 once: the two take most of a core for nothing. On that broker, and on no other, a consumer that has read all rests: its
-partitions are paused, and every 20 ms it asks where they end, all in one request. It reads on as soon as one does not
-end where it stands itself. It trusts little: ends that it is not told, other partitions, or a rest that lasts wake it
-too. Nobody else sees anything of a rest: positions, the group, and what the caller has paused stay as they are.
+partitions are paused, and every 20 ms, in a lull every 50, it asks where they end, all in one request. It reads on as
+soon as one does not end where it stands itself. It trusts little: ends that it is not told, other partitions, or a rest
+that lasts wake it too. Nobody else sees anything of a rest: positions, the group, and what the caller has paused stay
+as they are.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 EMBEDDED_CLUSTER_ID = "MkU3OEVBNTctOEUyRi00"  # of every embedded broker there is; a cluster of Kafka's draws its own
 LOOK_SECONDS = 0.02  # between two questions for the ends: what comes to a consumer at rest waits so long at most
+LULL_SECONDS, LULL_LOOK_SECONDS = 5.0, 0.05  # and so long once nothing has come for that long
 QUIET_SECONDS = 0.02  # nothing has come for so long before a rest, which would only delay what is to come. (One that
 #                       is told of ends by its client is about to be asked something else, and rests at once.)
 AWAKE_SECONDS = 0.1  # one that is not at rest looks so often whether it may
@@ -100,13 +102,13 @@ class QuietConsumer(Consumer):
         if ends and self._has_read_to(ends):
             super().pause(_partitions(places))
             self._resting = ends
-            self._next_look, self._rest_end = Deadline(LOOK_SECONDS), Deadline(REST_SECONDS)
+            self._next_look, self._rest_end = self._look(), Deadline(REST_SECONDS)
 
     def _wakes(self) -> bool:
         """Whether it reads again, after a look if one is due; unless everything is as it was."""
         if self._resting and not self._next_look.has_passed:
             return False
-        self._next_look = Deadline(LOOK_SECONDS)
+        self._next_look = self._look()
         places = self._wanted()
         rests = not self._rest_end.has_passed and self._resting == self._ask(places, _LATEST)
         if not rests:
@@ -116,6 +118,9 @@ class QuietConsumer(Consumer):
             # something to ask the broker makes it look up now.
             self._ask(places, _LATEST)
         return not rests
+
+    def _look(self) -> Deadline:
+        return Deadline(pause_seconds(time.monotonic() - self._newest))
 
     def _wanted(self) -> set[Place]:
         return {(of.topic, of.partition) for of in self.assignment()} - self._held
@@ -180,6 +185,11 @@ class QuietConsumer(Consumer):
 def member(kafka: KafkaConfig, group: str, instance: str, log: "FilteringBoundLogger", **more: Any) -> QuietConsumer:
     """A stage's slot in its group; librdkafka speaks in the log. See `consumer_config`."""
     return QuietConsumer(consumer_config(kafka, instance, group, instance, **more, **spoken(log)))
+
+
+def pause_seconds(quiet_seconds: float) -> float:
+    """How long to leave a broker alone to which nothing has come for so long."""
+    return LOOK_SECONDS if quiet_seconds < LULL_SECONDS else LULL_LOOK_SECONDS
 
 
 def _whole_ms(seconds: float) -> float:

@@ -1,11 +1,10 @@
-"""`andon topics`: make a cluster's topics what `pipeline.wire.topics` says, and say line by line where they differ."""
+"""Makes a cluster's topics what `pipeline.wire.topics` says, and says one by one where they differ."""
 
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-import click
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
@@ -17,12 +16,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.runtime.kafka_log import Errors
 from pipeline.runtime.metadata import list_topics
-from pipeline.runtime.say import say
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire.topics import ALL, Topic
 
@@ -197,49 +194,3 @@ def apply(kafka: KafkaConfig, *, replication: int = -1, fix: bool = False, dry_r
 def _applied(created: list[str], fixed: list[Difference], after: list[Difference]) -> Applied:
     chosen = [difference for difference in after if difference.is_choice]
     return Applied(created, fixed, [difference for difference in after if not difference.is_choice], chosen)
-
-
-@click.group()
-def command() -> None:
-    """Create or verify the topics of a cluster."""
-
-
-@command.command("apply")
-@click.option("--dry-run", is_flag=True, help="Only say what is missing or differs.")
-@click.option("--fix", is_flag=True, help="Alter settings that differ, and add partitions.")
-@click.option(
-    "--replication",
-    type=click.IntRange(min=1),
-    help="Replicas of new topics, and what the others have at least [default: the cluster's, not verified].",
-)
-@configured(("kafka", KafkaConfig))
-def apply_command(kafka: KafkaConfig, dry_run: bool, fix: bool, replication: int | None) -> None:
-    """Create missing topics and verify the others. Exit code 1 when differences remain."""
-    applied = apply(kafka, replication=replication or -1, fix=fix, dry_run=dry_run)
-    for name in applied.created:
-        say(f"created  {name}")
-    for difference in applied.fixed:
-        say(f"fixed    {difference}")
-    for difference in applied.remaining:
-        hint = "  (--fix alters it)" if difference.key and difference.fixable and not fix else ""
-        say(f"differs  {difference}{hint}")
-    for difference in applied.chosen:
-        say(f"smaller  {difference}; left as it is")
-    if applied.remaining:
-        raise SystemExit(1)
-    say(f"{len(ALL)} topics are as they should be")
-
-
-@command.command("list")
-@configured(("kafka", KafkaConfig))
-def list_command(kafka: KafkaConfig) -> None:
-    """Show the topics as defined, and as the cluster has them."""
-    found = TopicAdmin(kafka).find(kafka.topic_prefix + topic.name for topic in ALL)
-    for topic in ALL:
-        name = kafka.topic_prefix + topic.name
-        there = found.get(name)
-        state = f"{there.partitions} partitions, {there.replicas} replicas" if there else "missing"
-        settings = ", ".join(f"{key}={value}" for key, value in topic.config.items())
-        say(
-            f"{name}: {topic.purpose}; key {topic.key}; {state}\n    defined: {topic.partitions} partitions, {settings}"
-        )

@@ -9,7 +9,8 @@ from typing import Self
 from pipeline.halt.believe import believed_halt
 from pipeline.halt.errors import UntrustedRecord
 from pipeline.halt.safety import ERASED
-from pipeline.halt.signing import TrustedKeys, load_trusted
+from pipeline.halt.signing import TrustedKeys
+from pipeline.halt.trust import TrustedDirectory
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.simulate.tail import Tail
 from pipeline.wire import topics
@@ -44,7 +45,7 @@ class HaltReader:
     """Follows `fleet.halts` while its block runs, and obeys what a key of the directory signed."""
 
     def __init__(self, kafka: KafkaConfig, keys: Path) -> None:
-        self._obedience = Obedience(load_trusted(keys))
+        self._obedience = Obedience(TrustedDirectory(keys))
         self._tail = Tail(kafka, [topics.HALTS])
 
     @property

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from pipeline.wire.canonical import canonical_json
+from pipeline.wire.epochs import Epoch
 
 # requested: the rollout system was asked. confirmed: it says that it has stopped (or goes on, for a resume).
 # effective: hosts no longer get the update. failed: it could not be done. ignored: the subscriber is not concerned.
@@ -17,7 +18,7 @@ class HaltAck(msgspec.Struct, frozen=True, kw_only=True):
 
     v: Literal[1] = 1
     halt_key: str
-    epoch: int
+    epoch: Epoch
     action: Literal["halt", "resume"] = "halt"
     subscriber: str
     status: AckStatus

@@ -9,6 +9,7 @@ import msgspec
 
 from pipeline.wire.acks import HaltAck
 from pipeline.wire.canonical import canonical_json
+from pipeline.wire.epochs import Epoch
 from pipeline.wire.record_keys import update_key
 from pipeline.wire.verdicts import Basis, Conditional, Explanation, FleetHeartbeat, Verdict
 
@@ -40,7 +41,7 @@ class Halt(msgspec.Struct, frozen=True, kw_only=True):
     product: str
     version: str
     rings: tuple[str, ...]
-    epoch: int
+    epoch: Epoch
     issued_at: int
     expires_at: int
     decided_by: str

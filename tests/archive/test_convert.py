@@ -90,7 +90,7 @@ def test_records_become_rows() -> None:
 def test_a_number_that_no_column_holds_is_refused() -> None:
     """It costs its own row, not the batch, and never the stage."""
     good = HaltAck(halt_key="k", epoch=1, subscriber="s", status="confirmed", at=NOW)
-    acks = [good, msgspec.structs.replace(good, epoch=2**64 - 1)]
+    acks = [good, msgspec.structs.replace(good, at=2**64 - 1)]
     rows = record_rows(HALT_ACKS.name, [record(msgspec.json.encode(ack)) for ack in acks])
     assert rows.tables["halt_acks"].num_rows == 1
     assert rows.refused == ["out_of_range"]

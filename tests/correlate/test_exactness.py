@@ -232,7 +232,7 @@ def test_a_lost_halts_topic_is_restored_from_state(tmp_path: Path) -> None:
         asyncio.run(process.watch_halts())
     back = [("zeta/v/p/1", 2, ("*",)), ("acme/v/p/1", 3, ("*",))]
     assert sorted(epochs(world)) == sorted((key, epoch + 1, rings) for key, epoch, rings in before) == sorted(back)
-    for halt in asyncio.run(world.read_halts()):
+    for halt in world.halts():
         verify(halt, load_trusted(tmp_path))
     world_is = len(world.records)
     asyncio.run(process.watch_halts())
@@ -262,7 +262,7 @@ def test_an_erased_halt_comes_back_above_a_forged_one(tmp_path: Path) -> None:
     """What stood there last, when nobody looked, was a stranger's record of a high epoch: own state goes above it."""
     world = World(LOG)
     asyncio.run(live(world, tmp_path / "own"))
-    mine = next(halt for halt in reversed(asyncio.run(world.read_halts())) if halt.fleet == "acme")
+    mine = next(halt for halt in reversed(world.halts()) if halt.fleet == "acme")
     forged = load_or_create(tmp_path / "other").sign(msgspec.structs.replace(mine, action="resume", epoch=40))
     world.records = [("fleet.halts", forged.key.encode(), encode_halt(forged), {})]
     process = asyncio.run(live(world, tmp_path / "own"))
@@ -313,7 +313,7 @@ def test_halts_are_renewed_at_half_life(tmp_path: Path) -> None:
         clock.now += 86_400_000 // 2
         await process.renew()
         await process.renew()
-        first, second = await world.read_halts()
+        first, second = world.halts()
         assert (first.epoch, second.epoch) == (1, 1)
         assert second.expires_at == clock.now + 86_400_000
         assert process.issuer.register.newest(first.key) == second

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -22,7 +23,7 @@ from support.waiting import DEADLINE_SECONDS
 
 from pipeline.correlate.config import GROUP
 from pipeline.correlate.pages import MAX_CONNECTIONS
-from pipeline.halt.signing import load_trusted, verify
+from pipeline.halt.signing import load_or_create, load_trusted, verify
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.ports import free_port
 from pipeline.local.machine.process import Process
@@ -32,7 +33,7 @@ from pipeline.runtime.group_offsets import GroupOffsets
 from pipeline.runtime.kafka import KafkaConfig, client_config, producer_config
 from pipeline.runtime.topic_reader import TopicReader
 from pipeline.wire import topics
-from pipeline.wire.halts import Halt, decode_halt
+from pipeline.wire.halts import Halt, decode_halt, encode_halt
 from pipeline.wire.partials import Partial, UpdateId, encode_partial
 from pipeline.wire.record_keys import is_heartbeat
 
@@ -325,6 +326,39 @@ def test_a_halt_that_is_erased_or_lost_comes_back(stage: Stage) -> None:
     stage.wait_for(lambda: [found.epoch for found in stage.halts()] == [halt.epoch + 2])
     beats = [m.value() for m in stage.records(topics.VERDICTS.name) if is_heartbeat(m.key())]
     assert b"halt_records_disturbed" in beats[-1]
+
+
+def test_a_revoked_key_is_believed_no_more_while_it_runs(stage: Stage) -> None:
+    """Another detector's resume is believed while its key is; once that is revoked, the halt stands again under the
+    correlator's own key. Its own key revoked, it ends, and does not start again with it."""
+    keys, name = stage.directory / "data" / "keys", stage.kafka.topic_prefix + topics.HALTS.name
+    stage.start()
+    stage.produce(partial("acme", 60, (version(1),)))
+    stage.wait_for(lambda: len(stage.halts()) == 1)
+    (halt,) = stage.halts()
+    other = load_or_create(stage.directory / "other")
+    public = f"{other.kid}.pub.pem"
+    (keys / public).write_bytes((stage.directory / "other" / public).read_bytes())
+    resume = other.sign(msgspec.structs.replace(halt, action="resume", epoch=7))
+    producer = Producer(producer_config(stage.kafka, "other"))
+    producer.produce(name, encode_halt(resume), halt.key)
+    assert producer.flush(DEADLINE_SECONDS) == 0
+    stage.wait_for(lambda: stage.fleets()["acme"]["halts"][0]["action"] == "resume")
+    assert len(stage.records(topics.HALTS.name)) == 2
+    (keys / f"{other.kid}.revoked").touch()
+    stage.wait_for(lambda: len(stage.records(topics.HALTS.name)) == 3)
+    back = decode_halt(stage.records(topics.HALTS.name)[-1].value())
+    assert (back.action, back.epoch, back.kid, back.rings) == ("halt", 8, halt.kid, halt.rings)
+    verify(back, load_trusted(keys))
+    (keys / "nobody.revoked").touch()  # nobody knows what it means: said, and no reason to end
+    stage.wait_for(lambda: "not to be trusted" in (stage.directory / "log").read_text("utf-8"))
+    assert stage.ready()
+    (keys / "nobody.revoked").unlink()
+    (keys / f"{halt.kid}.revoked").touch()
+    stage.wait_for(lambda: stage.process is not None and stage.process.own_end() == FatalStageError.exit_code)
+    stage.start()
+    stage.wait_for(lambda: stage.process is not None and stage.process.own_end() == 2)
+    assert f"{halt.kid}, which is revoked" in (stage.directory / "log").read_text("utf-8")
 
 
 def test_partials_deleted_unread_are_said(stage: Stage) -> None:

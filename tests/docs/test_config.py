@@ -6,18 +6,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from confluent_kafka.admin import ResourcePatternType  # type: ignore[attr-defined]
-from support.secured import bindings, grant_lines
+from support.secured import roles_shown, roles_table
 
 from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.connect import ClickHouseConfig
 from consumers.rollout.settings import SubscriberConfig
+from pipeline.access.roles import rights_of, shipped
 from pipeline.collect.config import CollectConfig
 from pipeline.combine.config import CombineConfig
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.decide.policy import Policy, load_policies
-from pipeline.doctor.rights import CHANGELOG, NEEDS, Right
-from pipeline.doctor.targets import DoctorConfig
+from pipeline.doctor.rights import NEEDS
+from pipeline.doctor.targets import STAGES, DoctorConfig
 from pipeline.halt.trust import TrustConfig
 from pipeline.local.clickhouse.main import EngineConfig
 from pipeline.local.up import UpConfig
@@ -28,6 +28,7 @@ from pipeline.runtime.metrics import MetricsConfig
 from pipeline.runtime.partials import PartialsConfig
 from pipeline.runtime.secrets import is_secret
 from pipeline.status.main import StatusConfig
+from pipeline.wire import topics
 from pipeline.wire.partials import UpdateId
 
 ROOT = Path(__file__).parents[2]
@@ -99,24 +100,23 @@ def test_policy_example_shows_every_key_and_the_defaults() -> None:
     assert policies.for_update(UpdateId("another", "agent", "1")) == policies.default
 
 
-def fits(right: Right, grant: tuple[str, str, str, bool]) -> bool:
-    """Whether a grant (kind, name, operation, whether of all that begin so) gives the right."""
-    (kind, name), operation = right
-    same_name = name.startswith(grant[1]) if grant[3] else name == grant[1]
-    return same_name and (kind, operation.name) == (grant[0], grant[2])
+def test_roles_are_those_that_the_doctor_knows() -> None:
+    """Each role of the file can be asked for with --as."""
+    assert tuple(shipped()) == tuple(NEEDS) == STAGES
 
 
-def test_needs_are_those_that_are_documented() -> None:
-    """What the doctor asks for, stage by stage, and what deploy/README.md grants are the same."""
-    granted: dict[str, set[tuple[str, str, str, bool]]] = {}
-    for binding in (binding for line in grant_lines() for binding in bindings(line)):
-        stage = binding.principal.removeprefix("User:").removeprefix("andon-")
-        kind = binding.restype.name.lower().replace("_", " ")
-        is_prefix = binding.resource_pattern_type == ResourcePatternType.PREFIXED
-        granted.setdefault(stage, set()).add((kind, binding.name, binding.operation.name, is_prefix))
-    assert granted.keys() == NEEDS.keys()
-    granted["correlate"].remove(("topic", CHANGELOG, "CREATE", False))  # as long as it is not there
-    for stage, rights in NEEDS.items():
-        used = {grant for grant in granted[stage] if any(fits(right, grant) for right in rights)}
-        assert used == granted[stage]
-        assert all(any(fits(right, grant) for grant in used) for right in rights)
+def test_the_page_shows_the_roles() -> None:
+    """The table of deploy/README.md is made from deploy/acls.toml (`python tests/support/secured.py` writes it)."""
+    assert roles_shown() == roles_table()
+
+
+BOTH = ("read", "write")
+
+
+def test_every_topic_has_a_writer_and_a_reader_beside_people() -> None:
+    """No topic is forgotten: some stage, subscriber or operator writes it, and another reads it."""
+    rights = [(name, right) for name, role in shipped().items() for right in rights_of(role) if not right.is_prefix]
+    for topic in topics.ALL:
+        does = {operation: {n for n, r in rights if r[1:] == (topic.name, False, operation)} for operation in BOTH}
+        assert does["write"], topic.name
+        assert does["read"], topic.name

@@ -116,6 +116,19 @@ def test_the_programs_answer_is_the_signed_record(
     assert record["action"] == "halt"
 
 
+def test_the_program_believes_detectors_alone(program: Any, key: SigningKey, tmp_path: Path) -> None:
+    """Of a whole directory of keys: neither an operator's, nor a subscriber's, nor a revoked one."""
+    (path,) = public_pem(tmp_path)
+    pem = Path(path).read_bytes()
+    for role in ("operator", "subscriber", "detector"):
+        (tmp_path / role).mkdir()
+        (tmp_path / role / f"{role}.ann.{key.kid}.pub.pem").write_bytes(pem)
+        found = program.load_keys(map(str, (tmp_path / role).iterdir()))
+        assert (key.kid in found) == (role == "detector")
+    Path(path).with_name(f"{key.kid}.revoked").touch()
+    assert program.load_keys([path]) == {}
+
+
 def test_the_program_believes_nothing_else(program: Any, key: SigningKey, tmp_path: Path) -> None:
     """A changed byte anywhere, another's signature, a second action, an unknown key, or no JSON: refused."""
     raw = encode_halt(signed(key))

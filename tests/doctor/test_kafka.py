@@ -15,20 +15,21 @@ from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 from support.brokers import embedded_broker
 from support.waiting import DEADLINE_SECONDS
 
+from pipeline.access.main import command as topics_command
 from pipeline.combine import config as combine
 from pipeline.doctor import finding as checks
 from pipeline.doctor import kafka as checks_kafka
 from pipeline.doctor.finding import clock_finding
 from pipeline.doctor.groups import groups_finding
 from pipeline.doctor.kafka import login_trouble
-from pipeline.doctor.main import command
+from pipeline.doctor.main import RoleChoice, command
 from pipeline.doctor.rights import RESOURCES, Resource, permission_finding
+from pipeline.doctor.targets import STAGES
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.small_topics import local_topics
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topic_admin import TopicAdmin, apply
-from pipeline.runtime.topic_admin import command as topics_command
 from pipeline.status.sources import Offsets
 from pipeline.wire import topics
 
@@ -235,20 +236,20 @@ def test_permissions_are_named_one_by_one() -> None:
     assert permission_finding(every, None) == checks.ok("kafka permissions", "this account may run every stage")
     halts, acks = Resource("topic", "fleet.halts"), Resource("topic", "fleet.halt-acks")
     allowed = every | {halts: [AclOperation.DESCRIBE, AclOperation.WRITE]}
-    finding = permission_finding(allowed, "rollout")
-    assert (finding.level, finding.words.split(": ")[1]) == ("problem", "rollout lacks READ fleet.halts")
+    finding = permission_finding(allowed, "subscriber")
+    assert (finding.level, finding.words.split(": ")[1]) == ("problem", "subscriber lacks READ fleet.halts")
     assert permission_finding(allowed, "collect").level == "ok"
     finding = permission_finding(allowed, None)
     assert (finding.level, "may run collect, combine, deadletter, and no other" in finding.words) == ("warning", True)
     assert permission_finding({key: [] for key in RESOURCES}, None).level == "problem"
-    finding = permission_finding(every | {acks: None}, "rollout")
+    finding = permission_finding(every | {acks: None}, "subscriber")
     assert (finding.level, finding.words.split(": ")[1]) == ("not checked", "fleet.halt-acks")
     assert permission_finding(dict.fromkeys(RESOURCES), "archive").level == "not checked"
     nothing = dict.fromkeys(RESOURCES) | {Resource("topic", "fleet.commands"): []}
     finding = permission_finding(nothing, None)
     assert finding.level == "not checked"
     assert "which stages this account may run: topics lacks " in finding.words
-    assert "; watch lacks READ fleet.commands; collect, combine, correlate, archive, " in finding.words
+    assert "; watch lacks READ fleet.commands; collect, combine, archive, subscriber, " in finding.words
     finding = permission_finding(allowed | {Resource("transactional id", combine.CombineConfig().identity): None}, None)
     assert finding.level == "warning"
     assert finding.words.startswith("this account may run collect, deadletter: topics lacks ")
@@ -274,3 +275,10 @@ def test_plain_words() -> None:
     """Network errors are said the way people say them."""
     assert checks.plain(ConnectionRefusedError()) == "nothing listens there"
     assert checks.plain(OSError(113, "No route to host")) == "No route to host"
+
+
+def test_a_role_goes_by_its_older_name_too() -> None:
+    """What was called `rollout` is a subscriber; no role that there is has two names."""
+    choice = RoleChoice(STAGES)
+    assert choice.convert("rollout", None, None) == "subscriber"
+    assert [choice.convert(stage, None, None) for stage in STAGES] == list(STAGES)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from pipeline.decide.orders import HaltOrder
 from pipeline.halt.errors import BadSignature, UnknownKey
-from pipeline.halt.issue import MAX_EPOCH, issue, renew, renewal_due
+from pipeline.halt.issue import issue, renew, renewal_due
 from pipeline.halt.register import HaltRegister
 from pipeline.halt.signing import load_or_create, load_trusted, verify
 from pipeline.runtime.errors import ConfigError
+from pipeline.wire.epochs import MAX_EPOCH
 from pipeline.wire.halts import Evidence, Halt, canonical_bytes, decode_halt, encode_halt
 from pipeline.wire.verdicts import Conditional, Explanation
 

@@ -16,6 +16,7 @@ from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.runtime import quiet
 from pipeline.runtime.kafka import consumer_config
 from pipeline.runtime.quiet import REST_SECONDS, QuietConsumer
 from pipeline.runtime.topic_reader import TopicReader
@@ -90,6 +91,19 @@ def test_at_rest_it_asks_for_little(place: Clients) -> None:
     """Some fifty questions for the ends in a second, where a plain consumer fetches a thousand times."""
     reader = started(place, place.topic(partitions=4), 0, 0, 0, 0)
     assert 0 < reader.made("ListOffsets") <= 2 * 5 * STATISTICS_MS / 20
+    reader.close()
+
+
+def test_in_a_lull_it_asks_for_less(place: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some twenty questions a second once nothing has come for long; and what comes then wakes it all the same."""
+    monkeypatch.setattr(quiet, "LULL_SECONDS", 0.0)
+    topic = place.topic()
+    reader = started(place, topic, 0)
+    assert 0 < reader.made("ListOffsets") <= 2 * 5 * STATISTICS_MS / 50
+    producer = place.producer()
+    producer.produce(topic, "a")
+    assert producer.flush(DEADLINE_SECONDS) == 0
+    assert reader.wait_for(1) == ["a"]
     reader.close()
 
 

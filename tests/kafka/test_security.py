@@ -19,10 +19,12 @@ from support.brokers import take
 from support.clickhouse import value as clickhouse_value
 from support.engines import Database
 from support.outside import incident
-from support.secured import alive, grant, grant_lines, options, principals, stage, start
+from support.secured import alive, grant, options, stage, start
 from support.waiting import DEADLINE_SECONDS, until
 
 from consumers.rollout.main import command as gate_command
+from pipeline.access.main import command as topics_command
+from pipeline.access.roles import Grant, read_roles, rights_of
 from pipeline.collect.tokens import add_token
 from pipeline.doctor import main as doctor
 from pipeline.doctor.finding import Finding, ok
@@ -35,19 +37,21 @@ from pipeline.runtime import topic_admin
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
 from pipeline.runtime.topic_admin import TopicAdmin
-from pipeline.runtime.topic_admin import command as topics_command
 from pipeline.wire import topics
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.reasons import Reason
 
 Account = Callable[[str], KafkaConfig]
+ACLS = Path(__file__).parents[2] / "deploy" / "acls.toml"
+ROLES = read_roles(ACLS)
 
 
 @pytest.fixture(scope="module")
 def accounts(sasl_kafka: KafkaCluster) -> dict[str, KafkaConfig]:
-    """Every account of deploy/README.md, with the rights that stand there and no others; the topics are made by one."""
-    made = {name: sasl_kafka.security.add_user(sasl_kafka.bootstrap_servers, name) for name in sorted(principals())}
-    grant(sasl_kafka.client_options(), *grant_lines())
+    """Every account of deploy/acls.toml, with the rights that stand there and no others."""
+    names = sorted({user for role in ROLES.values() for user in role.users})
+    made = {name: sasl_kafka.security.add_user(sasl_kafka.bootstrap_servers, name) for name in names}
+    assert apply_topics(sasl_kafka.client_options(), "--acls", str(ACLS)) == 0
     assert apply_topics(made["andon-topics"]) == 0
     for group in ("andon-combine", "andon-archive", "andon-correlate"):  # as if their stages had been there
         member = Consumer(consumer_config(sasl_kafka.client_options(), "test", group, "test"))
@@ -67,10 +71,10 @@ def account(request: pytest.FixtureRequest) -> Account:
     return lambda name: cluster.client_options()
 
 
-def apply_topics(kafka: KafkaConfig) -> int:
+def apply_topics(kafka: KafkaConfig, *words: str) -> int:
     """`andon topics apply` under an account; the exit code."""
     environ = {"ANDON_KAFKA_SASL_PASSWORD": kafka.sasl_password}
-    return CliRunner().invoke(topics_command, ["apply", *options(kafka)], env=environ).exit_code
+    return CliRunner().invoke(topics_command, ["apply", *options(kafka), *words], env=environ).exit_code
 
 
 def consult(kafka: KafkaConfig, directory: Path, *more: str) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -232,20 +236,20 @@ def test_doctor_judges_an_account_by_what_it_is_for(accounts: dict[str, KafkaCon
     other = permissions(accounts["andon-archive"], "collect")
     assert other.level == "problem"
     assert "may not run it: collect lacks WRITE fleet.events, WRITE fleet.deadletter" in other.words
-    assert "kafka-acls" in other.advice
+    assert "andon topics apply --acls" in other.advice
 
 
 @pytest.mark.parametrize(
     ("left_out", "word"),
-    [("--transactional-id", "WRITE transactional id andon-combine-0"), ("--group", "READ group andon-combine")],
+    [("transactional id", "WRITE transactional id andon-combine-0"), ("group", "READ group andon-combine")],
 )
 def test_doctor_tells_a_combiner_that_could_not_start(
     sasl_kafka: KafkaCluster, accounts: dict[str, KafkaConfig], left_out: str, word: str
 ) -> None:
     """With every right on topics, but none on its transactional id or its group."""
-    lame = sasl_kafka.security.add_user(sasl_kafka.bootstrap_servers, "combine" + left_out)
-    lines = [line for line in grant_lines() if "User:andon-combine " in line and left_out not in line]
-    grant(sasl_kafka.client_options(), *(line.replace("andon-combine ", f"{lame.sasl_username} ", 1) for line in lines))
+    lame = sasl_kafka.security.add_user(sasl_kafka.bootstrap_servers, f"combine-{left_out.replace(' ', '-')}")
+    rights = [right for right in rights_of(ROLES["combine"]) if right.kind != left_out]
+    grant(sasl_kafka.client_options(), (Grant(lame.sasl_username, right) for right in rights))
     assert permissions(accounts["andon-combine"], "combine") == ok("kafka permissions", "this account may run combine")
     assert permissions(lame, "combine").words == f"this account may not run it: combine lacks {word}"
 

@@ -4,9 +4,10 @@ import pytest
 from click.testing import CliRunner, Result
 from support.brokers import AnyBroker
 
+from pipeline.access.main import command
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.topic_admin import Difference, Found, TopicAdmin, apply, command, differences
+from pipeline.runtime.topic_admin import Difference, Found, TopicAdmin, apply, differences
 from pipeline.wire.topics import ALL, EVENTS, PARTIALS
 
 pytestmark = pytest.mark.service

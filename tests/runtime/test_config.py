@@ -9,10 +9,10 @@ from click.testing import CliRunner
 
 from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.connect import ClickHouseConfig
+from pipeline.access.main import command as topics_command
 from pipeline.collect.config import CollectConfig
 from pipeline.local.clickhouse.main import EngineConfig
 from pipeline.local.up import UpConfig
-from pipeline.runtime import topic_admin
 from pipeline.runtime.config import concerns, load, refuse_strangers
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
@@ -87,7 +87,7 @@ def test_a_mistake_in_the_file_is_named(file: Path, text: str, words: str) -> No
 def test_a_misspelt_section_stops_a_command(file: Path) -> None:
     """`andon topics apply` does not go to the default address instead."""
     file.write_text("[kafak]\nbootstrap_servers = 'kafka.example:9093'", "utf-8")
-    ended = CliRunner().invoke(topic_admin.command, ["apply", "--config", str(file)])
+    ended = CliRunner().invoke(topics_command, ["apply", "--config", str(file)])
     assert isinstance(ended.exception, ConfigError)
     assert "[kafak]" in str(ended.exception)
 
@@ -151,7 +151,7 @@ def test_a_word_that_is_none_of_those_known(value: str) -> None:
 )
 def test_a_misspelt_variable_is_refused(variable: str, words: str) -> None:
     """Like a misspelt key in a file: it is named, and so is what may be meant; its value, maybe a secret, is not."""
-    result = CliRunner().invoke(topic_admin.command, ["list"], env={variable: "SESAME"})
+    result = CliRunner().invoke(topics_command, ["list"], env={variable: "SESAME"})
     assert isinstance(result.exception, ConfigError)
     assert re.search(f"^{variable} is set in the environment, and .*{words}", str(result.exception))
     assert "SESAME" not in str(result.exception)

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from support.waiting import DEADLINE_SECONDS, until
 
 from consumers.deadletter import main as deadletter
+from pipeline.access.main import command as topics_command
 from pipeline.local.machine.ports import free_port
 from pipeline.runtime import topic_admin
 from pipeline.runtime.errors import AndonError, ConfigError
@@ -24,8 +25,8 @@ from pipeline.status import main as status
 
 SASL = {"ANDON_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}
 TOOLS: dict[str, tuple[Any, list[str]]] = {
-    "topics apply": (topic_admin.command, ["apply"]),
-    "topics list": (topic_admin.command, ["list"]),
+    "topics apply": (topics_command, ["apply"]),
+    "topics list": (topics_command, ["list"]),
     "deadletter list": (deadletter.command, ["list"]),
     "status": (status.command, ["--once"]),
     "replay": (replay.command, ["quiet-week", "--hosts", "10"]),

@@ -14,7 +14,8 @@ from pipeline.correlate.fleets import Fleets
 from pipeline.correlate.ports import Bounds, HaltRecord, HaltsRead, OutRecord, PartialRecord
 from pipeline.correlate.records import PartialReader
 from pipeline.halt.issuer import HaltIssuer
-from pipeline.halt.signing import load_or_create, load_trusted
+from pipeline.halt.signing import load_or_create
+from pipeline.halt.trust import TrustedDirectory
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.partials import Partial, UpdateId, encode_partial
 from pipeline.wire.spans import DAY_MS, MINUTE_MS
@@ -74,14 +75,17 @@ class World:
         await self._change(lambda: setattr(self, "committed", offset))
         return True
 
-    async def read_halts(self) -> list[Halt]:
+    def halts(self) -> list[Halt]:
         """All."""
         return [decode_halt(value) for topic, _, value, _ in self.records if topic == "fleet.halts"]
 
-    async def follow_halts(self) -> HaltsRead:
+    async def read_halts(self) -> list[HaltRecord]:
+        """All."""
+        return [HaltRecord(key, value) for topic, key, value, _ in self.records if topic == "fleet.halts"]
+
+    async def follow_halts(self, anew: bool) -> HaltsRead:
         """All, every time."""
-        halts = [HaltRecord(key, value) for topic, key, value, _ in self.records if topic == "fleet.halts"]
-        return HaltsRead(True, halts)
+        return HaltsRead(True, await self.read_halts())
 
     def partition_of(self, fleet: str) -> int | None:
         """One partition."""
@@ -120,7 +124,8 @@ def correlator(
 ) -> Correlator:
     """A fresh process on this world; it counts unless given other detectors."""
     log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[])
-    issuer = HaltIssuer(load_or_create(keys), load_trusted(keys), DAY_MS)
+    key = load_or_create(keys)
+    issuer = HaltIssuer(key, TrustedDirectory(keys, own=key), DAY_MS)
     return Correlator(Fleets(detectors or CountingDetectors()), issuer, world, clock, log, partials)
 
 

@@ -1,75 +1,50 @@
-"""What tests of secured clusters share: the grants of deploy/README.md, stages as processes under their accounts."""
+"""What tests of secured clusters share: rights, and stages as processes under their accounts. As a program it writes
+the roles of deploy/acls.toml into deploy/README.md."""
 
-import re
-import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
 
+from pipeline.access import acls
+from pipeline.access.roles import Grant, Names, read_roles
 from pipeline.local.machine.process import Process, andon
-from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.runtime.kafka import KafkaConfig
 
-PAGE = Path(__file__).parents[2] / "deploy" / "README.md"
-KINDS = {
-    "--topic": ResourceType.TOPIC,
-    "--group": ResourceType.GROUP,
-    "--transactional-id": ResourceType.TRANSACTIONAL_ID,
-}
-PATTERNS = {"literal": ResourcePatternType.LITERAL, "prefixed": ResourcePatternType.PREFIXED}
+ROOT = Path(__file__).parents[2]
+PAGE, DATA = ROOT / "deploy" / "README.md", ROOT / "deploy" / "acls.toml"
+BEGIN, END = "<!-- roles: begin -->\n", "<!-- roles: end -->\n"
 
 
-def grant_lines() -> list[str]:
-    """The kafka-acls commands of deploy/README.md, without the part that is the same in all."""
-    return re.findall(r"^\$acl (.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
+def roles_table() -> str:
+    """A row for each role."""
+    rows = ["| role | user | topics | groups and transactional ids | for |", "|---|---|---|---|---|"]
+    for name, role in read_roles(DATA).items():
+        others = "; ".join(filter(None, (cell(role.groups), cell(role.transactional_ids))))
+        users = ", ".join(f"`{user}`" for user in role.users)
+        rows.append(f"| `{name}` | {users} | {cell(role.topics)} | {others} | {role.purpose} |")
+    return "\n".join(rows) + "\n"
 
 
-def bindings(line: str) -> list[AclBinding]:
-    """What one such command grants."""
-    words = shlex.split(line)
-    given: dict[str, list[str]] = {}
-    for option, word in zip(words[::2], words[1::2], strict=True):
-        given.setdefault(option, []).append(word)
-    (principal,) = given.pop("--allow-principal")
-    operations = given.pop("--operation")
-    (pattern,) = given.pop("--resource-pattern-type", ["literal"])
-    assert given.keys() <= KINDS.keys(), line
-    return [
-        AclBinding(
-            KINDS[option],
-            name,
-            PATTERNS[pattern],
-            principal,
-            "*",
-            AclOperation[re.sub(r"(?<=[a-z])([A-Z])", r"_\1", operation).upper()],
-            AclPermissionType.ALLOW,
-        )
-        for option, names in given.items()
-        for name in names
-        for operation in operations
-    ]
+def cell(names: Names) -> str:
+    """By operation, what it is allowed on; operations on the same names together."""
+    by_names: dict[tuple[str, ...], list[str]] = {}
+    for operation, given in names.items():
+        by_names.setdefault(given, []).append(operation.replace("_", " "))
+    return "; ".join(
+        f"{', '.join(does)}: {' '.join(f'`{name}`' for name in given)}" for given, does in by_names.items()
+    )
 
 
-def principals() -> set[str]:
-    """The accounts that deploy/README.md names."""
-    return {name for line in grant_lines() for name in re.findall(r"User:(\S+)", line)}
+def roles_shown() -> str:
+    """What deploy/README.md has between its two marks."""
+    return PAGE.read_text("utf-8").partition(BEGIN)[2].partition(END)[0]
 
 
-def grant(admin_options: KafkaConfig, *lines: str) -> None:
-    """Run such commands."""
-    wanted = [binding for line in lines for binding in bindings(line)]
-    admin = AdminClient(client_config(admin_options, "test"))
-    for future in admin.create_acls(wanted).values():
-        future.result(15)
+def grant(admin_options: KafkaConfig, wanted: Iterable[Grant]) -> None:
+    """Give these rights."""
+    assert acls.apply(admin_options, list(wanted)).lacking == []
 
 
 def options(kafka: KafkaConfig) -> list[str]:
@@ -96,3 +71,8 @@ def stage(kafka: KafkaConfig, log: Path, *words: str, **environ: str) -> Iterato
     with start(kafka, log, *words, **environ) as process:
         yield process
         assert process.stop() == 0, process.last_words()
+
+
+if __name__ == "__main__":
+    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
+    PAGE.write_text(before + BEGIN + roles_table() + END + rest.partition(END)[2], "utf-8")

@@ -43,7 +43,7 @@ def command(
     registry.serve(metrics, watch.pages())
     where = {"bootstrap_servers": kafka.bootstrap_servers, "clickhouse": masked(clickhouse)}
     log.info("starting", **masked(archive), **where)
-    trusted = trust.keys()
+    trusted = trust.keys(log.error)
     if trusted is None:
         log.warning("halts, verdicts and heartbeats are stored unverified: trust.keys_dir names no keys")
     gc.collect()
