@@ -85,8 +85,7 @@ class AckWriter:
         """Send what waits, and learn what has arrived; waits for nothing."""
         self._producer.poll(0)
         with self._lock:
-            ready = [(of, ack) for of, ack in self._unsent.items() if of not in self._under_way]
-            for of, ack in ready:
+            for of, ack in list(self._unsent.items()):
                 try:
                     self._producer.produce(
                         self._topic, encode_ack(ack), ack.halt_key, on_delivery=partial(self._arrived, of, ack)
@@ -100,9 +99,10 @@ class AckWriter:
     def _arrived(self, of: _Of, ack: HaltAck, error: KafkaError | None, _: Message) -> None:
         """What the brokers say of a record."""
         with self._lock:
-            self._under_way.pop(of, None)
-            if error is not None:
-                self._unsent.setdefault(of, ack)  # unless there is a newer word on it
+            if self._under_way.get(of) is ack:  # else there is a newer word on it
+                del self._under_way[of]
+                if error is not None:
+                    self._unsent.setdefault(of, ack)
         if error is not None:
             self._say(error.str())
 
