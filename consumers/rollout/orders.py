@@ -91,7 +91,7 @@ class Orders:
             doubt = doubts.get(key, "") or self._unnamed(record, key, names[0], doubts)
             # What the detector signed of late is no later than now: a clock that is behind keeps no resume alive.
             at_ms = max(now_ms, beat.at if beat is not None else 0)
-            epoch = max(halt.epoch if halt is not None else 0, named.get(key, 0) if doubt else 0)
+            epoch = max(halt.epoch if halt is not None else 1, named.get(key, 1) if doubt else 1)
             ring = halt.rings[0] if halt is not None and halt.rings else _ELSEWHERE
             places = record_of(halt, ring, at_ms), record_of(halt, _ELSEWHERE, at_ms)
             known = _Known(key, names, halt, doubt, epoch, detectors[names[0]], *places)

@@ -115,5 +115,5 @@ def test_what_cannot_be_believed_is_obeyed_as_a_halt(line: Line) -> None:
     """A forged resume lifts nothing; a forged record of an update stops it, and says why."""
     line.put(halt(1, "resume", key=STRANGER))
     with line.halts().start(lambda order: line.handed.append(order)):
-        until("it is stopped", lambda: line.acks() == [(0, "halt", "confirmed")])
+        until("it is stopped", lambda: line.acks() == [(1, "halt", "confirmed")])
     assert line.handed[0].doubt == "unknown_key"
