@@ -39,6 +39,8 @@ COMMANDS = {
     "query": ("consumers.clickhouse.ask.query:command", "Ask ClickHouse, by a query's name or in SQL."),
     "backfill": ("consumers.clickhouse.upkeep.backfill:command", "Make a ClickHouse table anew from the raw events."),
     "forget": ("consumers.clickhouse.upkeep.forget:command", "Drop a fleet's or a host's data from ClickHouse."),
+    "halts": ("pipeline.halts.main:command", "What stands halted, why, and who obeys."),
+    "audit": ("pipeline.audit.main:command", "Audit: prove that commands, answers and halts are all there."),
     "gate": ("consumers.rollout.main:command", "May this update go on in this ring? The exit code says so."),
     "hook": ("consumers.rollout.hook:command", "A command for every halt and resume; it acknowledges."),
     "deadletter": ("consumers.deadletter.main:command", "Refused messages: list, show, retry."),

@@ -35,12 +35,14 @@ GRANT INSERT ON andon.heartbeats TO andon_writer;
 GRANT INSERT ON andon.halts TO andon_writer;
 GRANT INSERT ON andon.halt_acks TO andon_writer;
 GRANT INSERT ON andon.dead_letters TO andon_writer;
+GRANT INSERT ON andon.audit TO andon_writer;
 GRANT INSERT ON andon.events_local TO andon_writer;
 GRANT INSERT ON andon.verdicts_local TO andon_writer;
 GRANT INSERT ON andon.heartbeats_local TO andon_writer;
 GRANT INSERT ON andon.halts_local TO andon_writer;
 GRANT INSERT ON andon.halt_acks_local TO andon_writer;
 GRANT INSERT ON andon.dead_letters_local TO andon_writer;
+GRANT INSERT ON andon.audit_local TO andon_writer;
 
 -- People and dashboards: can read, and do nothing else.
 CREATE ROLE IF NOT EXISTS andon_reader;

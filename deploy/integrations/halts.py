@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -18,18 +19,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 Record = dict[str, Any]
+Operators = Mapping[str, tuple[str, Ed25519PublicKey]]
 UPDATE = ("fleet", "vendor", "product", "version")
 FRESH_MS = 30_000  # three heartbeats
 DEAF = {"stream_time_ahead", "halt_records_unread"}  # flags of a heartbeat whose detector does not hear all
 UNQUOTED = " !$&'()*+,;=:@"
 
 
-def load_keys(paths: Iterable[str]) -> dict[str, Ed25519PublicKey]:
-    """Detectors' public keys by their id: the first 16 hex digits of SHA-256 over the raw key. Those of operators and
-    subscribers sign no halts, and what KID.revoked lies beside signs nothing."""
+def load_keys(paths: Iterable[str], operators: bool = False) -> dict[str, Ed25519PublicKey]:
+    """Detectors' public keys, or operators', by their id: the first 16 hex digits of SHA-256 over the raw key. Those of
+    operators and subscribers sign no halts, and what KID.revoked lies beside signs nothing."""
     keys = {}
     for path in paths:
-        if Path(path).name.startswith(("operator.", "subscriber.")):
+        role = Path(path).name.partition(".")[0]
+        if role == "subscriber" or (role == "operator") != operators:
             continue
         key = load_pem_public_key(Path(path).read_bytes())
         if not isinstance(key, Ed25519PublicKey):
@@ -50,6 +53,36 @@ def verified(record: bytes, keys: Mapping[str, Ed25519PublicKey]) -> Record:
     keys[claimed["kid"]].verify(base64.b64decode(claimed["sig"], validate=True), signed)
     parsed: Record = json.loads(signed)
     return parsed
+
+
+def load_operators(paths: Iterable[str]) -> Operators:
+    """Operators by their key's id: the name that their file has (operator.NAME.KID.pub.pem), and the key."""
+    named = {Path(path).name.split(".")[-3]: Path(path).name for path in paths if "operator." in Path(path).name}
+    keys = load_keys(paths, operators=True)
+    return {kid: (named[kid].removeprefix("operator.").removesuffix(f".{kid}.pub.pem"), keys[kid]) for kid in keys}
+
+
+def approved(resume: Record, operators: Operators) -> None:
+    """Two operators signed a proposal and its approval for this very resume; any exception means: they did not."""
+    orders = [order.encode() for order in resume["orders"]]
+    keys = {kid: key for kid, (_, key) in operators.items()}
+    first, second = (verified(order, keys) for order in orders)
+    same = [(order["fleet"], order["vendor"], order["product"], order["version"]) for order in (first, second, resume)]
+    digest = hashlib.sha256(orders[0]).hexdigest()
+    holds = (
+        all(each["operator"] == operators[each["kid"]][0] for each in (first, second))
+        and first["operator"] != second["operator"]
+        and first["kid"] != second["kid"]
+        and first["kind"] in ("resume", "extend")
+        and (second["kind"], second["approves"], second["digest"]) == ("approve", first["id"], digest)
+        and len(set(same)) == 1
+        and first["rings"] == second["rings"] == resume["rings"]
+        and first["epoch"] == second["epoch"] == resume["epoch"] - 1
+        and first["expires_at"] == resume["expires_at"]
+        and abs(second["at"] - first["at"]) <= 3_600_000
+    )
+    if not holds:
+        raise ValueError("two operators did not sign this resume")
 
 
 def key_of(*parts: str) -> str:
@@ -131,7 +164,12 @@ def own_key(record: Record) -> str:
     return key_of(*(record[part] for part in (*UPDATE, "ring") if part in record))
 
 
-def read(line: bytes, keys: Mapping[str, Ed25519PublicKey], halts: Halts) -> str:
+def read(
+    line: bytes,
+    keys: Mapping[str, Ed25519PublicKey],
+    halts: Halts,
+    operators: Operators = MappingProxyType({}),
+) -> str:
     """Take in a line; what it makes news."""
     key, tab, value = line.rstrip(b"\r\n").partition(b"\t")
     name = key.decode("utf-8", "backslashreplace") if tab else ""
@@ -142,6 +180,8 @@ def read(line: bytes, keys: Mapping[str, Ed25519PublicKey], halts: Halts) -> str
         record = verified(value if tab else key, keys)
         if tab and name != own_key(record):
             raise ValueError("it stands under another key")
+        if record.get("action") == "resume":
+            approved(record, operators)
     except Exception as error:
         halts.doubt(name, f"its newest record is not to be believed ({type(error).__name__})")
         return f"not believed: {error!a}"
@@ -155,7 +195,7 @@ def read(line: bytes, keys: Mapping[str, Ed25519PublicKey], halts: Halts) -> str
 
 
 if __name__ == "__main__":
-    trusted, known = load_keys(sys.argv[1:]), Halts()
+    trusted, people, known = load_keys(sys.argv[1:]), load_operators(sys.argv[1:]), Halts()
     for line in sys.stdin.buffer:
-        if news := read(line, trusted, known):
+        if news := read(line, trusted, known, people):
             print(news, flush=True)

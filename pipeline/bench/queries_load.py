@@ -90,7 +90,7 @@ def decide(client: Client) -> None:
     )
     client.command(
         f"INSERT INTO halt_acks (halt_key, epoch, subscriber, status, at) "
-        f"VALUES ('{'/'.join(update)}', 1, 'bench', 'stopped', now64(3))"
+        f"VALUES ('{'/'.join(update)}', 1, 'bench', 'confirmed', now64(3))"
     )
     client.command(
         f"INSERT INTO verdicts ({key}, ring, at, state, log10_evidence) "

@@ -39,13 +39,14 @@ class Share:
     exposures: Ints
     cut: Ints
     cut_exposures: Ints
+    installs: Ints
     crashes: list[Crash] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     notes: Notes = NO_NOTES
 
     def halves(self) -> tuple["Share", "Share"]:
         """Every list cut in the middle; the totals and the notes stay with the first."""
-        names = ("trials", "exposures", "cut", "cut_exposures", "crashes", "samples")
+        names = ("trials", "exposures", "cut", "cut_exposures", "installs", "crashes", "samples")
         lists = {name: getattr(self, name) for name in names}
         front = {name: rows[: (len(rows) + 1) // 2] for name, rows in lists.items()}
         back = {name: rows[(len(rows) + 1) // 2 :] for name, rows in lists.items()}
@@ -79,6 +80,7 @@ def _shares(fold: Fold) -> Iterator[Share]:
             exposures=_rows_of(fold.exposures, mine),
             cut=cut,
             cut_exposures=cut_exposures,
+            installs=fold.installs[1:, fold.installs[0] == number].T,
             crashes=listed[:MAX_PARTIAL_CRASHES],
             samples=samples[fleet],
             notes=fold.notes.get(fleet, NO_NOTES),
@@ -151,6 +153,8 @@ class _Writer:
             rows[:, 1] = strata.column(rows[:, 1])
         for rows in (exposures, cut_exposures):
             rows[:, 2] = updates.column(rows[:, 2])
+        installs = share.installs.copy()
+        installs[:, 1] = updates.column(installs[:, 1])
         return Partial(
             version=PARTIAL_VERSION,
             fleet=share.fleet,
@@ -167,7 +171,7 @@ class _Writer:
             cut=_bytes(cut),
             cut_exposures=_bytes(cut_exposures),
             samples=tuple([_sample(sample, strata, updates) for sample in share.samples]),
-            tail=share.notes,
+            tail=Notes(share.notes.counts, share.notes.clocks_ahead, _bytes(installs)),
         )
 
     def _numbers(self, share: Share) -> tuple[_Numbers, _Numbers]:
@@ -183,6 +187,7 @@ class _Writer:
         updates = _Numbers(
             len(self._names.updates),
             *(rows[:, 2] for rows in (share.exposures, share.cut_exposures)),
+            share.installs[:, 1],
             [number for record in records for numbers in (record.exposed, record.excluded) for number in numbers],
         )
         return strata, updates

@@ -12,23 +12,27 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.combine.gather import UNDATED, Index, Rows
+from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 
 Ints = npt.NDArray[np.int64]
 Statuses = npt.NDArray[np.int8]
 Exposure = tuple[tuple[int, ...], tuple[int, ...]]  # exposed and excluded updates, by number
 
 EXPOSED, EXCLUDED, NEITHER = 0, 1, 2
+# How old an installation is at most when a host first tells of it in a trial that counts: one an hour does.
+FRESH_MS = HOUR_MS + 10 * MINUTE_MS
 
 
 class Exposures(NamedTuple):
     """The updates that rows list, row by row; `owner` is the row, `status` EXPOSED, EXCLUDED or NEITHER; `early` the
-    places of those that were installed only after the row's moment."""
+    places of those that were installed only after the row's moment, `fresh` of those within FRESH_MS before."""
 
     first_update: Ints  # where a row's updates begin; one entry more than rows
     owner: Ints
     update: Ints
     status: Statuses
     early: Ints
+    fresh: Ints
 
     def of(self, rows: Ints) -> list[Exposure]:
         """The exposed and the excluded updates of each of some rows."""
@@ -60,6 +64,7 @@ def exposures_of(rows: Rows, updates: Sequence[tuple[str, ...]], window_ms: int)
         update=rows.update,
         status=status,
         early=np.flatnonzero(age_ms < 0),
+        fresh=np.flatnonzero((age_ms < FRESH_MS) & (status != NEITHER)),
     )
 
 

@@ -19,7 +19,13 @@ from pipeline.wire.cells import cell_of
 from pipeline.wire.events import Crash
 from pipeline.wire.mending import Mends
 from pipeline.wire.noted import Noted
-from pipeline.wire.partials import BUCKET_MS, SAMPLES_PER_CELL_MINUTE, Notes
+from pipeline.wire.partials import (
+    BUCKET_MS,
+    INSTALL_HASH_BITS,
+    INSTALLS_PER_MINUTE,
+    SAMPLES_PER_CELL_MINUTE,
+    Notes,
+)
 from pipeline.wire.spans import DAY_MS, MINUTE_MS
 
 Ints = npt.NDArray[np.int64]
@@ -77,6 +83,7 @@ class Fold:
     exposures: Counts  # bucket, cell, update → exposed, excluded
     crashes: dict[CrashKey, FoldedCrash]
     samples: tuple[Sample, ...]  # by cell, minute and hash; SAMPLES_PER_CELL_MINUTE of a cell and minute at most
+    installs: Ints  # (4, n) distinct: fleet, bucket of the installation, update, bits of the host's hash
     notes: dict[str, Notes]  # by fleet
 
 
@@ -93,6 +100,7 @@ def fold_of(admitted: Admitted, candidates: Ints, window_ms: int) -> Fold:
         exposures=counted,
         crashes=crashes,
         samples=_samples(admitted, candidates, exposures),
+        installs=_installs(admitted, exposures),
         notes=admitted.noting.notes(_not_yet(admitted, exposures), _repeated(admitted, crashes)),
     )
 
@@ -143,6 +151,19 @@ def _samples(admitted: Admitted, candidates: Ints, exposures: Exposures) -> tupl
     return tuple(samples)
 
 
+def _installs(admitted: Admitted, exposures: Exposures) -> Ints:
+    """Recent installations, of each fleet, update and minute those on the hosts with the smallest hashes."""
+    rows, names, fresh = admitted.rows, admitted.names, exposures.fresh
+    fleets = {fleet: number for number, fleet in enumerate(names.fleets)}
+    owner, update = exposures.owner[fresh], exposures.update[fresh]
+    fleet = np.array([fleets[stratum[0]] for stratum in names.strata], np.int64)[rows.stratum[owner]]
+    bucket = rows.installed_ms[fresh] // BUCKET_MS
+    hashes = rows.host_hash[owner] >> np.uint64(64 - INSTALL_HASH_BITS)
+    kept = smallest(fleet * len(names.updates) + update, bucket * BUCKET_MS // MINUTE_MS, hashes, INSTALLS_PER_MINUTE)
+    columns = np.stack((fleet, bucket, update, hashes.astype(np.int64)))
+    return np.unique(columns[:, kept], axis=1)
+
+
 def _by_name(sample: Sample, names: Names) -> list[list[tuple[str, ...]]]:
     return [sorted(names.updates[number] for number in numbers) for numbers in (sample.exposed, sample.excluded)]
 
@@ -166,8 +187,8 @@ def _crashes(admitted: Admitted, exposures: Exposures) -> dict[CrashKey, FoldedC
     return crashes
 
 
-def smallest(cell: Ints, minute: Ints, hashes: Hashes) -> Ints:
-    """Positions of the SAMPLES_PER_CELL_MINUTE smallest hashes of each (cell, minute), of equal ones all."""
+def smallest(cell: Ints, minute: Ints, hashes: Hashes, most: int = SAMPLES_PER_CELL_MINUTE) -> Ints:
+    """Positions of the `most` smallest hashes of each (cell, minute), of equal ones all."""
     order = np.lexsort((hashes, minute, cell))
     group, hashes = np.stack((cell[order], minute[order])), hashes[order]
     is_first = np.ones(order.size, np.bool_)
@@ -176,5 +197,5 @@ def smallest(cell: Ints, minute: Ints, hashes: Hashes) -> Ints:
     is_new[1:] |= hashes[1:] != hashes[:-1]
     distinct, starts = np.cumsum(is_new), np.flatnonzero(is_first)
     rank: Ints = distinct - np.repeat(distinct[starts], np.diff(np.append(starts, order.size)))
-    chosen: Ints = order[rank < SAMPLES_PER_CELL_MINUTE]
+    chosen: Ints = order[rank < most]
     return chosen

@@ -15,12 +15,13 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from pipeline.correlate.checkpoint import Entry, Place, reached
+from pipeline.correlate.commands import CommandsReader, read_audit
 from pipeline.correlate.config import STAGE, CorrelateConfig
 from pipeline.correlate.faust_settings import TIMEOUT_SECONDS, faust_settings
 from pipeline.correlate.known_halts import HaltsFollower, read_halts
 from pipeline.correlate.layout import Layout, belongs_on
 from pipeline.correlate.pages import View, bound, page
-from pipeline.correlate.ports import Bounds, HaltRecord, HaltsRead, OutRecord, PartialRecord
+from pipeline.correlate.ports import AuditRecord, Bounds, CommandRecord, HaltRecord, HaltsRead, OutRecord, PartialRecord
 from pipeline.runtime.kafka import KafkaConfig, sasl_password, tls_context
 from pipeline.runtime.lag import Lags
 from pipeline.runtime.log_offsets import LogOffsets
@@ -106,7 +107,7 @@ class FaustPorts:
         self, config: CorrelateConfig, kafka: KafkaConfig, layout: Layout, log: structlog.typing.FilteringBoundLogger
     ) -> None:
         self._config, self._kafka, self._log = config, kafka, log
-        self._halts = HaltsFollower(kafka)
+        self._halts, self._commands = HaltsFollower(kafka), CommandsReader(kafka)
         self._lags = Lags(STAGE, kafka.topic_prefix)
         self._logs = LogOffsets(kafka, "andon-correlate-ends")
         self._partials, self._partitions = kafka.topic_prefix + topics.PARTIALS.name, layout.partitions
@@ -213,6 +214,14 @@ class FaustPorts:
         """See ports.Ports."""
         return await asyncio.to_thread(self._halts.read, anew)
 
+    async def read_audit(self) -> Sequence[AuditRecord]:
+        """See ports.Ports."""
+        return await asyncio.to_thread(read_audit, self._kafka)
+
+    async def read_commands(self, since: Mapping[int, int]) -> Sequence[CommandRecord]:
+        """See ports.Ports."""
+        return await asyncio.to_thread(self._commands.read, since)
+
     def partition_of(self, fleet: str) -> int | None:
         """See ports.Ports."""
         cluster = self.app.consumer._thread._ensure_consumer()._client.cluster
@@ -256,6 +265,7 @@ class FaustPorts:
     async def stop(self) -> None:
         """Leave the group's partitions as they are: a static member comes back to them."""
         await asyncio.to_thread(self._halts.close)
+        await asyncio.to_thread(self._commands.close)
         await self.app.stop()
 
     async def ended(self) -> None:

@@ -22,6 +22,8 @@ from pipeline.wire.partials import (
     BUCKET_MS,
     CUT_COLUMNS,
     EXPOSURE_COLUMNS,
+    INSTALL_COLUMNS,
+    INSTALL_HASH_BITS,
     MAX_CLOCKS_AHEAD,
     MAX_PARTIAL_BYTES,
     MAX_PARTIAL_CRASHES,
@@ -57,6 +59,7 @@ def check_partial(partial: Partial, appended_at_ms: int) -> None:
     _check_crashes(partial, latest_ms)
     _check_samples(partial, latest_ms)
     _check_notes(partial)
+    _check_installs(partial, latest_ms)
 
 
 def _check_totals(partial: Partial, latest_ms: int) -> None:
@@ -97,7 +100,8 @@ def _rows(name: str, raw: bytes, columns: int, limits: dict[int, int], latest_ms
         if int(rows[:, column].max()) >= limit:
             raise _malformed(f"{name}: column {column} points past its {limit} entries")
     _within(f"{name}: bucket", _ends(rows[:, 0]), ANCIENT_MS // BUCKET_MS, latest_ms // BUCKET_MS)
-    _within(f"{name}: count", _ends(rows[:, len(limits) + 1 :]), 0, MAX_PARTIAL_EVENTS)
+    if len(limits) + 1 < columns:
+        _within(f"{name}: count", _ends(rows[:, len(limits) + 1 :]), 0, MAX_PARTIAL_EVENTS)
     return rows
 
 
@@ -129,6 +133,12 @@ def _check_notes(partial: Partial) -> None:
     _within("notes: hosts", (len(notes.clocks_ahead),), 0, MAX_CLOCKS_AHEAD)
     _within("notes: ahead", notes.clocks_ahead.values(), 0, LATEST_MS)
     _within("notes: characters", map(len, (*notes.counts, *notes.clocks_ahead)), 0, MAX_TEXT_CHARS)
+
+
+def _check_installs(partial: Partial, latest_ms: int) -> None:
+    raw, updates = partial.notes.installs, len(partial.updates)
+    rows = _rows("installs", raw, INSTALL_COLUMNS, {1: updates, 2: 1 << INSTALL_HASH_BITS}, latest_ms)
+    _within("installs: how many", (len(rows),), 0, MAX_UPDATES * MAX_PARTIAL_EVENTS)
 
 
 def _check_listed(name: str, listed: tuple[int, ...], updates: int) -> None:

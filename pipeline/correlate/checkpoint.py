@@ -15,6 +15,8 @@ from urllib.parse import quote
 import msgspec
 import zstandard
 
+from pipeline.wire.audit import FIRST
+
 VERSION = 1
 SIDES = "AB"
 MAX_CHUNK_BYTES = 400_000
@@ -36,6 +38,8 @@ class FleetState(msgspec.Struct, frozen=True, array_like=True):
     detector: bytes
     log_id: str = ""  # of the topic that `offset` is of; "" when the broker does not say
     lost_at_ms: int = 0  # when it was last found that partials were deleted unread
+    audit_seq: int = -1  # the newest entry of the fleet's audit that it includes, -1 for none
+    audit_digest: str = FIRST
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):

@@ -8,24 +8,22 @@ and their halts are already in the register.
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import structlog
 
 from pipeline.correlate import records
 from pipeline.correlate.checkpoint import Entry, Restored, pack, places, unpack
+from pipeline.correlate.commander import Commander
 from pipeline.correlate.config import STAGE
 from pipeline.correlate.fleets import NONE, FleetProgress, Fleets
 from pipeline.correlate.halt_keeper import HaltKeeper
+from pipeline.correlate.heartbeats import Heartbeats
 from pipeline.correlate.ports import Bounds, PartialRecord, Ports
 from pipeline.correlate.reading import MARKER, Reading
 from pipeline.decide.orders import Decisions
 from pipeline.halt.issuer import HaltIssuer
 from pipeline.runtime import metrics
-from pipeline.wire.deadletter import DeadLetter
-from pipeline.wire.partials import Partial
 
 PLACED_MS = 60_000  # so often at least a table is written to: who else writes there is noticed
 
@@ -44,10 +42,11 @@ class Correlator:
     ) -> None:
         self.fleets, self.issuer, self.reading = fleets, issuer, Reading()
         self.halts = HaltKeeper(issuer, ports, clock, log)
+        self.commander = Commander(fleets, self.reading, self.halts, ports, self._publish, clock, log)
+        self.beats = Heartbeats(fleets, self.halts, ports, clock, log)
         self.partials = partials or records.PartialReader()
         self.ready = False
         self.changelog_bytes = 0
-        self.ahead: set[str] = set()  # fleets whose stream time was ahead of the clock at the last heartbeat
         self._ports, self._clock, self._log = ports, clock, log
         self._turn = asyncio.Lock()  # one thing at a time on fleets and issuer
         self._saving = asyncio.Lock()  # one checkpoint at a time; `_turn` is free while it is being written
@@ -56,7 +55,6 @@ class Correlator:
         self._told: dict[int, tuple[int, int]] = {}  # by partition: what the table was last told, and when (unix ms)
         self._refused: set[int] = set()  # partitions whose group took no offset
         self._disturbed: set[int] = set()  # partitions in whose changelog others have written
-        self._noted: Counter[str] = Counter()  # as the last heartbeat showed it
 
     # -- partials
 
@@ -69,25 +67,26 @@ class Correlator:
         async with self._turn:
             if session != self.session or not self.reading.accepts(message):
                 return  # it will be read again, from where the recovered state ends
+            await self.commander.catch_up(message.partition, message.offset)
             found = self._placed(message, self.partials.read(message))
-            if isinstance(found, DeadLetter):
+            if isinstance(found, records.DeadLetter):
                 await self._refuse(found)
             else:
                 await self._step(message, found)
             self.fleets.handled(message.partition, message.offset)
             self.reading.taken(message)
 
-    def _placed(self, message: PartialRecord, found: Partial | DeadLetter) -> Partial | DeadLetter:
+    def _placed(self, message: PartialRecord, found: records.Read) -> records.Read:
         """A genuine partial repeated on another partition would count twice. Where they are is where their fleet's
         state is, or where its name belongs now: partitions may have been added since."""
-        if isinstance(found, DeadLetter):
+        if isinstance(found, records.DeadLetter):
             return found
         fleet, place = self.fleets.by_name.get(found.fleet), self._ports.partition_of(found.fleet)
         if place in (None, message.partition) or (fleet is not None and fleet.partition == message.partition):
             return found
         return records.misplaced(message)
 
-    async def _step(self, message: PartialRecord, partial: Partial) -> None:
+    async def _step(self, message: PartialRecord, partial: records.Partial) -> None:
         start = time.perf_counter()
         decisions = self.fleets.step(message.partition, message.offset, partial, self._clock())
         if decisions is None:
@@ -95,21 +94,24 @@ class Correlator:
         metrics.STEP_SECONDS.observe(time.perf_counter() - start)
         metrics.EVENTS.labels(STAGE).inc(partial.events)
         metrics.BATCHES.labels(STAGE).inc()
-        await self._publish(decisions)
+        await self._publish(decisions, message.offset + 1)
 
-    async def _refuse(self, letter: DeadLetter) -> None:
+    async def _refuse(self, letter: records.DeadLetter) -> None:
         metrics.REJECTED.labels(STAGE, letter.reason.value).inc()
         self._log.error("partial refused", reason=letter.reason.value, detail=letter.detail, offset=letter.offset)
         await self._ports.publish(records.letter_record(letter))
 
     # -- decisions
 
-    async def _publish(self, decisions: Decisions) -> None:
+    async def _publish(self, decisions: Decisions, following: int | None = None) -> None:
         for order in decisions.halts:  # halts first: they are what people wait for
-            await self.halts.obey(order)
+            if not self.commander.is_ahead(order.fleet, order.key):
+                await self.halts.obey(order)
         flagged = (records.with_loss(verdict, self._lost_at_ms(verdict.fleet)) for verdict in decisions.verdicts)
         signed = map(self.issuer.signed, flagged)
         await asyncio.gather(*map(self._ports.publish, map(records.verdict_record, signed)))
+        if decisions.halts:
+            await self.commander.note(following)
 
     def _lost_at_ms(self, fleet: str) -> int:
         return self.fleets.by_name[fleet].lost_at_ms
@@ -118,38 +120,16 @@ class Correlator:
 
     async def heartbeat(self) -> None:
         """Say of every fleet that its detector lives, how far it has read, and what stands halted; signed."""
-        now = self._clock()
-        live, newest, unwatched, clocks = 0, 0, 0, 0
-        noted = Counter(dict.fromkeys(self._noted, 0))  # what was shown before goes back to nothing
-        for fleet in list(self.fleets.by_name.values()):
-            if not self.ready:
-                return  # what stands halted is not known yet, and must not be signed
-            summary = fleet.detector.summary()
-            live, newest = live + summary["live_updates"], max(newest, summary["stream_time"])
-            unwatched += summary["updates_unwatched"]
-            noted.update(summary.get("noted", {}))
-            clocks += summary.get("clocks_ahead", {}).get("hosts", 0)
-            self._look_at_time(fleet, summary, now)
-            await self._ports.publish(records.heartbeat_record(fleet, summary, now, self.halts.complete))
-        metrics.LIVE_UPDATES.set(live)
-        metrics.UNWATCHED_UPDATES.set(unwatched)
-        metrics.CLOCKS_AHEAD.set(clocks)
-        self._noted = noted
-        for what, times in noted.items():
-            metrics.NOTED.labels(what).set(times)
-        metrics.STREAM_TIME.labels(STAGE).set(newest / 1000)
+        await self.beats.beat(lambda: self.ready)
+
+    async def obey(self) -> None:
+        """Take in what people command."""
+        if self.ready:
+            await self.commander.obey(self._turn, self._is_ours)
 
     async def watch_halts(self) -> None:
         """Hold `fleet.halts` against what was said, and put back what it has lost."""
         await self.halts.watch(self._turn, self._is_ours)
-
-    def _look_at_time(self, fleet: FleetProgress, summary: Mapping[str, Any], now_ms: int) -> None:
-        if not records.flags_of(summary, now_ms):
-            self.ahead.discard(fleet.name)
-        elif fleet.name not in self.ahead:
-            self.ahead.add(fleet.name)
-            ahead_seconds = (summary["stream_time"] - now_ms) // 1000
-            self._log.error("stream time is ahead of the clock", fleet=fleet.name, ahead_seconds=ahead_seconds)
 
     async def renew(self) -> None:
         """Renew halts at half of their life."""
@@ -268,7 +248,7 @@ class Correlator:
             self.session += 1
             self.fleets.reset(assigned, places(table))
             self.reading.reset()
-            self.ahead.clear()
+            self.beats.ahead.clear()
             self._committed = dict.fromkeys(assigned, NONE)
             self._told.clear()
             self._disturbed.clear()
@@ -276,6 +256,7 @@ class Correlator:
             for restored in unpack(table):
                 if restored.header.partition in assigned:
                     await self._take_up(restored, assigned[restored.header.partition])
+            await self.commander.begin_anew()
         self.ready = True
         self._log.info("recovered", partitions=sorted(assigned), fleets=len(self.fleets.by_name))
 

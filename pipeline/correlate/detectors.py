@@ -2,8 +2,8 @@
 
 from typing import Any, Protocol
 
-from pipeline.decide.orders import Decisions
-from pipeline.wire.partials import Partial
+from pipeline.decide.orders import Decisions, Ruling, Stance
+from pipeline.wire.partials import Partial, UpdateId
 
 
 class DetectorLike(Protocol):
@@ -11,6 +11,12 @@ class DetectorLike(Protocol):
 
     def step(self, partial: Partial) -> Decisions:
         """What this partial makes news."""
+
+    def rule(self, ruling: Ruling) -> Decisions:
+        """What people have decided, which holds from the next partial on."""
+
+    def stance(self, update: UpdateId) -> Stance:
+        """What those who rule on an update have to know. Changes nothing."""
 
     def snapshot(self) -> bytes:
         """The complete state."""

@@ -11,10 +11,12 @@ from pipeline.correlate.checkpoint import SIDES, VERSION, Entry, FleetState, Pla
 from pipeline.correlate.detectors import DetectorLike, Detectors
 from pipeline.correlate.ports import Bounds
 from pipeline.decide.orders import Decisions
+from pipeline.halt.chain import Head
 from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import Partial
 from pipeline.wire.spans import HOUR_MS
 
+NO_ENTRY = Head()
 NONE = -1  # before the first offset
 POISONED_MS = HOUR_MS  # ahead of the clock; what is taken in is ahead by minutes at most (check.py)
 
@@ -32,6 +34,7 @@ class FleetProgress:
     events: int = 0
     log_id: str = ""  # of the topic that `offset` is of
     lost_at_ms: int = 0  # when it was last found that partials were deleted unread
+    audit: Head = NO_ENTRY  # the newest entry of its audit that the state includes
     dirty_since_ms: int | None = None
     dirty_offset: int = NONE  # the first partial that no checkpoint holds
 
@@ -102,6 +105,7 @@ class Fleets:
             events=state.events,
             log_id=state.log_id,
             lost_at_ms=state.lost_at_ms,
+            audit=Head(state.audit_seq, state.audit_digest),
         )
         self.by_name[state.fleet] = fleet
         return fleet
@@ -129,6 +133,16 @@ class Fleets:
         if fleet.dirty_since_ms is None:
             fleet.dirty_since_ms, fleet.dirty_offset = now_ms, offset
         return decisions
+
+    def ruled(self, fleet: FleetProgress, audit: Head, following: int, now_ms: int) -> None:
+        """It includes the effects of its audit up to there; `following` is the partial that comes next."""
+        fleet.audit = audit
+        if fleet.dirty_since_ms is None:
+            fleet.dirty_since_ms, fleet.dirty_offset = now_ms, following
+
+    def bounds(self, partition: int) -> Bounds:
+        """What a partition that is ours held when it became so."""
+        return self._bounds[partition]
 
     def of_partition(self, partition: int) -> list[FleetProgress]:
         """Those whose partials are on it, as far as they are known."""
@@ -177,6 +191,8 @@ class Fleets:
             detector=fleet.detector.snapshot(),
             log_id=fleet.log_id,
             lost_at_ms=fleet.lost_at_ms,
+            audit_seq=fleet.audit.seq,
+            audit_digest=fleet.audit.digest,
         )
         image = Image(state, other_side(fleet.side), fleet.dirty_since_ms, fleet.dirty_offset)
         fleet.dirty_since_ms = None

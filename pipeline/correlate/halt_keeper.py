@@ -31,7 +31,9 @@ class HaltKeeper:
     def __init__(
         self, issuer: HaltIssuer, ports: Ports, clock: Clock, log: structlog.typing.FilteringBoundLogger
     ) -> None:
-        self._issuer, self._ports, self._clock, self._log = issuer, ports, clock, log
+        self.issuer = self._issuer = issuer
+        self.published: dict[str, Halt] = {}  # by key: what went out and has not been noted elsewhere
+        self._ports, self._clock, self._log = ports, clock, log
         self._watch = HaltWatch(issuer, log)
         self._kids = frozenset(issuer.trusted)  # whom the last look believed
 
@@ -53,6 +55,18 @@ class HaltKeeper:
     async def _publish(self, halt: Halt) -> None:
         await self._ports.publish(records.halt_record(halt))
         self._issuer.register.put(halt)
+        self.published[halt.key] = halt
+
+    async def say(self, text: str) -> None:
+        """A record that was written down before, "" for none; unless the topic has it, or a newer one of its key."""
+        if not text:
+            return
+        halt = decode_halt(text.encode())
+        known = self._issuer.register.newest(halt.key)
+        if known is None or known.rank < halt.rank:
+            await self._publish(halt)
+            metrics.HALTS.labels(halt.action).inc()
+            self._log.warning(halt.action, halt=halt.key, epoch=halt.epoch, by=halt.decided_by, reason=halt.reason)
 
     # -- what was said stays said
 
@@ -74,7 +88,7 @@ class HaltKeeper:
         return due + list(islice(filter(self._issuer.believes, others), SIGNED_ANEW))
 
     async def watch(self, turn: asyncio.Lock, is_ours: IsOurs) -> None:
-        """Hold the topic against what was said, and put back what it has lost, at a higher epoch. When others are
+        """Hold the topic against what was said, and put back what it has lost, halts at a higher epoch. When others are
         believed than at the last look, all of it is judged again.
 
         Raises:
@@ -96,7 +110,8 @@ class HaltKeeper:
         self._kids = kids
         async with turn:
             for halt, reason in self._watch.look(expected, judged, read.is_whole, self._clock()):
-                if is_ours(halt.fleet):
+                is_over = halt.action == "resume" and self._issuer.why_over(halt, self._clock())
+                if is_ours(halt.fleet) and not is_over:  # of such a resume the halt stands again
                     await self._put_back(halt, reason)
 
     async def _put_back(self, halt: Halt, reason: str) -> None:
@@ -114,6 +129,7 @@ class HaltKeeper:
     async def begin_anew(self) -> None:
         """Know what the topic says, and nothing else."""
         self._issuer.forget()
+        self.published.clear()
         self._learn(await self._judged())
         self._watch.began(self._clock())
 

@@ -22,7 +22,7 @@ def find_layout(kafka: KafkaConfig) -> Layout:
     """Blocks. Raises ConfigError when a topic that is needed is missing, FatalStageError when no broker answers."""
     errors = Errors()
     admin = AdminClient(client_config(kafka, "andon-correlate-admin") | errors.settings)
-    wanted = (topics.PARTIALS, topics.VERDICTS, topics.HALTS, topics.DEADLETTER)
+    wanted = (topics.PARTIALS, topics.VERDICTS, topics.HALTS, topics.COMMANDS, topics.AUDIT, topics.DEADLETTER)
     partitions = require_topics(admin, errors, kafka, wanted)[kafka.topic_prefix + topics.PARTIALS.name].partitions
     return Layout(len(partitions), len(partitions[0].replicas))
 

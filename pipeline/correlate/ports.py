@@ -1,9 +1,12 @@
 """What the correlator needs of the outside world. `pipeline/correlate/app.py` provides it through Faust."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from pipeline.correlate.checkpoint import Entry, Place
+from pipeline.halt.chain import AuditRecord as AuditRecord
+from pipeline.wire.commands import MAX_AGE_MS
+from pipeline.wire.record_keys import fleet_of
 
 
 class PartialRecord(NamedTuple):
@@ -24,6 +27,25 @@ class OutRecord(NamedTuple):
     key: bytes | None
     value: bytes
     headers: Sequence[tuple[str, bytes]] = ()
+
+
+class CommandRecord(NamedTuple):
+    """A record of `fleet.commands`. `appended_at_ms`: when a broker wrote it down (unix ms)."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+    appended_at_ms: int
+
+    @property
+    def fleet(self) -> str:
+        """Whose it claims to be, by its key."""
+        return fleet_of(self.key)
+
+    def is_past(self, now_ms: int) -> bool:
+        """Whether it came so long ago that it could not be obeyed any more."""
+        return now_ms - self.appended_at_ms > MAX_AGE_MS
 
 
 class HaltRecord(NamedTuple):
@@ -80,6 +102,13 @@ class Ports(Protocol):
     async def follow_halts(self, anew: bool) -> HaltsRead:
         """What `fleet.halts` holds that the last call did not give; everything, if `anew`. Raises AndonError when that
         cannot be known now."""
+
+    async def read_audit(self) -> Sequence[AuditRecord]:
+        """The committed records of `fleet.audit`, those of a partition in their order, up to its end."""
+
+    async def read_commands(self, since: Mapping[int, int]) -> Sequence[CommandRecord]:
+        """The committed records of `fleet.commands` from these offsets on, by partition; of others from the first.
+        Raises AndonError when that cannot be known now."""
 
     def partition_of(self, fleet: str) -> int | None:
         """The partition of `fleet.partials` that a fleet's partials belong on; None while that cannot be known: by now

@@ -1,24 +1,22 @@
 """What the correlator puts on topics, as records; and what it reads from its own. Pure."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import msgspec
 
 from pipeline.correlate.check import check_partial, check_size
 from pipeline.correlate.config import STAGE
-from pipeline.correlate.fleets import FleetProgress
-from pipeline.correlate.ports import OutRecord, PartialRecord
+from pipeline.correlate.ports import CommandRecord, OutRecord, PartialRecord
 from pipeline.wire import topics
-from pipeline.wire.deadletter import DeadLetter
+from pipeline.wire.deadletter import DeadLetter as DeadLetter
 from pipeline.wire.halts import Halt, encode_halt
-from pipeline.wire.partials import Partial, decode_partial
+from pipeline.wire.partials import Partial as Partial
+from pipeline.wire.partials import decode_partial
 from pipeline.wire.reasons import MalformedMessage, Reason
 from pipeline.wire.seal import Seal
 from pipeline.wire.spans import DAY_MS
-from pipeline.wire.verdicts import FleetHeartbeat, Verdict, encode_verdict, heartbeat_flags
+from pipeline.wire.verdicts import Verdict, encode_verdict
 
 TOPIC = topics.PARTIALS.name
+Read = Partial | DeadLetter
 PARTIALS_LOST = "partials_lost"  # a flag of verdicts
 
 
@@ -29,7 +27,7 @@ class PartialReader:
         self.seal = seal
         self.unsealed = 0
 
-    def read(self, message: PartialRecord) -> Partial | DeadLetter:
+    def read(self, message: PartialRecord) -> Read:
         """The partial that the record holds, in which all makes sense; else the letter that it becomes."""
         try:
             return self._checked(message)
@@ -58,6 +56,17 @@ def _letter(message: PartialRecord, reason: Reason, detail: str) -> DeadLetter:
     return DeadLetter(message.value, message.key, reason, detail, TOPIC, message.partition, message.offset, STAGE)
 
 
+def untrusted_command(record: CommandRecord, why: str) -> DeadLetter:
+    """What a record of `fleet.commands` becomes that no trusted operator signed."""
+    place = (topics.COMMANDS.name, record.partition, record.offset, STAGE)
+    return DeadLetter(record.value, record.key, Reason.UNTRUSTED_COMMAND, why, *place)
+
+
+def audit_record(key: str, raw: bytes) -> OutRecord:
+    """For `fleet.audit`; `raw` is the entry, signed."""
+    return OutRecord(topics.AUDIT.name, key.encode(), raw)
+
+
 def letter_record(letter: DeadLetter) -> OutRecord:
     """For `fleet.deadletter`."""
     return OutRecord(topics.DEADLETTER.name, letter.key, letter.value, letter.headers())
@@ -78,27 +87,3 @@ def with_loss(verdict: Verdict, lost_at_ms: int) -> Verdict:
     if not lost_at_ms or verdict.at - lost_at_ms > DAY_MS:
         return verdict
     return msgspec.structs.replace(verdict, flags=(*verdict.flags, PARTIALS_LOST))
-
-
-def flags_of(summary: Mapping[str, Any], now_ms: int) -> tuple[str, ...]:
-    """Of the heartbeat that says so."""
-    return heartbeat_flags(summary["stream_time"], now_ms)
-
-
-def heartbeat_record(
-    fleet: FleetProgress,
-    summary: Mapping[str, Any],
-    now_ms: int,
-    complete: Callable[[FleetHeartbeat], FleetHeartbeat],
-) -> OutRecord:
-    """For `fleet.verdicts` too; `summary` is its detector's. `complete` adds what it says of halts, and signs it."""
-    beat = FleetHeartbeat(
-        fleet=fleet.name,
-        at=now_ms,
-        stream_time=summary["stream_time"],
-        live_updates=summary["live_updates"],
-        events=fleet.events,
-        offset=fleet.offset,
-        flags=flags_of(summary, now_ms),
-    )
-    return OutRecord(topics.VERDICTS.name, beat.key.encode(), encode_verdict(complete(beat)))

@@ -24,6 +24,7 @@ from pipeline.runtime.lifecycle import end_within
 STOP_SECONDS = 4.0  # for the last checkpoint, and again for Faust's own stop
 RENEW_SECONDS = 10.0
 WATCH_SECONDS = 3.0  # what is lost for two looks is back within 10 s; more often is felt by the embedded broker
+OBEY_SECONDS = 1.0  # what a person waits at most until a command is read
 LOOK_SECONDS, LOOK_TIMEOUT_SECONDS = 2.0, 10.0
 
 Begin = Callable[[HaltIssuer, FaustPorts, Clock, FilteringBoundLogger], Correlator]
@@ -65,6 +66,7 @@ async def serve(
         _every(config.heartbeat_seconds, correlator.heartbeat, at_once=True),
         _every(RENEW_SECONDS, correlator.renew),
         _every(WATCH_SECONDS, correlator.watch_halts, at_once=True),
+        _every(OBEY_SECONDS, correlator.obey, at_once=True),
         _every(LOOK_SECONDS, lambda: _look(ports, correlator, log), at_once=True),
     ]
     code = FatalStageError.exit_code

@@ -18,7 +18,7 @@ def health(correlator: Correlator, now_ms: int) -> dict[str, Any]:
         "why_not": why_not,
         "fleets": len(correlator.fleets.by_name),
         "at": now_ms,
-        "stream_time_ahead": sorted(correlator.ahead)[:NAMED],
+        "stream_time_ahead": sorted(correlator.beats.ahead)[:NAMED],
         "partials_sealed": correlator.partials.seal is not None,
         "partials_unsealed": correlator.partials.unsealed,
     }

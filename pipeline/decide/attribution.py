@@ -80,7 +80,7 @@ def rivals_of(detector: "Detector", explained: Explained, update: int) -> list[i
 def judge(detector: "Detector", explained: Explained, update: int) -> list[str] | None:
     """The flags of a halt that is due, or None."""
     policy, state = detector.policy(update), detector.state
-    threshold = -np.log10(policy.alpha)
+    threshold = bar_of(detector, update)
     if state.crashed[update].sum() < policy.minimum_crashed_hosts or explained.total[update] < threshold * LN10:
         return None
     if explained.concurrent[update] < threshold * LN10 and not _history_may(detector, update):
@@ -101,6 +101,13 @@ def judge(detector: "Detector", explained: Explained, update: int) -> list[str] 
             return None
         flags = ["inseparable"]
     return flags
+
+
+def bar_of(detector: "Detector", update: int) -> float:
+    """The evidence (log10) at which an update halts: what alpha asks for; after a resume, more than there was then."""
+    needed = float(-np.log10(detector.policy(update).alpha))
+    resumed = detector.state.resumed.get(update)
+    return needed if resumed is None else max(needed, resumed[0])
 
 
 def _history_may(detector: "Detector", update: int) -> bool:

@@ -1,6 +1,10 @@
 """Evidence about one update on the hosts that do not have another: what tells apart updates that travel together.
 
 Computed on demand from the retained crashes and the time-binned samples, never kept for all pairs.
+
+And the exposed share among the hosts that have no halted update: only they are compared once something is halted. The
+counts of all trials say what share of all hosts has an update; the samples say only how much that share differs among
+the hosts that remain. So a share that is well known stays so, and one that grows is not taken from old samples.
 """
 
 from collections import deque
@@ -9,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.decide import evidence as ev
-from pipeline.decide.arrays import Ints
+from pipeline.decide.arrays import Bools, Floats, Ints
 from pipeline.decide.samples import BIN_MS, KEPT_BINS, Samples, upper_sample_share
 
 RETAINED_CRASHES = 5_000
@@ -80,3 +84,33 @@ def separate(
         of_signature = float(ev.log_mixture(increments[same].sum(axis=0)))
         log_evidence = float(np.logaddexp(log_evidence, of_signature) - np.log(2.0))
     return Separation(log_evidence, int(hits.sum()), float(share.sum()))
+
+
+def share_factor(
+    everyone: Floats, remaining: Floats, exposed: Floats, exposed_remaining: Floats, room: Floats
+) -> Floats:
+    """By how much the exposed share is larger among the remaining hosts than among all, an upper limit; (S, U).
+
+    P(exposed | remains) / P(exposed) = P(remains | exposed) / P(remains), by Bayes; the numerator's upper limit over
+    the denominator's lower one. Sampled hosts by stratum (S,): all, and those that remain; the exposed ones among both
+    (S, U). `room` (S,) is what the counts leave for P(remains) at most: a halted update that is still being installed
+    shows there before it does in the samples. Infinite where nobody may remain.
+    """
+    remains = (remaining + 1.0) / (everyone + 2.0)
+    lower = np.clip(np.minimum(remains - _error(remains, everyone + 2.0), room), 0.0, 1.0)
+    keeps = (exposed_remaining + 2.0) / (exposed + 2.0)  # without samples of its own, as if all its hosts remained
+    upper = np.minimum(keeps + _error(keeps, exposed + 2.0), 1.0)
+    with np.errstate(divide="ignore"):
+        result: Floats = upper / lower[:, None]
+    return result
+
+
+def _error(share: Floats, hosts: Floats) -> Floats:
+    result: Floats = np.sqrt(share * (1.0 - share) / hosts)
+    return result
+
+
+def among_remaining(share: Floats, factor: Floats, own: Bools) -> Floats:
+    """The shares (C, U) among the hosts that remain; `own` (U,) are the halted updates, judged among all hosts."""
+    result: Floats = np.where(own, share, np.minimum(share * factor, 1.0))
+    return result

@@ -5,23 +5,30 @@ Pure: time is stream time (event time as far as it has been seen), state is a va
 
 import numpy as np
 
-from pipeline.decide import attribution, notes, verdicts
-from pipeline.decide.apart import among_remaining, share_factor
+from pipeline.decide import attribution, notes, rulings, spreading, verdicts
 from pipeline.decide.arrays import Floats, Ints, int_columns
 from pipeline.decide.book import MAX_RINGS
-from pipeline.decide.buckets import ARCHIVE_MS, HOUR_BUCKETS, MINUTE_BUCKETS, OPEN_BUCKETS, Bucket
-from pipeline.decide.conditional import Separation
+from pipeline.decide.buckets import (
+    ARCHIVE_MS,
+    HOUR_BUCKETS,
+    MINUTE_BUCKETS,
+    OPEN_BUCKETS,
+    Bucket,
+    recent_reports,
+    stream_bucket,
+)
+from pipeline.decide.conditional import Separation, among_remaining, share_factor
 from pipeline.decide.crash_columns import crash_columns
 from pipeline.decide.explain import Explained, Historical, explain
 from pipeline.decide.history import HISTORY_BUCKETS, shock_factor, upper_exposure
 from pipeline.decide.intake import FORGET_AFTER_BUCKETS, Intake
-from pipeline.decide.orders import Decisions
+from pipeline.decide.orders import Decisions, Ruling, Stance
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.decide.samples import BIN_MS
 from pipeline.decide.state import ARCHIVED, DetectorState, unpack_state
-from pipeline.decide.stream_time import recent_reports, stream_bucket
 from pipeline.decide.trials import DECAY_PER_BUCKET
-from pipeline.wire.partials import BUCKET_MS, TRIAL_COLUMNS, Partial
+from pipeline.wire.partials import BUCKET_MS, TRIAL_COLUMNS, Partial, UpdateId
+from pipeline.wire.spans import HOUR_MS
 
 ARCHIVE_AFTER = 2  # shares from the start of a crash's 10 minutes to 20 minutes later: an estimate lags behind a push
 HALTED_BINS = 3  # how far back samples tell who has no halted update
@@ -66,6 +73,7 @@ class Detector:
         intake = Intake(state, self.policies, partial)
         self._read_policies()
         intake.take_in(self._tolerated)
+        spreading.take_in(state, partial, intake.updates)
         if intake.made_room:
             self.explained = None  # it speaks of others
         for at, bucket in sorted(intake.late.items()):
@@ -78,7 +86,26 @@ class Detector:
         self.rivals.clear()
         halts = attribution.decide(self, partial) if partial.crashes or closed else []
         orders = tuple(verdicts.order(self, *halt) for halt in halts)
+        rulings.keep_waiting(state, halts, orders)
         return Decisions(verdicts.news(self, minute_passed), orders)
+
+    def rule(self, ruling: Ruling) -> Decisions:
+        """Take in what people have decided; it holds from the next partial on. The verdicts that are news."""
+        update = self.state.updates.get(ruling.update)
+        if update < 0:
+            return Decisions((), ())  # no host has it yet: there is nothing to judge
+        self._read_policies()
+        self.explained = self._explain()  # as of the state alone, which a restored detector has as well
+        self.separations.clear()
+        self.rivals.clear()
+        rulings.take(self, update, ruling)
+        return Decisions(verdicts.news(self, False), ())
+
+    def stance(self, update: UpdateId) -> Stance:
+        """What those who rule on an update have to know. Changes nothing."""
+        policy = self.policies.for_update(update)
+        waiting = rulings.waiting_order(self.state, self.state.updates.get(update))
+        return Stance(policy.digest, round(policy.max_resume_hours * HOUR_MS), waiting)
 
     def policy(self, update: int) -> Policy:
         """The policy of an update by its position."""

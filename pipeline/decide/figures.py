@@ -38,6 +38,8 @@ def basis_of(detector: "Detector", update: int) -> Basis:
     """Concurrent when the comparison with control hosts carries the evidence by itself."""
     explained = explained_of(detector)
     threshold = -np.log(detector.policy(update).alpha)
+    if update in detector.state.resumed:
+        threshold = attribution.bar_of(detector, update) * LN10
     concurrent = explained.concurrent[update]
     weightier = concurrent >= explained.historical[update]
     return "concurrent" if concurrent >= threshold or weightier else "historical"
@@ -156,7 +158,7 @@ def facts_of(detector: "Detector", update: int) -> Facts:
     conditional = conditionals(detector, update)
     shared = {
         "log10_evidence": round(own_evidence(detector, update, conditional), 3),
-        "threshold": round(float(-np.log10(detector.policy(update).alpha)), 3),
+        "threshold": round(attribution.bar_of(detector, update), 3),
         "basis": basis_of(detector, update),
         "explanation": explanation_of(detector, update),
         "conditional": conditional,

@@ -3,6 +3,7 @@
 from typing import Literal, NamedTuple
 
 from pipeline.wire.halts import Evidence
+from pipeline.wire.partials import UpdateId
 from pipeline.wire.record_keys import update_key
 from pipeline.wire.verdicts import Verdict
 
@@ -25,6 +26,24 @@ class HaltOrder(NamedTuple):
     def key(self) -> str:
         """The key of the halt that it asks for."""
         return update_key(self.fleet, self.vendor, self.product, self.version)
+
+
+class Ruling(NamedTuple):
+    """What people have decided of an update, in these rings: `forced` halts it, `released` halts what waited for them,
+    `resumed` lifts the halt, and when a resume `lapsed` the halt stands again."""
+
+    effect: Literal["forced", "released", "resumed", "lapsed"]
+    update: UpdateId
+    rings: tuple[str, ...]
+
+
+class Stance(NamedTuple):
+    """What a detector says of an update to whoever rules on it: the digest of its policy, the longest that a resume may
+    stand (ms), and the order that waits for a person, if one does."""
+
+    policy: str
+    max_resume_ms: int
+    waiting: HaltOrder | None
 
 
 class Decisions(NamedTuple):

@@ -36,17 +36,28 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # A power cut crashes a whole site at once and is one event: crashes counted per site and minute.
     # It belongs to no single update, so only [default] may say it.
     crashes_per_site_minute: Annotated[int, Meta(ge=1, le=1_000_000)] = 3
+    # After a resume the evidence is kept: the same update halts again only when it has grown by this (log10) since, so
+    # that what is new must reach by itself what alpha asks for.
+    resumed_bar: Annotated[float, Meta(ge=0, le=1_000)] = 6.0
+    # The longest that operators may let a resume stand.
+    max_resume_hours: Annotated[float, Meta(gt=0, le=8_760)] = 168.0
 
     @property
     def digest(self) -> str:
         """Names this policy in halts: the first 12 hex digits of the SHA-256 of its canonical JSON."""
-        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:12]
+        fields = msgspec.to_builtins(self)
+        for key in YOUNGER_KEYS & fields.keys():
+            if fields[key] == getattr(BUILT_IN, key):
+                del fields[key]  # a policy that does not set them has the name that it had before there were any
+        return hashlib.sha256(msgspec.json.encode(fields, order="sorted")).hexdigest()[:12]
 
     def clear_risk_in(self, ring: str) -> float:
         """The relative risk that must be ruled out to clear an update in `ring`."""
         return self.clear_risk_by_ring.get(ring, self.clear_risk)
 
 
+BUILT_IN = Policy()
+YOUNGER_KEYS = frozenset({"resumed_bar", "max_resume_hours"})
 KEYS = frozenset(field.name for field in msgspec.structs.fields(Policy))
 RULE_KEYS = KEYS - {"crashes_per_site_minute"} | {"vendor", "product"}
 

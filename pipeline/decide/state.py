@@ -80,6 +80,13 @@ class DetectorState:
         self.told: Floats = np.zeros(8)  # (U,) evidence as last published
         self.news: list[int] = []  # updates whose state has changed since
         self.halt_times: list[int] = []  # unix ms of halts within the hour
+        self.waiting: dict[int, Any] = {}  # update → its order, as plain values: it waits for a person
+        self.forced: dict[int, list[str]] = {}  # update → rings that an operator has halted
+        self.resumed: dict[int, Any] = {}  # update → evidence (log10) that halts it again, and the rings of the resume
+        self.installs_told = False  # whether combiners tell of installations
+        self.last_install: Ints = np.zeros(8, dtype=np.int64)  # (U,) bucket of the newest
+        self.installs: dict[int, dict[int, list[int]]] = {}  # halted update → minute → the smallest hashes of its hosts
+        self.spread_told: dict[int, str] = {}  # halted update → "spreading" or "flat", as last published
 
     def resize(self) -> None:
         """Make every array as large as the registries."""
@@ -90,7 +97,7 @@ class DetectorState:
         self.history.resize(s)
         size_s, size_u = capacity(s), capacity(u)
         self.ring_of = grown(self.ring_of, (size_s,))
-        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told"):
+        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told", "last_install"):
             setattr(self, name, grown(getattr(self, name), (size_u,)))
         self.shock = grown(self.shock, (size_u,), fill=1.0)
         self.settled = grown(self.settled, (size_u, 1 + SIGNATURE_PLACES), fill=-np.inf)
@@ -116,7 +123,8 @@ class DetectorState:
         `needed`. Whoever invents updates displaces their like, not a rollout."""
         size = len(self.updates)
         trials, crashed = (counts[:size].sum(axis=1) for counts in (self.exposed_trials, self.crashed))
-        free = [u for u, _ in self.updates.live() if not crashed[u] and u not in self.halted and u not in needed]
+        kept = needed | self.halted.keys() | self.forced.keys() | self.resumed.keys()
+        free = [u for u, _ in self.updates.live() if not crashed[u] and u not in kept]
         self.forget(sorted(free, key=lambda u: (trials[u], self.since[u]))[:DISPLACED_AT_ONCE])
 
     def forget(self, updates: list[int]) -> None:
@@ -126,7 +134,7 @@ class DetectorState:
             part.forget(gone)
         for bucket in self.open.values():
             bucket.forget(frozenset(updates))
-        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told"):
+        for name in ("since", "seen", "past_expected", "past_exposure", "capped", "masked", "told", "last_install"):
             getattr(self, name)[gone] = 0
         self.shock[gone] = 1.0
         self.settled[gone] = -np.inf
@@ -138,8 +146,10 @@ class DetectorState:
             share[:, gone[gone < share.shape[1]]] = np.nan  # whoever has the place next was not there then
         self.apart_bucket = 0
         for update in updates:
-            self.states.pop(update, None)
-            self.halted.pop(update, None)
+            for of_update in (self.states, self.halted, self.waiting, self.forced, self.resumed):
+                of_update.pop(update, None)
+            self.installs.pop(update, None)
+            self.spread_told.pop(update, None)
             self.updates.remove(update)
 
     def pack(self) -> bytes:

@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline.decide import attribution
+from pipeline.decide import attribution, spreading
 from pipeline.decide.buckets import MINUTE_BUCKETS
 from pipeline.decide.clearing import needed_trials
 from pipeline.decide.evidence import LN10
 from pipeline.decide.explain import Explained
 from pipeline.decide.figures import MAX_RELATIVE_RISK, Facts, basis_of, explained_of, facts_of, figures
 from pipeline.decide.orders import HaltOrder
+from pipeline.decide.rulings import judged_rings, standing_of, told_everywhere
 from pipeline.wire.halts import Evidence
 from pipeline.wire.partials import BUCKET_MS
 from pipeline.wire.spans import MINUTE_MS
@@ -36,6 +37,8 @@ def flags_of(detector: "Detector", update: int) -> list[str]:
         flags.append("no_history")
     if state.clearing.overdue[update]:
         flags.append("overdue")  # exposed hosts have gone silent
+    if update in state.resumed:
+        flags.append("after_resume")  # operators resumed it once: a higher bar holds
     if basis_of(detector, update) == "historical" and attribution.shock_seen(detector, update):
         flags.append("vetoed_by_shock")
     return flags
@@ -80,6 +83,7 @@ def news(detector: "Detector", time_moved: bool) -> tuple[Verdict, ...]:
     state, explained = detector.state, explained_of(detector)
     if time_moved:
         _review(detector, explained)
+        state.news += spreading.turned(state)
     total = explained.total / LN10
     moved = np.abs(total - state.told) >= NEWS_LOG10
     minute = state.bucket // MINUTE_BUCKETS
@@ -99,7 +103,7 @@ def news(detector: "Detector", time_moved: bool) -> tuple[Verdict, ...]:
 def _rings_of(detector: "Detector", update: int) -> list[int]:
     state = detector.state
     reached = (state.exposed_trials[update] > 0) | (state.crashed[update] > 0)
-    return [ring for ring, _ in state.rings.live() if reached[ring] or update in state.halted]
+    return [ring for ring, _ in state.rings.live() if reached[ring] or told_everywhere(state, update)]
 
 
 def _review(detector: "Detector", explained: Explained) -> None:
@@ -109,7 +113,7 @@ def _review(detector: "Detector", explained: Explained) -> None:
     log = state.clearing.log_evidence()
     ten = np.log(10.0)
     for update in np.flatnonzero((log.max(axis=0) > 0) & (state.since > 0)):
-        if update in state.halted:
+        if update in state.halted or update in state.resumed:
             continue
         policy = detector.policy(int(update))
         states = state.states.setdefault(int(update), {})
@@ -132,7 +136,7 @@ def record(detector: "Detector", update: int, ring: int, facts: Facts, flags: tu
     state, policy = detector.state, detector.policy(update)
     name = state.updates.names[update]
     assert name is not None, "only live updates are judged"
-    standing: Any = state.states.get(update, {}).get(ring, "halted" if update in state.halted else "watching")
+    standing: Any = standing_of(state, update, ring)
     missing = 0
     if standing == "watching":
         odds = float(facts.odds[ring])
@@ -151,6 +155,7 @@ def record(detector: "Detector", update: int, ring: int, facts: Facts, flags: tu
         at=state.bucket * BUCKET_MS,
         needs_trials=missing,
         flags=flags,
+        **spreading.spread_of(state, update)._asdict(),
         **figures(detector, update, facts, ring),
     )
 
@@ -164,7 +169,7 @@ def summary(detector: "Detector", most: int = 50) -> list[dict[str, Any]]:
     live = sorted(judged, key=lambda u: -explained.total[u])[:most]
     listed = []
     for update in live:
-        rings = {state.rings.names[r] or "": standing for r, standing in state.states.get(update, {}).items()}
+        rings = {state.rings.names[r] or "": standing_of(state, update, r) for r in judged_rings(state, update)}
         name = state.updates.names[update]
         listed.append(
             {

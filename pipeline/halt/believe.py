@@ -1,40 +1,23 @@
 """What it takes to believe a record: a trusted key of the right role signed these very bytes, and they stand under
 their own key. Pure."""
 
-import base64
-import binascii
-from collections.abc import Mapping
-from typing import Literal, NamedTuple
-
-import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from pipeline.halt.errors import BadSignature, MalformedRecord, UnknownKey, WrongKey, WrongRole
+from pipeline.halt.approval import check_orders
+from pipeline.halt.errors import MalformedRecord, WrongKey, WrongRole
+from pipeline.halt.verify import UNREADABLE as UNREADABLE
+from pipeline.halt.verify import Role as Role
+from pipeline.halt.verify import TrustedKey as TrustedKey
+from pipeline.halt.verify import TrustedKeys as TrustedKeys
+from pipeline.halt.verify import verify_bytes as verify_bytes
+from pipeline.halt.verify import verify_signature as verify_signature
 from pipeline.wire.acks import HaltAck, decode_ack
-from pipeline.wire.canonical import take_out_signature
+from pipeline.wire.audit import AuditEntry, decode_entry
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict, decode_record
 
-# A detector signs halts, verdicts and heartbeats; an operator what people order; a subscriber what it did with a halt.
-Role = Literal["detector", "operator", "subscriber"]
-
-
-class TrustedKey(NamedTuple):
-    """A public key, what it is believed for, and who it belongs to ("" when nobody said)."""
-
-    public: Ed25519PublicKey
-    role: Role = "detector"
-    name: str = ""
-
-
-TrustedKeys = Mapping[str, TrustedKey]  # by kid
-
-UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
-
 
 def believed_halt(key: bytes | None, raw: bytes, trusted: TrustedKeys) -> Halt:
-    """What a record of `fleet.halts` says, when a trusted key signed these very bytes for this key.
+    """What a record of `fleet.halts` says, when a trusted key signed these very bytes for this key; and two operators
+    a resume.
 
     Raises:
         UntrustedRecord: with the reason.
@@ -46,6 +29,7 @@ def believed_halt(key: bytes | None, raw: bytes, trusted: TrustedKeys) -> Halt:
     if key != halt.key.encode():
         raise WrongKey(f"a record of {halt.key!r} stands under another key")
     verify_bytes(raw, trusted)
+    check_orders(halt, trusted)
     return halt
 
 
@@ -81,41 +65,17 @@ def believed_ack(key: bytes | None, raw: bytes, trusted: TrustedKeys) -> HaltAck
     return ack
 
 
-def verify_bytes(raw: bytes, trusted: TrustedKeys, role: Role = "detector") -> TrustedKey:
-    """The trusted key of this role that signed these bytes without their `sig`: the rule that subscribers keep.
+def believed_entry(key: bytes | None, raw: bytes, trusted: TrustedKeys) -> AuditEntry:
+    """What a record of `fleet.audit` says, when a detector's key signed these bytes for this key.
 
     Raises:
-        UnknownKey, WrongRole, BadSignature: all UntrustedRecord.
+        UntrustedRecord: with the reason.
     """
     try:
-        found = take_out_signature(raw)
+        entry = decode_entry(raw)
     except UNREADABLE as error:
         raise MalformedRecord(str(error)) from None
-    if found is None:
-        raise BadSignature("not a signed record in canonical form")
-    return verify_signature(found.signed, found.kid, found.sig, trusted, role)
-
-
-def verify_signature(signed: bytes, kid: str, sig: str, trusted: TrustedKeys, role: Role) -> TrustedKey:
-    """The trusted key of this role that gave these bytes this signature (base64).
-
-    Raises:
-        UnknownKey, WrongRole, BadSignature: all UntrustedRecord.
-    """
-    key = trusted.get(kid)
-    if key is None:
-        raise UnknownKey(f"no trusted key has the id {kid!r}")
-    if key.role != role:
-        raise WrongRole(f"the key {kid!r} is {_a(key.role)}'s, and only {_a(role)}'s counts here")
-    try:
-        raw = base64.b64decode(sig, validate=True)
-        if base64.b64encode(raw).decode() != sig:  # the same bytes can be spelled otherwise
-            raise ValueError("not the one spelling of these bytes")
-        key.public.verify(raw, signed)
-    except (InvalidSignature, binascii.Error, ValueError):
-        raise BadSignature("the signature does not match the record") from None
-    return key
-
-
-def _a(role: Role) -> str:
-    return f"an {role}" if role == "operator" else f"a {role}"
+    if key != entry.key.encode():
+        raise WrongKey(f"an entry of {entry.fleet!r} stands under another key")
+    verify_bytes(raw, trusted)
+    return entry

@@ -35,3 +35,9 @@ class WrongKey(UntrustedRecord):
     """The record stands under a Kafka key that is another's."""
 
     reason = "wrong_key"
+
+
+class Unapproved(UntrustedRecord):
+    """A resume that two operators did not sign."""
+
+    reason = "unapproved"

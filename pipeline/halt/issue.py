@@ -12,6 +12,7 @@ from pipeline.wire.halts import Evidence, Halt
 EVERY_RING = "*"
 DECIDED_BY = "andon"
 MAX_REASON_CHARS = 1_000
+AFTER_RESUME = "after_resume"  # a flag of evidence that has grown past the bar since a resume
 HUGE = 1e300  # JSON has no infinity
 
 
@@ -27,18 +28,24 @@ def issue(order: HaltOrder, newest: Halt | None, epoch_floor: int, now_ms: int, 
     """
     if newest is not None and (_covered(order, newest) or _answered(order, newest, now_ms)):
         return None
-    rings = _union(order.rings, newest.rings if newest is not None and newest.action == "halt" else ())
+    return enforced(order, newest, epoch_floor, now_ms, lifetime_ms, DECIDED_BY)
+
+
+def enforced(
+    order: HaltOrder, newest: Halt | None, epoch_floor: int, now_ms: int, lifetime_ms: int, decided_by: str
+) -> Halt:
+    """The unsigned halt of an order, beyond what stands; arguments as `issue` has them."""
     return Halt(
         action="halt",
         fleet=order.fleet,
         vendor=order.vendor,
         product=order.product,
         version=order.version,
-        rings=rings,
+        rings=union(order.rings, newest.rings if newest is not None and newest.action == "halt" else ()),
         epoch=max(epoch_floor, newest.epoch if newest is not None else 0) + 1,
         issued_at=now_ms,
         expires_at=now_ms + lifetime_ms,
-        decided_by=DECIDED_BY,
+        decided_by=decided_by,
         policy=order.policy,
         reason=printable(order.reason)[:MAX_REASON_CHARS],
         evidence=finite(order.evidence),
@@ -46,9 +53,29 @@ def issue(order: HaltOrder, newest: Halt | None, epoch_floor: int, now_ms: int, 
     )
 
 
+def stands_again(
+    resume: Halt, rings: tuple[str, ...], why: str, epoch_floor: int, now_ms: int, lifetime_ms: int
+) -> Halt:
+    """The halt that a resume had lifted, in the rings that it had (as the resume's when they are not known), once that
+    is over; unsigned."""
+    return msgspec.structs.replace(
+        resume,
+        action="halt",
+        rings=rings or resume.rings,
+        epoch=max(epoch_floor, resume.epoch) + 1,
+        issued_at=now_ms,
+        expires_at=now_ms + lifetime_ms,
+        decided_by=DECIDED_BY,
+        reason=printable(why)[:MAX_REASON_CHARS],
+        orders=(),
+        kid="",
+        sig="",
+    )
+
+
 def renewal_due(halt: Halt, now_ms: int, lifetime_ms: int) -> bool:
-    """At half of its life, so that a correlator down for the other half loses nothing."""
-    return halt.action == "halt" and halt.decided_by == DECIDED_BY and now_ms >= halt.expires_at - lifetime_ms // 2
+    """At half of its life, so that a correlator down for the other half loses nothing; whoever has decided it."""
+    return halt.action == "halt" and now_ms >= halt.expires_at - lifetime_ms // 2
 
 
 def renew(halt: Halt, now_ms: int, lifetime_ms: int) -> Halt:
@@ -63,25 +90,15 @@ def renew(halt: Halt, now_ms: int, lifetime_ms: int) -> Halt:
 
 
 def restore(halt: Halt, epoch_floor: int, now_ms: int, lifetime_ms: int) -> Halt:
-    """A record that the topic has lost, to be put back above whatever stands there; unsigned. A halt lives anew, a
-    resume ends when it was to end."""
-    back = renew(halt, now_ms, lifetime_ms) if halt.action == "halt" else msgspec.structs.replace(halt, sig="")
-    return msgspec.structs.replace(back, epoch=max(epoch_floor, halt.epoch) + 1, kid="")
+    """A halt that the topic has lost, to be put back above whatever stands there; unsigned."""
+    back = renew(halt, now_ms, lifetime_ms)
+    return msgspec.structs.replace(back, epoch=max(epoch_floor, halt.epoch) + 1)
 
 
-def stand_again(resume: Halt, epoch_floor: int, now_ms: int, lifetime_ms: int) -> Halt:
-    """The halt that a resume lifted which is not to be believed any more; unsigned."""
-    return msgspec.structs.replace(
-        resume,
-        action="halt",
-        epoch=max(epoch_floor, resume.epoch) + 1,
-        issued_at=max(resume.issued_at, now_ms),
-        expires_at=now_ms + lifetime_ms,
-        decided_by=DECIDED_BY,
-        reason="its resume is signed by a key that is not trusted any more",
-        kid="",
-        sig="",
-    )
+def union(rings: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    """The rings of both; "*" is every one."""
+    together = set(rings) | set(others)
+    return (EVERY_RING,) if EVERY_RING in together else tuple(sorted(together))
 
 
 def finite(evidence: Evidence) -> Evidence:
@@ -103,11 +120,8 @@ def _covered(order: HaltOrder, newest: Halt) -> bool:
 
 
 def _answered(order: HaltOrder, newest: Halt, now_ms: int) -> bool:
-    """Operators resumed after the order's evidence was in: replaying it must not overrule them. Later evidence may."""
-    standing = newest.action == "resume" and now_ms < newest.expires_at
-    return standing and order.evidence.stream_time <= newest.issued_at
-
-
-def _union(rings: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
-    together = set(rings) | set(others)
-    return (EVERY_RING,) if EVERY_RING in together else tuple(sorted(together))
+    """Operators resumed after the order's evidence was in: replaying it must not overrule them. Later evidence may: the
+    detector says itself when it is, unless it has lost what it knew of the resume."""
+    if newest.action != "resume" or now_ms >= newest.expires_at or AFTER_RESUME in order.evidence.flags:
+        return False
+    return order.evidence.stream_time <= newest.issued_at

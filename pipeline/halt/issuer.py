@@ -22,7 +22,7 @@ class HaltIssuer:
 
     def __init__(self, key: SigningKey, trusted: TrustedKeys, lifetime_ms: int) -> None:
         self.trusted = trusted
-        self._key, self._lifetime_ms = key, lifetime_ms
+        self._key, self.lifetime_ms = key, lifetime_ms
         self.register = HaltRegister(trusted)
 
     def forget(self) -> None:
@@ -32,7 +32,7 @@ class HaltIssuer:
     def answer(self, order: HaltOrder, now_ms: int) -> Halt | None:
         """The signed halt that an order to enforce asks for; None when the newest record of its key says it already."""
         newest, floor = self.register.newest(order.key), self.register.floor(order.key)
-        halt = issue.issue(order, newest, floor, now_ms, self._lifetime_ms)
+        halt = issue.issue(order, newest, floor, now_ms, self.lifetime_ms)
         return None if halt is None else self._key.sign(halt)
 
     @property
@@ -42,7 +42,7 @@ class HaltIssuer:
 
     def due(self, now_ms: int) -> list[Halt]:
         """Own halts that have come to half of their life."""
-        return list(self.register.renewals(now_ms, self._lifetime_ms))
+        return list(self.register.renewals(now_ms, self.lifetime_ms))
 
     def of_other_keys(self) -> Iterator[Halt]:
         """Newest records that another key signed, as the one before this: once they are signed anew, that one can be
@@ -52,14 +52,15 @@ class HaltIssuer:
     def renewed(self, halt: Halt, now_ms: int) -> Halt:
         """The same halt for another lifetime, signed. One that another key signed and that is not due, and a resume,
         keeps its times."""
-        is_due = issue.renewal_due(halt, now_ms, self._lifetime_ms)
-        return self._key.sign(issue.renew(halt, now_ms, self._lifetime_ms) if is_due else halt)
+        is_due = issue.renewal_due(halt, now_ms, self.lifetime_ms)
+        return self._key.sign(issue.renew(halt, now_ms, self.lifetime_ms) if is_due else halt)
 
     def restored(self, halt: Halt, now_ms: int) -> Halt:
-        """The same state at a higher epoch than any seen on its key, signed: `fleet.halts` has lost it. Of a resume
-        that is not to be believed any more, the halt that it lifted: this key must not vouch for it."""
-        again = issue.restore if halt.action == "halt" or self.believes(halt) else issue.stand_again
-        return self._key.sign(again(halt, self.register.floor(halt.key), now_ms, self._lifetime_ms))
+        """What `fleet.halts` has lost, signed: a halt at a higher epoch than any seen on its key. A resume is of the
+        epoch that two operators signed, and of no other: it comes back as it was."""
+        if halt.action == "resume":
+            return self._key.sign(halt)
+        return self._key.sign(issue.restore(halt, self.register.floor(halt.key), now_ms, self.lifetime_ms))
 
     def believes(self, halt: Halt) -> bool:
         """Whether the record would be believed if it were read now."""
@@ -69,8 +70,31 @@ class HaltIssuer:
             return False
         return True
 
+    def why_over(self, resume: Halt, now_ms: int) -> str:
+        """Why a resume is none any more, "" while it stands; in words."""
+        if now_ms >= resume.expires_at:
+            return f"the resume by {resume.decided_by} has ended"
+        if self.register.floor(resume.key) > resume.epoch:
+            return "a record of a higher epoch has taken the place of the resume, for which operators have not signed"
+        return "" if self.believes(resume) else "a key that signed its resume is not trusted any more"
+
+    def outdone(self, now_ms: int) -> list[Halt]:
+        """Resumes that are none any more."""
+        newest = self.register.all_newest().values()
+        return [halt for halt in newest if halt.action == "resume" and self.why_over(halt, now_ms)]
+
+    def standing_again(self, resume: Halt, rings: tuple[str, ...], now_ms: int) -> Halt:
+        """The halt that this resume had lifted, at a higher epoch, signed."""
+        why = f"{self.why_over(resume, now_ms)}; it was: {resume.reason}"
+        floor = self.register.floor(resume.key)
+        return self._key.sign(issue.stands_again(resume, rings, why, floor, now_ms, self.lifetime_ms))
+
+    def sign(self, halt: Halt) -> Halt:
+        """A halt or a resume that people have decided, signed."""
+        return self._key.sign(halt)
+
     def signed(self, record: R) -> R:
-        """A verdict or a heartbeat, signed by the key that signs the halts."""
+        """A record that is no halt, signed by the key that signs the halts."""
         return self._key.sign_word(record)
 
     def recall(self, halt: Halt) -> None:

@@ -25,6 +25,7 @@ DOUBTS: Mapping[str, str] = {
     "wrong_key": "its newest record is another key's",
     "unknown_key": "its newest record is signed by a key that is not trusted",
     "wrong_role": "its newest record is signed by a key that is not a detector's",
+    "unapproved": "its newest record is a resume that two operators did not sign",
     "bad_signature": "the signature of its newest record does not match",
 }
 

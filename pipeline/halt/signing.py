@@ -18,12 +18,15 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from pipeline.halt.approval import check_orders
 from pipeline.halt.believe import Role, TrustedKey, verify_signature
 from pipeline.halt.believe import TrustedKeys as TrustedKeys
 from pipeline.halt.errors import BadSignature
 from pipeline.halt.trusted_paths import check_directory, read_file
 from pipeline.runtime.errors import ConfigError
 from pipeline.wire.acks import HaltAck
+from pipeline.wire.audit import AuditEntry
+from pipeline.wire.commands import Command
 from pipeline.wire.halts import Halt, canonical_bytes, decode_halt, encode_halt
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict
 
@@ -36,7 +39,7 @@ _PUBLIC_NAME = re.compile(
     rf"(?:(detector|operator|subscriber)\.({_OWNER.pattern})\.)?({_KID.pattern}){re.escape(PUBLIC_SUFFIX)}"
 )
 
-R = TypeVar("R", Verdict, FleetHeartbeat, HaltAck)
+R = TypeVar("R", Verdict, FleetHeartbeat, HaltAck, Command, AuditEntry)
 
 
 def key_id(public: Ed25519PublicKey) -> str:
@@ -66,25 +69,26 @@ class SigningKey:
         return msgspec.structs.replace(settled, sig=self._signature(settled))
 
     def sign_word(self, record: R) -> R:
-        """A verdict, heartbeat or acknowledgement with this key's `kid` and signature, over its canonical bytes."""
+        """A record that is no halt, with this key's `kid` and signature, over its canonical bytes."""
         own = msgspec.structs.replace(record, kid=self.kid, sig="")
         return msgspec.structs.replace(own, sig=self._signature(own))
 
-    def _signature(self, record: Halt | Verdict | FleetHeartbeat | HaltAck) -> str:
+    def _signature(self, record: Halt | Verdict | FleetHeartbeat | HaltAck | Command | AuditEntry) -> str:
         return base64.b64encode(self._private.sign(canonical_bytes(record))).decode("ascii")
 
 
 def verify(halt: Halt, trusted: TrustedKeys) -> None:
-    """Return when a detector's key signed exactly this record.
+    """Return when a detector's key signed exactly this record, and two operators what a resume orders.
 
     Raises:
-        UnknownKey, WrongRole, BadSignature: all UntrustedRecord.
+        UnknownKey, WrongRole, BadSignature, Unapproved: all UntrustedRecord.
     """
     try:
         signed = canonical_bytes(halt)
     except TypeError as error:  # a number of more than 64 bits, which no record of ours has
         raise BadSignature(str(error)) from None
     verify_signature(signed, halt.kid, halt.sig, trusted, "detector")
+    check_orders(halt, trusted)
 
 
 def load_or_create(key_dir: Path) -> SigningKey:

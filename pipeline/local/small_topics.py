@@ -5,6 +5,7 @@ from pipeline.runtime.topic_admin import TopicAdmin, differences
 from pipeline.wire import topics
 
 MIB = 1 << 20
+KEEPS_ALL = "-1"
 
 
 def local_topics(events_retention_mib: int) -> list[topics.Topic]:
@@ -15,7 +16,7 @@ def local_topics(events_retention_mib: int) -> list[topics.Topic]:
 
 
 def _capped(topic: topics.Topic, partition_bytes: int) -> topics.Topic:
-    if "retention.bytes" not in topic.config:
+    if topic.config.get("retention.bytes", KEEPS_ALL) == KEEPS_ALL:
         return topic
     return topic._replace(config=topic.config | {"retention.bytes": str(partition_bytes)})
 

@@ -55,13 +55,13 @@ class TopicReader:
 
     # -- what there is to read
 
-    def whole(self, *topics: str) -> list[OffsetRange]:
-        """Every partition of the topics, from its beginning on, without an end.
+    def whole(self, *topics: str, seconds: float = CALL_SECONDS) -> list[OffsetRange]:
+        """Every partition of the topics, from its beginning on, without an end; to learn them may take so long.
 
         Raises:
             AndonError: when there is no such topic, or no broker answers.
         """
-        found = list_topics(self._consumer, self._consumer.errors, self._kafka)
+        found = list_topics(self._consumer, self._consumer.errors, self._kafka, max(seconds, 0.1))
         for topic in topics:
             if topic not in found:
                 raise AndonError(f"topic {topic} does not exist: create it with `andon topics apply`")

@@ -3,12 +3,14 @@
 The signature covers the canonical bytes: the record without `sig`, as JSON with sorted keys and no spaces (UTF-8).
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from pipeline.wire.acks import HaltAck
+from pipeline.wire.audit import AuditEntry
 from pipeline.wire.canonical import canonical_json
+from pipeline.wire.commands import Command
 from pipeline.wire.epochs import Epoch
 from pipeline.wire.record_keys import update_key
 from pipeline.wire.verdicts import Basis, Conditional, Explanation, FleetHeartbeat, Verdict
@@ -50,6 +52,7 @@ class Halt(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Evidence | None
     kid: str
     sig: str = ""
+    orders: tuple[str, ...] = ()  # of a resume: the proposal and its approval, as two operators signed them
 
     @property
     def key(self) -> str:
@@ -66,16 +69,24 @@ class Halt(msgspec.Struct, frozen=True, kw_only=True):
 _decoder = msgspec.json.Decoder(Halt)
 
 
-def canonical_bytes(record: Halt | HaltAck | Verdict | FleetHeartbeat) -> bytes:
+def canonical_bytes(record: Halt | HaltAck | Command | AuditEntry | Verdict | FleetHeartbeat) -> bytes:
     """The bytes that are signed."""
-    fields = msgspec.to_builtins(record)
+    fields = _fields(record)
     del fields["sig"]
     return canonical_json(fields)
 
 
+def _fields(record: Halt | HaltAck | Command | AuditEntry | Verdict | FleetHeartbeat) -> dict[str, Any]:
+    """Without `orders` where there are none: records of before it had a name are still what was signed."""
+    fields: dict[str, Any] = msgspec.to_builtins(record)
+    if not fields.get("orders", True):
+        del fields["orders"]
+    return fields
+
+
 def encode_halt(halt: Halt) -> bytes:
     """The record as it goes onto `fleet.halts`: canonical as well, so a reader may verify it by removing `sig`."""
-    return canonical_json(msgspec.to_builtins(halt))
+    return canonical_json(_fields(halt))
 
 
 def decode_halt(raw: bytes) -> Halt:

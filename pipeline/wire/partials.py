@@ -15,6 +15,8 @@ MAX_PARTIAL_CRASHES = 5_000
 MAX_PARTIAL_EVENTS = 50_000  # a combiner takes no more into one micro-batch
 SAMPLES_PER_CELL_MINUTE = 16  # bottom-k by host hash, per cell and minute
 MAX_CLOCKS_AHEAD = 100  # hosts named in one partial
+INSTALLS_PER_MINUTE = 64  # bottom-k by host hash, per update and minute of installation
+INSTALL_HASH_BITS = 31
 
 
 class UpdateId(NamedTuple):
@@ -64,10 +66,13 @@ class SampleRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 class Notes(msgspec.Struct, frozen=True, array_like=True):
     """What was noted about the events, beside what they say: `counts` by word (`pipeline.wire.noted`), `clocks_ahead`
-    by host (ms; the largest of the batch, of MAX_CLOCKS_AHEAD hosts at most)."""
+    by host (ms; the largest of the batch, of MAX_CLOCKS_AHEAD hosts at most). `installs` are recent ones, int32 rows
+    (bucket of the installation, update, INSTALL_HASH_BITS of the host's hash): of each update and minute those with the
+    INSTALLS_PER_MINUTE smallest hashes, which tell how many hosts there were."""
 
     counts: dict[str, int] = {}
     clocks_ahead: dict[str, int] = {}
+    installs: bytes = b""
 
 
 NO_NOTES = Notes()
@@ -102,6 +107,7 @@ class Partial(msgspec.Struct, frozen=True, array_like=True):
 TRIAL_COLUMNS = 3
 EXPOSURE_COLUMNS = 5
 CUT_COLUMNS = 3
+INSTALL_COLUMNS = 3
 
 _FIELDS = len(Partial.__struct_fields__)
 WITHOUT_NOTES = bytes([0x90 | (_FIELDS - 1)])  # how a partial begins, MessagePack: an array of up to 15,

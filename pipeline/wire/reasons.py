@@ -21,6 +21,7 @@ class Reason(StrEnum):
     FLEET_MISMATCH = "fleet_mismatch"  # gateway: the token belongs to another fleet
     MALFORMED_PARTIAL = "malformed_partial"  # correlator: not a partial, or with what no batch can hold
     UNSEALED_PARTIAL = "unsealed_partial"  # correlator: a partial without the combiner's MAC, or with another one
+    UNTRUSTED_COMMAND = "untrusted_command"  # correlator: a command that no trusted operator signed for its key
 
 
 class MalformedMessage(ValueError):

@@ -24,6 +24,11 @@ def heartbeat_key(fleet: str) -> str:
     return quote(fleet, safe=" !$&'()*+,;=:@") + "/-/" + HEARTBEAT
 
 
+def fleet_key(fleet: str) -> str:
+    """The fleet alone, the key of `fleet.audit`."""
+    return quote(fleet, safe=" !$&'()*+,;=:@")
+
+
 def parse_key(key: str) -> tuple[str, ...]:
     """The decoded parts of a key."""
     return tuple(unquote(part) for part in key.split("/"))

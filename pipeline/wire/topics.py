@@ -29,6 +29,7 @@ def _delete(retention_ms: int, retention_bytes: int, **more: str) -> dict[str, s
 
 
 _LARGE = {"max.message.bytes": str(16 << 20)}  # a refused message may be as large as any topic lets it be
+_AUDIT = {"max.message.bytes": str(4 << 20)}  # an entry carries a command and a halt, and quotes them
 _COMPACT = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}
 
 EVENTS = Topic("fleet.events", "host", 4, _delete(2 * DAY_MS, 64 * GIB), "what endpoints report")
@@ -37,8 +38,9 @@ VERDICTS = Topic("fleet.verdicts", "fleet/vendor/product/version/ring", 1, dict(
 HALTS = Topic("fleet.halts", "fleet/vendor/product/version", 1, dict(_COMPACT), "signed halts and resumes")
 HALT_ACKS = Topic("fleet.halt-acks", "halt key", 1, _delete(30 * DAY_MS, GIB), "what subscribers did with a halt")
 COMMANDS = Topic("fleet.commands", "fleet/vendor/product/version", 1, _delete(30 * DAY_MS, GIB), "operators' orders")
+AUDIT = Topic("fleet.audit", "fleet", 1, _delete(-1, -1, **_AUDIT), "commands, answers and halts, chained, for ever")
 DEADLETTER = Topic(
     "fleet.deadletter", "as received", 1, _delete(7 * DAY_MS, 8 * GIB, **_LARGE), "refused messages, untouched"
 )
 
-ALL = (EVENTS, PARTIALS, VERDICTS, HALTS, HALT_ACKS, COMMANDS, DEADLETTER)
+ALL = (EVENTS, PARTIALS, VERDICTS, HALTS, HALT_ACKS, COMMANDS, AUDIT, DEADLETTER)

@@ -35,7 +35,11 @@ class Conditional(msgspec.Struct, frozen=True):
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Key fleet/vendor/product/version/ring; the newest record of a key is the whole truth. Times in unix ms. A
-    `cleared` that no trusted key signed clears nothing."""
+    `cleared` that no trusted key signed clears nothing.
+
+    Of a halted update: `spreading_hosts_per_minute` is how many hosts a minute still installed it within the last five
+    minutes, since the halt and as far as reported (None: unknown); `flat_since` the last installation once none has
+    followed for ten minutes (0: it spreads, or that is unknown), `last_install` the newest (0: unknown)."""
 
     v: Literal[1] = 1
     fleet: str
@@ -57,6 +61,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     conditional: tuple[Conditional, ...] = ()
     needs_trials: int = 0
     flags: tuple[str, ...] = ()
+    spreading_hosts_per_minute: float | None = None
+    flat_since: int = 0
+    last_install: int = 0
     kid: str = ""
     sig: str = ""
 
@@ -79,7 +86,7 @@ class FleetHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
 
     `standing` names the fleet's halts that no resume has lifted, the newest first, as many as MAX_STANDING allows; None
     when the record does not say (it is of an older version). `standing_total` is how many there are. `flags` is what a
-    reader must know of the detector.
+    reader must know of the detector. `audit_seq` and `audit_digest` name an entry that the fleet's audit must hold.
     """
 
     v: Literal[1] = 1
@@ -93,6 +100,8 @@ class FleetHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
     standing: tuple[StandingHalt, ...] | None = None
     standing_total: int = 0
     flags: tuple[str, ...] = ()
+    audit_seq: int = -1
+    audit_digest: str = ""
     kid: str = ""
     sig: str = ""
 

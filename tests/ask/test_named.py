@@ -53,7 +53,7 @@ def stored(module_database: Database) -> Database:
     halts = [[*update, 1, "halt", NOW + timedelta(minutes=n), decided, ["*"], 2, f"because {HOSTILE}"] for n in (0, 30)]
     names = [*key, "epoch", "action", "issued_at", "stream_time", "rings", "crashed_hosts", "reason"]
     client.insert("halts", halts, column_names=names)
-    ack = ["acme/crowdstrike/content/291", 1, "sccm", "stopped", NOW + timedelta(seconds=3)]
+    ack = ["acme/crowdstrike/content/291", 1, "sccm", "confirmed", NOW + timedelta(seconds=3)]
     client.insert("halt_acks", [ack], column_names=["halt_key", "epoch", "subscriber", "status", "at"])
     letter = ["invalid_json", "combine", NOW, HOSTILE]
     client.insert("dead_letters", [letter], column_names=["reason", "stage", "at", "detail"])
@@ -129,6 +129,9 @@ def test_the_numbers_are_right(client: Client) -> None:
     halted = first("time_to_halt")
     assert halted["seconds_release_to_decision"] == 55 * 60
     assert (halted["seconds_decision_to_halt"], halted["seconds_halt_to_stopped"]) == (300, 3)
+    obeyed = first("obedience")
+    assert (obeyed["subscriber"], obeyed["status"], obeyed["seconds_to_confirmed"]) == ("sccm", "confirmed", 3)
+    assert obeyed["seconds_to_effective"] is None
     spared = first("machines_spared")
     counted = (spared["hosts_with_it"], spared["hosts_without_it"], spared["silent_hosts"])  # none reported after it
     assert (*counted, spared["proof"], spared["spared_low"]) == (4, 0, 6, "acknowledged", 0)

@@ -166,3 +166,17 @@ def test_a_replay_says_so(client: Client, truths: dict[str, world.Truth]) -> Non
     world.store_halt(client, "fast", released + 50 * MINUTE_MS, END_MS + 51_000)
     (fast,) = ask(client, "time-to-halt", "fast")
     assert fast["seconds_decision_to_halt"] == "replayed"
+
+
+def test_the_last_installation_is_told_from_the_crash_that_decided(
+    client: Client, truths: dict[str, world.Truth]
+) -> None:
+    """Obeyed, the last host that tells of one installed it between that crash and the halt; ignored, hosts go on to
+    install it until the vendor's own stop, 78 minutes after the release."""
+    assert truths["heeded"].spared > 0
+    (heeded,) = ask(client, "last-install", "heeded")
+    assert 0 < heeded["seconds_decision_to_last_install"] <= world.HALTED_SECONDS - world.DECIDED_SECONDS
+    assert heeded["hosts_after_decision"] > heeded["hosts_after_halt"] == 0
+    (ignored,) = ask(client, "last-install", "ignored")
+    assert 70 * 60 < ignored["seconds_decision_to_last_install"] <= 78 * 60
+    assert ignored["hosts_after_halt"] > 50

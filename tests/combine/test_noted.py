@@ -9,7 +9,7 @@ from pipeline.combine.event_batch import DEFAULT_WINDOW_MS
 from pipeline.combine.memory import Memory
 from pipeline.correlate.check import check_partial
 from pipeline.wire.learned import LearnedDecoder
-from pipeline.wire.partials import MAX_CLOCKS_AHEAD, NO_NOTES, Partial
+from pipeline.wire.partials import MAX_CLOCKS_AHEAD, Notes, Partial
 from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 
 NOW = 1_790_000_000_000
@@ -34,9 +34,9 @@ def partials(*values: bytes) -> list[Partial]:
 
 
 def test_well_formed_events_leave_no_note() -> None:
-    """Their partials are what they were."""
+    """Nothing but which hosts have installed something of late."""
     (partial,) = partials(raw("a"), raw("b", installed_at=NOW + MINUTE_MS, ts=NOW + 2 * MINUTE_MS))
-    assert partial.tail == NO_NOTES
+    assert partial.notes == Notes(installs=partial.notes.installs)
 
 
 def test_each_fleets_notes_go_into_its_partial() -> None:

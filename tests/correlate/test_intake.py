@@ -93,6 +93,10 @@ BAD: dict[str, Callable[[Partial], Partial]] = {
     "notes: hosts": fields(tail=Notes({}, {f"h{n}": 1 for n in range(101)})),
     "notes: ahead": fields(tail=Notes({}, {"h": -1})),
     "notes: characters": fields(tail=Notes({}, {"h" * 129: 1})),
+    "installs: bucket": fields(tail=Notes({}, {}, rows([AHEAD, 0, 1]))),
+    "installs: column 1": fields(tail=Notes({}, {}, rows([NOW // BUCKET_MS, 10_000, 1]))),
+    "installs: a negative number": fields(tail=Notes({}, {}, rows([NOW // BUCKET_MS, 0, -1]))),
+    "installs: 5 bytes": fields(tail=Notes({}, {}, b"12345")),
 }
 
 

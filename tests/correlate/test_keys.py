@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.correlate_world import LOG, Clock, World, correlator, live
+from support.rollout_world import ANN, BOB, ordered
 
 from pipeline.halt import keyring
 from pipeline.halt.believe import believed_halt
@@ -76,13 +77,17 @@ def test_what_a_revoked_key_signed_does_not_stand(tmp_path: Path, action: str) -
     async def scene() -> None:
         process = await live(world, keys)
         mine, other = newest(world), other_detector(tmp_path / "other", keys)
-        put(world, other.sign(msgspec.structs.replace(mine, action=action, epoch=9)))
+        for operator in (ANN, BOB):
+            operator.is_trusted_in(keys)
+        changed = msgspec.structs.replace(mine, action=action, epoch=9)
+        put(world, other.sign(ordered(changed) if action == "resume" else changed))
         await process.watch_halts()
         known = process.issuer.register.newest(KEY)
         assert known is not None
         assert (known.action, known.epoch, known.kid) == (action, 9, other.kid)
         keyring.revoke(other.kid, keys, dry_run=False)
         await process.watch_halts()
+        await process.obey()
         back = newest(world)
         assert (back.action, back.epoch, back.kid, back.rings) == ("halt", 10, mine.kid, mine.rings)
         length = len(world.records)

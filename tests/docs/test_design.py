@@ -25,7 +25,9 @@ from pipeline.wire.verdicts import State
 
 ROOT = Path(__file__).parents[2]
 DESIGN = (ROOT / "docs" / "design.md").read_text("utf-8")
-PERIODS = {"2 days": 2 * DAY_MS, "6 hours": 6 * HOUR_MS, "30 days": 30 * DAY_MS, "7 days": 7 * DAY_MS}  # fmt: skip
+PERIODS = {
+    "2 days": 2 * DAY_MS, "6 hours": 6 * HOUR_MS, "30 days": 30 * DAY_MS, "7 days": 7 * DAY_MS, "for ever": -1,
+}  # fmt: skip
 
 
 def table(heading: str) -> list[list[str]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from support.rollout_world import ANN, BOB, ordered
 
 from pipeline.decide.orders import HaltOrder
 from pipeline.halt.issue import issue, renew
@@ -50,7 +51,7 @@ def test_the_halt_on_the_page_is_one() -> None:
     )
     halt = decode_halt(shown.encode())
     fields = json.loads(shown)
-    assert fields.keys() == {field.name for field in msgspec.structs.fields(Halt)}
+    assert fields.keys() == {field.name for field in msgspec.structs.fields(Halt)} - {"orders"}  # a resume's
     assert fields["evidence"].keys() == {field.name for field in msgspec.structs.fields(Evidence)}
     assert halt.expires_at - halt.issued_at == LIFETIME
 
@@ -238,3 +239,20 @@ def test_the_program_reads_a_topic(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "new halt acme crowdstrike falcon-content 291 ['*']"
     assert [line.startswith("not believed:") for line in lines[1:]] == [True, True]
+
+
+def test_a_resume_needs_two_operators(program: Any, key: SigningKey, tmp_path: Path) -> None:
+    """The program checks the orders: with them the halt is lifted, without or with others it is unknown."""
+    keys = program.load_keys(public_pem(tmp_path))
+    place = tmp_path / "people"
+    for operator in (ANN, BOB):
+        operator.is_trusted_in(place)
+    people = program.load_operators(list(map(str, place.iterdir())))
+    halt = signed(key)
+    resume = msgspec.structs.replace(halt, action="resume", epoch=2)
+    for record, is_taken in ((ordered(resume), True), (resume, False), (ordered(resume, ANN, ANN), False)):
+        halts = program.Halts()
+        line = halt.key.encode() + b"\t" + encode_halt(key.sign(record))
+        assert ("new resume" in program.read(line, keys, halts, people)) is is_taken
+        assert (halts.doubts == {}) is is_taken
+    assert "not believed" in program.read(line, keys, program.Halts())

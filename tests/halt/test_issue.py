@@ -159,7 +159,7 @@ def test_tampering_is_seen(tmp_path: Path, field: str) -> None:
     halt = key.sign(issued(order_for()))
     fields = msgspec.to_builtins(halt)
     holder = fields if field in fields else fields["evidence"]
-    changes = {"action": "resume", "rings": ["*"], "explanation": {"kind": "history"}}
+    changes = {"action": "resume", "rings": ["*"], "orders": ["{}"], "explanation": {"kind": "history"}}
     value = holder[field]
     holder[field] = changes.get(field, value + 1 if isinstance(value, int | float) else f"{value}x")
     with pytest.raises(BadSignature):

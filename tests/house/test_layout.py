@@ -12,7 +12,8 @@ PURE = (
     "pipeline/decide/",
     "pipeline/wire/",
     *(f"consumers/rollout/{name}.py" for name in ("backlog", "duties", "gate", "orders", "rules", "words")),
-    *(f"pipeline/halt/{name}.py" for name in ("believe", "safety")),
+    *(f"pipeline/halt/{name}.py" for name in ("believe", "merit", "safety")),
+    *(f"pipeline/halts/{name}.py" for name in ("facts", "known")),
     *(f"pipeline/combine/{name}.py" for name in ("admit", "batch", "emit", "fold")),
     "pipeline/runtime/reading/progress.py",
 )

@@ -28,7 +28,7 @@ RECORDS: dict[str, dict[str, Any]] = {
     "heartbeats": {"fleet": "acme", "at": NOW, "stream_time": NOW, "live_updates": 2, "events": 7, "offset": 11},
     "halts": UPDATE
     | {"epoch": 1, "action": "halt", "rings": ["*"], "issued_at": NOW, "expires_at": NOW, "record": b"{}"},
-    "halt_acks": {"halt_key": "acme/v/p/1", "epoch": 1, "subscriber": "s", "status": "stopped", "at": NOW},
+    "halt_acks": {"halt_key": "acme/v/p/1", "epoch": 1, "subscriber": "s", "status": "confirmed", "at": NOW},
     "dead_letters": {"at": NOW, "reason": "invalid_json", "partition": 1, "offset": 5, "key": "h", "value": b"\xff{"},
 }
 

@@ -82,7 +82,7 @@ class Place:
         pattern = rf'andon_lag_messages\{{partition="(\d+)",stage="archive",topic="{EVENTS.name}"\}}'
         return {int(number) for number in re.findall(pattern, shown)}
 
-    def archive(self, **options: int) -> Process:
+    def archive(self, **options: int | str) -> Process:
         """An archive with small batches, so that much can go wrong; it has its partitions when this returns."""
         given = {
             "bootstrap_servers": self.kafka.bootstrap_servers,

@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from pipeline.correlate.config import CorrelateConfig
-from pipeline.decide.orders import Decisions, HaltOrder
+from pipeline.decide.orders import Decisions, HaltOrder, Ruling, Stance
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.metrics import MetricsConfig
 from pipeline.wire.halts import Evidence
 from pipeline.wire.partials import PARTIAL_VERSION, Partial, UpdateId
+from pipeline.wire.spans import DAY_MS
 from pipeline.wire.verdicts import Explanation, Verdict
 
 STREAM_START = 1_790_000_000_000
@@ -54,9 +55,10 @@ class CountingDetector:
             crashed_hosts=9,
             exposed_trials=100,
             explanation=Explanation("pooled"),
+            flags=("after_resume",) if f"{update.version} resumed" in self.sums else (),
             stream_time=STREAM_START,
         )
-        mode = "shadow" if update.vendor == "shadow" else "enforce"
+        mode = update.vendor if update.vendor in ("shadow", "pending") else "enforce"
         return HaltOrder(mode, self.fleet, *update, rings, "digest", "counted \x1b[31m", evidence)
 
     def _verdict(self, update: UpdateId) -> Verdict:
@@ -78,6 +80,20 @@ class CountingDetector:
             exposed_trials=self.sums[update.version],
             explanation=Explanation("pooled"),
         )
+
+    def rule(self, ruling: Ruling) -> Decisions:
+        """Chained as partials are; a resume begins the sum anew."""
+        self.digest = hashlib.sha256(self.digest + msgspec.msgpack.encode(ruling)).digest()
+        if ruling.effect == "resumed":
+            self.sums[ruling.update.version] = 0
+            self.sums[f"{ruling.update.version} resumed"] = 1
+        known = ruling.update.version in self.sums
+        return Decisions((self._verdict(ruling.update),) if known else (), ())
+
+    def stance(self, update: UpdateId) -> Stance:
+        """What is in a vendor's name of `pending` waits once it is ordered."""
+        ordered = update.vendor == "pending" and self.sums.get(update.version, 0) >= 50
+        return Stance("digest", 7 * DAY_MS, self._order(update, ("*",)) if ordered else None)
 
     def snapshot(self) -> bytes:
         """Everything, padded with noise that does not compress, so that a checkpoint has several chunks."""

@@ -11,7 +11,7 @@ from pipeline.correlate.checkpoint import Entry
 from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.detectors import Detectors
 from pipeline.correlate.fleets import Fleets
-from pipeline.correlate.ports import Bounds, HaltRecord, HaltsRead, OutRecord, PartialRecord
+from pipeline.correlate.ports import AuditRecord, Bounds, CommandRecord, HaltRecord, HaltsRead, OutRecord, PartialRecord
 from pipeline.correlate.records import PartialReader
 from pipeline.halt.issuer import HaltIssuer
 from pipeline.halt.signing import load_or_create
@@ -41,6 +41,8 @@ class World:
         self.records: list[tuple[str, bytes | None, bytes, dict[str, bytes]]] = []
         self.fuse: int | None = None
         self.after = False
+        self.commands: list[CommandRecord] = []
+        self.sent = 0  # how many of them there are by now
 
     async def _change(self, act: Callable[[], Any]) -> None:
         await asyncio.sleep(0)
@@ -86,6 +88,15 @@ class World:
     async def follow_halts(self, anew: bool) -> HaltsRead:
         """All, every time."""
         return HaltsRead(True, await self.read_halts())
+
+    async def read_audit(self) -> list[AuditRecord]:
+        """All."""
+        found = [(key, value) for topic, key, value, _ in self.records if topic == "fleet.audit"]
+        return [AuditRecord(key, value, 0, offset) for offset, (key, value) in enumerate(found)]
+
+    async def read_commands(self, since: Mapping[int, int]) -> list[CommandRecord]:
+        """What was sent so far."""
+        return self.commands[since.get(0, 0) : self.sent]
 
     def partition_of(self, fleet: str) -> int | None:
         """One partition."""

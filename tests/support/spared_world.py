@@ -67,7 +67,7 @@ def store_halt(client: Client, fleet: str, decided_ms: int, halted_ms: int) -> N
 
 def acknowledge(client: Client, fleet: str, at_ms: int) -> None:
     """A subscriber says that it has stopped."""
-    row = ["/".join([fleet, *UPDATE]), 1, "rollout", "stopped", moment(at_ms)]
+    row = ["/".join([fleet, *UPDATE]), 1, "rollout", "confirmed", moment(at_ms)]
     client.insert("halt_acks", [row], column_names=["halt_key", "epoch", "subscriber", "status", "at"])
 
 

@@ -10,13 +10,15 @@ import msgspec
 import pyarrow as pa
 
 from consumers.clickhouse.archive.rows import MILLIS, Rows
-from pipeline.halt.believe import believed_ack, believed_halt, believed_word
+from pipeline.halt.believe import believed_ack, believed_entry, believed_halt, believed_word
 from pipeline.halt.errors import MalformedRecord, UntrustedRecord
 from pipeline.halt.signing import TrustedKeys
 from pipeline.wire.acks import decode_ack
+from pipeline.wire.audit import decode_entry
+from pipeline.wire.commands import decode_command
 from pipeline.wire.halts import Evidence, decode_halt
 from pipeline.wire.record_keys import is_heartbeat
-from pipeline.wire.topics import DEADLETTER, EVENTS, HALT_ACKS, HALTS, VERDICTS
+from pipeline.wire.topics import AUDIT, DEADLETTER, EVENTS, HALT_ACKS, HALTS, VERDICTS
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict, decode_heartbeat, decode_verdict
 
 Fields = dict[str, Any]
@@ -26,6 +28,7 @@ DETAILS = {
     "unknown_key": "signed by a key that is not trusted",
     "bad_signature": "its signature does not match",
     "wrong_key": "it stands under another record's key",
+    "unapproved": "a resume that two operators did not sign",
     "wrong_role": "signed by a key that is not believed for this",
 }
 
@@ -52,6 +55,7 @@ def _word_fields(verdict: Verdict | FleetHeartbeat, raw: bytes) -> tuple[str, Fi
         names = ("fleet", "at", "stream_time", "live_updates", "events", "offset")
         return "heartbeats", {name: getattr(verdict, name) for name in names}
     fields: Fields = {name: getattr(verdict, name) for name in _VERDICT}
+    fields |= {name: getattr(verdict, name) or None for name in ("flat_since", "last_install")}  # 0 is unknown
     fields["relative_risk_low"], fields["relative_risk_high"] = verdict.relative_risk
     explanation = verdict.explanation
     fields |= {f"explanation_{name}": getattr(explanation, name) for name in ("kind", "code", "module", "strata")}
@@ -61,6 +65,7 @@ def _word_fields(verdict: Verdict | FleetHeartbeat, raw: bytes) -> tuple[str, Fi
 _VERDICT = set(Verdict.__struct_fields__) - {"v", "relative_risk", "explanation", "conditional", "kid", "sig"}
 _HALT = ("fleet", "vendor", "product", "version", "epoch", "action", "rings", "issued_at", "expires_at")
 _HALT_ALSO = ("decided_by", "policy", "reason", "kid")
+_NOBODY = {"command": "", "command_id": "", "operator": ""}
 _EVIDENCE = ("stream_time", "log10_evidence", "observed", "expected", "crashed_hosts", "exposed_trials")
 
 
@@ -74,8 +79,22 @@ def _halt(record: Record, raw: bytes, trusted: TrustedKeys | None) -> tuple[str,
 
 def _ack(record: Record, raw: bytes, trusted: TrustedKeys | None) -> tuple[str, Fields]:
     ack = decode_ack(raw) if trusted is None else believed_ack(record.key, raw, trusted)
-    names = ("halt_key", "epoch", "subscriber", "status", "at", "detail", "kid")
+    names = ("halt_key", "epoch", "action", "subscriber", "status", "at", "detail", "kid")
     return "halt_acks", {name: getattr(ack, name) for name in names} | {"record": raw}
+
+
+def _audit(record: Record, raw: bytes, trusted: TrustedKeys | None) -> tuple[str, Fields]:
+    entry = decode_entry(raw) if trusted is None else believed_entry(record.key, raw, trusted)
+    command = decode_command(entry.command.encode()) if entry.command else None
+    halt = decode_halt(entry.halt.encode()) if entry.halt else None
+    about = command or halt
+    fields: Fields = {
+        name: getattr(entry, name) for name in ("fleet", "seq", "at", "kind", "outcome", "why", "detail", "kid")
+    }
+    fields |= {"command": command.kind, "command_id": command.id, "operator": command.operator} if command else _NOBODY
+    fields |= {"epoch": halt.epoch, "action": halt.action} if halt else {"epoch": 0, "action": ""}
+    place = {"partials_partition": entry.partials.partition, "partials_offset": entry.partials.offset}
+    return "audit", fields | place | {"halt_key": about.key if about else "", "record": raw}
 
 
 def _dead_letter(record: Record, raw: bytes, _: TrustedKeys | None) -> tuple[str, Fields]:
@@ -100,9 +119,10 @@ ROUTES = {
     HALTS.name: Route(_halt, True, ("halts",)),
     HALT_ACKS.name: Route(_ack, False, ("halt_acks",)),
     DEADLETTER.name: Route(_dead_letter, False, ("dead_letters",)),
+    AUDIT.name: Route(_audit, False, ("audit",)),  # the last: where letters stand follows from the order
 }
 
-_TIMES = {"at", "stream_time", "issued_at", "expires_at"}
+_TIMES = {"at", "stream_time", "issued_at", "expires_at", "flat_since", "last_install"}
 _LISTS = {"rings", "flags", "explanation_strata"}
 _BYTES = {"record", "key", "value"}
 _ARROW = {str: pa.string(), float: pa.float64(), int: pa.int64()}  # the first that a column has a value of

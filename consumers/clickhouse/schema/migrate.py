@@ -17,6 +17,7 @@ from consumers.clickhouse.schema.migration import (
     Applied,
     Migration,
     MigrationError,
+    added_column,
     backfilled,
     created,
     dropped,
@@ -27,7 +28,8 @@ from consumers.clickhouse.schema.migration import (
 from pipeline.runtime.config import configured
 from pipeline.runtime.say import say, say_json
 
-_EXISTS, _UNKNOWN, _NO_COLUMN = 57, 60, 10  # TABLE_ALREADY_EXISTS, UNKNOWN_TABLE, NOT_FOUND_COLUMN_IN_BLOCK
+# TABLE_ALREADY_EXISTS, UNKNOWN_TABLE, NOT_FOUND_COLUMN_IN_BLOCK, DUPLICATE_COLUMN
+_EXISTS, _UNKNOWN, _NO_COLUMN, _DUPLICATE_COLUMN = 57, 60, 10, 15
 
 
 class Migrator:
@@ -156,6 +158,8 @@ def _done_already(statement: str) -> int:
     """The error code that says that the statement has run before."""
     if dropped_column(statement):
         return _NO_COLUMN
+    if added_column(statement):
+        return _DUPLICATE_COLUMN
     return _UNKNOWN if dropped(statement) else _EXISTS
 
 

@@ -40,6 +40,7 @@ _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _CREATES = re.compile(r"CREATE (?:TABLE|VIEW|MATERIALIZED VIEW|DICTIONARY) (\w+)")
 _DROPS = re.compile(r"DROP (?:TABLE|VIEW) (\w+)")
 _DROPS_COLUMN = re.compile(r"ALTER TABLE .* DROP COLUMN (\w+)")
+_ADDS_COLUMN = re.compile(r"ALTER TABLE .* ADD COLUMN (\w+)")
 _BACKFILL = re.compile(r"BACKFILL (\w+)")  # the one step that is no SQL: fill a table from the raw events
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 
@@ -106,6 +107,12 @@ def dropped(step: str) -> str | None:
 def dropped_column(step: str) -> str | None:
     """The name of the column that a step drops."""
     match = _DROPS_COLUMN.match(step)
+    return match[1] if match else None
+
+
+def added_column(step: str) -> str | None:
+    """The name of the column that a step adds."""
+    match = _ADDS_COLUMN.match(step)
     return match[1] if match else None
 
 

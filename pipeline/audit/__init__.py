@@ -1,0 +1,1 @@
+"""`andon audit`: whether what was ordered, answered and said is all there."""

@@ -1,0 +1,89 @@
+"""Heartbeats: of every fleet, that its detector lives, how far it has read, and what stands halted; and what of that is
+shown as metrics. Times in unix ms."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from pipeline.correlate.config import STAGE
+from pipeline.correlate.fleets import FleetProgress, Fleets
+from pipeline.correlate.halt_keeper import HaltKeeper
+from pipeline.correlate.ports import OutRecord, Ports
+from pipeline.runtime import metrics
+from pipeline.wire import topics
+from pipeline.wire.verdicts import FleetHeartbeat, encode_verdict, heartbeat_flags
+
+
+class Heartbeats:
+    """One per process."""
+
+    def __init__(
+        self,
+        fleets: Fleets,
+        halts: HaltKeeper,
+        ports: Ports,
+        clock: Callable[[], int],
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self.ahead: set[str] = set()  # fleets whose stream time was ahead of the clock at the last heartbeat
+        self._fleets, self._halts, self._ports, self._clock, self._log = fleets, halts, ports, clock, log
+        self._noted: Counter[str] = Counter()  # as the last heartbeat showed it
+
+    async def beat(self, is_ready: Callable[[], bool]) -> None:
+        """One of each fleet, signed."""
+        now = self._clock()
+        live, newest, unwatched, clocks = 0, 0, 0, 0
+        noted = Counter(dict.fromkeys(self._noted, 0))  # what was shown before goes back to nothing
+        for fleet in list(self._fleets.by_name.values()):
+            if not is_ready():
+                return  # what stands halted is not known yet, and must not be signed
+            summary = fleet.detector.summary()
+            live, newest = live + summary["live_updates"], max(newest, summary["stream_time"])
+            unwatched += summary["updates_unwatched"]
+            noted.update(summary.get("noted", {}))
+            clocks += summary.get("clocks_ahead", {}).get("hosts", 0)
+            self._look_at_time(fleet, summary, now)
+            await self._ports.publish(heartbeat_record(fleet, summary, now, self._halts.complete))
+        metrics.LIVE_UPDATES.set(live)
+        metrics.UNWATCHED_UPDATES.set(unwatched)
+        metrics.CLOCKS_AHEAD.set(clocks)
+        self._noted = noted
+        for what, times in noted.items():
+            metrics.NOTED.labels(what).set(times)
+        metrics.STREAM_TIME.labels(STAGE).set(newest / 1000)
+
+    def _look_at_time(self, fleet: FleetProgress, summary: Mapping[str, Any], now_ms: int) -> None:
+        if not flags_of(summary, now_ms):
+            self.ahead.discard(fleet.name)
+        elif fleet.name not in self.ahead:
+            self.ahead.add(fleet.name)
+            ahead_seconds = (summary["stream_time"] - now_ms) // 1000
+            self._log.error("stream time is ahead of the clock", fleet=fleet.name, ahead_seconds=ahead_seconds)
+
+
+def flags_of(summary: Mapping[str, Any], now_ms: int) -> tuple[str, ...]:
+    """Of the heartbeat that says so."""
+    return heartbeat_flags(summary["stream_time"], now_ms)
+
+
+def heartbeat_record(
+    fleet: FleetProgress,
+    summary: Mapping[str, Any],
+    now_ms: int,
+    complete: Callable[[FleetHeartbeat], FleetHeartbeat],
+) -> OutRecord:
+    """For `fleet.verdicts` too; `summary` is its detector's. `complete` adds what it says of halts, and signs it."""
+    beat = FleetHeartbeat(
+        fleet=fleet.name,
+        at=now_ms,
+        stream_time=summary["stream_time"],
+        live_updates=summary["live_updates"],
+        events=fleet.events,
+        offset=fleet.offset,
+        flags=flags_of(summary, now_ms),
+        audit_seq=fleet.audit.seq,
+        audit_digest=fleet.audit.digest,
+    )
+    return OutRecord(topics.VERDICTS.name, beat.key.encode(), encode_verdict(complete(beat)))

@@ -1,0 +1,72 @@
+"""`andon halts show`: one halt whole."""
+
+from collections.abc import Iterator
+from shlex import quote
+from typing import Any
+
+import click
+
+from pipeline.halts.answer import ask
+from pipeline.halts.facts import Row
+from pipeline.halts.listing import problems
+from pipeline.halts.where import options
+from pipeline.halts.words import evidence_words, item, spread_words, who
+from pipeline.runtime.say import say, say_json
+from pipeline.status.layout import moment, span
+from pipeline.status.updates import explain
+from pipeline.wire.record_keys import parse_key, update_key
+
+COLUMNS = 80
+
+
+@click.command("show")
+@click.argument("key", metavar="FLEET/VENDOR/PRODUCT/VERSION")
+@options
+def command(key: str, as_json: bool, **settings: Any) -> None:
+    """One halt whole: its record, the evidence, who obeyed and how fast, whether it spreads."""
+    parts = parse_key(key)
+    if len(parts) != 4 or not all(parts):
+        raise click.UsageError(f"{key!r} should be FLEET/VENDOR/PRODUCT/VERSION, as `andon halts list` prints it")
+    found = ask(update_key(*parts), settings)
+    if as_json:
+        say_json(found.row)
+        return
+    for line in lines(found.row, found.now_ms, COLUMNS):
+        say(line)
+    for problem in problems(found.known, found.now_ms, parts[0]):
+        for line in item("!", problem, COLUMNS):
+            say(line)
+
+
+def lines(row: Row, now_ms: int, width: int) -> Iterator[str]:
+    """The page."""
+    yield from item(row.state.upper(), row.key, width)
+    yield from item("why", row.why, width)
+    halt = row.halt
+    if halt is not None:
+        ends = (halt.expires_at - now_ms) / 1000
+        until = f"for {span(ends)} more, then renewed" if ends > 0 else f"ended {span(-ends)} ago"
+        rings = "every ring" if "*" in halt.rings else ", ".join(halt.rings)
+        yield from item("record", f"{halt.action} of epoch {halt.epoch} in {rings}, by {halt.decided_by}", width)
+        yield from item(
+            "", f"signed {moment(halt.issued_at)} with key {halt.kid}; {until}; policy {halt.policy}", width
+        )
+        if halt.evidence is not None:
+            yield from item("decided", f"by a crash at {moment(halt.evidence.stream_time)}", width)
+    yield from item("evidence", evidence_words(row), width)
+    if halt is not None and halt.evidence is not None:
+        found, (low, high) = halt.evidence, halt.evidence.relative_risk
+        words = f"{found.observed:,} crashed hosts, {found.expected:.3g} expected; relative risk {low:,g} to {high:,g}"
+        yield from item("", words, width)
+        yield from item("", explain(found.explanation), width)
+    for verdict in row.verdicts:
+        words = f"{verdict.ring}: {verdict.state}, {verdict.crashed_hosts:,} crashed hosts"
+        yield from item("ring", f"{words}, {verdict.exposed_trials:,} exposed trials", width)
+    if halt is not None:
+        for obeyed in row.obeyed:
+            yield from item("obeyed", who(obeyed), width)
+        if not row.obeyed:
+            yield from item("obeyed", "nobody has acknowledged it, and no subscriber's key is known here", width)
+    yield from item("spreading", spread_words(row), width)
+    fleet, _, update = row.key.partition("/")
+    yield from item("next", f"andon halts why {quote(update)} --fleet {quote(parse_key(fleet)[0])}", width)

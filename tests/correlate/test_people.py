@@ -1,0 +1,107 @@
+"""Operators' commands from the command line to the topics and back, past a correlator that is killed."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from correlate.test_system import Stage
+from cryptography.hazmat.primitives import serialization
+from support.brokers import AnyBroker
+from support.correlate_worker import partial
+from support.outside import ANDON
+from support.rollout_world import Operator
+from support.waiting import DEADLINE_SECONDS
+
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.wire import topics
+from pipeline.wire.partials import UpdateId
+
+pytestmark = pytest.mark.service
+UPDATE = UpdateId("v", "p", "1")
+
+
+@pytest.fixture
+def line(embedded: AnyBroker, tmp_path: Path) -> Iterator["Line"]:
+    """A correlator with a halt, and two operators."""
+    running = Line(
+        KafkaConfig(bootstrap_servers=embedded.bootstrap_servers, topic_prefix=f"{tmp_path.name}."), tmp_path
+    )
+    yield running
+    running.kill()
+
+
+class Line(Stage):
+    """With operators' key files, and `andon` under their names."""
+
+    def __init__(self, kafka: KafkaConfig, directory: Path) -> None:
+        super().__init__(kafka, directory)
+        self.keys = directory / "data" / "keys"
+        self.start()
+        self.wait_for(self.ready)
+        for name in ("ann", "bob"):
+            operator = Operator(name, self.keys)
+            form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+            path = directory / f"{name}.pem"
+            path.write_bytes(operator.key._private.private_bytes(*form))
+            path.chmod(0o600)
+        self.produce(partial("acme", 120, (UPDATE,)))
+        self.wait_for(lambda: len(self.halts()) == 1)
+
+    def andon(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run to its end."""
+        place = ["--bootstrap-servers", self.kafka.bootstrap_servers, "--topic-prefix", self.kafka.topic_prefix]
+        argv = [ANDON, *words, *place, "--trusted-keys-dir", str(self.keys)]
+        environment = os.environ | {"COLUMNS": "80"}
+        return subprocess.run(
+            argv, capture_output=True, text=True, timeout=2 * DEADLINE_SECONDS, env=environment, check=False
+        )
+
+    def order(self, who: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """An operator's command."""
+        return self.andon("halts", *words, "--fleet", "acme", "--key", str(self.directory / f"{who}.pem"))
+
+
+def test_two_operators_lift_a_halt(line: Line) -> None:
+    """A proposal, an approval of one's own that is refused, another's, past a kill; and the audit is whole."""
+    proposed = line.order("ann", "resume", "v/p/1", "--reason", "a false \x1b[31malarm", "--for", "1h", "--json")
+    assert proposed.returncode == 0, proposed.stderr
+    id = json.loads(json.loads(proposed.stdout)["command"])["id"]
+    own = line.order("ann", "approve", id, "--yes")
+    assert own.returncode == 5, own.stderr
+    assert "another operator can" in own.stdout
+    line.kill()
+    line.start()
+    approved = line.order("bob", "approve", id, "--yes")
+    assert approved.returncode == 0, approved.stderr + approved.stdout
+    shown = approved.stderr + approved.stdout
+    assert "\x1b" not in shown
+    assert "proposed by ann" in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80
+    halts = line.halts()
+    assert [(halt.action, halt.epoch) for halt in halts] == [("halt", 1), ("resume", 2)]
+    assert halts[1].decided_by == "operator:ann, operator:bob"
+    forced = line.order("bob", "force", "v/p/1", "--reason", "no, it is bad")
+    assert forced.returncode == 0, forced.stderr
+    assert [halt.action for halt in line.halts()] == ["halt", "resume", "halt"]
+    verified = line.andon("audit", "verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert "acme: whole in Kafka: 5 entries" in verified.stdout
+
+
+def test_without_a_correlator_nobody_answers(line: Line) -> None:
+    """In time, with the exit code that says so; a key that is no operator's is not even asked."""
+    line.kill()
+    silent = line.order("bob", "force", "v/p/2", "--reason", "no", "--answer-within", "2s")
+    assert (silent.returncode, "holds for an hour" in silent.stdout) == (6, True)
+    stranger = Operator("mallory")
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = line.directory / "mallory.pem"
+    path.write_bytes(stranger.key._private.private_bytes(*form))
+    path.chmod(0o600)
+    refused = line.order("mallory", "force", "v/p/2", "--reason", "no")
+    assert refused.returncode == 2
+    assert "not in the directory of trust" in refused.stderr
+    assert line.records(topics.COMMANDS.name)

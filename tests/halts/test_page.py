@@ -1,0 +1,257 @@
+"""What `andon halts` makes of records: rows, the page of one halt, and the screen for whoever is on call."""
+
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from support.rollout_world import (
+    ASKED,
+    HOUR_MS,
+    NOW,
+    STRANGER,
+    TRUSTED,
+    Message,
+    altered,
+    beat,
+    halt,
+    instead,
+    verdict,
+)
+
+from pipeline.halt.believe import TrustedKey
+from pipeline.halt.signing import SigningKey
+from pipeline.halts import listing, show
+from pipeline.halts.chart import chart
+from pipeline.halts.facts import Row, row_of, rows
+from pipeline.halts.named import check
+from pipeline.halts.page import MOST_LINES, Seen, lines
+from pipeline.halts.reading import Known
+from pipeline.halts.stored import Stored
+from pipeline.halts.words import spread_words
+from pipeline.runtime.errors import AndonError
+from pipeline.wire import topics
+from pipeline.wire.acks import HaltAck, encode_ack
+from pipeline.wire.halts import Evidence
+from pipeline.wire.verdicts import Conditional, Explanation
+
+KEY = ASKED.halt_key
+SCCM, INTUNE = (SigningKey(Ed25519PrivateKey.generate()) for _ in range(2))
+TRUST = TRUSTED | {
+    SCCM.kid: TrustedKey(SCCM.public, "subscriber", "sccm"),
+    INTUNE.kid: TrustedKey(INTUNE.public, "subscriber", "intune"),
+}
+FIGURES: dict[str, Any] = {
+    "log10_evidence": 7.02,
+    "observed": 5,
+    "expected": 0.003,
+    "relative_risk": (2068.0, 10_000.0),
+    "crashed_hosts": 5,
+    "explanation": Explanation("signature", "0x50", "csagent.sys"),
+}
+EVIDENCE = Evidence(
+    threshold=6.0, basis="concurrent", exposed_trials=120, stream_time=NOW - 23_000, **FIGURES,
+    conditional=(Conditional("microsoft/cumulative-update/kb5040442", 6.9), Conditional("intel/wifi/23", 1.0)),
+)  # fmt: skip
+
+
+def ack(status: Any, at: int, key: SigningKey = SCCM, name: str = "sccm", **other: Any) -> Message:
+    """A subscriber's word."""
+    word = key.sign_word(HaltAck(halt_key=KEY, epoch=1, subscriber=name, status=status, at=at, **other))
+    return topics.HALT_ACKS.name, KEY.encode(), encode_ack(word)
+
+
+def known(*messages: Message, asked: str = KEY) -> Known:
+    """What a reader knows who has read these."""
+    found = Known(TRUST, asked)
+    puts = {
+        topics.HALTS.name: found.put_halt,
+        topics.VERDICTS.name: found.put_word,
+        topics.HALT_ACKS.name: found.put_ack,
+    }
+    for topic, key, value in messages:
+        puts[topic](key, value)
+    found.settle()
+    return found
+
+
+def row(*messages: Message, now_ms: int = NOW + 60_000) -> Row:
+    """Of the update."""
+    return row_of(known(*messages), KEY, now_ms)
+
+
+def page(*messages: Message, stored: Stored | None = None, now_ms: int = NOW + 60_000) -> list[str]:
+    """The screen."""
+    found = known(*messages)
+    others = [v for v in found.record.verdicts.values() if v.version != ASKED.version]
+    stored = stored or Stored(why_not="no ClickHouse is configured")
+    problems = list(listing.problems(found, now_ms, "acme"))
+    return lines(Seen(row_of(found, KEY, now_ms), found.history, others, stored, problems), now_ms, 80)
+
+
+def text(found: list[str]) -> str:
+    """Without the folds."""
+    return " ".join(" ".join(found).split())
+
+
+def story(**other: Any) -> list[Message]:
+    """An update that is watched, halted, and spreads on in two rings, beside another."""
+    watched = [verdict("watching", at=NOW - 600_000 + n * 30_000, log10_evidence=n / 10) for n in range(16)]
+    later = FIGURES | {"at": NOW + 30_000, "log10_evidence": 60.2, "observed": 812, "expected": 0.4}
+    later |= {"spreading_hosts_per_minute": 12.0, "last_install": NOW + 20_000} | other
+    return [
+        *watched,
+        verdict("halted", at=NOW - 20_000, **FIGURES),
+        verdict("halted", **later | {"crashed_hosts": 782}),
+        verdict("halted", ring="canary", **later | {"crashed_hosts": 30}),
+        verdict("cleared", vendor="google", product="chrome", version="126"),
+        beat(NOW + 55_000, (KEY, 1)),
+        halt(evidence=EVIDENCE),
+    ]
+
+
+def test_the_screen_says_all_and_fits() -> None:
+    """Observed against expected, excess, risk, basis, rings, what else was considered, who obeyed, whether it spreads,
+    the bound in words, what to do: at 80 columns, in 40 lines."""
+    found = page(*story(), ack("requested", NOW + 200), ack("confirmed", NOW + 1_200))
+    assert len(found) <= MOST_LINES
+    assert max(map(len, found)) <= 80
+    said = text(found)
+    for words in (
+        "HALTED: crowdstrike/falcon-content/291 of acme",
+        "5 hosts crashed, fewer than 0.01 expected: 5 in excess; relative risk at least 2,068",
+        "812 hosts crashed, 0.4 expected: 812 in excess",
+        "10^7.0 when halted, 10^60.2 by now; 10^6 needed; basis concurrent",
+        "broad halted, 782 crashed; canary halted, 30 crashed",
+        "0x50 / csagent.sys; counts unknown: no ClickHouse is configured",
+        "Over time evidence, by fleet.verdicts, as far as it is kept (18 moments)",
+        "kb5040442: on hosts without it the evidence is 10^6.9, so it is not that one",
+        "intel/wifi/23: on hosts without it the evidence is 10^1.0, too little to tell the two apart",
+        "google/chrome/126 10^0.3",
+        "intune has NOT answered; sccm confirmed after 1.2 s",
+        "SPREADING: 12 hosts a minute still install it",
+        "43 s after the crash that decided",
+        "at most one harmless version in 1,000,000",
+        "andon halts show acme/crowdstrike/falcon-content/291",
+        "andon query exposure -p fleet=acme",
+    ):
+        assert words in said
+
+
+def test_hostile_text_drives_no_screen() -> None:
+    """Names, reasons and details of others: escaped, and within the width."""
+    evil = "x\x1b[2J\u202e" * 20
+    other = verdict("watching", vendor=evil[:100], at=NOW + 1, **FIGURES)
+    found = page(*story(), halt(epoch=2, reason=evil, evidence=None), other, ack("failed", NOW + 9, detail=evil))
+    found += list(show.lines(row(halt(reason=evil), ack("failed", NOW + 9, detail=evil)), NOW, 80))
+    assert max(map(len, found)) <= 80
+    assert all(line.isprintable() for line in found)
+
+
+def test_what_is_said_by_clickhouse_is_shown_as_such() -> None:
+    """Models and signatures with counts, and evidence from before what Kafka still has."""
+    stored = Stored(
+        models=[("latitude-7440", 80, 400)],
+        signatures=[("0x50", "csagent.sys", 79)],
+        evidence=[(NOW - HOUR_MS, 0.1), (NOW, 7.0)],
+    )
+    said = text(page(*story(), stored=stored))
+    assert "latitude-7440 80 of 400" in said
+    assert "0x50 / csagent.sys 79" in said
+    assert "evidence, by ClickHouse (2 moments)" in said
+
+
+def test_an_acknowledgement_counts_when_its_subscriber_signed_it() -> None:
+    """A stranger's, and another subscriber's, are not believed, and it is said; the first confirmation counts, though
+    the order is handed over again, and a renewal of the halt changes nothing."""
+    forged = [ack("confirmed", NOW + 5, STRANGER), ack("confirmed", NOW + 5, INTUNE)]
+    found = known(
+        halt(), halt(issued_at=NOW + 600_000), *forged, ack("confirmed", NOW + 2_500), ack("confirmed", NOW + 70_000)
+    )
+    obeyed = {each.subscriber: each for each in row_of(found, KEY, NOW).obeyed}
+    assert (obeyed["sccm"].status, obeyed["sccm"].seconds_to_confirmed) == ("confirmed", 2.5)
+    assert (obeyed["intune"].status, obeyed["intune"].seconds_to_confirmed) == ("unanswered", None)
+    assert found.problems == ["acknowledgements that are not their subscriber's, not believed: 2"]
+
+
+def test_each_step_of_obeying_has_its_time() -> None:
+    """Asked but not confirmed is said so; confirmed and effective each have their seconds; a failure shouts."""
+    assert "sccm REQUESTED after 0.2 s, NOT confirmed yet" in text(page(*story(), ack("requested", NOW + 200)))
+    done = [ack("confirmed", NOW + 1_200), ack("effective", NOW + 60_000)]
+    assert "sccm confirmed after 1.2 s, effective after 1 min 0 s" in text(page(*story(), *done))
+    assert "sccm FAILED (no answer)" in text(page(*story(), ack("failed", NOW + 200, detail="no answer")))
+
+
+def test_a_word_to_another_order_is_none_to_this_one() -> None:
+    """An older epoch, or the resume of this one."""
+    found = row(halt(epoch=2), ack("confirmed", NOW + 5), ack("confirmed", NOW + 5, action="resume"))
+    assert {each.status for each in found.obeyed} == {"unanswered"}
+
+
+def test_what_asks_for_a_person_stands_first() -> None:
+    """Unknown, expired, standing, pending, resumed: one row each; the whole key's end is kept on a narrow screen."""
+    messages = [
+        halt(evidence=EVIDENCE),
+        instead(halt(version="1"), None),
+        halt(version="2", expires_at=NOW),
+        verdict("pending", version="3"),
+        halt(version="4", action="resume", epoch=2),
+        halt(version="5", action="resume", epoch=2, expires_at=NOW + 1),
+        altered(halt(version="6"), b"acme", b"acmf"),
+        beat(NOW + 1),
+    ]
+    found = rows(known(*messages, asked=""), NOW + 60_000)
+    assert [(each.key.rpartition("/")[2], each.state) for each in found] == [
+        ("1", "unknown"), ("6", "unknown"), ("2", "expired"), ("291", "standing"), ("5", "standing"), ("3", "pending"),
+        ("4", "resumed"),
+    ]  # fmt: skip
+    table = list(listing.lines(found, 79))
+    assert len(table) == 1 + len(found)
+    assert max(map(len, table)) < 80
+    assert all(each.key.rpartition("/")[2] in line for each, line in zip(found, table[1:], strict=True))
+
+
+def test_silence_is_said() -> None:
+    """Without a heartbeat nobody knows that nothing else stands; and an old one says no more."""
+    assert any("is unknown" in words for words in listing.problems(known(halt()), NOW))
+    assert any("detector is silent" in words for words in listing.problems(known(beat(NOW)), NOW + 60_000))
+    assert not list(listing.problems(known(beat(NOW)), NOW))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "whether it still spreads is unknown"),
+        ({"spreading_hosts_per_minute": 0.0}, "too early to call it flat"),
+        ({"spreading_hosts_per_minute": 3.5}, "SPREADING: 3.5 hosts a minute"),
+        (
+            {"spreading_hosts_per_minute": 0.0, "flat_since": NOW, "last_install": NOW},
+            "flat since 2024-07-19 04:09:00Z",
+        ),
+    ],
+)
+def test_whether_it_spreads_is_never_guessed(given: dict[str, Any], words: str) -> None:
+    """Unknown is unknown, none yet is not flat; and the last installation is told from the crash that decided."""
+    found = row(halt(evidence=EVIDENCE), verdict("halted", **given))
+    assert words in spread_words(found)
+    assert found.seconds_decision_to_last_install == (23.0 if given.get("last_install") else None)
+
+
+def test_an_unknown_name_is_answered_with_near_ones() -> None:
+    """Of the fleet, or of its updates."""
+    found = known(*story())
+    check(found, KEY)
+    with pytest.raises(AndonError, match="did you mean acme/crowdstrike/falcon-content/291"):
+        check(found, "acme/crowdstrike/falcon-content/29")
+    with pytest.raises(AndonError, match="fleet 'acmee' is unknown: Kafka has acme; did you mean acme"):
+        check(found, "acmee/crowdstrike/falcon-content/291")
+
+
+def test_a_chart_marks_the_threshold_and_cuts_what_lies_far_beyond() -> None:
+    """Every line within the width, the threshold's row marked, blocks where there is evidence."""
+    found = chart([(NOW + n * 60_000, float(n * n)) for n in range(30)], 6.0, 60, 5)
+    assert len(found) == 6
+    assert max(map(len, found)) <= 60
+    assert "≥10^12" in found[0]
+    assert [line for line in found if "10^6" in line and "┄" in line]
+    assert found[0].endswith("█")
+    assert chart([(NOW, -0.5)], 6.0, 60, 5)[-1].split()[0] == "04:09:00Z"
