@@ -70,6 +70,11 @@ class Halts(_Halts):
         self._thread.start()
         return self
 
+    def settle(self, seconds: float) -> bool:
+        """Wait until all that holds by now is done with and acknowledged, for so many seconds at most; whether it is.
+        For a program that ends: what it has not read when it ends is handed over when it starts again."""
+        return self._working.settle(seconds)
+
     def close(self) -> None:
         """Stop, and wait until what is under way is acknowledged, or for some seconds."""
         self.stop()

@@ -20,6 +20,7 @@ from pipeline.runtime.waiting import Deadline
 CLIENT = "andon-subscriber"
 READ_ACKS_SECONDS = 15.0  # past it a halt may be handed over once more: better than not at all
 LOOK_SECONDS = 1.0  # between two looks at what time alone changes
+SETTLE_SECONDS = 0.05  # the same, while somebody waits until all is settled
 ANOTHER_SECONDS = 60.0  # between two words on another subscriber of this name
 LAST_SECONDS = 5.0  # at the end, for acknowledgements that are under way
 log = logging.getLogger("andon.rollout")
@@ -37,6 +38,7 @@ class Working:
         self._stopping = threading.Event()
         self._look, self._another = Deadline(0), Deadline(0)
         self._seen = -1
+        self._asked, self._settled = threading.Event(), threading.Event()  # of `settle`
         self._reads_own = False  # whether the own acknowledgements are followed
 
     # -- for others
@@ -54,6 +56,16 @@ class Working:
         """Ask for the end."""
         self._stopping.set()
         self.follower.wake()
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until all that holds is done with and acknowledged; whether that came in time."""
+        self._settled.clear()
+        self._asked.set()
+        self.follower.wake()
+        return self._settled.wait(seconds)
+
+    def _is_settled(self) -> bool:
+        return self._seen == self.follower.changes and not self._duties.unsettled and not self.acks.waiting
 
     # -- the work
 
@@ -114,7 +126,11 @@ class Working:
             self._look = Deadline(LOOK_SECONDS)
             self._see_others()
         self.acks.poll()
-        self._wait(wakes, min(LOOK_SECONDS, self._duties.next_at() - now) if room else LOOK_SECONDS)
+        if self._asked.is_set() and self._is_settled():
+            self._asked.clear()
+            self._settled.set()
+        look = SETTLE_SECONDS if self._asked.is_set() else LOOK_SECONDS
+        self._wait(wakes, min(look, self._duties.next_at() - now) if room else look)
 
     def _wait(self, wakes: int, seconds: float) -> None:
         """For a word from the topics or a handler."""
