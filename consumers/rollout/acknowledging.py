@@ -62,6 +62,7 @@ class AckWriter:
                 status=outcome.status,
                 at=self._clock(),
                 detail=printable(outcome.detail),
+                doubt=order.doubt,
             )
         )
         with self._lock:

@@ -189,7 +189,8 @@ class Duties:
         if duty is not None and duty.is_current:
             if status in SETTLED:
                 duty.is_settled = True
-                self._settle(order.key, order.epoch, order.action)
+                if not order.doubt:  # of one in doubt nobody knows the epoch
+                    self._settle(order.key, order.epoch, order.action)
             else:
                 duty.failures = 0
                 self._plan(duty, now + self._pace.again_seconds)

@@ -101,7 +101,8 @@ class Working:
             return
         try:
             for ack in self._own.read(READ_ACKS_SECONDS):
-                self._duties.remember(ack.halt_key, ack.epoch, ack.action, ack.status)
+                if not ack.doubt:
+                    self._duties.remember(ack.halt_key, ack.epoch, ack.action, ack.status)
             self._reads_own = True
         except (AndonError, KafkaException) as error:
             log.warning("what was acknowledged before cannot be read, so it may be handed over again: %s", error)
