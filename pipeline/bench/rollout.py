@@ -18,11 +18,7 @@ from typing import Any, NamedTuple
 import click
 from confluent_kafka import Producer
 
-from consumers.rollout.acknowledging import Subscriber
-from consumers.rollout.follower import Source
-from consumers.rollout.halts import Halts
-from consumers.rollout.live import Gate
-from consumers.rollout.orders import Order
+from consumers.rollout import Gate, Halts, Order, Source, Subscriber
 from pipeline.bench.brokers import broker_option, described, python, running
 from pipeline.bench.collect import quantile
 from pipeline.halt.signing import SigningKey, load_or_create, load_trusted, verify
