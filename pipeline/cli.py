@@ -59,6 +59,7 @@ BENCHES = {
     "archive": ("pipeline.bench.archive:command", "Kafka to ClickHouse: events per second, bytes per event."),
     "queries": ("pipeline.bench.queries:command", "Seconds of the analysts' queries over many stored events."),
     "latency": ("pipeline.bench.latency:command", "From the deciding crash to the readable halt."),
+    "rollout": ("pipeline.bench.rollout:command", "From a halt on its topic to a subscriber; the gate's time."),
     "faults": ("pipeline.bench.faults.main:command", "Kills, cuts, restarts: is every event there, once?"),
     "backtest": ("pipeline.bench.backtest:command", "Events per second through `andon backtest`."),
     "soak": ("pipeline.bench.soak.main:command", "A constant load on the whole line: does anything grow?"),

@@ -65,7 +65,9 @@ class Working:
         return self._settled.wait(seconds)
 
     def _is_settled(self) -> bool:
-        return self._seen == self.follower.changes and not self._duties.unsettled and not self.acks.waiting
+        if self._duties.running or self.acks.waiting or self._seen != self.follower.changes:
+            return False
+        return not self._duties.unsettled  # last, as it looks at all
 
     # -- the work
 
