@@ -116,8 +116,8 @@ def now_on() -> dict[str, int]:
 def test_the_pages_deployer_does_what_the_page_says(world: World) -> None:
     """It goes on where the update is cleared, stops at a halt, is stopped when it begins anew, goes on once resumed."""
     (program,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    (world.place / "deployer.py").write_text(program, "utf-8")
-    argv = ("deployer.py", *ASKED)
+    (world.place / "deployer").write_text(program, "utf-8")
+    argv = ("deployer", *ASKED)
 
     def ended() -> tuple[int, str]:
         process = world.start(*argv)
