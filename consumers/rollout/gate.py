@@ -1,7 +1,7 @@
 """Whether an update may go on in a ring, from the records of `fleet.halts` and `fleet.verdicts`. Pure: records, keys
 and the time come in.
 
-What is asked of it later (a command, a library, a webhook) asks the same `Gate`.
+Whoever asks (a command, the library, a webhook) asks the same `Knowledge`.
 """
 
 from typing import Literal, NamedTuple
@@ -19,6 +19,7 @@ from pipeline.wire.verdicts import AHEAD_MS, FleetHeartbeat, Verdict
 
 EVERY_RING = "*"
 Shadow = Literal["watching", "halted", "cleared"]
+OnSilence = Literal["hold", "proceed"]  # what a caller chose for the time when nobody knows
 MIN_RATE_MS = MINUTE_MS  # over less a rate of trials says nothing
 NOT_READ = "the topics have not been read to their end"
 
@@ -47,7 +48,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The answer, the rule of docs/rollout.md that gave it, and the evidence: the newest records that are believed.
 
     Times in unix ms. `missing_trials` is how many trials are missing until a harmless update would be cleared, 0 when
-    that is not known; `missing_seconds` how long they take at the rate of late, None when that is not.
+    that is not known; `missing_seconds` how long they take at the rate of late, None when that is not. `may_proceed`:
+    whether the rollout may go on, by what the caller chose for silence (`on_silence`), too.
     """
 
     state: State
@@ -60,6 +62,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     ring: str
     at: int
+    may_proceed: bool = False
+    on_silence: OnSilence = "hold"
     missing_trials: int = 0
     missing_seconds: float | None = None
     halt: Halt | None = None
@@ -78,13 +82,13 @@ class _Known(NamedTuple):
     refused: str
 
 
-class Gate:
+class Knowledge:
     """One reader's knowledge. Feed it every record, of each topic in its order; say `caught_up` when both have been
     read to their committed end, and `lost_track` when they no longer are. Epochs and halts once seen are kept."""
 
-    def __init__(self, trusted: TrustedKeys, shadow: Shadow = "watching") -> None:
+    def __init__(self, trusted: TrustedKeys, shadow: Shadow = "watching", on_silence: OnSilence = "hold") -> None:
         self.record = SafetyRecord(trusted)
-        self._shadow = shadow
+        self._shadow, self._on_silence = shadow, on_silence
         self._unread = NOT_READ
         self._rings: dict[str, set[str]] = {}  # by halt key: rings of which there were verdicts
         self._first: dict[str, Verdict] = {}  # by verdict key: where its rate of trials is measured from
@@ -126,13 +130,17 @@ class Gate:
             "elsewhere": self._elsewhere(asked),
             "fleets": self._fleets(asked.fleet),
         }
+        goes_on_unheard = rule.permission == "silent" and self._on_silence == "proceed"
+        chosen = "; the caller chose to proceed when nobody knows" if goes_on_unheard else ""
         return Decision(
             state=rule.state,
             permission=rule.permission,
             rule=rule.name,
-            reason=rule.reason.format_map(places),
+            reason=rule.reason.format_map(places) + chosen,
             **asked._asdict(),
             at=now_ms,
+            may_proceed=rule.permission == "yes" or goes_on_unheard,
+            on_silence=self._on_silence,
             missing_trials=trials,
             missing_seconds=seconds,
             halt=known.halt,
@@ -166,19 +174,12 @@ class Gate:
     def _facts(self, asked: Question, known: _Known, now_ms: int) -> Facts:
         return Facts(
             topics="unread" if self._unread else "read",
-            record=_record(known.halt, asked.ring, now_ms),
+            record=record_of(known.halt, asked.ring, now_ms),
             doubt="yes" if known.doubt else "no",
-            detector=self._detector(asked.fleet, known.beat, now_ms),
+            detector=detector_of(known.beat, self.record.is_heard(asked.fleet, now_ms)),
             verdict=_verdict(known, now_ms),
             shadow=self._shadow,
         )
-
-    def _detector(self, fleet: str, beat: FleetHeartbeat | None, now_ms: int) -> str:
-        if beat is None or not self.record.is_heard(fleet, now_ms):
-            return "silent"
-        if DEAF & set(beat.flags):
-            return "deaf"
-        return "untold" if beat.standing is None else "heard"
 
     # -- what is missing
 
@@ -213,7 +214,17 @@ def missing_words(trials: int, seconds: float | None) -> str:
     return f"needs {trials:,} more trials{long}"
 
 
-def _record(halt: Halt | None, ring: str, now_ms: int) -> str:
+def detector_of(beat: FleetHeartbeat | None, is_heard: bool) -> str:
+    """The fact `detector`: of the fleet's newest heartbeat, and whether it is of now."""
+    if beat is None or not is_heard:
+        return "silent"
+    if DEAF & set(beat.flags):
+        return "deaf"
+    return "untold" if beat.standing is None else "heard"
+
+
+def record_of(halt: Halt | None, ring: str, now_ms: int) -> str:
+    """The fact `record` for this ring."""
     if halt is None:
         return "none"
     if not {EVERY_RING, ring} & set(halt.rings):

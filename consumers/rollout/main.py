@@ -6,12 +6,12 @@ from urllib.parse import unquote
 import click
 
 from consumers.rollout.gate import Decision, Question, Shadow
+from consumers.rollout.settings import trusted_keys
 from consumers.rollout.watch import ask
 from pipeline.answers import Answer
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
-from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.say import say, say_json
 from pipeline.wire.events import MAX_TEXT_CHARS
@@ -96,14 +96,7 @@ def command(
 ) -> None:
     """May this update go on in this ring? Exit code 0: cleared. 1: halted. 2: not enough data in time.
     3: the detector is silent or unreachable, or anything else went wrong. 4: not understood."""
-    trusted = trust.keys()
-    if not trusted:
-        where = f"{trust.keys_dir} holds none" if trusted is not None else "none is set"
-        raise ConfigError(
-            f"nothing could be believed without the correlator's public keys, and {where}: "
-            "--trusted-keys-dir (trust.keys_dir) names the directory with KID.pub.pem"
-        )
-    decision = ask(kafka, trusted, Question(fleet, *update, ring), shadow, wait_seconds, wall_clock_ms)
+    decision = ask(kafka, trusted_keys(trust), Question(fleet, *update, ring), shadow, wait_seconds, wall_clock_ms)
     say_json(decision) if as_json else say(line(decision))
     click.get_current_context().exit(Answer(EXIT_CODES[decision.state]))
 

@@ -1,10 +1,11 @@
-"""One question asked until it is answered: the loop of `andon gate`. It blocks; what it decides, `Gate` decides."""
+"""One question asked until it is answered: the loop of `andon gate`. It blocks."""
 
 import time
 from collections.abc import Iterator
 from contextlib import closing
 
-from consumers.rollout.gate import Decision, Gate, Question, Shadow
+from consumers.rollout.backlog import Backlog
+from consumers.rollout.gate import Decision, Knowledge, Question, Shadow
 from consumers.rollout.reading import READ_SECONDS, GateReader
 from pipeline.halt.believe import TrustedKeys
 from pipeline.runtime.clock import Clock
@@ -25,7 +26,7 @@ def ask(
     Raises:
         ConfigError: for settings that no client can be made with, or a directory of keys that is not to be trusted.
     """
-    gate, deadline = Gate(trusted, shadow), Deadline(wait_seconds)
+    gate, deadline = Knowledge(trusted, shadow), Deadline(wait_seconds)
     while True:
         try:
             for _ in _looks(kafka, gate, asked, deadline):
@@ -41,9 +42,9 @@ def ask(
         time.sleep(min(AGAIN_SECONDS, deadline.left_seconds))
 
 
-def _looks(kafka: KafkaConfig, gate: Gate, asked: Question, deadline: Deadline) -> Iterator[None]:
+def _looks(kafka: KafkaConfig, gate: Knowledge, asked: Question, deadline: Deadline) -> Iterator[None]:
     """A turn once all was read, and whenever something may have changed since."""
-    with closing(GateReader(kafka, gate, asked)) as reader:
+    with closing(GateReader(kafka, gate, Backlog(asked))) as reader:
         reader.read(READ_SECONDS)
         while True:
             yield

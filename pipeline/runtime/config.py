@@ -41,6 +41,7 @@ SECTIONS = (
     "status",
     "doctor",
     "trust",
+    "subscriber",
 )
 
 # Variables that are no key of a section; and such as Kubernetes sets beside a service whose name begins with "andon".

@@ -37,9 +37,10 @@ UNWATCHED_UPDATES = Gauge("andon_unwatched_updates", "Times that there was no pl
 UNDERSTOOD = Counter("andon_understood", "Bodies that came in another form and were understood", ["stage", "form"])
 NOTED = Gauge("andon_noted", "Input that became no evidence, or was mended, by its word (docs/design.md)", ["what"])
 CLOCKS_AHEAD = Gauge("andon_clocks_ahead_hosts", "Hosts whose clocks were ahead within the last day")
-COMMANDS = Counter("andon_commands", "Operators' commands answered", ["outcome", "why"])
+COMMANDS = Counter("andon_commands", "Operators' commands answered", ["status", "reason"])
 AUDIT_FAULTS = Counter("andon_audit_faults", "Entries of fleet.audit found changed, missing or moved", ["what"])
 HALTS = Counter("andon_halts", "Halts published", ["mode"])
+HOOK_RUNS = Counter("andon_hook_runs", "Commands run for a halt or a resume, by what came of them", ["status"])
 HALT_RECORDS_DISTURBED = Counter(
     "andon_halt_records_disturbed", "Records of fleet.halts found lost, erased, overwritten or not Andon's", ["what"]
 )

@@ -14,7 +14,8 @@ AckStatus = Literal["requested", "confirmed", "effective", "failed", "ignored"]
 
 class HaltAck(msgspec.Struct, frozen=True, kw_only=True):
     """Key: that of the halt. `subscriber` is the name that its key stands under in the directory of trust. `at` in
-    unix ms; `detail` is for people."""
+    unix ms; `detail` is for people. `doubt` says why the record that was obeyed could not be believed, "" when it was:
+    such a word is about no epoch, and settles nothing for later."""
 
     v: Literal[1] = 1
     halt_key: str
@@ -24,6 +25,7 @@ class HaltAck(msgspec.Struct, frozen=True, kw_only=True):
     status: AckStatus
     at: int
     detail: str = ""
+    doubt: str = ""
     kid: str = ""
     sig: str = ""
 

@@ -10,6 +10,7 @@ from support.secured import roles_shown, roles_table
 
 from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.connect import ClickHouseConfig
+from consumers.rollout.settings import SubscriberConfig
 from pipeline.access.roles import rights_of, shipped
 from pipeline.collect.config import CollectConfig
 from pipeline.combine.config import CombineConfig
@@ -47,6 +48,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "status": StatusConfig,
     "doctor": DoctorConfig,
     "trust": TrustConfig,
+    "subscriber": SubscriberConfig,
 }
 WITHOUT_DEFAULT = {"collect": {"tokens_file": "/etc/andon/tokens.toml"}}
 

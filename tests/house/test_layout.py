@@ -11,7 +11,7 @@ MAX_LINES = 300
 PURE = (
     "pipeline/decide/",
     "pipeline/wire/",
-    *(f"consumers/rollout/{name}.py" for name in ("backlog", "gate", "rules", "words")),
+    *(f"consumers/rollout/{name}.py" for name in ("backlog", "duties", "gate", "orders", "rules", "words")),
     *(f"pipeline/halt/{name}.py" for name in ("believe", "merit", "safety")),
     *(f"pipeline/halts/{name}.py" for name in ("facts", "known")),
     *(f"pipeline/combine/{name}.py" for name in ("admit", "batch", "emit", "fold")),

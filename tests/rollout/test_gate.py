@@ -21,7 +21,7 @@ from support.rollout_world import (
     verdict,
 )  # fmt: skip
 
-from consumers.rollout.gate import Gate
+from consumers.rollout.gate import Knowledge
 from pipeline.halt.safety import FRESH_MS
 from pipeline.wire import topics
 
@@ -238,7 +238,7 @@ def test_nothing_opens_what_stands_halted(ops: list[str], data: st.DataObject) -
         log = [message for message in compacted(log) if message[2] is not None]  # tombstones go, too, in time
     if data.draw(st.integers(0, 3)) == 3:
         log = [message for message in log if message[1] != KEY.encode()]  # the topic has lost it
-    gate, epoch = Gate(TRUSTED), 0
+    gate, epoch = Knowledge(TRUSTED), 0
     for message in merged(log, flips(data)):
         feed(gate, message)
         held = gate.record.halts.get(KEY)

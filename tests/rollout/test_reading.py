@@ -6,7 +6,7 @@ from support.rollout_world import ASKED, NOW, STRANGER, TRUSTED, Message, beat, 
 from support.waiting import DEADLINE_SECONDS, until
 
 from consumers.rollout.backlog import MAX_FLEETS, MAX_WORDS, Backlog
-from consumers.rollout.gate import Gate
+from consumers.rollout.gate import Knowledge
 from consumers.rollout.reading import GateReader
 from pipeline.runtime.errors import AndonError
 from pipeline.wire import topics
@@ -30,8 +30,8 @@ def test_it_reads_to_the_end_and_then_what_comes(clients: Clients) -> None:
     """Nothing is said before; then what is there, a halt that comes, and the resume that lifts it."""
     made(clients)
     put(clients, beat(), verdict("watching"), verdict())
-    gate = Gate(TRUSTED)
-    with GateReader(clients.kafka, gate, ASKED) as reader:
+    gate = Knowledge(TRUSTED)
+    with GateReader(clients.kafka, gate, Backlog(ASKED)) as reader:
         assert gate.decide(ASKED, NOW).rule == "unread"
         reader.read()
         assert gate.decide(ASKED, NOW).rule == "cleared"
@@ -54,27 +54,30 @@ def test_what_is_not_committed_is_not_read(clients: Clients) -> None:
     topic, key, value = verdict()
     producer.produce(clients.kafka.topic_prefix + topic, value, key)
     producer.flush(DEADLINE_SECONDS)
-    gate = Gate(TRUSTED)
-    with GateReader(clients.kafka, gate, ASKED) as reader:
+    gate = Knowledge(TRUSTED)
+    with GateReader(clients.kafka, gate, Backlog(ASKED)) as reader:
         reader.read()
         assert gate.decide(ASKED, NOW).rule == "unseen"
     producer.commit_transaction(DEADLINE_SECONDS)
-    with GateReader(clients.kafka, gate, ASKED) as reader:
+    with GateReader(clients.kafka, gate, Backlog(ASKED)) as reader:
         reader.read()
         assert gate.decide(ASKED, NOW).rule == "cleared"
 
 
 def test_topics_that_are_not_there_are_said(clients: Clients) -> None:
     """And nothing is taken for read."""
-    gate = Gate(TRUSTED)
-    with GateReader(clients.kafka, gate, ASKED) as reader, pytest.raises(AndonError, match="andon topics apply"):
+    gate = Knowledge(TRUSTED)
+    with (
+        GateReader(clients.kafka, gate, Backlog(ASKED)) as reader,
+        pytest.raises(AndonError, match="andon topics apply"),
+    ):
         reader.read()
     assert gate.decide(ASKED, NOW).state == "DETECTOR_SILENT"
 
 
-def passed(log: list[Message]) -> tuple[Gate, int, int]:
+def passed(log: list[Message]) -> tuple[Knowledge, int, int]:
     """A gate fed through a backlog; how many records came out of each topic."""
-    backlog, gate = Backlog(ASKED), Gate(TRUSTED)
+    backlog, gate = Backlog(ASKED), Knowledge(TRUSTED)
     for topic, key, value in log:
         (backlog.put_halt if topic == topics.HALTS.name else backlog.put_word)(key, value)
     words, halts = list(backlog.words()), list(backlog.halts())

@@ -283,7 +283,7 @@ def test_the_table_lacks_no_private_name() -> None:
         (app.ReadCommittedThread, {"rejoin"}),
         (app.ReadCommittedConsumer, {"commit_to"}),
         (app.Transport, {"began"}),
-        (fetching.CommittedRecords, {"passed", "newest"}),
+        (fetching.CommittedRecords, {"passed", "newest", "came_at"}),
     ],
 )
 def test_what_is_overridden_is_there_to_be(ours: type, own: set[str]) -> None:

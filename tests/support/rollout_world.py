@@ -8,7 +8,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from consumers.rollout.gate import Gate, Question, Shadow
+from consumers.rollout.gate import Knowledge, Question, Shadow
 from pipeline.correlate.ports import CommandRecord
 from pipeline.halt.believe import TrustedKey
 from pipeline.halt.signing import SigningKey
@@ -132,9 +132,9 @@ def altered(message: Message, old: bytes, new: bytes) -> Message:
     return instead(message, (message[2] or b"").replace(old, new))
 
 
-def gate_of(*messages: Message, shadow: Shadow = "watching", read: bool = True) -> Gate:
+def gate_of(*messages: Message, shadow: Shadow = "watching", read: bool = True) -> Knowledge:
     """A gate that has read these."""
-    gate = Gate(TRUSTED, shadow)
+    gate = Knowledge(TRUSTED, shadow)
     for message in messages:
         feed(gate, message)
     if read:
@@ -142,7 +142,7 @@ def gate_of(*messages: Message, shadow: Shadow = "watching", read: bool = True) 
     return gate
 
 
-def feed(gate: Gate, message: Message) -> None:
+def feed(gate: Knowledge, message: Message) -> None:
     """One record more."""
     topic, key, value = message
     (gate.take_halt if topic == topics.HALTS.name else gate.take_word)(key, value)

@@ -1,0 +1,64 @@
+"""A hook's command: what it is given, how its end is read, and that nothing of it stays behind."""
+
+import json
+import os
+import sys
+
+import pytest
+import structlog
+from support.rollout_world import NOW, gate_of, halt
+
+from consumers.rollout.hooked import Hook, HookFailed, HookTimedOut, environment
+from consumers.rollout.orders import Order, Orders
+
+pytestmark = pytest.mark.service
+
+
+def order(**other: object) -> Order:
+    """What a halt asks for."""
+    ((found,),) = Orders(["acme"]).of(gate_of(halt(**other)).record, NOW).values()  # type: ignore[arg-type]
+    return found
+
+
+def hook(code: str, seconds: float = 30.0) -> Hook:
+    """One that runs a program of Python."""
+    return Hook([sys.executable, "-c", code], seconds, structlog.get_logger())
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(0, "confirmed"), (113, "requested"), (114, "effective"), (115, "ignored")]
+)
+def test_exit_codes_are_answers(code: int, status: str) -> None:
+    """And what it prints is kept, made harmless."""
+    done = hook(f"import sys; print('a\\x1b[2J'); sys.exit({code})")(order())
+    assert (done.status, done.detail) == (status, r"a\x1b[2J")
+
+
+def test_any_other_end_is_none() -> None:
+    """A code, a signal, and no such program."""
+    with pytest.raises(HookFailed, match="exit code 1"):
+        hook("raise SystemExit(1)")(order())
+    with pytest.raises(HookFailed, match="signal 9"):
+        hook("import os; os.kill(os.getpid(), 9)")(order())
+    with pytest.raises(HookFailed, match="cannot be started"):
+        Hook(["/nowhere"], 1.0, structlog.get_logger())(order())
+
+
+def test_it_is_killed_in_time_with_all_that_it_began() -> None:
+    """However it clings to life."""
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(900)"
+    )
+    with pytest.raises(HookTimedOut, match="killed after 1 s: on"):
+        hook(code, 1.0)(order())
+
+
+def test_it_gets_the_order_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JSON as it is, printable text in the environment."""
+    monkeypatch.setenv("ANDON_KAFKA_SASL_PASSWORD", "x")
+    hostile = order(version="1\n$(reboot)\x00")
+    assert "ANDON_KAFKA_SASL_PASSWORD" not in environment(hostile, os.environ)
+    assert environment(hostile, {})["HALT_VERSION"] == r"1\n$(reboot)\x00"
+    code = "import json, sys, os; print(json.load(sys.stdin)['version'].encode().hex(), os.environ['HALT_RINGS'])"
+    assert hook(code)(hostile).detail == f"{hostile.version.encode().hex()} *"
+    assert json.loads(json.dumps(hostile.version)) == hostile.version
