@@ -82,7 +82,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.table:
             return None
-        if ctx.parent is None:
+        if self.table is COMMANDS:
             require(cmd_name)
         module, attribute = self.table[cmd_name][0].split(":")
         loaded: click.Command = getattr(importlib.import_module(module), attribute)
@@ -100,12 +100,17 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text + _lacks(ctx, name)) for name, (_, text) in self.table.items()])
+            formatter.write_dl(
+                [
+                    (name, text + (_lacks(name) if self.table is COMMANDS else ""))
+                    for name, (_, text) in self.table.items()
+                ]
+            )
 
 
-def _lacks(ctx: click.Context, command: str) -> str:
+def _lacks(command: str) -> str:
     extra, absent = lacking(command)
-    return f" [not installed: andon[{extra}]]" if absent and ctx.parent is None else ""
+    return f" [not installed: andon[{extra}]]" if absent else ""
 
 
 def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:

@@ -55,7 +55,7 @@ def test_missing_topics_are_said(embedded: EmbeddedBroker, tmp_path: Path) -> No
     """Without its topics the archive ends with 2, not to be started again, and one line that says what to run."""
     where = ("--bootstrap-servers", embedded.bootstrap_servers, "--topic-prefix", "nothing-here.")
     with Process(andon("archive", *where), tmp_path / "archive.log") as bare:
-        assert bare.wait(DEADLINE_SECONDS) == 2
+        assert bare.start().wait(DEADLINE_SECONDS) == 2
         assert "run `andon topics apply`" in bare.last_words()
 
 

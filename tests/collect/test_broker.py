@@ -132,7 +132,7 @@ def test_missing_topics_are_said(tmp_path: Path) -> None:
             assert gateway.ask("/health").status == 503
         where = ("--tokens-file", tmp_path / "tokens.toml", "--bootstrap-servers", broker.bootstrap_servers)
         with Process(andon("collect", "--port", 0, *where), tmp_path / "again.log") as again:
-            assert again.wait(DEADLINE_SECONDS) == 2
+            assert again.start().wait(DEADLINE_SECONDS) == 2
             assert f"topics missing: {topics.EVENTS.name}; run `andon topics apply`" in again.last_words()
 
 
