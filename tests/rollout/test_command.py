@@ -43,6 +43,9 @@ FIGURES: dict[str, Any] = {
 }
 
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
 class Line:
     """Topics of one test, the correlator's key, and what is said with it."""
 
@@ -97,11 +100,19 @@ class Line:
         """The command, asked for the update."""
         argv = [ANDON, "gate", UPDATE, "--fleet", "acme", "--ring", "broad", *options]
         env = self.environment(**environment)
-        return subprocess.Popen(argv, stdout=stdout, stderr=subprocess.PIPE, text=True, env=env)
+        # What the tests' own parent lets them ignore, as nohup does, the command would ignore, too.
+        return subprocess.Popen(
+            argv, stdout=stdout, stderr=subprocess.PIPE, text=True, env=env, preexec_fn=_heed_signals
+        )
 
     def gate(self, *options: str, **environment: str) -> tuple[int, str]:
         """Its exit code, and all that it printed."""
         return ended(self.start(*options, **environment))
+
+
+def _heed_signals() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -218,7 +229,7 @@ def test_an_exception_is_no_halt(line: Line, tmp_path: Path) -> None:
         assert ended(line.start(stdout=full))[0] == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_is_no_answer(line: Line, number: signal.Signals) -> None:
     """3 at once, though it waits: also inside of a call that takes its time."""
     process = line.start("--wait", "30m", ANDON_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
