@@ -7,6 +7,7 @@ import click
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.audit.check import Checked, check, joined
 from pipeline.audit.reading import from_clickhouse, from_kafka, known_heads
+from pipeline.extras import require_module
 from pipeline.halt.trust import TrustConfig
 from pipeline.halts.where import options, where
 from pipeline.runtime.kafka import KafkaConfig
@@ -19,13 +20,15 @@ SHOWN = 20  # faults of a fleet
 @click.command(
     "verify", epilog="Exit code 0: whole. 3: something is wrong, and is named. 1: it could not be read. 2: usage."
 )
-@options
+@options(("cluster",))
 def command(
     as_json: bool, data_dir: Path, kafka: KafkaConfig, clickhouse: ClickHouseConfig, trust: TrustConfig
 ) -> None:
     """Prove that every command, answer and halt is there as it was signed, in its order, and none besides."""
     place = where(kafka, clickhouse, trust, data_dir)
     heads = known_heads(place.kafka, place.trusted)
+    if place.clickhouse is not None:
+        require_module("clickhouse_connect", "line", f"clickhouse.url = {place.clickhouse.url}")
     found = check("Kafka", from_kafka(place.kafka), place.trusted, heads)
     if place.clickhouse is not None:
         with connect(place.clickhouse, database=place.clickhouse.database) as client:

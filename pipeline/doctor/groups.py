@@ -8,9 +8,9 @@ from pipeline.doctor.finding import Finding, ok, unchecked, warning
 from pipeline.doctor.transactions import Transaction, holding, open_transactions, without_prefix
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.status.layout import moment
 from pipeline.status.snapshot import group_rows, held_back
 from pipeline.status.sources import Cluster, Offsets, Place
+from pipeline.status.times import moment
 
 CHECK = "kafka groups"
 STILL_SECONDS = 2.0  # between the looks; combine and archive commit several times in it

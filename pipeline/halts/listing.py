@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from consumers.rollout.main import Name
+from consumers.rollout.params import Name
 from pipeline.halts.facts import Row, rows
 from pipeline.halts.reading import Known, read
-from pipeline.halts.where import options, where
+from pipeline.halts.where import OF_CLICKHOUSE, options, where
 from pipeline.halts.words import obeyed_count, spread_word
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.logging import printable
@@ -23,7 +23,7 @@ FIXED_COLUMNS = 41  # of all but the update
 
 @click.command("list")
 @click.option("--fleet", type=Name(), help="Of this fleet only.")
-@options
+@options(OF_CLICKHOUSE)
 def command(fleet: str | None, as_json: bool, **settings: Any) -> None:
     """What stands halted, waits for a person, was resumed, or is unknown: a line each."""
     place = where(**settings)

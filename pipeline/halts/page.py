@@ -9,7 +9,7 @@ from pipeline.halts.facts import Row
 from pipeline.halts.stored import Stored
 from pipeline.halts.words import commanded, evidence_words, item, obeyed_words, spread_words
 from pipeline.runtime.logging import printable
-from pipeline.status.layout import moment, span
+from pipeline.status.times import moment, span
 from pipeline.status.updates import UpdateRow, explain
 from pipeline.wire.halts import Evidence
 from pipeline.wire.record_keys import parse_key

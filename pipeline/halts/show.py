@@ -9,10 +9,11 @@ import click
 from pipeline.halts.answer import ask
 from pipeline.halts.facts import Row
 from pipeline.halts.listing import problems
+from pipeline.halts.stored import UNUSED
 from pipeline.halts.where import options
 from pipeline.halts.words import evidence_words, item, spread_words, who
 from pipeline.runtime.say import say, say_json
-from pipeline.status.layout import moment, span
+from pipeline.status.times import moment, span
 from pipeline.status.updates import explain
 from pipeline.wire.record_keys import parse_key, update_key
 
@@ -21,7 +22,7 @@ COLUMNS = 80
 
 @click.command("show")
 @click.argument("key", metavar="FLEET/VENDOR/PRODUCT/VERSION")
-@options
+@options(UNUSED)
 def command(key: str, as_json: bool, **settings: Any) -> None:
     """One halt whole: its record, the evidence, who obeyed and how fast, whether it spreads."""
     parts = parse_key(key)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from pipeline.halts.facts import DONE, UNANSWERED, Obeyed, Row
 from pipeline.runtime.logging import printable
-from pipeline.status.layout import moment, span
+from pipeline.status.times import moment, span
 from pipeline.wire.verdicts import power_of_ten
 
 NAME_COLUMNS = 12

@@ -9,8 +9,9 @@ from rich.segment import Segment
 from rich.text import Text
 
 from pipeline.runtime.logging import printable
-from pipeline.status.layout import Cell, Column, Lines, cell, drawn, figure, moment, span, table
+from pipeline.status.layout import Cell, Column, Lines, cell, drawn, figure, table
 from pipeline.status.snapshot import HaltRow, Snapshot, StageRow, UnknownRow
+from pipeline.status.times import moment, span
 from pipeline.status.updates import UpdateRow, by_update, grounds
 from pipeline.wire.record_keys import update_key
 from pipeline.wire.verdicts import FleetHeartbeat, power_of_ten

@@ -5,20 +5,23 @@ import sys
 
 import pytest
 
+from pipeline.audit.main import COMMANDS as AUDIT
 from pipeline.cli import COMMANDS
 from pipeline.doctor.rights import NEEDS
 from pipeline.doctor.targets import STAGES
+from pipeline.halts.main import COMMANDS as HALTS
 
 # Each of these takes longer to load than help may take; a limit in seconds would judge the machine.
 HEAVY = ("numpy", "pyarrow", "clickhouse_connect", "aiokafka", "aiohttp", "faust", "chdb", "structlog")
+HELPED = ("", *COMMANDS, *(f"halts {name}" for name in HALTS), *(f"audit {name}" for name in AUDIT))
 
 
 @pytest.mark.service
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("command", HELPED)
 def test_help_loads_nothing_heavy(command: str) -> None:
     """Of any command."""
     code = (
-        "import sys; from pipeline import cli; sys.argv = ['andon', *filter(None, [sys.argv[1]]), '--help']\n"
+        "import sys; from pipeline import cli; sys.argv = ['andon', *sys.argv[1].split(), '--help']\n"
         "try: cli.andon(prog_name='andon')\n"
         f"except SystemExit: print([name for name in {HEAVY} if name in sys.modules])"
     )

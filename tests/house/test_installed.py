@@ -7,17 +7,20 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
 from support.brokers import Clients
-from support.rollout_world import ASKED, beat, verdict
+from support.rollout_world import ASKED, HOUR_MS, beat, halt, verdict
 from support.sources import PACKAGES, ROOT
 from support.waiting import DEADLINE_SECONDS
 
 from pipeline.halt.signing import load_or_create
 from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.local.machine.ports import free_port
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.wire import topics
 
@@ -28,6 +31,8 @@ HEAVY = {"faust", "mode", "aiokafka", "aiohttp", "numpy", "pyarrow", "chdb", "cl
 MAX_IMPORT_SECONDS = 0.150  # of CPU
 MAX_RSS_BYTES = 60 << 20
 INSTALL_SECONDS = 300.0
+UPDATE = ("/".join(ASKED[1:4]), "--fleet", ASKED.fleet)
+HALTED = "/".join((*ASKED[:3], "292"))
 PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
 
 
@@ -35,14 +40,20 @@ class Installed(NamedTuple):
     """An environment of its own."""
 
     bin: Path
+    settings: Mapping[str, str] = MappingProxyType({})
 
-    def run(self, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """A program of it, away from the sources, with nothing of this process's settings."""
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("ANDON_", "PYTHON"))}
         argv = (str(self.bin / argv[0]), *argv[1:])
-        env = plain | environment
         return subprocess.run(
-            argv, capture_output=True, text=True, env=env, cwd=self.bin, timeout=DEADLINE_SECONDS, check=False
+            argv,
+            capture_output=True,
+            text=True,
+            env={**plain, **self.settings},
+            cwd=self.bin,
+            timeout=DEADLINE_SECONDS,
+            check=False,
         )
 
 
@@ -95,28 +106,65 @@ def test_what_obeys_is_imported_in_no_time(installed: Installed) -> None:
     assert HEAVY.isdisjoint(seen[-1][2])
 
 
-def test_the_gate_answers(installed: Installed, embedded: EmbeddedBroker, tmp_path: Path) -> None:
-    """Its help, and a clearance that a broker holds."""
-    helped = installed.run("andon", "gate", "--help")
-    assert "Usage: andon gate" in helped.stdout
-    clients = Clients(embedded, f"installed-{uuid.uuid4().hex[:6]}.")
-    key = load_or_create(tmp_path / "keys")
+@pytest.fixture(scope="module")
+def asking(
+    installed: Installed, embedded: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installed]:
+    """The same, with the settings of a line whose topics hold a clearance, a halt of another update, and a heartbeat;
+    and ClickHouse's, which nothing here can ask."""
+    clients, keys = Clients(embedded, f"installed-{uuid.uuid4().hex[:6]}."), tmp_path_factory.mktemp("trust") / "keys"
+    key, now_ms = load_or_create(keys), wall_clock_ms()
     for topic in (topics.HALTS, topics.VERDICTS):
         clients.topic(topic.name, cleanup_policy="compact")
+    for topic in (topics.HALT_ACKS, topics.COMMANDS, topics.AUDIT):
+        clients.topic(topic.name)
+    halted = halt(key=key, version="292", issued_at=now_ms, expires_at=now_ms + HOUR_MS)
     producer = clients.producer()
-    for topic, name, value in (beat(wall_clock_ms(), key=key), verdict("cleared", key=key)):
+    for topic, name, value in (beat(now_ms, (HALTED, 1), key=key), verdict("cleared", key=key), halted):
         producer.produce(clients.kafka.topic_prefix + topic, value, name)
     assert producer.flush(DEADLINE_SECONDS) == 0
-    asked = ("gate", "/".join(ASKED[1:4]), "--fleet", ASKED.fleet, "--ring", ASKED.ring, "--json")
-    answer = installed.run(
-        "andon",
-        *asked,
-        ANDON_KAFKA_BOOTSTRAP_SERVERS=clients.kafka.bootstrap_servers,
-        ANDON_KAFKA_TOPIC_PREFIX=clients.kafka.topic_prefix,
-        ANDON_TRUST_KEYS_DIR=str(tmp_path / "keys"),
+    yield installed._replace(
+        settings={
+            "ANDON_KAFKA_BOOTSTRAP_SERVERS": clients.kafka.bootstrap_servers,
+            "ANDON_KAFKA_TOPIC_PREFIX": clients.kafka.topic_prefix,
+            "ANDON_TRUST_KEYS_DIR": str(keys),
+            "ANDON_CLICKHOUSE_URL": f"http://127.0.0.1:{free_port()}",
+        }
     )
     clients.close()
+
+
+def test_the_gate_answers(asking: Installed) -> None:
+    """Its help, and a clearance that a broker holds."""
+    assert "Usage: andon gate" in asking.run("andon", "gate", "--help").stdout
+    answer = asking.run("andon", "gate", *UPDATE, "--ring", ASKED.ring, "--json")
     assert (answer.returncode, json.loads(answer.stdout)["state"]) == (0, "CLEARED"), answer.stderr
+
+
+def test_people_in_command(asking: Installed) -> None:
+    """An operator's laptop: what stands and why, without what only ClickHouse knows, and that is said; a key of one's
+    own, and an order."""
+    listed = asking.run("andon", "halts", "list")
+    assert (listed.returncode, HALTED in listed.stdout) == (0, True), listed
+    why = asking.run("andon", "halts", "why", *UPDATE)
+    assert "not asked: clickhouse_connect is not installed: pip install 'andon[line]'" in " ".join(why.stdout.split())
+    keys = asking.settings["ANDON_TRUST_KEYS_DIR"]
+    made = asking.run("andon", "keys", "new", "operator", "ann", "--dir", keys)
+    (private,) = (path for path in Path(keys).glob("*ann*") if not path.name.endswith(".pub.pem"))
+    order = ("force", *UPDATE, "--reason", "a test", "--key", str(private), "--answer-within", "1s")
+    forced = asking.run("andon", "halts", *order)
+    assert (made.returncode, forced.returncode) == (0, 6), forced  # nobody is there to answer
+    assert forced.stdout.startswith("andon: no answer to ")
+
+
+def test_the_audit_is_proved(asking: Installed) -> None:
+    """That of Kafka. Where ClickHouse's is wanted too, no answer says less than was asked."""
+    wanted = asking.run("andon", "audit", "verify")
+    assert (wanted.returncode, wanted.stdout) == (2, "")
+    assert re.fullmatch(r"andon: clickhouse.url = \S+: clickhouse_connect is not .*'andon\[line\]'\n", wanted.stderr)
+    settings = {name: value for name, value in asking.settings.items() if "CLICKHOUSE" not in name}
+    proved = asking._replace(settings=settings).run("andon", "audit", "verify")
+    assert (proved.returncode, proved.stderr) == (0, ""), proved
 
 
 def test_what_is_not_installed_is_said(installed: Installed) -> None:
@@ -124,4 +172,4 @@ def test_what_is_not_installed_is_said(installed: Installed) -> None:
     for command, extra in (("correlate", "line"), ("up", "local")):
         done = installed.run("andon", command)
         assert done.returncode == 2
-        assert re.fullmatch(rf"andon: {command} needs [\w, ]+: pip install 'andon\[{extra}\]'\n", done.stderr)
+        assert re.fullmatch(rf"andon: {command} needs [\w., ]+: pip install 'andon\[{extra}\]'\n", done.stderr)

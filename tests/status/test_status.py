@@ -11,7 +11,6 @@ from pipeline.halt.signing import SigningKey, load_or_create
 from pipeline.halt.trust import TrustConfig
 from pipeline.local.machine.usage import Usage
 from pipeline.local.stack import StackInfo, StageInfo
-from pipeline.status.layout import moment, span
 from pipeline.status.record import Shown
 from pipeline.status.snapshot import (
     Snapshot,
@@ -23,6 +22,7 @@ from pipeline.status.snapshot import (
     unknown_rows,
 )
 from pipeline.status.sources import Offsets
+from pipeline.status.times import moment, span
 from pipeline.status.updates import explain
 from pipeline.status.view import Screen
 from pipeline.wire.halts import Evidence, Halt, encode_halt
