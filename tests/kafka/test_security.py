@@ -274,23 +274,25 @@ def test_doctor_tells_security_that_does_not_match(
     assert any("the port speaks TLS" in finding["words"] for finding in found.values())
 
 
-@pytest.mark.parametrize("name", ["andon-combine", "andon-correlate"])
-def test_a_stage_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster, name: str, tmp_path: Path) -> None:
-    """It ends, asks to be started again, and its log says why, without the password."""
-    wrong = KafkaConfig(
-        bootstrap_servers=sasl_kafka.bootstrap_servers,
-        security_protocol="SASL_PLAINTEXT",
-        sasl_username=name,
-        sasl_password="not-the-password",
-    )
-    words = [name.removeprefix("andon-")]
-    words += ["--data-dir", str(tmp_path / "data"), "--web-port", str(free_port())] if name == "andon-correlate" else []
-    with start(wrong, tmp_path / "log", *words) as process:
-        assert process.wait(DEADLINE_SECONDS) == 70
-    said = (tmp_path / "log").read_text("utf-8")
-    assert "uthenti" in said
-    assert "not-the-password" not in said
-    assert "Traceback" not in said
+def test_a_stage_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster, tmp_path: Path) -> None:
+    """It ends, asks to be started again, and its log says why, without the password: by either client."""
+    options = {"combine": (), "correlate": ("--data-dir", str(tmp_path / "data"), "--web-port", str(free_port()))}
+    with contextlib.ExitStack() as both:  # at the same time: each tries for long
+        ending = {}
+        for name, more in options.items():
+            wrong = KafkaConfig(
+                bootstrap_servers=sasl_kafka.bootstrap_servers,
+                security_protocol="SASL_PLAINTEXT",
+                sasl_username=f"andon-{name}",
+                sasl_password="not-the-password",
+            )
+            ending[name] = both.enter_context(start(wrong, tmp_path / name, name, *more))
+        assert {name: process.wait(DEADLINE_SECONDS) for name, process in ending.items()} == dict.fromkeys(options, 70)
+    for name in options:
+        said = (tmp_path / name).read_text("utf-8")
+        assert "uthenti" in said
+        assert "not-the-password" not in said
+        assert "Traceback" not in said
 
 
 def test_a_tool_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -288,9 +288,12 @@ def test_a_killed_supervisor_takes_its_stages_along(tmp_path: Path) -> None:
 
 
 @pytest.mark.service
-def test_what_the_broker_acknowledged_survives_a_stop(tmp_path: Path) -> None:
-    """Stop, start: the message is still there, at the same address."""
+def test_what_the_broker_acknowledged_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop, start: the message is still there, at the same address; and what the environment says to another line does
+    not reach this one."""
+    monkeypatch.setenv("ANDON_UP_FLEET", "elsewhere")
     with LocalStack(tmp_path / "line", stages=()) as running:
+        assert running.info.fleet == UpConfig().fleet
         servers = running.info.bootstrap_servers
         producer = Producer({"bootstrap.servers": servers, "log_level": 0})
         producer.produce(topics.HALTS.name, b"{}", key=b"kept")
