@@ -41,6 +41,8 @@ COMMANDS = Counter("andon_commands", "Operators' commands answered", ["status", 
 AUDIT_FAULTS = Counter("andon_audit_faults", "Entries of fleet.audit found changed, missing or moved", ["what"])
 HALTS = Counter("andon_halts", "Halts published", ["mode"])
 HOOK_RUNS = Counter("andon_hook_runs", "Commands run for a halt or a resume, by what came of them", ["status"])
+NOTIFICATIONS = Counter("andon_notifications", "Alerts sent to an Alertmanager, by what came of them", ["status"])
+NOTIFY_FIRING = Gauge("andon_notify_firing_alerts", "Alerts that fire by now")
 HALT_RECORDS_DISTURBED = Counter(
     "andon_halt_records_disturbed", "Records of fleet.halts found lost, erased, overwritten or not Andon's", ["what"]
 )
