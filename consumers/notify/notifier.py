@@ -50,8 +50,10 @@ class Notifier:
         self._standing.close()
 
     def _put(self) -> None:
-        alerts = self._standing.alerts(wall_clock_ms())
-        if alerts is not None:
+        now_ms = wall_clock_ms()
+        rows = self._standing.rows(now_ms)
+        if rows is not None:
+            alerts = self._standing.alerts(rows, now_ms)
             NOTIFY_FIRING.set(sum(alert.fires for alert in alerts))
             for sender in self._senders:
                 sender.put(alerts)

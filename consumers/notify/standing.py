@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from consumers.notify.acks import Acks
 from consumers.notify.alerts import Alert, alerts_of
+from consumers.notify.gauges import gauges
 from consumers.rollout import Source
 from consumers.rollout.follower import Follower
 from pipeline.halt.safety import SafetyRecord
 from pipeline.halts.facts import Row, rows
+from pipeline.runtime.metrics import put
 from pipeline.wire.acks import HaltAck
 
 CLIENT = "andon-notify"
@@ -57,15 +59,22 @@ class Standing:
             wakes = follower.wakes
             follower.news.wait_for(lambda: follower.wakes != wakes, seconds)
 
-    def alerts(self, now_ms: int) -> list[Alert] | None:
-        """All that fire, and those that were and do not; None as long as nothing is known."""
+    def rows(self, now_ms: int) -> list[Row] | None:
+        """Everything that was halted, waits or is in doubt; None as long as nothing is known. Moves the gauges, too."""
         if not self.follower.ready.is_set():
             return None
         with self.follower.news:
             for halt in self.record.halts.values():
                 self.issued.setdefault((halt.key, halt.epoch), halt.issued_at)
-            found = rows(self, now_ms)
-        return [alert for row in found for alert in alerts_of(row, self._since_of(row, now_ms), self._links)]
+            found, beats = rows(self, now_ms), dict(self.record.beats)
+        since_ms = {row.key: self._since_of(row, now_ms) for row in found}
+        for family, series in gauges(found, since_ms, beats):
+            put(family, series)
+        return found
+
+    def alerts(self, rows: list[Row], now_ms: int) -> list[Alert]:
+        """All that fire, and those that were and do not."""
+        return [alert for row in rows for alert in alerts_of(row, self._since_of(row, now_ms), self._links)]
 
     def _since_of(self, row: Row, now_ms: int) -> int:
         """Since when it is as it is: by its record where that says so, else since it was first seen."""
