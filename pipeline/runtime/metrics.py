@@ -20,17 +20,6 @@ from pipeline.runtime.errors import ConfigError
 
 Doc = msgspec.Meta
 
-MAX_SERIES."""
-
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import NamedTuple
-
-from prometheus_client import REGISTRY
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
-
 MAX_SERIES = 1_000
 
 Series = tuple[Sequence[str], float]  # values of the labels, in their order; and the gauge's
