@@ -1,25 +1,28 @@
 """What stands halted, as gauges: who has not answered, what still spreads, which resumes end. Pure."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from consumers.notify.alerts import STANDS
+from pipeline.halt.safety import SafetyRecord
 from pipeline.halts.facts import UNANSWERED as SILENT
 from pipeline.halts.facts import Row
 from pipeline.runtime import metrics
 from pipeline.runtime.logging import printable
 from pipeline.runtime.metrics import Family, Series
 from pipeline.wire.record_keys import parse_key
-from pipeline.wire.verdicts import FleetHeartbeat
+from pipeline.wire.verdicts import Verdict
 
 UPDATE_PARTS = 4
+MAX_UPDATES = 200  # that gauges name
 
 
 def gauges(
-    rows: Sequence[Row], since_ms: Mapping[str, int], beats: Mapping[str, FleetHeartbeat]
+    rows: Sequence[Row], since_ms: Mapping[str, int], record: SafetyRecord
 ) -> Iterator[tuple[Family, list[Series]]]:
-    """Each family with its series, the newest first where there may be many. `since_ms`: by halt key, unix ms."""
-    yield metrics.HEARTBEAT, [((printable(fleet),), beat.at / 1000) for fleet, beat in sorted(beats.items())]
+    """Each family with its series, those first that matter most. `since_ms`: by halt key, unix ms."""
+    yield metrics.HEARTBEAT, [((printable(fleet),), beat.at / 1000) for fleet, beat in sorted(record.beats.items())]
+    yield from _live(record.verdicts.values())
     states = Counter((_parts(row)[0], row.state) for row in rows if row.state != "none")
     yield metrics.HALT_STATES, [(of, count) for of, count in sorted(states.items())]
     yield from _obedience(rows)
@@ -31,6 +34,33 @@ def gauges(
     yield metrics.PENDING_SINCE, list(_updates(pending, {row.key: since_ms[row.key] / 1000 for row in pending}))
     ends = {row.key: row.halt.expires_at / 1000 for row in rows if row.state == "resumed" and row.halt is not None}
     yield metrics.RESUME_ENDS, list(_updates([row for row in rows if row.key in ends], ends))
+
+
+def _live(verdicts: Iterable[Verdict]) -> Iterator[tuple[Family, list[Series]]]:
+    """Of the updates with the most evidence, by the ring that has it; the rest is counted."""
+    worst: dict[tuple[str, ...], Verdict] = {}
+    states: Counter[tuple[str, ...]] = Counter()
+    for verdict in verdicts:
+        of = tuple(map(printable, (verdict.fleet, verdict.vendor, verdict.product, verdict.version)))
+        states[of[0], verdict.state] += 1
+        known = worst.get(of)
+        if known is None or verdict.log10_evidence > known.log10_evidence:
+            worst[of] = verdict
+    ranked = sorted(worst.items(), key=lambda each: -each[1].log10_evidence)
+    shown, rest = ranked[:MAX_UPDATES], Counter(of[0] for of, _ in ranked[MAX_UPDATES:])
+    yield metrics.VERDICT_STATES, sorted(states.items())
+    yield metrics.EVIDENCE, [(of, verdict.log10_evidence) for of, verdict in shown]
+    yield metrics.THRESHOLD, [(of, verdict.threshold) for of, verdict in shown]
+    rated = [(of, verdict) for of, verdict in shown if verdict.exposed_trials]
+    yield (
+        metrics.CRASHES_PER_TRIAL,
+        [
+            ((*of, arm), crashes / verdict.exposed_trials)
+            for of, verdict in rated
+            for arm, crashes in (("exposed", verdict.observed), ("expected", verdict.expected))
+        ],
+    )
+    yield metrics.UPDATES_NOT_SHOWN, [((of[0],), rest[of[0]]) for of in sorted({of[:1] for of in worst})]
 
 
 def _obedience(rows: Sequence[Row]) -> Iterator[tuple[Family, list[Series]]]:

@@ -66,10 +66,10 @@ class Standing:
         with self.follower.news:
             for halt in self.record.halts.values():
                 self.issued.setdefault((halt.key, halt.epoch), halt.issued_at)
-            found, beats = rows(self, now_ms), dict(self.record.beats)
-        since_ms = {row.key: self._since_of(row, now_ms) for row in found}
-        for family, series in gauges(found, since_ms, beats):
-            put(family, series)
+            found = rows(self, now_ms)
+            since_ms = {row.key: self._since_of(row, now_ms) for row in found}
+            for family, series in gauges(found, since_ms, self.record):
+                put(family, series)
         return found
 
     def alerts(self, rows: list[Row], now_ms: int) -> list[Alert]:

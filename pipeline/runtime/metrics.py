@@ -125,6 +125,13 @@ SPREADING = Family(
 )
 PENDING_SINCE = Family("andon_halt_pending_timestamp_seconds", "Since when it waits for a person, unix seconds", UPDATE)
 RESUME_ENDS = Family("andon_resume_expires_timestamp_seconds", "When a resume that stands ends, unix seconds", UPDATE)
+EVIDENCE = Family("andon_update_evidence_log10", "Evidence against it, of the ring with the most", UPDATE)
+THRESHOLD = Family("andon_update_threshold_log10", "Evidence that halts it", UPDATE)
+CRASHES_PER_TRIAL = Family(
+    "andon_update_crashes_per_trial", "Of hosts that have it, and expected of them without it", (*UPDATE, "arm")
+)
+UPDATES_NOT_SHOWN = Family("andon_updates_not_shown", "Live updates beyond those that gauges name", ("fleet",))
+VERDICT_STATES = Family("andon_verdicts", "Newest believed verdicts, one for each update and ring", ("fleet", "state"))
 ROWS = Counter("andon_archive_rows", "Rows acknowledged by ClickHouse", ["table"])
 INSERT_SECONDS = Histogram("andon_archive_insert_seconds", "Time of one ClickHouse insert", buckets=_LATENCY)
 

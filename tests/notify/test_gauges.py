@@ -2,7 +2,8 @@
 
 from support.rollout_world import NAMES, NOW, TRUSTED, beat, halt, verdict
 
-from consumers.notify.gauges import gauges
+from consumers.notify.gauges import MAX_UPDATES, gauges
+from pipeline.halt.safety import SafetyRecord
 from pipeline.halts.facts import Obeyed, Row, row_of
 from pipeline.halts.known import Known
 from pipeline.runtime import metrics
@@ -16,7 +17,7 @@ OF = tuple(parse_key(KEY))
 
 def told(*rows: Row) -> dict[Family, list[Series]]:
     """The series of each family."""
-    return dict(gauges(rows, {row.key: NOW for row in rows}, {}))
+    return dict(gauges(rows, {row.key: NOW for row in rows}, SafetyRecord(TRUSTED)))
 
 
 def row(*messages: tuple[str, bytes, bytes | None], obeyed: tuple[Obeyed, ...] = ()) -> Row:
@@ -61,3 +62,18 @@ def test_a_resume_owes_nothing_and_says_when_it_ends() -> None:
     pending = told(row(verdict("pending")))
     assert pending[metrics.PENDING_SINCE] == [(OF, NOW / 1000)]
     assert pending[metrics.HALT_STATES] == [(("acme", "pending"), 1)]
+
+
+def test_live_updates_are_named_by_evidence_and_the_rest_is_counted() -> None:
+    """The ring with the most speaks for its update; a heartbeat says when it was."""
+    record = SafetyRecord(TRUSTED)
+    words = [verdict("watching", version=str(number), log10_evidence=number / 100) for number in range(MAX_UPDATES + 2)]
+    for _, key, value in [*words, verdict("watching", version="0", ring="canary", log10_evidence=9.0), beat(NOW)]:
+        assert record.take_word(key, value) == ""
+    found = dict(gauges([], {}, record))
+    assert found[metrics.EVIDENCE][0] == (("acme", "crowdstrike", "falcon-content", "0"), 9.0)
+    assert len(found[metrics.EVIDENCE]) == MAX_UPDATES
+    assert found[metrics.UPDATES_NOT_SHOWN] == [(("acme",), 2)]
+    assert found[metrics.VERDICT_STATES] == [(("acme", "watching"), MAX_UPDATES + 3)]
+    assert found[metrics.CRASHES_PER_TRIAL][0][1] == 3 / 9_120
+    assert found[metrics.HEARTBEAT] == [(("acme",), NOW / 1000)]

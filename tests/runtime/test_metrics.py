@@ -17,7 +17,7 @@ from pipeline.runtime.metrics import Family
 
 FAMILIES = {name: found for name, found in vars(metrics).items() if isinstance(found, Family)}
 DECLARED = {name: found for name, found in vars(metrics).items() if isinstance(found, MetricWrapperBase)}
-BOUNDED_LABELS = {"fleet", "vendor", "product", "version", "subscriber", "state"}
+BOUNDED_LABELS = {"fleet", "vendor", "product", "version", "subscriber", "state", "arm"}
 LABELS = {"form", "stage", "reason", "topic", "partition", "mode", "status", "table", "what"}
 OTHER_UNITS = ("_ms", "_minutes", "_hours", "_kb", "_mb", "_mib", "_percent", "_total")  # `_total` comes by itself
 
