@@ -22,6 +22,7 @@ def gauges(
 ) -> Iterator[tuple[Family, list[Series]]]:
     """Each family with its series, those first that matter most. `since_ms`: by halt key, unix ms."""
     yield metrics.HEARTBEAT, [((printable(fleet),), beat.at / 1000) for fleet, beat in sorted(record.beats.items())]
+    yield metrics.FLEET_EVENTS, [((printable(fleet),), beat.events) for fleet, beat in sorted(record.beats.items())]
     yield from _live(record.verdicts.values())
     states = Counter((_parts(row)[0], row.state) for row in rows if row.state != "none")
     yield metrics.HALT_STATES, [(of, count) for of, count in sorted(states.items())]

@@ -105,6 +105,7 @@ UPDATE = ("fleet", "vendor", "product", "version")
 HEARTBEAT = Family(
     "andon_detector_heartbeat_timestamp_seconds", "The newest believed heartbeat, unix seconds", ("fleet",)
 )
+FLEET_EVENTS = Family("andon_fleet_events", "Events that the detector has taken in, by its heartbeat", ("fleet",))
 HALT_STATES = Family(
     "andon_standing_halts", "Updates by how they stand, as `andon halts list` has it", ("fleet", "state")
 )
@@ -133,6 +134,7 @@ CRASHES_PER_TRIAL = Family(
 UPDATES_NOT_SHOWN = Family("andon_updates_not_shown", "Live updates beyond those that gauges name", ("fleet",))
 VERDICT_STATES = Family("andon_verdicts", "Newest believed verdicts, one for each update and ring", ("fleet", "state"))
 ROWS = Counter("andon_archive_rows", "Rows acknowledged by ClickHouse", ["table"])
+INSERT_FAILURES = Counter("andon_archive_insert_failures", "Inserts that failed, and are tried again", ["table"])
 INSERT_SECONDS = Histogram("andon_archive_insert_seconds", "Time of one ClickHouse insert", buckets=_LATENCY)
 
 

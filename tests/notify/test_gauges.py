@@ -77,3 +77,4 @@ def test_live_updates_are_named_by_evidence_and_the_rest_is_counted() -> None:
     assert found[metrics.VERDICT_STATES] == [(("acme", "watching"), MAX_UPDATES + 3)]
     assert found[metrics.CRASHES_PER_TRIAL][0][1] == 3 / 9_120
     assert found[metrics.HEARTBEAT] == [(("acme",), NOW / 1000)]
+    assert found[metrics.FLEET_EVENTS] == [(("acme",), 9)]
