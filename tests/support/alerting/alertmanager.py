@@ -1,4 +1,4 @@
-"""Alertmanager as Debian ships it, and somebody whom it tells."""
+"""Alertmanager as Debian ships it, with the routes of deploy/prometheus, and somebody whom it tells."""
 
 import json
 import shutil
@@ -18,6 +18,7 @@ from pipeline.local.machine.process import Process
 from support.waiting import DEADLINE_SECONDS, until
 
 READY = "Listening on"
+DEPLOY = Path(__file__).parents[3] / "deploy" / "prometheus"
 
 
 class Webhook(AbstractContextManager["Webhook"]):
@@ -53,21 +54,23 @@ class Webhook(AbstractContextManager["Webhook"]):
 
 
 class Alertmanager:
-    """Tells a webhook at once; may be killed and started anew, at the same address."""
+    """Tells a webhook; may be killed and started anew, at the same address."""
 
     def __init__(self, directory: Path, webhook: Webhook) -> None:
         if shutil.which("prometheus-alertmanager") is None:
             pytest.skip("needs prometheus-alertmanager")
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        config = directory / "alertmanager.yml"
-        config.write_text(
-            "route: {receiver: webhook, group_by: ['...'], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}\n"
-            f"receivers: [{{name: webhook, webhook_configs: [{{url: '{webhook.url}'}}]}}]\n"
-        )
+        self.address = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{self.address}"
+        place = directory / "routes"
+        place.mkdir()
+        shutil.copy(DEPLOY / "andon.tmpl", place)
+        shipped = (DEPLOY / "alertmanager.yml").read_text()
+        assert shipped.count("http://127.0.0.1:9095/") == 2
+        config = place / "alertmanager.yml"
+        config.write_text(shipped.replace("http://127.0.0.1:9095/", webhook.url))
         argv = [
             "prometheus-alertmanager", f"--config.file={config}", f"--storage.path={directory}/alertmanager",
-            f"--web.listen-address=127.0.0.1:{self.port}", "--cluster.listen-address=",
+            f"--web.listen-address={self.address}", "--cluster.listen-address=",
         ]  # fmt: skip
         self.process = Process(argv, directory / "alertmanager.log", ready=READY)
 
