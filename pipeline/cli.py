@@ -45,6 +45,7 @@ COMMANDS = {
     "audit": ("pipeline.audit.main:command", "Audit: prove that commands, answers and halts are all there."),
     "gate": ("consumers.rollout.main:command", "May this update go on in this ring? The exit code says so."),
     "hook": ("consumers.rollout.hook:command", "A command for every halt and resume; it acknowledges."),
+    "notify": ("consumers.notify.main:command", "Tell Alertmanager of halts and resumes."),
     "deadletter": ("consumers.deadletter.main:command", "Refused messages: list, show, retry."),
     "replay": ("pipeline.simulate.replay:command", "Produce a scenario's events to a cluster or a file."),
     "backtest": ("pipeline.backtest.main:command", "What would have been halted? From files, without Kafka."),

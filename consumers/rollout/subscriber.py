@@ -34,7 +34,7 @@ class Working:
         self.acks = AckWriter(source.kafka, subscriber, clock) if subscriber is not None else Unsaid()
         self._own = OwnAcks(source.kafka, subscriber) if subscriber is not None else None
         self._name, self._clock = subscriber.name if subscriber is not None else "", clock
-        self._orders, self._duties = Orders(source.fleets), Duties(pace)
+        self._orders, self._duties = Orders(source.named()), Duties(pace)
         self._stopping = threading.Event()
         self._look, self._another = Deadline(0), Deadline(0)
         self._seen = -1

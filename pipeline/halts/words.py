@@ -59,7 +59,7 @@ def obeyed_words(rows: Iterable[Obeyed]) -> str:
 
 def obeyed_count(rows: list[Obeyed]) -> str:
     """Confirmed of all that are known."""
-    return f"{sum(each.seconds_to_confirmed is not None or each.status in DONE for each in rows)} of {len(rows)}"
+    return f"{sum(each.has_confirmed for each in rows)} of {len(rows)}"
 
 
 def spread_word(row: Row) -> str:

@@ -10,6 +10,7 @@ from support.secured import roles_shown, roles_table
 
 from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.connect import ClickHouseConfig
+from consumers.notify.config import NotifyConfig
 from consumers.rollout.settings import SubscriberConfig
 from pipeline.access.roles import rights_of, shipped
 from pipeline.collect.config import CollectConfig
@@ -49,6 +50,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "doctor": DoctorConfig,
     "trust": TrustConfig,
     "subscriber": SubscriberConfig,
+    "notify": NotifyConfig,
 }
 WITHOUT_DEFAULT = {"collect": {"tokens_file": "/etc/andon/tokens.toml"}}
 
