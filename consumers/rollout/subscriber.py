@@ -34,7 +34,7 @@ class Working:
         self.acks = AckWriter(source.kafka, subscriber, clock) if subscriber is not None else Unsaid()
         self._own = OwnAcks(source.kafka, subscriber) if subscriber is not None else None
         self._name, self._clock = subscriber.name if subscriber is not None else "", clock
-        self._orders, self._duties = Orders(source.fleets), Duties(pace)
+        self._orders, self._duties = Orders(self.follower.knowledge.record, source.fleets), Duties(pace)
         self._stopping = threading.Event()
         self._look, self._another = Deadline(0), Deadline(0)
         self._seen = -1
@@ -116,8 +116,8 @@ class Working:
         if self._look.has_passed or self.follower.changes != self._seen:
             with self.follower.news:
                 self._seen = self.follower.changes
-                orders = self._orders.of(self.follower.knowledge.record, self._clock())
-            self._duties.hold(orders, now)
+                changes = self._orders.changes(self._clock())
+            self._duties.hold(changes, now)
         for outcome in self._duties.overdue(now):
             log.warning("%s %s: %s", outcome.order.action, printable(outcome.order.key), outcome.detail)
             self.acks.put(outcome)

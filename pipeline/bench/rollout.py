@@ -2,7 +2,8 @@
 
 Records are signed as the correlator signs them, on a broker that holds many halts of a fleet already. A subscriber in
 this process obeys and acknowledges all of them first; then one halt after another is produced, and the time from that
-until its handler is called is taken, the broker's acknowledgement of the record included.
+until its handler is called is taken, the broker's acknowledgement of the record included. Between them come heartbeats
+that name as many of the standing halts as one may.
 """
 
 import json
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,10 +32,12 @@ from pipeline.runtime.topic_admin import apply
 from pipeline.wire import topics
 from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.spans import DAY_MS
+from pipeline.wire.verdicts import MAX_STANDING, FleetHeartbeat, StandingHalt, encode_verdict
 
 FLEET, VENDOR, PRODUCT = "bench", "acme", "agent"
 WAIT_SECONDS = 120.0  # for what must come
 PAUSE_SECONDS = 0.05  # between two halts
+BEAT_EVERY = 20  # halts: a heartbeat every second or two, where a correlator sends one every ten
 GATES = 10  # runs of the command
 
 
@@ -73,14 +77,28 @@ def measure(setup: Setup) -> dict[str, Any]:
             "signatures_verified_per_second": _verified(standing, keys),
             **_gate(source),
             **_command(kafka, keys),
-            **_handed(setup, source, Subscriber("bench", own), key),
+            **_handed(setup, source, Subscriber("bench", own), key, standing),
             "on": {"broker": described(setup.broker), "cpus": os.cpu_count(), **python()},
         }
 
 
-def _put(producer: Producer, kafka: KafkaConfig, halts: list[Halt]) -> None:
-    for halt in halts:
-        producer.produce(kafka.topic_prefix + topics.HALTS.name, encode_halt(halt), halt.key)
+def beat(key: SigningKey, standing: list[Halt]) -> FleetHeartbeat:
+    """A heartbeat by which all of these stand."""
+    now = wall_clock_ms()
+    named = tuple(StandingHalt(halt.key, halt.epoch) for halt in standing[:MAX_STANDING])
+    record = FleetHeartbeat(
+        fleet=FLEET, at=now, stream_time=now, live_updates=1, events=1, offset=1, standing=named,
+        standing_total=len(standing),
+    )  # fmt: skip
+    return key.sign_word(record)
+
+
+def _put(producer: Producer, kafka: KafkaConfig, records: Sequence[Halt | FleetHeartbeat]) -> None:
+    for record in records:
+        if isinstance(record, Halt):
+            producer.produce(kafka.topic_prefix + topics.HALTS.name, encode_halt(record), record.key)
+        else:
+            producer.produce(kafka.topic_prefix + topics.VERDICTS.name, encode_verdict(record), record.key)
         producer.poll(0)
     if producer.flush(WAIT_SECONDS):
         raise AndonError("the broker does not take the bench's halts")
@@ -128,7 +146,9 @@ def _command(kafka: KafkaConfig, keys: Path) -> dict[str, Any]:
     }
 
 
-def _handed(setup: Setup, source: Source, subscriber: Subscriber, key: SigningKey) -> dict[str, Any]:
+def _handed(
+    setup: Setup, source: Source, subscriber: Subscriber, key: SigningKey, standing: list[Halt]
+) -> dict[str, Any]:
     """All that stands, and then each new halt."""
     called: dict[str, float] = {}
     news = threading.Condition()
@@ -144,6 +164,8 @@ def _handed(setup: Setup, source: Source, subscriber: Subscriber, key: SigningKe
             raise AndonError(f"{len(called)} of {setup.records} halts were handed over in {WAIT_SECONDS:g} s")
         settled = time.monotonic() - began
         for number in range(setup.halts):
+            if number % BEAT_EVERY == 0:
+                _put(producer, source.kafka, [beat(key, standing)])
             halt = signed(key, f"new-{number}")
             sent = time.monotonic()
             _put(producer, source.kafka, [halt])
@@ -151,6 +173,7 @@ def _handed(setup: Setup, source: Source, subscriber: Subscriber, key: SigningKe
                 if not news.wait_for(lambda version=halt.version: version in called, WAIT_SECONDS):  # type: ignore[misc]
                     raise AndonError(f"{halt.key} was not handed over in {WAIT_SECONDS:g} s")
             seconds.append(called[halt.version] - sent)
+            standing.append(halt)
             time.sleep(PAUSE_SECONDS)
     seconds.sort()
     return {
@@ -159,6 +182,7 @@ def _handed(setup: Setup, source: Source, subscriber: Subscriber, key: SigningKe
         "halts": setup.halts,
         "handler_p50_seconds": round(quantile(seconds, 0.5), 4),
         "handler_p99_seconds": round(quantile(seconds, 0.99), 4),
+        "handler_max_seconds": round(max(seconds), 4),
     }
 
 
