@@ -13,7 +13,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,19 +22,14 @@ from confluent_kafka import Producer
 from consumers.rollout import Gate, Halts, Order, Source, Subscriber
 from pipeline.bench.brokers import broker_option, described, python, running
 from pipeline.bench.collect import quantile
+from pipeline.bench.rollout_load import FLEET, PRODUCT, VENDOR, WAIT_SECONDS, beat, put, signed
 from pipeline.halt.signing import SigningKey, load_or_create, load_trusted, verify
 from pipeline.local.kafka.kinds import BrokerKind
-from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
 from pipeline.runtime.topic_admin import apply
-from pipeline.wire import topics
-from pipeline.wire.halts import Halt, encode_halt
-from pipeline.wire.spans import DAY_MS
-from pipeline.wire.verdicts import MAX_STANDING, FleetHeartbeat, StandingHalt, encode_verdict
+from pipeline.wire.halts import Halt
 
-FLEET, VENDOR, PRODUCT = "bench", "acme", "agent"
-WAIT_SECONDS = 120.0  # for what must come
 PAUSE_SECONDS = 0.05  # between two halts
 BEAT_EVERY = 20  # halts: a heartbeat every second or two, where a correlator sends one every ten
 GATES = 10  # runs of the command
@@ -49,16 +43,6 @@ class Setup(NamedTuple):
     halts: int
 
 
-def signed(key: SigningKey, version: str) -> Halt:
-    """A halt of this version, in every ring, for a day."""
-    now = wall_clock_ms()
-    halt = Halt(
-        action="halt", fleet=FLEET, vendor=VENDOR, product=PRODUCT, version=version, rings=("*",), epoch=1,
-        issued_at=now, expires_at=now + DAY_MS, decided_by="andon", policy="", kid="", reason="a bench", evidence=None,
-    )  # fmt: skip
-    return key.sign(halt)
-
-
 def measure(setup: Setup) -> dict[str, Any]:
     """One run; what it needs is started and stopped here.
 
@@ -70,7 +54,7 @@ def measure(setup: Setup) -> dict[str, Any]:
         key, own = load_or_create(keys), load_or_create(Path(scratch) / "own")
         apply(kafka, replication=1)
         standing = [signed(key, f"standing-{number}") for number in range(setup.records)]
-        _put(Producer(producer_config(kafka, "bench-halts")), kafka, standing)
+        put(Producer(producer_config(kafka, "bench-halts")), kafka, standing)
         source = Source(kafka, load_trusted(keys), [FLEET])
         return {
             "records": setup.records,
@@ -80,28 +64,6 @@ def measure(setup: Setup) -> dict[str, Any]:
             **_handed(setup, source, Subscriber("bench", own), key, standing),
             "on": {"broker": described(setup.broker), "cpus": os.cpu_count(), **python()},
         }
-
-
-def beat(key: SigningKey, standing: list[Halt]) -> FleetHeartbeat:
-    """A heartbeat by which all of these stand."""
-    now = wall_clock_ms()
-    named = tuple(StandingHalt(halt.key, halt.epoch) for halt in standing[:MAX_STANDING])
-    record = FleetHeartbeat(
-        fleet=FLEET, at=now, stream_time=now, live_updates=1, events=1, offset=1, standing=named,
-        standing_total=len(standing),
-    )  # fmt: skip
-    return key.sign_word(record)
-
-
-def _put(producer: Producer, kafka: KafkaConfig, records: Sequence[Halt | FleetHeartbeat]) -> None:
-    for record in records:
-        if isinstance(record, Halt):
-            producer.produce(kafka.topic_prefix + topics.HALTS.name, encode_halt(record), record.key)
-        else:
-            producer.produce(kafka.topic_prefix + topics.VERDICTS.name, encode_verdict(record), record.key)
-        producer.poll(0)
-    if producer.flush(WAIT_SECONDS):
-        raise AndonError("the broker does not take the bench's halts")
 
 
 def _verified(halts: list[Halt], keys: Path) -> int:
@@ -165,10 +127,10 @@ def _handed(
         settled = time.monotonic() - began
         for number in range(setup.halts):
             if number % BEAT_EVERY == 0:
-                _put(producer, source.kafka, [beat(key, standing)])
+                put(producer, source.kafka, [beat(key, standing)])
             halt = signed(key, f"new-{number}")
             sent = time.monotonic()
-            _put(producer, source.kafka, [halt])
+            put(producer, source.kafka, [halt])
             with news:
                 if not news.wait_for(lambda version=halt.version: version in called, WAIT_SECONDS):  # type: ignore[misc]
                     raise AndonError(f"{halt.key} was not handed over in {WAIT_SECONDS:g} s")
