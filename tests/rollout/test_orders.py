@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.rollout_world import DETECTOR, HOUR_MS, NOW, STRANGER, Message, beat, feed, gate_of, halt, instead
@@ -109,3 +110,17 @@ def test_nothing_is_looked_at_that_has_not_changed() -> None:
     (ended,) = orders.changes(NOW + 90_000).items()
     assert ended[0] == KEYS["b"]
     assert "was not renewed" in ended[1][0].reason
+
+
+@pytest.mark.parametrize("hours", [-30, -5, -1, 1, 5, 30])
+def test_a_clock_that_is_hours_off_lets_nothing_go_on(hours: int) -> None:
+    """A halt is one whatever the time; a resume needs a detector that is heard now, and ends when the detector's clock
+    says so, though this one's be behind."""
+    wrong = NOW + hours * HOUR_MS
+    resumed = gate_of(beat(), halt(version="a"), halt(2, "resume", version="b"))
+    held = Orders(resumed.record, ["acme"]).changes(wrong)
+    assert [order.action for order in held[KEYS["a"]]] == ["halt"]
+    assert [order.action for order in held.get(KEYS["b"], ())] == (["halt"] if hours > 0 else [])
+    late = gate_of(beat(NOW + 2 * HOUR_MS), halt(2, "resume"))
+    ((ended,),) = Orders(late.record, ["acme"]).changes(min(wrong, NOW)).values()
+    assert (ended.action, "stands again" in ended.reason) == ("halt", True)
