@@ -22,7 +22,7 @@ from confluent_kafka import Producer
 from consumers.rollout import Gate, Halts, Order, Source, Subscriber
 from pipeline.bench.brokers import broker_option, described, python, running
 from pipeline.bench.collect import quantile
-from pipeline.bench.rollout_load import FLEET, PRODUCT, VENDOR, WAIT_SECONDS, beat, put, signed
+from pipeline.bench.rollout_load import FLEET, PRODUCT, VENDOR, WAIT_SECONDS, acknowledged, beat, put, signed
 from pipeline.halt.signing import SigningKey, load_or_create, load_trusted, verify
 from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.runtime.errors import AndonError
@@ -41,6 +41,7 @@ class Setup(NamedTuple):
     broker: BrokerKind
     records: int
     halts: int
+    subscribers: int
 
 
 def measure(setup: Setup) -> dict[str, Any]:
@@ -61,6 +62,7 @@ def measure(setup: Setup) -> dict[str, Any]:
             "signatures_verified_per_second": _verified(standing, keys),
             **_gate(source),
             **_command(kafka, keys),
+            **_shown(setup, kafka, keys, standing[0]),
             **_handed(setup, source, Subscriber("bench", own), key, standing),
             "on": {"broker": described(setup.broker), "cpus": os.cpu_count(), **python()},
         }
@@ -84,28 +86,39 @@ def _gate(source: Source) -> dict[str, Any]:
     return {"gate_ready_seconds": round(ready, 3)}
 
 
-def _command(kafka: KafkaConfig, keys: Path) -> dict[str, Any]:
-    """Wall time of `andon gate`, from start to exit."""
+def _timed(kafka: KafkaConfig, keys: Path, exit_code: int, *words: str) -> tuple[float, bytes]:
+    """Wall time of a command, from start to exit, in seconds; and what it printed."""
     environ = os.environ | {
         "ANDON_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "ANDON_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
         "ANDON_TRUST_KEYS_DIR": str(keys),
     }
-    asked = ["gate", f"{VENDOR}/{PRODUCT}/standing-0", "--fleet", FLEET, "--ring", "broad"]
-    seconds = []
-    for _ in range(GATES):
-        began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "pipeline", *asked], env=environ, capture_output=True, timeout=WAIT_SECONDS
-        )
-        seconds.append(time.monotonic() - began)
-        if done.returncode != 1:
-            raise AndonError(f"andon gate ended with {done.returncode}: {done.stdout!r} {done.stderr!r}")
-    seconds.sort()
+    began, argv = time.monotonic(), [sys.executable, "-P", "-m", "pipeline", *words]
+    done = subprocess.run(argv, env=environ, capture_output=True, timeout=WAIT_SECONDS)
+    seconds = time.monotonic() - began
+    if done.returncode != exit_code:
+        raise AndonError(f"andon {words[0]} ended with {done.returncode}: {done.stdout!r} {done.stderr!r}")
+    return seconds, done.stdout
+
+
+def _command(kafka: KafkaConfig, keys: Path) -> dict[str, Any]:
+    """Wall time of `andon gate`."""
+    asked = "gate", f"{VENDOR}/{PRODUCT}/standing-0", "--fleet", FLEET, "--ring", "broad"
+    seconds = sorted(_timed(kafka, keys, 1, *asked)[0] for _ in range(GATES))
     return {
         "gate_command_p50_seconds": round(quantile(seconds, 0.5), 3),
         "gate_command_max_seconds": round(max(seconds), 3),
     }
+
+
+def _shown(setup: Setup, kafka: KafkaConfig, keys: Path, halt: Halt) -> dict[str, Any]:
+    """Wall time of `andon halts show`, with the acknowledgements of many subscribers."""
+    acks = acknowledged(keys, halt, setup.subscribers)
+    put(Producer(producer_config(kafka, "bench-acks")), kafka, acks)
+    seconds, row = _timed(kafka, keys, 0, "halts", "show", halt.key, "--json")
+    if (found := len(json.loads(row)["obeyed"])) != setup.subscribers:
+        raise AndonError(f"andon halts show knows of {found} of {setup.subscribers} subscribers")
+    return {"subscribers": setup.subscribers, "halts_show_seconds": round(seconds, 3)}
 
 
 def _handed(
@@ -152,10 +165,11 @@ def _handed(
 @broker_option
 @click.option("--records", default=10_000, show_default=True, help="halts that stand already")
 @click.option("--halts", default=200, show_default=True, help="halts that come, one after another")
+@click.option("--subscribers", default=1_000, show_default=True, help="who have acknowledged one of the halts")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on standard output")
-def command(broker: BrokerKind, records: int, halts: int, as_json: bool) -> None:
-    """From a halt on its topic to a subscriber's handler; the gate's wall time."""
-    found = measure(Setup(broker, records, halts))
+def command(broker: BrokerKind, records: int, halts: int, subscribers: int, as_json: bool) -> None:
+    """From a halt on its topic to a subscriber's handler; the gate's wall time; who obeyed, of many subscribers."""
+    found = measure(Setup(broker, records, halts, subscribers))
     if as_json:
         click.echo(json.dumps(found))
         return
