@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 from rich import box
-from rich.table import Table
+from rich.table import Column, Table
 
 from consumers.clickhouse import known
 from consumers.clickhouse.ask.answer import ROWS_FORMAT, ROWS_SETTINGS, Answer, CutOff, Reading, read_answer
 from consumers.clickhouse.ask.named import Named, queries, types_of
+from consumers.clickhouse.ask.names_in import names_in
 from consumers.clickhouse.ask.output import Defused, Sink, Terminal
 from consumers.clickhouse.ask.table import show
 from consumers.clickhouse.connect import ClickHouseConfig, connect
@@ -20,7 +21,7 @@ from pipeline.runtime.config import configured
 from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.logging import printable
-from pipeline.runtime.say import safe, safe_json
+from pipeline.runtime.say import safe, safe_json, say
 from pipeline.runtime.wrong import did_you_mean
 
 if TYPE_CHECKING:
@@ -80,6 +81,16 @@ class Asker:
     def check(self, named: dict[str, str]) -> None:
         """Raises UnknownName when a parameter of a named query names what ClickHouse has never heard of."""
         known.check(self._client, named)
+
+    def doubts(self, sql: str, parameters: dict[str, str]) -> list[str]:
+        """Of free SQL: the names in it that ClickHouse has never heard of, each in a sentence; none where it has no
+        tables of ours."""
+        from clickhouse_connect.driver.exceptions import Error
+
+        try:
+            return list(known.unheard(self._client, names_in(sql, parameters)))
+        except Error:
+            return []
 
     def columns(self, sql: str, parameters: Parameters) -> list[tuple[str, str]]:
         """Names and types; none where ClickHouse cannot say before it answers."""
@@ -149,7 +160,9 @@ def command(
         asker = Asker(clickhouse, timeout)
         if what in named:
             asker.check(parameters)
-        _answer(asker, sql, _bound(sql, parameters), form, raw)
+        _answer(asker, sql, _bound(sql, parameters), form, raw, named[what].notes if what in named else "")
+        for doubt in asker.doubts(sql, parameters) if what not in named else ():
+            say(f"note: {doubt}", err=True)
     except CutOff as error:
         sys.stdout.flush()
         raise AndonError(f"ClickHouse at {clickhouse.url}: {error}") from None
@@ -169,11 +182,11 @@ def _plain(error: str) -> str:
     return words.strip()
 
 
-def _answer(asker: Asker, sql: str, parameters: Parameters, form: Form, raw: bool) -> None:
+def _answer(asker: Asker, sql: str, parameters: Parameters, form: Form, raw: bool, notes: str) -> None:
     if form in ("table", "parquet") and any(found["totals"] for found in _TOTALS.finditer(sql)):
         raise ConfigError(f"--format {form} has no place for what WITH TOTALS adds: --format csv|json, or WITH ROLLUP")
     if form == "table":
-        show(asker.table(sql, parameters))
+        show(asker.table(sql, parameters), notes)
         return
     to_people = sys.stdout.isatty()
     if form == "parquet" and to_people:
@@ -204,14 +217,20 @@ def _question(what: str, given: tuple[str, ...], named: dict[str, Named]) -> tup
         if not any(character.isspace() for character in what):
             near = did_you_mean(what, named)
             raise ConfigError(f"no query is named {what!r}; `andon query` lists them, and SQL has a space in it{near}")
+        _check_parameters("the SQL", types_of(what), parameters)
         return what.rstrip().removesuffix(";"), parameters
     wanted = named[what].parameters
+    _check_parameters(what, wanted, parameters)
     if missing := [name for name in wanted if name not in parameters]:
         raise ConfigError(f"{what} needs " + ", ".join(f"--param {name}=…" for name in missing))
-    if unknown := [name for name in parameters if name not in wanted]:
-        takes = ", ".join(wanted) or "none"
-        raise ConfigError(f"--param {unknown[0]}=…: {what} has no such parameter; it takes {takes}")
     return named[what].sql, parameters
+
+
+def _check_parameters(what: str, wanted: dict[str, str], given: dict[str, str]) -> None:
+    """None is given in vain: it would be one that is misspelt."""
+    if unknown := next((name for name in given if name not in wanted), ""):
+        takes, near = ", ".join(wanted) or "none", did_you_mean(unknown, wanted)
+        raise ConfigError(f"--param {unknown}=…: {what} has no such parameter; it takes {takes}{near}")
 
 
 def _bound(sql: str, given: dict[str, str]) -> Parameters:
@@ -221,7 +240,9 @@ def _bound(sql: str, given: dict[str, str]) -> Parameters:
 
 
 def _list(named: dict[str, Named]) -> None:
-    table = Table("name", "what it says", "takes", box=box.SIMPLE_HEAD)
+    whole = Column("name", no_wrap=True)
+    table = Table(whole, "what it says, and what it takes (-p NAME=…)", box=box.SIMPLE_HEAD)
     for query in named.values():
-        table.add_row(query.name, query.about, ", ".join(query.parameters))
+        takes = f" ({', '.join(query.parameters)})" if query.parameters else ""
+        table.add_row(query.name, query.about + takes)
     stdout_console().print(table)
