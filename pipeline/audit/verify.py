@@ -1,5 +1,5 @@
-"""`andon audit verify`: the whole chain of every fleet, from Kafka, and from ClickHouse where one is configured; it says
-of both what it found, or why it did not look."""
+"""`andon audit verify`: the whole chain of every fleet, from Kafka, and from ClickHouse where one is configured; it
+says of both what it found, or why it did not look."""
 
 from pathlib import Path
 from typing import NamedTuple
