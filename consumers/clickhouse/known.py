@@ -70,14 +70,14 @@ def unheard(client: "Client", names: Iterable[tuple[str, str]]) -> Iterator[str]
     """Of pairs of a word of `check`, or "ring", and a name: what is to be said of those that ClickHouse has never heard
     of in any fleet. Raises as `check` does, but for UnknownName."""
     known: dict[str, list[str]] = {}
-    for what, name in dict.fromkeys(names):
+    for what, name in dict.fromkeys(each for each in names if each[1]):
         try:
             if what == "host":
                 check(client, {"host": name})
                 continue
             if what not in known:
                 rows = client.query(f"SELECT DISTINCT * FROM ({_ANYWHERE[what]})").result_rows
-                known[what] = [row[0] for row in rows]
+                known[what] = [row[0] for row in rows if row[0]]
             _known(what, name, known[what])
         except UnknownName as error:
             yield str(error)

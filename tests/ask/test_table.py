@@ -82,6 +82,16 @@ def test_a_wide_table_is_narrowed_until_it_fits() -> None:
     assert lines[-1].split()[1:] == ["271", "118", "-0.0012"]
 
 
+def test_a_long_text_is_folded_beside_its_name() -> None:
+    """Two columns, one of sentences: a table still, within the terminal, without a word lost."""
+    sentences = [f"{'word ' * 30}{end}" for end in ("one", "two")]
+    rows = [[f"table_{at}", sentence] for at, sentence in enumerate(sentences)]
+    lines = shown(Answer(["name", "what_it_is"], ["String", "String"], rows, 2), 60)
+    assert max(map(len, lines)) <= 60
+    assert lines[1].startswith("table_0 word")
+    assert " ".join(" ".join(lines[1:]).split()).count("word") == 60
+
+
 def test_a_day_that_all_share_goes_into_the_header_where_room_is_short() -> None:
     """Minutes of one night; in a pipe everything is as it came, a row a line, however wide."""
     times = [[f"2024-07-19 04:{minute:02}:00", "x" * 62] for minute in range(3)]

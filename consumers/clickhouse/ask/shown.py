@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from consumers.clickhouse.ask.answer import Answer, Pairs
 from pipeline.runtime.logging import printable
 
+READABLE = 30  # columns of the screen, of text that is folded
 SENTENCE = "reason"  # a column whose text has a line of its own
 UPDATE = ("vendor", "product", "version")
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d)(:\d\d)(\.\d+)?")
@@ -16,17 +17,31 @@ _AROUND = re.compile(r"^((LowCardinality|Nullable|SimpleAggregateFunction)\((\w+
 
 
 class Column:
-    """Its name may have several lines. `is_figure`: to the right."""
+    """Its name may have several lines. `is_figure`: to the right. `most`: of the screen's columns; text is folded."""
+
+    most = 0
 
     def __init__(self, name: str, kind: str, cells: list[str]) -> None:
         self.name, self.cells = name, cells
+        self._whole, self._day = name, ""
         self.is_figure = kind.startswith(("Int", "UInt", "Float", "BFloat", "Decimal"))
         self.is_float, self.is_time = kind.startswith(("Float", "BFloat")), kind.startswith("DateTime")
 
+    def lift(self, day: str) -> None:
+        """It stands below the name, and in no cell."""
+        self._day = f"\n{day}"
+        self.name += self._day
+        self.cells = [each.partition(" ")[2] for each in self.cells]
+
+    def fold_name(self) -> None:
+        """At its underscores, where it is wider than what stands below it."""
+        inside = max(map(cell_len, [self._day.strip(), *self.cells]))
+        self.name = _folded(self._whole, inside) + self._day
+
     @property
     def width(self) -> int:
-        """Where nothing is folded."""
-        return max(map(cell_len, [*self.name.split("\n"), *self.cells]))
+        """As wide as its widest cell, unless its text is folded."""
+        return self.most or max(map(cell_len, [*self.name.split("\n"), *self.cells]))
 
 
 class Shown:
@@ -48,8 +63,13 @@ class Shown:
 
     @property
     def width(self) -> int:
-        """Of a table in which nothing is folded."""
-        return sum(column.width + self.gap for column in self.columns)
+        """Of the table; a framed one has room at both its ends."""
+        return sum(column.width + self.gap for column in self.columns) - (self.gap if self.has_lines else 0)
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether it is more than columns, or closer: then it has no frame."""
+        return bool(self.same or self.above or self.below or self.gap < 2)
 
     def _take(self, name: str) -> Column | None:
         found = next((column for column in self.columns if column.name == name), None)
@@ -69,14 +89,12 @@ class Shown:
         for column in self.columns:
             days = {each.partition(" ")[0] for each in column.cells if each}
             if column.is_time and len(days) == 1:
-                column.name += f"\n{days.pop()}"
-                column.cells = [each.partition(" ")[2] for each in column.cells]
+                column.lift(days.pop())
 
     def fold_names(self) -> None:
         """At their underscores, where a name is wider than what stands below it."""
         for column in self.columns:
-            inside = max(map(cell_len, column.cells), default=0)
-            column.name = "\n".join(_folded(line, inside) for line in column.name.split("\n"))
+            column.fold_name()
 
     def lift_same(self) -> None:
         """What every row has is told once; an update in one piece."""
@@ -103,6 +121,14 @@ class Shown:
         for column in self.columns:
             if column.is_float:
                 column.cells = [_two_digits(each) for each in column.cells]
+            column.fold_name()
+
+    def fold_text(self, width: int) -> bool:
+        """The widest text takes what room the others leave; whether that is enough to read."""
+        widest = max((column for column in self.columns if not column.is_figure), key=lambda c: c.width, default=None)
+        if widest is not None and widest.width - (self.width - width) >= READABLE:
+            widest.most = widest.width - (self.width - width)
+        return self.width <= width
 
 
 STEPS: Sequence[Callable[[Shown], None]] = (
@@ -124,7 +150,7 @@ def fitted(answer: Answer, width: int) -> Shown | None:
         step(shown)
         if shown.width <= width:
             return shown
-    return None
+    return shown if shown.fold_text(width) else None
 
 
 def shortened(times: Sequence[str]) -> list[str]:
@@ -138,14 +164,15 @@ def shortened(times: Sequence[str]) -> list[str]:
 
 
 def _folded(name: str, width: int) -> str:
-    """In lines that are no wider than this, or than its longest word."""
-    words = re.findall(r"[^_]*_|[^_]+$", name)
-    room = max([width, *map(cell_len, words)])
-    lines = [""]
+    """In lines that are no wider than this, or than its longest word; between two lines stood an underscore."""
+    first, *words = name.split("_")
+    room = max(width, *map(cell_len, (first, *words)))
+    lines = [first]
     for word in words:
-        if lines[-1] and cell_len(lines[-1] + word) > room:
-            lines.append("")
-        lines[-1] += word
+        if cell_len(lines[-1]) + 1 + cell_len(word) <= room:
+            lines[-1] += f"_{word}"
+        else:
+            lines.append(word)
     return "\n".join(lines)
 
 

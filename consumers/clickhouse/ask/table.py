@@ -33,7 +33,7 @@ def laid_out(answer: Answer, out: SafeConsole) -> RenderableType:
     shown = fitted(answer, out.width)
     if shown is None:
         return _upright(Shown(answer, is_short=True))
-    if shown.above or shown.below or shown.same or shown.gap < 2:
+    if shown.has_lines:
         return _with_lines(shown)
     return _table(shown)
 
@@ -70,10 +70,10 @@ def _of(column: Column | None, number: int) -> str:
 
 
 def _row(shown: Shown, cells: list[str], style: str = "") -> Table:
-    grid = Table.grid(padding=(0, shown.gap, 0, 0))
+    grid = Table.grid(padding=(0, shown.gap, 0, 0), pad_edge=False)
     for column in shown.columns:
         justify: Any = "right" if column.is_figure else "left"
-        grid.add_column(justify=justify, overflow="fold", width=column.width, vertical="bottom")
+        grid.add_column(justify=justify, overflow="fold", width=column.width, vertical="bottom" if style else "top")
     grid.add_row(*(Text(cell, style=style) for cell in cells))
     return grid
 
