@@ -273,7 +273,7 @@ def test_free_sql_about_a_name_that_nobody_knows_says_so(stored: Database) -> No
         (events + "fleet = 'acmee'", "note: fleet 'acmee' is unknown: ClickHouse has acme"),
         (updates + "`version` IN ('291', '29l') AND fleet='acme'", "note: version '29l' is unknown: ClickHouse"),
         (events + "ring == 'Canary'", "note: ring 'Canary' is unknown: ClickHouse has broad, canary"),
-        (events + "fleet = {fleet:String} AND host = 'h-00'", "note: host 'h-00' is unknown; did you mean h-0?"),
+        (events + "fleet = {fleet:String} AND host = 'h-00'", "note: host 'h-00' is unknown; did you mean h-0"),
         (events + "fleet = 'acme' AND host = 'h-0' -- fleet = 'nosuch'", ""),
         (events + "signature_module = 'fleet = x'", ""),
     ):
@@ -319,7 +319,7 @@ def test_what_is_refused(stored: Database) -> None:
         (["rate", "--param", "fleet=acme"], 2, "did you mean rates"),
         (["rates", "-p", "fleet=acmee"], 1, "fleet 'acmee' is unknown: ClickHouse has acme"),
         (["spared", "-p", f"fleet={HOSTILE}", "--format", "csv"], 1, "is unknown: ClickHouse has acme"),
-        (["host", "-p", "fleet=acme", "-p", "host=h-00"], 1, "host 'h-00' is unknown; did you mean h-0?"),
+        (["host", "-p", "fleet=acme", "-p", "host=h-00"], 1, "host 'h-00' is unknown; did you mean h-0"),
         (
             ["evidence", *OF_UPDATE[:-1], "-pversion=29"],
             1,
