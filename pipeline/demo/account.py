@@ -190,7 +190,7 @@ def _guilty_lines(update: UpdateFigures, by: str) -> list[str]:
     if halt is None:
         return [f"{name} was NOT halted;", f"  down at {by} UTC: {counted(update.lost, 'host')}"]
     code, module = (printable(text) or "?" for text in halt.signature)
-    look = f" with {code} / {module}" if any(halt.signature) else ""
+    look = f"; {code} / {module} weighed most" if any(halt.signature) else ""
     return [
         f"{name} halted at {clock(halt.stopped_at)} UTC,",
         f"  {span(halt.event_seconds)} after its release, with {counted(halt.down_hosts, 'host')} down by then,",

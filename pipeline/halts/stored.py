@@ -115,6 +115,8 @@ def complete(row: Row, stored: Stored) -> Row:
         row.obeyed = [(known | {n: o for n, o in there.items() if n not in known})[n] for n in sorted(known | there)]
     if (last := stored.last_install) is not None:
         row.last_install = int(last["last_install_at"].replace(tzinfo=UTC).timestamp() * 1000)
+        if row.flat_since:  # the detector's, to ten seconds
+            row.flat_since = max(row.flat_since, row.last_install)
         row.seconds_decision_to_last_install = last["seconds_decision_to_last_install"]
     return row
 
