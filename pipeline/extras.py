@@ -9,7 +9,7 @@ from pipeline.runtime.errors import ConfigError
 # By extra: what is imported of its packages in pyproject.toml, and what only processes begun by the command import.
 LINE = (
     "aiohttp", "aiokafka", *(("backports.zstd",) if sys.version_info < (3, 14) else ()), "clickhouse_connect",
-    "cramjam", "faust", "numpy", "pyarrow", "rich", "zstandard",
+    "cramjam", "faust", "numpy", "pyarrow", "rich", "urllib3", "zstandard",
 )  # fmt: skip
 MODULES = {"line": LINE, "local": (*LINE, "chdb", "noida_db")}
 
@@ -17,7 +17,8 @@ MODULES = {"line": LINE, "local": (*LINE, "chdb", "noida_db")}
 NEEDED = {
     "up": "local", "status": "line", "demo": "local", "doctor": "line", "collect": "line", "combine": "line",
     "correlate": "line", "archive": "line", "clickhouse": "local", "migrate": "line", "query": "line",
-    "backfill": "line", "forget": "line", "deadletter": "line", "replay": "line", "backtest": "line", "bench": "local",
+    "backfill": "line", "forget": "line", "notify": "line", "deadletter": "line", "replay": "line", "backtest": "line",
+    "bench": "local",
 }  # fmt: skip
 
 
