@@ -233,6 +233,7 @@ def test_kafka_away_hung_and_back(key: SigningKey, tmp_path: Path) -> None:
             line.put(halt(1))
             until("it is stopped", lambda: line.acks() == [(1, "halt", "confirmed")])
             until("all is well", lambda: halts.why_not() == [])
+            until("the gate, which reads for itself, has read it", lambda: not _proceeds(gate))
             broker.process.freeze()
             assert not _proceeds(gate)
             broker.process.thaw()
