@@ -33,10 +33,10 @@ OWN = frozenset({"broker", "own_clickhouse", "schema", "kafka_jars"})
 # Seconds on an idle machine, by group, or by file or test; what is not named takes less than the last.
 SECONDS = {
     "clickhouse": 320,
-    "kafka of tests/correlate": 250,
+    "kafka of tests/correlate": 225,
     "embedded": 200,
     "kafka": 200,
-    "embedded of tests/correlate": 185,
+    "embedded of tests/correlate": 160,
     "tests/bench/test_faults_short.py": 150,
     "tests/bench/test_faults_each.py": 90,
     "secured": 120,
