@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 import pytest
 from correlate.test_system import Stage
-from cryptography.hazmat.primitives import serialization
 from support.brokers import AnyBroker
 from support.correlate_worker import ACCOUNT, partial
 from support.outside import ANDON
@@ -50,16 +49,9 @@ class Line(Stage):
         self.wait_for(self.ready)
         self.operators = {name: Operator(name, self.keys) for name in ("ann", "bob")}
         for operator in self.operators.values():
-            self.give_key_file(operator)
+            operator.write_private(directory / f"{operator.name}.pem")
         self.produce(partial("acme", 120, (UPDATE,)))
         self.wait_for(lambda: len(self.halts()) == 1)
-
-    def give_key_file(self, operator: Operator) -> None:
-        """The private half, where only its owner reads it."""
-        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        path = self.directory / f"{operator.name}.pem"
-        path.write_bytes(operator.key._private.private_bytes(*form))
-        path.chmod(0o600)
 
     def andon(self, *words: str, account: KafkaConfig | None = None) -> subprocess.CompletedProcess[str]:
         """Run to its end."""
@@ -109,7 +101,7 @@ def test_without_a_correlator_nobody_answers(line: Line) -> None:
     silent = line.order("bob", "force", "v/p/2", "--reason", "no", "--answer-within", "2s")
     assert (silent.returncode, "holds for an hour" in silent.stdout) == (6, True)
     stranger = Operator("mallory")
-    line.give_key_file(stranger)
+    stranger.write_private(line.directory / "mallory.pem")
     refused = line.order("mallory", "force", "v/p/2", "--reason", "no")
     assert refused.returncode == 2
     assert "not in the directory of trust" in refused.stderr
