@@ -14,6 +14,11 @@ POLLED_PARTIALS = 16
 FETCH_BYTES = 8 << 20  # holds a whole transaction of the combiner, with its marker (see fetching.py)
 
 
+def working_dir(config: CorrelateConfig) -> Path:
+    """Where Faust keeps what it writes: of this slot alone."""
+    return Path(config.data_dir) / f"faust-{config.slot}"
+
+
 def faust_settings(config: CorrelateConfig, kafka: KafkaConfig, layout: Layout) -> dict[str, Any]:
     """All of them, but for credentials."""
     off = {f"web_{name}_enabled": False for name in ("stats", "graph", "router", "tables", "metrics")}
@@ -21,7 +26,7 @@ def faust_settings(config: CorrelateConfig, kafka: KafkaConfig, layout: Layout) 
         "id": kafka.topic_prefix + GROUP,
         "broker": [f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
         "autodiscover": False,
-        "datadir": str(Path(config.data_dir) / f"faust-{config.slot}"),
+        "datadir": str(working_dir(config)),
         "store": "memory://",
         "processing_guarantee": "at_least_once",
         "consumer_group_instance_id": f"{GROUP}-{config.slot}",

@@ -95,7 +95,8 @@ class FileSink:
         except FileExistsError:
             raise ConfigError(f"--out {path}: exists; name another file, or --force to write over it") from None
         except OSError as error:
-            raise AndonError(f"{path} cannot be written: {error}") from None
+            why = f"--out = {str(path)!r}: {error.strerror or error}"
+            raise ConfigError(f"{why}; it must be a file in a directory that is there and writable") from None
         if path.suffix == ".gz":
             # An empty name and no time in the header: the same run gives the same bytes.
             self._file = cast(IO[bytes], gzip.GzipFile("", "wb", compresslevel=3, fileobj=self._raw, mtime=0))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +26,7 @@ from pipeline.local.clickhouse.endpoint import Endpoint
 from pipeline.local.clickhouse.engine import Engine
 from pipeline.runtime import logging
 from pipeline.runtime.config import configured
-from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.errors import ConfigError, writable
 from pipeline.runtime.lifecycle import stop_signals
 from pipeline.runtime.secrets import read_secret
 from pipeline.runtime.web.connections import BoundedRunner, Connections, Patience, find_places
@@ -132,9 +133,11 @@ async def _cancel_reads(engine: Engine, ended: asyncio.Event) -> None:
 def _confine(data_dir: Path) -> str:
     """Before the engine starts its threads: it is to reach its own directory and nothing else. Why it is not kept to
     that, "" if it is."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = data_dir.resolve() / "tmp"
-    scratch.mkdir(exist_ok=True, mode=0o700)
+    with writable("engine.data_dir", data_dir):
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch = data_dir.resolve() / "tmp"
+        scratch.mkdir(exist_ok=True, mode=0o700)
+        tempfile.TemporaryFile(dir=scratch).close()
     os.environ["TMPDIR"] = str(scratch)  # where the engine's binding tries itself when it is imported
     why = confine(data_dir)
     if why:
