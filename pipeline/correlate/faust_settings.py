@@ -1,10 +1,9 @@
 """What Faust is told."""
 
-from pathlib import Path
 from typing import Any
 
 from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES
-from pipeline.correlate.config import GROUP, CorrelateConfig
+from pipeline.correlate.config import GROUP, CorrelateConfig, working_dir
 from pipeline.correlate.layout import Layout
 from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig
 
@@ -12,11 +11,6 @@ TIMEOUT_SECONDS = 75.0  # for every acknowledgement: one that waits out a cut go
 BUFFERED_PARTIALS = 128  # read ahead; each may have half a megabyte
 POLLED_PARTIALS = 16
 FETCH_BYTES = 8 << 20  # holds a whole transaction of the combiner, with its marker (see fetching.py)
-
-
-def working_dir(config: CorrelateConfig) -> Path:
-    """Where Faust keeps what it writes: of this slot alone."""
-    return Path(config.data_dir) / f"faust-{config.slot}"
 
 
 def faust_settings(config: CorrelateConfig, kafka: KafkaConfig, layout: Layout) -> dict[str, Any]:

@@ -11,9 +11,8 @@ from structlog.typing import FilteringBoundLogger
 
 from pipeline.correlate import fetching, view
 from pipeline.correlate.app import FaustPorts
-from pipeline.correlate.config import CorrelateConfig
+from pipeline.correlate.config import CorrelateConfig, working_dir
 from pipeline.correlate.correlator import Correlator
-from pipeline.correlate.faust_settings import working_dir
 from pipeline.correlate.layout import find_layout
 from pipeline.halt.issuer import HaltIssuer
 from pipeline.halt.trust import own_and_trusted

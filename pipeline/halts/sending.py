@@ -12,8 +12,7 @@ from pipeline.halt.ledger import halt_of as halt_of
 from pipeline.halt.signing import SigningKey, load_private
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
-from pipeline.runtime.kafka_log import meaning
-from pipeline.runtime.topic_reader import TopicReader
+from pipeline.runtime.topic_reader import TopicReader, meaning
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 from pipeline.wire.audit import AuditEntry

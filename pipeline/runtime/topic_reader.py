@@ -8,7 +8,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Messag
 
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config
-from pipeline.runtime.kafka_log import meaning
+from pipeline.runtime.kafka_log import meaning as meaning  # for who reads
 from pipeline.runtime.metadata import CALL_SECONDS, list_topics
 from pipeline.runtime.quiet import QuietConsumer
 from pipeline.runtime.waiting import Deadline

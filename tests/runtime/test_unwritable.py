@@ -1,5 +1,5 @@
-"""Every command that writes a directory or a file, where it cannot: one line, with the setting, the place and what would
-be right."""
+"""Every command that writes a directory or a file, where it cannot: one line, with the setting, the place and what
+would be right."""
 
 import os
 import subprocess
