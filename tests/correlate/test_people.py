@@ -87,12 +87,23 @@ def test_two_operators_lift_a_halt(line: Line) -> None:
     halts = line.halts()
     assert [(halt.action, halt.epoch) for halt in halts] == [("halt", 1), ("resume", 2)]
     assert halts[1].decided_by == "operator:ann, operator:bob"
-    forced = line.order("bob", "force", "v/p/1", "--reason", "no, it is bad")
+    forced = line.order("bob", "force", "v/p/1", "--reason", "no, it is bad", "--json")
     assert forced.returncode == 0, forced.stderr
     assert [halt.action for halt in line.halts()] == ["halt", "resume", "halt"]
     verified = line.andon("audit", "verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert "acme: whole in Kafka: 5 entries" in verified.stdout
+    judged = line.andon("backtest", "--from-kafka", "--json")
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    rows = [json.loads(row) for row in judged.stdout.splitlines()]
+    held = json.loads(forced.stdout)["partials"]["offset"]
+    assert [(row["type"], row.get("effect") or row.get("what"), row.get("offset")) for row in rows] == [
+        ("ruling", "resumed", held),
+        ("ruling", "forced", held),
+        ("summary", None, None),
+        ("difference", "missing", None),  # the line's detector counts, and halts what this one does not
+    ]
+    assert rows[2]["rulings"] == 2
 
 
 def test_without_a_correlator_nobody_answers(line: Line) -> None:
