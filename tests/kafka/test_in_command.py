@@ -23,10 +23,11 @@ from pipeline.runtime.kafka import KafkaConfig, producer_config
 from pipeline.wire import topics
 from pipeline.wire.audit import AuditEntry, decode_entry
 from pipeline.wire.commands import command_digest, decode_command
+from pipeline.wire.partials import UpdateId
 from pipeline.wire.spans import HOUR_MS
 
 ACLS = Path(__file__).parents[2] / "deploy" / "acls.toml"
-USERS = {"correlate": "andon-correlate", "operator": "andon-operator", "subscriber": "rollout"}
+USERS = {"correlate": "andon-correlate", "operator": "andon-operator", "subscriber": "rollout", "watch": "andon-watch"}
 
 
 class SecuredLine(Line):
@@ -88,7 +89,9 @@ def answered(done: subprocess.CompletedProcess[str]) -> AuditEntry:
 
 def test_each_command_works_by_the_role_operator(line: SecuredLine) -> None:
     """Force, resume, approve, extend; each answer names the partial from which on it holds, behind all that were taken
-    in; the account of a rollout system may not order, and is told so."""
+    in. Who may only look, or has a rollout system's account, is told that they may not order."""
+    line.produce(partial("acme", 60, (UpdateId("pending", "p", "1"),), at=1))
+    line.wait_for(lambda: line.fleets()["acme"]["partials"] == 2)
     taken = line.last_offset()
     why = ("--reason", "seen to break", "--json")
     forced = answered(line.order("ann", "force", "v/p/2", *why))
@@ -96,19 +99,25 @@ def test_each_command_works_by_the_role_operator(line: SecuredLine) -> None:
     approved = answered(line.order("bob", "approve", json.loads(resumed.command)["id"], "--yes", "--json"))
     extended = answered(line.order("bob", "extend", "v/p/1", "--for", "9h", *why))
     longer = answered(line.order("ann", "approve", json.loads(extended.command)["id"], "--yes", "--json"))
-    entries = (forced, resumed, approved, extended, longer)
-    assert [entry.effect for entry in entries] == ["forced", "", "resumed", "", ""]
+    released = answered(line.order("bob", "approve", "pending/p/1", "--yes", "--json"))
+    entries = (forced, resumed, approved, extended, longer, released)
+    assert [entry.effect for entry in entries] == ["forced", "", "resumed", "", "", "released"]
     assert {entry.partials.offset > taken for entry in entries} == {True}
-    line.produce(partial("acme", 1, at=1))
+    line.produce(partial("acme", 1, at=2))
     assert {entry.partials.offset <= line.last_offset() for entry in entries} == {True}
     assert [(halt.action, halt.version, halt.epoch) for halt in line.halts()] == [
         ("halt", "1", 1),
         ("halt", "2", 1),
         ("resume", "1", 2),
         ("resume", "1", 3),
+        ("halt", "1", 1),
     ]
     spoken = line.order("ann", "force", "v/p/3", "--reason", "no").stdout
     assert "from partial " in spoken
+    watcher = line.order("ann", "force", "v/p/4", "--reason", "no", account=line.accounts["watch"])
+    assert (watcher.returncode, watcher.stdout) == (1, "")
+    assert "the command was not sent to " in watcher.stderr
+    assert "fleet.commands: this account may not do that with the topic; `andon doctor --as ROLE`" in watcher.stderr
     stranger = line.order("ann", "force", "v/p/4", "--reason", "no", account=line.accounts["subscriber"])
     assert (stranger.returncode, stranger.stdout) == (1, "")
     assert "this account may not use that consumer group; `andon doctor --as ROLE`" in stranger.stderr
