@@ -6,11 +6,6 @@ from pathlib import Path
 import click
 
 from consumers.clickhouse.connect import ClickHouseConfig
-from pipeline.backtest import from_clickhouse as from_clickhouse_
-from pipeline.backtest import from_files
-from pipeline.backtest import from_kafka as from_kafka_
-from pipeline.backtest.stored import Span
-from pipeline.decide.policy import PolicyError, PolicySet, load_policies
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import ConfigError
@@ -66,14 +61,16 @@ def command(
         raise ConfigError(f"--until {until} is not after --since {since}")
     if not from_clickhouse:
         _refuse(since=since, until=until, fleet=fleet)
-    policies = read_policies(policy)
+    from pipeline.backtest import asked, stored  # here: help does not wait for them
+    from pipeline.backtest.from_kafka import of_kafka
+
     if from_kafka:
-        from_kafka_.judge(policies, kafka, trust, partials, as_json)
+        of_kafka(policy, kafka, trust, partials, as_json)
     elif files:
-        from_files.judge(policies, files, as_json)
+        asked.of_files(policy, files, as_json)
     else:
         first, last = ((moment or NEVER).replace(tzinfo=UTC) for moment in (since, until))
-        from_clickhouse_.judge(policies, clickhouse, Span(first, last, fleet), as_json)
+        asked.of_stored(policy, clickhouse, stored.Span(first, last, fleet), as_json)
 
 
 def _refuse(**options: object) -> None:
@@ -81,15 +78,3 @@ def _refuse(**options: object) -> None:
     for name, value in options.items():
         if value:
             raise click.UsageError(f"--{name} needs --from-clickhouse: of a FILE, and of Kafka, every event is read")
-
-
-def read_policies(path: Path | None) -> PolicySet:
-    """Raises ConfigError when the file cannot be read or says what no policy may."""
-    if path is None:
-        return PolicySet()
-    try:
-        return load_policies(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--policy {path}: cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, PolicyError) as error:
-        raise ConfigError(f"--policy {path}: {error}") from None

@@ -30,7 +30,7 @@ class Played(NamedTuple):
 def sentences(kafka: KafkaConfig, played: Played) -> Iterator[str]:
     """For people. Nobody's signature is checked: what the topic says is enough to say that a halt is missing."""
     fleet, guilty = played.run.simulation.scenario.fleet.name, played.run.simulation.scenario.guilty
-    obeyed = {_update(obeyed.halt) for obeyed in played.run.obeyed}
+    obeyed = {UpdateId(of.vendor, of.product, of.version) for of, *_ in played.run.obeyed}
     wanted, found = set(guilty) - obeyed, dict[UpdateId, Halt]()
 
     def all_found() -> bool:

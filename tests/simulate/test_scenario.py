@@ -56,10 +56,7 @@ def test_hosts_and_fleet_can_be_given() -> None:
         (("hosts = 20_000", "hosts = 0"), "fleet.hosts"),
         (("hosts = 20_000", 'hosts = "many"'), "Expected `int`"),
         (("hosts = 20_000", "hosts = 0"), "fleet.hosts = 0: Expected `int` >= 1"),
-        (
-            ("offline_share = 0.1", "ofline_share = 0.1"),
-            "fleet.ofline_share = 0.1: unknown key; did you mean offline_share?",
-        ),
+        (("offline_share = 0.1", "ofline_share = 0.1"), "fleet.ofline_share = 0.1: unknown key; known: boots_per"),
         (("over_minutes", "share = 1.5\nover_minutes"), "updates[0].share = 1.5: Expected `float` <= 1.0"),
         (("canary = 0.02", "canary = 2"), "fleet.rings.canary = 2: Expected `float` <= 1.0"),
         (("ends = 2024-06-10", "ends = 2024-05-10"), "must lie after starts"),
