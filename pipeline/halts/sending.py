@@ -94,7 +94,8 @@ def _produce(kafka: KafkaConfig, signed: Command) -> None:
         if error is not None:
             failed.append(meaning(error))
 
-    producer = Producer(producer_config(kafka, CLIENT, **{"message.timeout.ms": 10_000}))
+    # Not idempotent: its id makes it so, and who may not write would be told by a fatal error of the client.
+    producer = Producer(producer_config(kafka, CLIENT, **{"message.timeout.ms": 10_000, "enable.idempotence": False}))
     topic = kafka.topic_prefix + topics.COMMANDS.name
     try:
         producer.produce(topic, encode_command(signed), signed.key.encode(), on_delivery=told)

@@ -46,6 +46,7 @@ class KafkaSink:
         more = {
             "linger.ms": LINGER_MS,
             "delivery.report.only.error": True,
+            "enable.idempotence": False,  # events have ids; and who may not write is told so, not by a fatal error
             # Not a method: it would tie this object and the client into a cycle, and the client would outlive its use.
             "on_delivery": lambda error, _message: failures.append(meaning(error)),
         }

@@ -19,7 +19,9 @@ from support.waiting import DEADLINE_SECONDS, until
 from pipeline.access.main import command as topics_command
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.runtime.clock import wall_clock_ms
+from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
+from pipeline.simulate.sinks import KafkaSink
 from pipeline.wire import topics
 from pipeline.wire.audit import AuditEntry, decode_entry
 from pipeline.wire.commands import command_digest, decode_command
@@ -90,7 +92,7 @@ def answered(done: subprocess.CompletedProcess[str]) -> AuditEntry:
 def test_each_command_works_by_the_role_operator(line: SecuredLine) -> None:
     """Force, resume, approve, extend; each answer names the partial from which on it holds, behind all that were taken
     in. Who may only look, or has a rollout system's account, is told that they may not order."""
-    line.produce(partial("acme", 60, (UpdateId("pending", "p", "1"),), at=1))
+    line.produce(partial("acme", 60, (UpdateId("pending", "p", "7"),), at=1))
     line.wait_for(lambda: line.fleets()["acme"]["partials"] == 2)
     taken = line.last_offset()
     why = ("--reason", "seen to break", "--json")
@@ -99,7 +101,7 @@ def test_each_command_works_by_the_role_operator(line: SecuredLine) -> None:
     approved = answered(line.order("bob", "approve", json.loads(resumed.command)["id"], "--yes", "--json"))
     extended = answered(line.order("bob", "extend", "v/p/1", "--for", "9h", *why))
     longer = answered(line.order("ann", "approve", json.loads(extended.command)["id"], "--yes", "--json"))
-    released = answered(line.order("bob", "approve", "pending/p/1", "--yes", "--json"))
+    released = answered(line.order("bob", "approve", "pending/p/7", "--yes", "--json"))
     entries = (forced, resumed, approved, extended, longer, released)
     assert [entry.effect for entry in entries] == ["forced", "", "resumed", "", "", "released"]
     assert {entry.partials.offset > taken for entry in entries} == {True}
@@ -110,7 +112,7 @@ def test_each_command_works_by_the_role_operator(line: SecuredLine) -> None:
         ("halt", "2", 1),
         ("resume", "1", 2),
         ("resume", "1", 3),
-        ("halt", "1", 1),
+        ("halt", "7", 1),
     ]
     spoken = line.order("ann", "force", "v/p/3", "--reason", "no").stdout
     assert "from partial " in spoken
@@ -118,6 +120,10 @@ def test_each_command_works_by_the_role_operator(line: SecuredLine) -> None:
     assert (watcher.returncode, watcher.stdout) == (1, "")
     assert "the command was not sent to " in watcher.stderr
     assert "fleet.commands: this account may not do that with the topic; `andon doctor --as ROLE`" in watcher.stderr
+    sink = KafkaSink(line.accounts["watch"])
+    sink.send(b"k", b"v")
+    with pytest.raises(AndonError, match="this account may not do that with the topic"):
+        sink.settle()
     stranger = line.order("ann", "force", "v/p/4", "--reason", "no", account=line.accounts["subscriber"])
     assert (stranger.returncode, stranger.stdout) == (1, "")
     assert "this account may not use that consumer group; `andon doctor --as ROLE`" in stranger.stderr
