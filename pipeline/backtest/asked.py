@@ -13,6 +13,7 @@ from pipeline.backtest.follow import ReadLines, follow
 from pipeline.backtest.forms import Said
 from pipeline.backtest.noted import InputNotes
 from pipeline.backtest.report import show_differences
+from pipeline.backtest.run import Backtest
 from pipeline.backtest.stored import DAY_SECONDS, Span, differences, halts_then
 from pipeline.backtest.stored import batches as stored_batches
 from pipeline.decide.policy import PolicyError, PolicySet, load_policies
@@ -27,7 +28,7 @@ def of_files(policy: Path | None, files: Iterable[str], as_json: bool) -> None:
     sizes = [lines.check(name) for name in names]
     notes = InputNotes()
     read = files_read(names, lambda form: notes.forms.update([form]))
-    follow(policies, read, sum(sizes) if all(sizes) else None, as_json, notes)
+    follow(Backtest(policies, notes), read, sum(sizes) if all(sizes) else None, as_json)
 
 
 def of_stored(policy: Path | None, clickhouse: ClickHouseConfig, span: Span, as_json: bool) -> None:
@@ -36,7 +37,7 @@ def of_stored(policy: Path | None, clickhouse: ClickHouseConfig, span: Span, as_
     try:
         client = connect(clickhouse, database=clickhouse.database, timeout_seconds=DAY_SECONDS)
         then = halts_then(client, span)
-        orders = follow(policies, lambda advance: stored_batches(client, span, advance), None, as_json)
+        orders = follow(Backtest(policies), lambda advance: stored_batches(client, span, advance), None, as_json)
     except CutOff as error:
         sys.stdout.flush()
         raise AndonError(f"ClickHouse at {clickhouse.url}: {error}; so are the halts printed") from None

@@ -6,8 +6,11 @@ from pathlib import Path
 import click
 
 from consumers.clickhouse.connect import ClickHouseConfig
+from pipeline.halt.trust import TrustConfig
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.partials import PartialsConfig
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
 NEVER = datetime(2100, 1, 1)  # later than any event may say
@@ -23,13 +26,24 @@ NEVER = datetime(2100, 1, 1)  # later than any event may say
     "--until", type=MOMENT, help="With --from-clickhouse: the moment before which they end. [default: no end]"
 )
 @click.option("--fleet", default="", help="With --from-clickhouse: only this fleet.")
-@configured(("clickhouse", ClickHouseConfig), unused=("cluster", "timeout_seconds"))
+@click.option("--from-kafka", is_flag=True, help="Judge the partials that Kafka keeps, with all that people decided.")
+@configured(
+    ("clickhouse", ClickHouseConfig),
+    ("kafka", KafkaConfig),
+    ("trust", TrustConfig),
+    ("partials", PartialsConfig),
+    unused=("cluster", "timeout_seconds"),
+)
 def command(
     clickhouse: ClickHouseConfig,
+    kafka: KafkaConfig,
+    trust: TrustConfig,
+    partials: PartialsConfig,
     files: tuple[str, ...],
     policy: Path | None,
     as_json: bool,
     from_clickhouse: bool,
+    from_kafka: bool,
     since: datetime | None,
     until: datetime | None,
     fleet: str,
@@ -37,26 +51,30 @@ def command(
     """What would have been halted? Read NDJSON events (plain, gzip or zstd; "-" is standard input) and decide.
 
     Several files are read one after the other, as one stream: name them in the order of their time. With
-    --from-clickhouse there are no files; the last lines say what differs from the halts that went out. Exit code 1 when
+    --from-clickhouse there are no files; the last lines say what differs from the halts that went out. So with
+    --from-kafka, which repeats what people decided, each at the partial that its answer names. Exit code 1 when
     there is no event, or most lines are none: that is no pass.
     """
-    if from_clickhouse == bool(files) or (from_clickhouse and since is None):
-        raise ConfigError("name FILEs, or --from-clickhouse with --since")
+    if bool(files) + from_clickhouse + from_kafka != 1 or (from_clickhouse and since is None):
+        raise ConfigError("name FILEs, or --from-clickhouse with --since, or --from-kafka")
     if since and until and until <= since:
         raise ConfigError(f"--until {until} is not after --since {since}")
     if not from_clickhouse:
         _refuse(since=since, until=until, fleet=fleet)
     from pipeline.backtest import asked, stored  # here: help does not wait for them
+    from pipeline.backtest.from_kafka import of_kafka
 
-    if not from_clickhouse:
+    if from_kafka:
+        of_kafka(policy, kafka, trust, partials, as_json)
+    elif files:
         asked.of_files(policy, files, as_json)
-        return
-    first, last = ((moment or NEVER).replace(tzinfo=UTC) for moment in (since, until))
-    asked.of_stored(policy, clickhouse, stored.Span(first, last, fleet), as_json)
+    else:
+        first, last = ((moment or NEVER).replace(tzinfo=UTC) for moment in (since, until))
+        asked.of_stored(policy, clickhouse, stored.Span(first, last, fleet), as_json)
 
 
 def _refuse(**options: object) -> None:
     """Nothing is passed over in silence."""
     for name, value in options.items():
         if value:
-            raise click.UsageError(f"--{name} needs --from-clickhouse: of a FILE every event is read")
+            raise click.UsageError(f"--{name} needs --from-clickhouse: of a FILE, and of Kafka, every event is read")

@@ -129,7 +129,7 @@ def running(data_dir: Path) -> StackInfo | None:
     """The line that runs in this directory and is ready, if one does; a killed supervisor's leavings do not count."""
     try:
         info = msgspec.json.decode((data_dir / STACK_FILE).read_bytes(), type=StackInfo)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise AndonError(f"{data_dir / STACK_FILE} cannot be read: {error}") from None

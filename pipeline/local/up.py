@@ -189,7 +189,6 @@ class Line:
         self._ready = False
         try:
             stack.remove(self._at.data_dir)
-            guide.env_file(self.info).unlink(missing_ok=True)
         except ConfigError as error:  # the stages must be stopped all the same
             self.supervisor.log.line("andon", f"stack.json cannot be removed: {error}")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipeline.simulate.run import Run
 
 PIPE_SECONDS = 10.0  # between two lines of progress where there is no terminal for a bar
+DEFAULT = "crowdstrike-2024-07-19"
 STORY_SECONDS = 180.0  # of wall time, by default
 WORSE = (
     "it decides worse: the fleet's clock runs on while Andon reads, decides and is obeyed, so a halt comes later in "
@@ -48,7 +49,7 @@ class Speed(click.ParamType):
 
 
 @click.command("replay", epilog="Scenarios: " + ", ".join(scenarios.names()))
-@click.argument("scenario", metavar="SCENARIO|FILE.toml")
+@click.argument("scenario", metavar="[SCENARIO|FILE.toml]", default="")
 @click.option(
     "--speed",
     type=Speed(),
@@ -84,21 +85,26 @@ def command(
 ) -> None:
     """Produce a scenario's events to a cluster, or write them to a file with the scenario's own times.
 
-    Live, times are shifted so that the scenario ends when the replay does.
+    Without a name it lists the scenarios, and plays 19 July 2024. Live, times are shifted so that the scenario ends
+    when the replay does.
     """
     # Here, not above: whoever asks for help does not wait for what the command needs.
+    from pipeline.simulate.aftermath import Played, sentences
     from pipeline.simulate.obedience import obedience
     from pipeline.simulate.run import Run, shift_ms
     from pipeline.simulate.simulation import Simulation
     from pipeline.simulate.sinks import FileSink, KafkaSink
 
+    if not scenario:
+        scenario = DEFAULT
+        _list()
     loaded = scenarios.load(scenario, hosts, fleet)
     if speed is None:
         span_ms = scenarios.unix_ms(loaded.ends) - scenarios.unix_ms(loaded.starts)
         speed = max(1.0, span_ms / 1000 / STORY_SECONDS)
     elif speed == FASTEST and out is None:
         say(f"--speed max: {WORSE}", err=True)
-    stop = StopSignal().install()
+    stop, since_ms = StopSignal().install(), wall_clock_ms()
     if acknowledge is not None and obey is None:
         raise ConfigError("--acknowledge: nothing is obeyed without --obey")
     with contextlib.ExitStack() as stack:
@@ -120,6 +126,15 @@ def command(
     if stop.is_set():
         say("stopped before its end; until then:", err=True)
     _summary(run)
+    if out is None and not stop.is_set():
+        for sentence in sentences(kafka, Played(run, speed, since_ms)):
+            say(sentence, err=True)
+
+
+def _list() -> None:
+    for name in scenarios.names():
+        say(f"{name:30}  {scenarios.load(name).title}", err=True)
+    say(f"none is named: {DEFAULT} is played", err=True)
 
 
 def _play(run: "Run", speed: float, stop: StopSignal) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from consumers.rollout import Order
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.simulate.scenario import FASTEST, Scenario, unix_ms
-from pipeline.simulate.simulation import Simulation
+from pipeline.simulate.simulation import Simulation as Simulation  # for who runs one
 from pipeline.simulate.sinks import Sink
 from pipeline.wire.halts import Halt
 from pipeline.wire.partials import UpdateId

@@ -63,11 +63,16 @@ class Stage:
         self.kafka, self.directory = kafka, directory
         self.port = free_port()
         self.process: Process | None = None
-        admin = AdminClient(client_config(kafka, "test"))
-        new = [NewTopic(kafka.topic_prefix + t.name, t.partitions, 1, config=t.config) for t in topics.ALL]
+        self.environ: dict[str, str] = {}
+        self.make_topics()
+        self.take_over()
+
+    def make_topics(self) -> None:
+        """All of them, before anything else."""
+        admin, prefix = AdminClient(client_config(self.kafka, "test")), self.kafka.topic_prefix
+        new = [NewTopic(prefix + t.name, t.partitions, 1, config=t.config) for t in topics.ALL]
         for created in admin.create_topics(new).values():
             created.result(DEADLINE_SECONDS)
-        self.take_over()
 
     def take_over(self) -> None:
         """A new producer under the same transactional id."""
@@ -79,7 +84,7 @@ class Stage:
         """Run the correlator with the counting detector; slowed down, see `slow_down`."""
         where = [self.kafka.bootstrap_servers, self.kafka.topic_prefix, str(self.directory / "data")]
         argv = [sys.executable, support.__file__, *where, str(self.port), str(checkpoint_seconds), str(slow_seconds)]
-        self.process = Process(argv, self.directory / "log").start()
+        self.process = Process(argv, self.directory / "log", self.environ).start()
 
     def kill(self) -> None:
         """kill -9."""

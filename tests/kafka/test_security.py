@@ -311,7 +311,7 @@ def test_a_stage_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster, tmp_pat
 
 def test_a_tool_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client is silent, so the sentence has to name the reason."""
-    monkeypatch.setattr(topic_admin, "CALL_SECONDS", 3.0)  # nothing comes of waiting longer
+    monkeypatch.setattr(topic_admin, "ANSWER_SECONDS", 3.0)  # nothing comes of waiting longer
     wrong = KafkaConfig(
         bootstrap_servers=sasl_kafka.bootstrap_servers,
         security_protocol="SASL_PLAINTEXT",

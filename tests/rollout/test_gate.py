@@ -37,6 +37,8 @@ CASES: list[tuple[list[Message], str, str, str]] = [
     ([beat()], "unseen", "NOT_ENOUGH_DATA", "no verdict on this version in this ring"),
     ([beat(), verdict(ring="canary")], "unseen", "NOT_ENOUGH_DATA", "it has one in canary"),
     ([beat(), verdict(vendor="CrowdStrike")], "unseen", "NOT_ENOUGH_DATA", "there is acme/CrowdStrike/"),
+    ([beat(), verdict(version="290")], "unseen", "NOT_ENOUGH_DATA", "crowdstrike/falcon-content has one on 290"),
+    ([beat(), verdict(vendor="crowdstrik")], "unseen", "NOT_ENOUGH_DATA", "did you mean acme/crowdstrik/falcon-conte"),
     ([beat(), verdict()], "cleared", "CLEARED", "cleared in this ring: 3 crashed hosts, 9,120 exposed trials"),
     ([beat(), verdict("watching")], "watching", "WATCHING", "how much is missing is not known yet"),
     ([beat(), verdict("watching", needs_trials=41_000)], "watching", "WATCHING", "needs 41,000 more trials;"),

@@ -199,9 +199,12 @@ LIBRDKAFKA = [
     number_of_an_error("_AUTO_OFFSET_RESET"),
     number_of_an_error("_FATAL"),
     number_of_an_error("_FENCED"),
+    number_of_an_error("_ALL_BROKERS_DOWN"),
+    number_of_an_error("_MSG_TIMED_OUT"),
     number_of_an_error("_PARTITION_EOF"),
     number_of_an_error("_RESOLVE"),
     number_of_an_error("_SSL"),
+    number_of_an_error("_TIMED_OUT"),
     number_of_an_error("_TRANSPORT"),
     Reliance(CONFLUENT, "", ("%s [%s] %s", 3, "FAIL", True), line_of_librdkafka, "a line of its log"),
 ]

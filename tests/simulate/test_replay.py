@@ -1,9 +1,11 @@
 """`andon replay`: to files and to a broker, with the halts that it obeys."""
 
 import gzip
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import zstandard
 from click.testing import CliRunner
@@ -160,6 +162,7 @@ def test_the_replay_obeys_a_signed_halt_on_the_topic(broker: str, tmp_path: Path
         records = [m for some in reader.start(reader.whole("fleet.halt-acks")).to_end(30) for m in some]
     (ack,) = (believed_ack(m.key(), m.value() or b"", load_trusted(tmp_path)) for m in records)
     assert (ack.halt_key, ack.subscriber, ack.status) == (said.key, "deployer", "confirmed")
+    assert "no halt" not in output
 
 
 def test_what_cannot_be_believed_stops_it_and_is_said(broker: str, tmp_path: Path) -> None:
@@ -211,6 +214,7 @@ def test_a_story_takes_three_minutes_unless_told_otherwise(monkeypatch: pytest.M
     monkeypatch.setattr("pipeline.simulate.sinks.KafkaSink", lambda _: None)
     monkeypatch.setattr(module, "_play", lambda run, speed, stop: began.append(speed))
     monkeypatch.setattr(Run, "settle", lambda _: None)
+    monkeypatch.setattr("pipeline.simulate.aftermath.sentences", lambda *_: ())
     for name in ("quiet-week", "crowdstrike-2024-07-19"):
         loaded = scenarios.load(name)
         assert CliRunner().invoke(command, [name, "--hosts", "10"]).exit_code == 0
@@ -218,6 +222,25 @@ def test_a_story_takes_three_minutes_unless_told_otherwise(monkeypatch: pytest.M
         assert span_seconds / began.pop() == pytest.approx(180.0)
     said = CliRunner().invoke(command, ["quiet-week", "--hosts", "10", "--speed", "max"]).output
     assert "--speed max: it decides worse" in said
+
+
+def test_a_replay_that_nobody_halts_says_so(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And why that may be; a story in which nothing is at fault says that, too, and one that is halted what by. Without
+    a story's name all are listed, and one is played."""
+    monkeypatch.setattr("pipeline.simulate.aftermath.HALT_SECONDS", 0.2)
+    where = ["--speed", "max", "--fleet", "alone", "--bootstrap-servers", broker]
+    small = replay("--hosts", "300", *where)
+    assert all(name in small for name in scenarios.names())
+    assert "crowdstrike-2024-07-19 is played" in small
+    assert re.search(r"no halt of crowdstrike/falcon-content/291 was issued: it crashed \d+ of 300 hosts", small)
+    fast = replay("crowdstrike-2024-07-19", "--hosts", "2000", *where)
+    assert "was issued: with --speed max the story is over" in fast
+    assert "no halt was issued, as it should be" in replay("quiet-week", "--hosts", "10", *where)
+    halt = msgspec.structs.replace(halt_of("alone"), issued_at=wall_clock_ms() + 600_000)
+    producer = Producer({"bootstrap.servers": broker, "log_level": 0})
+    producer.produce("fleet.halts", encode_halt(halt), halt.key)
+    assert producer.flush(60) == 0
+    assert "halt issued: crowdstrike/falcon-content/291 in *" in replay("--hosts", "9", *where)
 
 
 @pytest.mark.parametrize("speed", ["0", "0.5", "-1", "nan", "fast"])

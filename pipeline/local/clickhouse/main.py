@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import tempfile
 from pathlib import Path
 
 import click
@@ -10,14 +11,17 @@ from pipeline.local.clickhouse.config import EngineConfig, accounts
 from pipeline.local.clickhouse.confine import confine
 from pipeline.runtime import logging
 from pipeline.runtime.config import configured
+from pipeline.runtime.errors import writable
 
 
 def _confine(data_dir: Path) -> str:
     """Before the engine starts its threads: it is to reach its own directory and nothing else. Why it is not kept to
     that, "" if it is."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = data_dir.resolve() / "tmp"
-    scratch.mkdir(exist_ok=True, mode=0o700)
+    with writable("engine.data_dir", data_dir):
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch = data_dir.resolve() / "tmp"
+        scratch.mkdir(exist_ok=True, mode=0o700)
+        tempfile.TemporaryFile(dir=scratch).close()
     os.environ["TMPDIR"] = str(scratch)  # where the engine's binding tries itself when it is imported
     why = confine(data_dir)
     if why:
