@@ -1,8 +1,6 @@
 """`andon replay`: a scenario's events to a cluster, timed as they would come, or to a file for `andon backtest`."""
 
 import contextlib
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +8,6 @@ import click
 
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
-from pipeline.runtime.console import stderr_console
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import StopSignal
@@ -21,7 +18,6 @@ from pipeline.simulate.scenario import FASTEST
 if TYPE_CHECKING:
     from pipeline.simulate.run import Run
 
-PIPE_SECONDS = 10.0  # between two lines of progress where there is no terminal for a bar
 DEFAULT = "crowdstrike-2024-07-19"
 STORY_SECONDS = 180.0  # of wall time, by default
 WORSE = (
@@ -91,6 +87,7 @@ def command(
     # Here, not above: whoever asks for help does not wait for what the command needs.
     from pipeline.simulate.aftermath import Played, sentences
     from pipeline.simulate.obedience import obedience
+    from pipeline.simulate.progress import play
     from pipeline.simulate.run import Run, shift_ms
     from pipeline.simulate.simulation import Simulation
     from pipeline.simulate.sinks import FileSink, KafkaSink
@@ -121,7 +118,7 @@ def command(
                 rollout = stack.enter_context(obedience(kafka, loaded.fleet.name, obey, acknowledge))
                 run = Run(simulation, KafkaSink(kafka), rollout.orders)
                 rollout.settle(run.obey)
-        _play(run, speed, stop)
+        play(run, speed, stop)
         run.settle()
     if stop.is_set():
         say("stopped before its end; until then:", err=True)
@@ -135,31 +132,6 @@ def _list() -> None:
     for name in scenarios.names():
         say(f"{name:30}  {scenarios.load(name).title}", err=True)
     say(f"none is named: {DEFAULT} is played", err=True)
-
-
-def _play(run: "Run", speed: float, stop: StopSignal) -> None:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    simulation = run.simulation
-    fields = TextColumn("{task.fields[date]}"), TextColumn("{task.fields[sent]}")
-    columns = (TextColumn("{task.description}"), BarColumn(20), TaskProgressColumn(), *fields)
-    told = time.monotonic()
-    shift = simulation.end_ms - scenarios.unix_ms(simulation.scenario.ends)
-    with Progress(*columns, TimeRemainingColumn(), console=stderr_console()) as progress:
-        total = simulation.end_ms - simulation.now_ms
-        task = progress.add_task(simulation.scenario.name, total=total, sent="", date="")
-
-        def on_slice() -> bool:
-            done = total - (simulation.end_ms - simulation.now_ms)
-            date = datetime.fromtimestamp((simulation.now_ms - shift) / 1000, UTC)
-            progress.update(task, completed=done, sent=f"{run.sent:,} events", date=f"{date:%Y-%m-%d %H:%M} UTC")
-            nonlocal told
-            if not progress.console.is_terminal and time.monotonic() - told >= PIPE_SECONDS:
-                told = time.monotonic()
-                say(f"{date:%Y-%m-%d %H:%M} UTC, {100 * done // max(1, total)} %, {run.sent:,} events", err=True)
-            return stop.is_set()
-
-        run.until(simulation.end_ms, speed, on_slice)
 
 
 def _summary(run: "Run") -> None:
