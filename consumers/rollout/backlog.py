@@ -103,23 +103,26 @@ _newness = msgspec.json.Decoder(_Newness)
 
 
 class FleetBacklog:
-    """All records of some fleets. Of each key the newest that is believed is verified, and the last: all others change
-    nothing."""
+    """All records of some fleets, None: of every one. Of each key the newest that is believed is verified, and the
+    last: all others change nothing."""
 
-    def __init__(self, fleets: Collection[str]) -> None:
-        self._fleets = frozenset(fleets)
+    def __init__(self, fleets: Collection[str] | None) -> None:
+        self._fleets = None if fleets is None else frozenset(fleets)
         self._words: dict[bytes, deque[Record]] = {}
         self._halts: dict[bytes, deque[Record]] = {}
 
     def put_word(self, key: bytes | None, value: bytes | None) -> None:
         """A record of `fleet.verdicts`."""
-        if fleet_of(key) in self._fleets:
+        if self._is_followed(key):
             self._words.setdefault(key or b"", deque(maxlen=MAX_WORDS)).append((key, value))
 
     def put_halt(self, key: bytes | None, value: bytes | None) -> None:
         """A record of `fleet.halts`."""
-        if fleet_of(key) in self._fleets:
+        if self._is_followed(key):
             self._halts.setdefault(key or b"", deque(maxlen=MAX_HALTS)).append((key, value))
+
+    def _is_followed(self, key: bytes | None) -> bool:
+        return self._fleets is None or fleet_of(key) in self._fleets
 
     def feed(self, knowledge: Knowledge) -> bool:
         """Hand over what waits; whether there was anything."""

@@ -28,11 +28,17 @@ log = logging.getLogger("andon.rollout")
 
 
 class Source(NamedTuple):
-    """Whose records are read, from where, and who is believed."""
+    """Whose records are read, from where, and who is believed. `fleets`: None for every one, which `Halts` refuses."""
 
     kafka: KafkaConfig
     trusted: TrustedKeys
-    fleets: Collection[str]
+    fleets: Collection[str] | None
+
+    def named(self) -> Collection[str]:
+        """Raises ValueError when none is named: nobody obeys for every fleet there may ever be by mistake."""
+        if not self.fleets or isinstance(self.fleets, str):
+            raise ValueError("fleets: name at least one, as a list")
+        return self.fleets
 
 
 class Follower:
@@ -42,8 +48,7 @@ class Follower:
     def __init__(
         self, source: Source, client: str, shadow: Shadow = "watching", on_silence: OnSilence = "hold"
     ) -> None:
-        if not source.fleets or isinstance(source.fleets, str):
-            raise ValueError("fleets: name at least one, as a list")
+        self._fleets = "every one" if source.fleets is None else printable(", ".join(sorted(source.named())))
         self._source, self._client = source, client
         self.knowledge = Knowledge(source.trusted, shadow, on_silence)
         self.news = threading.Condition()
@@ -124,7 +129,7 @@ class Follower:
 
     def _found(self) -> None:
         if self.trouble:
-            log.info("what stands halted is followed: fleets %s", printable(", ".join(sorted(self._source.fleets))))
+            log.info("what stands halted is followed: fleets %s", self._fleets)
         self.trouble = ""
         self.ready.set()
         self.wake()

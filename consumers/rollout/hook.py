@@ -46,7 +46,7 @@ def exec_(
     log = logging.configure(STAGE)
     serve(metrics, {"/healthz": lambda: (True, {"alive": True}), "/readyz": lambda: _ready(halts)})
     _stop_by_signal(halts)
-    log.info("starting", subscriber=subscriber.name, fleets=list(source.fleets), command=argv[0])
+    log.info("starting", subscriber=subscriber.name, fleets=list(source.named()), command=argv[0])
     halts.run(Hook(argv, subscriber.handler_seconds, log))
     log.info("stopped")
     leave(0)  # a command that hangs is not waited for

@@ -31,7 +31,7 @@ class _Gate:
         then, but never for an update of which a halt stands, be it expired, or of which the record cannot be trusted.
         """
         self._follower = Follower(source, CLIENT, shadow, on_silence)
-        self._fleets, self._clock = list(source.fleets), clock
+        self._fleets, self._clock = list(source.named()), clock
 
     @classmethod
     def configured(cls, fleets: str = "", shadow: Shadow = "watching", on_silence: OnSilence = "hold") -> Self:

@@ -1,13 +1,14 @@
 """What is to be said of a halt: how it stands, who obeyed and how fast, whether the update still spreads. Pure; times
 in unix ms, `now_ms` comes in."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
 from pipeline.halt.merit import last_install_of, seconds_to_last_install
 from pipeline.halt.safety import DOUBTS, SafetyRecord
-from pipeline.halts.known import Known
 from pipeline.wire.acks import HaltAck
 from pipeline.wire.halts import Halt
 from pipeline.wire.record_keys import parse_key, update_key
@@ -29,10 +30,37 @@ class Obeyed(msgspec.Struct, kw_only=True):
     seconds_to_effective: float | None = None
     detail: str = ""
 
+    @property
+    def has_confirmed(self) -> bool:
+        """Whether it said, at some time, that the order holds."""
+        return self.seconds_to_confirmed is not None or self.status in DONE
+
+
+class Source(Protocol):
+    """Where it all comes from, as `Known` has it: the safety record, acknowledgements, when orders were made (unix ms,
+    by halt key and epoch), and whose acknowledgements are waited for."""
+
+    @property
+    def record(self) -> SafetyRecord:
+        """What stands halted."""
+
+    @property
+    def acks(self) -> Sequence[HaltAck]:
+        """Believed ones."""
+
+    @property
+    def issued(self) -> Mapping[tuple[str, int], int]:
+        """Of each order's first record that is known."""
+
+    @property
+    def subscribers(self) -> Sequence[str]:
+        """Names."""
+
 
 class Row(msgspec.Struct, kw_only=True):
     """One update as `andon halts` sees it; `state` is one of ORDER. `spreading_hosts_per_minute`, `flat_since` and
-    `last_install` are as in verdicts."""
+    `last_install` are as in verdicts, times of the events. `crashed_hosts` are all with it, in all rings: at the
+    decision as the halt has it, and by now, of each ring as of its newest verdict; None where nothing says so."""
 
     key: str
     state: str
@@ -44,31 +72,46 @@ class Row(msgspec.Struct, kw_only=True):
     flat_since: int = 0
     last_install: int = 0
     seconds_decision_to_last_install: float | None = None
+    crashed_hosts_at_decision: int | None = None
+    crashed_hosts_by_now: int | None = None
 
 
-def rows(known: Known, now_ms: int, fleet: str = "") -> list[Row]:
+def rows(known: Source, now_ms: int, fleet: str = "") -> list[Row]:
     """Everything that was halted, waits or is in doubt; of one fleet, or of all. What asks for a person first."""
     record = known.record
     keys = {*record.halts, *(doubt.key for doubt in record.doubts())}
     keys |= {_key_of(verdict) for verdict in record.verdicts.values() if verdict.state == "pending"}
-    found = (row_of(known, key, now_ms) for key in keys if not fleet or parse_key(key)[0] == fleet)
+    about: defaultdict[str, list[Verdict]] = defaultdict(list)
+    for verdict in record.verdicts.values():
+        about[_key_of(verdict)].append(verdict)
+    acks: defaultdict[str, list[HaltAck]] = defaultdict(list)
+    for ack in known.acks:
+        acks[ack.halt_key].append(ack)
+    wanted = (key for key in keys if not fleet or parse_key(key)[0] == fleet)
+    found = (_row(known, key, about.get(key, []), acks.get(key, []), now_ms) for key in wanted)
     return sorted(found, key=lambda row: (ORDER.index(row.state), row.key))
 
 
-def row_of(known: Known, key: str, now_ms: int) -> Row:
+def row_of(known: Source, key: str, now_ms: int) -> Row:
     """One update; of one that nobody ever halted the state is "none"."""
+    return _row(known, key, [v for v in known.record.verdicts.values() if _key_of(v) == key], known.acks, now_ms)
+
+
+def _row(known: Source, key: str, about: Iterable[Verdict], acks: Iterable[HaltAck], now_ms: int) -> Row:
     record, halt = known.record, known.record.halts.get(key)
-    verdicts = sorted((v for v in record.verdicts.values() if _key_of(v) == key), key=lambda v: v.ring)
+    verdicts = sorted(about, key=lambda verdict: verdict.ring)
     state, why = _state(record, key, halt, verdicts, now_ms)
     row = Row(key=key, state=state, why=why, halt=halt, verdicts=verdicts)
     if halt is not None:
-        row.obeyed = obedience(known.acks, halt, known.issued.get((key, halt.epoch), 0), known.subscribers)
+        row.obeyed = obedience(acks, halt, known.issued.get((key, halt.epoch), 0), known.subscribers)
     newest = max(verdicts, key=lambda verdict: verdict.at, default=None)
     if newest is not None:
+        row.crashed_hosts_by_now = sum(verdict.crashed_hosts for verdict in verdicts)
         row.spreading_hosts_per_minute = newest.spreading_hosts_per_minute
         row.flat_since, row.last_install = newest.flat_since, last_install_of(verdicts)
     if halt is not None:
         row.seconds_decision_to_last_install = seconds_to_last_install(halt, row.last_install)
+        row.crashed_hosts_at_decision = None if halt.evidence is None else halt.evidence.crashed_hosts
     return row
 
 

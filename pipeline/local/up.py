@@ -67,7 +67,7 @@ class UpConfig(msgspec.Struct, frozen=True):
 @configured(("up", UpConfig))
 def command(up: UpConfig, data_dir: Path) -> None:
     """Run the whole line on this machine: broker, ClickHouse, every stage, each kept running."""
-    chosen = plan.chosen(up.stages)
+    chosen = settings.chosen(up.stages)
     data_dir = data_dir.absolute()
     with datadir.writable(data_dir):
         is_new = not data_dir.exists() or not any(data_dir.iterdir())

@@ -42,6 +42,7 @@ SECTIONS = (
     "doctor",
     "trust",
     "subscriber",
+    "notify",
 )
 
 # Variables that are no key of a section; and such as Kubernetes sets beside a service whose name begins with "andon".

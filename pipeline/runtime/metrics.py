@@ -3,19 +3,63 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from socketserver import ThreadingMixIn
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import msgspec
-from prometheus_client import Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from pipeline.runtime.errors import ConfigError
 
 Doc = msgspec.Meta
+
+MAX_SERIES = 1_000
+
+Series = tuple[Sequence[str], float]  # values of the labels, in their order; and the gauge's
+
+
+class Family(NamedTuple):
+    """A gauge whose series come and go: all of them are replaced at once, so that no scrape sees half of them."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+
+
+class _Families(Collector):
+    """All that this process has put."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._series: dict[Family, list[Series]] = {}
+
+    def put(self, family: Family, series: Iterable[Series]) -> None:
+        """In place of those before; what is beyond MAX_SERIES is left out, so give first what matters most."""
+        found = list(islice(series, MAX_SERIES))
+        with self._lock:
+            self._series[family] = found
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """As a scrape has them."""
+        with self._lock:
+            held = list(self._series.items())
+        for family, series in held:
+            gauge = GaugeMetricFamily(family.name, family.help, labels=family.labels)
+            for values, value in series:
+                gauge.add_metric(values, value)
+            yield gauge
+
+
+_families = _Families()
+REGISTRY.register(_families)
+put = _families.put
 
 PLACES = 16  # for those who scrape, at once
 SCRAPE_SECONDS = 10.0  # for the whole of it
@@ -41,6 +85,8 @@ COMMANDS = Counter("andon_commands", "Operators' commands answered", ["status", 
 AUDIT_FAULTS = Counter("andon_audit_faults", "Entries of fleet.audit found changed, missing or moved", ["what"])
 HALTS = Counter("andon_halts", "Halts published", ["mode"])
 HOOK_RUNS = Counter("andon_hook_runs", "Commands run for a halt or a resume, by what came of them", ["status"])
+NOTIFICATIONS = Counter("andon_notifications", "Alerts sent to an Alertmanager, by what came of them", ["status"])
+NOTIFY_FIRING = Gauge("andon_notify_firing_alerts", "Alerts that fire by now")
 HALT_RECORDS_DISTURBED = Counter(
     "andon_halt_records_disturbed", "Records of fleet.halts found lost, erased, overwritten or not Andon's", ["what"]
 )
@@ -55,7 +101,40 @@ NOT_KEPT = Counter("andon_deadletters_not_kept", "Refused messages beyond a toke
 TOKENS_UNUSABLE = Gauge(
     "andon_tokens_file_unusable", "1 while the tokens read before stay in force instead of the file"
 )
+UPDATE = ("fleet", "vendor", "product", "version")
+HEARTBEAT = Family(
+    "andon_detector_heartbeat_timestamp_seconds", "The newest believed heartbeat, unix seconds", ("fleet",)
+)
+FLEET_EVENTS = Family("andon_fleet_events", "Events that the detector has taken in, by its heartbeat", ("fleet",))
+HALT_STATES = Family(
+    "andon_standing_halts", "Updates by how they stand, as `andon halts list` has it", ("fleet", "state")
+)
+UNANSWERED = Family(
+    "andon_unacknowledged_halts", "Standing halts to which a subscriber has said nothing", ("fleet", "subscriber")
+)
+UNCONFIRMED = Family(
+    "andon_unconfirmed_halts", "Standing halts that a subscriber has not confirmed", ("fleet", "subscriber")
+)
+CONFIRM_SECONDS = Family(
+    "andon_halt_confirm_seconds", "From decision to confirmed, of the newest confirmed halt", ("fleet", "subscriber")
+)
+STANDS_SINCE = Family("andon_halt_issued_timestamp_seconds", "Since when it stands halted, unix seconds", UPDATE)
+SPREADING = Family(
+    "andon_halt_spreading_hosts_per_minute",
+    "Hosts that still install a halted update",
+    UPDATE,
+)
+PENDING_SINCE = Family("andon_halt_pending_timestamp_seconds", "Since when it waits for a person, unix seconds", UPDATE)
+RESUME_ENDS = Family("andon_resume_expires_timestamp_seconds", "When a resume that stands ends, unix seconds", UPDATE)
+EVIDENCE = Family("andon_update_evidence_log10", "Evidence against it, of the ring with the most", UPDATE)
+THRESHOLD = Family("andon_update_threshold_log10", "Evidence that halts it", UPDATE)
+CRASHES_PER_TRIAL = Family(
+    "andon_update_crashes_per_trial", "Of hosts that have it, and expected of them without it", (*UPDATE, "arm")
+)
+UPDATES_NOT_SHOWN = Family("andon_updates_not_shown", "Live updates beyond those that gauges name", ("fleet",))
+VERDICT_STATES = Family("andon_verdicts", "Newest believed verdicts, one for each update and ring", ("fleet", "state"))
 ROWS = Counter("andon_archive_rows", "Rows acknowledged by ClickHouse", ["table"])
+INSERT_FAILURES = Counter("andon_archive_insert_failures", "Inserts that failed, and are tried again", ["table"])
 INSERT_SECONDS = Histogram("andon_archive_insert_seconds", "Time of one ClickHouse insert", buckets=_LATENCY)
 
 

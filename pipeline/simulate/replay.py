@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +65,11 @@ class Speed(click.ParamType):
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Directory of trusted public keys: the rollout then obeys halts that they signed.",
 )
+@click.option(
+    "--acknowledge",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Private key file of a subscriber: what --obey obeys is then acknowledged with it.",
+)
 @configured(("kafka", KafkaConfig))
 def command(
     kafka: KafkaConfig,
@@ -77,6 +81,7 @@ def command(
     out: Path | None,
     force: bool,
     obey: Path | None,
+    acknowledge: Path | None,
 ) -> None:
     """Produce a scenario's events to a cluster, or write them to a file with the scenario's own times.
 
@@ -85,7 +90,7 @@ def command(
     """
     # Here, not above: whoever asks for help does not wait for what the command needs.
     from pipeline.simulate.aftermath import Played, sentences
-    from pipeline.simulate.obedience import HaltReader
+    from pipeline.simulate.obedience import obedience
     from pipeline.simulate.run import Run, Simulation, shift_ms
     from pipeline.simulate.sinks import FileSink, KafkaSink
 
@@ -99,7 +104,8 @@ def command(
     elif speed == FASTEST and out is None:
         say(f"--speed max: {WORSE}", err=True)
     stop, since_ms = StopSignal().install(), wall_clock_ms()
-    reader: HaltReader | None = None
+    if acknowledge is not None and obey is None:
+        raise ConfigError("--acknowledge: nothing is obeyed without --obey")
     with contextlib.ExitStack() as stack:
         if out is not None:
             if obey is not None:
@@ -108,13 +114,17 @@ def command(
             speed = FASTEST
         else:
             simulation = Simulation(loaded, seed, shift_ms(loaded, speed, wall_clock_ms()))
-            reader = stack.enter_context(HaltReader(kafka, obey)) if obey is not None else None
-            run = Run(simulation, KafkaSink(kafka), reader.halts if reader is not None else tuple)
+            if obey is None:
+                run = Run(simulation, KafkaSink(kafka))
+            else:
+                rollout = stack.enter_context(obedience(kafka, loaded.fleet.name, obey, acknowledge))
+                run = Run(simulation, KafkaSink(kafka), rollout.orders)
+                rollout.settle(run.obey)
         _play(run, speed, stop)
         run.settle()
     if stop.is_set():
         say("stopped before its end; until then:", err=True)
-    _summary(run, {} if reader is None else reader.refused)
+    _summary(run)
     if out is None and not stop.is_set():
         for sentence in sentences(kafka, Played(run, speed, since_ms)):
             say(sentence, err=True)
@@ -151,15 +161,14 @@ def _play(run: "Run", speed: float, stop: StopSignal) -> None:
         run.until(simulation.end_ms, speed, on_slice)
 
 
-def _summary(run: "Run", refused: Mapping[str, int]) -> None:
+def _summary(run: "Run") -> None:
     reports = run.simulation.ledger.reports
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(reports.items()))
     say(f"{run.sent:,} events of fleet {run.simulation.scenario.fleet.name}: {kinds}", err=True)
     for update in sorted(run.simulation.scenario.guilty):
         lost = run.simulation.ledger.lost(update)
         say(f"{'/'.join(update)} crashed {lost:,} hosts", err=True)
-    for halt, _, spared in run.obeyed:
-        name = f"{halt.vendor}/{halt.product}/{halt.version}"
-        say(f"halted: {name} in {', '.join(halt.rings)}; {spared:,} hosts not reached", err=True)
-    for why, count in sorted(refused.items()):
-        say(f"records of fleet.halts that are not to be believed: {count} ({why})", err=True)
+    for order, _, spared in run.obeyed:
+        name = f"{order.vendor}/{order.product}/{order.version}"
+        doubt = f"; in doubt: {order.reason}" if order.doubt else ""
+        say(f"halted: {name} in {', '.join(order.rings)}; {spared:,} hosts not reached{doubt}", err=True)

@@ -10,6 +10,7 @@ from support.secured import roles_shown, roles_table
 
 from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.connect import ClickHouseConfig
+from consumers.notify.config import NotifyConfig
 from consumers.rollout.settings import SubscriberConfig
 from pipeline.access.roles import rights_of, shipped
 from pipeline.collect.config import CollectConfig
@@ -19,7 +20,7 @@ from pipeline.decide.policy import Policy, load_policies
 from pipeline.doctor.rights import NEEDS
 from pipeline.doctor.targets import STAGES, DoctorConfig
 from pipeline.halt.trust import TrustConfig
-from pipeline.local.clickhouse.main import EngineConfig
+from pipeline.local.clickhouse.config import EngineConfig
 from pipeline.local.up import UpConfig
 from pipeline.runtime import config
 from pipeline.runtime.config import load
@@ -49,6 +50,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "doctor": DoctorConfig,
     "trust": TrustConfig,
     "subscriber": SubscriberConfig,
+    "notify": NotifyConfig,
 }
 WITHOUT_DEFAULT = {"collect": {"tokens_file": "/etc/andon/tokens.toml"}}
 

@@ -204,9 +204,13 @@ def test_make_targets_exist() -> None:
 
 
 def test_the_front_page_names_every_page() -> None:
-    """docs/README.md links to every page there is."""
-    front = ROOT / "docs" / "README.md"
-    linked = {(front.parent / path).resolve() for path in re.findall(r"\]\(([^)#\s]+)\)", front.read_text("utf-8"))}
+    """docs/README.md links to every page there is; to runbooks their own front page does."""
+    fronts = ROOT / "docs" / "README.md", ROOT / "deploy" / "runbooks" / "README.md"
+    linked = {
+        (front.parent / path).resolve()
+        for front in fronts
+        for path in re.findall(r"\]\(([^)#\s]+)\)", front.read_text("utf-8"))
+    }
     assert {page for page in PAGES if page.name != "README.md"} <= linked
     assert {ROOT / name / "README.md" for name in ("deploy", "deploy/integrations", "grafana")} <= linked
 

@@ -5,7 +5,7 @@ import urllib.request
 from contextlib import suppress
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from support.peers import HALF_A_HEAD, connect, held, is_closed
 from support.waiting import until
@@ -13,8 +13,11 @@ from support.waiting import until
 from pipeline.runtime import metrics
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.lag import Lags
+from pipeline.runtime.metrics import Family
 
+FAMILIES = {name: found for name, found in vars(metrics).items() if isinstance(found, Family)}
 DECLARED = {name: found for name, found in vars(metrics).items() if isinstance(found, MetricWrapperBase)}
+BOUNDED_LABELS = {"fleet", "vendor", "product", "version", "subscriber", "state", "arm"}
 LABELS = {"form", "stage", "reason", "topic", "partition", "mode", "status", "table", "what"}
 OTHER_UNITS = ("_ms", "_minutes", "_hours", "_kb", "_mb", "_mib", "_percent", "_total")  # `_total` comes by itself
 
@@ -26,6 +29,26 @@ def test_names_labels_and_units(metric: MetricWrapperBase) -> None:
     assert not metric._name.endswith(OTHER_UNITS)
     assert metric._documentation
     assert set(metric._labelnames) <= LABELS
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_families_keep_the_same_rules(family: Family) -> None:
+    """And may name fleets, updates and subscribers besides: their series are bounded."""
+    assert family.name.startswith("andon_")
+    assert not family.name.endswith(OTHER_UNITS)
+    assert family.help
+    assert set(family.labels) <= LABELS | BOUNDED_LABELS
+
+
+def test_a_family_is_replaced_as_a_whole_and_bounded() -> None:
+    """What is not there any more has no series, and what is too much is left out."""
+    family = Family("andon_test_family", "of this test", ("fleet",))
+    metrics.put(family, [((str(number),), number) for number in range(metrics.MAX_SERIES + 5)])
+    assert REGISTRY.get_sample_value("andon_test_family", {"fleet": "999"}) == 999
+    assert REGISTRY.get_sample_value("andon_test_family", {"fleet": "1000"}) is None
+    metrics.put(family, [(('a\n"b',), 1)])
+    assert REGISTRY.get_sample_value("andon_test_family", {"fleet": "999"}) is None
+    assert 'andon_test_family{fleet="a\\n\\"b"} 1.0' in generate_latest().decode()
 
 
 def test_silent_peers_hold_the_metrics_up_for_moments_only(

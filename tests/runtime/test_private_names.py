@@ -299,7 +299,8 @@ def test_what_is_overridden_is_there_to_be(ours: type, own: set[str]) -> None:
 def test_the_package_is_bounded(package: str) -> None:
     """Below and above in pyproject.toml, and what is installed lies between."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    listed = [*project["dependencies"], *project["optional-dependencies"]["local"]]
+    extras = project["optional-dependencies"]
+    listed = [*project["dependencies"], *extras["line"], *extras["local"]]
     (found,) = (each for each in map(Requirement, listed) if each.name == package)
     assert {bound.operator for bound in found.specifier} == {">=", "<"}
     assert version(package) in found.specifier

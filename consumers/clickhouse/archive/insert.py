@@ -13,7 +13,7 @@ from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.archive.lanes import Batch
 from consumers.clickhouse.connect import ClickHouseConfig, connect
-from pipeline.runtime.metrics import INSERT_SECONDS, ROWS
+from pipeline.runtime.metrics import INSERT_FAILURES, INSERT_SECONDS, ROWS
 from pipeline.runtime.seldom import Seldom
 
 THREADS = 2  # one batch is being sent while ClickHouse works on another
@@ -113,6 +113,7 @@ class Inserter:
                 self._client().insert_arrow(table, rows, settings=settings)
             except (Error, OSError) as error:
                 self._mine.client = None
+                INSERT_FAILURES.labels(table).inc()
                 self._failing.setdefault(batch.token, time.monotonic())
                 if (more := self._seldom.turn(f"{table}: {_kind(error)}")) is not None:
                     failed = {"table": table, "rows": rows.num_rows, "of": batch.words, "error": str(error)[:500]}

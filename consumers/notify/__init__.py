@@ -1,0 +1,1 @@
+"""Halts and resumes, told to Alertmanager as they happen."""

@@ -1,0 +1,80 @@
+"""What stands halted, as gauges: figures that an alert can stand on."""
+
+from support.rollout_world import NAMES, NOW, TRUSTED, beat, halt, verdict
+
+from consumers.notify.gauges import MAX_UPDATES, gauges
+from pipeline.halt.safety import SafetyRecord
+from pipeline.halts.facts import Obeyed, Row, row_of
+from pipeline.halts.known import Known
+from pipeline.runtime import metrics
+from pipeline.runtime.metrics import Family, Series
+from pipeline.wire import topics
+from pipeline.wire.record_keys import parse_key
+
+KEY = "/".join(NAMES.values())
+OF = tuple(parse_key(KEY))
+
+
+def told(*rows: Row) -> dict[Family, list[Series]]:
+    """The series of each family."""
+    return dict(gauges(rows, {row.key: NOW for row in rows}, SafetyRecord(TRUSTED)))
+
+
+def row(*messages: tuple[str, bytes, bytes | None], obeyed: tuple[Obeyed, ...] = ()) -> Row:
+    """The update as these records have it."""
+    known = Known(TRUSTED, KEY)
+    for topic, key, value in messages:
+        (known.put_halt if topic == topics.HALTS.name else known.put_word)(key, value)
+    known.settle()
+    found = row_of(known, KEY, NOW + 1)
+    found.obeyed = [*obeyed]
+    return found
+
+
+def test_who_owes_an_answer_is_counted_and_who_owes_none_is_zero() -> None:
+    """Confirmed, only requested, silent, not concerned."""
+    obeyed = (
+        Obeyed(subscriber="a", status="confirmed", seconds_to_confirmed=2.5),
+        Obeyed(subscriber="b", status="requested"),
+        Obeyed(subscriber="c", status="unanswered"),
+        Obeyed(subscriber="d", status="ignored"),
+    )
+    found = told(row(halt(1), verdict("halted", spreading_hosts_per_minute=12.0), beat(), obeyed=obeyed))
+    assert found[metrics.UNANSWERED] == [(("acme", "a"), 0), (("acme", "b"), 0), (("acme", "c"), 1), (("acme", "d"), 0)]
+    assert found[metrics.UNCONFIRMED] == [
+        (("acme", "a"), 0),
+        (("acme", "b"), 1),
+        (("acme", "c"), 1),
+        (("acme", "d"), 0),
+    ]
+    assert found[metrics.CONFIRM_SECONDS] == [(("acme", "a"), 2.5)]
+    assert found[metrics.SPREADING] == [(OF, 12.0)]
+    assert found[metrics.HALT_STATES] == [(("acme", "standing"), 1)]
+    assert found[metrics.STANDS_SINCE] == [(OF, NOW / 1000)]
+
+
+def test_a_resume_owes_nothing_and_says_when_it_ends() -> None:
+    """And what waits for a person says since when."""
+    resumed = told(row(halt(1), halt(2, "resume"), obeyed=(Obeyed(subscriber="a", status="unanswered"),)))
+    assert resumed[metrics.UNANSWERED] == [(("acme", "a"), 0)]
+    assert resumed[metrics.RESUME_ENDS] == [(OF, NOW / 1000 + 3_600)]
+    assert resumed[metrics.STANDS_SINCE] == []
+    pending = told(row(verdict("pending")))
+    assert pending[metrics.PENDING_SINCE] == [(OF, NOW / 1000)]
+    assert pending[metrics.HALT_STATES] == [(("acme", "pending"), 1)]
+
+
+def test_live_updates_are_named_by_evidence_and_the_rest_is_counted() -> None:
+    """The ring with the most speaks for its update; a heartbeat says when it was."""
+    record = SafetyRecord(TRUSTED)
+    words = [verdict("watching", version=str(number), log10_evidence=number / 100) for number in range(MAX_UPDATES + 2)]
+    for _, key, value in [*words, verdict("watching", version="0", ring="canary", log10_evidence=9.0), beat(NOW)]:
+        assert record.take_word(key, value) == ""
+    found = dict(gauges([], {}, record))
+    assert found[metrics.EVIDENCE][0] == (("acme", "crowdstrike", "falcon-content", "0"), 9.0)
+    assert len(found[metrics.EVIDENCE]) == MAX_UPDATES
+    assert found[metrics.UPDATES_NOT_SHOWN] == [(("acme",), 2)]
+    assert found[metrics.VERDICT_STATES] == [(("acme", "watching"), MAX_UPDATES + 3)]
+    assert found[metrics.CRASHES_PER_TRIAL][0][1] == 3 / 9_120
+    assert found[metrics.HEARTBEAT] == [(("acme",), NOW / 1000)]
+    assert found[metrics.FLEET_EVENTS] == [(("acme",), 9)]
