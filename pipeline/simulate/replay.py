@@ -88,8 +88,7 @@ def command(
     from pipeline.simulate.aftermath import Played, sentences
     from pipeline.simulate.obedience import obedience
     from pipeline.simulate.progress import play
-    from pipeline.simulate.run import Run, shift_ms
-    from pipeline.simulate.simulation import Simulation
+    from pipeline.simulate.run import Run, Simulation, shift_ms
     from pipeline.simulate.sinks import FileSink, KafkaSink
 
     if not scenario:

@@ -22,7 +22,6 @@ from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topic_reader import TopicReader
-from pipeline.simulate import replay as module
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.replay import command
 from pipeline.simulate.run import Run, shift_ms
@@ -212,7 +211,7 @@ def test_a_story_takes_three_minutes_unless_told_otherwise(monkeypatch: pytest.M
     """By whatever span of its own; and `max` says what it is not for."""
     began: list[float] = []
     monkeypatch.setattr("pipeline.simulate.sinks.KafkaSink", lambda _: None)
-    monkeypatch.setattr(module, "_play", lambda run, speed, stop: began.append(speed))
+    monkeypatch.setattr("pipeline.simulate.progress.play", lambda run, speed, stop: began.append(speed))
     monkeypatch.setattr(Run, "settle", lambda _: None)
     monkeypatch.setattr("pipeline.simulate.aftermath.sentences", lambda *_: ())
     for name in ("quiet-week", "crowdstrike-2024-07-19"):
