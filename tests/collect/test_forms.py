@@ -132,6 +132,7 @@ CSV = b"fleet,host,ts,kind\nacme,h,1764000000000,boot\n"
         (b"events=%7B%7D&x=1", "application/x-www-form-urlencoded", 422, "looks like a form"),
         (b"hello", "application/json", 422, "send JSON objects, one a line"),
     ],
+    ids=["gzip", "zstd", "utf-16", "utf-16-be", "csv", "semicolons", "curl-d", "form", "words"],
 )
 def test_other_forms_are_told_what_to_do(gateway: Gateway, body: bytes, kind: str, status: int, words: str) -> None:
     """What looks like something else than events is named, with the remedy."""

@@ -304,7 +304,7 @@ def test_bad_input_view_and_clean_stop(stage: Stage) -> None:
 def test_a_halt_that_is_erased_or_lost_comes_back(stage: Stage) -> None:
     """A tombstone on its key, then the topic deleted and made anew: within seconds the halt stands there again, at a
     higher epoch, signed, and heartbeats say that something was wrong. The second is of another update: what was put
-    back and has not been seen since is put back again after half a minute."""
+    back and has not been seen since is put back again after six seconds."""
     stage.start()
     stage.produce(partial("acme", 60, (version(1),)), partial("acme", 60, (version(2),), at=1))
     stage.wait_for(lambda: len(stage.halts()) == 2)
