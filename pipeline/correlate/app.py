@@ -132,9 +132,8 @@ class FaustPorts:
 
     # -- wiring
 
-    def connect(self, handle: Handle, recover: Recover, began: Began, views: Mapping[str, tuple[View, bool]]) -> None:
-        """Say who handles partials and recovers, who hears where reading begins, and what is served: path → (view,
-        whether not ready is an error)."""
+    def connect(self, handle: Handle, recover: Recover, began: Began, views: Mapping[str, View]) -> None:
+        """Say who handles partials and recovers, who hears where reading begins, and what is served, by path."""
         self.app.transport.began = began
 
         async def consume(stream: Any) -> None:
@@ -152,8 +151,8 @@ class FaustPorts:
 
         self.app.agent(self._topics[topics.PARTIALS.name], name="correlate")(consume)
         self._table.on_recover(recovered)
-        for path, (view, must_be_ready) in views.items():
-            self.app.page(path, name=path)(page(view, must_be_ready, self._config))
+        for path, view in views.items():
+            self.app.page(path, name=path)(page(view, self._config))
 
     @asynccontextmanager
     async def _fatal(self) -> AsyncIterator[None]:
