@@ -18,7 +18,16 @@ from pipeline.collect.refusals import Refusal, buffer_full, no_such_path, not_de
 from pipeline.collect.sorting import rejection, sort_lines
 from pipeline.collect.tokens import TokenTable
 from pipeline.runtime.clock import Clock
-from pipeline.runtime.metrics import EVENTS, NOT_KEPT, REJECTED, REQUEST_SECONDS, REQUESTS, UNDERSTOOD
+from pipeline.runtime.metrics import (
+    BATCH_MESSAGES,
+    DEADLETTERS,
+    EVENTS,
+    NOT_KEPT,
+    REJECTED,
+    REQUEST_SECONDS,
+    REQUESTS,
+    UNDERSTOOD,
+)
 from pipeline.runtime.seldom import Seldom
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.decode import BYTE_ORDER_MARK
@@ -131,6 +140,7 @@ class Gateway:
         if undelivered:
             raise not_delivered(undelivered)
         EVENTS.labels("collect").inc(len(events))
+        BATCH_MESSAGES.labels("collect").observe(len(lines))
         answer: dict[str, Any] = {"accepted": len(events)}
         answer["rejected"] = [rejection(number, letter) for number, letter in refused]
         if mended:
@@ -145,6 +155,7 @@ class Gateway:
             REJECTED.labels("collect", letter.reason.value).inc()
         kept = within_quota(letters, account, now)
         self._forwarder.bury(kept)
+        DEADLETTERS.labels("collect").inc(len(kept))
         if (lost := len(letters) - len(kept)) and (more := self._seldom.turn("not kept")) is not None:
             self._log.warning("dead letters beyond a token's quota are not kept", fleet=fleet, letters=lost, **more)
         NOT_KEPT.labels("collect").inc(lost)

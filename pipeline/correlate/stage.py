@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from confluent_kafka import KafkaException
 from structlog.typing import FilteringBoundLogger
@@ -18,7 +19,7 @@ from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import end_within
-from pipeline.runtime.web.serving import Pulse
+from pipeline.runtime.web.serving import Pulse, show_disk
 
 STOP_SECONDS = 4.0  # for the last checkpoint, and again for Faust's own stop
 RENEW_SECONDS = 10.0
@@ -44,6 +45,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     issuer = issuer_of(config, log)
+    show_disk("state", Path(config.data_dir))
     fetching.install()
     ports = FaustPorts(config, kafka, await asyncio.to_thread(find_layout, kafka), log)
     correlator = begin(issuer, ports, wall_clock_ms, log)
@@ -52,6 +54,7 @@ async def serve(
     health = pulse.health()
     ports.connect(
         lambda message: correlator.handle(message, correlator.session),
+        correlator.let_go,
         correlator.recover,
         correlator.began,
         {

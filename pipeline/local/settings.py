@@ -19,6 +19,12 @@ SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "combine": (KAFKA, METRICS, PARTIALS, ("combine", "pipeline.combine.config:CombineConfig")),
     "correlate": (KAFKA, METRICS, PARTIALS, ("correlate", "pipeline.correlate.config:CorrelateConfig")),
     "collect": (KAFKA, METRICS, ("collect", "pipeline.collect.config:CollectConfig")),
+    "notify": (
+        KAFKA,
+        METRICS,
+        ("notify", "consumers.notify.config:NotifyConfig"),
+        ("trust", "pipeline.halt.trust:TrustConfig"),
+    ),
     "archive": (
         KAFKA,
         METRICS,

@@ -3,12 +3,15 @@ not) and `/health`, which is the same as `/readyz`."""
 
 import asyncio
 import importlib.metadata
+import math
+import os
 import platform
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Annotated, Any, NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -18,7 +21,7 @@ from prometheus_client import make_wsgi_app
 
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import ConfigError
-from pipeline.runtime.metrics import BUILD, READY
+from pipeline.runtime.metrics import BUILD, DISK_FREE, DISK_SIZE, READY
 from pipeline.runtime.web.hosts import is_meant
 
 Doc = msgspec.Meta
@@ -187,6 +190,24 @@ def _app(config: MetricsConfig, pages: Mapping[str, Page]) -> Callable[[Any, Any
         return told(start_response, "200 OK" if is_well else "503 Service Unavailable", said)
 
     return app
+
+
+def show_disk(directory: str, path: Path) -> None:
+    """What is left on the disk of a directory, and its size, as metrics; `directory` is a word of ours for it. Of one
+    that is not there any more they are no number."""
+
+    def of(found: Callable[[os.statvfs_result], int]) -> Callable[[], float]:
+        def look() -> float:
+            try:
+                stat = os.statvfs(path)
+            except OSError:
+                return math.nan
+            return float(found(stat) * stat.f_frsize)
+
+        return look
+
+    DISK_FREE.labels(directory).set_function(of(lambda stat: stat.f_bavail))
+    DISK_SIZE.labels(directory).set_function(of(lambda stat: stat.f_blocks))
 
 
 def serve(config: MetricsConfig, health: Health) -> None:
