@@ -93,6 +93,7 @@ class Source:
                 self._revoked = False
                 return False
             batch.take(self._new(messages), wall_clock_ms())
+            self._lag.saw(messages)
             if len(messages) == wanted:
                 deadline = latest
         return True

@@ -24,7 +24,7 @@ from consumers.clickhouse.archive.takeover import begin_anew, join, taken_over
 from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lag import LagReport, Place
-from pipeline.runtime.metrics import BATCHES, EVENTS, LOST, REJECTED
+from pipeline.runtime.metrics import BATCH_MESSAGES, BATCHES, EVENTS, LOST, REJECTED
 from pipeline.runtime.quiet import member
 from pipeline.runtime.waiting import Deadline, wait_for
 
@@ -95,6 +95,7 @@ class Archive:
     def _turn(self, drain: bool) -> None:
         messages = [] if drain else self._consumer.consume(CONSUME_MESSAGES, POLL_SECONDS)
         if messages:
+            self._lag.saw(messages)
             self._take(messages)
         self._reap()
         self._repeat()
@@ -148,7 +149,7 @@ class Archive:
             log.error("the log is not what it was: read again", from_offset=start, was_at=before)
         low, _ = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
         if lost := deleted_unread(before, start, low):
-            LOST.labels(STAGE, topic).inc(lost)
+            LOST.labels(STAGE, topic.removeprefix(self._kafka.topic_prefix)).inc(lost)
             log.error("records deleted before they were read", upto=lost)
 
     def _repeat(self) -> None:
@@ -173,6 +174,7 @@ class Archive:
                 lane.handed_over(batch)
                 self._futures[self._inserter.submit(batch)] = lane
                 BATCHES.labels(STAGE).inc()
+                BATCH_MESSAGES.labels(STAGE).observe(sum(of.end - of.start for of in batch.intent.ranges))
 
     def _reap(self) -> None:
         for future in [future for future in self._futures if future.done()]:
