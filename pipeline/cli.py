@@ -4,12 +4,14 @@ import faulthandler
 import importlib
 import io
 import os
+import signal
 import sys
 
 import click
 
 from pipeline import __version__
 from pipeline.answers import answered
+from pipeline.extras import lacking, require
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.lifecycle import leave
 from pipeline.runtime.say import say, say_traceback
@@ -51,6 +53,7 @@ COMMANDS = {
 }
 
 ANSWERING = {"gate"}  # whose exit code is an answer, so that failures have others
+READING_AGAIN = {"collect"}  # whom SIGHUP asks to read a file again: it ends them at no moment
 
 BENCHES = {
     "combine": ("pipeline.bench.combine:command", "Events per CPU-second of the combiner."),
@@ -80,6 +83,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.table:
             return None
+        if self.table is COMMANDS:
+            require(cmd_name)
         module, attribute = self.table[cmd_name][0].split(":")
         loaded: click.Command = getattr(importlib.import_module(module), attribute)
         return loaded
@@ -96,7 +101,17 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
+            formatter.write_dl(
+                [
+                    (name, text + (_lacks(name) if self.table is COMMANDS else ""))
+                    for name, (_, text) in self.table.items()
+                ]
+            )
+
+
+def _lacks(command: str) -> str:
+    extra, absent = lacking(command)
+    return f" [not installed: andon[{extra}]]" if absent else ""
 
 
 def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -126,6 +141,8 @@ def main() -> None:
     faulthandler.enable(STANDARD_ERROR)  # when a library in C crashes, its last words are where it was called
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no reason to end
+    if READING_AGAIN.intersection(sys.argv[1:2]):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it takes it: what it would read, it has not read yet
     for name in ANSWERING.intersection(sys.argv[1:2]):
         leave(answered(lambda: andon.main(prog_name="andon", standalone_mode=False), name))
     try:

@@ -3,7 +3,7 @@
 A name that nobody knows is no fleet in which all is well: it is said to be unknown, with the names that are near.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.runtime.errors import AndonError
@@ -31,6 +31,16 @@ _NEAR_HOSTS = (
 )
 
 
+# Of free SQL, which may ask about several fleets: what any of them has.
+_ANYWHERE = {
+    "fleet": _FLEETS,
+    "ring": "SELECT ring FROM stratum_days UNION DISTINCT SELECT ring FROM verdicts",
+} | {
+    part: " UNION DISTINCT ".join(f"SELECT {part} FROM {table}" for table in ("update_days", "halts", "verdicts"))
+    for part in UPDATE
+}
+
+
 class UnknownName(AndonError):
     """Something is named that ClickHouse has never heard of."""
 
@@ -54,6 +64,23 @@ def check(client: "Client", named: Mapping[str, str]) -> None:
         if not client.query(_HOST, parameters=given).first_row[0]:
             near = [row[0] for row in client.query(_NEAR_HOSTS, parameters=given).result_rows]
             raise UnknownName(f"host {_shown(named['host'])} is unknown{printable(did_you_mean(named['host'], near))}")
+
+
+def unheard(client: "Client", names: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Of pairs of a word of `check`, or "ring", and a name: what is to be said of those that ClickHouse has never heard
+    of in any fleet. Raises as `check` does, but for UnknownName."""
+    known: dict[str, list[str]] = {}
+    for what, name in dict.fromkeys(each for each in names if each[1]):
+        try:
+            if what == "host":
+                check(client, {"host": name})
+                continue
+            if what not in known:
+                rows = client.query(f"SELECT DISTINCT * FROM ({_ANYWHERE[what]})").result_rows
+                known[what] = [row[0] for row in rows if row[0]]
+            _known(what, name, known[what])
+        except UnknownName as error:
+            yield str(error)
 
 
 def _check_update(rows: Iterable[tuple[str, ...]], named: Mapping[str, str]) -> None:

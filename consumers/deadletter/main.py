@@ -22,6 +22,7 @@ from pipeline.runtime.logging import printable
 from pipeline.runtime.say import say, say_json
 from pipeline.runtime.wrong import did_you_mean
 from pipeline.wire.reasons import Reason
+from pipeline.wire.words import counted
 
 NEWEST = 10_000
 SHOWN_BYTES = 4096
@@ -66,7 +67,7 @@ def list_(kafka: KafkaConfig, newest: int, reasons: tuple[str, ...], stage: str,
         table.add_row(str(letter.place), _at(letter), *(Text(printable(cell)) for cell in (*cells, detail)))
     stdout_console().print(table)
     said = ", ".join(f"{count:,} {printable(reason)}" for reason, count in counts.most_common())
-    stdout_console().print(Text(f"{counts.total():,} letters" + (f": {said}" if said else "")))
+    stdout_console().print(Text(counted(counts.total(), "letter") + (f": {said}" if said else "")))
 
 
 @command.command("show")

@@ -10,6 +10,7 @@ from consumers.deadletter.original import Originals
 from consumers.deadletter.topic import RETRIED, RETRY_STAGE, Letter
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
+from pipeline.runtime.kafka_log import meaning
 from pipeline.wire import topics
 
 CALL_SECONDS = 30.0
@@ -73,7 +74,7 @@ class Retrier:
         try:
             call(*arguments, **named)
         except (KafkaException, BufferError) as error:
-            raise AndonError(f"Kafka: {error}; what was not said to be retried was not") from None
+            raise AndonError(f"Kafka: {meaning(error)}; what was not said to be retried was not") from None
 
 
 def genuine(letters: Iterable[Letter], originals: Originals, force: bool, skipped: Counter[str]) -> Iterator[Letter]:

@@ -4,13 +4,14 @@ import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import urllib3
 from urllib3.exceptions import HTTPError
 
 from consumers.notify.alerts import Alert
+from consumers.notify.config import Access
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.logging import printable
 
@@ -22,15 +23,6 @@ BAD_REQUEST = 400
 
 class Refused(AndonError):
     """It answered, and does not take what was sent."""
-
-
-class Access(NamedTuple):
-    """Where it is, and how it is reached. The token's file is read at every request, so that it may be changed."""
-
-    url: str
-    token_file: str = ""
-    ca_file: str = ""
-    timeout_seconds: float = 5.0
 
 
 class Alertmanager:

@@ -11,9 +11,11 @@ from shlex import quote
 import msgspec
 
 from pipeline.halts.facts import Row
-from pipeline.halts.words import evidence_words, obeyed_words, spread_words
+from pipeline.halts.words import decided_words, now_words, obeyed_words, spread_words
 from pipeline.runtime.logging import printable
+from pipeline.status.updates import UpdateRow
 from pipeline.wire.record_keys import parse_key
+from pipeline.wire.words import crashed_words
 
 HALTED, PENDING = "AndonHalt", "AndonHaltPending"
 STANDS = ("standing", "expired", "unknown")  # none of these permits anything
@@ -55,7 +57,7 @@ def _annotations(row: Row, names: list[str]) -> dict[str, str]:
         return {"summary": summary, "description": f"{summary}: {row.why}; andon doctor", "state": row.state}
     summary, halt = f"{'/'.join(update)} {_verb(row.state)} in {fleet}", row.halt
     why = f"andon halts why {quote('/'.join(update))} --fleet {quote(fleet)}"
-    found = {"summary": summary, "state": row.state, "why": why, "evidence": evidence_words(row)}
+    found = {"summary": summary, "state": row.state, "why": why, "evidence": _evidence(row)}
     if halt is None:
         return found | {"description": f"{summary}: {row.why}; {why}"}
     rings = f"ring{'s' if len(halt.rings) > 1 else ''} {', '.join(map(printable, halt.rings))}"
@@ -84,8 +86,15 @@ def _because(row: Row) -> str:
         return f"by {printable(halt.decided_by)}: {printable(row.why)}"
     usual = f"{evidence.expected:.2g}" if evidence.expected >= FEW else f"fewer than {FEW:g}"
     history = ", by the fleet's history, which assumes more" if evidence.basis == "historical" else ""
-    hosts = "1 host" if evidence.observed == 1 else f"{evidence.observed:,} hosts"
-    return f"{hosts} crashed where {usual} were expected{history}"
+    crashed = printable(crashed_words(evidence.observed, evidence.crashed_hosts, evidence.explanation))
+    return f"{crashed} where {usual} were expected{history}"
+
+
+def _evidence(row: Row) -> str:
+    """What it was decided on, else how it stands by now."""
+    if row.halt is not None and row.halt.evidence is not None:
+        return printable(decided_words(row.halt.evidence))
+    return printable(now_words(UpdateRow(row.verdicts))) if row.verdicts else "unknown: no verdict is to be believed"
 
 
 def _stopped(row: Row) -> str:

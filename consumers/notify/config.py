@@ -1,17 +1,25 @@
 """Section `notify`: whom to tell of halts."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
-from consumers.notify.alertmanager import Access
 from consumers.notify.outbox import Pace
 from pipeline.runtime.errors import ConfigError
 
 Doc = msgspec.Meta
 MAX_URLS = 8
+
+
+class Access(NamedTuple):
+    """Where it is, and how it is reached. The token's file is read at every request, so that it may be changed."""
+
+    url: str
+    token_file: str = ""
+    ca_file: str = ""
+    timeout_seconds: float = 5.0
 
 
 class NotifyConfig(msgspec.Struct, frozen=True):

@@ -5,8 +5,9 @@ import threading
 import time
 from collections.abc import Sequence
 
-from consumers.notify.alertmanager import AT_ONCE, Access, Alertmanager, Refused
+from consumers.notify.alertmanager import AT_ONCE, Alertmanager, Refused
 from consumers.notify.alerts import Alert
+from consumers.notify.config import Access
 from consumers.notify.outbox import Outbox, Pace
 from pipeline.runtime.clock import Clock, wall_clock_ms
 from pipeline.runtime.errors import AndonError

@@ -1,5 +1,6 @@
 """A subscriber's acknowledgements on `fleet.halt-acks`: written until the brokers have them, and its own read again."""
 
+import contextlib
 import logging
 import threading
 from collections import OrderedDict
@@ -43,7 +44,8 @@ class AckWriter:
     def __init__(self, kafka: KafkaConfig, subscriber: Subscriber, clock: Clock) -> None:
         self._topic = kafka.topic_prefix + topics.HALT_ACKS.name
         self._subscriber, self._clock = subscriber, clock
-        self._producer = Producer(producer_config(kafka, CLIENT, **{"message.timeout.ms": DELIVERY_MS, "linger.ms": 0}))
+        self._settings = producer_config(kafka, CLIENT, **{"message.timeout.ms": DELIVERY_MS, "linger.ms": 0})
+        self._producer = Producer(self._settings)
         self._lock = threading.Lock()
         self._unsent: OrderedDict[_Of, HaltAck] = OrderedDict()
         self._under_way: dict[_Of, HaltAck] = {}
@@ -84,18 +86,29 @@ class AckWriter:
 
     def poll(self) -> None:
         """Send what waits, and learn what has arrived; waits for nothing."""
-        self._producer.poll(0)
+        try:
+            self._producer.poll(0)
+            self._send()
+            self._producer.poll(0)
+        except (BufferError, KafkaException) as error:
+            self._say(str(error))
+            if isinstance(error, KafkaException):
+                self._begin_anew()
+
+    def _send(self) -> None:
         with self._lock:
             for of, ack in list(self._unsent.items()):
-                try:
-                    self._producer.produce(
-                        self._topic, encode_ack(ack), ack.halt_key, on_delivery=partial(self._arrived, of, ack)
-                    )
-                except (BufferError, KafkaException) as error:
-                    self._say(str(error))
-                    break
+                self._producer.produce(
+                    self._topic, encode_ack(ack), ack.halt_key, on_delivery=partial(self._arrived, of, ack)
+                )
                 self._under_way[of] = self._unsent.pop(of)
-        self._producer.poll(0)
+
+    def _begin_anew(self) -> None:
+        """What raises here is fatal, as when the topic was made anew: this producer sends nothing any more."""
+        with self._lock:
+            self._unsent = OrderedDict({**self._under_way, **self._unsent})
+            self._under_way.clear()
+        self._producer = Producer(self._settings)
 
     def _arrived(self, of: _Of, ack: HaltAck, error: KafkaError | None, _: Message) -> None:
         """What the brokers say of a record."""
@@ -114,7 +127,8 @@ class AckWriter:
     def close(self, seconds: float) -> int:
         """Wait so long for what is under way; how many the brokers do not have."""
         self.poll()
-        self._producer.flush(seconds)
+        with contextlib.suppress(KafkaException):
+            self._producer.flush(seconds)
         return self.waiting
 
 

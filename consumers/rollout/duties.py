@@ -82,24 +82,23 @@ class Duties:
             done.add((epoch, action))
 
     def hold(self, orders: Mapping[str, tuple[Order, ...]], now: float) -> None:
-        """These hold, and no others."""
-        for key in list(self._keys):
-            wanted = {order.identity for order in orders.get(key, ())}
-            for identity, duty in list(self._keys[key].items()):
+        """Of each of these keys these orders hold from now on, and no others; of all other keys what held."""
+        for key, held in orders.items():
+            duties = self._keys.setdefault(key, {})
+            wanted = {order.identity for order in held}
+            for identity, duty in list(duties.items()):
                 if identity not in wanted:
                     duty.is_current = False
                     if duty.began is None:
-                        del self._keys[key][identity]
-            if not self._keys[key]:
-                del self._keys[key]
-        for key, held in orders.items():
-            duties = self._keys.setdefault(key, {})
+                        del duties[identity]
             for order in held:
                 known = duties.get(order.identity)
                 if known is None or not known.is_current:
                     self._begin(duties, order, len(held) > 1, now)
                 else:
                     known.order = order  # a renewal, or another doubt
+            if not duties:
+                del self._keys[key]
 
     def _begin(self, duties: dict[_Id, _Duty], order: Order, is_one_of_two: bool, now: float) -> None:
         known = duties.get(order.identity)
@@ -218,7 +217,10 @@ class Duties:
         was_late, duty.began, duty.is_late = duty.is_late, None, False
         self._release(order.key, now)
         if not duty.is_current:
-            self._keys.get(order.key, {}).pop(order.identity, None)
+            duties = self._keys.get(order.key, {})
+            duties.pop(order.identity, None)
+            if not duties:
+                self._keys.pop(order.key, None)
             if was_late:
                 self._again(order.key, now)
         return duty

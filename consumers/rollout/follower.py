@@ -14,6 +14,7 @@ from consumers.rollout.reading import READ_SECONDS, GateReader
 from pipeline.halt.believe import TrustedKeys
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.kafka_log import meaning
 from pipeline.runtime.log_offsets import LogOffsets
 from pipeline.runtime.logging import printable
 from pipeline.runtime.seldom import Seldom
@@ -93,7 +94,7 @@ class Follower:
             try:
                 self._follow()
             except (AndonError, KafkaException, TimeoutError) as error:
-                self._lost(str(error) or type(error).__name__)
+                self._lost(meaning(error))
             except Exception as error:  # a thread that ends unseen would be deaf for good
                 self._lost(f"{type(error).__name__}: {error}")
                 log.exception("reading what stands halted failed; it is begun anew")
@@ -121,7 +122,7 @@ class Follower:
         try:
             found = ask()
         except (KafkaException, TimeoutError) as error:
-            self._say(f"the brokers do not answer: {error}")
+            self._say(f"the brokers do not answer: {meaning(error)}")
             return set()
         self._found()
         return found

@@ -4,6 +4,7 @@ and the time come in.
 Whoever asks (a command, the library, a webhook) asks the same `Knowledge`.
 """
 
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -12,6 +13,7 @@ from consumers.rollout.rules import Facts, Permission, State, rule_for
 from consumers.rollout.words import Words, span
 from pipeline.halt.believe import TrustedKeys
 from pipeline.halt.safety import DEAF, SafetyRecord
+from pipeline.runtime.wrong import did_you_mean
 from pipeline.wire.halts import Halt
 from pipeline.wire.record_keys import is_heartbeat, key_text, parse_key, update_key, verdict_key
 from pipeline.wire.spans import MINUTE_MS
@@ -21,6 +23,7 @@ EVERY_RING = "*"
 Shadow = Literal["watching", "halted", "cleared"]
 OnSilence = Literal["hold", "proceed"]  # what a caller chose for the time when nobody knows
 MIN_RATE_MS = MINUTE_MS  # over less a rate of trials says nothing
+LOOKED_AT, SHOWN = 1_000, 5  # names looked at for one that may have been meant; and named
 NOT_READ = "the topics have not been read to their end"
 
 
@@ -193,12 +196,20 @@ class Knowledge:
         return verdict.needs_trials, verdict.needs_trials * passed_ms / 1000 / trials
 
     def _elsewhere(self, asked: Question) -> str:
-        """What may have been meant: the version in other rings, or another spelling."""
+        """What may have been meant: the version in other rings, another spelling, or another version."""
         if rings := self._rings.get(asked.halt_key):
             return f"; it has one in {', '.join(sorted(rings))}"
         wanted = asked.halt_key.casefold()
         alike = sorted("/".join(parse_key(key)) for key in self._rings if key.casefold() == wanted)
-        return f"; names are compared letter by letter, and there is {alike[0]}" if alike else ""
+        if alike:
+            return f"; names are compared letter by letter, and there is {alike[0]}"
+        product = update_key(*asked[:3], "")
+        others = [key for key in islice(self._rings, LOOKED_AT) if key.startswith(product)]
+        if versions := [parse_key(key)[-1] for key in others]:
+            more = f" and {len(versions) - SHOWN:,} more" if len(versions) > SHOWN else ""
+            return f"; {asked.vendor}/{asked.product} has one on {', '.join(sorted(versions)[:SHOWN])}{more}"
+        mine = [key for key in islice(self._rings, LOOKED_AT) if parse_key(key)[0] == asked.fleet]
+        return did_you_mean(asked.halt_key, mine)
 
     def _fleets(self, fleet: str) -> str:
         """Those that may have been meant."""

@@ -1,6 +1,7 @@
 """What a rollout system is to do with an update, by the gate's own table: what the gate answers `never` to is stopped,
 what operators resumed goes on. Pure."""
 
+import heapq
 from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
@@ -12,7 +13,8 @@ from consumers.rollout.words import Words
 from pipeline.halt.safety import UNNAMED, SafetyRecord
 from pipeline.wire.events import MAX_TEXT_CHARS
 from pipeline.wire.halts import Evidence, Halt
-from pipeline.wire.record_keys import parse_key, update_key
+from pipeline.wire.record_keys import parse_key
+from pipeline.wire.verdicts import FleetHeartbeat
 
 Action = Literal["halt", "resume"]
 _ELSEWHERE = "\0"  # a ring that no record names
@@ -62,56 +64,79 @@ class _Known(NamedTuple):
     others: str  # and in all others
 
 
+class _Heard(NamedTuple):
+    """What the orders of a fleet's keys depend on beside the records of each."""
+
+    beat: FleetHeartbeat | None
+    detector: str
+    named: Mapping[str, int]
+    hides: bool
+    at_ms: int  # no earlier than the heartbeat: a clock that is behind keeps no resume alive
+
+
 class Orders:
-    """What holds now, of every key of some fleets; made anew only where something has changed."""
+    """What holds now, of every key of some fleets. Follows a record, alone: it looks only at what has changed."""
 
-    def __init__(self, fleets: Collection[str]) -> None:
-        self._fleets = frozenset(fleets)
+    def __init__(self, record: SafetyRecord, fleets: Collection[str]) -> None:
+        self._record = record
+        self._heard = {fleet: _Heard(None, "silent", {}, hides=False, at_ms=0) for fleet in sorted(set(fleets))}
         self._made: dict[str, tuple[_Known, tuple[Order, ...]]] = {}
+        self._ends: dict[str, list[tuple[int, str]]] = {fleet: [] for fleet in self._heard}  # heaps of expiries
+        self._until: dict[str, int] = {}  # by key: which of them is there
 
-    def of(self, record: SafetyRecord, now_ms: int) -> dict[str, tuple[Order, ...]]:
-        """By halt key, in the order in which they are to be obeyed: what is to be stopped first. A key of which there
-        is nothing to do is left out."""
-        doubts = {doubt.key: doubt.reason for doubt in record.doubts()}
-        named = {
-            each.key: each.epoch
-            for fleet in self._fleets
-            if (beat := record.beats.get(fleet)) is not None
-            for each in beat.standing or ()
-        }
-        detectors = {
-            fleet: detector_of(record.beats.get(fleet), record.is_heard(fleet, now_ms)) for fleet in self._fleets
-        }
-        found: dict[str, tuple[Order, ...]] = {}
-        for key in record.halts.keys() | doubts.keys():
+    def changes(self, now_ms: int) -> dict[str, tuple[Order, ...]]:
+        """By halt key, in the order in which they are to be obeyed (what is to be stopped first): what holds from now
+        on of each key of which that is not what it was, empty where nothing is to be done any more."""
+        keys, self._record.touched = self._record.touched, set()
+        for fleet in self._heard:
+            keys |= self._passed(fleet, now_ms)
+        found = {}
+        for key in keys:
             names = parse_key(key)
-            if len(names) != 4 or names[0] not in self._fleets or not _is_update(names):
-                continue
-            halt, beat = record.halts.get(key), record.beats.get(names[0])
-            doubt = doubts.get(key, "") or self._unnamed(record, key, names[0], doubts)
-            # What the detector signed of late is no later than now: a clock that is behind keeps no resume alive.
-            at_ms = max(now_ms, beat.at if beat is not None else 0)
-            epoch = max(halt.epoch if halt is not None else 1, named.get(key, 1) if doubt else 1)
-            ring = halt.rings[0] if halt is not None and halt.rings else _ELSEWHERE
-            places = record_of(halt, ring, at_ms), record_of(halt, _ELSEWHERE, at_ms)
-            known = _Known(key, names, halt, doubt, epoch, detectors[names[0]], *places)
-            made = self._made.get(key)
-            if made is None or made[0] != known:
-                words = Words(at_ms, "", halt, None, beat, doubt, "").places()
-                made = self._made[key] = known, tuple(_orders(known, words))
-            if made[1]:
-                found[key] = made[1]
+            if len(names) == 4 and names[0] in self._heard and _is_update(names):
+                before, after = self._made.get(key), self._make(key, names)
+                if after is not before and after[1] != (before[1] if before is not None else ()):
+                    found[key] = after[1]
         return found
 
-    @staticmethod
-    def _unnamed(record: SafetyRecord, key: str, fleet: str, doubts: Mapping[str, str]) -> str:
-        """Of a fleet that hides halts, every key that is not shown as halted is in doubt."""
-        return record.doubt_of(fleet, key) if doubts.get(fleet_key(fleet)) == UNNAMED else ""
+    def _passed(self, fleet: str, now_ms: int) -> set[str]:
+        """Keys whose orders may have changed by what the detector says, or does not, and by time."""
+        before, record, accounted = self._heard[fleet], self._record, self._record.accounted(fleet)
+        beat, ends = record.beats.get(fleet), self._ends[fleet]
+        detector = detector_of(beat, record.is_heard(fleet, now_ms))
+        at_ms = max(now_ms, beat.at if beat is not None else 0)
+        now = self._heard[fleet] = _Heard(beat, detector, accounted.named, accounted.hides, at_ms)
+        keys: set[str] = set()
+        if now.at_ms < before.at_ms or before.hides != now.hides or (now.hides and before.beat is not now.beat):
+            keys |= {key for key, (known, _) in self._made.items() if known.names[0] == fleet}
+        if before.beat is not now.beat:
+            keys |= {key for key, _ in before.named.items() ^ now.named.items()}
+        if before.detector != now.detector:
+            keys |= accounted.resumed
+        while ends and ends[0][0] <= at_ms:
+            expires_at, key = heapq.heappop(ends)
+            keys.add(key)
+            if self._until.get(key) == expires_at:
+                del self._until[key]
+        return keys
 
-
-def fleet_key(fleet: str) -> str:
-    """Under which a fleet's halts without a name stand among the doubts."""
-    return update_key(fleet, "", "", "").rstrip("/")
+    def _make(self, key: str, names: tuple[str, ...]) -> tuple[_Known, tuple[Order, ...]]:
+        record, heard = self._record, self._heard[names[0]]
+        halt, doubt = record.halts.get(key), record.doubt_of(names[0], key)
+        if halt is None and doubt == UNNAMED:
+            doubt = ""  # halts without a name concern keys that are known: to name all others takes the gate's caller
+        epoch = max(halt.epoch if halt is not None else 1, heard.named.get(key, 1) if doubt else 1)
+        ring = halt.rings[0] if halt is not None and halt.rings else _ELSEWHERE
+        places = record_of(halt, ring, heard.at_ms), record_of(halt, _ELSEWHERE, heard.at_ms)
+        known = _Known(key, names, halt, doubt, epoch, heard.detector, *places)
+        if halt is not None and heard.at_ms < halt.expires_at != self._until.get(key):
+            self._until[key] = halt.expires_at
+            heapq.heappush(self._ends[names[0]], (halt.expires_at, key))
+        made = self._made.get(key)
+        if made is None or made[0] != known:
+            words = Words(heard.at_ms, "", halt, None, heard.beat, doubt, "").places()
+            made = self._made[key] = known, tuple(_orders(known, words))
+        return made
 
 
 def _is_update(names: tuple[str, ...]) -> bool:

@@ -129,7 +129,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "said_halted", {"record": ("none", "halt_elsewhere"), "verdict": ("halted", "resumed")}, "HALTED", "never",
-        "the verdict is {verdict}, and no record of a resume stands",
+        "the verdict is {verdict}, and the record behind it has not been read yet, as in the first second of a halt or "
+        "a resume, or names other rings: until it has, this counts as halted",
     ),
     # Who says so must live, and hear.
     Rule("silent", {"detector": ("silent",)}, "DETECTOR_SILENT", "silent", "{silent}{fleets}"),

@@ -34,18 +34,19 @@ class Working:
         self.acks = AckWriter(source.kafka, subscriber, clock) if subscriber is not None else Unsaid()
         self._own = OwnAcks(source.kafka, subscriber) if subscriber is not None else None
         self._name, self._clock = subscriber.name if subscriber is not None else "", clock
-        self._orders, self._duties = Orders(source.named()), Duties(pace)
+        self._orders, self._duties = Orders(self.follower.knowledge.record, source.named()), Duties(pace)
         self._stopping = threading.Event()
         self._look, self._another = Deadline(0), Deadline(0)
         self._seen = -1
         self._asked, self._settled = threading.Event(), threading.Event()  # of `settle`
+        self._ended = ""  # why nothing is handed over at all
         self._reads_own = False  # whether the own acknowledgements are followed
 
     # -- for others
 
     def why_not(self) -> list[str]:
         """Why it is not obeying as it should; empty when it is."""
-        found = [self.follower.trouble] if self.follower.trouble else []
+        found = [each for each in (self._ended, self.follower.trouble) if each]
         if hanging := self._duties.hanging:
             found.append(f"{hanging} handler(s) do not return")
         if (waiting := self.acks.waiting) > WORKERS:
@@ -77,11 +78,19 @@ class Working:
         Raises:
             ConfigError: for settings that no client can be made with.
         """
+        try:
+            self._work(runner)
+        except BaseException as error:
+            self._ended = f"it has ended: {type(error).__name__}: {error}"
+            raise
+        self._ended = "it has ended"
+
+    def _work(self, runner: Runner) -> None:
         self.follower.start()
         try:
             self._begin()
             while not self._stopping.is_set():
-                self._turn(runner)
+                self._turn_or_say(runner)
             end = Deadline(LAST_SECONDS)
             while self._duties.running > self._duties.hanging and not end.has_passed:
                 wakes = self.follower.wakes
@@ -109,6 +118,16 @@ class Working:
         except (AndonError, KafkaException) as error:
             log.warning("what was acknowledged before cannot be read, so it may be handed over again: %s", error)
 
+    def _turn_or_say(self, runner: Runner) -> None:
+        """A thread that ends unseen would be deaf for good."""
+        try:
+            self._turn(runner)
+            self._ended = ""
+        except Exception as error:
+            self._ended = printable(f"{type(error).__name__}: {error}")
+            log.exception("obeying failed; it is tried again")
+            self._stopping.wait(LOOK_SECONDS)
+
     def _turn(self, runner: Runner) -> None:
         wakes = self.follower.wakes
         self._take(runner)
@@ -116,8 +135,8 @@ class Working:
         if self._look.has_passed or self.follower.changes != self._seen:
             with self.follower.news:
                 self._seen = self.follower.changes
-                orders = self._orders.of(self.follower.knowledge.record, self._clock())
-            self._duties.hold(orders, now)
+                changes = self._orders.changes(self._clock())
+            self._duties.hold(changes, now)
         for outcome in self._duties.overdue(now):
             log.warning("%s %s: %s", outcome.order.action, printable(outcome.order.key), outcome.detail)
             self.acks.put(outcome)

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from pipeline.access.roles import Grant, Kind
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config
-from pipeline.runtime.kafka_log import Errors
+from pipeline.runtime.kafka_log import Errors, meaning
 from pipeline.runtime.metadata import list_topics
 from pipeline.runtime.waiting import Deadline
 
@@ -57,7 +57,7 @@ def apply(kafka: KafkaConfig, wanted: Collection[Grant], *, dry_run: bool = Fals
     """
     errors = Errors()
     admin = AdminClient(client_config(kafka, "andon-acls") | errors.settings)
-    list_topics(admin, errors, kafka, CALL_SECONDS)  # says why, when nobody answers
+    list_topics(admin, errors, kafka)  # says why, when nobody answers
     found = _find(admin)
     lacking = _lacking(wanted, found)
     beyond = list(map(_words, _beyond(wanted, found)))
@@ -90,7 +90,7 @@ def _outcome(future: "Future[Any]", what: str) -> Any:
         return future.result(CALL_SECONDS)
     except KafkaException as exception:
         error = exception.args[0]
-        raise AndonError(f"cannot {what}: {WHY.get(error.code(), error.str())}") from None
+        raise AndonError(f"cannot {what}: {WHY.get(error.code()) or meaning(error)}") from None
     except (TimeoutError, FutureTimeoutError):
         raise AndonError(f"cannot {what}: no answer within {CALL_SECONDS:.0f} s") from None
 

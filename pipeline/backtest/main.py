@@ -1,26 +1,16 @@
 """`andon backtest`: what would have been halted, when, and on what evidence."""
 
-import sys
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from clickhouse_connect.driver.exceptions import Error
 
-from consumers.clickhouse.ask.answer import CutOff
-from consumers.clickhouse.connect import ClickHouseConfig, connect
-from pipeline.backtest import lines
-from pipeline.backtest.follow import ReadLines, follow
-from pipeline.backtest.forms import Said
-from pipeline.backtest.noted import InputNotes
-from pipeline.backtest.report import show_differences
-from pipeline.backtest.stored import DAY_SECONDS, Span, differences, halts_then
-from pipeline.backtest.stored import batches as stored_batches
-from pipeline.decide.policy import PolicyError, PolicySet, load_policies
+from consumers.clickhouse.connect import ClickHouseConfig
+from pipeline.halt.trust import TrustConfig
 from pipeline.runtime.config import configured
-from pipeline.runtime.errors import AndonError, ConfigError
-from pipeline.runtime.logging import printable
+from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.partials import PartialsConfig
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
 NEVER = datetime(2100, 1, 1)  # later than any event may say
@@ -36,13 +26,24 @@ NEVER = datetime(2100, 1, 1)  # later than any event may say
     "--until", type=MOMENT, help="With --from-clickhouse: the moment before which they end. [default: no end]"
 )
 @click.option("--fleet", default="", help="With --from-clickhouse: only this fleet.")
-@configured(("clickhouse", ClickHouseConfig), unused=("cluster", "timeout_seconds"))
+@click.option("--from-kafka", is_flag=True, help="Judge the partials that Kafka keeps, with all that people decided.")
+@configured(
+    ("clickhouse", ClickHouseConfig),
+    ("kafka", KafkaConfig),
+    ("trust", TrustConfig),
+    ("partials", PartialsConfig),
+    unused=("cluster", "timeout_seconds"),
+)
 def command(
     clickhouse: ClickHouseConfig,
+    kafka: KafkaConfig,
+    trust: TrustConfig,
+    partials: PartialsConfig,
     files: tuple[str, ...],
     policy: Path | None,
     as_json: bool,
     from_clickhouse: bool,
+    from_kafka: bool,
     since: datetime | None,
     until: datetime | None,
     fleet: str,
@@ -50,55 +51,30 @@ def command(
     """What would have been halted? Read NDJSON events (plain, gzip or zstd; "-" is standard input) and decide.
 
     Several files are read one after the other, as one stream: name them in the order of their time. With
-    --from-clickhouse there are no files; the last lines say what differs from the halts that went out. Exit code 1 when
+    --from-clickhouse there are no files; the last lines say what differs from the halts that went out. So with
+    --from-kafka, which repeats what people decided, each at the partial that its answer names. Exit code 1 when
     there is no event, or most lines are none: that is no pass.
     """
-    if from_clickhouse == bool(files) or (from_clickhouse and since is None):
-        raise ConfigError("name FILEs, or --from-clickhouse with --since")
+    if bool(files) + from_clickhouse + from_kafka != 1 or (from_clickhouse and since is None):
+        raise ConfigError("name FILEs, or --from-clickhouse with --since, or --from-kafka")
     if since and until and until <= since:
         raise ConfigError(f"--until {until} is not after --since {since}")
     if not from_clickhouse:
         _refuse(since=since, until=until, fleet=fleet)
-    policies = read_policies(policy)
-    if not from_clickhouse:
-        sizes = [lines.check(name) for name in files]
-        notes = InputNotes()
-        read = files_read(files, lambda form: notes.forms.update([form]))
-        follow(policies, read, sum(sizes) if all(sizes) else None, as_json, notes)
-        return
-    first, last = ((moment or NEVER).replace(tzinfo=UTC) for moment in (since, until))
-    span = Span(first, last, fleet)
-    try:
-        client = connect(clickhouse, database=clickhouse.database, timeout_seconds=DAY_SECONDS)
-        then = halts_then(client, span)
-        orders = follow(policies, lambda advance: stored_batches(client, span, advance), None, as_json)
-    except CutOff as error:
-        sys.stdout.flush()
-        raise AndonError(f"ClickHouse at {clickhouse.url}: {error}; so are the halts printed") from None
-    except Error as error:
-        raise AndonError(f"ClickHouse at {clickhouse.url}: {printable(str(error))}") from None
-    show_differences(differences(then, orders, span.since_ms), as_json)
+    from pipeline.backtest import asked, stored  # here: help does not wait for them
+    from pipeline.backtest.from_kafka import of_kafka
+
+    if from_kafka:
+        of_kafka(policy, kafka, trust, partials, as_json)
+    elif files:
+        asked.of_files(policy, files, as_json)
+    else:
+        first, last = ((moment or NEVER).replace(tzinfo=UTC) for moment in (since, until))
+        asked.of_stored(policy, clickhouse, stored.Span(first, last, fleet), as_json)
 
 
 def _refuse(**options: object) -> None:
     """Nothing is passed over in silence."""
     for name, value in options.items():
         if value:
-            raise click.UsageError(f"--{name} needs --from-clickhouse: of a FILE every event is read")
-
-
-def files_read(files: Iterable[str], said: Said = lambda _: None) -> ReadLines:
-    """Files one after the other, as one stream; `said` gets the forms of them that had to be understood."""
-    return lambda advance: (batch for name in files for batch in lines.batches(name, advance, said))
-
-
-def read_policies(path: Path | None) -> PolicySet:
-    """Raises ConfigError when the file cannot be read or says what no policy may."""
-    if path is None:
-        return PolicySet()
-    try:
-        return load_policies(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--policy {path}: cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, PolicyError) as error:
-        raise ConfigError(f"--policy {path}: {error}") from None
+            raise click.UsageError(f"--{name} needs --from-clickhouse: of a FILE, and of Kafka, every event is read")

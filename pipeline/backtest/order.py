@@ -24,11 +24,13 @@ class Order:
         self._buckets: dict[int, list[AnyEvent]] = {}
         self.late = 0  # events that came more than LATE_MS after later ones
         self._held = 0
+        self._now_ms = 0  # stream time before what is taken in next
         self._released = 0  # buckets before this one have gone on
 
     def take(self, events: Sequence[AnyEvent], now_ms: int) -> Iterator[list[AnyEvent]]:
-        """Take events in at this stream time; the buckets that may go on, each by time."""
-        buckets, late_before, now = self._buckets, now_ms - LATE_MS, now_ms // BUCKET_MS
+        """Take events in, which bring stream time to `now_ms`; the buckets that may go on, each by time. What is late
+        is told by the time before them: where the file has a gap, those that stand before it are not."""
+        buckets, late_before, now = self._buckets, self._now_ms - LATE_MS, self._now_ms // BUCKET_MS
         for event in events:
             if event.ts > late_before:
                 number = event.ts // BUCKET_MS
@@ -40,7 +42,8 @@ class Order:
             else:
                 buckets[number] = [event]
         self._held += len(events)
-        upto = late_before // BUCKET_MS
+        self._now_ms = now_ms
+        upto = (now_ms - LATE_MS) // BUCKET_MS
         if upto > self._released or self._held > MAX_HELD:
             self._released = max(upto, self._released)
             yield from self._release(upto, MAX_HELD)

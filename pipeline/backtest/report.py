@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.backtest.run import Backtest
+from pipeline.backtest.judging import Judging
+from pipeline.backtest.recorded import Ruled
 from pipeline.backtest.stored import Difference
 from pipeline.decide.orders import HaltOrder
 from pipeline.runtime.console import SafeConsole, stdout_console
@@ -25,17 +26,31 @@ class Summary(NamedTuple):
     halts: int
     seconds: float
     max_log10_evidence: dict[str, float]
+    rulings: int = 0  # of people, repeated
 
 
-def summary_of(backtest: Backtest, seconds: float) -> Summary:
+def summary_of(judging: Judging, seconds: float) -> Summary:
     """Updates are named vendor/product/version, behind their fleet when there is more than one."""
-    several = len({key[0] for key in backtest.max_log10_evidence}) > 1
-    evidence = {"/".join(key if several else key[1:]): x for key, x in backtest.max_log10_evidence.items()}
+    several = len({key[0] for key in judging.max_log10_evidence}) > 1
+    evidence = {"/".join(key if several else key[1:]): x for key, x in judging.max_log10_evidence.items()}
     largest = dict(sorted(evidence.items(), key=lambda item: -item[1]))
-    return Summary(backtest.events, backtest.notes.refused.total(), backtest.halts, round(seconds, 3), largest)
+    rulings, refused = judging.rulings, judging.notes.refused.total()
+    return Summary(judging.events, refused, judging.halts, round(seconds, 3), largest, rulings)
 
 
-def halt_row(halt: HaltOrder) -> dict[str, Any]:
+def row(found: HaltOrder | Ruled) -> dict[str, Any]:
+    """What was decided, or repeated, as a line of `--json`."""
+    return _halt_row(found) if isinstance(found, HaltOrder) else _ruling_row(found)
+
+
+def _ruling_row(ruled: Ruled) -> dict[str, Any]:
+    entry, (effect, update, rings) = ruled.entry, ruled.ruling
+    name = {"fleet": entry.fleet, **update._asdict(), "rings": rings}
+    place = {"partition": entry.partials.partition, "offset": entry.partials.offset, "entry": entry.seq}
+    return {"type": "ruling", "effect": effect, **name, **place, "ruled_at": entry.at}
+
+
+def _halt_row(halt: HaltOrder) -> dict[str, Any]:
     """A line of `--json`; `mode` is in it when the halt would not have gone out."""
     evidence = halt.evidence
     record: dict[str, Any] = {
@@ -60,11 +75,24 @@ def halt_row(halt: HaltOrder) -> dict[str, Any]:
 
 def summary_row(summary: Summary) -> dict[str, Any]:
     """The last one."""
-    return {"type": "summary", **summary._asdict()}
+    found = {"type": "summary", **summary._asdict()}
+    if not summary.rulings:
+        del found["rulings"]
+    return found
 
 
-def show_halt(console: SafeConsole, halt: HaltOrder) -> None:
-    """A decision in two lines."""
+def show(console: SafeConsole, found: HaltOrder | Ruled) -> None:
+    """A decision in two lines, or what was repeated in one."""
+    if isinstance(found, HaltOrder):
+        _show_halt(console, found)
+        return
+    entry, (effect, update, rings) = found.entry, found.ruling
+    what = f"{effect}  {'/'.join(update)} of fleet {entry.fleet}  rings {', '.join(rings)}"
+    where = f"entry {entry.seq}, before partial {found.offset}"
+    console.print(Text(printable(f"{_moment(entry.at)}  {what}  ({where})"), style="bold"), soft_wrap=True)
+
+
+def _show_halt(console: SafeConsole, halt: HaltOrder) -> None:
     mode = {"enforce": "HALT", "shadow": "HALT (shadow: not enforced)", "pending": "HALT (pending: waits for a person)"}
     name = f"{halt.vendor}/{halt.product}/{halt.version} of fleet {halt.fleet}"
     head = f"{_moment(halt.evidence.stream_time)}  {mode[halt.mode]}  {name}  rings {', '.join(halt.rings)}"

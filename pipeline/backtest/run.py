@@ -4,18 +4,17 @@ Live, a partial is a twentieth of a second. A file is read much faster than it c
 where it matters: at a host's first crash, as long as the budget for that lasts, and otherwise when it has grown large.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pipeline.backtest.decoding import Decoding
+from pipeline.backtest.judging import Judging
 from pipeline.backtest.noted import InputNotes
 from pipeline.backtest.order import Order
 from pipeline.backtest.stream import StreamClock
 from pipeline.combine.emit import partials_of
 from pipeline.combine.event_batch import EventBatch
 from pipeline.combine.memory import Memory
-from pipeline.decide.detector import Detector
-from pipeline.decide.orders import Decisions, HaltOrder
+from pipeline.decide.orders import HaltOrder
 from pipeline.decide.policy import PolicySet
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat
 from pipeline.wire.partials import BUCKET_MS
@@ -29,19 +28,13 @@ EVENTS_PER_CUT = 2_000
 RESERVED_CUTS = 128
 KNOWN_HOSTS = 200_000  # crashed hosts remembered: another crash of the same host is hardly ever news
 
-UpdateKey = tuple[str, str, str, str]  # fleet, vendor, product, version
-
 
 class Backtest:
     """One run over a stream of lines."""
 
     def __init__(self, policies: PolicySet, notes: InputNotes | None = None) -> None:
-        self.events = 0
-        self.notes = notes or InputNotes()
-        self.halts = 0
-        self.max_log10_evidence: dict[UpdateKey, float] = {}
-        self._policies = policies
-        self._detectors: dict[str, Detector] = {}
+        self.judging = Judging(policies, notes)
+        self.notes = self.judging.notes
         self._decoding = Decoding(self.notes, lambda fleet, mends: self._batch.note(fleet, mends))
         self._memory = Memory()
         self._rest: list[bytes] = []  # too few yet to be decoded together
@@ -53,11 +46,6 @@ class Backtest:
         self._known: set[str] = set()
         self._now_ms = self._cut_at_ms = 0
         self._budget = float(RESERVED_CUTS)
-
-    @property
-    def refused(self) -> Counter[str]:
-        """Lines that are no events, by reason."""
-        return self.notes.refused
 
     def take(self, lines: Sequence[bytes]) -> Iterator[HaltOrder]:
         """Take in lines; the halts that follow from them. How many come at once makes no difference."""
@@ -83,7 +71,7 @@ class Backtest:
             yield from self._enter(bucket)
         yield from self._cut()
         self.notes.out_of_order = self._order.late
-        self.notes.fleets = {fleet: detector.summary() for fleet, detector in self._detectors.items()}
+        self.judging.finish()
 
     def _enter(self, bucket: Sequence[AnyEvent]) -> Iterator[HaltOrder]:
         """Where partials are cut depends on times, not on how the file brought them."""
@@ -117,9 +105,9 @@ class Backtest:
         return True
 
     def _fold_in(self, events: Sequence[AnyEvent]) -> None:
-        offset = self.events
+        offset = self.judging.events
         self._batch.add(events, lambda index: (0, offset + index))
-        self.events += len(events)
+        self.judging.events += len(events)
         self._pending += len(events)
 
     def _is_due(self) -> bool:
@@ -134,18 +122,7 @@ class Backtest:
         self._pending, self._crashed = 0, False
         self._cut_at_ms = self._now_ms
         for partial in partials_of(fold, "backtest", self._now_ms):
-            if partial.fleet not in self._detectors:
-                self._detectors[partial.fleet] = Detector(partial.fleet, self._policies)
-            decisions = self._detectors[partial.fleet].step(partial)
-            self._note(decisions)
-            yield from decisions.halts
-
-    def _note(self, decisions: Decisions) -> None:
-        self.halts += len(decisions.halts)
-        reported = [((v.fleet, v.vendor, v.product, v.version), v.log10_evidence) for v in decisions.verdicts]
-        reported += [((h.fleet, h.vendor, h.product, h.version), h.evidence.log10_evidence) for h in decisions.halts]
-        for key, evidence in reported:
-            self.max_log10_evidence[key] = max(evidence, self.max_log10_evidence.get(key, evidence))
+            yield from self.judging.step(partial)
 
 
 def is_crash(event: AnyEvent) -> bool:

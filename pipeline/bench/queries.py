@@ -22,7 +22,7 @@ GOAL_SECONDS = 0.3
 RUNS = 5
 LONG_SECONDS = 7200
 # Read events or every host's updates, not aggregates.
-RAW = {"host-events", "pairs", "with-and-without", "exposure", "silent", "silent-by-model"}
+RAW = {"host-events", "pairs", "with-and-without", "exposure", "last-install", "silent", "silent-by-model"}
 GIVEN = {"fleet": FLEET, "vendor": VENDOR, "product": PRODUCT, "version": VERSION, "host": HOST}
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -73,7 +73,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         ).result_rows:
             client.command(f"OPTIMIZE TABLE {table} FINAL", settings={"max_execution_time": LONG_SECONDS})
         merged = time.monotonic()
-        decide(client)
+        decide(client, plan)
         sizes, times = _sizes(client, plan.events), _time(client)
         peak = line.stage.peak_rss_bytes()
         engine = value(client, "SELECT version()")

@@ -80,17 +80,19 @@ def fill(client: Client, database: str) -> None:
             pass
 
 
-def decide(client: Client) -> None:
-    """A halt and its acknowledgement, and some verdicts: what the views join with."""
+def decide(client: Client, plan: Plan) -> None:
+    """A halt in the middle of the events and its acknowledgement, and some verdicts: what the views join with, and what
+    was reported around it."""
     update, key = [FLEET, VENDOR, PRODUCT, VERSION], "fleet, vendor, product, version"
     named = ", ".join(f"'{part}'" for part in update)
+    at = f"toDateTime64(today(), 3, 'UTC') - toIntervalHour({plan.days * 12})"
     client.command(
         f"INSERT INTO halts ({key}, epoch, action, issued_at, stream_time, rings, crashed_hosts) "
-        f"VALUES ({named}, 1, 'halt', now64(3), now64(3), ['*'], 5)"
+        f"SELECT {named}, 1, 'halt', {at}, {at}, ['*'], 5"
     )
     client.command(
         f"INSERT INTO halt_acks (halt_key, epoch, subscriber, status, at) "
-        f"VALUES ('{'/'.join(update)}', 1, 'bench', 'confirmed', now64(3))"
+        f"SELECT '{'/'.join(update)}', 1, 'bench', 'confirmed', {at}"
     )
     client.command(
         f"INSERT INTO verdicts ({key}, ring, at, state, log10_evidence) "

@@ -9,6 +9,8 @@ from typing import Protocol
 
 import msgspec
 
+from pipeline.collect.forms import check_form
+from pipeline.collect.forms import hint as hint  # for who answers
 from pipeline.collect.refusals import Refusal
 
 if sys.version_info >= (3, 14):
@@ -168,7 +170,8 @@ def too_large(max_body_bytes: int) -> Refusal:
 
 def numbered_lines(body: bytes, content_type: str, most: int) -> list[tuple[int, bytes]]:
     """(1-based line, its bytes) of every line that is not blank; a JSON body may be one object over many lines, or a
-    list: then an element counts as a line. Raises Refusal 413 for more than `most`."""
+    list: then an element counts as a line. Raises Refusal 413 for more than `most`, 415 for what is no text."""
+    check_form(body)
     if is_list(body):
         lines = _of_lists(body, most)
     elif content_type == "application/json" and is_one_value(body):

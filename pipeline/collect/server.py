@@ -10,7 +10,7 @@ import structlog
 from aiohttp import hdrs, web
 from confluent_kafka import KafkaException
 
-from pipeline.collect.body import ENCODINGS, Pace, is_list, numbered_lines, read_body, too_large
+from pipeline.collect.body import ENCODINGS, Pace, hint, is_list, numbered_lines, read_body, too_large
 from pipeline.collect.config import CollectConfig
 from pipeline.collect.forward import Forwarder
 from pipeline.collect.quotas import Account, Quotas, within_quota
@@ -28,6 +28,7 @@ CURL_CONTENT_TYPE = "application/x-www-form-urlencoded"  # what `curl --data-bin
 HEALTH_TIMEOUT_SECONDS = 2.0
 HEALTH_FRESH_SECONDS = 1.0  # however often /health is asked, the broker is asked once a second
 ROUTE, HEALTH = "/v1/events", "/health"
+PATHS = f"POST {ROUTE}, GET {HEALTH}; and GET /metrics on the port that metrics.metrics_port names"
 
 
 class Gateway:
@@ -52,7 +53,7 @@ class Gateway:
         app.router.add_get(HEALTH, self.get_health)
         for route, methods in ((ROUTE, "POST"), (HEALTH, "GET, HEAD")):
             app.router.add_route("*", route, partial(self._refuse, wrong_method(methods)))
-        app.router.add_route("*", "/{path:.*}", partial(self._refuse, no_such_path(f"{ROUTE}, {HEALTH}")))
+        app.router.add_route("*", "/{path:.*}", partial(self._refuse, no_such_path(PATHS)))
         return app
 
     def forget_revoked(self) -> None:
@@ -131,6 +132,8 @@ class Gateway:
         answer["rejected"] = [rejection(number, letter) for number, letter in refused]
         if mended:
             answer["mended"] = {what.value: times for what, times in mended.items()}
+        if not events and (detail := hint(body)):
+            answer["detail"] = detail
         status = 202 if events else 422
         return web.Response(status=status, body=orjson.dumps(answer), content_type="application/json")
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import click
 
 from pipeline.runtime.config import read_toml
-from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.errors import ConfigError, writable
 from pipeline.runtime.say import say
 from pipeline.wire.events import MAX_TEXT_CHARS
 
@@ -146,4 +146,6 @@ def _replace(path: Path, text: str) -> None:
 )
 def command(fleet: str, tokens_file: Path) -> None:
     """Make a gateway token for FLEET and print it. Only its hash is stored: keep it now, it cannot be shown again."""
-    say(add_token(tokens_file, fleet))
+    with writable("--tokens-file", tokens_file, "a file in a writable directory"):
+        token = add_token(tokens_file, fleet)
+    say(token)

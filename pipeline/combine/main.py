@@ -6,13 +6,11 @@ import gc
 import click
 
 from pipeline.combine.config import GROUP, STAGE, CombineConfig
-from pipeline.combine.stage import Combiner
 from pipeline.runtime import logging, metrics
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import StopSignal, leave
 from pipeline.runtime.partials import PartialsConfig, seal_of
-from pipeline.runtime.reading.watch import ReadingWatch
 from pipeline.wire.topics import EVENTS
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
@@ -44,6 +42,9 @@ def run(kafka: KafkaConfig, served: metrics.MetricsConfig, partials: PartialsCon
     """Run until SIGTERM or SIGINT."""
     _bound_heap()
     stop = StopSignal().install()
+    from pipeline.combine.stage import Combiner  # here: help does not wait for them
+    from pipeline.runtime.reading.watch import ReadingWatch
+
     log = logging.configure(STAGE)
     log.info("starting", kafka=masked(kafka), combine=masked(combine))
     seal = seal_of(partials, log)

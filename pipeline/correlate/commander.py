@@ -97,12 +97,8 @@ class Commander:
             self._again.discard(fleet.name)
 
     def _is_due(self, place: Place, fleet: FleetProgress, following: int) -> bool:
-        """Whether all partials before it were taken in; or they are of another log, or gone."""
         bounds = self._fleets.bounds(fleet.partition)
-        is_other = bool(place.log_id and bounds.log_id) and place.log_id != bounds.log_id
-        if place.partition != fleet.partition or is_other:
-            return True
-        return following >= place.offset or (place.offset > bounds.high and following >= bounds.high)
+        return place.is_due(fleet.partition, bounds.log_id, bounds.high, following)
 
     def is_ahead(self, fleet: str, halt_key: str) -> bool:
         """Whether people decided on it later than what is read again now: then an order of before is answered."""

@@ -1,5 +1,6 @@
 """Settings of the correlator."""
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -36,3 +37,8 @@ class CorrelateConfig(msgspec.Struct, frozen=True):
     halt_lifetime_seconds: Annotated[
         int, Doc(ge=60, le=30 * 86_400, description="a halt expires after this unless renewed, at half of it")
     ] = 86_400
+
+
+def working_dir(config: CorrelateConfig) -> Path:
+    """Where Faust keeps what it writes: of this slot alone."""
+    return Path(config.data_dir) / f"faust-{config.slot}"

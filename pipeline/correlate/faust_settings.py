@@ -1,10 +1,9 @@
 """What Faust is told."""
 
-from pathlib import Path
 from typing import Any
 
 from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES
-from pipeline.correlate.config import GROUP, CorrelateConfig
+from pipeline.correlate.config import GROUP, CorrelateConfig, working_dir
 from pipeline.correlate.layout import Layout
 from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig
 
@@ -21,7 +20,7 @@ def faust_settings(config: CorrelateConfig, kafka: KafkaConfig, layout: Layout) 
         "id": kafka.topic_prefix + GROUP,
         "broker": [f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],
         "autodiscover": False,
-        "datadir": str(Path(config.data_dir) / f"faust-{config.slot}"),
+        "datadir": str(working_dir(config)),
         "store": "memory://",
         "processing_guarantee": "at_least_once",
         "consumer_group_instance_id": f"{GROUP}-{config.slot}",

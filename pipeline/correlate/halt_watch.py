@@ -26,7 +26,7 @@ FLAG_MS = 3_600_000  # how long a heartbeat says so after all was put back: peop
 UNREAD_MS = 30_000  # a topic that could not be read for so long is not watched
 ABSENT = (MISSING, REPLAYED)  # reasons that the next look has to confirm
 LOGGED = 20  # keys of one look
-AGAIN_MS = 30_000  # a record that was put back and does not show is put back again
+AGAIN_MS = 6_000  # what was put back and does not show is put back again: with a look, within ten seconds of its loss
 MAX_STRANGE = 1_000  # keys of strangers that are remembered; more are counted with the next whole reading
 MAX_KEY_CHARS = 8_192  # no key of ours is longer: four parts of 128 characters, escaped
 

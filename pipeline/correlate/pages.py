@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from aiohttp.web import TCPSite
+from aiohttp.web import HTTPNotFound, Request, StreamResponse, TCPSite, json_response, middleware
 
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.runtime.web.connections import BoundedRunner, Connections, Patience, find_places
@@ -14,6 +14,8 @@ from pipeline.runtime.web.hosts import is_meant
 MAX_CONNECTIONS = 64
 PATIENCE = Patience(head_seconds=10.0, idle_seconds=75.0)
 FRESH_SECONDS = 0.1  # however often a page is asked for, the loop that decides makes it ten times a second at most
+
+PATHS = "/health, /readyz, /healthz, /state; and /metrics on the port that metrics.metrics_port names"
 
 View = Callable[[], dict[str, Any]]
 
@@ -24,11 +26,26 @@ def bound(server: Any, config: CorrelateConfig) -> None:
     Raises:
         ConfigError: when the process may not open files enough.
     """
+    server.web_app.middlewares.append(_tell_paths)
     places = find_places(MAX_CONNECTIONS)
     runner = BoundedRunner(server.web_app, Connections(places.connections, PATIENCE), access_log=None)
     server._runner = runner
     host, port, at_once = config.web_host, config.web_port, places.accepted_at_once
     server._transport_handlers["tcp"] = lambda: TCPSite(runner, host, port, backlog=at_once)
+
+
+@middleware
+async def _tell_paths(request: Request, handler: Any) -> StreamResponse:
+    """What is here, to who asks for what is not; and at "/", where Faust says that all is well, of which it knows
+    nothing."""
+    try:
+        answer: StreamResponse | None = None if request.path == "/" else await handler(request)
+    except HTTPNotFound:
+        answer = None
+    if answer is None:
+        told = {"error": "no_such_path", "detail": f"the correlator has these paths: {PATHS}"}
+        return json_response(told, status=404)
+    return answer
 
 
 def page(view: View, must_be_ready: bool, config: CorrelateConfig) -> Any:

@@ -11,13 +11,13 @@ from structlog.typing import FilteringBoundLogger
 
 from pipeline.correlate import fetching, view
 from pipeline.correlate.app import FaustPorts
-from pipeline.correlate.config import CorrelateConfig
+from pipeline.correlate.config import CorrelateConfig, working_dir
 from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.layout import find_layout
 from pipeline.halt.issuer import HaltIssuer
 from pipeline.halt.trust import own_and_trusted
 from pipeline.runtime.clock import Clock, wall_clock_ms
-from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
+from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError, writable
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import end_within
 
@@ -39,13 +39,15 @@ async def serve(
     """Run until SIGTERM, with the correlator that `begin` makes.
 
     Raises:
+        ConfigError: when its directory cannot be written to.
         FatalStageError: when the stage cannot go on.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    key_dir = Path(config.data_dir) / "keys"
-    issuer = HaltIssuer(*own_and_trusted(key_dir, log.error), config.halt_lifetime_seconds * 1000)
+    with writable("correlate.data_dir", place := Path(config.data_dir)):
+        issuer = HaltIssuer(*own_and_trusted(place / "keys", log.error), config.halt_lifetime_seconds * 1000)
+        working_dir(config).mkdir(parents=True, exist_ok=True)
     fetching.install()
     ports = FaustPorts(config, kafka, await asyncio.to_thread(find_layout, kafka), log)
     correlator = begin(issuer, ports, wall_clock_ms, log)

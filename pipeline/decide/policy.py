@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from pipeline.runtime.wrong import Wrong, convert, unknown
+from pipeline.runtime.wrong import Wrong, convert, did_you_mean, unknown
 from pipeline.wire.partials import UpdateId
 
 Meta = msgspec.Meta
@@ -59,6 +59,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 BUILT_IN = Policy()
 YOUNGER_KEYS = frozenset({"resumed_bar", "max_resume_hours"})
 KEYS = frozenset(field.name for field in msgspec.structs.fields(Policy))
+TABLES = frozenset({"default", "update"})
 RULE_KEYS = KEYS - {"crashes_per_site_minute"} | {"vendor", "product"}
 
 
@@ -94,15 +95,27 @@ def load_policies(text: str) -> PolicySet:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PolicyError(f"policy: not valid TOML: {error}") from None
-    unknown = set(document) - {"default", "update"}
-    if unknown:
-        raise PolicyError(f"policy: unknown table [{sorted(unknown)[0]}]; known: [default], [[update]]")
+    for name in sorted(set(document) - TABLES):
+        raise PolicyError(f"policy: {_misplaced(name, document[name])}")
     default = _policy("[default]", document.get("default", {}))
     tables = document.get("update", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise PolicyError("policy: `update` is a list of tables: write [[update]]")
     rules = [_rule(f"[[update]] number {i}", table, default) for i, table in enumerate(tables, 1)]
     return PolicySet(default=default, rules=tuple(rules))
+
+
+def _misplaced(name: str, value: Any) -> str:
+    """What stands at the top of a file and has no place there, and where it was meant to stand."""
+    if near := did_you_mean(name, TABLES):
+        return f"unknown table [{name}]{near.replace('update', '[[update]]').replace('default', '[default]')}"
+    if name in RULE_KEYS | KEYS or not isinstance(value, dict):
+        near = "" if name in RULE_KEYS | KEYS else did_you_mean(name, RULE_KEYS | KEYS)
+        place = (
+            "[[update]]" if name in ("vendor", "product") else "[default], or under [[update]] for some updates only"
+        )
+        return f"{name} = {value!r} stands outside of a table{near}: write it under {place}"
+    return f"unknown table [{name}]; known: [default], and [[update]] with `vendor`, and `product` if for one only"
 
 
 def _rule(where: str, table: dict[str, Any], default: Policy) -> Rule:

@@ -16,6 +16,7 @@ from pipeline.wire.halts import Evidence
 from pipeline.wire.partials import BUCKET_MS
 from pipeline.wire.spans import MINUTE_MS
 from pipeline.wire.verdicts import Verdict, power_of_ten
+from pipeline.wire.words import crashed_words
 
 if TYPE_CHECKING:
     from pipeline.decide.detector import Detector
@@ -59,16 +60,13 @@ def order(
 
 def reason(evidence: Evidence) -> str:
     """One sentence for a person."""
-    what = evidence.explanation
-    where = {"signature": f" with {what.code or '?'} / {what.module or '?'}", "history": " against history"}
-    place = where.get(what.kind, f" in {', '.join(what.strata)}" if what.strata else "")
     low, high = evidence.relative_risk
     expected = _short(evidence.expected) if evidence.expected >= 0.01 else "fewer than 0.01"
     risk = f"{_short(low)} to {_short(high)}" if high < MAX_RELATIVE_RISK else f"at least {_short(low)}"
     basis = "basis historical, which assumes more" if evidence.basis == "historical" else "basis concurrent"
-    hosts = f"{evidence.crashed_hosts} {'host' if evidence.crashed_hosts == 1 else 'hosts'}"
+    hosts = crashed_words(evidence.observed, evidence.crashed_hosts, evidence.explanation)
     return (
-        f"{hosts} crashed{place}, {expected} expected; relative risk {risk}; "
+        f"{hosts}, {expected} expected; relative risk {risk}; "
         f"evidence {power_of_ten(evidence.log10_evidence)} of 10^{evidence.threshold:g} needed; "
         f"{basis}"
     )

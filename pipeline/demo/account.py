@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from pipeline.demo.watch import Seen, Watch
+from pipeline.halt.merit import seconds_to_last_install
 from pipeline.runtime.logging import printable
 from pipeline.simulate.run import Run
 from pipeline.simulate.scenario import unix_ms
@@ -29,6 +30,10 @@ class HaltFigures(msgspec.Struct, frozen=True, kw_only=True):
     event_seconds: float  # from the release to the stop
     wall_seconds: float  # from producing the report of the deciding crash to reading the halt
     down_hosts: int  # by the ledger, when the rollout stopped
+    subscriber: str  # who acknowledged it first; "": nobody
+    status: str  # and what they said last
+    seconds_to_confirmed: float | None  # wall time, from the decision; None: not confirmed
+    seconds_to_last_install: float | None  # event time, from the crash that decided, as far as reported; None: unknown
 
 
 class UpdateFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +84,7 @@ def settle(run: Run, watch: Watch, seed: int, wall_seconds: float) -> Account:
             lost=simulation.ledger.lost(update, until),
             lost_without_halt=without.lost(update),
             log10_evidence=watch.evidence(scenario.fleet.name, update),
-            halt=_halt(run, halted[update]) if update in halted else None,
+            halt=_halt(run, watch, halted[update]) if update in halted else None,
         )
         for update in simulation.ledger.updates
     )
@@ -97,14 +102,15 @@ def settle(run: Run, watch: Watch, seed: int, wall_seconds: float) -> Account:
     )
 
 
-def _halt(run: Run, seen: Seen) -> HaltFigures:
+def _halt(run: Run, watch: Watch, seen: Seen) -> HaltFigures:
     halt, simulation = seen.halt, run.simulation
     evidence = halt.evidence
     if evidence is None:
         raise ValueError(f"the halt of {halt.key} carries no evidence")
     shift = simulation.epoch_ms - unix_ms(simulation.scenario.starts)
     release = next(unix_ms(r.release) for r in simulation.scenario.updates if r.update == seen.update)
-    stopped = next((o.at_ms for o in run.obeyed if o.halt.key == halt.key), simulation.now_ms)
+    stopped = next((o.at_ms for o in run.obeyed if o.order.key == halt.key), simulation.now_ms)
+    by = next(iter(watch.obeyed(seen)), None)
     return HaltFigures(
         rings=halt.rings,
         kid=halt.kid,
@@ -117,6 +123,10 @@ def _halt(run: Run, seen: Seen) -> HaltFigures:
         event_seconds=(stopped - shift - release) / 1000,
         wall_seconds=(seen.received_ms - run.sent_at(evidence.stream_time)) / 1000,
         down_hosts=simulation.ledger.lost(seen.update, stopped - simulation.epoch_ms),
+        subscriber=by.subscriber if by is not None else "",
+        status=by.status if by is not None else "",
+        seconds_to_confirmed=by.seconds_to_confirmed if by is not None else None,
+        seconds_to_last_install=seconds_to_last_install(halt, watch.last_install(halt.fleet, seen.update)),
     )
 
 
@@ -180,18 +190,30 @@ def _guilty_lines(update: UpdateFigures, by: str) -> list[str]:
     if halt is None:
         return [f"{name} was NOT halted;", f"  down at {by} UTC: {counted(update.lost, 'host')}"]
     code, module = (printable(text) or "?" for text in halt.signature)
-    look = f" with {code} / {module}" if any(halt.signature) else ""
+    look = f"; {code} / {module} weighed most" if any(halt.signature) else ""
     return [
         f"{name} halted at {clock(halt.stopped_at)} UTC,",
         f"  {span(halt.event_seconds)} after its release, with {counted(halt.down_hosts, 'host')} down by then,",
         f"  once {counted(halt.crashed_hosts, 'crashed host')} had reported{look}",
         f"  evidence {power(halt.log10_evidence)}; the crash that decided happened at {clock(halt.decided_at)}",
         f"  {halt.wall_seconds * 1000:,.0f} ms of wall time from producing its report to reading the halt",
+        *_obeyed_lines(halt),
         "",
         f"  lost by {by} UTC without the halt  {counted(update.lost_without_halt, 'host', 10)}",
         f"  lost with it                        {counted(update.lost, 'host', 10)}",
         f"  spared                              {counted(update.spared, 'host', 10)}",
     ]
+
+
+def _obeyed_lines(halt: HaltFigures) -> list[str]:
+    """Who says that it is obeyed, and how long the update went on: times of ours, and of the story."""
+    seconds, last = halt.seconds_to_confirmed, halt.seconds_to_last_install
+    took = "" if seconds is None else f", {seconds * 1000:,.0f} ms after the decision"
+    words = f"{printable(halt.status)} by {printable(halt.subscriber)}{took}" if halt.subscriber else "not acknowledged"
+    if last is None:
+        return [f"  {words}", "  last reported installation: unknown"]
+    when = f"{span(last)} after the crash that decided" if last >= 0 else "before the crash that decided"
+    return [f"  {words}", f"  last reported installation {when}"]
 
 
 def _innocent_lines(title: str, updates: list[UpdateFigures]) -> list[str]:

@@ -6,20 +6,20 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pipeline.demo.account import Account, clock, counted, power, settle
-from pipeline.demo.progress import HARMLESS_SECONDS, Leg, Progress, events_a_second, minutes_ms
-from pipeline.demo.watch import Seen, Watch, events_read
+from pipeline.demo.progress import HARMLESS_SECONDS, Leg, Progress, events_a_second, events_read, minutes_ms
+from pipeline.demo.rollout import Line
+from pipeline.demo.watch import Seen
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.logging import printable
-from pipeline.runtime.waiting import Deadline
+from pipeline.runtime.waiting import Deadline, wait_for
 from pipeline.simulate.run import Run, shift_ms
 from pipeline.simulate.scenario import FASTEST, Scenario, unix_ms
 from pipeline.simulate.simulation import Simulation
-from pipeline.simulate.sinks import KafkaSink
 
 CATCH_UP_SECONDS = 60.0
 POLL_SECONDS = 0.05
+HEAR_SECONDS = 15.0  # for acknowledgements
 TOLD_SECONDS = 2.0  # between two lines of the incident
 
 Say = Callable[[str], None]
@@ -43,20 +43,21 @@ QUICK = Pace(approach_minutes=1.0, speed=120.0, patience_minutes=10.0, hurry=900
 class Act:
     """Plays a scenario against the line."""
 
-    def __init__(self, scenario: Scenario, seed: int, kafka: KafkaConfig, watch: Watch, pace: Pace, say: Say) -> None:
-        self._seed, self._pace, self._watch, self._say = seed, pace, watch, say
+    def __init__(self, scenario: Scenario, seed: int, line: Line, pace: Pace, say: Say) -> None:
+        self._seed, self._pace, self._watch, self._say = seed, pace, line.watch, say
+        self._rollout = line.rollout
         self._shift = shift_ms(scenario, FASTEST, wall_clock_ms())
         self._simulation = Simulation(scenario, seed, self._shift)
-        fleet = scenario.fleet.name
-        self._run = Run(self._simulation, KafkaSink(kafka), lambda: watch.read(fleet))
+        self._run = Run(self._simulation, line.sink, line.rollout.orders)
         self._scenario = scenario
         self._began = time.monotonic()
         self._told = 0.0
-        self._announced = len(watch.halts)
+        self._announced = 0
         self._progress = Progress([Leg(self._simulation.end_ms, pace.speed)], self._simulation.now_ms)
 
     def play(self, correlate_url: str) -> Account:
         """The whole act, and its account."""
+        self._rollout.settle(self._run.obey)
         if not self._scenario.guilty:
             self._harmless()
         else:
@@ -66,6 +67,7 @@ class Act:
             self._incident(release)
             self._go_on(Leg(self._simulation.end_ms, self._fast()))
         self._catch_up(correlate_url)
+        self._hear_all()
         return settle(self._run, self._watch, self._seed, time.monotonic() - self._began)
 
     def _fast(self) -> float:
@@ -121,7 +123,7 @@ class Act:
 
     def _is_over(self) -> bool:
         guilty = self._scenario.guilty
-        return bool(guilty) and guilty <= self._watch.halted(self._scenario.fleet.name).keys()
+        return bool(guilty) and guilty <= {o.update for o in self._run.obeyed}
 
     def _tell(self) -> bool:
         self._tell_halts()
@@ -150,20 +152,35 @@ class Act:
         return False
 
     def _tell_halts(self) -> bool:
-        seen = self._watch.halts
-        for halt in seen[self._announced :]:
-            self._say(self._halt_line(halt))
-        self._announced = len(seen)
+        """What was obeyed, once its record was seen here, too: its words are the record's."""
+        self._watch.read()
+        for obeyed in self._run.obeyed[self._announced :]:
+            seen = next((s for s in self._watch.halts if obeyed.of(s.halt)), None)
+            if seen is None:
+                break
+            self._say(self._halt_line(seen, obeyed.spared))
+            self._announced += 1
         return False
 
-    def _halt_line(self, seen: Seen) -> str:
+    def _halt_line(self, seen: Seen, spared: int) -> str:
         halt = seen.halt
-        spared = sum(o.spared for o in self._run.obeyed if o.halt.key == halt.key and o.halt.epoch == halt.epoch)
-        left = counted(spared, "host")
         return (
             f"{self._now()} UTC  HALT {printable('/'.join(seen.update))} in {', '.join(map(printable, halt.rings))}, "
-            f"signed by {halt.kid}: {printable(halt.reason)}. The rollout stops with {left} still to come"
+            f"signed by {halt.kid}: {printable(halt.reason)}. The rollout stops with {counted(spared, 'host')} still "
+            "to come"
         )
+
+    def _hear_all(self) -> None:
+        """Wait until what was obeyed is acknowledged, and the watch has read that."""
+        self._rollout.settle(self._run.obey)
+        obeyed = [o for o in self._run.obeyed if not o.order.doubt]
+
+        def heard() -> bool:
+            self._tell_halts()
+            return all(any(o.of(s.halt) and self._watch.obeyed(s) for s in self._watch.halts) for o in obeyed)
+
+        if not wait_for(heard, HEAR_SECONDS, POLL_SECONDS):
+            raise AndonError(f"what was obeyed is not acknowledged within {HEAR_SECONDS:g} s")
 
     def _catch_up(self, correlate_url: str) -> None:
         """Wait until the detector has taken in every event: a backlog is no part of incident or account."""
@@ -179,7 +196,7 @@ class Act:
                 break
             if deadline.has_passed:
                 raise AndonError(f"the detector has read {count:,} of {self._run.sent:,} events of {fleet}: {why}")
+            self._run.obey()
             time.sleep(POLL_SECONDS)
-        for _ in self._watch.read(fleet):
-            pass
+        self._run.obey()
         self._tell_halts()

@@ -8,6 +8,7 @@ from typing import get_args
 import click
 
 from pipeline.demo.progress import hosts_of_harmless
+from pipeline.local.datadir import prepare
 from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.local.stack import LocalStack
 from pipeline.runtime.errors import AndonError
@@ -69,6 +70,8 @@ def command(
         acts = [scenarios.load(scenario, hosts_of_harmless(acts[0], wanted))]
     if acts[0].with_rings:
         acts.append(scenarios.load(acts[0].with_rings, wanted))
+    if data_dir is not None:
+        prepare(data_dir)  # or say now what is wrong with it
     presenter = Presenter(seed, QUICK if quick else Pace(), as_json)
     with contextlib.ExitStack() as stack:
         began = time.monotonic()

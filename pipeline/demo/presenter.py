@@ -10,15 +10,12 @@ from rich.panel import Panel
 from pipeline.demo import stored
 from pipeline.demo.account import Account, lines
 from pipeline.demo.act import Act, Pace
-from pipeline.demo.watch import Watch
-from pipeline.halt.trust import TrustedDirectory
+from pipeline.demo.rollout import obeying, watching
 from pipeline.local import guide
 from pipeline.local.stack import StackInfo
 from pipeline.runtime.console import console, say_json
 from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.scenario import Scenario
-from pipeline.simulate.tail import Tail
-from pipeline.wire import topics
 
 ARCHIVE_SECONDS = 15.0  # for the events of an act
 COLUMNS = 110  # of the account
@@ -43,14 +40,11 @@ class Presenter:
 
     def play(self, acts: list[Scenario], info: StackInfo) -> list[Account]:
         """Every act, with its account."""
-        kafka = info.kafka
-        trusted = TrustedDirectory(guide.keys_of(info))
         accounts = []
-        with Tail(kafka, [topics.HALTS, topics.VERDICTS]) as tail:
-            watch = Watch(tail, trusted)
+        with watching(info) as watch:
             for scenario in acts:
-                act = Act(scenario, self._seed, kafka, watch, self._pace, self.say)
-                account = act.play(info.correlate_url)
+                with obeying(info, scenario.fleet.name, watch) as line:
+                    account = Act(scenario, self._seed, line, self._pace, self.say).play(info.correlate_url)
                 self._present(account)
                 accounts.append(account)
         return accounts

@@ -1,13 +1,17 @@
-"""How far a story has come: its own date, and how much of our time is left."""
+"""How far a story has come: its own date, how much of our time is left, and what the detector has read of it."""
 
+import json
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from pipeline.runtime.errors import AndonError
 from pipeline.simulate.scenario import Scenario, unix_ms
 from pipeline.wire.spans import MINUTE_MS
 
+STATE_SECONDS = 5.0
 TOLD_SECONDS = 5.0  # between two lines
 HARMLESS_SECONDS = 90.0  # of a story in which nothing is at fault, without what starts and ends a demo
 HARMLESS_EVENTS = 900_000  # so many, every machine sends and judges in that time
@@ -67,3 +71,17 @@ def events_a_second(scenario: Scenario) -> float:
     """Of its own time, by the whole fleet."""
     fleet = scenario.fleet
     return fleet.hosts * (1 / (60 * fleet.heartbeat_minutes) + fleet.boots_per_host_day / 86_400)
+
+
+def events_read(correlate_url: str, fleet: str) -> int:
+    """How many of the fleet's events the detector has taken in, by its own page.
+
+    Raises:
+        AndonError: when the page does not answer.
+    """
+    try:
+        with urllib.request.urlopen(f"{correlate_url}/state", timeout=STATE_SECONDS) as answer:
+            state = json.load(answer)
+    except (OSError, ValueError) as error:
+        raise AndonError(f"{correlate_url}/state does not answer: {error}") from None
+    return sum(int(entry["events"]) for entry in state["fleets"] if entry["fleet"] == fleet)

@@ -1,23 +1,20 @@
 """What the demo knows of the detector: what any subscriber can read. Nothing here looks into a stage."""
 
-import json
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from pipeline.halt.believe import believed_word
+from pipeline.halt.believe import TrustedKeys, believed_ack
 from pipeline.halt.errors import UntrustedRecord
-from pipeline.halt.signing import TrustedKeys
-from pipeline.runtime.errors import AndonError
-from pipeline.simulate.obedience import Obedience
+from pipeline.halt.merit import last_install_of
+from pipeline.halt.safety import ERASED, SafetyRecord
+from pipeline.halts.facts import Obeyed, obedience
 from pipeline.simulate.tail import ReceivedRecord, Tail
 from pipeline.wire import topics
+from pipeline.wire.acks import HaltAck
 from pipeline.wire.halts import Halt
 from pipeline.wire.partials import UpdateId
-from pipeline.wire.verdicts import FleetHeartbeat, Verdict
-
-STATE_SECONDS = 5.0
+from pipeline.wire.record_keys import key_text
+from pipeline.wire.verdicts import Verdict
 
 
 class Seen(NamedTuple):
@@ -33,46 +30,57 @@ class Seen(NamedTuple):
 
 
 class Watch:
-    """Follows `fleet.halts` and `fleet.verdicts` of every fleet."""
+    """Follows `fleet.halts`, `fleet.verdicts` and `fleet.halt-acks` of every fleet."""
 
     def __init__(self, tail: Tail, trusted: TrustedKeys) -> None:
-        self._tail = tail
-        self._trusted = trusted
-        self._obedience = Obedience(trusted)
-        self._refused: Counter[str] = Counter()
+        self._tail, self._trusted = tail, trusted
+        self._record = SafetyRecord(trusted)
+        self._refused: Counter[tuple[str, str]] = Counter()
+        self._acks: list[HaltAck] = []
         self.halts: list[Seen] = []
         self.highest: dict[tuple[str, UpdateId], Verdict] = {}  # by fleet and update: the most that was ever found
 
     @property
     def refused(self) -> list[str]:
         """What records were not believed, how many, and why."""
-        found = ((topics.HALTS.name, self._obedience.refused), (topics.VERDICTS.name, self._refused))
         return [
             f"records of {topic} that are not to be believed: {count} ({why})"
-            for topic, reasons in found
-            for why, count in sorted(reasons.items())
+            for (topic, why), count in sorted(self._refused.items())
         ]
 
-    def read(self, fleet: str) -> Iterator[Halt]:
-        """The fleet's halts that have come since last time."""
+    def read(self) -> None:
+        """What has come since last time."""
         for record in self._tail.take():
-            if record.topic == topics.HALTS.name:
-                halt = self._obedience.read(record.key, record.value)
-                if halt is not None:
-                    self.halts.append(Seen(halt, record.received_ms))
-                    if halt.fleet == fleet:
-                        yield halt
-            elif record.value:  # else one of a fleet that was forgotten
-                self._note(record)
+            why = self._take(record)
+            if why and not (why == ERASED and record.topic != topics.HALTS.name):
+                self._refused[record.topic, why] += 1
 
-    def _note(self, record: ReceivedRecord) -> None:
+    def _take(self, record: ReceivedRecord) -> str:
+        """ "" when it is believed, else why not."""
+        key, value = key_text(record.key), record.value or None
+        if record.topic == topics.HALT_ACKS.name:
+            return self._note_ack(record)
+        if record.topic == topics.VERDICTS.name:
+            why = self._record.take_word(record.key, value)
+            if not why and (verdict := self._record.verdicts.get(key)) is not None:
+                self._note(verdict)
+            return why
+        known = self._record.halts.get(key)
+        why = self._record.take_halt(record.key, value)
+        if not why and (known is None or known.epoch < self._record.halts[key].epoch):
+            self.halts.append(Seen(self._record.halts[key], record.received_ms))
+        return why
+
+    def _note_ack(self, record: ReceivedRecord) -> str:
+        if not record.value:
+            return ERASED
         try:
-            verdict = believed_word(record.key, record.value, self._trusted)
+            self._acks.append(believed_ack(record.key, record.value, self._trusted))
         except UntrustedRecord as error:
-            self._refused[error.reason] += 1
-            return
-        if isinstance(verdict, FleetHeartbeat):
-            return
+            return error.reason
+        return ""
+
+    def _note(self, verdict: Verdict) -> None:
         key = verdict.fleet, UpdateId(verdict.vendor, verdict.product, verdict.version)
         known = self.highest.get(key)
         if known is None or verdict.log10_evidence > known.log10_evidence:
@@ -86,21 +94,17 @@ class Watch:
                 first.setdefault(seen.update, seen)
         return first
 
+    def obeyed(self, seen: Seen) -> list[Obeyed]:
+        """Who has acknowledged it, and how fast."""
+        return obedience(self._acks, seen.halt, seen.halt.issued_at)
+
+    def last_install(self, fleet: str, update: UpdateId) -> int:
+        """The newest installation that the newest verdict tells of, unix ms; 0 when unknown."""
+        own = (fleet, *update)
+        verdicts = self._record.verdicts.values()
+        return last_install_of(v for v in verdicts if (v.fleet, v.vendor, v.product, v.version) == own)
+
     def evidence(self, fleet: str, update: UpdateId) -> float | None:
         """The highest log10 evidence ever published of an update; None when nothing was."""
         verdict = self.highest.get((fleet, update))
         return None if verdict is None else verdict.log10_evidence
-
-
-def events_read(correlate_url: str, fleet: str) -> int:
-    """How many of the fleet's events the detector has taken in, by its own page.
-
-    Raises:
-        AndonError: when the page does not answer.
-    """
-    try:
-        with urllib.request.urlopen(f"{correlate_url}/state", timeout=STATE_SECONDS) as answer:
-            state = json.load(answer)
-    except (OSError, ValueError) as error:
-        raise AndonError(f"{correlate_url}/state does not answer: {error}") from None
-    return sum(int(entry["events"]) for entry in state["fleets"] if entry["fleet"] == fleet)

@@ -8,9 +8,10 @@ from pipeline.doctor.finding import Finding, ok, unchecked, warning
 from pipeline.doctor.transactions import Transaction, holding, open_transactions, without_prefix
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.status.layout import moment
 from pipeline.status.snapshot import group_rows, held_back
 from pipeline.status.sources import Cluster, Offsets, Place
+from pipeline.status.times import moment
+from pipeline.wire.words import counted
 
 CHECK = "kafka groups"
 STILL_SECONDS = 2.0  # between the looks; combine and archive commit several times in it
@@ -48,7 +49,9 @@ class Groups:
 
 
 def _held(held: Mapping[Place, int], transactions: Sequence[Transaction] | None) -> Finding:
-    places = ", ".join(f"{topic}[{number}] ({count:,} records)" for (topic, number), count in sorted(held.items()))
+    places = ", ".join(
+        f"{topic}[{number}] ({counted(count, 'record')})" for (topic, number), count in sorted(held.items())
+    )
     mine = sorted({one for at in held for one in holding(transactions or (), at)})
     named = "; ".join(
         f"{one.transactional_id!r} (producer {one.producer_id}) since {moment(one.began_ms)}, "
@@ -65,7 +68,7 @@ def groups_finding(first: Offsets, second: Offsets, transactions: Sequence[Trans
     half a minute apart: that it lives, it says itself."""
     waited = {(row.group, row.topic): row.lag_messages for row in group_rows(first, first)}
     still = [
-        f"{row.group} ({waited[row.group, row.topic]:,} messages of {row.topic})"
+        f"{row.group} ({counted(waited[row.group, row.topic], 'message')} of {row.topic})"
         for row in group_rows(first, second)
         if not row.messages_per_second and waited.get((row.group, row.topic), 0) > WAITING_MESSAGES
         if not row.group.endswith(CORRELATE)

@@ -11,6 +11,7 @@ from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topic_reader import TopicReader
 from pipeline.wire import topics
 from pipeline.wire.record_keys import is_heartbeat
+from pipeline.wire.words import counted
 
 CHECK = "halts"
 NAMED = 5  # of each kind
@@ -56,7 +57,9 @@ def halt_findings(record: SafetyRecord, now_ms: int) -> list[Finding]:
     findings = [*_doubts(record), *_beats(record, now_ms)]
     if not findings:
         standing = sum(halt.action == "halt" for halt in record.halts.values())
-        words = f"{standing} stand, each as it was signed; {len(record.beats)} fleet(s) send signed heartbeats"
+        stand = counted(standing, "stands", "stand")
+        heard = counted(len(record.beats), "fleet sends", "fleets send")
+        words = f"{stand}, each as it was signed; {heard} signed heartbeats"
         findings.append(ok(CHECK, words))
     return findings
 
@@ -68,7 +71,9 @@ def _doubts(record: SafetyRecord) -> list[Finding]:
         for doubt in doubts[:NAMED]
     ]
     if len(doubts) > NAMED:
-        found.append(problem(CHECK, f"{len(doubts) - NAMED} more keys are unknown", FIND_OUT))
+        found.append(
+            problem(CHECK, f"{counted(len(doubts) - NAMED, 'more key is', 'more keys are')} unknown", FIND_OUT)
+        )
     return found
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pipeline.doctor.finding import ANSWER_SECONDS, Finding, Hung, clock_finding, ok, plain, problem, warning
 from pipeline.runtime.errors import ConfigError
+from pipeline.wire.words import counted
 
 MAX_ANSWER_BYTES = 1 << 20
 
@@ -165,7 +166,7 @@ def check_correlator(url: str) -> list[Finding]:
         advice = "start `andon correlate`, or correct doctor.correlate_url: nothing is decided meanwhile"
         return [problem("correlator", f"{url}: {plain(error)}", advised(error, advice))]
     if answer.status == 200 and answer.body.get("ready") is True:
-        words = f"{url} decides on {answer.body.get('fleets', 0)} fleet(s)"
+        words = f"{url} decides on {counted(answer.body.get('fleets', 0), 'fleet')}"
         return [ok("correlator", words), *_stream_time(answer.body.get("stream_time_ahead")), *_seals(answer.body)]
     advice = "if this lasts, see its log: nothing may be decided meanwhile"
     return [_not_ready("correlator", url, answer, advice)]

@@ -27,6 +27,7 @@ from pipeline.runtime.topic_admin import Difference, TopicAdmin, differences
 from pipeline.runtime.topic_reader import OffsetRange, TopicReader
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
+from pipeline.wire.words import counted
 
 WATCH_SECONDS = 2.0  # how long a fresh record is waited for, to compare clocks
 SIZING = ("retention.ms", "retention.bytes")  # how much is kept is the owner's choice; it breaks nothing
@@ -55,7 +56,7 @@ def check_kafka(kafka: KafkaConfig, max_skew_seconds: float, stage: str | None =
     except KafkaException as error:
         admin.poll(0)
         return [*findings, login_trouble(kafka, [error.args[0], *errors])]
-    findings.append(ok("kafka login", f"{login_name(kafka)}; {len(cluster.brokers)} broker(s)"))
+    findings.append(ok("kafka login", f"{login_name(kafka)}; {counted(len(cluster.brokers), 'broker')}"))
     findings += [brokers_finding(cluster.brokers.values())]
     allowed = ask(kafka, admin)
     findings += topic_findings(kafka, allowed, len(cluster.brokers))

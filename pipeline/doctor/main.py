@@ -48,7 +48,13 @@ class RoleChoice(click.Choice[str]):
     type=RoleChoice(STAGES),
     help="Whether the Kafka account may do what this role needs (deploy/acls.toml) [default: which it may have].",
 )
-@configured(("doctor", DoctorConfig), ("kafka", KafkaConfig), ("clickhouse", ClickHouseConfig), ("trust", TrustConfig))
+@configured(
+    ("doctor", DoctorConfig),
+    ("kafka", KafkaConfig),
+    ("clickhouse", ClickHouseConfig),
+    ("trust", TrustConfig),
+    unused=("timeout_seconds",),
+)
 def command(
     as_json: bool,
     data_dir: Path,

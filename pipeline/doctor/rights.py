@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError as AioKafkaError
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]
 
-from consumers.clickhouse.archive import stage as archive
+from consumers.clickhouse.archive import config as archive
 from consumers.deadletter import retry as deadletter_retry
 from consumers.deadletter import topic as deadletter
 from pipeline.access.roles import Kind, Role, rights_of, shipped

@@ -13,7 +13,8 @@ Doc = msgspec.Meta
 
 # Whose rights on Kafka are known: the keys of `rights.NEEDS`, without all that it needs to know them.
 STAGES = (
-    "topics", "collect", "combine", "correlate", "archive", "subscriber", "operator", "watch", "deadletter", "replay",
+    "topics", "collect", "combine", "correlate", "archive", "subscriber", "notify", "operator", "watch", "deadletter",
+    "replay",
 )  # fmt: skip
 RENAMED = {"rollout": "subscriber"}
 

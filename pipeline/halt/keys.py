@@ -11,7 +11,7 @@ from pipeline.halt.believe import Role
 from pipeline.halt.keyring import KeyRow, Listing, Made
 from pipeline.halt.signing import PRIVATE_NAME, PUBLIC_SUFFIX, REVOKED_SUFFIX
 from pipeline.runtime.config import configured
-from pipeline.runtime.errors import AndonError
+from pipeline.runtime.errors import AndonError, writable
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.say import say, say_json
 
@@ -46,7 +46,9 @@ def command() -> None:
 @_dir
 def new_command(role: str, name: str, key_dir: Path) -> None:
     """Make a first key of NAME. A detector may have no name; DIR is then the correlator's DATA_DIR/keys."""
-    _tell_made(keyring.make(cast(Role, role), name, key_dir.absolute()))
+    with writable("--dir", key_dir):
+        made = keyring.make(cast(Role, role), name, key_dir.absolute())
+    _tell_made(made)
 
 
 def _tell_made(made: Made) -> None:
@@ -110,12 +112,14 @@ def rotate_command(role: str, name: str, key_dir: Path, switch: bool) -> None:
     if switch:
         if role != "detector":
             raise click.UsageError(f"--switch is for a detector: {role} {name} signs with the file that is named to it")
-        old, new = keyring.switch(place)
+        with writable("--dir", key_dir):
+            old, new = keyring.switch(place)
         say(f"{new} signs once the correlator is started again, and signs anew what stands: 100 records in 10 s")
         say(f"{old} stays believed; its private half is now {old}{keyring.PRIVATE_SUFFIX}: destroy it when all is well")
         say(_until_unused(old))
         return
-    made = keyring.make_next(cast(Role, role), name, place)
+    with writable("--dir", key_dir):
+        made = keyring.make_next(cast(Role, role), name, place)
     _tell_made(made)
     for old in made.older:
         say(f"{old} stays believed. {_when(made.row.role)}")
@@ -139,7 +143,8 @@ def _until_unused(kid: str) -> str:
 def revoke_command(kid: str, key_dir: Path, dry_run: bool, kafka: KafkaConfig) -> None:
     """Believe the key KID no more, for good. Say what is then not believed; where a Kafka is configured, how much."""
     place = key_dir.absolute()
-    row, listing = keyring.revoke(kid, place, dry_run)
+    with writable("--dir", key_dir):
+        row, listing = keyring.revoke(kid, place, dry_run)
     done = "would be revoked" if dry_run else "is revoked"
     if row.revoked_at is not None:
         done = f"was revoked before, on {_date(row.revoked_at)}"

@@ -4,14 +4,15 @@ Only what a trusted key signed is believed. A key whose newest record is no such
 or is gone, is in doubt; and so is one that a signed heartbeat names and nobody can show. Doubt is never clear.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from pipeline.halt.accounted import Accounted
 from pipeline.halt.believe import TrustedKeys, believed_halt, believed_word
 from pipeline.halt.errors import UntrustedRecord
 from pipeline.wire.halts import Halt
 from pipeline.wire.record_keys import fleet_of, is_heartbeat, key_text, update_key
-from pipeline.wire.verdicts import HALT_RECORDS_UNREAD, STREAM_TIME_AHEAD, FleetHeartbeat, StandingHalt, Verdict
+from pipeline.wire.verdicts import HALT_RECORDS_UNREAD, STREAM_TIME_AHEAD, FleetHeartbeat, Verdict
 
 FRESH_MS = 30_000  # three heartbeats: an older one opens nothing
 DEAF = frozenset({STREAM_TIME_AHEAD, HALT_RECORDS_UNREAD})  # flags of a heartbeat whose detector does not hear all
@@ -53,7 +54,9 @@ class SafetyRecord:
         self.beats: dict[str, FleetHeartbeat] = {}  # by fleet
         self.verdicts: dict[str, Verdict] = {}  # by key
         self.refused: dict[str, str] = {}  # keys of fleet.verdicts whose newest record is not believed, and why
+        self.touched: set[str] = set()  # keys of fleet.halts whose record has come; who follows changes empties it
         self._doubts: dict[str, str] = {}
+        self._accounted: dict[str, Accounted] = {}  # by fleet
 
     def take_halt(self, key: bytes | None, value: bytes | None) -> str:
         """A record of `fleet.halts`; "" when it is believed, else the doubt that it leaves on its key."""
@@ -63,7 +66,13 @@ class SafetyRecord:
             self._doubts[name] = reason
         else:
             self._doubts.pop(name, None)
+        self.accounted(fleet_of(key)).put(name, self.halts.get(name), bool(reason))
+        self.touched.add(name)
         return reason
+
+    def accounted(self, fleet: str) -> Accounted:
+        """Which of the fleet's halts records account for."""
+        return self._accounted.setdefault(fleet, Accounted())
 
     def _halt(self, key: bytes | None, name: str, value: bytes | None) -> str:
         if value is None:
@@ -93,6 +102,7 @@ class SafetyRecord:
             self.verdicts.pop(name, None)
             if is_heartbeat(key):
                 self.beats.pop(fleet_of(key), None)
+                self.accounted(fleet_of(key)).hear(None)
             return ""
         try:
             record = believed_word(key, value, self._trusted)
@@ -103,6 +113,7 @@ class SafetyRecord:
             return REPLAYED
         if isinstance(record, FleetHeartbeat):
             self.beats[record.fleet] = record
+            self.accounted(record.fleet).hear(record)
         else:
             self.verdicts[name] = record
         return ""
@@ -122,45 +133,25 @@ class SafetyRecord:
         """Keys of which nobody can say what holds, in their order. Of a fleet whose heartbeat counts more halts than it
         names and than records show, its own key `FLEET` stands for those without a name."""
         found = dict(self._doubts)
-        for fleet, beat in self.beats.items():
-            for key in self._missing(beat):
-                found.setdefault(key, MISSING)
-            if self._hidden(beat):
+        for fleet in self.beats:
+            accounted = self._accounted[fleet]
+            for key, epoch in accounted.named.items():
+                if self._lacks(key, epoch):
+                    found.setdefault(key, MISSING)
+            if accounted.hides:
                 found.setdefault(update_key(fleet, "", "", "").rstrip("/"), UNNAMED)
         return [Doubt(key, reason, self.halts.get(key)) for key, reason in sorted(found.items())]
 
-    def _missing(self, beat: FleetHeartbeat) -> Iterator[str]:
-        for named in beat.standing or ():
-            if self._lacks(named):
-                yield named.key
-
-    def _lacks(self, named: StandingHalt) -> bool:
+    def _lacks(self, key: str, epoch: int) -> bool:
         """Whether no record shows this halt, nor a resume of a later epoch."""
-        held = self.halts.get(named.key)
-        return held is None or held.rank[:2] < (named.epoch, True)
-
-    def _hidden(self, beat: FleetHeartbeat) -> bool:
-        """Whether the heartbeat counts more halts without naming them than there are other records, or doubts."""
-        named = {each.key for each in beat.standing or ()}
-        unnamed = beat.standing_total - len(named)
-        if unnamed <= 0:
-            return False
-        doubtful = {key for key in self._doubts if fleet_of(key.encode()) == beat.fleet}
-        shown = {key for key, halt in self.halts.items() if halt.fleet == beat.fleet and _stood(halt, beat.at)}
-        return len((shown | doubtful) - named) < unnamed
+        held = self.halts.get(key)
+        return held is None or held.rank[:2] < (epoch, True)
 
     def doubt_of(self, fleet: str, key: str) -> str:
         """The reason of `doubts` that concerns this halt key, "" for none."""
-        reason, beat = self._doubts.get(key, ""), self.beats.get(fleet)
-        if reason or beat is None:
+        reason, accounted = self._doubts.get(key, ""), self._accounted.get(fleet)
+        if reason or accounted is None:
             return reason
-        if any(named.key == key and self._lacks(named) for named in beat.standing or ()):
+        if key in accounted.named and self._lacks(key, accounted.named[key]):
             return MISSING
-        held = self.halts.get(key)
-        is_shown = held is not None and _stood(held, beat.at)
-        return UNNAMED if not is_shown and self._hidden(beat) else ""
-
-
-def _stood(halt: Halt, at_ms: int) -> bool:
-    """Whether it may have stood then: it does, or was resumed since."""
-    return halt.action == "halt" or halt.issued_at > at_ms
+        return UNNAMED if not accounted.is_shown(key) and accounted.hides else ""

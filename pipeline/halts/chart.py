@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.status.layout import moment
+from pipeline.status.times import moment
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 LABEL_COLUMNS = 7

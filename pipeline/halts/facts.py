@@ -59,7 +59,8 @@ class Source(Protocol):
 
 class Row(msgspec.Struct, kw_only=True):
     """One update as `andon halts` sees it; `state` is one of ORDER. `spreading_hosts_per_minute`, `flat_since` and
-    `last_install` are as in verdicts."""
+    `last_install` are as in verdicts, times of the events. `crashed_hosts` are all with it, in all rings: at the
+    decision as the halt has it, and by now, of each ring as of its newest verdict; None where nothing says so."""
 
     key: str
     state: str
@@ -71,6 +72,8 @@ class Row(msgspec.Struct, kw_only=True):
     flat_since: int = 0
     last_install: int = 0
     seconds_decision_to_last_install: float | None = None
+    crashed_hosts_at_decision: int | None = None
+    crashed_hosts_by_now: int | None = None
 
 
 def rows(known: Source, now_ms: int, fleet: str = "") -> list[Row]:
@@ -103,10 +106,12 @@ def _row(known: Source, key: str, about: Iterable[Verdict], acks: Iterable[HaltA
         row.obeyed = obedience(acks, halt, known.issued.get((key, halt.epoch), 0), known.subscribers)
     newest = max(verdicts, key=lambda verdict: verdict.at, default=None)
     if newest is not None:
+        row.crashed_hosts_by_now = sum(verdict.crashed_hosts for verdict in verdicts)
         row.spreading_hosts_per_minute = newest.spreading_hosts_per_minute
         row.flat_since, row.last_install = newest.flat_since, last_install_of(verdicts)
     if halt is not None:
         row.seconds_decision_to_last_install = seconds_to_last_install(halt, row.last_install)
+        row.crashed_hosts_at_decision = None if halt.evidence is None else halt.evidence.crashed_hosts
     return row
 
 

@@ -2,15 +2,16 @@
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from consumers.rollout.main import Name
+from consumers.rollout.params import Name
 from pipeline.halts.facts import Row, rows
 from pipeline.halts.reading import Known, read
-from pipeline.halts.where import options, where
+from pipeline.halts.where import OF_CLICKHOUSE, options, where
 from pipeline.halts.words import obeyed_count, spread_word
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.logging import printable
@@ -18,12 +19,14 @@ from pipeline.runtime.say import say, say_json
 from pipeline.wire.record_keys import fleet_of
 
 WIDE_COLUMNS = 160  # in a file or a pipe
-FIXED_COLUMNS = 41  # of all but the update
+RINGS_COLUMNS = 9
+HEAD = ("state", "update", "rings", "then", "now", "obeyed", "spreads")
+NAME, FIGURES = 1, (3, 4, 6)  # places in it
 
 
 @click.command("list")
 @click.option("--fleet", type=Name(), help="Of this fleet only.")
-@options
+@options(OF_CLICKHOUSE)
 def command(fleet: str | None, as_json: bool, **settings: Any) -> None:
     """What stands halted, waits for a person, was resumed, or is unknown: a line each."""
     place = where(**settings)
@@ -41,31 +44,42 @@ def command(fleet: str | None, as_json: bool, **settings: Any) -> None:
 
 
 def lines(found: list[Row], width: int) -> Iterator[str]:
-    """The table, at most so many columns wide."""
+    """The table, at most so many columns wide; an update whose name has no room stands above its figures."""
     if not found:
         yield "nothing was halted, waits or is in doubt"
         return
-    name = min(max(6, *(len(printable(row.key)) for row in found)), width - FIXED_COLUMNS)
-    yield f"{'state':8} {'update':{name}} {'rings':9} {'hosts':>6} {'obeyed':7} {'spreads':>7}"
-    for row in found:
-        halt = row.halt
-        rings = printable(",".join(halt.rings)) if halt is not None else "-"
-        hosts = max((verdict.crashed_hosts for verdict in row.verdicts), default=0)
-        if halt is not None and halt.evidence is not None:
-            hosts = max(hosts, halt.evidence.crashed_hosts)
-        obeyed = obeyed_count(row.obeyed) if halt is not None else "-"
-        yield (
-            f"{row.state.upper() if row.state in ('unknown', 'expired') else row.state:8} "
-            f"{_cut(printable(row.key), name, keep_end=True):{name}} {_cut(rings, 9):9} {hosts:>6,} {obeyed:7} "
-            f"{spread_word(row) if halt is not None and halt.action == 'halt' else '-':>7}"
-        ).rstrip()
+    cells = [HEAD, *map(_cells, found)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(HEAD))]
+    room = width - sum(widths) + widths[NAME] - len(widths) + 1
+    widths[NAME] = max(len(HEAD[NAME]), min(widths[NAME], room))
+    for row in cells:
+        name = row[NAME]
+        if len(name) > widths[NAME]:
+            yield from textwrap.wrap(name, width, break_long_words=True)
+            row = (*row[:NAME], "", *row[NAME + 1 :])
+        places = zip(row, widths, strict=True)
+        yield " ".join(f"{c:>{w}}" if at in FIGURES else f"{c:{w}}" for at, (c, w) in enumerate(places)).rstrip()
+    yield "then, now: crashed hosts with it, in all rings: at the decision, and by now"
 
 
-def _cut(text: str, columns: int, keep_end: bool = False) -> str:
-    """The version, at the end of a key, is what tells one from another."""
-    if len(text) <= columns:
-        return text
-    return "…" + text[1 - columns :] if keep_end else text[: columns - 1] + "…"
+def _cells(row: Row) -> tuple[str, ...]:
+    halt = row.halt
+    then, now = (
+        "-" if hosts is None else f"{hosts:,}" for hosts in (row.crashed_hosts_at_decision, row.crashed_hosts_by_now)
+    )
+    return (
+        row.state.upper() if row.state in ("unknown", "expired") else row.state,
+        printable(row.key),
+        _cut(printable(",".join(halt.rings)), RINGS_COLUMNS) if halt is not None else "-",
+        then,
+        now,
+        obeyed_count(row.obeyed) if halt is not None else "-",
+        spread_word(row) if halt is not None and halt.action == "halt" else "-",
+    )
+
+
+def _cut(text: str, columns: int) -> str:
+    return text if len(text) <= columns else text[: columns - 1] + "…"
 
 
 def problems(known: Known, now_ms: int, fleet: str = "") -> Iterator[str]:

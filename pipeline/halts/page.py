@@ -5,22 +5,22 @@ from shlex import quote
 from typing import NamedTuple
 
 from pipeline.halts.chart import chart
-from pipeline.halts.facts import Row
+from pipeline.halts.facts import DONE, Row
 from pipeline.halts.stored import Stored
-from pipeline.halts.words import commanded, evidence_words, item, obeyed_words, spread_words
+from pipeline.halts.words import clocks_words, commanded, decided_words, item, now_words, obeyed_words, spread_words
 from pipeline.runtime.logging import printable
-from pipeline.status.layout import moment, span
+from pipeline.status.times import moment, span
 from pipeline.status.updates import UpdateRow, explain
 from pipeline.wire.halts import Evidence
 from pipeline.wire.record_keys import parse_key
 from pipeline.wire.spans import MINUTE_MS
 from pipeline.wire.verdicts import Conditional, Verdict, power_of_ten
+from pipeline.wire.words import counted
 
 CHART_ROWS = 5
 MOST_LINES = 40
 AFTER_MS = 10 * MINUTE_MS  # that a chart goes on after the threshold was reached
-AT_ONCE = 4  # rings, rivals
-HUGE_RISK = 10_000.0  # as far as relative risks are told
+AT_ONCE = 3  # rings, rivals
 FLAGS = {
     "inseparable": "no host tells it from one that travels with it: both are halted",
     "capped": "crashes beyond the cap per site and minute, or partial, are not counted",
@@ -67,60 +67,41 @@ def _head(row: Row, now_ms: int, width: int) -> Iterator[str]:
     ends = (halt.expires_at - now_ms) / 1000
     until = f"stands {span(ends)} more unless renewed" if ends > 0 else f"EXPIRED {span(-ends)} ago"
     rings = "every ring" if "*" in halt.rings else ", ".join(halt.rings)
-    made = f"epoch {halt.epoch} by {halt.decided_by}, signed {moment(halt.issued_at)}; {until}"
+    made = f"epoch {halt.epoch} by {halt.decided_by}, signed {moment(halt.issued_at)} (wall time); {until}"
     yield from item("", f"{halt.action} in {rings}, {made}", width)
+    if halt.evidence is not None:
+        yield from item("", f"decided {clocks_words(halt)}", width)
     if row.state == "unknown":
         yield from item("UNKNOWN", row.why, width)
 
 
 def _figures(found: Evidence | None, newest: UpdateRow | None, width: int) -> Iterator[str]:
     if found is not None:
-        yield from item("When halted", _counts(found.observed, found.expected, found.relative_risk), width)
+        yield from item("Decided on", decided_words(found), width)
     if newest is not None:
-        most = max(newest.verdicts, key=lambda verdict: verdict.crashed_hosts)
-        whole = newest.newest.explanation.kind in ("signature", "history")
-        observed = most.observed if whole else sum(verdict.observed for verdict in newest.verdicts)
-        risk = most.relative_risk
-        yield from item("By now", _counts(observed, newest.expected, risk), width)
+        yield from item("By now", now_words(newest), width)
     if found is None and newest is None:
         yield from item("Figures", "unknown: no verdict on it is to be believed", width)
 
 
-def _counts(observed: int, expected: float, risk: tuple[float, float]) -> str:
-    usual = f"{expected:.3g}" if expected >= 0.01 else "fewer than 0.01"
-    excess = max(0, round(observed - expected))
-    low, high = risk
-    limits = (
-        f"relative risk {_times(low)} to {_times(high)}"
-        if high < HUGE_RISK
-        else f"relative risk at least {_times(low)}"
-    )
-    if not high:
-        limits = "relative risk unknown"
-    return f"{observed:,} hosts crashed, {usual} expected: {excess:,} in excess; {limits} (95 %)"
-
-
-def _times(factor: float) -> str:
-    return f"{factor:,.0f}" if factor >= 10 else f"{factor:.2g}"
-
-
 def _where(row: Row, newest: UpdateRow | None, stored: Stored, width: int) -> Iterator[str]:
-    yield from item("Evidence", evidence_words(row), width)
     if newest is not None:
         rings = sorted(newest.verdicts, key=lambda verdict: -verdict.crashed_hosts)
         told = [f"{v.ring} {v.state}, {v.crashed_hosts:,} crashed" for v in rings[:AT_ONCE]]
         more = [f"{len(rings) - AT_ONCE} more"] if len(rings) > AT_ONCE else []
-        yield from item("Rings", "; ".join(told + more), width)
+        yield from item("Rings", "by now: " + "; ".join(told + more), width)
     shown = row.halt.evidence.explanation if row.halt is not None and row.halt.evidence is not None else None
     shown = shown or (newest.newest.explanation if newest is not None else None)
     said = explain(shown) if shown is not None else ""
     models = [part.removeprefix("model=") for part in (shown.strata if shown else ()) if part.startswith("model=")]
     known = f"the evidence names {models[0]}" if models else "the evidence names none"
     words = [f"{model} {crashed:,} of {hosts:,}" for model, crashed, hosts in stored.models or ()]
-    yield from item("Models", ", ".join(words) or f"{known}; counts unknown: {_unknown(stored)}", width)
+    said_models = f"crashed of those with it: {', '.join(words)}" if words else ""
+    yield from item("Models", said_models or f"{known}; counts unknown: {_unknown(stored)}", width)
     signed = [f"{_signature(code, module)} {hosts:,}" for code, module, hosts in stored.signatures or ()]
     known = f"the evidence rests on: {said}" if said else "the evidence names none"
-    yield from item("Signatures", ", ".join(signed) or f"{known}; counts unknown: {_unknown(stored)}", width)
+    said_signatures = f"hosts with it that reported each: {', '.join(signed)}" if signed else ""
+    yield from item("Signatures", said_signatures or f"{known}; counts unknown: {_unknown(stored)}", width)
 
 
 def _signature(code: str, module: str) -> str:
@@ -139,13 +120,14 @@ def _chart(seen: Seen, width: int, rows: int) -> list[str]:
         by_time: dict[int, float] = {}
         for verdict in seen.history:
             by_time[verdict.at] = max(verdict.log10_evidence, by_time.get(verdict.at, verdict.log10_evidence))
-        points, source = sorted(by_time.items()), "fleet.verdicts, as far as it is kept"
+        points, source = sorted(by_time.items()), "fleet.verdicts, as far as kept"
     if not points or rows < 2:
         return [*item("Over time", "unknown: no verdict on it is to be believed", width)] if not points else []
     newest = max(seen.history, key=lambda verdict: verdict.at, default=None)
     threshold = newest.threshold if newest is not None else 6.0
     shown = _around_the_rise(points, threshold)
-    return [f"Over time   evidence, by {source} ({len(shown)} moments)"[:width], *chart(shown, threshold, width, rows)]
+    told = f"Over time   evidence, by {source} ({counted(len(shown), 'moment')}, event time)"
+    return [told[:width], *chart(shown, threshold, width, rows)]
 
 
 def _around_the_rise(points: list[tuple[int, float]], threshold: float) -> list[tuple[int, float]]:
@@ -186,7 +168,7 @@ def _considered(rivals: tuple[Conditional, ...], threshold: float, others: list[
     if calm:
         shown = ", ".join(f"{name} {power_of_ten(value)}" for value, name in calm[:AT_ONCE])
         more = f", {len(calm) - AT_ONCE} more with less" if len(calm) > AT_ONCE else ""
-        said.append(f"evidence against others, each by itself: {shown}{more}")
+        said.append(f"against others, each by itself: {shown}{more}")
     return "; ".join(said) or "no other update of this fleet has a verdict"
 
 
@@ -199,12 +181,17 @@ def _bound(row: Row, found: Evidence | None, newest: UpdateRow | None) -> str:
     if row.halt is None and shown.log10_evidence < shown.threshold:
         return f"not enough against it: 10^{shown.threshold:g} is needed to halt, and silence proves nothing"
     words = (
-        f"at most one harmless version in {10**shown.threshold:,.0f} is ever halted, if hosts crash independently and "
-        "the share that has it is known (it is estimated, to the safe side); "
-        "meant is this update, or one that travels with it"
+        f"at most one harmless version in {10**shown.threshold:,.0f} is ever halted, if hosts crash independently "
+        "and the share with it is known (it is estimated, to the safe side); this update, or one that travels with it"
     )
     historical = ". History assumes more: that the crash rates of the day before hold"
     return words + (historical if shown.basis == "historical" else "")
+
+
+def _is_loose(row: Row) -> bool:
+    """Whether a halt that stands may not have been obeyed by all."""
+    confirmed = bool(row.obeyed) and all(each.status in DONE for each in row.obeyed)
+    return row.state == "standing" and (not confirmed or bool(row.spreading_hosts_per_minute))
 
 
 def _next(row: Row, width: int) -> Iterator[str]:
@@ -214,7 +201,7 @@ def _next(row: Row, width: int) -> Iterator[str]:
         told = ["andon doctor    # who disturbs the record, and what to do"]
     elif row.state == "expired":
         told = ["andon doctor    # why the detector is silent; nothing is permitted meanwhile"]
-    elif any(each.status not in ("confirmed", "effective") for each in row.obeyed) or row.spreading_hosts_per_minute:
+    elif _is_loose(row):
         told = ["# stop the rollout by hand where it is not confirmed, then again:", *told]
     query = " ".join(f"-p {name}={quote(value)}" for name, value in names.items())
     told.append(f"andon query exposure {query}")

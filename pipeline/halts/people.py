@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 
 import click
 
-from consumers.rollout.main import Name, Span, UpdateName
+from consumers.rollout.params import Name, Span, UpdateName
 from pipeline.halts.reading import Known, read
 from pipeline.halts.sending import Signer, find_command, halt_of, send, signer
-from pipeline.halts.where import Where, options, where
+from pipeline.halts.where import OF_CLICKHOUSE, Where, options, where
 from pipeline.halts.words import item
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.say import say, say_json
-from pipeline.status.layout import moment, span
+from pipeline.status.times import moment, span
 from pipeline.wire.audit import AuditEntry
 from pipeline.wire.commands import PROPOSALS, Command, CommandKind, command_digest
 from pipeline.wire.record_keys import update_key
@@ -47,7 +47,7 @@ def _asking(function: F) -> F:
     wrapped: Any = click.option("--answer-within", type=Span(), default=30.0, help="How long to wait: 30s, 2m.")(run)
     wrapped = click.option("--key", "key_file", type=file, required=True, help="File of your private key.")(wrapped)
     wrapped = click.option("--fleet", required=True, type=Name(), help="Whose update it is.")(wrapped)
-    done: F = options(wrapped)
+    done: F = options(OF_CLICKHOUSE)(wrapped)
     return done
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from confluent_kafka import KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.halt.approval import SignedCommand, believed_command
 from pipeline.halt.believe import TrustedKeys, believed_entry
@@ -12,7 +12,7 @@ from pipeline.halt.ledger import halt_of as halt_of
 from pipeline.halt.signing import SigningKey, load_private
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
-from pipeline.runtime.topic_reader import TopicReader
+from pipeline.runtime.topic_reader import TopicReader, meaning
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 from pipeline.wire.audit import AuditEntry
@@ -21,7 +21,7 @@ from pipeline.wire.commands import Command, decode_command, encode_command
 CLIENT = "andon-halts"
 SETTINGS = {"fetch.wait.max.ms": 50, "fetch.queue.backoff.ms": 2}
 POLL_SECONDS = 0.2
-READ_SECONDS = 15.0
+READ_SECONDS = 8.0
 
 
 class Signer(NamedTuple):
@@ -90,19 +90,20 @@ def send(kafka: KafkaConfig, trusted: TrustedKeys, signed: Command, seconds: flo
 def _produce(kafka: KafkaConfig, signed: Command) -> None:
     failed: list[str] = []
 
-    def told(error: object, _: Message) -> None:
+    def told(error: KafkaError | None, _: Message) -> None:
         if error is not None:
-            failed.append(str(error))
+            failed.append(meaning(error))
 
-    producer = Producer(producer_config(kafka, CLIENT, **{"message.timeout.ms": 10_000}))
+    # Not idempotent: its id makes it so, and who may not write would be told by a fatal error of the client.
+    producer = Producer(producer_config(kafka, CLIENT, **{"message.timeout.ms": 10_000, "enable.idempotence": False}))
+    topic = kafka.topic_prefix + topics.COMMANDS.name
     try:
-        topic = kafka.topic_prefix + topics.COMMANDS.name
         producer.produce(topic, encode_command(signed), signed.key.encode(), on_delivery=told)
         left = producer.flush(15.0)
     except (KafkaException, BufferError) as error:
-        raise AndonError(f"the command was not sent: {error}") from None
+        raise AndonError(f"the command was not sent to {topic}: {meaning(error)}") from None
     if left or failed:
-        raise AndonError(f"the command was not sent: {failed[0] if failed else 'no broker took it in time'}")
+        raise AndonError(f"the command was not sent to {topic}: {failed[0] if failed else 'no broker took it in time'}")
 
 
 def _entry(message: Message, trusted: TrustedKeys) -> AuditEntry | None:

@@ -9,19 +9,21 @@ import click
 from pipeline.halts.answer import ask
 from pipeline.halts.facts import Row
 from pipeline.halts.listing import problems
+from pipeline.halts.stored import UNUSED
 from pipeline.halts.where import options
-from pipeline.halts.words import evidence_words, item, spread_words, who
+from pipeline.halts.words import clocks_words, decided_words, item, now_words, spread_words, who
 from pipeline.runtime.say import say, say_json
-from pipeline.status.layout import moment, span
-from pipeline.status.updates import explain
+from pipeline.status.times import moment, span
+from pipeline.status.updates import UpdateRow
 from pipeline.wire.record_keys import parse_key, update_key
+from pipeline.wire.words import counted
 
 COLUMNS = 80
 
 
 @click.command("show")
 @click.argument("key", metavar="FLEET/VENDOR/PRODUCT/VERSION")
-@options
+@options(UNUSED)
 def command(key: str, as_json: bool, **settings: Any) -> None:
     """One halt whole: its record, the evidence, who obeyed and how fast, whether it spreads."""
     parts = parse_key(key)
@@ -41,27 +43,27 @@ def command(key: str, as_json: bool, **settings: Any) -> None:
 def lines(row: Row, now_ms: int, width: int) -> Iterator[str]:
     """The page."""
     yield from item(row.state.upper(), row.key, width)
-    yield from item("why", row.why, width)
     halt = row.halt
+    if halt is None or halt.evidence is None or row.why != halt.reason:  # else the figures say it, and more
+        yield from item("why", row.why, width)
     if halt is not None:
         ends = (halt.expires_at - now_ms) / 1000
         until = f"for {span(ends)} more, then renewed" if ends > 0 else f"ended {span(-ends)} ago"
         rings = "every ring" if "*" in halt.rings else ", ".join(halt.rings)
         yield from item("record", f"{halt.action} of epoch {halt.epoch} in {rings}, by {halt.decided_by}", width)
         yield from item(
-            "", f"signed {moment(halt.issued_at)} with key {halt.kid}; {until}; policy {halt.policy}", width
+            "", f"signed {moment(halt.issued_at)} (wall time) with key {halt.kid}; {until}; policy {halt.policy}", width
         )
+        yield from item("decided", clocks_words(halt), width)
         if halt.evidence is not None:
-            yield from item("decided", f"by a crash at {moment(halt.evidence.stream_time)}", width)
-    yield from item("evidence", evidence_words(row), width)
-    if halt is not None and halt.evidence is not None:
-        found, (low, high) = halt.evidence, halt.evidence.relative_risk
-        words = f"{found.observed:,} crashed hosts, {found.expected:.3g} expected; relative risk {low:,g} to {high:,g}"
-        yield from item("", words, width)
-        yield from item("", explain(found.explanation), width)
+            yield from item("on", decided_words(halt.evidence), width)
+    if row.verdicts:
+        yield from item("by now", now_words(UpdateRow(row.verdicts)), width)
+    else:
+        yield from item("by now", "unknown: no verdict on it is to be believed", width)
     for verdict in row.verdicts:
-        words = f"{verdict.ring}: {verdict.state}, {verdict.crashed_hosts:,} crashed hosts"
-        yield from item("ring", f"{words}, {verdict.exposed_trials:,} exposed trials", width)
+        words = f"{verdict.ring}: {verdict.state}, by now {counted(verdict.crashed_hosts, 'crashed host')}"
+        yield from item("ring", f"{words}, {counted(verdict.exposed_trials, 'exposed trial')}", width)
     if halt is not None:
         for obeyed in row.obeyed:
             yield from item("obeyed", who(obeyed), width)

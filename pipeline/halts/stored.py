@@ -9,6 +9,7 @@ import msgspec
 
 from consumers.clickhouse.ask.named import queries
 from consumers.clickhouse.connect import ClickHouseConfig, connect
+from pipeline.extras import missing
 from pipeline.halts.facts import UNANSWERED, Obeyed, Row
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.waiting import Deadline
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 ANSWER_SECONDS = 8.0  # for all of it, from when it is asked
+UNUSED = ("cluster", "timeout_seconds")  # of the configuration
 _UPDATE = (
     "fleet = {fleet:String} AND vendor = {vendor:String} AND product = {product:String} AND version = {version:String}"
 )
@@ -55,12 +57,14 @@ class Stored(msgspec.Struct, kw_only=True):
 
 
 class Asking:
-    """The questions about one update, under way. Without a configuration nothing is asked."""
+    """The questions about one update, under way. Without a configuration, or the client, nothing is asked."""
 
     def __init__(self, config: ClickHouseConfig | None, key: str) -> None:
-        self._config = config
+        absent = missing("clickhouse_connect", "line")
+        self._config = None if absent else config
         self._given = dict(zip(("fleet", "vendor", "product", "version"), parse_key(key), strict=True))
-        self._found = Stored(why_not="no ClickHouse is configured" if config is None else "ClickHouse has not answered")
+        why_not = f"ClickHouse is not asked: {absent}" if absent else "ClickHouse has not answered"
+        self._found = Stored(why_not="no ClickHouse is configured" if config is None else why_not)
         self._deadline = Deadline(ANSWER_SECONDS)
         self._thread: threading.Thread | None = None
 
@@ -111,6 +115,8 @@ def complete(row: Row, stored: Stored) -> Row:
         row.obeyed = [(known | {n: o for n, o in there.items() if n not in known})[n] for n in sorted(known | there)]
     if (last := stored.last_install) is not None:
         row.last_install = int(last["last_install_at"].replace(tzinfo=UTC).timestamp() * 1000)
+        if row.flat_since:  # the detector's, to ten seconds
+            row.flat_since = max(row.flat_since, row.last_install)
         row.seconds_decision_to_last_install = last["seconds_decision_to_last_install"]
     return row
 

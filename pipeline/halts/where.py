@@ -1,6 +1,6 @@
 """Where `andon halts` looks: what is configured, else the local line that runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,6 +18,8 @@ from pipeline.runtime.kafka import KafkaConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+OF_CLICKHOUSE = tuple(field.name for field in msgspec.structs.fields(ClickHouseConfig))
+
 
 class Where(NamedTuple):
     """`clickhouse` is None where none is configured."""
@@ -27,8 +29,8 @@ class Where(NamedTuple):
     clickhouse: ClickHouseConfig | None
 
 
-def options(function: F) -> F:
-    """The options of every command here that only reads."""
+def options(unused: Iterable[str]) -> Callable[[F], F]:
+    """The options of every command here. Keys of ClickHouse that are `unused` by it are taken, but not in its help."""
     data_dir = click.option(
         "--data-dir",
         type=click.Path(path_type=Path, file_okay=False),
@@ -38,9 +40,14 @@ def options(function: F) -> F:
         help="Of the local line; not needed with --bootstrap-servers.",
     )
     as_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of a screen.")
-    settings = configured(("kafka", KafkaConfig), ("clickhouse", ClickHouseConfig), ("trust", TrustConfig))
-    wrapped: F = as_json(data_dir(settings(function)))
-    return wrapped
+    sections = ("kafka", KafkaConfig), ("clickhouse", ClickHouseConfig), ("trust", TrustConfig)
+    settings = configured(*sections, unused=unused)
+
+    def decorate(function: F) -> F:
+        wrapped: F = as_json(data_dir(settings(function)))
+        return wrapped
+
+    return decorate
 
 
 def where(kafka: KafkaConfig, clickhouse: ClickHouseConfig, trust: TrustConfig, data_dir: Path) -> Where:

@@ -4,10 +4,11 @@ from typing import Any
 
 import click
 
-from consumers.rollout.main import Name, UpdateName
+from consumers.rollout.params import Name, UpdateName
 from pipeline.halts.answer import ask
 from pipeline.halts.listing import problems
 from pipeline.halts.page import Seen, lines
+from pipeline.halts.stored import UNUSED
 from pipeline.halts.where import options
 from pipeline.runtime.say import say, say_json
 from pipeline.wire.record_keys import update_key
@@ -18,7 +19,7 @@ COLUMNS = 80
 @click.command("why")
 @click.argument("update", type=UpdateName())
 @click.option("--fleet", required=True, type=Name(), help="Whose fleet.")
-@options
+@options(UNUSED)
 def command(update: tuple[str, str, str], fleet: str, as_json: bool, **settings: Any) -> None:
     """Why is it halted, or not; how sure is that, who obeys, does it spread, and what to do: one screen."""
     found = ask(update_key(fleet, *update), settings)

@@ -5,15 +5,22 @@ from collections.abc import Iterable, Iterator
 
 from pipeline.halts.facts import DONE, UNANSWERED, Obeyed, Row
 from pipeline.runtime.logging import printable
-from pipeline.status.layout import moment, span
-from pipeline.wire.verdicts import power_of_ten
+from pipeline.status.times import moment, span
+from pipeline.status.updates import UpdateRow
+from pipeline.wire.halts import Evidence, Halt
+from pipeline.wire.spans import MINUTE_MS
+from pipeline.wire.verdicts import Verdict, power_of_ten
+from pipeline.wire.words import crashed_words
 
 NAME_COLUMNS = 12
+HUGE_RISK = 10_000.0  # as far as relative risks are told
+LIVE_MS = 10 * MINUTE_MS  # within so long a live fleet's crash is reported, judged and signed
 
 
 def item(name: str, text: str, width: int) -> Iterator[str]:
     """A named entry of a page, folded to the width; hostile text is escaped."""
-    lines = textwrap.wrap(printable(text), width - NAME_COLUMNS, break_long_words=True) or [""]
+    columns = width - NAME_COLUMNS
+    lines = textwrap.wrap(printable(text), columns, break_long_words=True, break_on_hyphens=False) or [""]
     yield f"{name:{NAME_COLUMNS}}{lines[0]}"
     for line in lines[1:]:
         yield " " * NAME_COLUMNS + line
@@ -72,13 +79,14 @@ def spread_word(row: Row) -> str:
 
 def spread_words(row: Row) -> str:
     """Whether hosts still receive it, as far as they have reported."""
-    rate, last = row.spreading_hosts_per_minute, row.last_install
-    known = f"; last installation {moment(last)}" if last else ""
-    took = row.seconds_decision_to_last_install
+    rate, last, took = row.spreading_hosts_per_minute, row.last_install, row.seconds_decision_to_last_install
+    known = f"{moment(last)} (event time)" if last else ""
     if took is not None:
         known += f", {span(took)} after the crash that decided" if took >= 0 else ", before the crash that decided"
     if row.flat_since:
-        return f"flat since {moment(row.flat_since)}, as far as reported{known}"
+        since = known or f"{moment(row.flat_since)} (event time)"
+        return f"flat, as far as reported: last installation {since}"
+    known = f"; last installation {known}" if known else ""
     if rate is None:
         return f"whether it still spreads is unknown{known}"
     if rate:
@@ -86,15 +94,45 @@ def spread_words(row: Row) -> str:
     return f"no installation since the halt has been reported; too early to call it flat{known}"
 
 
-def evidence_words(row: Row) -> str:
-    """The evidence that decided, or that there is."""
-    found = row.halt.evidence if row.halt is not None and row.halt.evidence is not None else None
-    most = max(row.verdicts, key=lambda verdict: verdict.crashed_hosts, default=None)
-    shown = found or most
-    if shown is None:
-        return "unknown: no verdict on it is to be believed"
-    basis = "historical, which assumes more" if shown.basis == "historical" else "concurrent"
-    newest = max(row.verdicts, key=lambda verdict: verdict.at, default=None)
-    now = f", {power_of_ten(newest.log10_evidence)} by now" if found is not None and newest is not None else ""
-    when = " when halted" if found is not None else ""
-    return f"{power_of_ten(shown.log10_evidence)}{when}{now}; 10^{shown.threshold:g} needed; basis {basis}"
+def decided_words(found: Evidence) -> str:
+    """What it was decided on."""
+    return _figures(found, found.observed, found.expected, found.relative_risk, found.crashed_hosts)
+
+
+def now_words(newest: UpdateRow) -> str:
+    """How it stands by now, in all rings: of the newest verdict of each."""
+    most = max(newest.verdicts, key=lambda verdict: verdict.crashed_hosts)
+    whole = newest.newest.explanation.kind in ("signature", "history")  # then each ring has the update's figures
+    observed = most.observed if whole else sum(verdict.observed for verdict in newest.verdicts)
+    return _figures(newest.newest, observed, newest.expected, most.relative_risk, newest.crashed_hosts)
+
+
+def _figures(
+    found: Evidence | Verdict, observed: int, expected: float, risk: tuple[float, float], crashed_hosts: int
+) -> str:
+    usual = f"{expected:.3g}" if expected >= 0.01 else "fewer than 0.01"
+    low, high = risk
+    limits = f"{_times(low)} to {_times(high)}" if high < HUGE_RISK else f"at least {_times(low)}"
+    basis = "historical, which assumes more" if found.basis == "historical" else "concurrent"
+    return (
+        f"{crashed_words(observed, crashed_hosts, found.explanation)}, {usual} expected: "
+        f"{max(0, round(observed - expected)):,} in excess; relative risk {f'{limits} (95 %)' if high else 'unknown'}; "
+        f"evidence {power_of_ten(found.log10_evidence)} of 10^{found.threshold:g} needed; basis {basis}"
+    )
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f}" if factor >= 10 else f"{factor:.2g}"
+
+
+def clocks_words(halt: Halt) -> str:
+    """When the crash that decided happened; and that the events' time is another than the clock's, where it is."""
+    if halt.evidence is None:
+        return "by no crash: a person ordered it"
+    crashed = halt.evidence.stream_time
+    words = f"by a crash at {moment(crashed)} (event time)"
+    ago = (halt.issued_at - crashed) / 1000
+    if -LIVE_MS <= ago * 1000 <= LIVE_MS:
+        return words
+    apart = f"{span(ago)} before" if ago > 0 else f"{span(-ago)} after"
+    return f"{words}, {apart} it was signed: a replay, or late reports"

@@ -13,12 +13,12 @@ import fcntl
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from pipeline.collect.tokens import add_token
 from pipeline.local.machine.files import write_private
+from pipeline.runtime import errors
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig, client_config
 
@@ -26,15 +26,9 @@ LOCK = "andon.lock"
 DEFAULT = Path(".andon")
 
 
-@contextmanager
-def writable(path: Path) -> Iterator[None]:
+def writable(path: Path) -> AbstractContextManager[None]:
     """What the system refuses inside is a ConfigError about `path`."""
-    try:
-        yield
-    except OSError as error:
-        what = "" if error.filename in (None, str(path)) else f" ({error.filename})"
-        reason = f"{error.strerror or error}{what}"
-        raise ConfigError(f"up.data_dir = {str(path)!r}: {reason}; it must be a writable directory") from None
+    return errors.writable("up.data_dir", path)
 
 
 def _probe(path: Path) -> None:

@@ -1,12 +1,14 @@
 """What a person is told once the line is ready, and at the end of the demo: where everything is, to be copied."""
 
 import shlex
+import shutil
+import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.local.machine.files import write_private
-from pipeline.local.stack import StackInfo
+from pipeline.local.stack import STACK_FILE, StackInfo
 
 HALTS = "SELECT fleet, vendor, product, version, rings, crashed_hosts, reason FROM andon.halts FORMAT Vertical"
 QUERIES = ("rates", "top-signatures", "time-to-halt")  # of docs/analysts.md; each asks for a fleet and nothing else
@@ -33,7 +35,8 @@ def guide(info: StackInfo, stages: set[str]) -> str:
     lines += [f"  . {shlex.quote(str(env_file(info)))}"]
     lines += ["      settings for these commands, and how to do without them (curl, kcat)"]
     lines += ["  andon status", "  andon doctor"]
-    lines += [f"  andon replay quiet-week --hosts 2000 --fleet {shlex.quote(info.fleet)}"]
+    lines += [f"  andon replay --hosts 2000 --fleet {shlex.quote(info.fleet)}"]
+    lines += ["      19 July 2024; or name another of the stories that it lists"]
     if "clickhouse" in stages:
         lines += [f"  andon query rates --param fleet={shlex.quote(info.fleet)}"]
     if not info.kafka_username:
@@ -49,8 +52,12 @@ def env_file(info: StackInfo) -> Path:
 def write_env(info: StackInfo, stages: set[str]) -> None:
     """Settings for every command, and how to do without them, in a file of its owner's."""
     names = {"ANDON_DATA_DIR": info.data_dir, **_settings(info, stages)}
-    lines = ["# Settings of the local line while it runs, for a shell: . " + shlex.quote(str(env_file(info)))]
+    where, program = shlex.quote(info.data_dir), Path(sys.executable).parent
+    lines = ["# Settings of the local line, for a shell: . " + shlex.quote(str(env_file(info)))]
     lines += [f"export {name}={shlex.quote(text)}" for name, text in names.items()]
+    lines += [f'command -v andon > /dev/null || export PATH={shlex.quote(str(program))}:"$PATH"']
+    again = f"andon: no line runs in {info.data_dir}: start it with: andon up --data-dir {where}"
+    lines += [f"[ -e {shlex.quote(str(Path(info.data_dir) / STACK_FILE))} ] || echo {shlex.quote(again)} >&2"]
     lines += ["", f"# by Kafka:        kcat -P {_login(info)} -t fleet.events -l events.ndjson"]
     if "collect" in stages:
         lines += ["# or the gateway:  " + _curl_gateway(info)]
@@ -92,35 +99,37 @@ def _curl_clickhouse(info: StackInfo, query: str = "SHOW TABLES FROM andon") -> 
 
 def after_demo(info: StackInfo, keys: Path, scenarios: Sequence[str], *, keep: bool, kept: bool) -> str:
     """Where to look next. `keep`: the line stays up; `kept`: what it stored stays in the directory that was named."""
-    where = shlex.quote(info.data_dir)
+    where, andon = shlex.quote(info.data_dir), _andon()
+    source = [f"  in a shell      . {shlex.quote(str(env_file(info)))}"]
+    queries = [f"                  andon query {name} --param fleet={shlex.quote(info.fleet)}" for name in QUERIES]
     if keep:
         lines = [
-            f"  see it live     andon status --data-dir {where}",
-            "  ask ClickHouse  " + _curl_clickhouse(info, HALTS),
-            f"  halts           kcat -C -e {_login(info)} -t fleet.halts -o beginning",
+            *source,
+            "                  andon status",
+            *queries,
+            f"                  andon replay --obey {shlex.quote(str(keys))}",
+            "  without andon   " + _curl_clickhouse(info, HALTS),
+            f"                  kcat -C -e {_login(info)} -t fleet.halts -o beginning",
             f"  detector state  {info.correlate_url}/state",
-            f"  replay more     andon replay NAME {_options(info)} --obey {shlex.quote(str(keys))}",
         ]
     elif kept:
-        lines = [
-            f"  the line again  andon up --data-dir {where}    with all that it stored",
-            f"  see it live     andon status --data-dir {where}",
-        ]
+        up = f"  the line again  {andon} up --data-dir {where}    with all that it stored; then"
+        lines = [up, *source, "                  andon status", *queries]
     else:
         lines = [
-            "  a line to ask   andon demo --keep    the same, and it stays up; or, without a story:",
-            "                  andon up --data-dir DIR    andon status --data-dir DIR",
+            f"  a line to ask   {andon} demo --keep    the same, and it stays up; or, without a story,",
+            f"                  {andon} up    it says how to ask it",
         ]
-    settings = f". {shlex.quote(str(env_file(info)))}" if keep else 'settings as in README.md, "Ask ClickHouse"'
-    return "\n".join(["", "Where to look next", *lines, *_reading(info.fleet, settings, scenarios)])
+    return "\n".join(["", "Where to look next", *lines, *_reading(andon, scenarios)])
 
 
-def _options(info: StackInfo) -> str:
-    words = ["--bootstrap-servers", info.bootstrap_servers]
-    if info.kafka_username:
-        words += ["--security-protocol", info.kafka.security_protocol, "--sasl-username", info.kafka_username]
-        words += ["--sasl-password-file", info.kafka_password_file]
-    return shlex.join(words)
+def _andon() -> str:
+    """How the command is called from where we are: what is not on the path is named by its place."""
+    program = Path(sys.executable).with_name("andon")
+    if (found := shutil.which("andon")) and Path(found).samefile(program):
+        return "andon"
+    here = Path.cwd()
+    return shlex.quote(str(program.relative_to(here) if program.is_relative_to(here) else program))
 
 
 def _settings(info: StackInfo, stages: set[str]) -> dict[str, str]:
@@ -143,12 +152,10 @@ def _settings(info: StackInfo, stages: set[str]) -> dict[str, str]:
     return names
 
 
-def _reading(fleet: str, settings: str, scenarios: Sequence[str]) -> list[str]:
+def _reading(andon: str, scenarios: Sequence[str]) -> list[str]:
     return [
-        f"  queries         {settings}",
-        *(f"                  andon query {name} --param fleet={shlex.quote(fleet)}" for name in QUERIES),
         "  pages           docs/analysts.md    every query, and how sure its numbers are",
         f'                  README.md           "{HALTS_SECTION}"',
-        f"  other stories   andon demo --scenario NAME    {', '.join(scenarios)}",
-        "  your cluster    andon replay --help",
+        f"  other stories   {andon} demo --scenario NAME    {', '.join(scenarios)}",
+        f"  your cluster    {andon} replay --help",
     ]

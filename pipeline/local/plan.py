@@ -18,7 +18,7 @@ from pipeline.local.machine.process import andon
 from pipeline.local.stack import StackInfo, StageInfo
 from pipeline.local.supervisor import Probe, ProcessSpec
 from pipeline.runtime.clock import wall_clock_ms
-from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 
 DATABASE = "andon"  # what `andon demo` and the advice of `andon up` ask
@@ -164,20 +164,6 @@ STAGES: dict[str, Stage] = {
         Stage("archive", STAGE_PHASE, _archive, ("archive-metrics",), ("archive-metrics", "/readyz"), ("clickhouse",)),
     )
 }
-
-
-def chosen(names: str) -> list[Stage]:
-    """The stages named in a comma-separated list, what they need, and the broker, in the order of the table.
-
-    Raises:
-        ConfigError: for a name that is in no row.
-    """
-    wanted = {"broker"}
-    for name in (part.strip() for part in names.split(",") if part.strip()):
-        if name not in STAGES:
-            raise ConfigError(f"up.stages = {names!r}: no stage {name!r}; known: {', '.join(STAGES)}")
-        wanted |= {name, *STAGES[name].needs}
-    return [stage for stage in STAGES.values() if stage.name in wanted]
 
 
 def process(stage: Stage, at: Place, ephemeral: bool) -> ProcessSpec:

@@ -5,15 +5,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.local.machine.process import andon
-from pipeline.local.plan import Place, Stage
+from pipeline.local.plan import STAGES, Place, Stage
 from pipeline.runtime.config import concerns, load
+from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.wrong import did_you_mean
 
 KAFKA = ("kafka", "pipeline.runtime.kafka:KafkaConfig")
 PARTIALS = ("partials", "pipeline.runtime.partials:PartialsConfig")
 METRICS = ("metrics", "pipeline.runtime.metrics:MetricsConfig")
 # Imported only when something is set: the supervisor itself needs none of them. A test compares them with the commands.
 SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
-    "clickhouse": (("engine", "pipeline.local.clickhouse.main:EngineConfig"),),
+    "clickhouse": (("engine", "pipeline.local.clickhouse.config:EngineConfig"),),
     "combine": (KAFKA, METRICS, PARTIALS, ("combine", "pipeline.combine.config:CombineConfig")),
     "correlate": (KAFKA, METRICS, PARTIALS, ("correlate", "pipeline.correlate.config:CorrelateConfig")),
     "collect": (KAFKA, METRICS, ("collect", "pipeline.collect.config:CollectConfig")),
@@ -25,6 +27,21 @@ SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("trust", "pipeline.halt.trust:TrustConfig"),
     ),
 }
+
+
+def chosen(names: str) -> list[Stage]:
+    """The stages named in a comma-separated list, what they need, and the broker, in the order of the table.
+
+    Raises:
+        ConfigError: for a name that is in no row.
+    """
+    wanted = {"broker"}
+    for name in (part.strip() for part in names.split(",") if part.strip()):
+        if name not in STAGES:
+            near = did_you_mean(name, STAGES)
+            raise ConfigError(f"up.stages = {names!r}: no stage {name!r}; known: {', '.join(STAGES)}{near}")
+        wanted |= {name, *STAGES[name].needs}
+    return [stage for stage in STAGES.values() if stage.name in wanted]
 
 
 def check(stages: Iterable[Stage], at: Place, file: Path | None, environ: Mapping[str, str]) -> None:

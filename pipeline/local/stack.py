@@ -30,12 +30,14 @@ StageState = Literal["waiting", "starting", "up", "unready", "restarting", "fail
 
 
 class StageInfo(msgspec.Struct, kw_only=True):
-    """One supervised process. `started_at` in unix ms; `last_line` is already escaped for a terminal."""
+    """One supervised process. Times in unix ms: `since` when it has been in this state, `started_at` when its process
+    was started; `last_line` is already escaped for a terminal."""
 
     state: StageState = "waiting"
     pid: int = 0
     restarts: int = 0
     started_at: int = 0
+    since: int = 0
     metrics_port: int = 0
     exit_code: int | None = None
     last_line: str = ""
@@ -127,7 +129,7 @@ def running(data_dir: Path) -> StackInfo | None:
     """The line that runs in this directory and is ready, if one does; a killed supervisor's leavings do not count."""
     try:
         info = msgspec.json.decode((data_dir / STACK_FILE).read_bytes(), type=StackInfo)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise AndonError(f"{data_dir / STACK_FILE} cannot be read: {error}") from None

@@ -187,6 +187,8 @@ class Supervised:
         self._home.log.line("andon", f"{self.spec.name}: {text}")
 
     def _change(self, state: str, **more: object) -> None:
+        if state != self.info.state:
+            self.info.since = wall_clock_ms()
         for key, value in {"state": state, **more}.items():
             setattr(self.info, key, value)
         self._home.on_change()

@@ -67,7 +67,7 @@ class UpConfig(msgspec.Struct, frozen=True):
 @configured(("up", UpConfig))
 def command(up: UpConfig, data_dir: Path) -> None:
     """Run the whole line on this machine: broker, ClickHouse, every stage, each kept running."""
-    chosen = plan.chosen(up.stages)
+    chosen = settings.chosen(up.stages)
     data_dir = data_dir.absolute()
     with datadir.writable(data_dir):
         is_new = not data_dir.exists() or not any(data_dir.iterdir())
@@ -189,7 +189,6 @@ class Line:
         self._ready = False
         try:
             stack.remove(self._at.data_dir)
-            guide.env_file(self.info).unlink(missing_ok=True)
         except ConfigError as error:  # the stages must be stopped all the same
             self.supervisor.log.line("andon", f"stack.json cannot be removed: {error}")
 

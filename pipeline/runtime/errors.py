@@ -1,6 +1,8 @@
 """Errors that end a command: said in one line, with an exit code for machines."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class AndonError(Exception):
@@ -27,3 +29,13 @@ class TopicMadeAnewError(FatalStageError):
     def __init__(self, topics: Collection[str]) -> None:
         super().__init__(f"{', '.join(sorted(topics))}: not the topic that it was; a new process begins it anew")
         self.topics = topics
+
+
+@contextmanager
+def writable(key: str, path: Path, wanted: str = "a writable directory") -> Iterator[None]:
+    """What the system refuses inside is a ConfigError about the setting or option `key`, whose value is `path`."""
+    try:
+        yield
+    except OSError as error:
+        what = "" if error.filename in (None, str(path)) else f" ({error.filename})"
+        raise ConfigError(f"{key} = {str(path)!r}: {error.strerror or error}{what}; it must be {wanted}") from None

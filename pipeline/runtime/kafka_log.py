@@ -22,6 +22,35 @@ _TELLING = (
     KafkaError._TRANSPORT,
 )
 WARNINGS = 4  # librdkafka's `log_level`, as syslog counts
+# What an error means to whoever reads it, by its code, or by what librdkafka's text has in it. The text follows where
+# it says more than the words.
+_RIGHTS = "; `andon doctor --as ROLE` says what this account lacks"
+_BY_CODE = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "this account may not do that with the topic" + _RIGHTS,
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "this account may not use that consumer group" + _RIGHTS,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "this account may not use that transactional id" + _RIGHTS,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "this account may not do that with the cluster" + _RIGHTS,
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "there is no such topic; `andon topics apply` creates those that Andon needs",
+    KafkaError._MSG_TIMED_OUT: "no broker took it in time",
+    KafkaError._TIMED_OUT: "no answer in time",
+    KafkaError._ALL_BROKERS_DOWN: "no broker can be reached",
+}
+_LOGIN = "; look at kafka.sasl_username, ANDON_KAFKA_SASL_PASSWORD (or its file) and kafka.sasl_mechanism"
+_BY_CODE_AND_TEXT = {
+    KafkaError._AUTHENTICATION: "authentication fails",
+    KafkaError.SASL_AUTHENTICATION_FAILED: "authentication fails",
+    KafkaError._SSL: "TLS fails",
+}
+_BY_TEXT = (
+    ("Connection refused", "nothing listens there"),
+    ("Failed to resolve", "there is no such host"),
+    ("incorrect security.protocol", "whoever listens there hangs up on this client: look at kafka.security_protocol"),
+    ("No route to host", "no network leads there"),
+    ("Network is unreachable", "no network leads there"),
+    ("timed out", "whoever listens there does not answer"),
+    ("metadata: Local: Broker transport failure", "whoever listens there does not answer"),
+    ("isconnected", "whoever listens there hangs up"),
+)
 
 
 class Forward(logging.Handler):
@@ -53,6 +82,18 @@ def spoken(log: "FilteringBoundLogger") -> dict[str, Any]:
     return {"logger": logger, "log_level": WARNINGS}
 
 
+def meaning(failure: Exception | KafkaError | str) -> str:
+    """In words, of what a client of Kafka raised, or was told."""
+    error = failure.args[0] if isinstance(failure, KafkaException) else failure
+    if not isinstance(error, KafkaError):
+        return "no answer in time" if isinstance(error, TimeoutError) else str(error)
+    if words := _BY_CODE.get(error.code()):
+        return words
+    if words := _BY_CODE_AND_TEXT.get(error.code()):
+        return f"{words}: {error.str()}{'' if error.code() == KafkaError._SSL else _LOGIN}"
+    return next((words for part, words in _BY_TEXT if part in error.str()), error.str())
+
+
 class Errors:
     """What a silent client met, for the one sentence that its user says. `settings` go to the client."""
 
@@ -66,4 +107,4 @@ class Errors:
         """The reason of a failure; `poll` is the client's, which hands over what it met."""
         poll(0)
         told = [self._met[code] for code in _TELLING if code in self._met]
-        return str(told[0].str() if told else failure)
+        return meaning(told[0] if told else failure)

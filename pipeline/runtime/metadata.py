@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, TopicMetadata  # type: ignore[attr-defined]
 
 from pipeline.runtime.errors import AndonError, ConfigError, FatalStageError
@@ -10,9 +10,9 @@ from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.kafka_log import Errors
 from pipeline.wire.topics import Topic
 
-CALL_SECONDS = 10.0
+CALL_SECONDS = 8.0  # a person waits for it: all that a command does without Kafka is over within ten
 
-Client = Consumer | AdminClient
+Client = Consumer | Producer | AdminClient
 KnownTopics = dict[str, TopicMetadata]  # by the topic's full name
 
 
@@ -29,7 +29,9 @@ def list_topics(
         return found
     except KafkaException as error:
         why = errors.why(error, client.poll)
-        raise AndonError(f"no Kafka broker answers at {kafka.bootstrap_servers}: {why}") from None
+        raise AndonError(
+            f"no Kafka broker answers at {kafka.bootstrap_servers}: {why} (`andon doctor` looks closer)"
+        ) from None
 
 
 def require_topics(client: Client, errors: Errors, kafka: KafkaConfig, topics: Iterable[Topic]) -> KnownTopics:

@@ -18,7 +18,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config
-from pipeline.runtime.kafka_log import Errors
+from pipeline.runtime.kafka_log import Errors, meaning
+from pipeline.runtime.metadata import CALL_SECONDS as ANSWER_SECONDS
 from pipeline.runtime.metadata import list_topics
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire.topics import ALL, Topic
@@ -109,7 +110,7 @@ class TopicAdmin:
         return found
 
     def _find(self, names: Iterable[str]) -> dict[str, Found]:
-        known = list_topics(self._admin, self._errors, self._kafka, CALL_SECONDS)
+        known = list_topics(self._admin, self._errors, self._kafka, ANSWER_SECONDS)
         there = [name for name in names if name in known and known[name].error is None]
         resources = {name: ConfigResource(ResourceType.TOPIC, name) for name in there}
         configs = self._admin.describe_configs(list(resources.values()), request_timeout=CALL_SECONDS) if there else {}
@@ -148,7 +149,7 @@ def _outcome(future: "Future[Any]", what: str, accept: int | None = None) -> Any
     except KafkaException as exception:
         error = exception.args[0]
         if error.code() != accept:
-            raise AndonError(f"cannot {what}: {error.str()}") from None
+            raise AndonError(f"cannot {what}: {meaning(error)}") from None
     except TimeoutError:
         raise AndonError(f"cannot {what}: no answer within {CALL_SECONDS:.0f} s") from None
 

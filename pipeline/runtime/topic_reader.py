@@ -8,6 +8,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Messag
 
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig, client_config
+from pipeline.runtime.kafka_log import meaning as meaning  # for who reads
 from pipeline.runtime.metadata import CALL_SECONDS, list_topics
 from pipeline.runtime.quiet import QuietConsumer
 from pipeline.runtime.waiting import Deadline
@@ -139,7 +140,7 @@ class TopicReader:
             if records := self.poll(POLL_SECONDS):
                 yield records
             if self.fault is not None and self._unread:
-                raise AndonError(f"{self._unread_topics()} cannot be read: {self.fault.str()}")
+                raise AndonError(f"{self._unread_topics()} cannot be read: {meaning(self.fault)}")
 
     def _unread_topics(self) -> str:
         return ", ".join(sorted({topic for topic, _ in self._unread}))

@@ -41,7 +41,9 @@ def convert(value: Any, hint: type[T], *, strict: bool = True) -> T | Wrong:
 
 def unknown(key: str, value: Any, known: Iterable[str]) -> Wrong:
     """A key that nobody reads."""
-    return Wrong(key, value, f"unknown key; known: {', '.join(sorted(known))}")
+    names = sorted(known)
+    near = did_you_mean(key.rpartition(".")[2], names)
+    return Wrong(key, value, f"unknown key; known: {', '.join(names)}{near}")
 
 
 def did_you_mean(word: str, known: Iterable[str], *, alike: float = 0.6) -> str:

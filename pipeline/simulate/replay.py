@@ -1,9 +1,6 @@
 """`andon replay`: a scenario's events to a cluster, timed as they would come, or to a file for `andon backtest`."""
 
 import contextlib
-import time
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +8,6 @@ import click
 
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured
-from pipeline.runtime.console import stderr_console
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import StopSignal
@@ -22,7 +18,7 @@ from pipeline.simulate.scenario import FASTEST
 if TYPE_CHECKING:
     from pipeline.simulate.run import Run
 
-PIPE_SECONDS = 10.0  # between two lines of progress where there is no terminal for a bar
+DEFAULT = "crowdstrike-2024-07-19"
 STORY_SECONDS = 180.0  # of wall time, by default
 WORSE = (
     "it decides worse: the fleet's clock runs on while Andon reads, decides and is obeyed, so a halt comes later in "
@@ -49,7 +45,7 @@ class Speed(click.ParamType):
 
 
 @click.command("replay", epilog="Scenarios: " + ", ".join(scenarios.names()))
-@click.argument("scenario", metavar="SCENARIO|FILE.toml")
+@click.argument("scenario", metavar="[SCENARIO|FILE.toml]", default="")
 @click.option(
     "--speed",
     type=Speed(),
@@ -65,6 +61,11 @@ class Speed(click.ParamType):
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Directory of trusted public keys: the rollout then obeys halts that they signed.",
 )
+@click.option(
+    "--acknowledge",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Private key file of a subscriber: what --obey obeys is then acknowledged with it.",
+)
 @configured(("kafka", KafkaConfig))
 def command(
     kafka: KafkaConfig,
@@ -76,25 +77,32 @@ def command(
     out: Path | None,
     force: bool,
     obey: Path | None,
+    acknowledge: Path | None,
 ) -> None:
     """Produce a scenario's events to a cluster, or write them to a file with the scenario's own times.
 
-    Live, times are shifted so that the scenario ends when the replay does.
+    Without a name it lists the scenarios, and plays 19 July 2024. Live, times are shifted so that the scenario ends
+    when the replay does.
     """
     # Here, not above: whoever asks for help does not wait for what the command needs.
-    from pipeline.simulate.obedience import HaltReader
-    from pipeline.simulate.run import Run, shift_ms
-    from pipeline.simulate.simulation import Simulation
+    from pipeline.simulate.aftermath import Played, sentences
+    from pipeline.simulate.obedience import obedience
+    from pipeline.simulate.progress import play
+    from pipeline.simulate.run import Run, Simulation, shift_ms
     from pipeline.simulate.sinks import FileSink, KafkaSink
 
+    if not scenario:
+        scenario = DEFAULT
+        _list()
     loaded = scenarios.load(scenario, hosts, fleet)
     if speed is None:
         span_ms = scenarios.unix_ms(loaded.ends) - scenarios.unix_ms(loaded.starts)
         speed = max(1.0, span_ms / 1000 / STORY_SECONDS)
     elif speed == FASTEST and out is None:
         say(f"--speed max: {WORSE}", err=True)
-    stop = StopSignal().install()
-    reader: HaltReader | None = None
+    stop, since_ms = StopSignal().install(), wall_clock_ms()
+    if acknowledge is not None and obey is None:
+        raise ConfigError("--acknowledge: nothing is obeyed without --obey")
     with contextlib.ExitStack() as stack:
         if out is not None:
             if obey is not None:
@@ -103,49 +111,36 @@ def command(
             speed = FASTEST
         else:
             simulation = Simulation(loaded, seed, shift_ms(loaded, speed, wall_clock_ms()))
-            reader = stack.enter_context(HaltReader(kafka, obey)) if obey is not None else None
-            run = Run(simulation, KafkaSink(kafka), reader.halts if reader is not None else tuple)
-        _play(run, speed, stop)
+            if obey is None:
+                run = Run(simulation, KafkaSink(kafka))
+            else:
+                rollout = stack.enter_context(obedience(kafka, loaded.fleet.name, obey, acknowledge))
+                run = Run(simulation, KafkaSink(kafka), rollout.orders)
+                rollout.settle(run.obey)
+        play(run, speed, stop)
         run.settle()
     if stop.is_set():
         say("stopped before its end; until then:", err=True)
-    _summary(run, {} if reader is None else reader.refused)
+    _summary(run)
+    if out is None and not stop.is_set():
+        for sentence in sentences(kafka, Played(run, speed, since_ms)):
+            say(sentence, err=True)
 
 
-def _play(run: "Run", speed: float, stop: StopSignal) -> None:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    simulation = run.simulation
-    fields = TextColumn("{task.fields[date]}"), TextColumn("{task.fields[sent]}")
-    columns = (TextColumn("{task.description}"), BarColumn(20), TaskProgressColumn(), *fields)
-    told = time.monotonic()
-    shift = simulation.end_ms - scenarios.unix_ms(simulation.scenario.ends)
-    with Progress(*columns, TimeRemainingColumn(), console=stderr_console()) as progress:
-        total = simulation.end_ms - simulation.now_ms
-        task = progress.add_task(simulation.scenario.name, total=total, sent="", date="")
-
-        def on_slice() -> bool:
-            done = total - (simulation.end_ms - simulation.now_ms)
-            date = datetime.fromtimestamp((simulation.now_ms - shift) / 1000, UTC)
-            progress.update(task, completed=done, sent=f"{run.sent:,} events", date=f"{date:%Y-%m-%d %H:%M} UTC")
-            nonlocal told
-            if not progress.console.is_terminal and time.monotonic() - told >= PIPE_SECONDS:
-                told = time.monotonic()
-                say(f"{date:%Y-%m-%d %H:%M} UTC, {100 * done // max(1, total)} %, {run.sent:,} events", err=True)
-            return stop.is_set()
-
-        run.until(simulation.end_ms, speed, on_slice)
+def _list() -> None:
+    for name in scenarios.names():
+        say(f"{name:30}  {scenarios.load(name).title}", err=True)
+    say(f"none is named: {DEFAULT} is played", err=True)
 
 
-def _summary(run: "Run", refused: Mapping[str, int]) -> None:
+def _summary(run: "Run") -> None:
     reports = run.simulation.ledger.reports
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(reports.items()))
     say(f"{run.sent:,} events of fleet {run.simulation.scenario.fleet.name}: {kinds}", err=True)
     for update in sorted(run.simulation.scenario.guilty):
         lost = run.simulation.ledger.lost(update)
         say(f"{'/'.join(update)} crashed {lost:,} hosts", err=True)
-    for halt, _, spared in run.obeyed:
-        name = f"{halt.vendor}/{halt.product}/{halt.version}"
-        say(f"halted: {name} in {', '.join(halt.rings)}; {spared:,} hosts not reached", err=True)
-    for why, count in sorted(refused.items()):
-        say(f"records of fleet.halts that are not to be believed: {count} ({why})", err=True)
+    for order, _, spared in run.obeyed:
+        name = f"{order.vendor}/{order.product}/{order.version}"
+        doubt = f"; in doubt: {order.reason}" if order.doubt else ""
+        say(f"halted: {name} in {', '.join(order.rings)}; {spared:,} hosts not reached{doubt}", err=True)

@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from consumers.rollout import Order
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.simulate.scenario import FASTEST, Scenario, unix_ms
-from pipeline.simulate.simulation import Simulation
+from pipeline.simulate.simulation import Simulation as Simulation  # for who runs one
 from pipeline.simulate.sinks import Sink
 from pipeline.wire.halts import Halt
 from pipeline.wire.partials import UpdateId
@@ -19,9 +20,18 @@ MAX_SLICE_MS = 60_000  # of event time
 class Obeyed(NamedTuple):
     """A halt as the rollout took it: at which event time, and how many planned installations it prevented."""
 
-    halt: Halt
+    order: Order
     at_ms: int
     spared: int
+
+    @property
+    def update(self) -> UpdateId:
+        """What was stopped."""
+        return UpdateId(self.order.vendor, self.order.product, self.order.version)
+
+    def of(self, halt: Halt) -> bool:
+        """Whether it is this halt that was obeyed."""
+        return (self.order.key, self.order.epoch) == (halt.key, halt.epoch)
 
 
 def shift_ms(scenario: Scenario, speed: float, now_ms: int) -> int:
@@ -35,16 +45,16 @@ def shift_ms(scenario: Scenario, speed: float, now_ms: int) -> int:
 
 
 class Run:
-    """Sends what the simulated hosts send. `halts` gives the halts that have arrived since it was last asked."""
+    """Sends what the simulated hosts send. `orders` gives what is to be obeyed since it was last asked."""
 
-    def __init__(self, simulation: Simulation, sink: Sink, halts: Callable[[], Iterable[Halt]] = tuple) -> None:
+    def __init__(self, simulation: Simulation, sink: Sink, orders: Callable[[], Iterable[Order]] = tuple) -> None:
         self.simulation = simulation
         self.sent = 0
         self.obeyed: list[Obeyed] = []
         self.crash_sent_ms: dict[int, int] = {}  # wall clock at which the crash of that moment was produced
         self._slices: list[tuple[int, int]] = []  # event time reached, and wall clock when all up to it was produced
         self._sink = sink
-        self._halts = halts
+        self._orders = orders
 
     def until(self, until_ms: int, speed: float = FASTEST, on_slice: Callable[[], bool] | None = None) -> None:
         """Run to that event time; `speed` FASTEST waits for nothing but the sink. `on_slice` may end it: True stops."""
@@ -66,7 +76,7 @@ class Run:
             self.sent += len(messages)
             self._slices.append((next_ms, wall_clock_ms()))
             self._sink.serve()
-            self._obey()
+            self.obey()
             if on_slice is not None and on_slice():
                 return
 
@@ -82,9 +92,10 @@ class Run:
         """Return when everything sent has arrived."""
         self._sink.settle()
 
-    def _obey(self) -> None:
-        for halt in self._halts():
-            if halt.action == "halt" and halt.fleet == self.simulation.scenario.fleet.name:
-                update = UpdateId(halt.vendor, halt.product, halt.version)
-                spared = self.simulation.halt(update, halt.rings, self.simulation.now_ms)
-                self.obeyed.append(Obeyed(halt, self.simulation.now_ms, spared))
+    def obey(self) -> None:
+        """Take what is to be obeyed by now."""
+        for order in self._orders():
+            if order.action == "halt" and order.fleet == self.simulation.scenario.fleet.name:
+                obeyed = Obeyed(order, self.simulation.now_ms, 0)
+                spared = self.simulation.halt(obeyed.update, order.rings, obeyed.at_ms, order.except_rings)
+                self.obeyed.append(obeyed._replace(spared=spared))

@@ -53,15 +53,16 @@ class Simulation:
         """What every event id of this run begins with."""
         return self._encoder.id_prefix
 
-    def halt(self, update: UpdateId, rings: Iterable[str], at_ms: int) -> int:
-        """The rollout obeys a halt: hosts of those rings ("*": all) that it has not reached are spared. Their number.
+    def halt(self, update: UpdateId, rings: Iterable[str], at_ms: int, except_rings: Iterable[str] = ()) -> int:
+        """The rollout obeys a halt: hosts of those rings ("*": all but some) that it has not reached are spared. Their
+        number.
 
         A halt does not reach back: what was installed before now stays installed.
         """
         if update not in self.ledger.updates:
             return 0
-        listed = set(rings)
-        named = np.array(["*" in listed or ring in listed for ring in self.hosts.rings])
+        listed, left = set(rings), set(except_rings)
+        named = np.array([ring not in left and bool({"*", ring} & listed) for ring in self.hosts.rings])
         row = self.installed[self.ledger.updates.index(update)]
         since = max(at_ms - self.epoch_ms, self._now)
         spared = named[self.hosts.ring] & (row > since) & (row != f.NEVER)

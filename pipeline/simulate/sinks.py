@@ -10,7 +10,8 @@ from confluent_kafka import Producer
 
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig, producer_config
-from pipeline.runtime.kafka_log import Errors
+from pipeline.runtime.kafka_log import Errors, meaning
+from pipeline.runtime.metadata import list_topics
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 
@@ -34,19 +35,25 @@ class Sink(Protocol):
 
 
 class KafkaSink:
-    """Produces to `fleet.events`, keyed by host. The producer's own bounded queue is the buffer."""
+    """Produces to `fleet.events`, keyed by host. The producer's own bounded queue is the buffer.
+
+    Raises:
+        AndonError: when no broker answers.
+    """
 
     def __init__(self, config: KafkaConfig) -> None:
         failures: list[str] = []
         more = {
             "linger.ms": LINGER_MS,
             "delivery.report.only.error": True,
+            "enable.idempotence": False,  # events have ids; and who may not write is told so, not by a fatal error
             # Not a method: it would tie this object and the client into a cycle, and the client would outlive its use.
-            "on_delivery": lambda error, _message: failures.append(str(error)),
+            "on_delivery": lambda error, _message: failures.append(meaning(error)),
         }
         self._failures, self._errors = failures, Errors()
         self._producer = Producer(producer_config(config, "andon-replay", **more, **self._errors.settings))
         self._topic = config.topic_prefix + topics.EVENTS.name
+        list_topics(self._producer, self._errors, config)  # before the first event, not half a minute after it
 
     def send(self, key: bytes, value: bytes) -> None:
         """Raises AndonError when the broker has refused an event, or takes none."""
@@ -89,7 +96,8 @@ class FileSink:
         except FileExistsError:
             raise ConfigError(f"--out {path}: exists; name another file, or --force to write over it") from None
         except OSError as error:
-            raise AndonError(f"{path} cannot be written: {error}") from None
+            why = f"--out = {str(path)!r}: {error.strerror or error}"
+            raise ConfigError(f"{why}; it must be a file in a directory that is there and writable") from None
         if path.suffix == ".gz":
             # An empty name and no time in the header: the same run gives the same bytes.
             self._file = cast(IO[bytes], gzip.GzipFile("", "wb", compresslevel=3, fileobj=self._raw, mtime=0))

@@ -1,7 +1,6 @@
 """Tables of `andon status`. Text from endpoints is hostile: each cell is plain text, control characters escaped."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from rich.cells import cell_len
@@ -79,23 +78,3 @@ def drawn(console: Any, options: ConsoleOptions, part: RenderableType) -> Lines:
 def cell(text: str) -> Text:
     """Hostile text as a cell: no markup, no control characters."""
     return Text(printable(text))
-
-
-def moment(unix_ms: int) -> str:
-    """UTC, to the second."""
-    try:
-        return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):
-        return f"{unix_ms} ms"
-
-
-def span(seconds: float) -> str:
-    """A duration in its two largest units."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"

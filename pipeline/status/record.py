@@ -8,6 +8,7 @@ from pipeline.halt.safety import SafetyRecord
 from pipeline.wire import topics
 from pipeline.wire.record_keys import fleet_of, is_heartbeat
 from pipeline.wire.verdicts import STREAM_TIME_AHEAD, FleetHeartbeat, Verdict
+from pipeline.wire.words import counted
 
 
 class Shown:
@@ -36,7 +37,8 @@ class Shown:
                 yield f"{fleet_of(key.encode())}: its newest heartbeat is not believed ({why})"
         count = Counter(why for key, why in refused.items() if not is_heartbeat(key.encode()))
         for why, number in sorted(count.items()):
-            yield f"{topics.VERDICTS.name}: {number} verdicts are not believed and not shown ({why})"
+            verdicts = counted(number, "verdict that is", "verdicts that are")
+            yield f"{topics.VERDICTS.name}: {verdicts} not believed, and not shown ({why})"
         for beat in self.beats():
             if STREAM_TIME_AHEAD in beat.flags:
                 yield f"{beat.fleet}: stream time is ahead of the clock: crashes of now count late; see `andon doctor`"

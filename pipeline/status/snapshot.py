@@ -1,6 +1,6 @@
 """What `andon status` knows at one moment, as data: for the screen, for JSON. Pure, but for what it is given."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
@@ -12,6 +12,7 @@ from pipeline.local.stack import StackInfo
 from pipeline.status.sources import Offsets, Place, summed
 from pipeline.status.updates import by_update
 from pipeline.wire.halts import Halt
+from pipeline.wire.record_keys import update_key
 from pipeline.wire.verdicts import FleetHeartbeat, Verdict
 
 K = TypeVar("K")  # of mappings whose keys are as good as none here
@@ -25,6 +26,7 @@ class StageRow(msgspec.Struct, kw_only=True):
     pid: int
     restarts: int
     uptime_seconds: float
+    state_seconds: float = 0.0  # how long it has been in this state
     cpu_percent: float | None
     rss_bytes: int | None
     last_line: str
@@ -41,13 +43,16 @@ class GroupRow(msgspec.Struct, kw_only=True):
 
 class HaltRow(msgspec.Struct, kw_only=True):
     """A halt and how it stands: in force, or expired without renewal (the detector is silent). `doubt` says why the
-    topic does not show it any more as it was; only a resume lifts it."""
+    topic does not show it any more as it was; only a resume lifts it. `halt.evidence` is of the decision; by now, as of
+    the newest verdicts, are `crashed_hosts_by_now`, in all rings, and `log10_evidence_by_now`: None without any."""
 
     halt: Halt
     in_force: bool
     age_seconds: float
     expires_in_seconds: float
     doubt: str = ""
+    crashed_hosts_by_now: int | None = None
+    log10_evidence_by_now: float | None = None
 
 
 class UnknownRow(msgspec.Struct, kw_only=True):
@@ -91,6 +96,7 @@ def stage_rows(
                 pid=stage.pid,
                 restarts=stage.restarts,
                 uptime_seconds=max(0.0, (now_ms - stage.started_at) / 1000) if stage.pid else 0.0,
+                state_seconds=max(0.0, (now_ms - stage.since) / 1000) if stage.since else 0.0,
                 cpu_percent=cpu,
                 rss_bytes=used.rss_bytes if used else None,
                 last_line=stage.last_line,
@@ -132,9 +138,17 @@ def _rate(then: int, now: int, before: Offsets, after: Offsets) -> float:
     return max(0.0, (now - then) / seconds) if seconds > 0 else 0.0
 
 
-def halt_rows(halts: Mapping[K, Halt], now_ms: int, doubts: Mapping[str, str] = MappingProxyType({})) -> list[HaltRow]:
-    """Halts that no resume has lifted, newest first; `doubts` by key."""
+def halt_rows(
+    halts: Mapping[K, Halt],
+    now_ms: int,
+    doubts: Mapping[str, str] = MappingProxyType({}),
+    verdicts: Iterable[Verdict] = (),
+) -> list[HaltRow]:
+    """Halts that no resume has lifted, newest first; `doubts` by key; `verdicts` at least those on what is halted."""
     standing = sorted((h for h in halts.values() if h.action == "halt"), key=lambda h: -h.issued_at)
+    stands = {halt.key for halt in standing}
+    rows = by_update(v for v in verdicts if update_key(v.fleet, v.vendor, v.product, v.version) in stands)
+    newest = {update_key(*row.name): row for row in rows}
     return [
         HaltRow(
             halt=halt,
@@ -142,6 +156,8 @@ def halt_rows(halts: Mapping[K, Halt], now_ms: int, doubts: Mapping[str, str] = 
             age_seconds=(now_ms - halt.issued_at) / 1000,
             expires_in_seconds=(halt.expires_at - now_ms) / 1000,
             doubt=doubts.get(halt.key, ""),
+            crashed_hosts_by_now=newest[halt.key].crashed_hosts if halt.key in newest else None,
+            log10_evidence_by_now=newest[halt.key].newest.log10_evidence if halt.key in newest else None,
         )
         for halt in standing
     ]

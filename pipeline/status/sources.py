@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.group_offsets import GroupOffsets
 from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.kafka_log import meaning
 from pipeline.runtime.log_offsets import LogOffsets
 from pipeline.runtime.metadata import list_topics
 from pipeline.runtime.topic_reader import OffsetRange, TopicReader
@@ -60,7 +61,9 @@ class Cluster:
             first, ends = self._logs.first(map(self._full, places)), self._logs.ends(map(self._full, places))
             told, untold = self._committed(places)
         except (KafkaException, TimeoutError) as error:
-            raise AndonError(f"the broker at {self.bootstrap_servers} does not tell its offsets: {error}") from None
+            raise AndonError(
+                f"the broker at {self.bootstrap_servers} does not tell its offsets: {meaning(error)}"
+            ) from None
         return Offsets(
             time.monotonic(),
             {place: first[self._full(place)] for place in places},
@@ -86,7 +89,7 @@ class Cluster:
             try:
                 found = self._groups_offsets.committed(group, asked, REQUEST_SECONDS)
             except KafkaException as error:
-                untold[group] = error.args[0].str()
+                untold[group] = meaning(error)
                 continue
             told[group] = {self._place(at): at.offset for at in found if at.offset >= 0}
         return told, untold

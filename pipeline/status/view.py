@@ -9,11 +9,13 @@ from rich.segment import Segment
 from rich.text import Text
 
 from pipeline.runtime.logging import printable
-from pipeline.status.layout import Cell, Column, Lines, cell, drawn, figure, moment, span, table
+from pipeline.status.layout import Cell, Column, Lines, cell, drawn, figure, table
 from pipeline.status.snapshot import HaltRow, Snapshot, StageRow, UnknownRow
+from pipeline.status.times import moment, span
 from pipeline.status.updates import UpdateRow, by_update, grounds
 from pipeline.wire.record_keys import update_key
 from pipeline.wire.verdicts import FleetHeartbeat, power_of_ten
+from pipeline.wire.words import counted
 
 NO_KEYS = "no halt, heartbeat or verdict can be verified, so none is shown: name the keys with --trusted-keys-dir"
 SILENT_SECONDS = 30.0  # three heartbeats missed
@@ -102,7 +104,7 @@ def _headline(snapshot: Snapshot) -> Text:
     events = snapshot.topics_per_second.get("fleet.events", 0.0)
     in_force = sum(row.in_force for row in snapshot.halts)
     words = f"{moment(snapshot.at)}  Kafka {printable(snapshot.bootstrap_servers)}  {events:,.0f} events/s in  "
-    halts = f"{in_force} halt{'' if in_force == 1 else 's'} in force"
+    halts = f"{counted(in_force, 'halt')} in force"
     unknown = Text(f", {len(snapshot.unknown)} unknown" if snapshot.unknown else "", style="bold yellow")
     calm = "bold green" if snapshot.verifies and not snapshot.unknown and not snapshot.problems else "bold yellow"
     return Text(words, style="bold") + Text(halts, style="bold red" if in_force else calm) + unknown
@@ -134,9 +136,9 @@ def _stages_in_words(snapshot: Snapshot) -> Text:
     text.append(f", {cpu:.0f} % of a core, {rss / 1e6:,.0f} MB", style="not bold")
     for row in rows:
         if row.state != "up" or row.restarts:
-            again = f", restarted {row.restarts} times" if row.restarts else ""
+            again = f", restarted {counted(row.restarts, 'time')}" if row.restarts else ""
             text.append(f"\n  {row.name} {row.state}", style=f"not bold {STATE_STYLES.get(row.state, '')}")
-            text.append(f" for {span(row.uptime_seconds)}{again}", style="not bold")
+            text.append(f" for {span(row.state_seconds)}{again}", style="not bold")
     return text
 
 
@@ -178,7 +180,7 @@ def _flow_in_words(snapshot: Snapshot) -> Text:
 def _fleets(snapshot: Snapshot, width: int) -> RenderableType:
     if not snapshot.fleets:
         return Group(Text("Detector", style="bold"), NO_HEARTBEAT)
-    columns = (*map(Column, ("fleet", "heartbeat", "stream time")), *map(figure, ("behind", "live updates", "events")))
+    columns = (*map(Column, ("fleet", "heartbeat", "event time")), *map(figure, ("behind", "live updates", "events")))
     return table(width, "Detector", columns, [_fleet(beat, snapshot.at) for beat in snapshot.fleets])
 
 
@@ -210,18 +212,23 @@ def _fleets_in_words(snapshot: Snapshot) -> Text:
         behind = span(max(0.0, (snapshot.at - beat.stream_time) / 1000))
         text.append(("\n          " if number else "") + f"{printable(beat.fleet)} heard ", style="not bold")
         text.append_text(_heard(beat, snapshot.at))
-        text.append(f", {behind} behind, {beat.live_updates:,} live updates", style="not bold")
+        live = counted(beat.live_updates, "live update")
+        text.append(f"; event time {behind} behind the clock; {live}", style="not bold")
     if len(oldest) > MOST_FLEETS:
-        text.append(f"\n          {len(oldest) - MOST_FLEETS} more fleets, heard since", style="not bold")
+        more = counted(len(oldest) - MOST_FLEETS, "more fleet")
+        text.append(f"\n          {more}, heard since", style="not bold")
     return text
 
 
 def _halts(snapshot: Snapshot, width: int) -> RenderableType:
     if not snapshot.halts and not snapshot.unknown:
         return Group(Text("Halts     ", style="bold").append("none", style="not bold"))
-    figures = (figure("age", from_width=110), figure("expires in", from_width=110), figure("hosts"), figure("evidence"))
-    columns = (Column("update"), Column("rings"), Column("state"), *figures, Column("why", "words"))
-    return table(width, "Halts", columns, [*map(_halt, snapshot.halts), *map(_unknown, snapshot.unknown)])
+    times = (figure("age", from_width=110), figure("expires in", from_width=110))
+    figures = (*times, *map(figure, ("crashed", "evidence")))
+    columns = (*map(Column, ("update", "rings", "state")), *figures, Column("decided on", "words"))
+    rows = [*map(_halt, snapshot.halts), *map(_unknown, snapshot.unknown)]
+    title = "Halts (crashed hosts in all rings and evidence by now; and what each was decided on)"
+    return table(width, title, columns, rows)
 
 
 def _unknown(row: UnknownRow) -> list[Cell]:
@@ -233,10 +240,10 @@ def _halt(row: HaltRow) -> list[Cell]:
     silent = Text("EXPIRED: detector silent", style="bold yellow")
     state = Text("in force", style="bold red") if row.in_force else silent
     expires = span(row.expires_in_seconds) if row.in_force else "-"
-    figures = ["-", "-"]
-    if halt.evidence is not None:
-        figures = [f"{halt.evidence.crashed_hosts:,}", power_of_ten(halt.evidence.log10_evidence)]
-    why = f"RECORD DISTURBED: {row.doubt}; {halt.reason}" if row.doubt else halt.reason
+    crashed, log10 = row.crashed_hosts_by_now, row.log10_evidence_by_now
+    figures = ["-" if crashed is None else f"{crashed:,}", "-" if log10 is None else power_of_ten(log10)]
+    why = f"decided on: {halt.reason}" if halt.evidence is not None else halt.reason
+    why = f"RECORD DISTURBED: {row.doubt}; {why}" if row.doubt else why
     return [cell(halt.key), cell(", ".join(halt.rings)), state, span(row.age_seconds), expires, *figures, cell(why)]
 
 
@@ -246,9 +253,9 @@ def _verdicts(snapshot: Snapshot, updates: list[UpdateRow], width: int, whole: b
         return Group(Text("Verdicts  ", style="bold").append("none yet", style="not bold"))
     fleets = {update.name[0] for update in updates}
     of = f" of {printable(*fleets)}" if len(fleets) == 1 else ""
-    title = f"Verdicts{of} ({len(updates)} of {total} {'update' if total == 1 else 'updates'}; "
-    title += f"{snapshot.verdicts_total} verdicts, most evidence first)"
-    figures = (*map(figure, ("evidence", "hosts", "expected")), figure("relative risk", from_width=120))
+    title = f"Verdicts{of} by now ({len(updates)} of {counted(total, 'update')}; "
+    title += f"{counted(snapshot.verdicts_total, 'verdict')}, most evidence first)"
+    figures = (*map(figure, ("evidence", "crashed", "expected")), figure("relative risk", from_width=120))
     columns = (Column("update"), Column("state"), *figures, Column("rings, and what the evidence rests on", "words"))
     rows = [_verdict(update, whole, len(fleets) == 1) for update in updates]
     return table(width, title, columns, rows)
@@ -286,5 +293,5 @@ def _rings(update: UpdateRow) -> str:
         said.append(f"{state} in {names}" if len(update.rings) > 1 else f"in {names}")
         needs = max(verdict.needs_trials for verdict in verdicts)
         if needs:
-            said[-1] += f" (needs {needs:,} more trials to be cleared)"
+            said[-1] += f" (needs {counted(needs, 'more trial')} to be cleared)"
     return "; ".join(said)

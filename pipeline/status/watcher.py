@@ -14,6 +14,7 @@ from pipeline.status.record import Shown
 from pipeline.status.snapshot import Snapshot
 from pipeline.status.sources import Cluster, Followed, Offsets
 from pipeline.wire import topics
+from pipeline.wire.words import counted
 
 CATCH_UP_SECONDS = 5.0
 
@@ -74,7 +75,7 @@ class Watcher:
             topics_per_second=snapshot.produced_per_second(before, offsets),
             groups=snapshot.group_rows(before, offsets),
             fleets=self._shown.beats(),
-            halts=snapshot.halt_rows(record.halts, now_ms, doubts),
+            halts=snapshot.halt_rows(record.halts, now_ms, doubts, record.verdicts.values()),
             unknown=snapshot.unknown_rows(record),
             verifies=self._shown.verifies,
             verdicts=top.verdicts,
@@ -91,7 +92,8 @@ class Watcher:
         problems += self._shown.problems(now_ms)
         if before is not offsets:
             problems += [
-                f"{topic}[{number}]: an open transaction holds back {count:,} records; `andon doctor` says whose it is"
+                f"{topic}[{number}]: an open transaction holds back {counted(count, 'record')}; "
+                "`andon doctor` says whose it is"
                 for (topic, number), count in sorted(snapshot.held_back(before, offsets).items())
             ]
         problems += [f"{group}: how far it has come is unknown: {why}" for group, why in offsets.untold.items()]

@@ -32,6 +32,14 @@ class Place(msgspec.Struct, frozen=True):
     offset: int
     log_id: str = ""
 
+    def is_due(self, partition: int, log_id: str, end: int, following: int) -> bool:
+        """Whether what holds from here on holds once the partial at `following` comes next, on a partition of that log
+        whose end is known: all before it were taken in, or this place is of another log, or gone."""
+        is_other = bool(self.log_id and log_id) and self.log_id != log_id
+        if self.partition != partition or is_other:
+            return True
+        return following >= self.offset or (self.offset > end and following >= end)
+
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Key: the fleet. `at` in unix ms."""

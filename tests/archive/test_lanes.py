@@ -60,6 +60,17 @@ def test_the_life_of_a_batch() -> None:
     assert ours.promise().intent == Intent(rows=1, ranges=(Range(3, 113, 114, 7_200),))
 
 
+def test_what_comes_after_a_lull_does_not_wait() -> None:
+    """The first of a stream waits, and all that follow it; one that comes alone is stored at once."""
+    ours = lane(p1=0)
+    for number, (at, is_due) in enumerate(((0.0, False), (1.9, False), (9.0, True), (9.1, False), (11.1, True))):
+        ours.hold(rows(1), [Range(1, number, number + 1, 1)], now=at)
+        assert ours.due(at, 0.5, 100, 1 << 20) == is_due, at
+        assert ours.due(at + 0.5, 0.5, 100, 1 << 20)
+        ours.handed_over(ours.promise())
+        ours.acknowledged()
+
+
 def test_what_is_stored_is_said_with_the_next_intent() -> None:
     """A partition that nothing more comes from does not keep the old intent."""
     ours = lane(p1=0, p3=0)

@@ -19,6 +19,7 @@ from pipeline.bench.faults.clickhouse import VIEWED
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.ports import free_port
+from pipeline.local.machine.process import Process, andon
 from pipeline.runtime.errors import FatalStageError
 from pipeline.runtime.kafka import client_config, producer_config
 from pipeline.wire.acks import HaltAck
@@ -48,6 +49,14 @@ def own_place(own_clickhouse: LocalClickHouse, tmp_path: Path) -> Iterator[Place
 def own_place_on_kafka(kafka: KafkaCluster, own_clickhouse: LocalClickHouse, tmp_path: Path) -> Place:
     """The same engine beside Apache Kafka."""
     return Place(kafka, Database(own_clickhouse, "andon"), tmp_path, f"{tmp_path.name}.")
+
+
+def test_missing_topics_are_said(embedded: EmbeddedBroker, tmp_path: Path) -> None:
+    """Without its topics the archive ends with 2, not to be started again, and one line that says what to run."""
+    where = ("--bootstrap-servers", embedded.bootstrap_servers, "--topic-prefix", "nothing-here.")
+    with Process(andon("archive", *where), tmp_path / "archive.log") as bare:
+        assert bare.start().wait(DEADLINE_SECONDS) == 2
+        assert "run `andon topics apply`" in bare.last_words()
 
 
 def test_killed_again_and_again(own_place: Place) -> None:

@@ -265,6 +265,38 @@ def test_formats_and_hostile_text(stored: Database) -> None:
     assert ask(stored).stdout == ask(stored, "--list").stdout
 
 
+def test_free_sql_about_a_name_that_nobody_knows_says_so(stored: Database) -> None:
+    """A zero of a fleet, an update, a ring or a host that is misspelt is no good news: a note beside it says so; none
+    about what is known, or stands in a comment."""
+    events, updates = "SELECT count() FROM events WHERE ", "SELECT count() FROM update_days WHERE "
+    for sql, words in (
+        (events + "fleet = 'acmee'", "note: fleet 'acmee' is unknown: ClickHouse has acme"),
+        (updates + "`version` IN ('291', '29l') AND fleet='acme'", "note: version '29l' is unknown: ClickHouse"),
+        (events + "ring == 'Canary'", "note: ring 'Canary' is unknown: ClickHouse has broad, canary"),
+        (events + "fleet = {fleet:String} AND host = 'h-00'", "note: host 'h-00' is unknown; did you mean h-0"),
+        (events + "fleet = 'acme' AND host = 'h-0' -- fleet = 'nosuch'", ""),
+        (events + "signature_module = 'fleet = x'", ""),
+    ):
+        given = ["-p", "fleet=acme"] if "{" in sql else []
+        done = ask(stored, sql, "--format", "json", *given)
+        assert done.returncode == 0, done.stderr
+        assert len(json.loads(done.stdout)["data"]) == 1
+        said = done.stderr.decode()
+        assert said.startswith(words), said
+        assert said.count("note:") == bool(words)
+
+
+def test_every_table_is_named_with_a_sentence(stored: Database, reader: Client) -> None:
+    """What `SHOW TABLES` shows is in the list, but for what is internal, which the list leaves out."""
+    listed = dict(reader.query(queries()["tables"].sql).result_rows)
+    seen = {row[0] for row in reader.query("SHOW TABLES").result_rows}
+    internal = seen - listed.keys()
+    assert {name for name in internal if not name.endswith("_feed")} == {"schema_migrations", "schema_objects"}
+    assert listed.keys() <= seen
+    assert all(len(sentence) > 10 for sentence in listed.values())
+    assert ask(stored, "tables").returncode == 0
+
+
 def test_what_is_refused(stored: Database) -> None:
     """Missing parameters, unknown names, writes and slow queries: one line of reason, no traceback."""
     for arguments, code, words in (
@@ -274,11 +306,20 @@ def test_what_is_refused(stored: Database) -> None:
         (["TRUNCATE TABLE events"], 1, "TRUNCATE is not for this user. (ACCESS_DENIED)\n"),
         (["SELECT 1", "--clickhouse-url", "http://127.0.0.1:1"], 1, "Connection refused; of a local line"),
         (["SELECT 1 FORM 2 THE"], 1, "Syntax error: failed at position"),
-        (["rates", "--param", "fleet=a", "--param", "flet=b"], 2, "rates has no such parameter; it takes fleet"),
+        (
+            ["rates", "-pflet=acme"],
+            2,
+            "--param flet=…: rates has no such parameter; it takes fleet; did you",
+        ),
+        (
+            ["SELECT {fleet:String}", "-pfleet=acme", "-pflet=b"],
+            2,
+            "the SQL has no such parameter; it takes fleet;",
+        ),
         (["rate", "--param", "fleet=acme"], 2, "did you mean rates"),
         (["rates", "-p", "fleet=acmee"], 1, "fleet 'acmee' is unknown: ClickHouse has acme"),
         (["spared", "-p", f"fleet={HOSTILE}", "--format", "csv"], 1, "is unknown: ClickHouse has acme"),
-        (["host", "-p", "fleet=acme", "-p", "host=h-00"], 1, "host 'h-00' is unknown; did you mean h-0?"),
+        (["host", "-p", "fleet=acme", "-p", "host=h-00"], 1, "host 'h-00' is unknown; did you mean h-0"),
         (
             ["evidence", *OF_UPDATE[:-1], "-pversion=29"],
             1,

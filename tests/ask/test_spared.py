@@ -108,13 +108,23 @@ def test_a_rollout_that_had_ended_by_itself_proves_nothing(client: Client) -> No
 
 
 def test_silent_hosts_are_counted_by_update_ring_and_model(client: Client, truths: dict[str, world.Truth]) -> None:
-    """They are those that the ledger has for dead; hardly one of them had listed the update."""
+    """They are those that the ledger has for dead; hardly one of them had listed the update, and yet it is theirs, not
+    the one that they did list: each is laid to one update. `spared` has about the same
+    silent hosts: it counts from the day before the halt on."""
     dead = len(truths["heeded"].dead)
     by_update = {row["version"]: row for row in ask(client, "silent", "heeded")}
     assert abs(by_update["291"]["silent_hosts"] - dead) <= 0.1 * dead
     assert by_update["291"]["silent_that_listed_it"] <= 0.2 * dead
+    first, *rest = ask(client, "silent", "heeded")
+    laid = [row["silent_in_line"] + row["silent_that_listed_it"] for row in (first, *rest)]
+    assert first["version"] == "291"
+    assert laid[0] > 0.8 * sum(laid)
+    assert sum(laid) <= dead * 1.1
+    assert by_update["290"]["silent_that_listed_it"] <= 0.05 * dead
+    assert abs(first["silent_hosts"] - spared(client, "heeded")["silent_hosts"]) <= 0.05 * dead
     by_model = ask(client, "silent-by-model", "heeded")
-    assert sum(row["silent_hosts"] for row in by_model) == by_update["291"]["silent_hosts"]
+    for name in ("hosts", "silent_hosts", "silent_in_line", "silent_that_listed_it", "silent_in_as_long_before"):
+        assert sum(row[name] for row in by_model) == by_update["291"][name]
     assert {row["ring"] for row in by_model} == {"canary", "early", "broad"}
 
 
@@ -128,6 +138,8 @@ def test_innocents_are_not_ranked_by_the_guilty_ones_crashes(
     assert first["version"] == "291"
     assert first["adjusted_excess_low"] > 0.1
     assert len(rest) == 5
+    for row in (first, *rest):
+        assert -1 <= row["adjusted_excess_low"] <= row["adjusted_excess"] <= row["adjusted_excess_high"] <= 1
     for row in rest:
         assert row["adjusted_excess_low"] < 0.01
         assert abs(row["adjusted_excess"]) < 0.02
@@ -153,7 +165,8 @@ def test_whether_it_still_spreads_is_one_query(client: Client, truths: dict[str,
 
 
 def test_a_replay_says_so(client: Client, truths: dict[str, world.Truth]) -> None:
-    """Reports that came in at sixty times the speed of life: how long the halt took says nothing."""
+    """Reports that came in at sixty times the speed of life: how long the halt took says nothing. What came in within
+    the second of the halt, minutes of the story, had not come when it was made."""
     assert truths
     (live,) = ask(client, "time-to-halt", "heeded")
     assert float(live["seconds_decision_to_halt"]) == world.HALTED_SECONDS - world.DECIDED_SECONDS
@@ -161,11 +174,13 @@ def test_a_replay_says_so(client: Client, truths: dict[str, world.Truth]) -> Non
     client.command(
         "INSERT INTO events (fleet, host, kind, ts, ingested_at, id) "
         f"SELECT 'fast', 'h', 'heartbeat', fromUnixTimestamp64Milli({released} + number * {MINUTE_MS}), "
-        f"fromUnixTimestamp64Milli({END_MS} + number * 1000), toString(number) FROM numbers(60)"
+        f"fromUnixTimestamp64Milli({END_MS} + least(number, 51) * 1000), toString(number) FROM numbers(60)"
     )
-    world.store_halt(client, "fast", released + 50 * MINUTE_MS, END_MS + 51_000)
+    world.store_halt(client, "fast", released + 50 * MINUTE_MS, END_MS + 51_500)
     (fast,) = ask(client, "time-to-halt", "fast")
     assert fast["seconds_decision_to_halt"] == "replayed"
+    told = "SELECT toUnixTimestamp64Milli(told_at) FROM halt_moments WHERE fleet = 'fast'"
+    assert client.command(told) == released + 51 * MINUTE_MS
 
 
 def test_the_last_installation_is_told_from_the_crash_that_decided(
@@ -180,3 +195,42 @@ def test_the_last_installation_is_told_from_the_crash_that_decided(
     (ignored,) = ask(client, "last-install", "ignored")
     assert 70 * 60 < ignored["seconds_decision_to_last_install"] <= 78 * 60
     assert ignored["hosts_after_halt"] > 50
+
+
+def test_the_limits_of_an_excess_are_limits_of_shares(client: Client) -> None:
+    """Two hosts with it, beside two without, of which one crashed: limits by hand; none below -1."""
+    base = END_MS - 3 * HOUR_MS
+    client.command(
+        "INSERT INTO events (fleet, host, kind, ts, ingested_at, id, "
+        "`updates.vendor`, `updates.product`, `updates.version`, `updates.installed_at`) "
+        f"SELECT 'few', toString(number), if(number = 2, 'crash', 'heartbeat'), fromUnixTimestamp64Milli({base}) "
+        "AS at, at, toString(number), if(number < 2, ['v'], []), if(number < 2, ['p'], []), if(number < 2, ['1'], []), "
+        "if(number < 2, [at - INTERVAL 1 HOUR], []) FROM numbers(4)"
+    )
+    (row,) = ask(client, "rates", "few")
+    assert (row["adjusted_host_days"], row["adjusted_crashed"], row["adjusted_excess"]) == (2, 0, -0.5)
+    z2 = 1.959964**2
+    low0, high0 = ((1 + z2 / 2 + sign * 1.959964 * (0.5 + z2 / 4) ** 0.5) / (2 + z2) for sign in (-1, 1))
+    high1 = z2 / (2 + z2)
+    assert row["adjusted_excess_low"] == pytest.approx(-0.5 - (high0 - 0.5), abs=1e-6)
+    assert row["adjusted_excess_high"] == pytest.approx(-0.5 + (high1**2 + (0.5 - low0) ** 2) ** 0.5, abs=1e-6)
+
+
+def test_evidence_is_told_once_for_all_rings(client: Client) -> None:
+    """Two records of a moment: the newer one of each ring counts; crashed hosts of all rings, and by ring, the most
+    first; a ring without any is not named."""
+    names = ["fleet", "vendor", "product", "version", "ring", "at", "state", "log10_evidence", "threshold", "basis"]
+    names += ["crashed_hosts", "flags", "source_offset"]
+    at, before = world.moment(END_MS), world.moment(END_MS - MINUTE_MS)
+
+    def told(ring: str, when: Any, state: str, evidence: float, crashed: int, offset: int) -> list[Any]:
+        return ["told", *world.UPDATE, ring, when, state, evidence, 6.0, "concurrent", crashed, ["capped"], offset]
+
+    rows = [told("broad", before, "watching", 2.0, 1, 1), told("early", before, "watching", 2.0, 0, 2)]
+    rows += [told("broad", at, "watching", 5.7, 4, 3), told("early", at, "watching", 5.7, 1, 4)]
+    rows += [told("broad", at, "halted", 9.2, 5, 5), told("early", at, "halted", 9.2, 11, 6)]
+    client.insert("verdicts", rows, column_names=names)
+    newest, older = ask(client, "evidence", "told")
+    assert (newest["state"], newest["log10_evidence"], newest["crashed_hosts"]) == ("halted", 9.2, 16)
+    assert (newest["by_ring"], newest["basis"], newest["flags"]) == ("early 11, broad 5", "concurrent", ["capped"])
+    assert (older["crashed_hosts"], older["by_ring"]) == (1, "broad 1")

@@ -85,8 +85,8 @@ def test_bad_lines_are_counted_by_reason_and_stop_nothing() -> None:
     backtest = Backtest(PolicySet())
     halts = [*backtest.take([*good[:5], *bad, b" ", b"\r", *good[5:]]), *backtest.finish()]
     assert halts == []
-    assert backtest.events == 10
-    assert dict(backtest.refused) == {
+    assert backtest.judging.events == 10
+    assert dict(backtest.notes.refused) == {
         "invalid_json": 3,
         "not_an_object": 1,
         "unknown_version": 1,

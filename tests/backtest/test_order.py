@@ -37,6 +37,15 @@ def test_disorder_does_not_show(offsets: list[int], seed: int) -> None:
     assert released(Order(), arrivals) == events
 
 
+def test_a_gap_is_no_disorder() -> None:
+    """Events that are read together with others from behind a gap are not late: they stand before it."""
+    stream = [event(number, NOW_MS + at) for number, at in enumerate((0, 1, 10 * LATE_MS, 10 * LATE_MS + 1))]
+    order = Order()
+    found = [one for bucket in order.take(stream, stream[-1].ts) for one in bucket]
+    found += [one for bucket in order.finish() for one in bucket]
+    assert (found, order.late) == (stream, 0)
+
+
 def test_what_is_later_goes_on_when_it_came() -> None:
     """A crash of three hours ago stands among the events of the time at which it was reported."""
     stream = [event(number, NOW_MS + number * BUCKET_MS) for number in range(100)]

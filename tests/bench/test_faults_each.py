@@ -10,14 +10,10 @@ from pipeline.local.kafka.jars import KafkaJars
 from pipeline.local.machine.process import andon
 
 TIMEOUT_SECONDS = 900.0
-# `one-of-each` has a test of its own; `network-cut` is no part of it and runs every time too.
-EACH = [
-    pytest.param(name, marks=[] if name == "network-cut" else [pytest.mark.slow])
-    for name in SCENARIOS
-    if name != ONE_OF_EACH
-]
+EACH = [name for name in SCENARIOS if name != ONE_OF_EACH]  # which has a test of its own, that runs every time
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(TIMEOUT_SECONDS + 60)
 @pytest.mark.parametrize("name", EACH)
 def test_a_fault_loses_and_repeats_nothing(kafka_jars: KafkaJars, name: str) -> None:

@@ -32,5 +32,5 @@ def test_nothing_is_lost_and_nothing_is_counted_twice(kafka_jars: KafkaJars) -> 
     assert found["kills"] >= 5  # combiner, archive, ClickHouse, and the correlator twice; more when one missed its aim
     aimed = {name: found[name] for name in AIMED}
     assert aimed == dict.fromkeys(AIMED, 1), found
-    assert (found["slots"], found["broker_restarts"]) == ([1, 3, 2], 1)
+    assert (found["slots"], found["broker_restarts"], found["cut_seconds"]) == ([1, 3, 2], 1, 10.0)
     assert all(found["refusals_logged"][word] for word in ("refused", "ACCESS_DENIED", "NOT_ENOUGH_SPACE"))

@@ -2,17 +2,23 @@
 
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from support.brokers import embedded_broker, memory
+from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]
+from support.brokers import memory
 from support.collect_gateway import Gateway, Reader, event, make_topics, run_broker, run_gateway
 from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.local.machine.ports import free_port
+from pipeline.local.machine.process import Process, andon
+from pipeline.runtime.kafka import client_config
 from pipeline.wire import topics
 
 pytestmark = pytest.mark.service
@@ -78,12 +84,11 @@ def test_too_many_requests_at_once(tmp_path: Path) -> None:
 
 def test_dead_broker_is_said_and_its_return_noticed(tmp_path: Path) -> None:
     """Killed broker: 503 with Retry-After after the delivery timeout, /health says so; once it is back, 202 again."""
-    with (
-        memory() as directory,
-        EmbeddedBroker(directory / "first") as broker,
-        run_gateway(broker.bootstrap_servers, tmp_path, "--delivery-timeout-seconds", "1") as gateway,
-    ):
+    with memory() as directory, ExitStack() as stack:
+        broker = stack.enter_context(EmbeddedBroker(directory / "first"))
         make_topics(broker.bootstrap_servers)
+        hurried = run_gateway(broker.bootstrap_servers, tmp_path, "--delivery-timeout-seconds", "1")
+        gateway = stack.enter_context(hurried)
         until("it takes events", lambda: gateway.post(batch(5, "before")).status == 202)
         broker.process.kill()
         lost = gateway.post(batch(5, "during"))
@@ -115,9 +120,37 @@ def test_stop_finishes_what_was_begun(tmp_path: Path) -> None:
         reader.close()
 
 
-def test_health_names_missing_topics(tmp_path: Path) -> None:
-    """A cluster without our topics is not healthy, and the answer says which are missing."""
-    with embedded_broker() as broker, run_gateway(broker.bootstrap_servers, tmp_path) as gateway:
-        answer = gateway.ask("/health")
-        assert answer.status == 503
-        assert topics.EVENTS.name in answer.body["status"]
+def test_missing_topics_are_said(tmp_path: Path) -> None:
+    """A cluster that loses one of our topics is not healthy, and the answer says which is missing. Started there, the
+    gateway ends with 2, not to be started again, and one line that says what to run."""
+    with run_broker() as broker:
+        with run_gateway(broker.bootstrap_servers, tmp_path) as gateway:
+            assert gateway.ask("/health").status == 200
+            admin = AdminClient(client_config(broker.client_options(), "test"))
+            admin.delete_topics([topics.EVENTS.name])[topics.EVENTS.name].result(DEADLINE_SECONDS)
+            until("it says so", lambda: topics.EVENTS.name in gateway.ask("/health").body["status"])
+            assert gateway.ask("/health").status == 503
+        where = ("--tokens-file", tmp_path / "tokens.toml", "--bootstrap-servers", broker.bootstrap_servers)
+        with Process(andon("collect", "--port", 0, *where), tmp_path / "again.log") as again:
+            assert again.start().wait(DEADLINE_SECONDS) == 2
+            assert f"topics missing: {topics.EVENTS.name}; run `andon topics apply`" in again.last_words()
+
+
+def test_a_gateway_starts_without_brokers(tmp_path: Path) -> None:
+    """They may answer later: it listens, and says that it is ill."""
+    with run_gateway(f"127.0.0.1:{free_port()}", tmp_path) as gateway:
+        assert "broker unreachable" in gateway.ask("/health").body["status"]
+
+
+def test_a_hangup_ends_it_at_no_moment() -> None:
+    """SIGHUP before anything of the command is loaded, long before its handler is."""
+    code = (
+        "import importlib, os, signal, sys\n"
+        "from pipeline import cli\n"
+        "load = importlib.import_module\n"
+        "importlib.import_module = lambda name: (os.kill(os.getpid(), signal.SIGHUP), load(name))[1]\n"
+        "sys.argv = ['andon', 'collect', '--help']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.count("Usage: andon collect")) == (0, 1), done.stderr

@@ -1,9 +1,11 @@
 """Bodies in other forms than lines of good events: lists, a byte order mark, side issues, and nothing usable at all."""
 
+import gzip
 import json
 from collections.abc import Iterator
 
 import pytest
+import zstandard
 from support.collect_gateway import Gateway, Reader, event, run_broker, run_gateway
 
 from pipeline.collect.body import numbered_lines
@@ -112,6 +114,37 @@ def test_a_byte_order_mark_makes_nobody_another_fleet(gateway: Gateway) -> None:
     """Also before a line that has the word more than once, so that its members are looked at."""
     answer = gateway.post(event(61) + b"\n\xef\xbb\xbf" + event(60, host="fleet"))
     assert (answer.status, answer.body["rejected"]) == (202, [])
+
+
+CSV = b"fleet,host,ts,kind\nacme,h,1764000000000,boot\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "words"),
+    [
+        (gzip.compress(event(62)), "application/json", 415, "`Content-Encoding: gzip`"),
+        (zstandard.compress(event(62)), "application/x-ndjson", 415, "`Content-Encoding: zstd`"),
+        (event(62).decode().encode("utf-16"), "application/json", 415, "UTF-16: send UTF-8"),
+        (event(62).decode().encode("utf-16-be"), "application/json", 415, "UTF-16: send UTF-8"),
+        (CSV, "application/x-ndjson", 422, "looks like CSV"),
+        (CSV.replace(b",", b";"), "application/x-ndjson", 422, "looks like CSV"),
+        (event(62) + event(63), "application/x-www-form-urlencoded", 422, "use `--data-binary @FILE`"),
+        (b"events=%7B%7D&x=1", "application/x-www-form-urlencoded", 422, "looks like a form"),
+        (b"hello", "application/json", 422, "send JSON objects, one a line"),
+    ],
+    ids=["gzip", "zstd", "utf-16", "utf-16-be", "csv", "semicolons", "curl-d", "form", "words"],
+)
+def test_other_forms_are_told_what_to_do(gateway: Gateway, body: bytes, kind: str, status: int, words: str) -> None:
+    """What looks like something else than events is named, with the remedy."""
+    answer = gateway.post(body, kind=kind)
+    assert answer.status == status
+    assert words in answer.body["detail"]
+
+
+def test_what_is_right_beside_a_line_that_is_not_needs_no_hint(gateway: Gateway) -> None:
+    """A line of another form refuses itself alone."""
+    answer = gateway.post(CSV + event(64))
+    assert (answer.status, len(answer.body["rejected"]), "detail" in answer.body) == (202, 2, False)
 
 
 def test_a_body_of_which_nothing_was_usable_is_no_success(gateway: Gateway) -> None:

@@ -197,7 +197,7 @@ def test_a_flood_of_junk_costs_no_turn_and_little_memory(tmp_path: Path, monkeyp
 
 
 def test_a_record_that_does_not_show_is_not_put_back_all_the_time(tmp_path: Path) -> None:
-    """When what is published is hidden, by somebody's open transaction say, it is said again every half minute."""
+    """When what is published is hidden, by somebody's open transaction say, it is said again every six seconds."""
 
     async def scene() -> None:
         world, clock = World(LOG), Clock()

@@ -1,7 +1,9 @@
 """Faust's web server, bounded: half-sent heads are closed in time, and keep nobody out."""
 
 import asyncio
+import json
 import time
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -52,6 +54,39 @@ def test_half_a_head_is_given_up_and_keeps_nobody_out(monkeypatch: pytest.Monkey
             await app.web.stop_server()
 
     asyncio.run(scene())
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/nothing"])
+def test_other_paths_say_which_there_are(path: str) -> None:
+    """404: Faust's own page at / says that all is well, whatever is."""
+
+    async def scene() -> tuple[int, Any]:
+        config = CorrelateConfig(web_port=free_port())
+        app = faust.App("paths", web_bind="127.0.0.1", web_port=config.web_port)
+        pages.bound(app.web, config)
+        app.page("/state", name="state")(pages.page(lambda: {"ready": True}, True, config))
+        app.web.init_server()
+        app.finalize()
+        await app.web.start_server()
+        try:
+            return await asyncio.to_thread(fetch, f"http://127.0.0.1:{config.web_port}{path}")
+        finally:
+            await app.web.stop_server()
+
+    status, told = asyncio.run(scene())
+    assert status == 404
+    assert "/state" in told["detail"]
+    assert "metrics.metrics_port" in told["detail"]
+
+
+def fetch(url: str) -> tuple[int, Any]:
+    """Status and JSON."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
 
 
 def attack(port: int) -> None:

@@ -6,13 +6,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from correlate.test_system import Stage
-from cryptography.hazmat.primitives import serialization
 from support.brokers import AnyBroker
-from support.correlate_worker import partial
+from support.correlate_worker import ACCOUNT, partial
 from support.outside import ANDON
 from support.rollout_world import Operator
+from support.secured import options
 from support.waiting import DEADLINE_SECONDS
 
 from pipeline.runtime.kafka import KafkaConfig
@@ -36,32 +37,35 @@ def line(embedded: AnyBroker, tmp_path: Path) -> Iterator["Line"]:
 class Line(Stage):
     """With operators' key files, and `andon` under their names."""
 
-    def __init__(self, kafka: KafkaConfig, directory: Path) -> None:
+    def __init__(
+        self, kafka: KafkaConfig, directory: Path, worker: KafkaConfig | None = None, account: KafkaConfig | None = None
+    ) -> None:
         super().__init__(kafka, directory)
+        self.account = account or kafka  # of the operators
+        if worker is not None:
+            self.environ[ACCOUNT] = json.dumps(msgspec.structs.asdict(worker))
         self.keys = directory / "data" / "keys"
         self.start()
         self.wait_for(self.ready)
-        for name in ("ann", "bob"):
-            operator = Operator(name, self.keys)
-            form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-            path = directory / f"{name}.pem"
-            path.write_bytes(operator.key._private.private_bytes(*form))
-            path.chmod(0o600)
+        self.operators = {name: Operator(name, self.keys) for name in ("ann", "bob")}
+        for operator in self.operators.values():
+            operator.write_private(directory / f"{operator.name}.pem")
         self.produce(partial("acme", 120, (UPDATE,)))
         self.wait_for(lambda: len(self.halts()) == 1)
 
-    def andon(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def andon(self, *words: str, account: KafkaConfig | None = None) -> subprocess.CompletedProcess[str]:
         """Run to its end."""
-        place = ["--bootstrap-servers", self.kafka.bootstrap_servers, "--topic-prefix", self.kafka.topic_prefix]
-        argv = [ANDON, *words, *place, "--trusted-keys-dir", str(self.keys)]
-        environment = os.environ | {"COLUMNS": "80"}
+        who = account or self.account
+        argv = [ANDON, *words, *options(who), "--trusted-keys-dir", str(self.keys)]
+        environment = os.environ | {"COLUMNS": "80", "ANDON_KAFKA_SASL_PASSWORD": who.sasl_password}
         return subprocess.run(
             argv, capture_output=True, text=True, timeout=2 * DEADLINE_SECONDS, env=environment, check=False
         )
 
-    def order(self, who: str, *words: str) -> subprocess.CompletedProcess[str]:
+    def order(self, who: str, *words: str, account: KafkaConfig | None = None) -> subprocess.CompletedProcess[str]:
         """An operator's command."""
-        return self.andon("halts", *words, "--fleet", "acme", "--key", str(self.directory / f"{who}.pem"))
+        key = str(self.directory / f"{who}.pem")
+        return self.andon("halts", *words, "--fleet", "acme", "--key", key, account=account)
 
 
 def test_two_operators_lift_a_halt(line: Line) -> None:
@@ -83,12 +87,23 @@ def test_two_operators_lift_a_halt(line: Line) -> None:
     halts = line.halts()
     assert [(halt.action, halt.epoch) for halt in halts] == [("halt", 1), ("resume", 2)]
     assert halts[1].decided_by == "operator:ann, operator:bob"
-    forced = line.order("bob", "force", "v/p/1", "--reason", "no, it is bad")
+    forced = line.order("bob", "force", "v/p/1", "--reason", "no, it is bad", "--json")
     assert forced.returncode == 0, forced.stderr
     assert [halt.action for halt in line.halts()] == ["halt", "resume", "halt"]
     verified = line.andon("audit", "verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert "acme: whole in Kafka: 5 entries" in verified.stdout
+    judged = line.andon("backtest", "--from-kafka", "--json")
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    rows = [json.loads(row) for row in judged.stdout.splitlines()]
+    held = json.loads(forced.stdout)["partials"]["offset"]
+    assert [(row["type"], row.get("effect") or row.get("what"), row.get("offset")) for row in rows] == [
+        ("ruling", "resumed", held),
+        ("ruling", "forced", held),
+        ("summary", None, None),
+        ("difference", "missing", None),  # the line's detector counts, and halts what this one does not
+    ]
+    assert rows[2]["rulings"] == 2
 
 
 def test_without_a_correlator_nobody_answers(line: Line) -> None:
@@ -97,10 +112,7 @@ def test_without_a_correlator_nobody_answers(line: Line) -> None:
     silent = line.order("bob", "force", "v/p/2", "--reason", "no", "--answer-within", "2s")
     assert (silent.returncode, "holds for an hour" in silent.stdout) == (6, True)
     stranger = Operator("mallory")
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path = line.directory / "mallory.pem"
-    path.write_bytes(stranger.key._private.private_bytes(*form))
-    path.chmod(0o600)
+    stranger.write_private(line.directory / "mallory.pem")
     refused = line.order("mallory", "force", "v/p/2", "--reason", "no")
     assert refused.returncode == 2
     assert "not in the directory of trust" in refused.stderr

@@ -45,7 +45,7 @@ def standing(**places: int) -> dict[int, Standing]:
     ("places", "why"),
     [
         ({}, ""),
-        ({"position": 7}, "none of 3 waiting records was read for 11 s"),
+        ({"position": 7}, "3 records wait, none was read for 11 s"),
         ({"written_end": 14}, "an open transaction has held back 4 records for 11 s"),
         ({"position": 12}, "it ends at 10, before offset 12, which is read next"),
     ],
@@ -69,6 +69,21 @@ def test_what_stands_still_is_said(places: dict[str, int], why: str) -> None:
     reading.look(standing(position=11, committed_end=11, written_end=11), later)
     assert reading.why_not(later) == []
     assert reading.why_not(later + LOOK_MS + 1) == ["the brokers do not say where fleet.partials ends"]
+
+
+@pytest.mark.parametrize("places", [{"committed_end": 12, "written_end": 12}, {"written_end": 12}])
+def test_how_long_is_told_from_when_it_began(places: dict[str, int]) -> None:
+    """After an hour in which nothing came, a record that waits, or an open transaction, has not done so for an hour."""
+    reading = Reading()
+    reading.began(0, 0)
+    came = NOW + 3_600_000
+    reading.look(standing(), NOW)
+    reading.look(standing(), came)
+    reading.look(standing(**places), came)
+    assert reading.why_not(came) == []
+    reading.look(standing(**places), came + STILL_MS + 1_000)
+    (why,) = reading.why_not(came + STILL_MS + 1_000)
+    assert why.endswith("for 11 s")
 
 
 def test_a_member_without_partitions_asks_once_more() -> None:

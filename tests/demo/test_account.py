@@ -1,6 +1,7 @@
 """The demo's account: its figures are the ledger's and the halt topic's, and its exit code follows them."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.clickhouse.ask.named import queries
+from consumers.rollout.gate import Knowledge
+from consumers.rollout.orders import Order, Orders
 from pipeline.demo.account import Account, UpdateFigures, counted, lines, power, settle, span
 from pipeline.demo.watch import Watch
 from pipeline.halt.believe import TrustedKey
@@ -20,9 +23,10 @@ from pipeline.simulate.run import Run
 from pipeline.simulate.scenario import Scenario, unix_ms
 from pipeline.simulate.simulation import Simulation, without_halts
 from pipeline.simulate.tail import ReceivedRecord
+from pipeline.wire.acks import HaltAck, encode_ack
 from pipeline.wire.halts import Evidence, Halt, encode_halt
 from pipeline.wire.partials import UpdateId
-from pipeline.wire.record_keys import verdict_key
+from pipeline.wire.record_keys import update_key, verdict_key
 from pipeline.wire.verdicts import Explanation, Verdict, encode_verdict
 
 ROOT = Path(__file__).parents[2]
@@ -30,9 +34,13 @@ JULY = scenarios.load("crowdstrike-2024-07-19", hosts=2_000)
 GUILTY = UpdateId("crowdstrike", "falcon-content", "291")
 INNOCENT = UpdateId("zoom", "workplace", "6.1.5")
 KEY = SigningKey(Ed25519PrivateKey.generate())
+ROLLOUT = SigningKey(Ed25519PrivateKey.generate())
+TRUSTED = {KEY.kid: TrustedKey(KEY.public), ROLLOUT.kid: TrustedKey(ROLLOUT.public, "subscriber", "rollout")}
 RELEASE_MS = unix_ms(JULY.incident_at)
 DECIDED_MS = RELEASE_MS + 200_000
 STOPPED_MS = RELEASE_MS + 300_000
+ISSUED_MS = 10**12
+LAST_MS = DECIDED_MS + 129_000
 
 
 class Topics:
@@ -76,8 +84,8 @@ def halt_record(update: UpdateId, key: SigningKey = KEY) -> ReceivedRecord:
         version=update.version,
         rings=("*",),
         epoch=1,
-        issued_at=0,
-        expires_at=0,
+        issued_at=ISSUED_MS,
+        expires_at=ISSUED_MS + 1,
         decided_by="andon",
         policy="p",
         reason="12 hosts crashed",
@@ -87,7 +95,16 @@ def halt_record(update: UpdateId, key: SigningKey = KEY) -> ReceivedRecord:
     return ReceivedRecord("fleet.halts", halt.key.encode(), encode_halt(key.sign(halt)), 10**13)
 
 
-def verdict_record(update: UpdateId, log10_evidence: float, key: SigningKey = KEY) -> ReceivedRecord:
+def ack_record(update: UpdateId, key: SigningKey = ROLLOUT) -> ReceivedRecord:
+    """That its halt is obeyed, 1.5 s after the decision."""
+    name = update_key("acme", *update)
+    ack = HaltAck(halt_key=name, epoch=1, subscriber="rollout", status="confirmed", at=1_500 + ISSUED_MS)
+    return ReceivedRecord("fleet.halt-acks", name.encode(), encode_ack(key.sign_word(ack)), 0)
+
+
+def verdict_record(
+    update: UpdateId, log10_evidence: float, key: SigningKey = KEY, last_install: int = 0
+) -> ReceivedRecord:
     """A signed verdict on an update in a ring."""
     verdict = Verdict(
         fleet="acme",
@@ -106,16 +123,33 @@ def verdict_record(update: UpdateId, log10_evidence: float, key: SigningKey = KE
         crashed_hosts=0,
         exposed_trials=0,
         explanation=Explanation("pooled"),
+        last_install=last_install,
     )
     name = verdict_key("acme", *update, "broad")
     return ReceivedRecord("fleet.verdicts", name.encode(), encode_verdict(key.sign_word(verdict)), 0)
 
 
+class Library:
+    """Hands over what the library would, from the same records."""
+
+    def __init__(self, topics: Topics, watch: Watch) -> None:
+        self._topics, self._watch, self._gate = topics, watch, Knowledge(TRUSTED)
+        self._orders = Orders(self._gate.record, ["acme"])
+
+    def orders(self) -> list[Order]:
+        """And the watch reads them, too."""
+        for record in self._topics.waiting:
+            if record.topic == "fleet.halts":
+                self._gate.take_halt(record.key, record.value)
+        self._watch.read()
+        return [order for held in self._orders.changes(0).values() for order in held]
+
+
 def play(scenario: Scenario, *halts: ReceivedRecord, seed: int = 2) -> Account:
     """The scenario with those halts arriving five minutes after the release."""
     topics = Topics()
-    watch = Watch(topics, {KEY.kid: TrustedKey(KEY.public)})  # type: ignore[arg-type]
-    run = Run(Simulation(scenario, seed), Nowhere(), lambda: watch.read("acme"))
+    watch = Watch(topics, TRUSTED)  # type: ignore[arg-type]
+    run = Run(Simulation(scenario, seed), Nowhere(), Library(topics, watch).orders)
     run.until(STOPPED_MS)
     for verdict in (verdict_record(INNOCENT, 0.4), verdict_record(INNOCENT, 1.25), verdict_record(INNOCENT, -3.0)):
         topics.waiting.append(verdict)
@@ -127,7 +161,7 @@ def play(scenario: Scenario, *halts: ReceivedRecord, seed: int = 2) -> Account:
 @pytest.fixture(scope="module")
 def halted() -> Account:
     """July, its guilty update halted."""
-    return play(JULY, halt_record(GUILTY))
+    return play(JULY, halt_record(GUILTY), ack_record(GUILTY), verdict_record(GUILTY, 9.0, last_install=LAST_MS))
 
 
 def test_figures_are_the_ledgers(halted: Account) -> None:
@@ -140,6 +174,8 @@ def test_figures_are_the_ledgers(halted: Account) -> None:
     assert guilty.halt is not None
     assert guilty.halt.crashed_hosts == 12
     assert 0 < guilty.halt.down_hosts <= guilty.lost
+    assert (guilty.halt.subscriber, guilty.halt.status) == ("rollout", "confirmed")
+    assert (guilty.halt.seconds_to_confirmed, guilty.halt.seconds_to_last_install) == (1.5, 129.0)
     assert guilty.halt.event_seconds == (guilty.halt.stopped_at - RELEASE_MS) / 1000
     assert STOPPED_MS <= guilty.halt.stopped_at <= STOPPED_MS + 60_000
     assert halted.failures == ()
@@ -149,7 +185,9 @@ def test_the_words_carry_the_figures(halted: Account) -> None:
     """What a person reads is what was measured, and the innocent's highest evidence stands beside it."""
     text = "\n".join(lines(halted))
     (guilty,) = (update for update in halted.updates if update.guilty)
-    for figure in (f"{guilty.lost:,} hosts", f"{guilty.spared:,} hosts", "0x50 / csagent.sys", "10^7.0", "05:27"):
+    found = f"{guilty.lost:,} hosts", f"{guilty.spared:,} hosts", "0x50 / csagent.sys", "10^7.0", "05:27"
+    obeyed = "confirmed by rollout, 1,500 ms after the decision", "installation 2 min 9 s after the crash that decided"
+    for figure in (*found, *obeyed):
         assert figure in text
     assert "zoom/workplace/6.1.5" in text
     assert "10^1.2" in text or "10^1.3" in text
@@ -182,18 +220,21 @@ def test_the_account_fits_a_terminal_of_80_columns(halted: Account) -> None:
 
 @pytest.mark.parametrize(("keep", "kept"), [(False, False), (False, True), (True, False)])
 def test_every_ending_of_the_demo_names_queries_and_pages(keep: bool, kept: bool) -> None:
-    """Queries of the guide that need only the fleet, pages that are there, and how to get a line that stays."""
+    """Of a line that is left: queries of the guide that need only the fleet, its settings, and how to come back to it.
+    Of one that is not, how to get one. Pages that are there; and the command is one that can be run from here."""
     info = StackInfo(supervisor_pid=1, started_at=0, data_dir="/a b", fleet="acme", bootstrap_servers="h:1", stages={})
     words = guide.after_demo(info, Path("/a b/correlate/keys"), ["quiet-week"], keep=keep, kept=kept)
     named = re.findall(r"andon query (\S+) --param fleet=acme", words)
-    assert len(named) == 3
+    assert len(named) == (3 if keep or kept else 0)
     assert all(list(queries()[name].parameters) == ["fleet"] for name in named)
     assert (ROOT / "docs" / "analysts.md").is_file()
     assert f"## {guide.HALTS_SECTION}\n" in (ROOT / "README.md").read_text("utf-8")
-    for text in ("docs/analysts.md", guide.HALTS_SECTION, "andon status --data-dir", "quiet-week"):
+    for text in ("docs/analysts.md", guide.HALTS_SECTION, "quiet-week"):
         assert text in words
-    assert ("andon demo --keep" in words and "andon up --data-dir DIR" in words) == (not keep and not kept)
-    assert (". '/a b/env'" in words) == keep
+    (program,) = set(re.findall(r"(\S*andon) demo", words))
+    assert shutil.which(program) is not None
+    assert ("andon demo --keep" in words and "andon up " in words) == (not keep and not kept)
+    assert (". '/a b/env'" in words) == ("andon status" in words) == (keep or kept)
     assert ("andon up --data-dir '/a b'" in words) == kept
 
 
@@ -212,13 +253,21 @@ def test_an_innocent_update_that_was_halted_is_a_failure() -> None:
     assert account.failures == ("zoom/workplace/6.1.5 is innocent and was halted",)
 
 
-def test_a_forged_halt_stops_nothing_and_is_reported() -> None:
-    """A halt that no trusted key signed is not obeyed."""
+def test_a_forged_halt_is_reported_and_lets_nothing_through() -> None:
+    """What no trusted key signed is no halt, and the account fails; the rollout waits all the same."""
     account = play(JULY, halt_record(GUILTY, SigningKey(Ed25519PrivateKey.generate())))
     (guilty,) = (update for update in account.updates if update.guilty)
-    assert guilty.lost == guilty.lost_without_halt
+    assert (guilty.halt, guilty.lost < guilty.lost_without_halt) == (None, True)
     assert account.failures[-1] == "records of fleet.halts that are not to be believed: 1 (unknown_key)"
     assert len(account.failures) == 2
+
+
+def test_a_forged_acknowledgement_is_none() -> None:
+    """Nobody has obeyed by it, and that somebody said so is a failure."""
+    account = play(JULY, halt_record(GUILTY), ack_record(GUILTY, SigningKey(Ed25519PrivateKey.generate())))
+    assert "  not acknowledged" in lines(account)
+    assert "  last reported installation: unknown" in lines(account)
+    assert account.failures == ("records of fleet.halt-acks that are not to be believed: 1 (unknown_key)",)
 
 
 def test_forged_evidence_is_not_shown_and_is_reported() -> None:

@@ -20,7 +20,7 @@ from pipeline.decide.policy import Policy, load_policies
 from pipeline.doctor.rights import NEEDS
 from pipeline.doctor.targets import STAGES, DoctorConfig
 from pipeline.halt.trust import TrustConfig
-from pipeline.local.clickhouse.main import EngineConfig
+from pipeline.local.clickhouse.config import EngineConfig
 from pipeline.local.up import UpConfig
 from pipeline.runtime import config
 from pipeline.runtime.config import load

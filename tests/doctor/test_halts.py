@@ -63,7 +63,7 @@ def test_what_is_wrong_with_the_record_is_said(key: SigningKey, tmp_path: Path) 
     keys = tmp_path / "keys"
     stranger = load_or_create(tmp_path / "stranger")
     (well,) = findings(keys, [halt(key)], [beat(key)])
-    assert (well.level, well.words) == ("ok", "1 stand, each as it was signed; 1 fleet(s) send signed heartbeats")
+    assert (well.level, well.words) == ("ok", "1 stands, each as it was signed; 1 fleet sends signed heartbeats")
     for left, words in (
         ([halt(key), None], "was erased"),
         ([None], "was erased"),

@@ -36,9 +36,9 @@ main.command(sys.argv[1:])
 # As `andon clickhouse`, in a hurry and with few places.
 HASTY = """
 import sys
-from pipeline.local.clickhouse import incoming, main, outgoing
+from pipeline.local.clickhouse import incoming, main, outgoing, serving
 from pipeline.runtime.web.connections import Patience
-main.MAX_CONNECTIONS, main.PATIENCE, incoming.BODY_SECONDS = 8, Patience(4.0, 2.0), 1.0
+serving.MAX_CONNECTIONS, serving.PATIENCE, incoming.BODY_SECONDS = 8, Patience(4.0, 2.0), 1.0
 outgoing.TAKE_SECONDS = 2.0
 main.command(sys.argv[1:])
 """

@@ -23,7 +23,8 @@ from support.clickhouse import LocalClickHouse
 from support.engines import clickhouse_in
 from support.waiting import DEADLINE_SECONDS, until
 
-from pipeline.local.clickhouse import main as clickhouse
+from pipeline.local.clickhouse import serving
+from pipeline.local.clickhouse.config import EngineConfig
 from pipeline.local.clickhouse.places import READERS
 from pipeline.runtime.errors import ConfigError
 
@@ -283,12 +284,12 @@ def test_the_engine_is_not_closed_under_a_cancelling_thread(monkeypatch: pytest.
         early.append(closed.wait(0.3))
 
     engine.cancel_reads.side_effect = cancel_reads
-    monkeypatch.setattr(clickhouse, "Engine", lambda *_: engine)
-    monkeypatch.setattr(clickhouse, "Endpoint", lambda *_: endpoint)
-    monkeypatch.setattr(clickhouse, "STOP_SECONDS", 0.0)
+    monkeypatch.setattr(serving, "Engine", lambda *_: engine)
+    monkeypatch.setattr(serving, "Endpoint", lambda *_: endpoint)
+    monkeypatch.setattr(serving, "STOP_SECONDS", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        config = clickhouse.EngineConfig(port=taken.getsockname()[1])
+        config = EngineConfig(port=taken.getsockname()[1])
         with pytest.raises(ConfigError, match="cannot listen"):
-            asyncio.run(clickhouse.serve(config, []))
+            asyncio.run(serving.serve(config, []))
     assert early == [False]
     assert closed.is_set()

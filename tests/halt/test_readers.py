@@ -16,7 +16,6 @@ from pipeline.halt.believe import TrustedKey
 from pipeline.halt.register import HaltRegister
 from pipeline.halt.safety import SafetyRecord
 from pipeline.halt.signing import SigningKey
-from pipeline.simulate.obedience import Obedience
 from pipeline.wire import topics
 from pipeline.wire.acks import HaltAck, encode_ack
 from pipeline.wire.epochs import MAX_EPOCH
@@ -31,7 +30,7 @@ Believes = Callable[[Message], bool]
 
 
 def by_safety_record(message: Message) -> bool:
-    """`andon status`, `andon doctor`, the gate's memory."""
+    """`andon status`, `andon doctor`, the gate's memory, subscribers, `andon replay --obey`, the demo."""
     record = SafetyRecord(KEYS)
     take = record.take_halt if message[0] == topics.HALTS.name else record.take_word
     return take(message[1], message[2]) == ""
@@ -55,12 +54,7 @@ def by_correlator(message: Message) -> bool:
     return isinstance(judged(HaltRecord(message[1], message[2]), KEYS).said, Halt)
 
 
-def by_replay(message: Message) -> bool:
-    """`andon replay --obey`, the demo."""
-    return Obedience(KEYS).read(message[1], message[2] or b"") is not None
-
-
-HALT_READERS = [by_safety_record, by_archive, by_gate, by_correlator, by_replay]
+HALT_READERS = [by_safety_record, by_archive, by_gate, by_correlator]
 WORD_READERS = [by_safety_record, by_archive]
 
 

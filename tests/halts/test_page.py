@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from support.rollout_world import (
@@ -29,6 +30,7 @@ from pipeline.halts.reading import Known
 from pipeline.halts.stored import Stored
 from pipeline.halts.words import spread_words
 from pipeline.runtime.errors import AndonError
+from pipeline.status.snapshot import halt_rows
 from pipeline.wire import topics
 from pipeline.wire.acks import HaltAck, encode_ack
 from pipeline.wire.halts import Evidence
@@ -96,7 +98,13 @@ def text(found: list[str]) -> str:
 def story(**other: Any) -> list[Message]:
     """An update that is watched, halted, and spreads on in two rings, beside another."""
     watched = [verdict("watching", at=NOW - 600_000 + n * 30_000, log10_evidence=n / 10) for n in range(16)]
-    later = FIGURES | {"at": NOW + 30_000, "log10_evidence": 60.2, "observed": 812, "expected": 0.4}
+    later = FIGURES | {
+        "at": NOW + 30_000,
+        "log10_evidence": 60.2,
+        "observed": 790,
+        "expected": 0.4,
+        "basis": "historical",
+    }
     later |= {"spreading_hosts_per_minute": 12.0, "last_install": NOW + 20_000} | other
     return [
         *watched,
@@ -118,12 +126,15 @@ def test_the_screen_says_all_and_fits() -> None:
     said = text(found)
     for words in (
         "HALTED: crowdstrike/falcon-content/291 of acme",
-        "5 hosts crashed, fewer than 0.01 expected: 5 in excess; relative risk at least 2,068",
-        "812 hosts crashed, 0.4 expected: 812 in excess",
-        "10^7.0 when halted, 10^60.2 by now; 10^6 needed; basis concurrent",
-        "broad halted, 782 crashed; canary halted, 30 crashed",
+        "Decided on 5 hosts crashed with 0x50 / csagent.sys, fewer than 0.01 expected: 5 in excess; "
+        "relative risk at least 2,068 (95 %); evidence 10^7.0 of 10^6 needed; basis concurrent",
+        "By now 790 of 812 crashed hosts with 0x50 / csagent.sys, 0.4 expected: 790 in excess",
+        "evidence 10^60.2 of 10^6 needed; basis historical, which assumes more",
+        "by now: broad halted, 782 crashed; canary halted, 30 crashed",
+        "signed 2024-07-19 04:09:00Z (wall time)",
+        "decided by a crash at 2024-07-19 04:08:37Z (event time)",
         "0x50 / csagent.sys; counts unknown: no ClickHouse is configured",
-        "Over time evidence, by fleet.verdicts, as far as it is kept (18 moments)",
+        "Over time evidence, by fleet.verdicts, as far as kept (18 moments, event time)",
         "kb5040442: on hosts without it the evidence is 10^6.9, so it is not that one",
         "intel/wifi/23: on hosts without it the evidence is 10^1.0, too little to tell the two apart",
         "google/chrome/126 10^0.3",
@@ -157,7 +168,7 @@ def test_what_is_said_by_clickhouse_is_shown_as_such() -> None:
     said = text(page(*story(), stored=stored))
     assert "latitude-7440 80 of 400" in said
     assert "0x50 / csagent.sys 79" in said
-    assert "evidence, by ClickHouse (2 moments)" in said
+    assert "evidence, by ClickHouse (2 moments, event time)" in said
 
 
 def test_an_acknowledgement_counts_when_its_subscriber_signed_it() -> None:
@@ -204,10 +215,50 @@ def test_what_asks_for_a_person_stands_first() -> None:
         ("1", "unknown"), ("6", "unknown"), ("2", "expired"), ("291", "standing"), ("5", "standing"), ("3", "pending"),
         ("4", "resumed"),
     ]  # fmt: skip
-    table = list(listing.lines(found, 79))
+    *table, legend = listing.lines(found, 79)
     assert len(table) == 1 + len(found)
     assert max(map(len, table)) < 80
     assert all(each.key.rpartition("/")[2] in line for each, line in zip(found, table[1:], strict=True))
+    assert table[4].split()[3:5] == ["5", "-"]
+    assert legend.startswith("then, now: ")
+
+
+def test_one_fact_is_one_number_on_every_screen() -> None:
+    """Crashed hosts at the decision, and by now in all rings: in the list, on the page and on the screen."""
+    found = row(*story())
+    assert (found.crashed_hosts_at_decision, found.crashed_hosts_by_now) == (5, 812)
+    assert list(listing.lines([found], 120))[1].split()[3:5] == ["5", "812"]
+    shown = text(list(show.lines(found, NOW, 80)))
+    for words in ("on 5 hosts crashed", "by now 790 of 812 crashed hosts", "canary: halted, by now 30 crashed hosts"):
+        assert words in shown
+    assert found.halt is not None
+    (listed,) = halt_rows({KEY: found.halt}, NOW, verdicts=found.verdicts)
+    assert (listed.crashed_hosts_by_now, listed.log10_evidence_by_now) == (812, 60.2)
+
+
+def test_a_long_name_keeps_its_figures_beside_nothing_else() -> None:
+    """Two fleets whose names begin alike are told apart at 80 columns."""
+    found = [row(*story()), msgspec.structs.replace(row(*story()), key="acme-" + "x" * 30 + KEY)]
+    lines = list(listing.lines(found, 79))
+    assert any(line == found[1].key for line in lines)
+    assert max(map(len, lines)) < 80
+
+
+def test_after_a_replay_both_clocks_are_named() -> None:
+    """The crash that decided lies hours before the signature: a replay, or late reports, and it is said."""
+    old = msgspec.structs.replace(EVIDENCE, stream_time=NOW - 3 * HOUR_MS)
+    said = text(page(*story()[:-1], halt(evidence=old)))
+    assert "(event time), 3 h 0 min before it was signed: a replay, or late reports" in said
+    assert "late reports" not in text(page(*story()))
+
+
+def test_a_halt_that_nobody_confirmed_says_what_to_do() -> None:
+    """Also where no subscriber is known at all."""
+    by_hand = "# stop the rollout by hand where it is not confirmed"
+    alone = Seen(msgspec.structs.replace(row(*story(spreading_hosts_per_minute=0.0)), obeyed=[]), [], [], Stored(), [])
+    assert by_hand in text(lines(alone, NOW, 80))
+    done = [ack("confirmed", NOW + 5), ack("confirmed", NOW + 5, INTUNE, "intune")]
+    assert by_hand not in text(page(*story(spreading_hosts_per_minute=0.0), *done))
 
 
 def test_silence_is_said() -> None:
@@ -225,7 +276,7 @@ def test_silence_is_said() -> None:
         ({"spreading_hosts_per_minute": 3.5}, "SPREADING: 3.5 hosts a minute"),
         (
             {"spreading_hosts_per_minute": 0.0, "flat_since": NOW, "last_install": NOW},
-            "flat since 2024-07-19 04:09:00Z",
+            "flat, as far as reported: last installation 2024-07-19 04:09:00Z (event time)",
         ),
     ],
 )

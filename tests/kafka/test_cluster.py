@@ -1,14 +1,12 @@
-"""Apache Kafka on this machine: three brokers through kill, stop and restart; what is missing is said; `andon up`."""
+"""Apache Kafka on this machine: what outlives it, and what does not; what is missing is said; `andon up`."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from support.brokers import Clients, memory, take, values
 from support.outside import DEADLINE_SECONDS, Line, encode, event, incident, is_running, needs, now_ms, wait_for
 
@@ -17,95 +15,39 @@ from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.kafka.jars import KafkaJars, find_jars, kafka_version
 from pipeline.local.kafka.properties import as_properties
 from pipeline.runtime.errors import AndonError, ConfigError
-from pipeline.runtime.group_offsets import GroupOffsets
-from pipeline.runtime.kafka import client_config
-from pipeline.runtime.topic_admin import apply
-from pipeline.status.sources import Cluster
-from pipeline.wire.topics import EVENTS
+from pipeline.runtime.kafka import KafkaConfig, client_config
 
 pytestmark = pytest.mark.service
 
 
-@pytest.fixture
-def three(kafka_jars: KafkaJars) -> Iterator[KafkaCluster]:
-    """Three brokers."""
-    with memory() as directory, KafkaCluster(directory, 3, jars=kafka_jars) as running:
-        yield running
-
-
-def test_three_brokers_outlive_one(three: KafkaCluster) -> None:
-    """With a broker killed, then another stopped in turn, acknowledged records stay and new ones are taken."""
-    clients = Clients(three)
-    topic = clients.topic(replicas=3, min_insync_replicas="2")
-    producer = clients.producer("slot", timeout_ms=30_000)
-
-    def commit(text: str) -> None:
-        producer.begin_transaction()
-        producer.produce(topic, text)
-        producer.commit_transaction(60)
-
-    commit("all")
-    three.kill(1)
-    assert sorted(three.pids) == [2, 3]
-    commit("without 1")
-    three.restart(1)
-    three.stop(2)
-    commit("without 2")
-    three.restart(2)
-    commit("all again")
-    assert values(take(clients.reader(topic), 4)) == ["all", "without 1", "without 2", "all again"]
-    assert sorted(three.pids) == [1, 2, 3]
-    clients.close()
-
-
-def test_what_is_committed_is_known_while_coordinators_move(three: KafkaCluster) -> None:
-    """Groups whose last commits were just made, on several coordinators, of which one stops: offsets are told as they
-    are, or not at all; by status too."""
-    kafka = three.client_options()
-    assert not apply(kafka).remaining
-    groups = [f"andon-{number}" for number in range(12)]
-    place = TopicPartition(EVENTS.name, 0, 7)
-    settings = client_config(kafka, "test") | {"group.protocol": "classic"}
-    members = [Consumer(settings | {"group.id": name}) for name in groups]
-    asking, cluster = GroupOffsets(kafka, "test"), Cluster(kafka)
-
-    def told(group: str) -> int | None:
-        try:
-            return asking.committed(group, [place], 1.0)[0].offset
-        except KafkaException:
-            return None
-
-    wait_for("nothing is committed yet", lambda: {told(name) for name in groups} == {OFFSET_INVALID})
-    for member in members:
-        member.commit(offsets=[place], asynchronous=False)
-    with ThreadPoolExecutor(1) as other:
-        stopped = other.submit(three.stop, 1)
-        while not stopped.done():
-            assert {told(name) for name in groups} <= {place.offset, None}
-        stopped.result()
-    committed = wait_for("status knows all", lambda: cluster.offsets().committed)
-    assert committed == {name: {(place.topic, 0): place.offset} for name in groups}
-    for closing in (*members, asking, cluster):
-        closing.close()
-
-
-def test_brokers_die_with_their_parent(kafka_jars: KafkaJars, tmp_path: Path) -> None:
-    """Whoever starts a broker and is killed with -9 leaves no Java behind."""
+def test_data_outlive_a_stop_and_brokers_die_with_their_parent(kafka_jars: KafkaJars) -> None:
+    """Stopped and started on the same directory, records are there. Whoever starts a broker and is killed with -9
+    leaves no Java behind."""
     program = (
         "import sys, time, pathlib\n"
         "from pipeline.local.kafka.cluster import KafkaCluster\n"
         "cluster = KafkaCluster(pathlib.Path(sys.argv[1]))\n"
         "cluster.start()\n"
-        "print(cluster.pid, flush=True)\n"
+        "print(cluster.pid, cluster.bootstrap_servers, flush=True)\n"
         "time.sleep(60)\n"
     )
-    argv = [sys.executable, "-c", program, str(tmp_path)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        assert is_running(pid)
-        parent.kill()
-    wait_for("the broker is gone", lambda: not is_running(pid), 10)
+    with memory() as directory:
+        with KafkaCluster(directory, jars=kafka_jars) as cluster:
+            clients = Clients(cluster)
+            topic = clients.topic()
+            clients.send(topic, "kept")
+            clients.close()
+        with subprocess.Popen([sys.executable, "-c", program, str(directory)], stdout=subprocess.PIPE) as parent:
+            assert parent.stdout is not None
+            pid, servers = parent.stdout.readline().decode().split()
+            settings = client_config(KafkaConfig(bootstrap_servers=servers), "test") | {"group.id": "test"}
+            consumer = Consumer(settings)
+            consumer.assign([TopicPartition(topic, 0, 0)])
+            assert values(take(consumer, 1)) == ["kept"]
+            consumer.close()
+            assert is_running(int(pid))
+            parent.kill()
+        wait_for("the broker is gone", lambda: not is_running(int(pid)), 10)
 
 
 def test_a_broker_that_cannot_start_says_why(kafka_jars: KafkaJars, tmp_path: Path) -> None:
@@ -114,19 +56,6 @@ def test_a_broker_that_cannot_start_says_why(kafka_jars: KafkaJars, tmp_path: Pa
     with pytest.raises(AndonError, match=r"num\.io\.threads"):
         cluster.start()
     assert cluster.pids == {}
-
-
-def test_data_outlive_a_stop(kafka_jars: KafkaJars) -> None:
-    """Stopped and started on the same directory, records are there."""
-    with memory() as directory:
-        with KafkaCluster(directory, jars=kafka_jars) as cluster:
-            clients = Clients(cluster)
-            topic = clients.topic()
-            clients.send(topic, "kept")
-        with KafkaCluster(directory, jars=kafka_jars) as cluster:
-            again = Clients(cluster)
-            assert values(take(again.reader(topic), 1)) == ["kept"]
-            again.close()
 
 
 def fake_tool(folder: Path, name: str, script: str) -> None:

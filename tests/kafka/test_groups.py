@@ -20,11 +20,11 @@ LONG_SESSION_MS = int(2_000 * DEADLINE_SECONDS)  # nobody waits for its end
 
 @contextmanager
 def member_to_kill(
-    clients: Clients, instance: str, topic: str, session_ms: int = SESSION_TIMEOUT_MS
+    clients: Clients, instance: str, topic: str, session_ms: int = SESSION_TIMEOUT_MS, *, group: str = "g"
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A member of group "g" in a process of its own, which has its partitions."""
+    """A member in a process of its own, which has its partitions."""
     kafka = clients.kafka
-    where = [kafka.bootstrap_servers, kafka.topic_prefix + "g", instance, topic, str(session_ms)]
+    where = [kafka.bootstrap_servers, kafka.topic_prefix + group, instance, topic, str(session_ms)]
     argv = [sys.executable, MEMBER, *where]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         try:
@@ -70,29 +70,22 @@ def test_others_are_not_disturbed_by_a_static_restart(clients: Clients) -> None:
 
 
 @embedded_cannot("never gives up a dead member")
-def test_partitions_of_a_dead_static_member_move(clients: Clients) -> None:
-    """Nobody comes back for a killed slot: after its session the other slot has all partitions."""
+def test_partitions_of_a_dead_member_move(clients: Clients) -> None:
+    """Nobody comes back for a killed slot, nor for a killed member without an instance id, in another group: after its
+    session the other member of its group has all partitions."""
     topic = clients.topic(partitions=2)
-    with member_to_kill(clients, "slot-1", topic) as process:
-        other = clients.member("g", "slot-0")
-        other.subscribe([topic])
-        until("both have one", lambda: owned(other) == 1)
-        process.kill()
-    until("the other has both", lambda: owned(other) == 2, clients.patience_seconds)
-    assert sorted(place.partition for place in other.assignment()) == [0, 1]
-
-
-@embedded_cannot("never gives up a dead member")
-def test_partitions_of_a_dead_dynamic_member_move(clients: Clients) -> None:
-    """A member without an instance id that is killed is given up after its session."""
-    topic = clients.topic(partitions=2)
-    with member_to_kill(clients, "", topic) as process:
-        other = clients.member("g", None)
-        other.subscribe([topic])
-        until("both have one", lambda: owned(other) == 1)
-        process.kill()
-    until("the other has both", lambda: owned(other) == 2, clients.patience_seconds)
-    assert sorted(place.partition for place in other.assignment()) == [0, 1]
+    with (
+        member_to_kill(clients, "slot-1", topic) as static,
+        member_to_kill(clients, "", topic, group="dynamic") as dynamic,
+    ):
+        others = [clients.member("g", "slot-0"), clients.member("dynamic", None)]
+        for other in others:
+            other.subscribe([topic])
+        until("all have one", lambda: [owned(other) for other in others] == [1, 1])
+        static.kill()
+        dynamic.kill()
+    until("both others have both", lambda: [owned(other) for other in others] == [2, 2], clients.patience_seconds)
+    assert [sorted(place.partition for place in other.assignment()) for other in others] == [[0, 1], [0, 1]]
 
 
 def test_a_second_member_of_the_same_slot_fences_the_first(clients: Clients) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -15,13 +16,13 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from support.brokers import take
 from support.clickhouse import value as clickhouse_value
 from support.engines import Database
 from support.outside import incident
 from support.secured import alive, grant, options, stage, start
 from support.waiting import DEADLINE_SECONDS, until
 
+from consumers.rollout import Halts, Order, Source, Subscriber
 from consumers.rollout.main import command as gate_command
 from pipeline.access.main import command as topics_command
 from pipeline.access.roles import Grant, read_roles, rights_of
@@ -29,7 +30,8 @@ from pipeline.collect.tokens import add_token
 from pipeline.doctor import main as doctor
 from pipeline.doctor.finding import Finding, ok
 from pipeline.doctor.rights import ask, permission_finding
-from pipeline.halt.signing import load_or_create
+from pipeline.halt import keyring
+from pipeline.halt.signing import load_or_create, load_private, load_trusted
 from pipeline.local.kafka.cluster import KafkaCluster
 from pipeline.local.machine.ports import free_port
 from pipeline.local.machine.process import Process
@@ -135,20 +137,32 @@ def line(account: Account, directory: Path, database: Database) -> Iterator[tupl
 
 
 def test_the_line_halts_what_crashes(account: Account, database: Database, tmp_path: Path) -> None:
-    """Events in at the gateway; a halt for the guilty update alone, read as a rollout system; all in ClickHouse."""
+    """Events in at the gateway; a halt for the guilty update alone, which a rollout system obeys and acknowledges once;
+    all in ClickHouse."""
     client = database.client()
     with line(account, tmp_path, database) as (port, token):
         sent = incident("acme", "guilty", "innocent")
         assert post(port, token, sent)["accepted"] == len(sent)
-        obeying = Consumer(consumer_config(account("rollout"), "test", "rollout-1", "rollout-1"))
-        obeying.assign([TopicPartition(topics.HALTS.name, 0, 0)])
-        (halt,) = take(obeying, 1)
-        assert (halt.key() or b"").startswith(b"acme/guilty/")
-        keys = ["--trusted-keys-dir", str(tmp_path / "correlate" / "keys"), "--fleet", "acme", "--ring", "broad"]
-        asked = gate(account("rollout"), (halt.key() or b"").decode().partition("/")[2], *keys)
+        trusted = tmp_path / "correlate" / "keys"
+        made = keyring.make("subscriber", "deployer", tmp_path / "own")
+        shutil.copy(made.public, trusted)
+        source = Source(account("rollout"), load_trusted(trusted), ["acme"])
+        handed: list[Order] = []
+        with Halts(source, Subscriber("deployer", load_private(made.private))).start(handed.append) as halts:
+            until("the halt is handed over", lambda: handed and halts.settle(0.1))
+        assert [order.vendor for order in handed] == ["guilty"]
+        with Halts(source, Subscriber("deployer", load_private(made.private))).start(handed.append) as halts:
+            assert halts.settle(DEADLINE_SECONDS)
+            assert halts.why_not() == []
+        assert len(handed) == 1, "it does not know what it has acknowledged before"
+        asked = gate(
+            account("rollout"), handed[0].key.partition("/")[2], "--trusted-keys-dir", str(trusted), "--fleet", "acme",
+            "--ring", "broad",
+        )  # fmt: skip
         assert (asked[0], asked[1]["rule"], asked[1]["halt"]["epoch"]) == (1, "halted", 1)
         until("all is stored", lambda: clickhouse_value(client, "SELECT count() FROM events") == len(sent))
-        obeying.close()
+        said = "SELECT count() FROM halt_acks WHERE subscriber = 'deployer' AND status = 'confirmed'"
+        until("the acknowledgement is, too", lambda: clickhouse_value(client, said) == 1)
 
 
 def test_people_get_by_with_their_accounts(account: Account, tmp_path: Path) -> None:
@@ -274,28 +288,30 @@ def test_doctor_tells_security_that_does_not_match(
     assert any("the port speaks TLS" in finding["words"] for finding in found.values())
 
 
-@pytest.mark.parametrize("name", ["andon-combine", "andon-correlate"])
-def test_a_stage_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster, name: str, tmp_path: Path) -> None:
-    """It ends, asks to be started again, and its log says why, without the password."""
-    wrong = KafkaConfig(
-        bootstrap_servers=sasl_kafka.bootstrap_servers,
-        security_protocol="SASL_PLAINTEXT",
-        sasl_username=name,
-        sasl_password="not-the-password",
-    )
-    words = [name.removeprefix("andon-")]
-    words += ["--data-dir", str(tmp_path / "data"), "--web-port", str(free_port())] if name == "andon-correlate" else []
-    with start(wrong, tmp_path / "log", *words) as process:
-        assert process.wait(DEADLINE_SECONDS) == 70
-    said = (tmp_path / "log").read_text("utf-8")
-    assert "uthenti" in said
-    assert "not-the-password" not in said
-    assert "Traceback" not in said
+def test_a_stage_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster, tmp_path: Path) -> None:
+    """It ends, asks to be started again, and its log says why, without the password: by either client."""
+    options = {"combine": (), "correlate": ("--data-dir", str(tmp_path / "data"), "--web-port", str(free_port()))}
+    with contextlib.ExitStack() as both:  # at the same time: each tries for long
+        ending = {}
+        for name, more in options.items():
+            wrong = KafkaConfig(
+                bootstrap_servers=sasl_kafka.bootstrap_servers,
+                security_protocol="SASL_PLAINTEXT",
+                sasl_username=f"andon-{name}",
+                sasl_password="not-the-password",
+            )
+            ending[name] = both.enter_context(start(wrong, tmp_path / name, name, *more))
+        assert {name: process.wait(DEADLINE_SECONDS) for name, process in ending.items()} == dict.fromkeys(options, 70)
+    for name in options:
+        said = (tmp_path / name).read_text("utf-8")
+        assert "uthenti" in said
+        assert "not-the-password" not in said
+        assert "Traceback" not in said
 
 
 def test_a_tool_with_a_wrong_password_says_so(sasl_kafka: KafkaCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client is silent, so the sentence has to name the reason."""
-    monkeypatch.setattr(topic_admin, "CALL_SECONDS", 3.0)  # nothing comes of waiting longer
+    monkeypatch.setattr(topic_admin, "ANSWER_SECONDS", 3.0)  # nothing comes of waiting longer
     wrong = KafkaConfig(
         bootstrap_servers=sasl_kafka.bootstrap_servers,
         security_protocol="SASL_PLAINTEXT",

@@ -2,6 +2,7 @@
 
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from pipeline.local import datadir, plan
 from pipeline.local.guide import OPEN, after_demo, env_file, guide, write_env
 from pipeline.local.kafka.security import Open, Sasl, Security
-from pipeline.local.stack import StageInfo
+from pipeline.local.stack import STACK_FILE, StageInfo
 from pipeline.runtime.kafka import KafkaConfig, client_config
 
 PORTS = {"broker": 19092, "clickhouse": 18123, "collect": 18080, "correlate": 16066}
@@ -90,3 +91,22 @@ def test_the_ready_block_is_short_and_its_file_is_for_a_shell(tmp_path: Path, mo
     )
     assert said.stdout.split("line ")[1].split() == ["127.0.0.1:19092", info.clickhouse_url, info.clickhouse_reader]
     assert said.stdout.startswith(str(tmp_path / "it's a line"))
+
+
+@pytest.mark.service
+def test_the_settings_of_a_stopped_line_say_that_it_is(tmp_path: Path) -> None:
+    """They stay: by them a gate answers that nobody knows, and not that it was asked wrongly. `andon` is found,
+    whatever the path was."""
+    info = plan.describe(place(tmp_path / "it's a line", Open()), "acme", {})
+    write_env(info, set(plan.STAGES))
+
+    def source() -> subprocess.CompletedProcess[str]:
+        words = ["/bin/sh", "-c", f". {shlex.quote(str(env_file(info)))} && command -v andon"]
+        return subprocess.run(words, capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"})
+
+    stopped = source()
+    assert stopped.stdout == f"{Path(sys.executable).with_name('andon')}\n"
+    again = f"andon up --data-dir {shlex.quote(info.data_dir)}"
+    assert stopped.stderr == f"andon: no line runs in {info.data_dir}: start it with: {again}\n"
+    (tmp_path / "it's a line" / STACK_FILE).touch()
+    assert source().stderr == ""

@@ -220,10 +220,13 @@ def test_what_is_not_ready_any_more_is_not_shown_as_up(tmp_path: Path, monkeypat
     async def scenario(supervisor: Supervisor) -> None:
         stage = supervisor.stages["a"]
         stage.start()
+        since = []
         for well, state in ((True, "up"), (False, "unready"), (True, "up")):
             is_well[0] = well
             await until(lambda state=state: stage.info.state == state)
+            since.append(stage.info.since)
         assert stage.info.restarts == 0
+        assert stage.info.started_at <= since[0] < since[1] < since[2]  # of the state, not of the process
 
     log, _ = supervised(tmp_path, [spec("a", "import time; time.sleep(600)")._replace(ready=ready)], scenario)
     assert log.index("is not ready any more") < log.index("is ready again")

@@ -20,6 +20,7 @@ from pipeline.local import datadir, plan, stack
 from pipeline.local.doors import Doors
 from pipeline.local.machine.usage import is_alive
 from pipeline.local.mergedlog import MergedLog
+from pipeline.local.settings import chosen
 from pipeline.local.small_topics import local_topics
 from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.local.supervisor import ProcessSpec, Supervisor
@@ -105,10 +106,13 @@ def test_ports_are_free_distinct_and_remembered(tmp_path: Path) -> None:
 
 def test_stages_bring_what_they_need() -> None:
     """The archive brings ClickHouse, everything brings the broker; an unknown name is refused with those known."""
-    assert [stage.name for stage in plan.chosen("archive")] == ["broker", "clickhouse", "archive"]
-    assert [stage.name for stage in plan.chosen("")] == ["broker"]
-    with pytest.raises(ConfigError, match=r"up.stages = 'combine,corelate': no stage 'corelate'; known: broker, "):
-        plan.chosen("combine,corelate")
+    assert [stage.name for stage in chosen("archive")] == ["broker", "clickhouse", "archive"]
+    assert [stage.name for stage in chosen("")] == ["broker"]
+    with pytest.raises(
+        ConfigError,
+        match=r"up.stages = 'combine,corelate': no stage 'corelate'; known: broker, .*; did you mean correlate\?",
+    ):
+        chosen("combine,corelate")
 
 
 def test_local_topics_are_small() -> None:
@@ -284,9 +288,12 @@ def test_a_killed_supervisor_takes_its_stages_along(tmp_path: Path) -> None:
 
 
 @pytest.mark.service
-def test_what_the_broker_acknowledged_survives_a_stop(tmp_path: Path) -> None:
-    """Stop, start: the message is still there, at the same address."""
+def test_what_the_broker_acknowledged_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop, start: the message is still there, at the same address; and what the environment says to another line does
+    not reach this one."""
+    monkeypatch.setenv("ANDON_UP_FLEET", "elsewhere")
     with LocalStack(tmp_path / "line", stages=()) as running:
+        assert running.info.fleet == UpConfig().fleet
         servers = running.info.bootstrap_servers
         producer = Producer({"bootstrap.servers": servers, "log_level": 0})
         producer.produce(topics.HALTS.name, b"{}", key=b"kept")

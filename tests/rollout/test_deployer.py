@@ -29,7 +29,7 @@ from pipeline.wire.acks import HaltAck
 
 pytestmark = pytest.mark.service
 PAGE = Path(__file__).parents[2] / "docs" / "rollout.md"
-KILLS, HALTS = 5, 24
+KILLS, HALTS = 20, 40
 # Notes what it is asked, on disk, then takes its time, so that kills come amid handlers.
 LEDGER = """
 import json, os, sys, time

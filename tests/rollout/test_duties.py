@@ -29,7 +29,7 @@ def test_what_was_obeyed_in_doubt_settles_nothing() -> None:
     duties.hold({KEY: (order(doubt="unknown_key"),)}, 0.0)
     assert obeyed(duties, 1.9) == []  # the correlator may put it right
     assert len(obeyed(duties, 2.0)) == 1
-    duties.hold({}, 3.0)
+    duties.hold({KEY: ()}, 3.0)
     duties.hold({KEY: (order(),)}, 4.0)
     assert [each.doubt for each in obeyed(duties, 4.0)] == [""]
 
@@ -38,6 +38,6 @@ def test_what_is_confirmed_is_done_with() -> None:
     """Whatever becomes of it meanwhile, this epoch is not handed over again; the next one is."""
     duties = Duties(PACE)
     for now, epoch, times in ((0.0, 1, 1), (70.0, 1, 0), (80.0, 2, 1)):
-        duties.hold({}, now)
+        duties.hold({KEY: ()}, now)
         duties.hold({KEY: (order(epoch),)}, now)
         assert len(obeyed(duties, now)) == times

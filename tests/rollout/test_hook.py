@@ -16,7 +16,7 @@ pytestmark = pytest.mark.service
 
 def order(**other: object) -> Order:
     """What a halt asks for."""
-    ((found,),) = Orders(["acme"]).of(gate_of(halt(**other)).record, NOW).values()  # type: ignore[arg-type]
+    ((found,),) = Orders(gate_of(halt(**other)).record, ["acme"]).changes(NOW).values()  # type: ignore[arg-type]
     return found
 
 

@@ -11,7 +11,7 @@ from consumers.clickhouse.archive.config import ArchiveConfig
 from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.access.main import command as topics_command
 from pipeline.collect.config import CollectConfig
-from pipeline.local.clickhouse.main import EngineConfig
+from pipeline.local.clickhouse.config import EngineConfig
 from pipeline.local.up import UpConfig
 from pipeline.runtime.config import concerns, load, refuse_strangers
 from pipeline.runtime.errors import ConfigError

@@ -109,7 +109,7 @@ def test_without_a_broker_a_tool_says_so_and_nothing_else(
     """The client's own lines do not bury the sentence."""
     monkeypatch.setattr("pipeline.runtime.topic_admin.CALL_SECONDS", 2.0)
     address = f"127.0.0.1:{free_port()}"
-    with pytest.raises(AndonError, match=f"no Kafka broker answers at {address}: .*Connection refused"):
+    with pytest.raises(AndonError, match=f"no Kafka broker answers at {address}: nothing listens there"):
         topic_admin.apply(KafkaConfig(bootstrap_servers=address))
     assert capfd.readouterr().err == ""
 

@@ -199,9 +199,12 @@ LIBRDKAFKA = [
     number_of_an_error("_AUTO_OFFSET_RESET"),
     number_of_an_error("_FATAL"),
     number_of_an_error("_FENCED"),
+    number_of_an_error("_ALL_BROKERS_DOWN"),
+    number_of_an_error("_MSG_TIMED_OUT"),
     number_of_an_error("_PARTITION_EOF"),
     number_of_an_error("_RESOLVE"),
     number_of_an_error("_SSL"),
+    number_of_an_error("_TIMED_OUT"),
     number_of_an_error("_TRANSPORT"),
     Reliance(CONFLUENT, "", ("%s [%s] %s", 3, "FAIL", True), line_of_librdkafka, "a line of its log"),
 ]
@@ -296,7 +299,8 @@ def test_what_is_overridden_is_there_to_be(ours: type, own: set[str]) -> None:
 def test_the_package_is_bounded(package: str) -> None:
     """Below and above in pyproject.toml, and what is installed lies between."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    listed = [*project["dependencies"], *project["optional-dependencies"]["local"]]
+    extras = project["optional-dependencies"]
+    listed = [*project["dependencies"], *extras["line"], *extras["local"]]
     (found,) = (each for each in map(Requirement, listed) if each.name == package)
     assert {bound.operator for bound in found.specifier} == {">=", "<"}
     assert version(package) in found.specifier

@@ -1,25 +1,28 @@
 """`andon replay`: to files and to a broker, with the halts that it obeys."""
 
 import gzip
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import zstandard
 from click.testing import CliRunner
 from confluent_kafka import Producer
 from support.brokers import embedded_broker
+from support.rollout_world import NOW, gate_of, halt
 
-from pipeline.halt.believe import TrustedKey
-from pipeline.halt.signing import load_or_create
+from consumers.rollout.orders import Orders
+from pipeline.halt import keyring
+from pipeline.halt.believe import believed_ack
+from pipeline.halt.signing import load_or_create, load_trusted
 from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.topic_reader import TopicReader
-from pipeline.simulate import replay as module
 from pipeline.simulate import scenario as scenarios
-from pipeline.simulate.obedience import Obedience
 from pipeline.simulate.replay import command
 from pipeline.simulate.run import Run, shift_ms
 from pipeline.simulate.scenario import FASTEST
@@ -134,45 +137,56 @@ def halt_of(fleet: str, epoch: int = 1) -> Halt:
     )
 
 
+def replayed(broker: str, keys: Path, fleet: str, *args: str) -> str:
+    """What is said of a short story that obeys."""
+    where = ("--fleet", fleet, "--obey", str(keys), "--bootstrap-servers", broker)
+    return replay("crowdstrike-2024-07-19", "--hosts", "300", "--speed", "12000", *where, *args)
+
+
 def test_the_replay_obeys_a_signed_halt_on_the_topic(broker: str, tmp_path: Path) -> None:
-    """A halt that a trusted key signed stops the rollout before its release: nobody is lost. What is not to be believed
-    is said."""
+    """A halt that a trusted key signed stops the rollout before its release: nobody is lost, and who is named says so.
+    Of another key's record nobody is told, for it is no record of this fleet."""
     key = load_or_create(tmp_path)
+    own = keyring.make("subscriber", "deployer", tmp_path)
     producer = Producer({"bootstrap.servers": broker, "log_level": 0})
-    halt = key.sign(halt_of("stopped"))
-    producer.produce("fleet.halts", None, halt.key)
-    producer.produce("fleet.halts", encode_halt(halt), "another/key")
-    producer.produce("fleet.halts", encode_halt(halt), halt.key)
+    said = key.sign(halt_of("stopped"))
+    producer.produce("fleet.halts", encode_halt(said), "another/key")
+    producer.produce("fleet.halts", encode_halt(said), said.key)
     assert producer.flush(60) == 0
-    where = ("--fleet", "stopped", "--obey", str(tmp_path), "--bootstrap-servers", broker)
-    output = replay("crowdstrike-2024-07-19", "--hosts", "300", "--speed", "12000", *where)
+    output = replayed(broker, tmp_path, "stopped", "--acknowledge", str(own.private))
     assert "crowdstrike/falcon-content/291 crashed 0 hosts" in output
     assert "halted: crowdstrike/falcon-content/291 in *" in output
-    for why in ("erased", "wrong_key"):
-        assert f"records of fleet.halts that are not to be believed: 1 ({why})" in output
+    assert "doubt" not in output
+    with TopicReader(KafkaConfig(broker), "test") as reader:
+        records = [m for some in reader.start(reader.whole("fleet.halt-acks")).to_end(30) for m in some]
+    (ack,) = (believed_ack(m.key(), m.value() or b"", load_trusted(tmp_path)) for m in records)
+    assert (ack.halt_key, ack.subscriber, ack.status) == (said.key, "deployer", "confirmed")
+    assert "no halt" not in output
 
 
-def test_forged_repeated_and_stale_halts_are_not_obeyed(tmp_path: Path) -> None:
-    """Only a trusted signature counts, each epoch once, and never a lower one."""
+def test_what_cannot_be_believed_stops_it_and_is_said(broker: str, tmp_path: Path) -> None:
+    """Somebody who may write the topic, but has no key, can hold a rollout up, never let it go on."""
     key, stranger = load_or_create(tmp_path / "ours"), load_or_create(tmp_path / "theirs")
-    obedience = Obedience({key.kid: TrustedKey(key.public)})
-    place = halt_of("f").key.encode()
-    second = encode_halt(key.sign(halt_of("f", 2)))
-    assert obedience.read(place, encode_halt(stranger.sign(halt_of("f")))) is None
-    assert obedience.read(place, b"{}") is None
-    assert obedience.read(place, b"") is None
-    assert obedience.read(b"another/key", second) is None
-    assert obedience.read(place, second.replace(b'{"action"', b'{"a":1,"action"')) is None
-    assert obedience.refused == {
-        "unknown_key": 1,
-        "malformed": 1,
-        "erased": 1,
-        "wrong_key": 1,
-        "bad_signature": 1,
-    }
-    assert obedience.read(place, second) is not None
-    assert obedience.read(place, second) is None
-    assert obedience.read(place, encode_halt(key.sign(halt_of("f", 1)))) is None
+    producer = Producer({"bootstrap.servers": broker, "log_level": 0})
+    for fleet, record in (("forged", encode_halt(stranger.sign(halt_of("forged")))), ("erased", None)):
+        producer.produce("fleet.halts", encode_halt(key.sign(halt_of("erased"))), halt_of("erased").key)
+        producer.produce("fleet.halts", record, halt_of(fleet).key)
+    assert producer.flush(60) == 0
+    for fleet, why in (("forged", "a key that is not trusted"), ("erased", "was erased")):
+        output = replayed(broker, tmp_path / "ours", fleet)
+        assert "crowdstrike/falcon-content/291 crashed 0 hosts" in output
+        assert "in doubt: its halt record cannot be trusted: " in output
+        assert why in output
+
+
+def test_a_key_of_the_wrong_name_acknowledges_nothing(tmp_path: Path) -> None:
+    """A subscriber's name stands in its file's; and who obeys nothing has nothing to acknowledge."""
+    load_or_create(tmp_path)
+    words = ["quiet-week", "--acknowledge", str(tmp_path / "signing.key.pem")]
+    for args, said in (([], "--obey"), (["--obey", str(tmp_path)], "subscriber.NAME.KID.key.pem")):
+        refused = CliRunner().invoke(command, [*words, *args])
+        assert isinstance(refused.exception, ConfigError)
+        assert said in str(refused.exception)
 
 
 def test_a_halt_for_another_fleet_changes_nothing() -> None:
@@ -185,7 +199,8 @@ def test_a_halt_for_another_fleet_changes_nothing() -> None:
 
     loaded = scenarios.load("crowdstrike-2024-07-19", hosts=300)
     for fleet, obeyed in (("other", 0), ("acme", 1)):
-        waiting = [halt_of(fleet)]
+        held = Orders(gate_of(halt(fleet=fleet)).record, [fleet]).changes(NOW)
+        waiting = [order for orders in held.values() for order in orders]
         run = Run(Simulation(loaded), Nowhere(), lambda waiting=waiting: [waiting.pop()] if waiting else [])  # type: ignore[misc]
         run.until(run.simulation.end_ms)
         assert len(run.obeyed) == obeyed
@@ -196,8 +211,9 @@ def test_a_story_takes_three_minutes_unless_told_otherwise(monkeypatch: pytest.M
     """By whatever span of its own; and `max` says what it is not for."""
     began: list[float] = []
     monkeypatch.setattr("pipeline.simulate.sinks.KafkaSink", lambda _: None)
-    monkeypatch.setattr(module, "_play", lambda run, speed, stop: began.append(speed))
+    monkeypatch.setattr("pipeline.simulate.progress.play", lambda run, speed, stop: began.append(speed))
     monkeypatch.setattr(Run, "settle", lambda _: None)
+    monkeypatch.setattr("pipeline.simulate.aftermath.sentences", lambda *_: ())
     for name in ("quiet-week", "crowdstrike-2024-07-19"):
         loaded = scenarios.load(name)
         assert CliRunner().invoke(command, [name, "--hosts", "10"]).exit_code == 0
@@ -205,6 +221,25 @@ def test_a_story_takes_three_minutes_unless_told_otherwise(monkeypatch: pytest.M
         assert span_seconds / began.pop() == pytest.approx(180.0)
     said = CliRunner().invoke(command, ["quiet-week", "--hosts", "10", "--speed", "max"]).output
     assert "--speed max: it decides worse" in said
+
+
+def test_a_replay_that_nobody_halts_says_so(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And why that may be; a story in which nothing is at fault says that, too, and one that is halted what by. Without
+    a story's name all are listed, and one is played."""
+    monkeypatch.setattr("pipeline.simulate.aftermath.HALT_SECONDS", 0.2)
+    where = ["--speed", "max", "--fleet", "alone", "--bootstrap-servers", broker]
+    small = replay("--hosts", "300", *where)
+    assert all(name in small for name in scenarios.names())
+    assert "crowdstrike-2024-07-19 is played" in small
+    assert re.search(r"no halt of crowdstrike/falcon-content/291 was issued: it crashed \d+ of 300 hosts", small)
+    fast = replay("crowdstrike-2024-07-19", "--hosts", "2000", *where)
+    assert "was issued: with --speed max the story is over" in fast
+    assert "no halt was issued, as it should be" in replay("quiet-week", "--hosts", "10", *where)
+    halt = msgspec.structs.replace(halt_of("alone"), issued_at=wall_clock_ms() + 600_000)
+    producer = Producer({"bootstrap.servers": broker, "log_level": 0})
+    producer.produce("fleet.halts", encode_halt(halt), halt.key)
+    assert producer.flush(60) == 0
+    assert "halt issued: crowdstrike/falcon-content/291 in *" in replay("--hosts", "9", *where)
 
 
 @pytest.mark.parametrize("speed", ["0", "0.5", "-1", "nan", "fast"])

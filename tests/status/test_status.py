@@ -11,7 +11,6 @@ from pipeline.halt.signing import SigningKey, load_or_create
 from pipeline.halt.trust import TrustConfig
 from pipeline.local.machine.usage import Usage
 from pipeline.local.stack import StackInfo, StageInfo
-from pipeline.status.layout import moment, span
 from pipeline.status.record import Shown
 from pipeline.status.snapshot import (
     Snapshot,
@@ -23,6 +22,7 @@ from pipeline.status.snapshot import (
     unknown_rows,
 )
 from pipeline.status.sources import Offsets
+from pipeline.status.times import moment, span
 from pipeline.status.updates import explain
 from pipeline.status.view import Screen
 from pipeline.wire.halts import Evidence, Halt, encode_halt
@@ -170,7 +170,7 @@ def night() -> Snapshot:
     return msgspec.structs.replace(
         snapshot("127.0.0.1:43211"),
         stages=stage_rows(line, used, used, 1.0, NOW),
-        halts=halt_rows({b"a": stopped}, NOW),
+        halts=halt_rows({b"a": stopped}, NOW, verdicts=[judged]),
         verdicts=[judged],
         problems=[],
     )
@@ -257,6 +257,32 @@ def test_the_basis_of_evidence_is_shown_and_empty_explanations_are_not() -> None
     for nothing in (Explanation("ring", strata=("ring=",)), Explanation("stratum"), Explanation("pooled")):
         empty = drawn(msgspec.structs.replace(seen, verdicts=crowd(1, explanation=nothing)))
         assert not [word for word in ("ring=", "pooled", "stratum", "basis") if word in empty]
+
+
+def test_halts_show_what_holds_by_now_and_what_they_were_decided_on() -> None:
+    """The same crashed hosts and evidence as the verdicts below; the sentence is of the decision, and says so; what no
+    verdict is about has no figures."""
+    seen = night()
+    rows = [*seen.verdicts, msgspec.structs.replace(seen.verdicts[0], ring="broad", crashed_hosts=583)]
+    (row,) = halt_rows({b"a": seen.halts[0].halt}, NOW, verdicts=rows)
+    assert (row.crashed_hosts_by_now, row.log10_evidence_by_now) == (22_000, 3380.5)
+    screen = drawn(msgspec.structs.replace(seen, halts=[row], verdicts=rows))
+    above, below = screen.split("Stages")[0], screen[screen.index("Verdicts") :]
+    assert "decided on: 14 hosts crashed" in above
+    assert "22,000" in above
+    assert "22,000" in below
+    (bare,) = halt_rows({b"a": seen.halts[0].halt}, NOW)
+    assert (bare.crashed_hosts_by_now, bare.log10_evidence_by_now) == (None, None)
+
+
+def test_how_long_a_stage_has_not_been_ready_is_told_from_then() -> None:
+    """Not from when its process was started."""
+    unready = StageInfo(state="unready", pid=7, started_at=NOW - 7_200_000, since=NOW - 40_000, restarts=1)
+    line = StackInfo(
+        supervisor_pid=1, started_at=NOW, data_dir="", fleet="acme", bootstrap_servers="", stages={"combine": unready}
+    )
+    seen = msgspec.structs.replace(night(), stages=stage_rows(line, {}, {}, 1.0, NOW))
+    assert "combine unready for 40 s, restarted 1 time\n" in drawn(seen, 80, 20).replace("  \n", "\n")
 
 
 def test_rates_and_lag_come_from_offsets() -> None:

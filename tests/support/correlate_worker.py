@@ -1,17 +1,22 @@
 """A tiny deterministic detector, partials for it, and a worker process: support for the correlator's tests.
 
 Run as a script it is the correlator with this detector: arguments BOOTSTRAP PREFIX DATA_DIR PORT CHECKPOINT_SECONDS
-SLOW_SECONDS.
+SLOW_SECONDS, and the account of a secured cluster, if it is one, in the environment as JSON.
 """
 
 import asyncio
 import hashlib
+import json
+import os
+import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from pipeline.correlate.config import CorrelateConfig
+from pipeline.correlate.ports import OutRecord
 from pipeline.decide.orders import Decisions, HaltOrder, Ruling, Stance
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.metrics import MetricsConfig
@@ -21,6 +26,7 @@ from pipeline.wire.spans import DAY_MS
 from pipeline.wire.verdicts import Explanation, Verdict
 
 STREAM_START = 1_790_000_000_000
+ACCOUNT = "CORRELATE_WORKER_ACCOUNT"
 
 
 class CountingDetector:
@@ -167,6 +173,25 @@ def _delay(of: type, name: str, seconds: float) -> None:
     setattr(of, name, slow)
 
 
+def die_when_told(order: Path) -> None:
+    """Killed -9 `before` or `after` the next record of a topic is on it: the file says both, and is gone then."""
+    from pipeline.correlate.app import FaustPorts
+
+    publish = FaustPorts.publish
+
+    def obey(record: OutRecord, when: str) -> None:
+        if order.exists() and order.read_text("utf-8") == f"{when} {record.topic}":
+            order.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async def mortal(ports: FaustPorts, record: OutRecord) -> None:
+        obey(record, "before")
+        await publish(ports, record)
+        obey(record, "after")
+
+    FaustPorts.publish = mortal  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     from pipeline.correlate.main import run
     from pipeline.runtime.errors import AndonError
@@ -174,7 +199,9 @@ if __name__ == "__main__":
     bootstrap, prefix, data_dir, port, seconds, slow_seconds = sys.argv[1:7]
     if float(slow_seconds):
         slow_down(float(slow_seconds))
-    kafka = KafkaConfig(bootstrap_servers=bootstrap, topic_prefix=prefix)
+    die_when_told(Path(data_dir).with_name("die"))
+    account = json.loads(os.environ.get(ACCOUNT, "{}"))
+    kafka = KafkaConfig(**{"bootstrap_servers": bootstrap, "topic_prefix": prefix} | account)
     config = CorrelateConfig(
         data_dir=data_dir, web_port=int(port), checkpoint_seconds=float(seconds), heartbeat_seconds=0.5
     )

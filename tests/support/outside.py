@@ -1,13 +1,14 @@
 """Andon from outside: its command line, kcat, curl and the official ClickHouse client. Imports nothing of the code."""
 
 import json
+import os
 import random
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,20 +43,27 @@ def wait_for(what: str, look: Callable[[], T | None], seconds: float = DEADLINE_
 
 
 class Line:
-    """`andon up` in a process of its own; where everything is, it tells in stack.json."""
+    """`andon up` in a process of its own; where everything is, it tells in stack.json, `at_first` once it was ready."""
 
-    def __init__(self, data_dir: Path, *options: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, environ: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
         self.output = data_dir.with_name(data_dir.name + ".out")
         self.log = data_dir / "logs" / "andon.log"
         with self.output.open("wb") as output:
             argv = [ANDON, "up", "--data-dir", str(data_dir), *options]
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environ or {})},
+            )
         try:
             wait_for("the line is ready", lambda: self._ready() or self._ended(), START_SECONDS)
         except BaseException:
             self.stop()
             raise
+        self.at_first = self.info
 
     def _ready(self) -> bool:
         return (self.data_dir / "stack.json").exists()

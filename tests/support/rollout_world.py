@@ -41,6 +41,12 @@ class Operator:
         path.write_bytes(self.key.public.public_bytes(*form))
         path.chmod(0o644)
 
+    def write_private(self, path: Path) -> None:
+        """The key file, which only its owner reads."""
+        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        path.write_bytes(self.key._private.private_bytes(*form))
+        path.chmod(0o600)
+
     @property
     def trusted(self) -> dict[str, TrustedKey]:
         """The entry of a table of trust."""

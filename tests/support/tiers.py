@@ -2,7 +2,8 @@
 
 Marks: `unit`, in this process and in moments; `service`, with brokers, engines or processes of its own, or for long on
 a core; `slow`, what only `make test-all` runs. A test that uses no fixture of a service but starts processes by itself
-says `service`, or it fails; which are slow is always said.
+says `service`, or it fails; which are slow is always said. Coverage is of unit tests: of what others run, most is in
+other processes.
 
 Groups: tests that share a service, or what a module makes once, run in one process of pytest-xdist. All others run
 wherever there is room. What takes longest begins first.
@@ -22,6 +23,8 @@ SHARED = {
     "databases": "clickhouse",
     "embedded": "embedded",
 }
+# Folders whose tests take as long as the rest of a group: they have such a service, and a process, for themselves.
+APART = ("tests/correlate",)
 # Fixtures whose parameter is the name of one of these.
 CHOOSERS = ("broker", "account")
 # Fixtures of what a test or a module has for itself.
@@ -29,20 +32,28 @@ OWN = frozenset({"broker", "own_clickhouse", "schema", "kafka_jars"})
 
 # Seconds on an idle machine, by group, or by file or test; what is not named takes less than the last.
 SECONDS = {
-    "tests/bench/test_faults_short.py": 100,
+    "clickhouse": 320,
+    "kafka of tests/correlate": 225,
+    "embedded": 200,
+    "kafka": 200,
+    "embedded of tests/correlate": 160,
+    "tests/bench/test_faults_short.py": 150,
     "tests/bench/test_faults_each.py": 90,
-    "tests/demo/test_system.py": 50,
     "secured": 120,
-    "kafka": 150,
     "tests/system": 100,
-    "clickhouse": 100,
-    "embedded": 100,
     "tests/kafka/test_cluster.py::test_up_on_kafka": 60,
-    "tests/kafka/test_cluster.py": 20,
+    "tests/demo/test_system.py": 50,
+    "tests/kafka/test_three_brokers.py": 30,
+    "tests/kafka/test_cluster.py": 15,
     "tests/decide/test_calibration.py": 25,
-    "tests/local/test_elsewhere.py": 25,
+    "tests/doctor/test_kafka.py": 20,
+    "tests/collect/test_bounds.py": 20,
+    "tests/archive/test_bench.py": 20,
     "tests/archive": 15,
     "tests/deadletter": 15,
+    "tests/engine/test_accounts.py": 15,
+    "tests/doctor/test_servers.py": 15,
+    "tests/backtest/test_scenarios.py": 15,
 }
 SERVICE_SECONDS = 5
 
@@ -62,20 +73,26 @@ def _mark(item: pytest.Function) -> None:
     if group:
         item.add_marker(pytest.mark.xdist_group(group))
     if not any(item.get_closest_marker(name) for name in ("slow", "service")):
-        is_service = group in SHARED.values() or not OWN.isdisjoint(item.fixturenames)
+        is_service = bool(_shared(item)) or not OWN.isdisjoint(item.fixturenames)
         item.add_marker(pytest.mark.service if is_service else pytest.mark.unit)
+    if not item.get_closest_marker("unit"):
+        item.add_marker(pytest.mark.no_cover)
 
 
-def _group(item: pytest.Function) -> str:
+def _shared(item: pytest.Function) -> str:
     names = set(item.fixturenames)
     if (called := getattr(item, "callspec", None)) is not None:
         names.update(called.params.get(chooser, "") for chooser in CHOOSERS)
-    for name, group in SHARED.items():
-        if name in names:
-            return group
+    return next((group for name, group in SHARED.items() if name in names), "")
+
+
+def _group(item: pytest.Function) -> str:
     file = item.nodeid.partition("::")[0]
+    folder = file.rpartition("/")[0]
+    if shared := _shared(item):
+        return f"{shared} of {folder}" if folder in APART else shared
     scopes = {made[-1].scope for made in item._fixtureinfo.name2fixturedefs.values()}
-    return file.rpartition("/")[0] if "package" in scopes else file if "module" in scopes else ""
+    return folder if "package" in scopes else file if "module" in scopes else ""
 
 
 _in_unit_test = False

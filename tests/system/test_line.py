@@ -28,6 +28,17 @@ pytestmark = pytest.mark.service
 KEY = "{}/crowdstrike/content/291"
 
 
+def test_settings_of_another_cluster_do_not_reach_the_line(line: Line) -> None:
+    """With some in the environment and in a file, every stage is ready, none was started twice, and ClickHouse has
+    Andon's tables where they belong."""
+    stages = line.at_first["stages"]
+    assert {name: (stage["state"], stage["restarts"]) for name, stage in stages.items()} == dict.fromkeys(
+        ("broker", "clickhouse", "combine", "correlate", "collect", "archive"), ("up", 0)
+    )
+    assert line.curl_query("SELECT count() FROM andon.events_once WHERE fleet = 'nobody'") == "0"
+    assert line.curl_query("SELECT count() FROM system.databases WHERE name = 'production'") == "0"
+
+
 def test_events_by_kcat_become_a_signed_halt(line: Line) -> None:
     """The guilty update is halted, the innocent one is not, and the signature holds over the record as it stands."""
     needs("kcat")

@@ -6,6 +6,9 @@ import msgspec
 
 Doc = msgspec.Meta
 
+STAGE = "archive"
+GROUP = "andon-archive"
+
 
 class ArchiveConfig(msgspec.Struct, frozen=True):
     """Section "archive"."""

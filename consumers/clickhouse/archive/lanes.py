@@ -19,6 +19,7 @@ from consumers.clickhouse.archive.rows import Rows
 from pipeline.runtime.errors import FatalStageError
 
 MARKER = 1  # of a transaction: an offset that nobody reads
+LULL_WAITS = 4  # a lull: nothing came for so many times the longest wait of a row
 
 
 class LaneKey(NamedTuple):
@@ -91,6 +92,7 @@ class Lane:
     promised: list[Intent] = field(default_factory=list)  # found at the start: to be read again exactly
     held: Held | None = None
     inserting: Batch | None = None
+    opened_at: float | None = None  # when the batch began to fill that went last; None: none went
     unsettled: set[int] = field(default_factory=set)  # partitions whose commit does not say just `stored`
     void: set[int] = field(default_factory=set)  # of these, those whose commit says what was never sent
 
@@ -142,11 +144,14 @@ class Lane:
         return first if following is None else min(first, following)
 
     def due(self, now: float, wait_seconds: float, max_rows: int, max_bytes: int) -> bool:
-        """Whether what is held should go now."""
+        """Whether what is held should go now. What comes alone, after a lull, waits for nothing: it is seen sooner, and
+        on the embedded broker its commits are in the snapshot that it made necessary itself."""
         if self.held is None or self.busy:
             return False
         full = self.held.rows >= max_rows or self.held.size_bytes >= max_bytes
-        return full or now - self.held.opened_at >= wait_seconds
+        before = self.held.opened_at if self.opened_at is None else self.opened_at
+        is_after_lull = wait_seconds > 0 and self.held.opened_at - before >= LULL_WAITS * wait_seconds
+        return full or is_after_lull or now - self.held.opened_at >= wait_seconds
 
     @property
     def busy(self) -> bool:
@@ -207,6 +212,7 @@ class Lane:
 
     def handed_over(self, batch: Batch) -> None:
         """The intent is committed, with all that was to be settled, and the batch is on its way."""
+        self.opened_at = self.held.opened_at if self.held is not None else None
         self.inserting, self.held = batch, None
         self.unsettled = {of.partition for of in batch.intent.ranges}
         self.void.clear()

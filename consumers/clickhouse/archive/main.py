@@ -4,10 +4,7 @@ import gc
 
 import click
 
-from consumers.clickhouse.archive.config import ArchiveConfig
-from consumers.clickhouse.archive.convert import Converter
-from consumers.clickhouse.archive.insert import Inserter
-from consumers.clickhouse.archive.stage import GROUP, STAGE, Archive
+from consumers.clickhouse.archive.config import GROUP, STAGE, ArchiveConfig
 from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime import logging
@@ -16,7 +13,6 @@ from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import StopSignal, leave
 from pipeline.runtime.metrics import MetricsConfig
-from pipeline.runtime.reading.watch import ReadingWatch
 
 _COLLECT_EVERY = 100_000  # allocations: a batch makes many objects and no cycles
 
@@ -37,8 +33,13 @@ def command(
     trust: TrustConfig,
 ) -> None:
     """Foreground; SIGTERM stores what is held and stops."""
-    log = logging.configure(STAGE)
     stop = StopSignal().install()
+    from consumers.clickhouse.archive.convert import Converter  # here: help does not wait for them
+    from consumers.clickhouse.archive.insert import Inserter
+    from consumers.clickhouse.archive.stage import Archive
+    from pipeline.runtime.reading.watch import ReadingWatch
+
+    log = logging.configure(STAGE)
     watch = ReadingWatch(kafka, STAGE, GROUP, log, "what it stores", "stored")
     registry.serve(metrics, watch.pages())
     where = {"bootstrap_servers": kafka.bootstrap_servers, "clickhouse": masked(clickhouse)}

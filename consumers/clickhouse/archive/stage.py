@@ -16,11 +16,11 @@ from confluent_kafka import (
 )
 
 from consumers.clickhouse.archive.again import ReadAgain
-from consumers.clickhouse.archive.config import ArchiveConfig
+from consumers.clickhouse.archive.config import GROUP, STAGE, ArchiveConfig
 from consumers.clickhouse.archive.convert import Converter, ranges
 from consumers.clickhouse.archive.insert import Abandoned, Inserter
 from consumers.clickhouse.archive.lanes import Batch, Lane, LaneKey, deleted_unread, key_of
-from consumers.clickhouse.archive.takeover import begin_anew, taken_over
+from consumers.clickhouse.archive.takeover import begin_anew, join, taken_over
 from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lag import LagReport, Place
@@ -28,8 +28,6 @@ from pipeline.runtime.metrics import BATCHES, EVENTS, LOST, REJECTED
 from pipeline.runtime.quiet import member
 from pipeline.runtime.waiting import Deadline, wait_for
 
-STAGE = "archive"
-GROUP = "andon-archive"
 CONSUME_MESSAGES = 10_000
 POLL_SECONDS = 0.05
 SAY_SECONDS = 30.0  # between two words about reading that pauses
@@ -62,7 +60,8 @@ class Archive:
         convert: Converter | None = None,
         tell: Callable[[Mapping[Place, int]], None] = lambda _: None,  # where everything stands, each turn
     ) -> None:
-        self._config, self._inserter, self._log, self._tell = config, inserter, log, tell
+        self._config, self._kafka = config, kafka
+        self._inserter, self._log, self._tell = inserter, log, tell
         self._convert = convert or Converter(kafka.topic_prefix)
         name = f"{GROUP}-{config.slot}"
         self._consumer = member(kafka, GROUP, name, log, **_FETCHING)
@@ -78,10 +77,11 @@ class Archive:
         """Until the stop; False when a request to ClickHouse still hangs then: what it carries stays promised.
 
         Raises:
+            ConfigError: when a topic is missing.
             FatalStageError: when this process cannot go on.
         """
-        self._consumer.subscribe(list(self._convert.routes), on_assign=self._assigned, on_revoke=self._revoked)
         try:
+            join(self._consumer, self._kafka, self._convert.routes, self._assigned, self._revoked)
             while not is_stopping():
                 self._turn(drain=False)
             self._drain()

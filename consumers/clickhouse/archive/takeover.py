@@ -1,6 +1,6 @@
-"""What earlier owners of partitions have committed, and what of it may still be under way."""
+"""Joining the group, what earlier owners of partitions have committed, and what of it may still be under way."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import msgspec
 import structlog
@@ -9,9 +9,29 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicParti
 from consumers.clickhouse.archive.intent import Committed, decode_intent, under_way
 from pipeline.runtime import group_offsets
 from pipeline.runtime.errors import FatalStageError
+from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lag import Place
+from pipeline.runtime.metadata import require_topics
+from pipeline.runtime.quiet import QuietConsumer
+from pipeline.wire.topics import ALL
 
 COMMITTED_SECONDS = 10.0
+
+Change = Callable[[Consumer, list[TopicPartition]], None]
+
+
+def join(
+    consumer: QuietConsumer, kafka: KafkaConfig, names: Collection[str], on_assign: Change, on_revoke: Change
+) -> None:
+    """Become a member that reads these topics, named as the cluster names them.
+
+    Raises:
+        ConfigError: when one is missing: to be started again does not help.
+        FatalStageError: when no broker answers.
+    """
+    wanted = [topic for topic in ALL if kafka.topic_prefix + topic.name in names]
+    require_topics(consumer, consumer.errors, kafka, wanted)
+    consumer.subscribe(list(names), on_assign=on_assign, on_revoke=on_revoke)
 
 
 def taken_over(

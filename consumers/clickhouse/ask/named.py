@@ -1,5 +1,6 @@
 """The named queries: those of docs/analysts.md, and nowhere else."""
 
+import itertools
 import re
 from importlib import resources
 from typing import NamedTuple
@@ -9,7 +10,8 @@ _PARAMETER = re.compile(r"\{\s*(\w+)\s*:\s*([^}]+?)\s*\}")
 
 
 class Named(NamedTuple):
-    """A query of the guide: it begins with a comment of one line that says what it is about."""
+    """A query of the guide: it begins with a comment whose first line says what it is about, the others what its
+    numbers are."""
 
     name: str
     sql: str
@@ -18,6 +20,12 @@ class Named(NamedTuple):
     def about(self) -> str:
         """A sentence."""
         return self.sql.partition("\n")[0].removeprefix("-- ")
+
+    @property
+    def notes(self) -> str:
+        """Words, or ""."""
+        lines = itertools.takewhile(lambda line: line.startswith("-- "), self.sql.splitlines())
+        return " ".join(line.removeprefix("-- ") for line in lines).removeprefix(self.about).strip()
 
     @property
     def parameters(self) -> dict[str, str]:

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 from rich import box
-from rich.table import Table
+from rich.table import Column, Table
 
 from consumers.clickhouse import known
 from consumers.clickhouse.ask.answer import ROWS_FORMAT, ROWS_SETTINGS, Answer, CutOff, Reading, read_answer
-from consumers.clickhouse.ask.named import Named, queries, types_of
+from consumers.clickhouse.ask.named import Named, queries
 from consumers.clickhouse.ask.output import Defused, Sink, Terminal
+from consumers.clickhouse.ask.question import Parameters, Question, question
 from consumers.clickhouse.ask.table import show
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from pipeline.runtime.config import configured
 from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.logging import printable
-from pipeline.runtime.say import safe, safe_json
-from pipeline.runtime.wrong import did_you_mean
+from pipeline.runtime.say import safe, safe_json, say
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -40,19 +40,6 @@ _TOTALS = re.compile(
     r"""(['"`])(?:(?!\1)[^\\]|\\.)*\1|--[^\n]*|/\*.*?\*/|\b(?P<totals>WITH\s+TOTALS)\b""", re.IGNORECASE | re.DOTALL
 )
 _COMMENT_FIRST = re.compile(r"--([^\s=]*).*\s", re.DOTALL)
-
-
-class AsWritten:
-    """A parameter that goes to ClickHouse as it is written; a string the client would escape first."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __str__(self) -> str:
-        return self._text
-
-
-Parameters = dict[str, str | AsWritten]
 
 
 class Asker:
@@ -80,6 +67,16 @@ class Asker:
     def check(self, named: dict[str, str]) -> None:
         """Raises UnknownName when a parameter of a named query names what ClickHouse has never heard of."""
         known.check(self._client, named)
+
+    def doubts(self, asked: Question) -> list[str]:
+        """Of free SQL: the names in it that ClickHouse has never heard of, each in a sentence; none where it has no
+        tables of ours."""
+        from clickhouse_connect.driver.exceptions import Error
+
+        try:
+            return list(known.unheard(self._client, asked.names))
+        except Error:
+            return []
 
     def columns(self, sql: str, parameters: Parameters) -> list[tuple[str, str]]:
         """Names and types; none where ClickHouse cannot say before it answers."""
@@ -144,17 +141,19 @@ def command(
     if what is None or listed:
         _list(named)
         return
-    sql, parameters = _question(what, given, named)
+    asked = question(what, given, named)
     try:
         asker = Asker(clickhouse, timeout)
-        if what in named:
-            asker.check(parameters)
-        _answer(asker, sql, _bound(sql, parameters), form, raw)
+        if asked.name:
+            asker.check(asked.given)
+        _answer(asker, asked, form, raw)
+        for doubt in asker.doubts(asked):
+            say(f"note: {doubt}", err=True)
     except CutOff as error:
         sys.stdout.flush()
         raise AndonError(f"ClickHouse at {clickhouse.url}: {error}") from None
     except Error as error:
-        if error.code == SYNTAX_ERROR and _FORMAT_CLAUSE.search(sql):
+        if error.code == SYNTAX_ERROR and _FORMAT_CLAUSE.search(asked.sql):
             raise ConfigError("no FORMAT in the SQL: say --format " + "|".join(FORMATS)) from None
         raise AndonError(f"ClickHouse at {clickhouse.url}: {printable(_plain(str(error)))}") from None
 
@@ -169,11 +168,12 @@ def _plain(error: str) -> str:
     return words.strip()
 
 
-def _answer(asker: Asker, sql: str, parameters: Parameters, form: Form, raw: bool) -> None:
+def _answer(asker: Asker, asked: Question, form: Form, raw: bool) -> None:
+    sql, parameters = asked.sql, asked.bound
     if form in ("table", "parquet") and any(found["totals"] for found in _TOTALS.finditer(sql)):
         raise ConfigError(f"--format {form} has no place for what WITH TOTALS adds: --format csv|json, or WITH ROLLUP")
     if form == "table":
-        show(asker.table(sql, parameters))
+        show(asker.table(sql, parameters), asked.notes)
         return
     to_people = sys.stdout.isatty()
     if form == "parquet" and to_people:
@@ -193,35 +193,10 @@ def _answer(asker: Asker, sql: str, parameters: Parameters, form: Form, raw: boo
         asker.copy(sql, parameters, form, out)
 
 
-def _question(what: str, given: tuple[str, ...], named: dict[str, Named]) -> tuple[str, dict[str, str]]:
-    parameters = {}
-    for pair in given:
-        name, equals, value = pair.partition("=")
-        if not equals or not name.isidentifier():
-            raise ConfigError(f"--param {pair!r}: should be NAME=VALUE")
-        parameters[name] = value
-    if what not in named:
-        if not any(character.isspace() for character in what):
-            near = did_you_mean(what, named)
-            raise ConfigError(f"no query is named {what!r}; `andon query` lists them, and SQL has a space in it{near}")
-        return what.rstrip().removesuffix(";"), parameters
-    wanted = named[what].parameters
-    if missing := [name for name in wanted if name not in parameters]:
-        raise ConfigError(f"{what} needs " + ", ".join(f"--param {name}=…" for name in missing))
-    if unknown := [name for name in parameters if name not in wanted]:
-        takes = ", ".join(wanted) or "none"
-        raise ConfigError(f"--param {unknown[0]}=…: {what} has no such parameter; it takes {takes}")
-    return named[what].sql, parameters
-
-
-def _bound(sql: str, given: dict[str, str]) -> Parameters:
-    """Arrays, maps and tuples are written as in SQL, with quotes and backslashes of their own."""
-    nested = {name for name, kind in types_of(sql).items() if kind.startswith(("Array(", "Map(", "Tuple("))}
-    return {name: AsWritten(value) if name in nested else value for name, value in given.items()}
-
-
 def _list(named: dict[str, Named]) -> None:
-    table = Table("name", "what it says", "takes", box=box.SIMPLE_HEAD)
+    whole = Column("name", no_wrap=True)
+    table = Table(whole, "what it says, and what it takes (-p NAME=…)", box=box.SIMPLE_HEAD)
     for query in named.values():
-        table.add_row(query.name, query.about, ", ".join(query.parameters))
+        takes = f" ({', '.join(query.parameters)})" if query.parameters else ""
+        table.add_row(query.name, query.about + takes)
     stdout_console().print(table)

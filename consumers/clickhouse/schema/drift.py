@@ -6,14 +6,14 @@ ones are compared as the server prints them now, for another release may do it d
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
-
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import Error
+from typing import TYPE_CHECKING, NamedTuple
 
 from consumers.clickhouse.schema.feeds import SUFFIX
 from consumers.clickhouse.schema.layout import Layout
 from consumers.clickhouse.schema.migration import OBJECTS_TABLE, Migration, backfilled, created, dropped
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 Statements = dict[str, str | None]  # by name
 
@@ -96,7 +96,7 @@ def compare(rows: Iterable[Row], names: set[str], was: Statements, *, on_cluster
 class Objects:
     """The tables and views of one database, and what is recorded of them."""
 
-    def __init__(self, client: Client, layout: Layout) -> None:
+    def __init__(self, client: "Client", layout: Layout) -> None:
         self._client, self._layout = client, layout
 
     def drift(self, migrations: list[Migration]) -> Drift:
@@ -113,6 +113,8 @@ class Objects:
         none."""
         if not name.endswith(SUFFIX):
             return False
+        from clickhouse_connect.driver.exceptions import Error  # here: help does not wait for it
+
         try:
             self._client.command(f"SELECT 1 FROM {self._layout.name(name)} LIMIT 0")
         except Error as error:

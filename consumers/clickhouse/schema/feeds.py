@@ -7,12 +7,13 @@ these tables are sets (or keep one row per key), so to fill in what is there alr
 import re
 from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import NamedTuple
-
-from clickhouse_connect.driver.client import Client
+from typing import TYPE_CHECKING, NamedTuple
 
 from consumers.clickhouse.schema.layout import Layout
 from pipeline.runtime.errors import AndonError
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 SOURCE = "events"
 SUFFIX = "_feed"
@@ -36,7 +37,7 @@ class Feed(NamedTuple):
 class Feeds:
     """The feeds of one database."""
 
-    def __init__(self, client: Client, layout: Layout) -> None:
+    def __init__(self, client: "Client", layout: Layout) -> None:
         self._client = client
         self.layout = layout
 

@@ -7,18 +7,21 @@ are there. So whatever was not yet listed after the view was created feeds it, a
 its id, for clocks may differ. All INSERTs are, also those into other tables: one may reach `events` through a view.
 """
 
-from clickhouse_connect.driver.client import Client
+from typing import TYPE_CHECKING
 
 from consumers.clickhouse.schema.feeds import SOURCE
 from consumers.clickhouse.schema.layout import Layout
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.waiting import wait_for
 
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
 WAIT_SECONDS = 600.0  # an INSERT of the archive takes a second
 POLL_SECONDS = 0.05
 
 
-def wait_for_inserts(client: Client, layout: Layout, wait_seconds: float = WAIT_SECONDS) -> None:
+def wait_for_inserts(client: "Client", layout: Layout, wait_seconds: float = WAIT_SECONDS) -> None:
     """Return when every INSERT that runs now has ended, on whichever server.
 
     Raises:
@@ -46,7 +49,7 @@ def synced(layout: Layout) -> str:
     return f"SYSTEM SYNC REPLICA{layout.everywhere} {layout.name(layout.local(SOURCE))} LIGHTWEIGHT"
 
 
-def _running(client: Client, layout: Layout) -> dict[tuple[str, str], str]:
+def _running(client: "Client", layout: Layout) -> dict[tuple[str, str], str]:
     """The beginnings of INSERTs, by server and id."""
     source = f"clusterAllReplicas('{layout.cluster}', system.processes)" if layout.cluster else "system.processes"
     sql = (

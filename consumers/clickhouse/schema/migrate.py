@@ -1,8 +1,8 @@
 """`andon migrate`: bring the ClickHouse schema up to this version, show where it stands, or what would be done."""
 
+from typing import TYPE_CHECKING
+
 import click
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.drift import UNRECORDED, Drift, Objects
@@ -28,6 +28,9 @@ from consumers.clickhouse.schema.migration import (
 from pipeline.runtime.config import configured
 from pipeline.runtime.say import say, say_json
 
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
 # TABLE_ALREADY_EXISTS, UNKNOWN_TABLE, NOT_FOUND_COLUMN_IN_BLOCK, DUPLICATE_COLUMN
 _EXISTS, _UNKNOWN, _NO_COLUMN, _DUPLICATE_COLUMN = 57, 60, 10, 15
 
@@ -35,7 +38,7 @@ _EXISTS, _UNKNOWN, _NO_COLUMN, _DUPLICATE_COLUMN = 57, 60, 10, 15
 class Migrator:
     """Applies migrations to one database. Steps are recorded one by one, so an interrupted run goes on where it was."""
 
-    def __init__(self, client: Client, database: str, cluster: str = "") -> None:
+    def __init__(self, client: "Client", database: str, cluster: str = "") -> None:
         self._client = client
         self._database = database
         self._layout = Layout(database, cluster)
@@ -118,6 +121,8 @@ class Migrator:
         self._record(migration, index + 1)
 
     def _run_once(self, statement: str, again: bool) -> None:
+        from clickhouse_connect.driver.exceptions import Error  # here: help does not wait for it
+
         try:
             self._run(statement)
         except Error as error:
@@ -181,6 +186,8 @@ def command(clickhouse: ClickHouseConfig, dry_run: bool, status: bool, as_json: 
     """Exit code 1 when --status finds something pending, missing, different or not recorded."""
     if accept and (status or dry_run):
         raise click.UsageError("--accept changes what is recorded: it goes with neither --status nor --dry-run")
+    from clickhouse_connect.driver.exceptions import Error  # here: help does not wait for it
+
     try:
         layout = Layout(clickhouse.database, clickhouse.cluster)
         migrator = Migrator(connect(clickhouse), *layout)

@@ -22,6 +22,7 @@ CREATE TABLE {STATUS_TABLE}
     at DateTime64(3, 'UTC') DEFAULT now64(3)
 )
 ENGINE = ReplacingMergeTree(steps_done) ORDER BY number
+COMMENT 'internal: how far the schema has been migrated; doctor and migrate --status read it'
 """
 
 # What every table and view was once this migration and all before it had been applied; the newest of a name counts.
@@ -34,6 +35,7 @@ CREATE TABLE {OBJECTS_TABLE}
     at DateTime64(3, 'UTC') DEFAULT now64(3)
 )
 ENGINE = ReplacingMergeTree(at) ORDER BY (migration, name)
+COMMENT 'internal: what each table and view was when it was made; doctor and migrate --status read it'
 """
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")

@@ -4,7 +4,6 @@ from datetime import date, datetime
 from typing import Any
 
 import click
-from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.feeds import FILL_SECONDS, SUFFIX, Feed, Feeds
@@ -37,6 +36,8 @@ def command(
         raise ConfigError(f"--until {last} is before --since {first}")
     if first and not add and not yes:
         _refuse_expired(first)
+    from clickhouse_connect.driver.exceptions import Error  # here: help does not wait for it
+
     try:
         # A statement goes on for long and says nothing meanwhile.
         client = connect(clickhouse, timeout_seconds=FILL_SECONDS)

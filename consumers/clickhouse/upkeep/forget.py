@@ -7,12 +7,9 @@ Of older days they are kept, for they are all that is left of every other host a
 
 from collections.abc import Iterator
 from datetime import date
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import Error
-from rich.table import Table
 
 from consumers.clickhouse import known
 from consumers.clickhouse.connect import ClickHouseConfig, connect
@@ -25,6 +22,9 @@ from pipeline.runtime.config import configured
 from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.say import say, say_json
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 REMAINS = (
     "Kafka keeps what it has for its own time: fleet.events 2 days, fleet.partials 6 hours, fleet.deadletter 7 days, "
@@ -73,7 +73,7 @@ class Expired(NamedTuple):
 class Forget:
     """One request."""
 
-    def __init__(self, client: Client, layout: Layout, subject: Subject) -> None:
+    def __init__(self, client: "Client", layout: Layout, subject: Subject) -> None:
         if layout.cluster and subject.host:
             raise AndonError("a host's hashes cannot be taken out of aggregates on a cluster: not built yet")
         self._client, self._layout, self._subject = client, layout, subject
@@ -152,6 +152,8 @@ def command(clickhouse: ClickHouseConfig, fleet: str, host: str, yes: bool, as_j
     """
     if not fleet and not host:
         raise ConfigError("name a --fleet, a --host, or both")
+    from clickhouse_connect.driver.exceptions import Error  # here: help does not wait for it
+
     try:
         _warn_of_unknown(clickhouse, fleet, host)
         if not yes:
@@ -181,6 +183,8 @@ def _warn_of_unknown(clickhouse: ClickHouseConfig, fleet: str, host: str) -> Non
 
 
 def _show(found: list[Found], remains: tuple[str, ...]) -> None:
+    from rich.table import Table
+
     table = Table("table", "holds", "before", "after")
     for row in found:
         table.add_row(row.table, row.what, f"{row.before:,}", f"{row.after:,}")

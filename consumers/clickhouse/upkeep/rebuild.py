@@ -6,12 +6,14 @@ they are sets), and then exchanged for the first at once. A report that arrives 
 
 from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, timedelta
-
-from clickhouse_connect.driver.client import Client
+from typing import TYPE_CHECKING
 
 from consumers.clickhouse.schema.feeds import FILL_SETTINGS, SUFFIX, Feed, Feeds
 from consumers.clickhouse.schema.inserts import wait_for_inserts
 from pipeline.runtime.errors import AndonError
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 NEW, LATE = "_new", "_late_new"
 # Raw events are kept 90 days from when they were stored; of days before these some may have gone already.
@@ -37,7 +39,7 @@ class Rebuild:
     """One table of `feeds`, made anew. `expired`: also of days of which raw events may have gone, so that what only the
     table remembers of them is lost."""
 
-    def __init__(self, client: Client, feeds: Feeds, feed: Feed, *, expired: bool = False) -> None:
+    def __init__(self, client: "Client", feeds: Feeds, feed: Feed, *, expired: bool = False) -> None:
         if feeds.layout.cluster:
             raise AndonError("on a cluster a table can only be added to: --add")
         if feed.table not in TIME:

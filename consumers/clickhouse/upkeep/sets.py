@@ -2,14 +2,15 @@
 
 import re
 from datetime import date
-from typing import NamedTuple
-
-from clickhouse_connect.driver.client import Client
+from typing import TYPE_CHECKING, NamedTuple
 
 from consumers.clickhouse.schema.feeds import FILL_SETTINGS
 from consumers.clickhouse.schema.layout import Layout
 from consumers.clickhouse.upkeep.rebuild import TIME
 from consumers.clickhouse.upkeep.subject import Subject
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 LISTED = 4096  # up to here a uniqCombined lists its hashes, and one can be looked for; beyond, it holds none
 _HASH = "[sipHash64({host:String})]"
@@ -34,7 +35,7 @@ class Holding(NamedTuple):
 class Sets:
     """The sets of one database, looked through for one host."""
 
-    def __init__(self, client: Client, layout: Layout, subject: Subject) -> None:
+    def __init__(self, client: "Client", layout: Layout, subject: Subject) -> None:
         self._client, self._layout, self._subject = client, layout, subject
 
     def holding(self) -> dict[str, list[Holding]]:

@@ -7,8 +7,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 from confluent_kafka import KafkaException
 
+from consumers.clickhouse.archive.config import GROUP
 from consumers.clickhouse.archive.intent import decode_intent
-from consumers.clickhouse.archive.stage import GROUP
 from pipeline.bench.faults.clickhouse import ClickHouse, Stored
 from pipeline.bench.faults.combine import SETTLE_SECONDS
 from pipeline.bench.faults.ledger import by_id, judge

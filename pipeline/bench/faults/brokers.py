@@ -50,17 +50,24 @@ def leader_killed(setup: Setup) -> Figures:
 
 def network_cut(setup: Setup) -> Figures:
     """Nothing reaches any broker for a while, neither from the line nor from the other brokers."""
-    if setup.proxies is None:
-        raise AndonError("network-cut needs its proxies")
     with Storing(setup, "network-cut") as line:
         correlate = _begin(line)
         seconds = SHORT_CUT_SECONDS if setup.short else CUT_SECONDS
-        setup.proxies.cut()
-        line.run_for(seconds)
-        setup.proxies.heal()
+        cut(setup, line, seconds)
         moment = time.monotonic()
         line.run_for(2 * AFTER_SECONDS)
         return whole_account(line, correlate, [line.halts.longest_gap(moment)]) | {"cut_seconds": seconds}
+
+
+def cut(setup: Setup, line: LineUnderTest, seconds: float) -> None:
+    """Nothing passes for so long. Raises AndonError where no proxies stand before the brokers."""
+    if setup.proxies is None:
+        raise AndonError("a cut needs proxies")
+    setup.proxies.cut()
+    try:
+        line.run_for(seconds)
+    finally:
+        setup.proxies.heal()
 
 
 def brokers_restarted(setup: Setup) -> Figures:

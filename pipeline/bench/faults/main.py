@@ -64,7 +64,7 @@ SCENARIOS = {
     "leader-killed": Scenario(leader_killed, brokers=BROKERS),
     "clickhouse-failing": Scenario(clickhouse_failing, in_short=True),
     "network-cut": Scenario(network_cut, brokers=BROKERS, proxied=True),
-    ONE_OF_EACH: Scenario(one_of_each, brokers=BROKERS),
+    ONE_OF_EACH: Scenario(one_of_each, brokers=BROKERS, proxied=True),
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from pipeline.bench.faults.archive import Storing
-from pipeline.bench.faults.brokers import cluster_of, leader, restart, whole_account
+from pipeline.bench.faults.brokers import SHORT_CUT_SECONDS, cluster_of, cut, leader, restart, whole_account
 from pipeline.bench.faults.combine import kill_combiner
 from pipeline.bench.faults.correlate import kill_correlator
 from pipeline.bench.faults.correlator import correlator
@@ -23,7 +23,8 @@ ANY, INSIDE = Kill(LIFE_SECONDS[0], "any"), Kill(LIFE_SECONDS[0], "inside")
 
 def one_of_each(setup: Setup) -> Figures:
     """Combiner killed in a transaction and scaled to three and two, archive killed between insert and commit,
-    correlator killed also in its recovery, a leader restarted, ClickHouse failing in five ways; then all is judged."""
+    correlator killed also in its recovery, a leader restarted, ClickHouse failing in five ways, the brokers cut off;
+    then all is judged."""
     with Storing(setup, "one-of-each") as line:
         clickhouse, correlate, inside = line.clickhouse, correlator(line), {}
         combiner = line.combiner()
@@ -48,8 +49,11 @@ def one_of_each(setup: Setup) -> Figures:
             line.run_for(FAULT_SECONDS)
             restart(line, cluster_of(setup), leader(line))
         under_faults = line.under_faults()
+        cut(setup, line, SHORT_CUT_SECONDS)
+        halts = len(line.halts.halts)
+        line.until("halts go on", lambda: len(line.halts.halts) > halts, READY_SECONDS)
         found = whole_account(line, correlate, []) | under_faults
-        return found | inside | {"slots": [1, 3, 2], "broker_restarts": 1}
+        return found | inside | {"slots": [1, 3, 2], "broker_restarts": 1, "cut_seconds": SHORT_CUT_SECONDS}
 
 
 @contextmanager

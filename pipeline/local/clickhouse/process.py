@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.local.clickhouse.accounts import OWNER, WRITER, unconfined
-from pipeline.local.clickhouse.main import READY
+from pipeline.local.clickhouse.config import READY
 from pipeline.local.machine.ports import LOOPBACK, free_port
 from pipeline.local.machine.process import Process, andon
 from pipeline.wire.topics import EVENTS

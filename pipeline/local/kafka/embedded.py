@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.local.machine.ports import free_port
 from pipeline.local.machine.process import Process
-from pipeline.runtime.errors import AndonError
+from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.kafka import KafkaConfig, client_config
 from pipeline.runtime.kafka_log import Errors
 from pipeline.runtime.metadata import list_topics
@@ -23,7 +23,7 @@ def command_line(data_dir: Path, port: int) -> list[str]:
     try:
         binary = importlib.resources.files("noida_db") / "noida-db"
     except ModuleNotFoundError:
-        raise AndonError("the embedded broker is not installed: pip install 'andon[local]'") from None
+        raise ConfigError("the embedded broker is not installed: pip install 'andon[local]'") from None
     where = ["--host", "127.0.0.1", "--kafka-port", str(port), "--data-dir", str(data_dir)]
     return [str(binary), "start", "--only", "kafka", *where]
 

@@ -4,6 +4,8 @@ times in unix ms."""
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from pipeline.wire.words import counted
+
 STILL_MS = 10_000  # records that wait so long, and none is read: something is wrong
 LOOK_MS = 15_000  # a look at the ends of the logs is worth so long
 
@@ -32,8 +34,8 @@ class Progress:
 
     def __init__(self, reads: str, done: str = "read") -> None:
         self._reads, self._done = reads, done
-        self._positions: dict[Place, Still] = {}
-        self._ends: dict[Place, Still] = {}  # committed ones
+        self._waiting: dict[Place, Still] = {}  # positions before which nothing waits are not in it
+        self._held: dict[Place, Still] = {}  # committed ends behind which something is written
         self._looked: Mapping[Place, Standing] = {}
         self._looked_ms: int | None = None
         self._beyond: dict[Place, int] = {}  # logs that end before the place in them, and since when
@@ -41,16 +43,17 @@ class Progress:
 
     def reset(self) -> None:
         """Partitions change hands."""
-        self._positions.clear()
-        self._ends.clear()
+        self._waiting.clear()
+        self._held.clear()
         self._beyond.clear()
         self._looked, self._looked_ms, self._idle_ms = {}, None, None
 
     def look(self, places: Mapping[Place, Standing], now_ms: int) -> None:
         """Where everything stands that is assigned."""
         self._looked, self._looked_ms = places, now_ms
-        self._positions = _moved(self._positions, {at: found.position for at, found in places.items()}, now_ms)
-        self._ends = _moved(self._ends, {at: found.committed_end for at, found in places.items()}, now_ms)
+        waiting = {at: found.position for at, found in places.items() if found.committed_end > found.position}
+        held = {at: found.committed_end for at, found in places.items() if found.written_end > found.committed_end}
+        self._waiting, self._held = _moved(self._waiting, waiting, now_ms), _moved(self._held, held, now_ms)
         beyond = (at for at, found in places.items() if found.position > found.written_end)
         self._beyond = {at: self._beyond.get(at, now_ms) for at in beyond}
         self._idle_ms = None if places else self._idle_ms or now_ms
@@ -64,7 +67,7 @@ class Progress:
         return {
             at: found
             for at, found in self._looked.items()
-            if found.committed_end > found.position and self._still_ms(at, now_ms) > STILL_MS
+            if at in self._waiting and now_ms - self._waiting[at].since_ms > STILL_MS
         }
 
     def replaced(self, now_ms: int) -> list[str]:
@@ -84,20 +87,19 @@ class Progress:
         return [why for at in sorted(self._looked) for why in self._why_not(at, now_ms)]
 
     def _why_not(self, at: Place, now_ms: int) -> list[str]:
-        place, still_ms, hung_ms = self._looked[at], self._still_ms(at, now_ms), now_ms - self._ends[at].since_ms
-        name, found = _name(at), []
+        place, name, found = self._looked[at], _name(at), []
         if at in self.waiting(now_ms):
-            records = place.committed_end - place.position
-            found.append(f"{name}: none of {records} waiting records was {self._done} for {still_ms // 1000} s")
+            still_seconds = (now_ms - self._waiting[at].since_ms) // 1000
+            records = counted(place.committed_end - place.position, "record waits", "records wait")
+            found.append(f"{name}: {records}, none was {self._done} for {still_seconds} s")
         if place.position > place.written_end:
             found.append(f"{name}: it ends at {place.written_end}, before offset {place.position}, which is read next")
-        held = place.written_end - place.committed_end
-        if held > 0 and hung_ms > STILL_MS:
-            found.append(f"{name}: an open transaction has held back {held} records for {hung_ms // 1000} s")
+        held = self._held.get(at)
+        if held is not None and now_ms - held.since_ms > STILL_MS:
+            records = counted(place.written_end - place.committed_end, "record")
+            held_seconds = (now_ms - held.since_ms) // 1000
+            found.append(f"{name}: an open transaction has held back {records} for {held_seconds} s")
         return found
-
-    def _still_ms(self, at: Place, now_ms: int) -> int:
-        return now_ms - self._positions[at].since_ms
 
 
 def _name(at: Place) -> str:
