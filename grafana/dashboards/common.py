@@ -6,6 +6,8 @@ from grafana.model.colours import PURPLE, RED, SKY
 from grafana.model.dashboard import Annotation, Variable
 from grafana.model.queries import CLICKHOUSE_VARIABLE, PROMETHEUS_VARIABLE, metric, only, sql
 
+UPDATE = ("fleet", "vendor", "product", "version")
+NAMED = "{{vendor}}/{{product}}/{{version}}"
 RUNBOOKS = "https://andon.example/runbooks"  # stands for where they are served, as in deploy/prometheus/rules.yml
 DASHBOARDS = {
     "rollout-watch": "Rollout watch",
@@ -79,7 +81,8 @@ SELECT min(installed) AS time, concat('released: ', {update}) AS text, 'release'
 FROM update_days WHERE {only(*chosen)}
 GROUP BY vendor, product, version HAVING $__timeFilter(time) ORDER BY time LIMIT 100"""
     ordered = """
-SELECT min({when}) AS time, concat('{word}: ', {update}, ' ', encodeXMLComponent(any(reason))) AS text, '{action}' AS tags
+SELECT min({when}) AS time, concat('{word}: ', {update}, ' ', encodeXMLComponent(any(reason))) AS text,
+    '{action}' AS tags
 FROM halts WHERE {where} AND action = '{action}'
 GROUP BY fleet, vendor, product, version, epoch HAVING $__timeFilter(time) ORDER BY time LIMIT 100"""
     halted, resumed = (

@@ -1,11 +1,10 @@
 """Do hosts with an update crash more than hosts without it? As the detector reckons it."""
 
+from grafana.dashboards.common import UPDATE
 from grafana.model.colours import BLUE, RED
 from grafana.model.kinds import lines
 from grafana.model.panels import Column, Panel
 from grafana.model.queries import only, sql
-
-_UPDATE = ("fleet", "vendor", "product", "version")
 
 
 def worst(where: str) -> str:
@@ -22,8 +21,10 @@ def rates(*chosen: str) -> Panel:
     """Wilson's 95 % limits around the rate of hosts that have it."""
     return lines(
         "Do hosts that have it crash more?",
-        "Crashes for each report of hosts that have the update, and what hosts like them without it led to expect; each time "
-        "that the detector told it anew. The band is Wilson's 95 % interval: how far chance alone reaches. Of the update that "
+        "Crashes for each report of hosts that have the update, and what hosts like them without it led to expect; "
+        "each time "
+        "that the detector told it anew. The band is Wilson's 95 % interval: how far chance alone reaches. Of the "
+        "update that "
         "is chosen, or else of the one with the most evidence.",
         sql(
             f"""
@@ -34,7 +35,8 @@ SELECT at AS time, crashes / n AS `with it`, expected / n AS `without it, expect
        least(1, (crashes + z / 2 + sqrt(z * (crashes * (n - crashes) / n + z / 4))) / (n + z)) AS `at most`
 FROM
 (
-    SELECT at, max(observed) AS crashes, max(verdicts.expected) AS expected, greatest(sum(exposed_trials), crashes, 1) AS n
+    SELECT at, max(observed) AS crashes, max(verdicts.expected) AS expected, greatest(sum(exposed_trials), crashes,
+        1) AS n
     FROM verdicts
     WHERE (fleet, vendor, product, version) = worst AND $__timeFilter(at)
     GROUP BY at
@@ -57,4 +59,4 @@ ORDER BY time LIMIT 5000""",
     )
 
 
-RATES = rates(*_UPDATE)
+RATES = rates(*UPDATE)

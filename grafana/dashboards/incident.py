@@ -1,6 +1,7 @@
 """Incident: one update. What happened, when, to whom, and what stopped it?"""
 
 from grafana.dashboards import common
+from grafana.dashboards.common import UPDATE
 from grafana.dashboards.evidence import rates
 from grafana.model.colours import BLUE, GREY, ORANGE, RED
 from grafana.model.dashboard import Dashboard, Row, Variable
@@ -8,7 +9,6 @@ from grafana.model.kinds import big, columns, lines, table
 from grafana.model.panels import Column
 from grafana.model.queries import exactly, only, sql, value
 
-UPDATE = ("fleet", "vendor", "product", "version")
 THIS = exactly(*UPDATE)
 LISTED = (
     f"arrayExists((v, p, n) -> v = {value('vendor')} AND p = {value('product')} AND n = {value('version')}, "
@@ -34,7 +34,8 @@ HAVING count() > 0"""),
 )
 HOSTS = big(
     "How many have it, and how many crashed?",
-    "Hosts that reported with it installed, and of these such that reported a crash, whatever crashed them. Over all time.",
+    "Hosts that reported with it installed, and of these such that reported a crash, whatever crashed them. Over all "
+    "time.",
     sql(f"SELECT hosts AS `have it`, crashed_hosts AS `of these crashed` FROM crash_rate_by_update WHERE {THIS}"),
     unit="none",
     width=6,
@@ -44,7 +45,8 @@ HOSTS = big(
 )
 SPARED = big(
     "How many machines were spared?",
-    "Hosts of the halted rings that never had it, times the share that it crashed: a range. At least is 0 while nothing "
+    "Hosts of the halted rings that never had it, times the share that it crashed: a range. At least is 0 while "
+    "nothing "
     "proves that somebody obeyed.",
     sql(f"SELECT spared_low AS `at least`, spared_high AS `at most` FROM machines_spared WHERE {THIS}"),
     unit="none",
@@ -54,7 +56,8 @@ SPARED = big(
 )
 PROOF = big(
     "What proves it?",
-    "Acknowledged: a rollout system confirmed that it has stopped. Installations ended: nearly none followed, though hosts "
+    "Acknowledged: a rollout system confirmed that it has stopped. Installations ended: nearly none followed, though "
+    "hosts "
     "went on reporting. Unproven: neither, or installations went on.",
     sql(f"SELECT proof, silent_hosts AS `fell silent` FROM machines_spared WHERE {THIS}"),
     unit="none",
@@ -84,11 +87,14 @@ ARRAY JOIN
     [
         ('Why', reason),
         ('Ordered', concat(formatDateTime(issued_at, '%F %T'), ' UTC, rings ', arrayStringConcat(rings, ' '))),
-        ('Decided', if(stream_time IS NULL, '', concat(formatDateTime(assumeNotNull(stream_time), '%F %T'), ' UTC, by the events'))),
+        ('Decided', if(stream_time IS NULL, '', concat(formatDateTime(assumeNotNull(stream_time), '%F %T'), ' UTC,
+            by the events'))),
         ('Decided by', concat(decided_by, ', policy ', policy)),
-        ('Crashed hosts', concat(toString(ifNull(observed, 0)), ' crashes where ', toString(round(ifNull(expected, 0), 4)),
+        ('Crashed hosts', concat(toString(ifNull(observed, 0)), ' crashes where ', toString(round(ifNull(expected,
+            0), 4)),
             ' were expected')),
-        ('Evidence', concat('10^', toString(round(ifNull(log10_evidence, 0), 1)), ' of 10^', toString(threshold), ', ', basis)),
+        ('Evidence', concat('10^', toString(round(ifNull(log10_evidence, 0), 1)), ' of 10^', toString(threshold), ',
+            ', basis)),
         ('Weighs most', weighs_most),
         ('Stands until', concat(formatDateTime(expires_at, '%F %T'), ' UTC'))
     ] AS row
@@ -101,7 +107,8 @@ WHERE row.2 != ''"""),
 )
 TIMELINE = table(
     "What happened when?",
-    "From the first host that installed it to the last. `events` is the time of the events, `clock` the clock on the wall: "
+    "From the first host that installed it to the last. `events` is the time of the events, `clock` the clock on the "
+    "wall: "
     "after a replay the two have nothing to do with each other.",
     sql(f"""
 SELECT at, what, who, by
@@ -118,7 +125,8 @@ FROM
     SELECT min(issued_at), 4, any(if(action = 'halt', 'halt ordered', 'resumed')), any(decided_by), 'clock'
     FROM halts WHERE {THIS} GROUP BY epoch
     UNION ALL
-    SELECT issued_at + toIntervalMillisecond(toInt64(1000 * assumeNotNull(seconds_to_confirmed))), 5, concat(action, ' confirmed'), subscriber, 'clock'
+    SELECT issued_at + toIntervalMillisecond(toInt64(1000 * assumeNotNull(seconds_to_confirmed))), 5, concat(action,
+        ' confirmed'), subscriber, 'clock'
     FROM obedience WHERE {THIS} AND seconds_to_confirmed IS NOT NULL
     UNION ALL
     SELECT assumeNotNull(max(last_install)), 6, 'last new installation', '', 'events'
@@ -132,7 +140,8 @@ ORDER BY step, at LIMIT 100"""),
 )
 PER_MINUTE = lines(
     "How fast does it spread, and crash?",
-    "Hosts a minute that installed it, by what each last said (a week back at most), and hosts a minute that crashed with "
+    "Hosts a minute that installed it, by what each last said (a week back at most), and hosts a minute that crashed "
+    "with "
     "it. A host that died before it could report an installation is in neither.",
     sql(
         f"""
@@ -140,7 +149,8 @@ SELECT toStartOfInterval(at, toIntervalSecond(greatest(60, $__interval_s))) AS t
        count() * 60 / greatest(60, $__interval_s) AS `installed it`
 FROM
 (
-    SELECT arrayMin(arrayFilter((at, v, p, n) -> v = {value("vendor")} AND p = {value("product")} AND n = {value("version")},
+    SELECT arrayMin(arrayFilter((at, v, p, n) -> v = {value("vendor")} AND p = {value("product")}
+          AND n = {value("version")},
                `updates.installed_at`, `updates.vendor`, `updates.product`, `updates.version`)) AS at
     FROM hosts FINAL
     WHERE fleet = {value("fleet")} AND {only("ring")} AND has(`updates.version`, {value("version")}) AND {LISTED}
@@ -205,13 +215,15 @@ ORDER BY time LIMIT 5000""",
 )
 RIVALS = table(
     "What else could it have been?",
-    "Other updates of the hosts that crashed with it: how many crashed with both, and how many with the other alone. Evidence "
+    "Other updates of the hosts that crashed with it: how many crashed with both, and how many with the other alone. "
+    "Evidence "
     "against the other, and what is left against this one on hosts without the other, as powers of ten.",
     sql(f"""
 WITH
     (
         SELECT mapFromArrays(
-            arrayMap(c -> JSONExtractString(c, 'on_without'), JSONExtractArrayRaw(argMax(record, at), 'conditional') AS found),
+            arrayMap(c -> JSONExtractString(c, 'on_without'), JSONExtractArrayRaw(argMax(record, at),
+                'conditional') AS found),
             arrayMap(c -> JSONExtractFloat(c, 'log10_evidence'), found))
         FROM verdicts WHERE {THIS}
     ) AS without,
@@ -296,7 +308,8 @@ CRASHES = table(
     "The newest hundred of hosts that have it, in this time. A host leads to all that it reported, below.",
     sql(f"""
 SELECT ts AS at, host, ring, model, site, kind, signature_code AS code, signature_module AS module,
-       arrayStringConcat(arrayMap((v, p, n) -> concat(v, '/', p, '/', n), `updates.vendor`, `updates.product`, `updates.version`), ' ')
+       arrayStringConcat(arrayMap((v, p, n) -> concat(v, '/', p, '/', n), `updates.vendor`, `updates.product`,
+           `updates.version`), ' ')
            AS `has installed`
 FROM crashes FINAL
 WHERE fleet = {value("fleet")} AND {only("ring")} AND $__timeFilter(ts) AND {LISTED}
@@ -316,7 +329,8 @@ EVENTS = table(
     "The newest two hundred events of the host that is chosen at the top or in the table above, in this time.",
     sql(f"""
 SELECT ts AS at, kind, prior AS `session before`, signature_code AS code, signature_module AS module, ring, os, model,
-       arrayStringConcat(arrayMap((v, p, n) -> concat(v, '/', p, '/', n), `updates.vendor`, `updates.product`, `updates.version`), ' ')
+       arrayStringConcat(arrayMap((v, p, n) -> concat(v, '/', p, '/', n), `updates.vendor`, `updates.product`,
+           `updates.version`), ' ')
            AS `has installed`
 FROM events_once
 WHERE fleet = {value("fleet")} AND host = {value("host")} AND $__timeFilter(ts)

@@ -126,7 +126,8 @@ def _errors(stage: str, word: str) -> Panel:
         queries.append(prom(f"sum({rate('andon_aborts_total', stage)})", "transactions aborted"))
     return lines(
         f"Errors: {word}",
-        "A second. What is refused stands on fleet.deadletter with its original bytes; what failed or was aborted is tried again.",
+        "A second. What is refused stands on fleet.deadletter with its original bytes; what failed or was aborted is "
+        "tried again.",
         *queries,
         unit="ops",
         no_value="none",

@@ -1,13 +1,13 @@
 """Fleet quality, for analysts: is the fleet well, what makes it ill, and do we hear of it?"""
 
 from grafana.dashboards import common
+from grafana.dashboards.common import UPDATE
 from grafana.model.colours import BLUE, GREY, ORANGE, RED
 from grafana.model.dashboard import Dashboard, Row
 from grafana.model.kinds import big, columns, lines, table
 from grafana.model.panels import Column
 from grafana.model.queries import only, sql
 
-UPDATE = ("fleet", "vendor", "product", "version")
 PLACE = only("fleet", "ring")
 IN_TIME = "day >= toDate($__fromTime) AND day <= toDate($__toTime)"
 LAST_WEEK = "day > toDate($__toTime) - 7 AND day <= toDate($__toTime)"
@@ -26,7 +26,8 @@ FROM stratum_days WHERE {PLACE} AND {LAST_WEEK} HAVING uniqCombinedMerge(stratum
 )
 COVERAGE = big(
     "Do we hear of all hosts?",
-    "Hosts that reported on the last day of this time, of those that did within its last seven days. Who is silent may be "
+    "Hosts that reported on the last day of this time, of those that did within its last seven days. Who is silent "
+    "may be "
     "switched off, or dead.",
     sql(f"""
 SELECT uniqCombinedMergeIf(stratum_days.hosts, day = toDate($__toTime)) / uniqCombinedMerge(stratum_days.hosts) AS heard
@@ -58,7 +59,8 @@ FROM new_signatures WHERE {only("fleet")} HAVING count() > 0"""),
 )
 BY_WEEK = lines(
     "Do fewer hosts crash than the week before?",
-    "Share of the hosts that reported in a week and did not crash in it, by ring. The first and the last week are not whole.",
+    "Share of the hosts that reported in a week and did not crash in it, by ring. The first and the last week are "
+    "not whole.",
     sql(
         f"""
 SELECT toDateTime(toStartOfWeek(day, 1), 'UTC') AS time, ring,
@@ -104,10 +106,9 @@ LIMITS = {
 _COMPARED = """multiIf(low > fleet_rate, 'above the fleet', high < fleet_rate, 'below the fleet', 'as the fleet')"""
 _WILSON = """
        crashed / hosts AS rate,
-       greatest(0, (crashed + 1.9207294 - 1.959964 * sqrt(crashed * (hosts - crashed) / hosts + 0.9603647)) / (hosts + 3.8414588))
-           AS low,
-       least(1, (crashed + 1.9207294 + 1.959964 * sqrt(crashed * (hosts - crashed) / hosts + 0.9603647)) / (hosts + 3.8414588))
-           AS high"""
+       1.959964 * sqrt(crashed * (hosts - crashed) / hosts + 0.9603647) AS margin,
+       greatest(0, (crashed + 1.9207294 - margin) / (hosts + 3.8414588)) AS low,
+       least(1, (crashed + 1.9207294 + margin) / (hosts + 3.8414588)) AS high"""
 _FLEET_RATE = f"""(
     SELECT uniqExactMerge(stratum_days.crashed_hosts) / greatest(1, uniqCombinedMerge(stratum_days.hosts))
     FROM stratum_days WHERE {PLACE} AND {IN_TIME}
@@ -147,7 +148,8 @@ VENDORS = table(
 )
 VERSIONS = table(
     "Which versions do?",
-    f"Hosts of each version in this time. {ABOVE} An innocent update shares its hosts with a guilty one: `andon query rates` "
+    f"Hosts of each version in this time. {ABOVE} An innocent update shares its hosts with a guilty one: `andon "
+    f"query rates` "
     "takes that apart.",
     sql(_compared("fleet, vendor, product, version")),
     width=12,
@@ -159,7 +161,8 @@ TOP = table(
     "What crashes most?",
     "Crash signatures in this time, by hosts and days.",
     sql(f"""
-SELECT signature_code AS code, signature_module AS module, sum(hosts) AS `host days`, sum(top_signatures.crashes) AS crashes,
+SELECT signature_code AS code, signature_module AS module, sum(hosts) AS `host days`,
+    sum(top_signatures.crashes) AS crashes,
        max(models) AS models
 FROM top_signatures
 WHERE {only("fleet")} AND {IN_TIME}

@@ -1,22 +1,21 @@
 """Response: once Andon has decided, who stops, how fast, and who has ordered otherwise?"""
 
 from grafana.dashboards import common
+from grafana.dashboards.common import NAMED, UPDATE
 from grafana.model.colours import BLUE, ORANGE, PURPLE, RED
 from grafana.model.dashboard import Dashboard, Row
 from grafana.model.kinds import alerts, bars, big, lines, table
 from grafana.model.panels import Column
-from grafana.model.queries import chosen, metric, only, prom, sql
+from grafana.model.queries import chosen, metric, most, only, prom, sql
 
-UPDATE = ("fleet", "vendor", "product", "version")
 FLEET, THIS = chosen("fleet"), chosen(*UPDATE)
-NAMED = "{{vendor}}/{{product}}/{{version}}"
 SECONDS = Column(unit="s", width=130)
 
 
 UNANSWERED = big(
     "Who has not answered a halt?",
     "Standing halts to which a rollout system has said nothing, counted for each of them.",
-    prom(f"sum(max by (fleet, subscriber) ({metric('andon_unacknowledged_halts', FLEET)})) or {common.heard(FLEET)}"),
+    prom(f"sum({most('andon_unacknowledged_halts', ('fleet', 'subscriber'), FLEET)}) or {common.heard(FLEET)}"),
     unit="none",
     says={"0": "ALL HAVE ANSWERED"},
     steps=((None, BLUE), (1, RED)),
@@ -26,7 +25,7 @@ UNANSWERED = big(
 UNCONFIRMED = big(
     "Who has not stopped?",
     "Standing halts that a rollout system has not confirmed, counted for each of them.",
-    prom(f"sum(max by (fleet, subscriber) ({metric('andon_unconfirmed_halts', FLEET)})) or {common.heard(FLEET)}"),
+    prom(f"sum({most('andon_unconfirmed_halts', ('fleet', 'subscriber'), FLEET)}) or {common.heard(FLEET)}"),
     unit="none",
     says={"0": "ALL HAVE STOPPED"},
     steps=((None, BLUE), (1, RED)),
@@ -46,9 +45,7 @@ SPREADING = big(
 OVERRIDES = big(
     "Which resume ends first?",
     "Time until the first resume that stands is over; then its halt stands again.",
-    prom(
-        f"min(max by (fleet, vendor, product, version) ({metric('andon_resume_expires_timestamp_seconds', THIS)}) - time())"
-    ),
+    prom(f"min({most('andon_resume_expires_timestamp_seconds', UPDATE, THIS)} - time())"),
     unit="dtdurations",
     steps=((None, ORANGE), (1800, PURPLE)),
     no_value="NO RESUME STANDS",
@@ -56,8 +53,10 @@ OVERRIDES = big(
 )
 STEPS = table(
     "How long does each step take?",
-    "Halt by halt: from the first installation to the decision and from it to the last new installation by the time of the "
-    "events, to the order and from it to the last rollout system that confirmed by the clock on the wall. After a replay "
+    "Halt by halt: from the first installation to the decision and from it to the last new installation by the time "
+    "of the "
+    "events, to the order and from it to the last rollout system that confirmed by the clock on the wall. After a "
+    "replay "
     "the decision and the order have nothing to do with each other: that is left empty.",
     sql(f"""
 WITH installs AS
@@ -91,7 +90,8 @@ WHO = table(
     sql(f"""
 SELECT issued_at AS ordered, fleet, vendor, product, version, epoch, action,
        if(subscriber = '', '(no subscriber)', subscriber) AS subscriber, status,
-       seconds_to_requested AS `asked to stop`, seconds_to_confirmed AS `has stopped`, seconds_to_effective AS `no new host`, detail
+       seconds_to_requested AS `asked to stop`, seconds_to_confirmed AS `has stopped`,
+           seconds_to_effective AS `no new host`, detail
 FROM obedience
 WHERE {only(*UPDATE)}
 ORDER BY issued_at DESC, subscriber LIMIT 30"""),
@@ -112,7 +112,7 @@ CONFIRM = bars(
     "How fast does each rollout system stop?",
     "Seconds from the order to its confirmation, of the newest halt that it confirmed.",
     prom(
-        f"sort_desc(max by (fleet, subscriber) ({metric('andon_halt_confirm_seconds', FLEET)}))",
+        f"sort_desc({most('andon_halt_confirm_seconds', ('fleet', 'subscriber'), FLEET)})",
         "{{subscriber}} ({{fleet}})",
         "now",
     ),
@@ -124,7 +124,7 @@ CONFIRM = bars(
 SPREAD = lines(
     "How does it ebb?",
     "Hosts a minute that still install a halted update.",
-    prom(f"max by (fleet, vendor, product, version) ({metric('andon_halt_spreading_hosts_per_minute', THIS)})", NAMED),
+    prom(f"{most('andon_halt_spreading_hosts_per_minute', UPDATE, THIS)}", NAMED),
     unit="cpm",
     width=8,
     no_value="nothing is halted",
@@ -132,7 +132,7 @@ SPREAD = lines(
 STOOD = lines(
     "How many stand halted?",
     "Updates by how they stand, as andon halts list has it.",
-    prom(f"sum by (state) (max by (fleet, state) ({metric('andon_standing_halts', FLEET)}))", "{{state}}"),
+    prom(f"sum by (state) ({most('andon_standing_halts', ('fleet', 'state'), FLEET)})", "{{state}}"),
     unit="none",
     width=8,
     decimals=0,
@@ -140,10 +140,12 @@ STOOD = lines(
 )
 COMMANDS = table(
     "Who has ordered what?",
-    "What operators commanded, and what became of it, from the audit: forced halts, resumes, approvals; and when a resume ended.",
+    "What operators commanded, and what became of it, from the audit: forced halts, resumes, approvals; and when a "
+    "resume ended.",
     sql(f"""
 SELECT at, fleet, kind, command, operator, outcome, why,
-       arrayStringConcat(arrayMap(part -> decodeURLComponent(part), arraySlice(splitByChar('/', halt_key), 2)), '/') AS update, detail
+       arrayStringConcat(arrayMap(part -> decodeURLComponent(part), arraySlice(splitByChar('/', halt_key), 2)),
+           '/') AS update, detail
 FROM audit
 WHERE {only("fleet")} AND $__timeFilter(at)
 ORDER BY at DESC LIMIT 30"""),

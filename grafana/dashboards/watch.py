@@ -1,25 +1,24 @@
 """Rollout watch: the SOC's wall. What goes out now, what does it do to machines, and does it stop when it is halted?"""
 
 from grafana.dashboards import common
+from grafana.dashboards.common import NAMED, UPDATE
 from grafana.dashboards.evidence import RATES, worst
 from grafana.model.colours import BLUE, GREY, ORANGE, RED
 from grafana.model.dashboard import Dashboard, Row
 from grafana.model.kinds import alerts, bars, big, table
 from grafana.model.panels import Column
-from grafana.model.queries import chosen, metric, only, prom, sql
+from grafana.model.queries import chosen, metric, most, only, prom, sql
 
-UPDATE = ("fleet", "vendor", "product", "version")
 FLEET = chosen("fleet")
 THIS = chosen(*UPDATE)
 STANDING, PENDING_STATE = 'state=~"standing|expired|unknown"', 'state="pending"'
-NAMED = "{{vendor}}/{{product}}/{{version}}"
 BIG = {"width": 6, "height": 5}
 
 HALTED = big(
     "Is anything halted?",
     "Updates that stand halted, an expired or disturbed halt among them: none of these may go on. Who says it: `andon "
     "notify`, which verifies every record.",
-    prom(f"sum(max by (fleet, state) ({metric('andon_standing_halts', FLEET, STANDING)})) or {common.heard(FLEET)}"),
+    prom(f"sum({most('andon_standing_halts', ('fleet', 'state'), FLEET, STANDING)}) or {common.heard(FLEET)}"),
     unit="none",
     says={"0": "NOTHING HALTED"},
     steps=((None, BLUE), (1, RED)),
@@ -30,9 +29,7 @@ HALTED = big(
 PENDING = big(
     "Does a halt wait for a person?",
     "Halts that are decided and wait for an approval.",
-    prom(
-        f"sum(max by (fleet, state) ({metric('andon_standing_halts', FLEET, PENDING_STATE)})) or {common.heard(FLEET)}"
-    ),
+    prom(f"sum({most('andon_standing_halts', ('fleet', 'state'), FLEET, PENDING_STATE)}) or {common.heard(FLEET)}"),
     unit="none",
     says={"0": "NONE WAITS"},
     steps=((None, BLUE), (1, ORANGE)),
@@ -43,7 +40,7 @@ PENDING = big(
 OBEYED = big(
     "Who has not stopped?",
     "Halts that a rollout system has not confirmed, counted for each of them.",
-    prom(f"sum(max by (fleet, subscriber) ({metric('andon_unconfirmed_halts', FLEET)})) or {common.heard(FLEET)}"),
+    prom(f"sum({most('andon_unconfirmed_halts', ('fleet', 'subscriber'), FLEET)}) or {common.heard(FLEET)}"),
     unit="none",
     says={"0": "ALL HAVE STOPPED"},
     steps=((None, BLUE), (1, RED)),
@@ -65,11 +62,11 @@ LISTENS = big(
 )
 EVIDENCE = bars(
     "How near is each update to a halt?",
-    "Evidence against it as a share of what halts it, both as powers of ten: at 100 % it is halted. The eight with most; "
-    "others are counted in andon_updates_not_shown.",
+    "Evidence against it as a share of what halts it, both as powers of ten: at 100 % it is halted. The eight "
+    "with most; others are counted in andon_updates_not_shown.",
     prom(
-        f"sort_desc(topk(8, clamp_min(max by (fleet, vendor, product, version) ({metric('andon_update_evidence_log10', THIS)}) "
-        f"/ max by (fleet, vendor, product, version) ({metric('andon_update_threshold_log10', THIS)}), 0)))",
+        f"sort_desc(topk(8, clamp_min({most('andon_update_evidence_log10', UPDATE, THIS)} "
+        f"/ {most('andon_update_threshold_log10', UPDATE, THIS)}, 0)))",
         NAMED,
         "now",
     ),
@@ -83,13 +80,16 @@ EVIDENCE = bars(
 )
 GOING_OUT = table(
     "What is going out now?",
-    "Updates that hosts installed within three days, by what hosts report: how far each has come, and how fast it goes.",
+    "Updates that hosts installed within three days, by what hosts report: how far each has come, and how fast it "
+    "goes.",
     sql(f"""
 SELECT fleet, vendor, product, version, arrayStringConcat(arraySort(groupUniqArray(ring)), ' ') AS rings,
        uniqCombinedMerge(update_installs.hosts) AS `hosts so far`,
-       uniqCombinedMergeIf(update_installs.hosts, hour >= toStartOfHour($__toTime) - INTERVAL 1 HOUR) AS `since the last full hour`
+       uniqCombinedMergeIf(update_installs.hosts,
+           hour >= toStartOfHour($__toTime) - INTERVAL 1 HOUR) AS `since the last full hour`
 FROM update_installs
-WHERE {only(*UPDATE, "ring")} AND day >= toDate($__toTime) - 4 AND hour >= $__toTime - INTERVAL 3 DAY AND hour <= $__toTime
+WHERE {only(*UPDATE, "ring")} AND day >= toDate($__toTime) - 4 AND hour >= $__toTime - INTERVAL 3 DAY
+      AND hour <= $__toTime
 GROUP BY fleet, vendor, product, version
 ORDER BY `since the last full hour` DESC, `hosts so far` DESC LIMIT 8"""),
     width=12,
@@ -123,10 +123,12 @@ ORDER BY state IN ('halted', 'pending') DESC, evidence DESC LIMIT 8"""),
 )
 WHO_OBEYED = table(
     "Who has obeyed?",
-    "The newest orders and what each subscriber said to them, by its own signature. Unanswered is one that has been heard "
+    "The newest orders and what each subscriber said to them, by its own signature. Unanswered is one that has been "
+    "heard "
     "of within 30 days and says nothing to this.",
     sql(f"""
-SELECT fleet, vendor, product, version, action AS ordered, if(subscriber = '', '(no subscriber)', subscriber) AS subscriber, status,
+SELECT fleet, vendor, product, version, action AS ordered, if(subscriber = '', '(no subscriber)',
+    subscriber) AS subscriber, status,
        seconds_to_confirmed AS `confirmed after`
 FROM obedience
 WHERE {only(*UPDATE)}
@@ -143,7 +145,8 @@ ORDER BY issued_at DESC, subscriber LIMIT 8"""),
 )
 HIT = table(
     "Who is hit: rings and models",
-    "Hosts that crashed with the update in this time, by ring and model. Of one that is chosen, or else of the one with the "
+    "Hosts that crashed with the update in this time, by ring and model. Of one that is chosen, or else of the one "
+    "with the "
     "most evidence against it.",
     sql(f"""
 WITH {worst(only(*UPDATE))}
@@ -176,7 +179,8 @@ WITH {worst(only(*UPDATE))}
 SELECT signature_code AS code, signature_module AS module, uniqExact(host) AS hosts, count() AS crashes
 FROM crashes FINAL
 WHERE fleet = worst.1 AND {only("ring")} AND $__timeFilter(ts) AND kind = 'crash'
-      AND arrayExists((v, p, n) -> (v, p, n) = (worst.2, worst.3, worst.4), `updates.vendor`, `updates.product`, `updates.version`)
+      AND arrayExists((v, p, n) -> (v, p, n) = (worst.2, worst.3, worst.4), `updates.vendor`, `updates.product`,
+          `updates.version`)
 GROUP BY code, module
 ORDER BY hosts DESC, crashes DESC LIMIT 8"""),
     width=6,

@@ -39,7 +39,8 @@ class Variable(NamedTuple):
             return found | {"type": "textbox", "query": "", "current": {"text": "", "value": ""}}
         if self.kind == "datasource":
             return found | {
-                "type": "datasource", "query": self.query, "regex": "", "refresh": 1, "multi": False, "includeAll": False
+                "type": "datasource", "query": self.query, "regex": "", "refresh": 1, "multi": False,
+                    "includeAll": False
             }  # fmt: skip
         source = PROMETHEUS if self.kind == "prometheus" else CLICKHOUSE
         found |= {

@@ -1,6 +1,6 @@
 """What panels ask: PromQL, and SQL of ClickHouse with the macros of its data source."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 Json = dict[str, Any]
@@ -60,6 +60,11 @@ def sql(text: str, shape: Shape = "table") -> Query:
 def metric(name: str, *matchers: str) -> str:
     """A selector of the jobs that are chosen."""
     return name + "{" + ", ".join(('job=~"$job"', *matchers)) + "}"
+
+
+def most(name: str, by: Sequence[str], *matchers: str) -> str:
+    """PromQL: the greatest of what several processes say of one thing."""
+    return f"max by ({', '.join(by)}) ({metric(name, *matchers)})"
 
 
 def chosen(*variables: str) -> str:
