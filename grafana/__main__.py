@@ -1,6 +1,6 @@
 """`make grafana`: write the dashboards to grafana/generated."""
 
-from grafana.generated import PLACE, files
+from grafana.catalogue import PLACE, files
 
 if __name__ == "__main__":
     for name, text in files().items():

@@ -1,19 +1,16 @@
 """Incident: one update. What happened, when, to whom, and what stopped it?"""
 
-from grafana.dashboards import common
+from grafana.dashboards import common, reports
 from grafana.dashboards.common import UPDATE
 from grafana.dashboards.evidence import rates
-from grafana.model.colours import BLUE, GREY, ORANGE, RED
+from grafana.dashboards.hit import hit
+from grafana.model.colours import BLUE, GREY, RED
 from grafana.model.dashboard import Dashboard, Row, Variable
 from grafana.model.kinds import big, columns, lines, table
 from grafana.model.panels import Column
 from grafana.model.queries import exactly, only, sql, value
 
 THIS = exactly(*UPDATE)
-LISTED = (
-    f"arrayExists((v, p, n) -> v = {value('vendor')} AND p = {value('product')} AND n = {value('version')}, "
-    "`updates.vendor`, `updates.product`, `updates.version`)"
-)
 TEXTS = {"fields": "/.*/", "values": True}
 
 STATE = big(
@@ -87,14 +84,12 @@ ARRAY JOIN
     [
         ('Why', reason),
         ('Ordered', concat(formatDateTime(issued_at, '%F %T'), ' UTC, rings ', arrayStringConcat(rings, ' '))),
-        ('Decided', if(stream_time IS NULL, '', concat(formatDateTime(assumeNotNull(stream_time), '%F %T'), ' UTC,
-            by the events'))),
+        ('Decided', ifNull(concat(formatDateTime(stream_time, '%F %T'), ' UTC, by the events'), '')),
         ('Decided by', concat(decided_by, ', policy ', policy)),
-        ('Crashed hosts', concat(toString(ifNull(observed, 0)), ' crashes where ', toString(round(ifNull(expected,
-            0), 4)),
+        ('Crashes', concat(toString(ifNull(observed, 0)), ', where ', toString(round(ifNull(expected, 0), 4)),
             ' were expected')),
-        ('Evidence', concat('10^', toString(round(ifNull(log10_evidence, 0), 1)), ' of 10^', toString(threshold), ',
-            ', basis)),
+        ('Evidence', concat('10^', toString(round(ifNull(log10_evidence, 0), 1)), ' of 10^', toString(threshold),
+            ', basis ', basis)),
         ('Weighs most', weighs_most),
         ('Stands until', concat(formatDateTime(expires_at, '%F %T'), ' UTC'))
     ] AS row
@@ -153,7 +148,8 @@ FROM
           AND n = {value("version")},
                `updates.installed_at`, `updates.vendor`, `updates.product`, `updates.version`)) AS at
     FROM hosts FINAL
-    WHERE fleet = {value("fleet")} AND {only("ring")} AND has(`updates.version`, {value("version")}) AND {LISTED}
+    WHERE fleet = {value("fleet")} AND {only("ring")} AND has(`updates.version`, {value("version")})
+          AND {reports.LISTED}
 )
 WHERE $__timeFilter(at)
 GROUP BY time
@@ -213,133 +209,6 @@ ORDER BY time LIMIT 5000""",
     custom={"spanNulls": True, "lineInterpolation": "stepAfter"},
     no_value="it was not halted in this time",
 )
-RIVALS = table(
-    "What else could it have been?",
-    "Other updates of the hosts that crashed with it: how many crashed with both, and how many with the other alone. "
-    "Evidence "
-    "against the other, and what is left against this one on hosts without the other, as powers of ten.",
-    sql(f"""
-WITH
-    (
-        SELECT mapFromArrays(
-            arrayMap(c -> JSONExtractString(c, 'on_without'), JSONExtractArrayRaw(argMax(record, at),
-                'conditional') AS found),
-            arrayMap(c -> JSONExtractFloat(c, 'log10_evidence'), found))
-        FROM verdicts WHERE {THIS}
-    ) AS without,
-    others AS
-    (
-        SELECT concat(vendor, '/', product, '/', version) AS rival, max(log10_evidence) AS evidence
-        FROM verdicts WHERE fleet = {value("fleet")} GROUP BY rival
-    )
-SELECT c.rival AS rival, c.both AS `crashed with both`, c.alone AS `with the other alone`,
-       round(o.evidence, 1) AS `against the other`,
-       if(mapContains(without, c.rival), toString(round(without[c.rival], 1)), '') AS `left without the other`
-FROM
-(
-    SELECT arrayJoin(arrayDistinct(arrayMap((v, p, n) -> concat(v, '/', p, '/', n),
-               `updates.vendor`, `updates.product`, `updates.version`))) AS rival,
-           uniqExactIf(host, has_it) AS both, uniqExactIf(host, NOT has_it) AS alone
-    FROM
-    (
-        SELECT *, {LISTED} AS has_it FROM crashes FINAL
-        WHERE fleet = {value("fleet")} AND $__timeFilter(ts) AND notEmpty(`updates.version`)
-    )
-    GROUP BY rival
-) AS c
-LEFT JOIN others AS o USING (rival)
-WHERE both > 0 AND rival != concat({value("vendor")}, '/', {value("product")}, '/', {value("version")})
-ORDER BY both DESC, alone LIMIT 20"""),
-    width=12,
-    unit="none",
-    no_value="hosts that crashed with it have nothing else",
-)
-HIT = table(
-    "Who is hit: rings and models",
-    "Hosts that crashed with it in this time, by ring and model.",
-    sql(f"""
-SELECT ring, model, uniqExactMerge(update_minutes.crashed_hosts) AS `crashed hosts`
-FROM update_minutes
-WHERE {THIS} AND {only("ring")} AND $__timeFilter(minute)
-GROUP BY ring, model
-ORDER BY ring, model LIMIT 200"""),
-    width=12,
-    unit="none",
-    steps=((None, "transparent"), (1, ORANGE), (10, RED)),
-    transformations=[
-        {
-            "id": "groupingToMatrix",
-            "options": {
-                "columnField": "model",
-                "rowField": "ring",
-                "valueField": "crashed hosts",
-                "emptyValue": "zero",
-            },
-        }
-    ],
-    no_value="nobody: no host crashed with it in this time",
-)._replace(custom={"align": "center", "cellOptions": {"type": "color-background"}, "filterable": False})
-SIGNATURES = table(
-    "How do they crash?",
-    "Crash signatures of hosts that have it in this time, and on how many hosts without it they are, too.",
-    sql(f"""
-SELECT signature_code AS code, signature_module AS module, uniqExactIf(host, has_it) AS `hosts with it`,
-       uniqExactIf(host, NOT has_it) AS `hosts without it`
-FROM
-(
-    SELECT host, signature_code, signature_module, {LISTED} AS has_it
-    FROM crashes FINAL
-    WHERE fleet = {value("fleet")} AND {only("ring")} AND kind = 'crash' AND $__timeFilter(ts)
-)
-GROUP BY code, module
-HAVING `hosts with it` > 0
-ORDER BY `hosts with it` DESC, code LIMIT 20"""),
-    width=12,
-    unit="none",
-    no_value="no crash report with it in this time",
-)
-TO_HOST = (
-    "Everything that this host reported",
-    "/d/andon-incident?var-host=${__value.raw:percentencode}&${fleet:queryparam}&${vendor:queryparam}&${product:queryparam}"
-    "&${version:queryparam}&${prometheus_datasource:queryparam}&${clickhouse_datasource:queryparam}&${__url_time_range}",
-)
-CRASHES = table(
-    "Which crash reports?",
-    "The newest hundred of hosts that have it, in this time. A host leads to all that it reported, below.",
-    sql(f"""
-SELECT ts AS at, host, ring, model, site, kind, signature_code AS code, signature_module AS module,
-       arrayStringConcat(arrayMap((v, p, n) -> concat(v, '/', p, '/', n), `updates.vendor`, `updates.product`,
-           `updates.version`), ' ')
-           AS `has installed`
-FROM crashes FINAL
-WHERE fleet = {value("fleet")} AND {only("ring")} AND $__timeFilter(ts) AND {LISTED}
-ORDER BY ts DESC LIMIT 100"""),
-    width=24,
-    columns={
-        "at": Column(unit="dateTimeAsIso", width=180),
-        "host": Column(link=TO_HOST),
-        "kind": Column(width=90),
-        "code": Column(width=90),
-        "has installed": Column(custom={"inspect": True}),
-    },
-    no_value="no crash report with it in this time",
-)
-EVENTS = table(
-    "What did this host report?",
-    "The newest two hundred events of the host that is chosen at the top or in the table above, in this time.",
-    sql(f"""
-SELECT ts AS at, kind, prior AS `session before`, signature_code AS code, signature_module AS module, ring, os, model,
-       arrayStringConcat(arrayMap((v, p, n) -> concat(v, '/', p, '/', n), `updates.vendor`, `updates.product`,
-           `updates.version`), ' ')
-           AS `has installed`
-FROM events_once
-WHERE fleet = {value("fleet")} AND host = {value("host")} AND $__timeFilter(ts)
-ORDER BY ts DESC LIMIT 200"""),
-    width=24,
-    columns={"at": Column(unit="dateTimeAsIso", width=180), "has installed": Column(custom={"inspect": True})},
-    no_value="choose a host: in the table above, or by its name at the top",
-)
-
 DASHBOARD = Dashboard(
     "incident",
     "Andon: incident",
@@ -348,8 +217,8 @@ DASHBOARD = Dashboard(
         Row("", [STATE, HOSTS, SPARED, PROOF]),
         Row("The account", [ACCOUNT, TIMELINE]),
         Row("How it went", [PER_MINUTE, rates(*UPDATE), SPREADS, SO_FAR]),
-        Row("Who, and what else", [HIT, SIGNATURES, RIVALS._replace(width=24)]),
-        Row("The reports themselves", [CRASHES, EVENTS]),
+        Row("Who, and what else", [hit(), reports.SIGNATURES, reports.RIVALS]),
+        Row("The reports themselves", [reports.CRASHES, reports.EVENTS]),
     ],
     variables=[
         common.PROMETHEUS, common.CLICKHOUSE, common.fleets(has_all=False), *common.updates(has_all=False), common.RING,

@@ -3,6 +3,7 @@
 from grafana.dashboards import common
 from grafana.dashboards.common import NAMED, UPDATE
 from grafana.dashboards.evidence import RATES, worst
+from grafana.dashboards.hit import hit
 from grafana.model.colours import BLUE, GREY, ORANGE, RED
 from grafana.model.dashboard import Dashboard, Row
 from grafana.model.kinds import alerts, bars, big, table
@@ -143,34 +144,6 @@ ORDER BY issued_at DESC, subscriber LIMIT 8"""),
     },
     no_value="nothing was ordered",
 )
-HIT = table(
-    "Who is hit: rings and models",
-    "Hosts that crashed with the update in this time, by ring and model. Of one that is chosen, or else of the one "
-    "with the "
-    "most evidence against it.",
-    sql(f"""
-WITH {worst(only(*UPDATE))}
-SELECT ring, model, uniqExactMerge(update_minutes.crashed_hosts) AS `crashed hosts`
-FROM update_minutes
-WHERE (fleet, vendor, product, version) = worst AND {only("ring")} AND $__timeFilter(minute)
-GROUP BY ring, model
-ORDER BY ring, model LIMIT 200"""),
-    width=12,
-    unit="none",
-    steps=((None, "transparent"), (1, ORANGE), (10, RED)),
-    transformations=[
-        {
-            "id": "groupingToMatrix",
-            "options": {
-                "columnField": "model",
-                "rowField": "ring",
-                "valueField": "crashed hosts",
-                "emptyValue": "zero",
-            },
-        }
-    ],
-    no_value="nobody: no host crashed with it",
-)._replace(custom={"align": "center", "cellOptions": {"type": "color-background"}, "filterable": False})
 SIGNATURES = table(
     "Who is hit: signatures",
     "Crash signatures of hosts that have the update, in this time, and of how many hosts.",
@@ -205,7 +178,7 @@ DASHBOARD = Dashboard(
     rows=[
         Row("", [HALTED, PENDING, OBEYED, LISTENS]),
         Row("What goes out, and how near to a halt", [EVIDENCE, GOING_OUT, BOARD, RATES]),
-        Row("Halts, and who is hit", [WHO_OBEYED, HIT, SIGNATURES._replace(width=12), ALERTS._replace(width=12)]),
+        Row("Halts, and who is hit", [WHO_OBEYED, hit(), SIGNATURES._replace(width=12), ALERTS._replace(width=12)]),
     ],
     variables=[
         common.PROMETHEUS, common.CLICKHOUSE, common.JOB, common.fleets(has_all=True), *common.updates(has_all=True),

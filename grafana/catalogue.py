@@ -6,7 +6,7 @@ from pathlib import Path
 from grafana.dashboards import incident, pipeline, quality, response, watch
 from grafana.model.dashboard import Dashboard
 
-PLACE = Path(__file__).parent
+PLACE = Path(__file__).with_name("generated")
 DASHBOARDS: tuple[Dashboard, ...] = (
     watch.DASHBOARD,
     incident.DASHBOARD,
