@@ -21,8 +21,8 @@ DASHBOARDS = {
 _PARTS = "&".join(
     f"var-{part}=${{__data.fields.{part}:percentencode}}" for part in ("fleet", "vendor", "product", "version")
 )
-_SOURCES = f"${{{PROMETHEUS_VARIABLE}:queryparam}}&${{{CLICKHOUSE_VARIABLE}:queryparam}}"
-TO_INCIDENT = ("This update's incident", f"/d/andon-incident?{_PARTS}&{_SOURCES}&${{__url_time_range}}")
+_SOURCE = f"${{{CLICKHOUSE_VARIABLE}:queryparam}}"
+TO_INCIDENT = ("This update's incident", f"/d/andon-incident?{_PARTS}&{_SOURCE}&${{__url_time_range}}")
 
 PROMETHEUS = Variable(PROMETHEUS_VARIABLE, "Prometheus data source", "datasource", "prometheus")
 CLICKHOUSE = Variable(CLICKHOUSE_VARIABLE, "ClickHouse data source", "datasource", "grafana-clickhouse-datasource")

@@ -221,7 +221,7 @@ DASHBOARD = Dashboard(
         Row("The reports themselves", [reports.CRASHES, reports.EVENTS]),
     ],
     variables=[
-        common.PROMETHEUS, common.CLICKHOUSE, common.fleets(has_all=False), *common.updates(has_all=False), common.RING,
+        common.CLICKHOUSE, common.fleets(has_all=False), *common.updates(has_all=False), common.RING,
         Variable("host", "Host", "text", description="shows everything that it reported"),
     ],
     annotations=common.moments(*UPDATE),

@@ -11,7 +11,6 @@ from grafana.model.queries import only, sql
 PLACE = only("fleet", "ring")
 IN_TIME = "day >= toDate($__fromTime) AND day <= toDate($__toTime)"
 LAST_WEEK = "day > toDate($__toTime) - 7 AND day <= toDate($__toTime)"
-SHARE = {"unit": "percentunit", "decimals": 2}
 
 CRASH_FREE = big(
     "How many hosts did not crash?",
@@ -95,12 +94,13 @@ ORDER BY time, ring LIMIT 10000""",
     display_name="${__field.labels.ring}",
     no_value="no host reported in this time",
 )
+SHARE = Column(unit="percentunit", decimals=2, width=80)
 LIMITS = {
     "hosts": Column(unit="none", width=80),
     "crashed": Column(unit="none", width=80),
-    "rate": Column(**SHARE, width=80),
-    "at least": Column(**SHARE, width=80),
-    "at most": Column(**SHARE, width=80),
+    "rate": SHARE,
+    "at least": SHARE,
+    "at most": SHARE,
     "compared": Column(width=150),
 }
 _COMPARED = """multiIf(low > fleet_rate, 'above the fleet', high < fleet_rate, 'below the fleet', 'as the fleet')"""

@@ -74,7 +74,7 @@ ORDER BY `hosts with it` DESC, code LIMIT 20"""),
 TO_HOST = (
     "Everything that this host reported",
     "/d/andon-incident?var-host=${__value.raw:percentencode}&${fleet:queryparam}&${vendor:queryparam}&${product:queryparam}"
-    "&${version:queryparam}&${prometheus_datasource:queryparam}&${clickhouse_datasource:queryparam}&${__url_time_range}",
+    "&${version:queryparam}&${clickhouse_datasource:queryparam}&${__url_time_range}",
 )
 CRASHES = table(
     "Which crash reports?",

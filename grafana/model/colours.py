@@ -7,7 +7,6 @@ BLUE = "#0072B2"  # as it should be
 ORANGE = "#E69F00"  # look at it
 RED = "#D55E00"  # act
 SKY = "#56B4E9"
-GREEN = "#009E73"
 PURPLE = "#CC79A7"
 GREY = "#8C8C8C"  # says nothing, or is not known
 
