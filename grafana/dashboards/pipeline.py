@@ -114,16 +114,14 @@ def _lag(stage: str, word: str) -> Panel:
 
 def _errors(stage: str, word: str) -> Panel:
     queries = [prom(f"sum by (reason) ({rate('andon_rejected_total', stage)})", "refused: {{reason}}")]
-    if stage == "archive":
-        queries.append(
-            prom(f"sum by (table) ({rate('andon_archive_insert_failures_total', stage)})", "failed: {{table}}")
-        )
-    if stage == "collect":
-        queries.append(
-            prom(f"sum by (reason) ({rate('andon_http_connections_closed_total', stage)})", "closed: {{reason}}")
-        )
-    else:
-        queries.append(prom(f"sum({rate('andon_aborts_total', stage)})", "transactions aborted"))
+    also = {
+        "collect": ("reason", "andon_http_connections_closed_total", "closed: {{reason}}"),
+        "combine": ("stage", "andon_aborts_total", "transactions aborted"),
+        "correlate": ("what", "andon_halt_records_disturbed_total", "halts disturbed: {{what}}"),
+        "archive": ("table", "andon_archive_insert_failures_total", "insert failed: {{table}}"),
+    }
+    by, name, legend = also[stage]
+    queries.append(prom(f"sum by ({by}) ({rate(name, stage)})", legend))
     return lines(
         f"Errors: {word}",
         "A second. What is refused stands on fleet.deadletter with its original bytes; what failed or was aborted is "
