@@ -1,6 +1,8 @@
-"""What the dashboards of grafana/ show of the demo's night: every query of theirs finds something, of the shape that its
+"""What the dashboards of grafana/ show of the demo's night: every query of theirs finds something,
+    of the shape that its
 panel needs. No Grafana server can be run here: macros and variables are expanded as Grafana does
-(grafana/preview), ClickHouse is asked as its user, Prometheus is Debian's, and both are the ones that watched the line."""
+(grafana/preview), ClickHouse is asked as its user, Prometheus is Debian's,
+    and both are the ones that watched the line."""
 
 import math
 import re
@@ -161,7 +163,8 @@ def test_choices_can_be_made(watched: Watched, uid: str) -> None:
 
 @each_board
 def test_hostile_names_stay_names(watched: Watched, uid: str) -> None:
-    """A version that ends its quotes, or Grafana's, finds what one finds that nobody has: nothing more, and no error."""
+    """A version that ends its quotes, or Grafana's, finds what one finds that nobody has: nothing more, and no "
+    "error."""
     board = BOARDS[uid]
     plain = chosen(board, True, watched)
     for hostile in ("x\\", "\\' OR 1 = 1 -- ", "') UNION ALL SELECT 1 --", "%27 OR 1=1", "${fleet}", "日本\n"):
