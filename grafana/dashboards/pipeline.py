@@ -1,143 +1,197 @@
-"""Pipeline health: does every stage read, and how far behind is it? From the event's path left to right."""
+"""Pipeline health: does every stage read, and how far behind is it? From the event's path left to right: each stage is
+a column, each question a row."""
 
-from grafana.model import BLUE, ORANGE, RED, Dashboard, Panel, Row, Variable, prom
+from collections.abc import Callable
 
-STAGES = 'job="andon", stage=~"$stage"'
-OF_STAGE = 'stage=~"$stage"'
-BATCH, STEPS = f"andon_batch_seconds_bucket{{{OF_STAGE}}}", "andon_decide_step_seconds_bucket"
+from grafana.dashboards import common
+from grafana.model.colours import BLUE, ORANGE, RED
+from grafana.model.dashboard import Dashboard, Row, Variable
+from grafana.model.kinds import big, lines
+from grafana.model.panels import Panel
+from grafana.model.queries import metric, prom
 
-UP = Panel(
-    "stat",
+# The path of an event: whoever takes it, folds it, judges it; and stores it, beside.
+PATH = {"collect": "gateway", "combine": "combiner", "correlate": "detector", "archive": "archive"}
+HERE = 'instance=~"$instance"'
+P99 = "histogram_quantile(0.99, sum by (le) (rate({}[$__rate_interval])))"
+SMALL = {"width": 6, "height": 6}
+
+
+def of(name: str, stage: str, *matchers: str) -> str:
+    """A selector of a metric of one stage."""
+    return metric(name, HERE, f'stage="{stage}"', *matchers)
+
+
+def rate(name: str, stage: str, *matchers: str) -> str:
+    """How much of a counter a second."""
+    return f"rate({of(name, stage, *matchers)}[$__rate_interval])"
+
+
+def _each(make: Callable[[str, str], Panel]) -> list[Panel]:
+    return [make(stage, word) for stage, word in PATH.items()]
+
+
+UP = big(
     "Which processes answer?",
     "1: it answered the last scrape. A process that is not here is not scraped: see deploy/prometheus/targets.",
-    [prom(f"min by (stage, instance) (max_over_time(up{{{STAGES}}}[30s]))", "{{stage}} {{instance}}")],
+    prom(f"min by (stage, instance) (max_over_time({metric('up', HERE)}[30s]))", "{{stage}} {{instance}}"),
+    unit="none",
     width=12,
-    height=5,
+    says={"0": "DOWN", "1": "UP"},
     steps=((None, RED), (1, BLUE)),
     no_value="nothing is scraped",
-    options={"colorMode": "background", "graphMode": "none", "textMode": "value_and_name"},
+    text_mode="value_and_name",
+    links=[("What to do: AndonStageDown", f"{common.RUNBOOKS}/AndonStageDown")],
 )
-BEAT = Panel(
-    "stat",
+BEAT = big(
     "How old is each detector's newest heartbeat?",
-    "Verified by `andon notify`. Past 30 s it permits nothing; past 60 s AndonDetectorSilent fires.",
-    [prom("time() - max by (fleet) (andon_detector_heartbeat_timestamp_seconds)", "{{fleet}}")],
+    "Verified by `andon notify`. Past 30 s nothing is permitted; past 60 s AndonDetectorSilent fires.",
+    prom(f"time() - max by (fleet) ({metric('andon_detector_heartbeat_timestamp_seconds')})", "{{fleet}}"),
     unit="s",
-    width=12,
-    height=5,
+    decimals=0,
+    width=6,
     steps=((None, BLUE), (30, ORANGE), (60, RED)),
-    no_value="no heartbeat is known: is andon notify scraped?",
-    options={"colorMode": "background", "graphMode": "none", "textMode": "value_and_name"},
+    no_value="UNKNOWN: NOBODY TELLS",
+    text_mode="value_and_name",
+    links=[("What to do: AndonDetectorSilent", f"{common.RUNBOOKS}/AndonDetectorSilent")],
 )
-EVENTS = Panel(
-    "timeseries",
-    "How many events pass?",
-    "Valid events a second, by stage: the gateway takes them, the combiner folds them, the archive stores them.",
-    [prom(f"sum by (stage) (rate(andon_events_total{{{OF_STAGE}}}[$__rate_interval]))", "{{stage}}")],
-    unit="cps",
-)
-LAG = Panel(
-    "timeseries",
-    "How many messages wait?",
-    "Not yet read, by stage and topic. A stage that falls behind and does not catch up: AndonLagGrowing.",
-    [prom(f"sum by (stage, topic) (andon_lag_messages{{{OF_STAGE}}})", "{{stage}} {{topic}}")],
-    steps=((None, BLUE), (10_000, ORANGE)),
-)
-BEHIND = Panel(
-    "timeseries",
-    "How far behind is stream time?",
-    "Now less the event time that a stage has reached. In a fleet that sends little it grows between two events.",
-    [prom(f"time() - max by (stage) (andon_stream_time_seconds{{{OF_STAGE}}} > 0)", "{{stage}}")],
-    unit="s",
-    steps=((None, BLUE), (300, ORANGE)),
-)
-REFUSED = Panel(
-    "timeseries",
-    "What is refused, and why?",
-    "Messages a second by stage and reason; they stand on fleet.deadletter with their original bytes.",
-    [
-        prom(
-            f"sum by (stage, reason) (rate(andon_rejected_total{{{OF_STAGE}}}[$__rate_interval]))",
-            "{{stage}}: {{reason}}",
-        )
-    ],
-    unit="cps",
-    no_value="nothing is refused",
-)
-LOST = Panel(
-    "stat",
+LOST = big(
     "Was anything deleted unread?",
-    "Messages that were gone before a stage had read them, at most, in this time. Any is an incident: AndonLogGap.",
-    [
-        prom(
-            f"sum by (stage, topic) (increase(andon_lost_messages_total{{{OF_STAGE}}}[$__range]))",
-            "{{stage}} {{topic}}",
+    "Messages that were gone before a stage had read them, at most, within this time. Any is an incident.",
+    prom(f"sum(increase({metric('andon_lost_messages_total', HERE)}[$__range])) or 0 * count({metric('up', HERE)})"),
+    unit="none",
+    decimals=0,
+    width=6,
+    says={"0": "NOTHING"},
+    steps=((None, BLUE), (0.5, RED)),
+    no_value="UNKNOWN: NOTHING IS SCRAPED",
+    links=[("What to do: AndonLogGap", f"{common.RUNBOOKS}/AndonLogGap")],
+)
+
+
+def _rate(stage: str, word: str) -> Panel:
+    if stage == "collect":
+        return lines(
+            "Rate: gateway",
+            "Requests a second, by HTTP status.",
+            prom(f"sum by (status) ({rate('andon_http_requests_total', stage)})", "{{status}}"),
+            unit="reqps",
+            no_value="no requests",
+            **SMALL,
         )
-    ],
-    steps=((None, BLUE), (1, RED)),
-    no_value="none",
-    options={"colorMode": "background", "graphMode": "none", "textMode": "value_and_name"},
-)
-HTTP = Panel(
-    "timeseries",
-    "What does the gateway answer?",
-    "Requests a second by HTTP status.",
-    [prom("sum by (status) (rate(andon_http_requests_total[$__rate_interval]))", "{{status}}")],
-    unit="reqps",
-    no_value="no requests",
-)
-BATCHES = Panel(
-    "timeseries",
-    "How long does a batch take?",
-    "From reading to the commit, by stage: 99 of 100 are faster.",
-    [prom(f"histogram_quantile(0.99, sum by (stage, le) (rate({BATCH}[$__rate_interval])))", "{{stage}}")],
-    unit="s",
-)
-STEP = Panel(
-    "timeseries",
-    "How long does the detector think?",
-    "Of one partial: 99 of 100 are faster.",
-    [
-        prom(
-            "histogram_quantile(0.99, sum by (le) (rate(andon_decide_step_seconds_bucket[$__rate_interval])))", "a step"
+    return lines(
+        f"Rate: {word}",
+        "Events a second that it has taken in.",
+        prom(f"sum({rate('andon_events_total', stage)})", "events"),
+        unit="cps",
+        no_value="it takes in nothing, or is not scraped",
+        **SMALL,
+    )
+
+
+def _lag(stage: str, word: str) -> Panel:
+    if stage == "collect":
+        return lines(
+            "Lag: gateway",
+            "Events that it has accepted and the broker has not yet acknowledged.",
+            prom(f"sum({of('andon_buffered_events', stage)})", "buffered"),
+            unit="none",
+            no_value="it is not scraped",
+            **SMALL,
         )
-    ],
-    unit="s",
-)
-ABORTS = Panel(
-    "timeseries",
-    "Are transactions aborted?",
-    "A second, by stage. Some at a kill or a rebalance are nothing; what was in them is read again.",
-    [prom(f"sum by (stage) (rate(andon_aborts_total{{{OF_STAGE}}}[$__rate_interval]))", "{{stage}}")],
-    unit="ops",
-    no_value="none",
-)
-INSERTS = Panel(
-    "timeseries",
-    "How long does an insert take?",
-    "Into ClickHouse: 99 of 100 are faster. Beside it what failed, a second; it is tried again.",
-    [
-        prom(
-            "histogram_quantile(0.99, sum by (le) (rate(andon_archive_insert_seconds_bucket[$__rate_interval])))",
-            "99 % of inserts",
-        ),
-        prom("sum by (table) (rate(andon_archive_insert_failures_total[$__rate_interval]))", "failed: {{table}}"),
-    ],
-    unit="s",
-)
-STATE = Panel(
-    "timeseries",
-    "How fast does the state's changelog grow?",
-    "Bytes a second that the correlator writes to it.",
-    [prom("sum(rate(andon_changelog_bytes_total[$__rate_interval]))", "written")],
-    unit="Bps",
-)
-NOTED = Panel(
-    "timeseries",
+    return lines(
+        f"Lag: {word}",
+        "Messages that it has not yet read, by topic. Beyond the line and growing, AndonLagGrowing fires.",
+        prom(f"sum by (topic) ({of('andon_lag_messages', stage)})", "{{topic}}"),
+        unit="none",
+        steps=((None, BLUE), (10_000, ORANGE)),
+        limit=True,
+        no_value="it has no partition, or is not scraped",
+        links=[("What to do: AndonLagGrowing", f"{common.RUNBOOKS}/AndonLagGrowing")],
+        **SMALL,
+    )
+
+
+def _errors(stage: str, word: str) -> Panel:
+    queries = [prom(f"sum by (reason) ({rate('andon_rejected_total', stage)})", "refused: {{reason}}")]
+    also = {
+        "collect": ("reason", "andon_http_connections_closed_total", "closed: {{reason}}"),
+        "combine": ("stage", "andon_aborts_total", "transactions aborted"),
+        "correlate": ("what", "andon_halt_records_disturbed_total", "halts disturbed: {{what}}"),
+        "archive": ("table", "andon_archive_insert_failures_total", "insert failed: {{table}}"),
+    }
+    by, name, legend = also[stage]
+    queries.append(prom(f"sum by ({by}) ({rate(name, stage)})", legend))
+    return lines(
+        f"Errors: {word}",
+        "A second. What is refused stands on fleet.deadletter with its original bytes; what failed or was aborted is "
+        "tried again.",
+        *queries,
+        unit="ops",
+        no_value="none",
+        links=[("What to do: AndonRefusalsRising", f"{common.RUNBOOKS}/AndonRefusalsRising")],
+        **SMALL,
+    )
+
+
+def _latency(stage: str, word: str) -> Panel:
+    asked = {
+        "collect": ("andon_http_request_seconds_bucket", "To answer a request"),
+        "combine": ("andon_batch_seconds_bucket", "To process and commit a batch"),
+        "correlate": ("andon_decide_step_seconds_bucket", "To decide on one partial"),
+        "archive": ("andon_archive_insert_seconds_bucket", "One insert into ClickHouse"),
+    }
+    name, what = asked[stage]
+    return lines(
+        f"Latency: {word}",
+        f"{what}: 99 of 100 are faster.",
+        prom(P99.format(of(name, stage)), "99 %"),
+        unit="s",
+        no_value="nothing was done in this time",
+        **SMALL,
+    )
+
+
+def _saturation(stage: str, word: str) -> Panel:
+    return lines(
+        f"Saturation: {word}",
+        "Cores that it uses, and its memory in GiB.",
+        prom(f"sum({rate('process_cpu_seconds_total', stage)})", "cores"),
+        prom(f"sum({of('process_resident_memory_bytes', stage)}) / 1024 ^ 3", "GiB"),
+        unit="none",
+        decimals=2,
+        no_value="it is not scraped",
+        **SMALL,
+    )
+
+
+def _recovery(stage: str, word: str) -> Panel:
+    return lines(
+        f"Recovery: {word}",
+        "Age of the process: where it falls to nothing, it was started anew.",
+        prom(f"time() - max by (instance) ({of('process_start_time_seconds', stage)})", "{{instance}}"),
+        unit="dtdurations",
+        no_value="it is not scraped",
+        **SMALL,
+    )
+
+
+NOTED = lines(
     "What became no evidence, or was mended?",
-    "Late, undated, cut, ahead of the clock: by its word in docs/design.md.",
-    [prom("max by (what) (andon_noted)", "{{what}}")],
+    "Late, undated, cut, ahead of the clock: by its word in docs/design.md, since the detector began.",
+    prom(f"max by (what) ({metric('andon_noted', HERE)})", "{{what}}"),
+    unit="none",
+    width=12,
     no_value="nothing",
+)
+WATCHED = lines(
+    "How much does the detector hold?",
+    "Updates under watch, and times that there was no place for one.",
+    prom(f"max({metric('andon_live_updates', HERE)})", "under watch"),
+    prom(f"max({metric('andon_unwatched_updates', HERE)})", "no place"),
+    unit="none",
+    width=12,
+    no_value="it is not scraped",
 )
 
 DASHBOARD = Dashboard(
@@ -145,14 +199,21 @@ DASHBOARD = Dashboard(
     "Andon: pipeline health",
     "Does every stage read, and how far behind is it? From the event's path left to right.",
     rows=[
-        Row("Is it alive?", [UP, BEAT]),
-        Row("The event's path: taken, folded, stored", [EVENTS, LAG, BEHIND]),
-        Row("What is lost or refused", [REFUSED, LOST, HTTP]),
-        Row("How long it takes", [BATCHES, STEP, INSERTS]),
-        Row("State and input", [STATE, NOTED, ABORTS]),
+        Row("", [UP, BEAT, LOST]),
+        Row("Rate", _each(_rate)),
+        Row("Lag", _each(_lag)),
+        Row("Errors", _each(_errors)),
+        Row("Latency", _each(_latency)),
+        Row("Saturation", _each(_saturation)),
+        Row("Recovery", _each(_recovery)),
+        Row("State and input", [WATCHED, NOTED]),
     ],
     variables=[
-        Variable("prometheus", "Prometheus", "datasource", "prometheus"),
-        Variable("stage", "Stage", "prometheus", 'label_values(up{job="andon"}, stage)', is_many=True),
+        common.PROMETHEUS, common.JOB,
+        Variable(
+            "instance", "Instance", "prometheus", 'label_values(up{job=~"$job"}, instance)', has_all=True, is_many=True,
+            description="one process of several",
+        ),
     ],
-)
+    links=common.links("pipeline"),
+)  # fmt: skip
