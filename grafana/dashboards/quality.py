@@ -199,7 +199,7 @@ FROM
 )
 ORDER BY rate DESC, hosts DESC LIMIT 15"""),
     width=12,
-    columns=LIMITS,
+    columns={name: LIMITS[name] for name in ("hosts", "crashed", "rate")},
     no_value="no host reported in this time",
 )
 REFUSED = table(
