@@ -10,7 +10,7 @@ from typing import NamedTuple
 from grafana.preview.frames import Frame, Json, Value
 from grafana.preview.values import PALETTE, Config, config_of, name_of, text_of
 
-AXIS_PIXELS, FOOT_PIXELS, TOP_PIXELS = 64, 22, 8
+FOOT_PIXELS, TOP_PIXELS, RIGHT_PIXELS, DIGIT_PIXELS = 22, 8, 8, 7
 _STEPS_MS = [1000 * each for each in (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200,
                                       86_400, 172_800, 432_000, 604_800)]  # fmt: skip
 
@@ -25,8 +25,9 @@ class Series(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Of the picture, and what it spans."""
+    """Of the picture, and what it spans; `left` is the room of its numbers."""
 
+    left: int
     width: int
     height: int
     start_ms: float
@@ -36,8 +37,8 @@ class Place(NamedTuple):
 
     def x(self, time_ms: float) -> float:
         """Pixels from the left."""
-        room = self.width - AXIS_PIXELS - 8
-        return AXIS_PIXELS + room * (time_ms - self.start_ms) / (self.end_ms - self.start_ms)
+        room = self.width - self.left - RIGHT_PIXELS
+        return self.left + room * (time_ms - self.start_ms) / (self.end_ms - self.start_ms)
 
     def y(self, value: float) -> float:
         """Pixels from the top."""
@@ -52,7 +53,7 @@ def series_of(panel: Json, frames: Sequence[Frame]) -> list[Series]:
         times = [field for field in frame.fields if field.kind == "time"]
         for field in (field for field in frame.fields if field.kind == "number" and times):
             name = name_of(panel, field, frames)
-            config = config_of(panel, name)
+            config = config_of(panel, name, field.kind)
             if (config.get("custom.hideFrom") or {}).get("viz"):
                 continue
             fixed = (config.get("color") or {}).get("fixedColor", "")
@@ -99,14 +100,17 @@ def _place(panel: Json, series: Sequence[Series], heights: Heights, answer: Json
     defaults = panel["fieldConfig"]["defaults"]
     low = defaults.get("min", min([*values, 0.0]) if heights else min(values, default=0.0))
     high = defaults.get("max", max(values, default=1.0))
-    if defaults.get("custom", {}).get("thresholdsStyle"):
-        limits = [step["value"] for step in defaults["thresholds"]["steps"] if step["value"] is not None]
-        high = max([high, *limits])
     if high <= low:
         low, high = (low - 1, high + 1) if low else (0.0, max(1.0, 2 * high))
     step = _nice((high - low) / max(2, height // 45))
     low, high = math.floor(low / step) * step, math.ceil(high / step) * step
-    return Place(width, height, answer["start_ms"], answer["end_ms"], low, high)
+    ticks = [len(_tick(panel, low + at * step)) for at in range(round((high - low) / step) + 1)]
+    return Place(DIGIT_PIXELS * max(ticks) + 14, width, height, answer["start_ms"], answer["end_ms"], low, high)
+
+
+def _tick(panel: Json, value: float) -> str:
+    defaults = panel["fieldConfig"]["defaults"]
+    return text_of(round(value, 12), defaults.get("unit", ""), defaults.get("decimals"))
 
 
 def _nice(size: float) -> float:
@@ -115,15 +119,14 @@ def _nice(size: float) -> float:
 
 
 def _grid(panel: Json, place: Place) -> Iterator[str]:
-    unit, decimals = panel["fieldConfig"]["defaults"].get("unit", ""), panel["fieldConfig"]["defaults"].get("decimals")
     step = _nice((place.high - place.low) / max(2, place.height // 45))
     count = round((place.high - place.low) / step)
     for at in range(count + 1):
-        value = round(place.low + at * step, 12)
+        value = place.low + at * step
         y = place.y(value)
-        yield f'<line class="grid" x1="{AXIS_PIXELS}" x2="{place.width - 8}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        yield f'<text class="tick" x="{AXIS_PIXELS - 6}" y="{y + 4:.1f}" text-anchor="end">'
-        yield f"{escape(text_of(value, unit, decimals))}</text>"
+        yield f'<line class="grid" x1="{place.left}" x2="{place.width - RIGHT_PIXELS}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        yield f'<text class="tick" x="{place.left - 6}" y="{y + 4:.1f}" text-anchor="end">'
+        yield f"{escape(_tick(panel, value))}</text>"
     span = place.end_ms - place.start_ms
     wide = next((each for each in _STEPS_MS if span / each <= max(2, place.width / 110)), _STEPS_MS[-1])
     words = "%H:%M:%S" if wide < 60_000 else "%H:%M" if span <= 86_400_000 else "%m-%d"
@@ -147,7 +150,7 @@ def _moments(answer: Json, place: Place) -> Iterator[str]:
 def _bars(each: Series, heights: Heights, place: Place) -> Iterator[str]:
     times = sorted({time for time, _ in each.points})
     gap = min((b - a for a, b in pairwise(times)), default=place.end_ms - place.start_ms)
-    wide = max(1.0, 0.8 * (place.x(place.start_ms + gap) - AXIS_PIXELS))
+    wide = max(1.0, 0.8 * (place.x(place.start_ms + gap) - place.left))
     wide = min(wide, place.width / 8)
     for time, value in each.points:
         if isinstance(value, float) and value and place.start_ms <= time <= place.end_ms:
@@ -216,5 +219,5 @@ def _limits(panel: Json, place: Place) -> Iterator[str]:
     for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]:
         if step["value"] is not None and place.low <= step["value"] <= place.high:
             y = place.y(step["value"])
-            yield f'<line x1="{AXIS_PIXELS}" x2="{place.width - 8}" y1="{y:.1f}" y2="{y:.1f}" '
+            yield f'<line x1="{place.left}" x2="{place.width - RIGHT_PIXELS}" y1="{y:.1f}" y2="{y:.1f}" '
             yield f'stroke="{escape(step["color"])}"/>'

@@ -62,7 +62,7 @@ def _reduced(panel: Json, frames: Sequence[Frame]) -> list[tuple[str, Look]]:
                 continue
             name = name_of(panel, field, frames)
             values = field.values if options["values"] else [_last(field)]
-            found += [(name, look(value, config_of(panel, name))) for value in values]
+            found += [(name, look(value, config_of(panel, name, field.kind))) for value in values]
     return found
 
 
@@ -79,8 +79,9 @@ def _stat(panel: Json, frames: Sequence[Frame], width: int, height: int) -> str:
     cells = []
     for name, each in shown:
         room = tall - (26 if is_named else 8)
-        size = max(12, min(room * 0.75, wide * 1.55 / max(4, len(each.text)), 90))
-        title = f'<div class="name">{escape(name)}</div>' if is_named else ""
+        size = max(12, min(room * 0.75, wide * 1.35 / max(4, len(each.text)), 90))
+        small = max(10, min(14, wide * 1.6 / max(1, len(name))))
+        title = f'<div class="name" style="font-size:{small:.0f}px">{escape(name)}</div>' if is_named else ""
         ground = each.colour or "#2c3235"
         cells.append(
             f'<div class="stat" style="width:{wide - 4:.0f}px;height:{tall - 4:.0f}px;background:{escape(ground)}">'
@@ -96,13 +97,13 @@ def _across(count: int, width: int, height: int) -> int:
 
 def _table(panel: Json, frames: Sequence[Frame], width: int, height: int) -> str:
     frame = frames[0]
-    fields = [(field, config_of(panel, field.name)) for field in frame.fields]
+    fields = [(field, config_of(panel, field.name, field.kind)) for field in frame.fields]
     fields = [(field, config) for field, config in fields if not (config.get("custom.hideFrom") or {}).get("viz")]
     asked = [int(config.get("custom.width") or 0) for _, config in fields]
     rest = max(0, width - sum(asked)) / max(1, asked.count(0))
     widths = [each or max(90.0, rest) for each in asked]
     head = "".join(
-        f'<th style="width:{wide:.0f}px">{escape(field.name)}</th>'
+        f'<th style="width:{wide:.0f}px;text-align:{_side(field)}">{escape(field.name)}</th>'
         for (field, _), wide in zip(fields, widths, strict=True)
     )
     rows = []
@@ -119,11 +120,14 @@ def _table(panel: Json, frames: Sequence[Frame], width: int, height: int) -> str
     return f'<div class="table" style="height:{height}px">{table}</div>{note}'
 
 
+def _side(field: Field) -> str:
+    return "right" if field.kind == "number" else "left"
+
+
 def _cell(field: Field, at: int, options: Json, shown: Look, wide: float) -> str:
-    align = "right" if field.kind == "number" else "left"
     kind, value = options.get("type"), field.values[at]
     text = f"<span>{escape(shown.text)}</span>"
-    style = f"text-align:{align};width:{wide:.0f}px;max-width:{wide:.0f}px"
+    style = f"text-align:{_side(field)};width:{wide:.0f}px;max-width:{wide:.0f}px"
     if kind == "color-background" and shown.colour and value is not None:
         style += f";background:{escape(shown.colour)};color:#fff"
     if kind == "gauge" and isinstance(value, float):
@@ -139,7 +143,7 @@ def _bars(panel: Json, frames: Sequence[Frame], width: int, height: int) -> str:
             if field.kind != "number":
                 continue
             name = name_of(panel, field, frames)
-            config = config_of(panel, name)
+            config = config_of(panel, name, field.kind)
             most = config.get("max") or max((v for v in field.values if isinstance(v, float)), default=1.0)
             values = field.values if panel["options"]["reduceOptions"]["values"] else [_last(field)]
             shown += [(name, v, look(v, config), float(most)) for v in values if isinstance(v, float)]

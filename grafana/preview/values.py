@@ -32,15 +32,18 @@ class Config(NamedTuple):
         return self.settings.get(name, default)
 
 
-def config_of(panel: Json, name: str) -> Config:
-    """Of the field that is shown by this name."""
+def config_of(panel: Json, name: str, kind: str = "") -> Config:
+    """Of the field that is shown by this name, and holds this kind of values. Raises ValueError for a matcher that the
+    preview does not know."""
     defaults = panel["fieldConfig"]["defaults"]
     found = {key: value for key, value in defaults.items() if key != "custom"}
     found |= {f"custom.{key}": value for key, value in defaults.get("custom", {}).items()}
     for each in panel["fieldConfig"]["overrides"]:
-        if each["matcher"] != {"id": "byName", "options": name}:
-            continue
-        found |= {prop["id"]: prop.get("value") for prop in each["properties"]}
+        matcher, wanted = each["matcher"]["id"], each["matcher"]["options"]
+        if matcher not in ("byName", "byType"):
+            raise ValueError(f"the preview knows no matcher {matcher}")
+        if wanted == (name if matcher == "byName" else kind):
+            found |= {prop["id"]: prop.get("value") for prop in each["properties"]}
     return Config(found)
 
 
@@ -62,9 +65,9 @@ def name_of(panel: Json, field: Field, frames: Sequence[Frame]) -> str:
 
 
 def look(value: Value, config: Config) -> Look:
-    """Text and colour of it. None is the words for "no value", or a dash."""
-    if value is None:
-        return Look(str(config.get("noValue") or "-"))
+    """Text and colour of it. Nothing, and a text without letters, are the words for "no value", as in Grafana."""
+    if value is None or value == "":
+        return Look(str(config.get("noValue") or ""))
     for mapping in config.get("mappings") or ():
         key = f"{value:g}" if isinstance(value, float) else value
         found = mapping["options"].get(key) if mapping["type"] == "value" else None
