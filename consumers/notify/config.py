@@ -28,6 +28,9 @@ class NotifyConfig(msgspec.Struct, frozen=True):
     alertmanager_urls: Annotated[
         str, Doc(description="Alertmanagers, comma-separated; each is told, as its members want it")
     ] = ""
+    gauges_alone: Annotated[
+        bool, Doc(description="where no Alertmanager is named, run for the gauges alone instead of refusing")
+    ] = False
     fleets: Annotated[str, Doc(description="whose halts, comma-separated; empty: every fleet's")] = ""
     resend_seconds: Annotated[
         float, Doc(ge=60, le=3_600, description="between two words on an alert that still fires")
@@ -59,9 +62,9 @@ class NotifyConfig(msgspec.Struct, frozen=True):
         return {name: url for name, url in named.items() if url}
 
     def accesses(self) -> list[Access]:
-        """Raises ConfigError when there is none, or one that is no address."""
+        """Raises ConfigError for one that is no address; when there is none, unless that was said to be meant."""
         urls = [url.strip() for url in self.alertmanager_urls.split(",") if url.strip()]
-        if not urls:
+        if not urls and not self.gauges_alone:
             raise ConfigError(
                 "notify.alertmanager_urls is empty: name at least one, as http://alertmanager.example:9093 "
                 "(ANDON_NOTIFY_ALERTMANAGER_URLS)"

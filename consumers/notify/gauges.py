@@ -11,10 +11,13 @@ from pipeline.runtime import metrics
 from pipeline.runtime.logging import printable
 from pipeline.runtime.metrics import Family, Series
 from pipeline.wire.record_keys import parse_key
+from pipeline.wire.spans import HOUR_MS
 from pipeline.wire.verdicts import Verdict
 
 UPDATE_PARTS = 4
 MAX_UPDATES = 200  # that gauges name
+WORST = ("halted", "pending", "shadow_halted", "watching", "resumed", "cleared")
+LIVE_MS = 7 * 24 * HOUR_MS  # no event lists an update for longer: a verdict that is older is of one that is gone
 
 
 def gauges(
@@ -23,7 +26,7 @@ def gauges(
     """Each family with its series, those first that matter most. `since_ms`: by halt key, unix ms."""
     yield metrics.HEARTBEAT, [((printable(fleet),), beat.at / 1000) for fleet, beat in sorted(record.beats.items())]
     yield metrics.FLEET_EVENTS, [((printable(fleet),), beat.events) for fleet, beat in sorted(record.beats.items())]
-    yield from _live(record.verdicts.values())
+    yield from _live(verdict for verdict in record.verdicts.values() if _is_live(verdict, record))
     states = Counter((_parts(row)[0], row.state) for row in rows if row.state != "none")
     yield metrics.HALT_STATES, [(of, count) for of, count in sorted(states.items())]
     yield from _obedience(rows)
@@ -37,20 +40,31 @@ def gauges(
     yield metrics.RESUME_ENDS, list(_updates([row for row in rows if row.key in ends], ends))
 
 
+def _is_live(verdict: Verdict, record: SafetyRecord) -> bool:
+    """As far as the fleet's newest heartbeat tells the time."""
+    beat = record.beats.get(verdict.fleet)
+    return beat is None or verdict.state == "halted" or verdict.at > beat.at - LIVE_MS
+
+
 def _live(verdicts: Iterable[Verdict]) -> Iterator[tuple[Family, list[Series]]]:
     """Of the updates with the most evidence, by the ring that has it; the rest is counted."""
     worst: dict[tuple[str, ...], Verdict] = {}
     states: Counter[tuple[str, ...]] = Counter()
+    stands: dict[tuple[str, ...], int] = {}
     for verdict in verdicts:
         of = tuple(map(printable, (verdict.fleet, verdict.vendor, verdict.product, verdict.version)))
         states[of[0], verdict.state] += 1
+        stands[of] = min(stands.get(of, len(WORST)), WORST.index(verdict.state))
         known = worst.get(of)
         if known is None or verdict.log10_evidence > known.log10_evidence:
             worst[of] = verdict
     ranked = sorted(worst.items(), key=lambda each: -each[1].log10_evidence)
-    shown, rest = ranked[:MAX_UPDATES], Counter(of[0] for of, _ in ranked[MAX_UPDATES:])
+    shown, unnamed = ranked[:MAX_UPDATES], ranked[MAX_UPDATES:]
+    rest = Counter(of[0] for of, _ in unnamed)
+    most = {of[0]: verdict.log10_evidence for of, verdict in reversed(unnamed)}
     yield metrics.VERDICT_STATES, sorted(states.items())
     yield metrics.EVIDENCE, [(of, verdict.log10_evidence) for of, verdict in shown]
+    yield metrics.UPDATE_STATE, [((*of, WORST[stands[of]]), 1.0) for of, _ in shown]
     yield metrics.THRESHOLD, [(of, verdict.threshold) for of, verdict in shown]
     rated = [(of, verdict) for of, verdict in shown if verdict.exposed_trials]
     yield (
@@ -62,6 +76,7 @@ def _live(verdicts: Iterable[Verdict]) -> Iterator[tuple[Family, list[Series]]]:
         ],
     )
     yield metrics.UPDATES_NOT_SHOWN, [((of[0],), rest[of[0]]) for of in sorted({of[:1] for of in worst})]
+    yield metrics.EVIDENCE_NOT_SHOWN, [((fleet,), evidence) for fleet, evidence in sorted(most.items())]
 
 
 def _obedience(rows: Sequence[Row]) -> Iterator[tuple[Family, list[Series]]]:

@@ -6,7 +6,7 @@ from consumers.notify.config import NotifyConfig
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime.config import configured
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.metrics import MetricsConfig, serve
+from pipeline.runtime.web.serving import MetricsConfig, serve
 
 STAGE = "notify"
 
@@ -27,8 +27,10 @@ def command(kafka: KafkaConfig, trust: TrustConfig, notify: NotifyConfig, metric
 
     notifier = Notifier(Source(kafka, trusted_keys(trust), notify.fleet_names()), notify)
     log = logging.configure(STAGE)
-    serve(metrics, notifier.pages())
+    serve(metrics, notifier.health())
     stop = StopSignal().install()
+    if not notifier.urls:
+        log.warning("no Alertmanager is named: nobody is told of halts", key="notify.alertmanager_urls")
     log.info("starting", alertmanagers=notifier.urls, fleets=notify.fleet_names() or "every one")
     notifier.run(stop)
     log.info("stopped")

@@ -1,21 +1,17 @@
 """Follows what stands halted, and has every Alertmanager told of it."""
 
-import time
-from collections.abc import Mapping
-from typing import Any
-
 from consumers.notify.config import NotifyConfig
 from consumers.notify.sender import Sender
 from consumers.notify.standing import Standing
 from consumers.rollout import Source
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.lifecycle import StopSignal
-from pipeline.runtime.metrics import NOTIFY_FIRING, Page
+from pipeline.runtime.metrics import NOTIFY_FIRING
 from pipeline.runtime.waiting import Deadline
+from pipeline.runtime.web.serving import Health, Turns
 
 ANEW_SECONDS = 5.0  # between two looks at what time alone changes
 BETWEEN_SECONDS = 0.2  # between two looks at what subscribers say
-ALIVE_SECONDS = 60.0
 
 
 class Notifier:
@@ -30,7 +26,7 @@ class Notifier:
         self.urls = [access.url for access in accesses]
         self._standing = Standing(source, config.links())
         self._senders = [Sender(access, config.pace(), config.hold_seconds) for access in accesses]
-        self._turned_at = time.monotonic()
+        self._turns = Turns()
 
     def run(self, stop: StopSignal) -> None:
         """Until it is told to stop."""
@@ -39,7 +35,7 @@ class Notifier:
             sender.start()
         anew, seen = Deadline(0), -1
         while not stop.is_set():
-            self._turned_at = time.monotonic()
+            self._turns.turned()
             changes, has_heard = self._standing.follower.changes, self._standing.look()
             if changes != seen or has_heard or anew.has_passed:
                 anew, seen = Deadline(ANEW_SECONDS), changes
@@ -58,14 +54,9 @@ class Notifier:
             for sender in self._senders:
                 sender.put(alerts)
 
-    def pages(self) -> Mapping[str, Page]:
-        """By path."""
-        return {"/readyz": self._ready, "/health": self._ready, "/healthz": self._alive}
+    def health(self) -> Health:
+        """Of the process."""
+        return Health(self._why_not, self._turns.still_seconds)
 
-    def _ready(self) -> tuple[bool, Mapping[str, Any]]:
-        why_not = [*self._standing.troubles(), *(sender.trouble for sender in self._senders if sender.trouble)]
-        return not why_not, {"ready": not why_not, "why_not": why_not, "at": wall_clock_ms()}
-
-    def _alive(self) -> tuple[bool, Mapping[str, Any]]:
-        is_alive = time.monotonic() - self._turned_at < ALIVE_SECONDS
-        return is_alive, {"alive": is_alive, "at": wall_clock_ms()}
+    def _why_not(self) -> list[str]:
+        return [*self._standing.troubles(), *(sender.trouble for sender in self._senders if sender.trouble)]

@@ -42,6 +42,10 @@ class _Halts:
         """Why it is not obeying as it should (brokers away, handlers that hang); empty when it is."""
         return self._working.why_not()
 
+    def still_seconds(self) -> float:
+        """For how long its work has not turned, whatever handlers do; a minute is a hang."""
+        return self._working.still_seconds()
+
     def stop(self) -> None:
         """Ask for the end, from any thread or a signal's handler."""
         self._working.stop()

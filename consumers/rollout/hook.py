@@ -1,8 +1,5 @@
 """`andon hook exec -- CMD…`: a command for each halt and resume; its exit code is the acknowledgement."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import click
 
 from consumers.rollout.follower import Source
@@ -12,7 +9,7 @@ from consumers.rollout.settings import SubscriberConfig, trusted_keys
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime.config import configured
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.metrics import MetricsConfig, serve
+from pipeline.runtime.web.serving import Health, MetricsConfig, serve
 
 STAGE = "hook"
 END_SECONDS = 10.0  # beyond the command's time: to end what is left of it
@@ -44,17 +41,12 @@ def exec_(
     pace = subscriber.pace()
     halts = Halts(source, subscriber.subscriber(), pace._replace(handler_seconds=pace.handler_seconds + END_SECONDS))
     log = logging.configure(STAGE)
-    serve(metrics, {"/healthz": lambda: (True, {"alive": True}), "/readyz": lambda: _ready(halts)})
+    serve(metrics, Health(halts.why_not, halts.still_seconds))
     _stop_by_signal(halts)
     log.info("starting", subscriber=subscriber.name, fleets=list(source.named()), command=argv[0])
     halts.run(Hook(argv, subscriber.handler_seconds, log))
     log.info("stopped")
     leave(0)  # a command that hangs is not waited for
-
-
-def _ready(halts: Halts) -> tuple[bool, Mapping[str, Any]]:
-    why_not = halts.why_not()
-    return not why_not, {"ready": not why_not, "why_not": why_not}
 
 
 def _stop_by_signal(halts: Halts) -> None:

@@ -38,6 +38,7 @@ class Working:
         self._stopping = threading.Event()
         self._look, self._another = Deadline(0), Deadline(0)
         self._seen = -1
+        self._turned_at = time.monotonic()
         self._asked, self._settled = threading.Event(), threading.Event()  # of `settle`
         self._ended = ""  # why nothing is handed over at all
         self._reads_own = False  # whether the own acknowledgements are followed
@@ -52,6 +53,10 @@ class Working:
         if (waiting := self.acks.waiting) > WORKERS:
             found.append(f"{waiting} acknowledgements could not be written yet")
         return found
+
+    def still_seconds(self) -> float:
+        """For how long the work has not turned; handlers do not hold it up."""
+        return time.monotonic() - self._turned_at
 
     def stop(self) -> None:
         """Ask for the end."""
@@ -107,7 +112,7 @@ class Working:
     def _begin(self) -> None:
         """What was acknowledged before, and what holds: both read to their end."""
         while not self._stopping.is_set() and not self.follower.ready.wait(0.1):
-            pass
+            self._turned_at = time.monotonic()
         if self._stopping.is_set() or self._own is None:
             return
         try:
@@ -119,6 +124,7 @@ class Working:
             log.warning("what was acknowledged before cannot be read, so it may be handed over again: %s", error)
 
     def _turn_or_say(self, runner: Runner) -> None:
+        self._turned_at = time.monotonic()
         """A thread that ends unseen would be deaf for good."""
         try:
             self._turn(runner)

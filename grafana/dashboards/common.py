@@ -27,7 +27,7 @@ TO_INCIDENT = ("This update's incident", f"/d/andon-incident?{_PARTS}&{_SOURCE}&
 PROMETHEUS = Variable(PROMETHEUS_VARIABLE, "Prometheus data source", "datasource", "prometheus")
 CLICKHOUSE = Variable(CLICKHOUSE_VARIABLE, "ClickHouse data source", "datasource", "grafana-clickhouse-datasource")
 JOB = Variable(
-    "job", "Job", "prometheus", "label_values(andon_live_updates, job)", has_all=True, is_many=True,
+    "job", "Job", "prometheus", "label_values(andon_build_info, job)", has_all=True, is_many=True,
     description="Prometheus' jobs that scrape Andon",
 )  # fmt: skip
 
@@ -35,7 +35,7 @@ _KNOWN = "SELECT {column} FROM update_days WHERE {where} GROUP BY {column} ORDER
 
 
 def fleets(has_all: bool) -> Variable:
-    """Fleets that reported within 30 days, the one that reported last first."""
+    """Fleets that reported within 30 days, such that were ever halted first, then the one that reported last."""
     query = (
         "SELECT fleet FROM stratum_days WHERE day >= today() - 30 GROUP BY fleet ORDER BY max(stored_at) DESC, fleet"
     )

@@ -22,10 +22,8 @@ def rates(*chosen: str) -> Panel:
     return lines(
         "Do hosts that have it crash more?",
         "Crashes for each report of hosts that have the update, and what hosts like them without it led to expect; "
-        "each time "
-        "that the detector told it anew. The band is Wilson's 95 % interval: how far chance alone reaches. Of the "
-        "update that "
-        "is chosen, or else of the one with the most evidence.",
+        "each time that the detector told it anew. The band is Wilson's 95 % interval: how far chance alone reaches. "
+        "Of the update that is chosen, or else of the one with the most evidence.",
         sql(
             f"""
 WITH {worst(only(*chosen))},

@@ -13,8 +13,8 @@ def hit() -> Panel:
     matrix = {"columnField": "model", "rowField": "ring", "valueField": "crashed hosts", "emptyValue": "zero"}
     made = table(
         "Who is hit: rings and models",
-        "Hosts that crashed with the update in this time, by ring and model. Of one that is chosen, or else of the one "
-        "with the most evidence against it.",
+        "Hosts that crashed with the update in this time, by ring and model. Of one that is chosen, or else of the "
+        "one with the most evidence against it.",
         sql(f"""
 WITH {worst(only(*UPDATE))}
 SELECT ring, model, uniqExactMerge(update_minutes.crashed_hosts) AS `crashed hosts`

@@ -43,8 +43,7 @@ HOSTS = big(
 SPARED = big(
     "How many machines were spared?",
     "Hosts of the halted rings that never had it, times the share that it crashed: a range. At least is 0 while "
-    "nothing "
-    "proves that somebody obeyed.",
+    "nothing proves that somebody obeyed.",
     sql(f"SELECT spared_low AS `at least`, spared_high AS `at most` FROM machines_spared WHERE {THIS}"),
     unit="none",
     width=6,
@@ -54,8 +53,7 @@ SPARED = big(
 PROOF = big(
     "What proves it?",
     "Acknowledged: a rollout system confirmed that it has stopped. Installations ended: nearly none followed, though "
-    "hosts "
-    "went on reporting. Unproven: neither, or installations went on.",
+    "hosts went on reporting. Unproven: neither, or installations went on.",
     sql(f"SELECT proof, silent_hosts AS `fell silent` FROM machines_spared WHERE {THIS}"),
     unit="none",
     width=8,
@@ -103,8 +101,7 @@ WHERE row.2 != ''"""),
 TIMELINE = table(
     "What happened when?",
     "From the first host that installed it to the last. `events` is the time of the events, `clock` the clock on the "
-    "wall: "
-    "after a replay the two have nothing to do with each other.",
+    "wall: after a replay the two have nothing to do with each other.",
     sql(f"""
 SELECT at, what, who, by
 FROM
@@ -136,8 +133,7 @@ ORDER BY step, at LIMIT 100"""),
 PER_MINUTE = lines(
     "How fast does it spread, and crash?",
     "Hosts a minute that installed it, by what each last said (a week back at most), and hosts a minute that crashed "
-    "with "
-    "it. A host that died before it could report an installation is in neither.",
+    "with it. A host that died before it could report an installation is in neither.",
     sql(
         f"""
 SELECT toStartOfInterval(at, toIntervalSecond(greatest(60, $__interval_s))) AS time,

@@ -3,7 +3,8 @@ a column, each question a row."""
 
 from collections.abc import Callable
 
-from grafana.dashboards import common
+from grafana.dashboards import common, counted
+from grafana.dashboards.counted import HERE, P99, SMALL
 from grafana.model.colours import BLUE, ORANGE, RED
 from grafana.model.dashboard import Dashboard, Row, Variable
 from grafana.model.kinds import big, lines
@@ -12,9 +13,6 @@ from grafana.model.queries import metric, prom
 
 # The path of an event: whoever takes it, folds it, judges it; and stores it, beside.
 PATH = {"collect": "gateway", "combine": "combiner", "correlate": "detector", "archive": "archive"}
-HERE = 'instance=~"$instance"'
-P99 = "histogram_quantile(0.99, sum by (le) (rate({}[$__rate_interval])))"
-SMALL = {"width": 6, "height": 6}
 
 
 def of(name: str, stage: str, *matchers: str) -> str:
@@ -31,14 +29,20 @@ def _each(make: Callable[[str, str], Panel]) -> list[Panel]:
     return [make(stage, word) for stage, word in PATH.items()]
 
 
+_LATELY = "min by (stage) (max_over_time({}[30s]))"  # one scrape that was missed is no news
 UP = big(
     "Which processes answer?",
-    "1: it answered the last scrape. A process that is not here is not scraped: see deploy/prometheus/targets.",
-    prom(f"min by (stage, instance) (max_over_time({metric('up', HERE)}[30s]))", "{{stage}} {{instance}}"),
+    "Ready: it answers scrapes, and says on /readyz that it reads on. A process that is not here is not scraped: see "
+    "deploy/prometheus/targets.",
+    prom(
+        f"{_LATELY.format(metric('up', HERE))} + {_LATELY.format(metric('andon_ready', HERE))} "
+        f"or {_LATELY.format(metric('up', HERE))}",
+        "{{stage}}",
+    ),
     unit="none",
     width=12,
-    says={"0": "DOWN", "1": "UP"},
-    steps=((None, RED), (1, BLUE)),
+    says={"0": "DOWN", "1": "NOT READY", "2": "READY"},
+    steps=((None, RED), (1, ORANGE), (2, BLUE)),
     no_value="nothing is scraped",
     text_mode="value_and_name",
     links=[("What to do: AndonStageDown", f"{common.RUNBOOKS}/AndonStageDown")],
@@ -165,34 +169,41 @@ def _saturation(stage: str, word: str) -> Panel:
     )
 
 
-def _recovery(stage: str, word: str) -> Panel:
+def _behind(stage: str, word: str) -> Panel:
+    if stage == "collect":
+        return lines(
+            "Behind: gateway",
+            "Connections that it has open: it keeps nothing that it could be behind with.",
+            prom(f"sum({of('andon_http_connections', stage)})", "connections"),
+            unit="none",
+            no_value="it is not scraped",
+            **SMALL,
+        )
     return lines(
-        f"Recovery: {word}",
-        "Age of the process: where it falls to nothing, it was started anew.",
-        prom(f"time() - max by (instance) ({of('process_start_time_seconds', stage)})", "{{instance}}"),
-        unit="dtdurations",
-        no_value="it is not scraped",
+        f"Behind: {word}",
+        "For how long the oldest message that it has not yet read may have waited, by topic: a halt comes later by "
+        "as much.",
+        prom(f"max by (topic) ({of('andon_lag_seconds', stage)})", "{{topic}}"),
+        unit="s",
+        steps=((None, BLUE), (30, ORANGE)),
+        limit=True,
+        no_value="it has no partition, or is not scraped",
+        links=[("What to do: AndonLagGrowing", f"{common.RUNBOOKS}/AndonLagGrowing")],
         **SMALL,
     )
 
 
-NOTED = lines(
-    "What became no evidence, or was mended?",
-    "Late, undated, cut, ahead of the clock: by its word in docs/design.md, since the detector began.",
-    prom(f"max by (what) ({metric('andon_noted', HERE)})", "{{what}}"),
-    unit="none",
-    width=12,
-    no_value="nothing",
-)
-WATCHED = lines(
-    "How much does the detector hold?",
-    "Updates under watch, and times that there was no place for one.",
-    prom(f"max({metric('andon_live_updates', HERE)})", "under watch"),
-    prom(f"max({metric('andon_unwatched_updates', HERE)})", "no place"),
-    unit="none",
-    width=12,
-    no_value="it is not scraped",
-)
+def _recovery(stage: str, word: str) -> Panel:
+    queries = [prom(f"time() - max by (instance) ({of('process_start_time_seconds', stage)})", "age of {{instance}}")]
+    what = "Age of the process: where it falls to nothing, it was started anew."
+    if stage == "correlate":
+        queries.append(prom(f"max({of('andon_recovery_seconds', stage)})", "newest recovery took"))
+        queries.append(prom(f"max({of('andon_checkpoint_age_seconds', stage)})", "unsaved for"))
+        what += (
+            " Beside it how long the newest recovery of its state took, and for how long state has waited to be saved."
+        )
+    return lines(f"Recovery: {word}", what, *queries, unit="s", no_value="it is not scraped", **SMALL)
+
 
 DASHBOARD = Dashboard(
     "pipeline",
@@ -202,11 +213,13 @@ DASHBOARD = Dashboard(
         Row("", [UP, BEAT, LOST]),
         Row("Rate", _each(_rate)),
         Row("Lag", _each(_lag)),
+        Row("Behind, in seconds", _each(_behind)),
         Row("Errors", _each(_errors)),
         Row("Latency", _each(_latency)),
         Row("Saturation", _each(_saturation)),
         Row("Recovery", _each(_recovery)),
-        Row("State and input", [WATCHED, NOTED]),
+        Row("State and input", counted.STATE),
+        Row("What else is counted", counted.COUNTED, is_collapsed=True),
     ],
     variables=[
         common.PROMETHEUS, common.JOB,

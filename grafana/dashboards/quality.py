@@ -26,8 +26,7 @@ FROM stratum_days WHERE {PLACE} AND {LAST_WEEK} HAVING uniqCombinedMerge(stratum
 COVERAGE = big(
     "Do we hear of all hosts?",
     "Hosts that reported on the last day of this time, of those that did within its last seven days. Who is silent "
-    "may be "
-    "switched off, or dead.",
+    "may be switched off, or dead.",
     sql(f"""
 SELECT uniqCombinedMergeIf(stratum_days.hosts, day = toDate($__toTime)) / uniqCombinedMerge(stratum_days.hosts) AS heard
 FROM stratum_days WHERE {PLACE} AND {LAST_WEEK} HAVING uniqCombinedMerge(stratum_days.hosts) > 0"""),
@@ -149,8 +148,7 @@ VENDORS = table(
 VERSIONS = table(
     "Which versions do?",
     f"Hosts of each version in this time. {ABOVE} An innocent update shares its hosts with a guilty one: `andon "
-    f"query rates` "
-    "takes that apart.",
+    "query rates` takes that apart.",
     sql(_compared("fleet, vendor, product, version")),
     width=12,
     height=9,

@@ -14,8 +14,7 @@ THIS = f"{value('vendor')}, '/', {value('product')}, '/', {value('version')}"
 RIVALS = table(
     "What else could it have been?",
     "Other updates of the hosts that crashed with it: how many crashed with both, and how many with the other alone. "
-    "Evidence "
-    "against the other, and what is left against this one on hosts without the other, as powers of ten.",
+    "Evidence against the other, and what is left against this one on hosts without the other, as powers of ten.",
     sql(f"""
 WITH
     (

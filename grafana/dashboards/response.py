@@ -54,10 +54,8 @@ OVERRIDES = big(
 STEPS = table(
     "How long does each step take?",
     "Halt by halt: from the first installation to the decision and from it to the last new installation by the time "
-    "of the "
-    "events, to the order and from it to the last rollout system that confirmed by the clock on the wall. After a "
-    "replay "
-    "the decision and the order have nothing to do with each other: that is left empty.",
+    "of the events, to the order and from it to the last rollout system that confirmed by the clock on the wall. "
+    "After a replay the decision and the order have nothing to do with each other: that is left empty.",
     sql(f"""
 WITH installs AS
 (

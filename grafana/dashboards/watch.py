@@ -17,8 +17,8 @@ BIG = {"width": 6, "height": 5}
 
 HALTED = big(
     "Is anything halted?",
-    "Updates that stand halted, an expired or disturbed halt among them: none of these may go on. Who says it: `andon "
-    "notify`, which verifies every record.",
+    "Updates that stand halted, an expired or disturbed halt among them: none of these may go on. Who says it: "
+    "`andon notify`, which verifies every record.",
     prom(f"sum({most('andon_standing_halts', ('fleet', 'state'), FLEET, STANDING)}) or {common.heard(FLEET)}"),
     unit="none",
     says={"0": "NOTHING HALTED"},
@@ -63,11 +63,11 @@ LISTENS = big(
 )
 EVIDENCE = bars(
     "How near is each update to a halt?",
-    "Evidence against it as a share of what halts it, both as powers of ten: at 100 % it is halted. The eight "
-    "with most; others are counted in andon_updates_not_shown.",
+    "Evidence against it as a share of what halts it, both as powers of ten: at 100 % it is halted. The eight with "
+    "most; others are counted in andon_updates_not_shown.",
     prom(
-        f"sort_desc(topk(8, clamp_min({most('andon_update_evidence_log10', UPDATE, THIS)} "
-        f"/ {most('andon_update_threshold_log10', UPDATE, THIS)}, 0)))",
+        f"sort_desc(topk(8, clamp_min({most('andon_update_evidence_log10', UPDATE, THIS)} / "
+        f"{most('andon_update_threshold_log10', UPDATE, THIS)}, 0)))",
         NAMED,
         "now",
     ),
@@ -125,8 +125,7 @@ ORDER BY state IN ('halted', 'pending') DESC, evidence DESC LIMIT 8"""),
 WHO_OBEYED = table(
     "Who has obeyed?",
     "The newest orders and what each subscriber said to them, by its own signature. Unanswered is one that has been "
-    "heard "
-    "of within 30 days and says nothing to this.",
+    "heard of within 30 days and says nothing to this.",
     sql(f"""
 SELECT fleet, vendor, product, version, action AS ordered, if(subscriber = '', '(no subscriber)',
     subscriber) AS subscriber, status,

@@ -8,10 +8,10 @@ import click
 
 from pipeline.collect.config import CollectConfig
 from pipeline.runtime import logging
-from pipeline.runtime import metrics as registry
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.metrics import MetricsConfig
+from pipeline.runtime.web.serving import MetricsConfig, Pulse
+from pipeline.runtime.web.serving import serve as serve_metrics
 
 
 @click.command("collect")
@@ -24,7 +24,8 @@ def command(collect: CollectConfig, kafka: KafkaConfig, metrics: MetricsConfig) 
     log.info("starting", **masked(collect), bootstrap_servers=kafka.bootstrap_servers)
     if not collect.is_local:
         log.warning("listening beyond this machine without TLS: put a TLS proxy before it, or tokens can be overheard")
-    registry.serve(metrics)
+    pulse = Pulse()
+    serve_metrics(metrics, pulse.health())
     gc.freeze()  # what is loaded by now stays: the collector need not look at it again
     with suppress(KeyboardInterrupt):
-        asyncio.run(serve(collect, kafka, log))
+        asyncio.run(serve(collect, kafka, log, pulse))

@@ -1,14 +1,14 @@
-"""`POST /v1/events` and `GET /health`."""
+"""`POST /v1/events`, and the pages that say whether it can deliver."""
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import orjson
 import structlog
 from aiohttp import hdrs, web
-from confluent_kafka import KafkaException
 
 from pipeline.collect.body import ENCODINGS, Pace, hint, is_list, numbered_lines, read_body, too_large
 from pipeline.collect.config import CollectConfig
@@ -18,23 +18,34 @@ from pipeline.collect.refusals import Refusal, buffer_full, no_such_path, not_de
 from pipeline.collect.sorting import rejection, sort_lines
 from pipeline.collect.tokens import TokenTable
 from pipeline.runtime.clock import Clock
-from pipeline.runtime.metrics import EVENTS, NOT_KEPT, REJECTED, REQUEST_SECONDS, REQUESTS, UNDERSTOOD
+from pipeline.runtime.metrics import (
+    BATCH_MESSAGES,
+    DEADLETTERS,
+    EVENTS,
+    NOT_KEPT,
+    REJECTED,
+    REQUEST_SECONDS,
+    REQUESTS,
+    UNDERSTOOD,
+)
 from pipeline.runtime.seldom import Seldom
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.decode import BYTE_ORDER_MARK
 
 CONTENT_TYPES = ("application/json", "application/x-ndjson")
 CURL_CONTENT_TYPE = "application/x-www-form-urlencoded"  # what `curl --data-binary` says unless told otherwise
-HEALTH_TIMEOUT_SECONDS = 2.0
-HEALTH_FRESH_SECONDS = 1.0  # however often /health is asked, the broker is asked once a second
-ROUTE, HEALTH = "/v1/events", "/health"
-PATHS = f"POST {ROUTE}, GET {HEALTH}; and GET /metrics on the port that metrics.metrics_port names"
+ROUTE = "/v1/events"
+METRICS = "GET /metrics, on the port that metrics.metrics_port names, where these are, too"
+
+Page = Callable[[], tuple[bool, Mapping[str, Any]]]  # whether all is well, and what is said; asked off the event loop
 
 
 class Gateway:
     """The handlers, and what they share."""
 
-    def __init__(self, config: CollectConfig, tokens: TokenTable, forwarder: Forwarder, clock: Clock) -> None:
+    def __init__(
+        self, config: CollectConfig, tokens: TokenTable, forwarder: Forwarder, clock: Clock, pages: Mapping[str, Page]
+    ) -> None:
         self._config = config
         self._tokens = tokens
         self._forwarder = forwarder
@@ -43,17 +54,18 @@ class Gateway:
         self._seldom = Seldom()
         self._log = structlog.get_logger(stage="collect")
         self._requests = 0
-        self._health_lock = asyncio.Lock()
-        self._health: tuple[float, str] = (float("-inf"), "")
+        self._pages = pages
 
     def application(self) -> web.Application:
         """Ready to be served with `auto_decompress=False`: bodies are decompressed here, within bounds."""
         app = web.Application()
         app.router.add_post(ROUTE, self.post_events)
-        app.router.add_get(HEALTH, self.get_health)
-        for route, methods in ((ROUTE, "POST"), (HEALTH, "GET, HEAD")):
+        for path in self._pages:
+            app.router.add_get(path, self._get)
+        for route, methods in ((ROUTE, "POST"), *((path, "GET, HEAD") for path in self._pages)):
             app.router.add_route("*", route, partial(self._refuse, wrong_method(methods)))
-        app.router.add_route("*", "/{path:.*}", partial(self._refuse, no_such_path(PATHS)))
+        paths = ", ".join((f"POST {ROUTE}", *(f"GET {path}" for path in self._pages), METRICS))
+        app.router.add_route("*", "/{path:.*}", partial(self._refuse, no_such_path(paths)))
         return app
 
     def forget_revoked(self) -> None:
@@ -128,6 +140,7 @@ class Gateway:
         if undelivered:
             raise not_delivered(undelivered)
         EVENTS.labels("collect").inc(len(events))
+        BATCH_MESSAGES.labels("collect").observe(len(lines))
         answer: dict[str, Any] = {"accepted": len(events)}
         answer["rejected"] = [rejection(number, letter) for number, letter in refused]
         if mended:
@@ -142,24 +155,12 @@ class Gateway:
             REJECTED.labels("collect", letter.reason.value).inc()
         kept = within_quota(letters, account, now)
         self._forwarder.bury(kept)
+        DEADLETTERS.labels("collect").inc(len(kept))
         if (lost := len(letters) - len(kept)) and (more := self._seldom.turn("not kept")) is not None:
             self._log.warning("dead letters beyond a token's quota are not kept", fleet=fleet, letters=lost, **more)
         NOT_KEPT.labels("collect").inc(lost)
 
-    async def get_health(self, _request: web.Request) -> web.Response:
-        """200 while the broker answers and has our topics, else 503 with the word of what is wrong."""
-        async with self._health_lock:
-            looked_at, trouble = self._health
-            if time.monotonic() - looked_at > HEALTH_FRESH_SECONDS:
-                trouble = await asyncio.to_thread(self._trouble)
-                self._health = (time.monotonic(), trouble)
-        tokens = "unusable" if self._tokens.trouble else "ok"
-        body = {"status": trouble or "ok", "buffered_events": self._forwarder.in_flight, "tokens_file": tokens}
-        return web.json_response(body, status=503 if trouble else 200)
-
-    def _trouble(self) -> str:
-        try:
-            missing = self._forwarder.missing_topics(HEALTH_TIMEOUT_SECONDS)
-        except KafkaException as error:
-            return f"broker unreachable: {error.args[0].str()}"
-        return f"topics missing: {', '.join(missing)}" if missing else ""
+    async def _get(self, request: web.Request) -> web.Response:
+        """A page of its health, which may have to ask the broker: not in the event loop."""
+        is_well, said = await asyncio.to_thread(self._pages[request.path])
+        return web.json_response(said, status=200 if is_well else 503)

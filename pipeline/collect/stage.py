@@ -11,18 +11,22 @@ from pipeline.collect.config import CollectConfig
 from pipeline.collect.forward import Forwarder
 from pipeline.collect.reload import keep_fresh
 from pipeline.collect.server import Gateway
+from pipeline.collect.state import GatewayState
 from pipeline.collect.tokens import TokenTable
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.web.connections import BoundedRunner, Connections, Patience, find_places
 from pipeline.runtime.web.listening import listen
+from pipeline.runtime.web.serving import Pulse
 
 START_SECONDS = 2.0  # for the brokers to say which topics there are; without them it starts all the same
 LINGERING_SECONDS = 5.0  # for a sender to read why it is refused while it still sends
 
 
-async def serve(config: CollectConfig, kafka: KafkaConfig, log: structlog.typing.FilteringBoundLogger) -> None:
+async def serve(
+    config: CollectConfig, kafka: KafkaConfig, log: structlog.typing.FilteringBoundLogger, pulse: Pulse
+) -> None:
     """Raises FatalStageError when the producer cannot go on, ConfigError when the address cannot be listened on or a
     topic is missing."""
     look = asyncio.Event()
@@ -35,7 +39,9 @@ async def serve(config: CollectConfig, kafka: KafkaConfig, log: structlog.typing
     connections = Connections(places.connections, Patience(config.head_timeout_seconds, config.idle_timeout_seconds))
     forwarder = Forwarder(kafka, config.max_buffered_events, config.delivery_timeout_seconds)
     await _require_topics(forwarder, log)
-    gateway = Gateway(config, tokens, forwarder, wall_clock_ms)
+    state = GatewayState(forwarder, tokens)
+    pulse.view = state.now
+    gateway = Gateway(config, tokens, forwarder, wall_clock_ms, pulse.health().pages())
     shutdown_seconds = config.delivery_timeout_seconds + 2  # librdkafka looks for timed-out messages once a second
     runner = BoundedRunner(
         gateway.application(),
@@ -47,7 +53,7 @@ async def serve(config: CollectConfig, kafka: KafkaConfig, log: structlog.typing
         lingering_time=LINGERING_SECONDS,
     )
     await runner.setup()
-    watch = asyncio.create_task(keep_fresh(tokens, gateway.forget_revoked, look, log))
+    watch = asyncio.gather(keep_fresh(tokens, gateway.forget_revoked, look, log), pulse.turn())
     try:
         port = await listen(runner, "collect", config.host, config.port, config.listen_fd, places.accepted_at_once)
         log.info("listening", host=config.host, port=port, fleets=len(tokens))

@@ -6,11 +6,12 @@ import gc
 import click
 
 from pipeline.combine.config import GROUP, STAGE, CombineConfig
-from pipeline.runtime import logging, metrics
+from pipeline.runtime import logging
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import StopSignal, leave
 from pipeline.runtime.partials import PartialsConfig, seal_of
+from pipeline.runtime.web.serving import MetricsConfig, serve
 from pipeline.wire.topics import EVENTS
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
@@ -18,12 +19,8 @@ _COLLECT_EVERY = 200_000  # tracked objects: events are freed by reference count
 
 
 @click.command()
-@configured(
-    ("kafka", KafkaConfig), ("metrics", metrics.MetricsConfig), ("partials", PartialsConfig), (STAGE, CombineConfig)
-)
-def command(
-    kafka: KafkaConfig, metrics: metrics.MetricsConfig, partials: PartialsConfig, combine: CombineConfig
-) -> None:
+@configured(("kafka", KafkaConfig), ("metrics", MetricsConfig), ("partials", PartialsConfig), (STAGE, CombineConfig))
+def command(kafka: KafkaConfig, metrics: MetricsConfig, partials: PartialsConfig, combine: CombineConfig) -> None:
     """Fold events into partials, one Kafka transaction per micro-batch. Exit code 70 asks for a restart."""
     run(kafka, metrics, partials, combine)
     leave(0)  # whoever watches its reading still asks the brokers
@@ -38,7 +35,7 @@ def _bound_heap() -> None:
         mallopt(_M_TRIM_THRESHOLD, 8 << 20)
 
 
-def run(kafka: KafkaConfig, served: metrics.MetricsConfig, partials: PartialsConfig, combine: CombineConfig) -> None:
+def run(kafka: KafkaConfig, served: MetricsConfig, partials: PartialsConfig, combine: CombineConfig) -> None:
     """Run until SIGTERM or SIGINT."""
     _bound_heap()
     stop = StopSignal().install()
@@ -49,7 +46,7 @@ def run(kafka: KafkaConfig, served: metrics.MetricsConfig, partials: PartialsCon
     log.info("starting", kafka=masked(kafka), combine=masked(combine))
     seal = seal_of(partials, log)
     watch = ReadingWatch(kafka, STAGE, GROUP, log, EVENTS.name, "folded")
-    metrics.serve(served, watch.pages())
+    serve(served, watch.health())
     combiner = Combiner(kafka, combine, stop, log, seal.sealed if seal else bytes, watch.start().at)
     gc.collect()
     gc.freeze()

@@ -93,6 +93,7 @@ class Source:
                 self._revoked = False
                 return False
             batch.take(messages, wall_clock_ms())
+            self._lag.saw(messages)
             self._next = self._consumer.position(self._assigned)
             if len(messages) == wanted:
                 deadline = latest

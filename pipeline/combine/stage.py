@@ -106,6 +106,8 @@ class Combiner:
 
 def _count(batch: Batch, newest_ms: int) -> None:
     metrics.BATCHES.labels(STAGE).inc()
+    metrics.BATCH_MESSAGES.labels(STAGE).observe(batch.messages)
+    metrics.DEADLETTERS.labels(STAGE).inc(len(batch.dead_letters))
     metrics.EVENTS.labels(STAGE).inc(batch.events)
     for letter in batch.dead_letters:
         metrics.REJECTED.labels(STAGE, letter.reason.value).inc()

@@ -31,6 +31,7 @@ POLL_SECONDS = 0.1
 LAGGING_LOOKS = 100
 
 Recover = Callable[[Mapping[int, Bounds], Mapping[bytes, bytes]], Awaitable[None]]
+LetGo = Callable[[], None]
 Handle = Callable[[PartialRecord], Awaitable[None]]
 # From partition, what is committed, and the log's first offset to the offset at which reading begins.
 Began = Callable[[int, int | None, int], int]
@@ -132,9 +133,8 @@ class FaustPorts:
 
     # -- wiring
 
-    def connect(self, handle: Handle, recover: Recover, began: Began, views: Mapping[str, tuple[View, bool]]) -> None:
-        """Say who handles partials and recovers, who hears where reading begins, and what is served: path → (view,
-        whether not ready is an error)."""
+    def connect(self, handle: Handle, let_go: LetGo, recover: Recover, began: Began, views: Mapping[str, View]) -> None:
+        """Say who handles partials, hears that partitions go, recovers, where reading begins; and what is served."""
         self.app.transport.began = began
 
         async def consume(stream: Any) -> None:
@@ -142,7 +142,8 @@ class FaustPorts:
                 async for event in stream.noack().events():
                     message = event.message
                     if message.generation_id == self.app.consumer_generation_id:
-                        await handle(_record(message))
+                        await handle(record := _record(message))
+                        self._lags.behind.read((self._partials, record.partition), record.appended_at_ms)
 
         async def recovered() -> None:
             async with self._fatal():
@@ -152,8 +153,9 @@ class FaustPorts:
 
         self.app.agent(self._topics[topics.PARTIALS.name], name="correlate")(consume)
         self._table.on_recover(recovered)
-        for path, (view, must_be_ready) in views.items():
-            self.app.page(path, name=path)(page(view, must_be_ready, self._config))
+        self.app.on_partitions_revoked.connect(lambda *_, **__: let_go(), weak=False)
+        for path, view in views.items():
+            self.app.page(path, name=path)(page(view, self._config))
 
     @asynccontextmanager
     async def _fatal(self) -> AsyncIterator[None]:

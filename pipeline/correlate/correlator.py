@@ -51,6 +51,8 @@ class Correlator:
         self._turn = asyncio.Lock()  # one thing at a time on fleets and issuer
         self._saving = asyncio.Lock()  # one checkpoint at a time; `_turn` is free while it is being written
         self.session = 0  # counts recoveries: what was begun in an earlier one must not be finished
+        metrics.CHECKPOINT_AGE.set_function(lambda: fleets.unsaved_seconds(clock()))
+        self._recovers_since = time.monotonic()  # since it was made, or partitions went
         self._committed: dict[int, int] = {}
         self._told: dict[int, tuple[int, int]] = {}  # by partition: what the table was last told, and when (unix ms)
         self._refused: set[int] = set()  # partitions whose group took no offset
@@ -100,6 +102,7 @@ class Correlator:
         metrics.REJECTED.labels(STAGE, letter.reason.value).inc()
         self._log.error("partial refused", reason=letter.reason.value, detail=letter.detail, offset=letter.offset)
         await self._ports.publish(records.letter_record(letter))
+        metrics.DEADLETTERS.labels(STAGE).inc()
 
     # -- decisions
 
@@ -152,7 +155,9 @@ class Correlator:
             due = self.fleets.due(self._clock(), int(dirty_seconds * 1000))
             for partition in self._committed.keys() - self._told.keys():
                 await self._place(partition, session)
-            if not await self._save_all(due, session):
+            is_saved = await self._save_all(due, session)
+            self.beats.show_sizes()
+            if not is_saved:
                 return
             for partition in list(self._committed):
                 await self._place(partition, session)
@@ -173,6 +178,7 @@ class Correlator:
                 return False
             image = self.fleets.image(fleet, self.issuer.register.of_fleet(fleet.name))
         try:
+            start = time.perf_counter()
             checkpoint = await asyncio.to_thread(pack, image.state, image.side)
             for entries in (checkpoint.chunks, (checkpoint.header,)):
                 if session != self.session:
@@ -181,7 +187,8 @@ class Correlator:
         except BaseException:  # cancelled, too: the last checkpoint before a stop must still find it dirty
             self.fleets.undo(fleet, image)
             raise
-        fleet.side = checkpoint.side
+        fleet.side, fleet.state_bytes = checkpoint.side, sum(len(value) for _, value in checkpoint.chunks)
+        metrics.CHECKPOINT_SECONDS.observe(time.perf_counter() - start)
         return True
 
     async def _store(self, partition: int, entries: Sequence[Entry]) -> None:
@@ -241,6 +248,10 @@ class Correlator:
 
     # -- recovery
 
+    def let_go(self) -> None:
+        """Partitions go: a recovery follows."""
+        self._recovers_since = time.monotonic()
+
     async def recover(self, assigned: Mapping[int, Bounds], table: Mapping[bytes, bytes]) -> None:
         """Begin anew from the table, for the partitions that are ours now."""
         self.ready = False
@@ -258,6 +269,8 @@ class Correlator:
                     await self._take_up(restored, assigned[restored.header.partition])
             await self.commander.begin_anew()
         self.ready = True
+        metrics.RECOVERIES.labels(STAGE).inc()
+        metrics.RECOVERY_SECONDS.labels(STAGE).set(time.monotonic() - self._recovers_since)
         self._log.info("recovered", partitions=sorted(assigned), fleets=len(self.fleets.by_name))
 
     async def _take_up(self, restored: Restored, bounds: Bounds) -> None:

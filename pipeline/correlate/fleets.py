@@ -4,20 +4,25 @@ No I/O and no clock; the correlator (correlator.py) brings messages, time and th
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import numpy as np
 
 from pipeline.correlate.checkpoint import SIDES, VERSION, Entry, FleetState, Place, other_side, place_entry
 from pipeline.correlate.detectors import DetectorLike, Detectors
 from pipeline.correlate.ports import Bounds
+from pipeline.decide.arrays import int_columns
 from pipeline.decide.orders import Decisions
 from pipeline.halt.chain import Head
+from pipeline.wire.cells import kind_of
 from pipeline.wire.halts import Halt, encode_halt
-from pipeline.wire.partials import Partial
+from pipeline.wire.partials import CUT_COLUMNS, TRIAL_COLUMNS, Partial
 from pipeline.wire.spans import HOUR_MS
 
 NO_ENTRY = Head()
 NONE = -1  # before the first offset
+REPORTS = ("boot", "heartbeat", "crash")  # kinds of trials, as cells number them; and crashes
 POISONED_MS = HOUR_MS  # ahead of the clock; what is taken in is ahead by minutes at most (check.py)
 
 
@@ -37,6 +42,8 @@ class FleetProgress:
     audit: Head = NO_ENTRY  # the newest entry of its audit that the state includes
     dirty_since_ms: int | None = None
     dirty_offset: int = NONE  # the first partial that no checkpoint holds
+    state_bytes: int = 0  # of the newest checkpoint that this process has written, compressed
+    reports: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REPORTS, 0))  # since this process started
 
 
 class Image(NamedTuple):
@@ -130,6 +137,8 @@ class Fleets:
             fleet.offset = offset
         fleet.partials += 1
         fleet.events += partial.events
+        for kind, times in zip(REPORTS, reports_in(partial), strict=True):
+            fleet.reports[kind] += times
         if fleet.dirty_since_ms is None:
             fleet.dirty_since_ms, fleet.dirty_offset = now_ms, offset
         return decisions
@@ -177,6 +186,11 @@ class Fleets:
         waited = [(since, fleet) for since, fleet in dirty if now_ms - since >= dirty_ms]
         return [fleet for _, fleet in sorted(waited, key=lambda pair: pair[0])]
 
+    def unsaved_seconds(self, now_ms: int) -> float:
+        """For how long the fleet that has waited longest for a checkpoint has done so; from any thread."""
+        since = (fleet.dirty_since_ms for fleet in list(self.by_name.values()))
+        return max((now_ms - at for at in since if at is not None), default=0) / 1000
+
     def image(self, fleet: FleetProgress, halts: Iterable[Halt]) -> Image:
         """The fleet's state as of now. It counts as clean from here on; `undo` takes that back."""
         raw = tuple(encode_halt(halt) for halt in halts)
@@ -212,3 +226,11 @@ class Fleets:
     def place_entry(self, partition: int, offset: int) -> Entry:
         """What tells a restart to read from this offset on."""
         return place_entry(partition, offset, self._bounds[partition].log_id)
+
+
+def reports_in(partial: Partial) -> tuple[int, ...]:
+    """How many of each kind of REPORTS a partial holds: clean trials, and crashes."""
+    _, cells, trials = int_columns(partial.trials, TRIAL_COLUMNS)
+    kinds = np.bincount(kind_of(cells), weights=trials, minlength=len(REPORTS) - 1)
+    cut = int(int_columns(partial.cut, CUT_COLUMNS)[2].sum())
+    return (*(int(times) for times in kinds), len(partial.crashes) + cut)

@@ -12,6 +12,7 @@ from pipeline.correlate.fleets import FleetProgress, Fleets
 from pipeline.correlate.halt_keeper import HaltKeeper
 from pipeline.correlate.ports import OutRecord, Ports
 from pipeline.runtime import metrics
+from pipeline.runtime.logging import printable
 from pipeline.wire import topics
 from pipeline.wire.verdicts import FleetHeartbeat, encode_verdict, heartbeat_flags
 
@@ -35,6 +36,7 @@ class Heartbeats:
         """One of each fleet, signed."""
         now = self._clock()
         live, newest, unwatched, clocks = 0, 0, 0, 0
+        baselines: dict[tuple[str, str], float] = {}
         noted = Counter(dict.fromkeys(self._noted, 0))  # what was shown before goes back to nothing
         for fleet in list(self._fleets.by_name.values()):
             if not is_ready():
@@ -44,8 +46,10 @@ class Heartbeats:
             unwatched += summary["updates_unwatched"]
             noted.update(summary.get("noted", {}))
             clocks += summary.get("clocks_ahead", {}).get("hosts", 0)
+            baselines |= {(fleet.name, ring): rate for ring, rate in summary.get("baseline", {}).items()}
             self._look_at_time(fleet, summary, now)
             await self._ports.publish(heartbeat_record(fleet, summary, now, self._halts.complete))
+        self._show_fleets(baselines)
         metrics.LIVE_UPDATES.set(live)
         metrics.UNWATCHED_UPDATES.set(unwatched)
         metrics.CLOCKS_AHEAD.set(clocks)
@@ -53,6 +57,19 @@ class Heartbeats:
         for what, times in noted.items():
             metrics.NOTED.labels(what).set(times)
         metrics.STREAM_TIME.labels(STAGE).set(newest / 1000)
+
+    def _show_fleets(self, baselines: Mapping[tuple[str, str], float]) -> None:
+        metrics.put(metrics.BASELINE, [(tuple(map(printable, of)), rate) for of, rate in sorted(baselines.items())])
+        reports = ((fleet.name, fleet.reports) for fleet in self._fleets.by_name.values())
+        metrics.put(
+            metrics.FLEET_REPORTS,
+            [((printable(name), kind), times) for name, found in reports for kind, times in found.items()],
+        )
+
+    def show_sizes(self) -> None:
+        """Of the fleets' newest checkpoints; the largest first."""
+        fleets = sorted(self._fleets.by_name.values(), key=lambda fleet: -fleet.state_bytes)
+        metrics.put(metrics.STATE_BYTES, [((printable(each.name),), each.state_bytes) for each in fleets])
 
     def _look_at_time(self, fleet: FleetProgress, summary: Mapping[str, Any], now_ms: int) -> None:
         if not flags_of(summary, now_ms):

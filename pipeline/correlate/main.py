@@ -7,25 +7,24 @@ import click
 
 from pipeline.correlate.config import STAGE, CorrelateConfig
 from pipeline.correlate.detectors import Detectors
-from pipeline.runtime import metrics
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import hangup_stops
 from pipeline.runtime.logging import configure
 from pipeline.runtime.partials import PartialsConfig, seal_of
 from pipeline.runtime.web.hosts import is_loopback
+from pipeline.runtime.web.serving import MetricsConfig, Pulse
+from pipeline.runtime.web.serving import serve as serve_metrics
 
 
 @click.command("correlate")
 @configured(
     ("correlate", CorrelateConfig),
     ("kafka", KafkaConfig),
-    ("metrics", metrics.MetricsConfig),
+    ("metrics", MetricsConfig),
     ("partials", PartialsConfig),
 )
-def command(
-    correlate: CorrelateConfig, kafka: KafkaConfig, metrics: metrics.MetricsConfig, partials: PartialsConfig
-) -> None:
+def command(correlate: CorrelateConfig, kafka: KafkaConfig, metrics: MetricsConfig, partials: PartialsConfig) -> None:
     """Stage: decide, and halt."""
     from pipeline.correlate.shipped import ShippedDetectors
 
@@ -35,7 +34,7 @@ def command(
 def run(
     config: CorrelateConfig,
     kafka: KafkaConfig,
-    metrics_config: metrics.MetricsConfig,
+    metrics_config: MetricsConfig,
     detectors: Detectors,
     partials: PartialsConfig | None = None,
 ) -> None:
@@ -51,9 +50,10 @@ def run(
     if not is_loopback(config.web_host):
         log.warning("the state view is open beyond this machine: it asks nobody who they are, and names every fleet")
     seal = seal_of(partials or PartialsConfig(), log)
-    metrics.serve(metrics_config)
+    pulse = Pulse()
+    serve_metrics(metrics_config, pulse.health())
     from pipeline.correlate.begin import beginning
     from pipeline.correlate.stage import serve  # takes a second: Faust
 
-    asyncio.run(serve(config, kafka, beginning(detectors, seal), log))
+    asyncio.run(serve(config, kafka, beginning(detectors, seal), log, pulse))
     log.info("stopped")

@@ -1,7 +1,7 @@
 """The pages of Faust's web server, which is given bounds: as it comes, whoever sends half a head is waited for."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -17,7 +17,8 @@ FRESH_SECONDS = 0.1  # however often a page is asked for, the loop that decides 
 
 PATHS = "/health, /readyz, /healthz, /state; and /metrics on the port that metrics.metrics_port names"
 
-View = Callable[[], dict[str, Any]]
+
+View = Callable[[], tuple[bool, Mapping[str, Any]]]  # whether all is well, and what is said
 
 
 def bound(server: Any, config: CorrelateConfig) -> None:
@@ -48,9 +49,8 @@ async def _tell_paths(request: Request, handler: Any) -> StreamResponse:
     return answer
 
 
-def page(view: View, must_be_ready: bool, config: CorrelateConfig) -> Any:
-    """What Faust is to serve: the view as JSON, to those who call it by a name of its own; `must_be_ready`: not ready
-    is an error."""
+def page(view: View, config: CorrelateConfig) -> Any:
+    """What Faust is to serve: the page as JSON, to those who call it by a name of its own; not well is an error."""
     names = (config.web_host, *config.web_names.split(","))
     shown: tuple[float, int, bytes] = (float("-inf"), 0, b"")
 
@@ -60,9 +60,8 @@ def page(view: View, must_be_ready: bool, config: CorrelateConfig) -> Any:
             return web.bytes(told, content_type="application/json", status=421)
         nonlocal shown
         if time.monotonic() - shown[0] > FRESH_SECONDS:
-            content = view()
-            status = 503 if must_be_ready and not content["ready"] else 200
-            shown = time.monotonic(), status, orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+            is_well, content = view()
+            shown = time.monotonic(), 200 if is_well else 503, orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
         headers = {"X-Content-Type-Options": "nosniff"}
         return web.bytes(shown[2], content_type="application/json", status=shown[1], headers=headers)
 

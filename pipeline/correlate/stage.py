@@ -11,15 +11,15 @@ from structlog.typing import FilteringBoundLogger
 
 from pipeline.correlate import fetching, view
 from pipeline.correlate.app import FaustPorts
-from pipeline.correlate.config import CorrelateConfig, working_dir
+from pipeline.correlate.begin import Begin, issuer_of
+from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.layout import find_layout
-from pipeline.halt.issuer import HaltIssuer
-from pipeline.halt.trust import own_and_trusted
-from pipeline.runtime.clock import Clock, wall_clock_ms
-from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError, writable
+from pipeline.runtime.clock import wall_clock_ms
+from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import end_within
+from pipeline.runtime.web.serving import Pulse, show_disk
 
 STOP_SECONDS = 4.0  # for the last checkpoint, and again for Faust's own stop
 RENEW_SECONDS = 10.0
@@ -27,14 +27,13 @@ WATCH_SECONDS = 3.0  # what is lost for two looks is back within 10 s; more ofte
 OBEY_SECONDS = 1.0  # what a person waits at most until a command is read
 LOOK_SECONDS, LOOK_TIMEOUT_SECONDS = 2.0, 10.0
 
-Begin = Callable[[HaltIssuer, FaustPorts, Clock, FilteringBoundLogger], Correlator]
-
 
 async def serve(
     config: CorrelateConfig,
     kafka: KafkaConfig,
     begin: Begin,
     log: FilteringBoundLogger,
+    pulse: Pulse,
 ) -> None:
     """Run until SIGTERM, with the correlator that `begin` makes.
 
@@ -45,25 +44,26 @@ async def serve(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with writable("correlate.data_dir", place := Path(config.data_dir)):
-        issuer = HaltIssuer(*own_and_trusted(place / "keys", log.error), config.halt_lifetime_seconds * 1000)
-        working_dir(config).mkdir(parents=True, exist_ok=True)
+    issuer = issuer_of(config, log)
+    show_disk("state", Path(config.data_dir))
     fetching.install()
     ports = FaustPorts(config, kafka, await asyncio.to_thread(find_layout, kafka), log)
     correlator = begin(issuer, ports, wall_clock_ms, log)
     started = wall_clock_ms()
+    pulse.view = lambda: view.health(correlator, wall_clock_ms())
+    health = pulse.health()
     ports.connect(
         lambda message: correlator.handle(message, correlator.session),
+        correlator.let_go,
         correlator.recover,
         correlator.began,
         {
-            "/health": (lambda: view.health(correlator, wall_clock_ms()), True),
-            "/readyz": (lambda: view.health(correlator, wall_clock_ms()), True),
-            "/healthz": (lambda: {"alive": True, "at": wall_clock_ms()}, False),
-            "/state": (lambda: view.state(correlator, started, wall_clock_ms()), False),
+            **health.pages(),
+            "/state": lambda: (True, view.state(correlator, started, wall_clock_ms())),
         },
     )
     timers = [
+        pulse.turn(),
         _every(min(1.0, config.checkpoint_seconds), lambda: correlator.checkpoint(config.checkpoint_seconds)),
         _every(config.heartbeat_seconds, correlator.heartbeat, at_once=True),
         _every(RENEW_SECONDS, correlator.renew),

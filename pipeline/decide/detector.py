@@ -259,5 +259,6 @@ class Detector:
             **notes.summary(state),
             "remembered_crashes": len(state.hosts.seen) + len(state.host_signatures.seen),
             "history_ready": state.history.ready(),
+            "baseline": verdicts.baseline(self),
             "updates": verdicts.summary(self),
         }

@@ -179,3 +179,15 @@ def summary(detector: "Detector", most: int = 50) -> list[dict[str, Any]]:
             }
         )
     return listed
+
+
+def baseline(detector: "Detector") -> dict[str, float]:
+    """Crashed hosts per trial by ring, of the hours that history holds; of rings that had trials."""
+    state = detector.state
+    trials, crashes = state.history.trials.sum(axis=1), state.history.crashes.sum(axis=1)
+    found: dict[str, list[float]] = {}
+    for position, stratum in state.strata.live():
+        sums = found.setdefault(stratum.ring, [0.0, 0.0])
+        sums[0] += float(trials[position])
+        sums[1] += float(crashes[position])
+    return {ring: crashed / tried for ring, (tried, crashed) in sorted(found.items()) if tried}

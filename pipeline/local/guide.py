@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.local.machine.files import write_private
+from pipeline.local.observed import targets
 from pipeline.local.stack import STACK_FILE, StackInfo
 
 HALTS = "SELECT fleet, vendor, product, version, rings, crashed_hosts, reason FROM andon.halts FORMAT Vertical"
@@ -21,7 +22,7 @@ HALTS_SECTION = "Subscribe to halts in ten minutes"
 
 def guide(info: StackInfo, stages: set[str]) -> str:
     """Where everything is and what to do next, in plain text that fits a screen."""
-    lines = ["", f"The line is ready: {', '.join(info.stages)}", ""]
+    lines = ["", *textwrap.wrap(f"The line is ready: {', '.join(info.stages)}", COLUMNS), ""]
     lines += [f"  Kafka       {info.bootstrap_servers}"]
     if "collect" in stages:
         lines += [f"  gateway     {info.gateway_url}/v1/events"]
@@ -31,6 +32,9 @@ def guide(info: StackInfo, stages: set[str]) -> str:
             lines += ["  beware      the kernel does not confine ClickHouse here: it has its owner's account alone"]
     if "correlate" in stages:
         lines += [f"  detector    {info.correlate_url}/state"]
+    lines += textwrap.wrap(_metrics(info), COLUMNS, subsequent_indent=" " * 14, initial_indent="  metrics     ")
+    if info.prometheus_file:
+        lines += [f"  Prometheus  prometheus --config.file={shlex.quote(info.prometheus_file)}"]
     lines += [f"  log         {info.log_file}", "", "Next, in another terminal"]
     lines += [f"  . {shlex.quote(str(env_file(info)))}"]
     lines += ["      settings for these commands, and how to do without them (curl, kcat)"]
@@ -42,6 +46,11 @@ def guide(info: StackInfo, stages: set[str]) -> str:
     if not info.kafka_username:
         lines += ["", *textwrap.wrap(f"Mind: {OPEN}; {CLOSED}.", COLUMNS)]
     return "\n".join([*lines, "", "Ctrl-C stops it. Here: what goes wrong; in the log: everything.", ""])
+
+
+def _metrics(info: StackInfo) -> str:
+    """Which port shows whose."""
+    return ", ".join(f"{stage} {port}" for stage, port in sorted(targets(info).items()))
 
 
 def env_file(info: StackInfo) -> Path:

@@ -30,7 +30,7 @@ KEPT = ("clickhouse", "collect")  # ports whose callers bring a password or a to
 # open transaction for ever, and hides all that follows from whoever reads what is committed.
 DESYNCHRONIZED = ("combine",)
 
-BROKER_PHASE, STORE_PHASE, STAGE_PHASE = 0, 1, 2
+BROKER_PHASE, STORE_PHASE, STAGE_PHASE, WATCH_PHASE = 0, 1, 2, 3  # who watches needs the correlator's keys
 
 
 class Place(NamedTuple):
@@ -134,6 +134,11 @@ def _archive(at: Place) -> list[str]:
     return andon("archive", *store, *trusted, *at.client("archive"))
 
 
+def _notify(at: Place) -> list[str]:
+    trusted = ["--trusted-keys-dir", str(at.data_dir / "correlate" / "keys"), "--gauges-alone", "true"]
+    return andon("notify", *trusted, *at.client("notify"))
+
+
 def migrate(at: Place) -> list[str]:
     """Brings the schema up to date: the only command of the line that comes to ClickHouse as its owner."""
     return andon("migrate", *_clickhouse_options(at, accounts.OWNER, at.secrets.clickhouse_password_file))
@@ -162,6 +167,8 @@ STAGES: dict[str, Stage] = {
         Stage("correlate", STAGE_PHASE, _correlate, ("correlate", "correlate-metrics"), ("correlate", "/readyz")),
         Stage("collect", STAGE_PHASE, _collect, ("collect", "collect-metrics"), ("collect", "/health")),
         Stage("archive", STAGE_PHASE, _archive, ("archive-metrics",), ("archive-metrics", "/readyz"), ("clickhouse",)),
+        # Not /readyz: an Alertmanager that is away must not keep the line from starting.
+        Stage("notify", WATCH_PHASE, _notify, ("notify-metrics",), ("notify-metrics", "/healthz"), ("correlate",)),
     )
 }
 
@@ -197,6 +204,7 @@ def describe(at: Place, fleet: str, stages: dict[str, StageInfo]) -> StackInfo:
         fleet=fleet,
         bootstrap_servers=at.bootstrap_servers,
         log_file=str(at.data_dir / "logs" / "andon.log"),
+        metrics_port=at.ports.get("up-metrics", 0),
         stages=stages,
     )
     if at.kafka.sasl_username:

@@ -12,13 +12,19 @@ from pipeline.runtime.wrong import did_you_mean
 
 KAFKA = ("kafka", "pipeline.runtime.kafka:KafkaConfig")
 PARTIALS = ("partials", "pipeline.runtime.partials:PartialsConfig")
-METRICS = ("metrics", "pipeline.runtime.metrics:MetricsConfig")
+METRICS = ("metrics", "pipeline.runtime.web.serving:MetricsConfig")
 # Imported only when something is set: the supervisor itself needs none of them. A test compares them with the commands.
 SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "clickhouse": (("engine", "pipeline.local.clickhouse.config:EngineConfig"),),
     "combine": (KAFKA, METRICS, PARTIALS, ("combine", "pipeline.combine.config:CombineConfig")),
     "correlate": (KAFKA, METRICS, PARTIALS, ("correlate", "pipeline.correlate.config:CorrelateConfig")),
     "collect": (KAFKA, METRICS, ("collect", "pipeline.collect.config:CollectConfig")),
+    "notify": (
+        KAFKA,
+        METRICS,
+        ("notify", "consumers.notify.config:NotifyConfig"),
+        ("trust", "pipeline.halt.trust:TrustConfig"),
+    ),
     "archive": (
         KAFKA,
         METRICS,

@@ -65,6 +65,8 @@ class StackInfo(msgspec.Struct, kw_only=True):
     clickhouse_reader: str = ""  # may only read
     clickhouse_reader_password_file: str = ""
     log_file: str = ""
+    metrics_port: int = 0  # the supervisor's own
+    prometheus_file: str = ""  # its configuration, for what runs here
     stages: dict[str, StageInfo]
 
     @property

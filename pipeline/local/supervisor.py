@@ -14,6 +14,7 @@ from pipeline.local.mergedlog import MergedLog
 from pipeline.local.stack import StageInfo
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.metrics import PROCESS_UP, RESTARTS
 from pipeline.runtime.waiting import Deadline
 
 PROBE_SECONDS = 0.05
@@ -95,6 +96,7 @@ class Supervised:
             delay = self._home.backoff.delay_seconds(self.failures)
             self._say(f"ended with {describe(code)} after {ran_seconds:.1f} s; starts again in {delay:.2g} s")
             self.info.restarts += 1
+            RESTARTS.labels(self.spec.name).inc()
             self._change("failing" if self.failures >= FAILING_AFTER else "restarting", pid=0, exit_code=code)
             for name in self._home.stages.keys() & set(self.spec.takes_along):
                 self._home.stages[name].end_with(self.spec.name)
@@ -191,6 +193,7 @@ class Supervised:
             self.info.since = wall_clock_ms()
         for key, value in {"state": state, **more}.items():
             setattr(self.info, key, value)
+        PROCESS_UP.labels(self.spec.name).set(state == "up")
         self._home.on_change()
 
 

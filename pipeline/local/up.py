@@ -12,22 +12,19 @@ from typing import Annotated
 import click
 import msgspec
 
-from pipeline.local import datadir, guide, plan, settings, stack
+from pipeline.local import datadir, guide, observed, plan, settings, stack
 from pipeline.local.doors import Doors
 from pipeline.local.kafka import kinds as kafka_line
 from pipeline.local.kafka.kinds import BrokerKind
+from pipeline.local.line import Line
 from pipeline.local.mergedlog import MergedLog
 from pipeline.local.plan import Place, Stage
-from pipeline.local.small_topics import make_topics
 from pipeline.local.supervisor import Supervisor
 from pipeline.runtime.config import configured
-from pipeline.runtime.errors import AndonError, ConfigError
 
 Doc = msgspec.Meta
 Port = Annotated[int, Doc(ge=0, le=65535, description="fixed port; 0 takes the one used here last, or any free one")]
 
-READY_SECONDS = 90.0  # each; an idle machine needs five seconds for all, a busy one much more
-MIGRATE_SECONDS = 90.0
 # Settings of some other cluster, left over in the environment; and our own, which are none of the stages'.
 ELSEWHERE = (
     "ANDON_KAFKA_",
@@ -51,6 +48,7 @@ class UpConfig(msgspec.Struct, frozen=True):
     clickhouse_port: Port = 0
     collect_port: Port = 0
     correlate_port: Port = 0
+    metrics_port: Port = 0  # the supervisor's own
     events_retention_mib: Annotated[int, Doc(ge=4, description="how much of fleet.events the broker keeps, MiB")] = 256
     ephemeral: Annotated[bool, Doc(description="remove the data directory at the end")] = False
 
@@ -84,9 +82,9 @@ def command(up: UpConfig, data_dir: Path) -> None:
 
 async def _run(up: UpConfig, stages: list[Stage], data_dir: Path, lock: int) -> None:
     names = [port for stage in stages for port in stage.listens]
-    fixed = {name: getattr(up, f"{name}_port", 0) for name in names}
+    fixed = {name: getattr(up, f"{name}_port", 0) for name in names} | {observed.PORT: up.metrics_port}
     with datadir.writable(data_dir):
-        doors = Doors(data_dir, [*names, CONTROLLER_PORT], fixed, plan.KEPT)
+        doors = Doors(data_dir, [*names, observed.PORT, CONTROLLER_PORT], fixed, plan.KEPT)
     with doors:
         await _run_behind(doors, up, stages, data_dir, lock)
 
@@ -106,7 +104,8 @@ async def _run_behind(doors: Doors, up: UpConfig, stages: list[Stage], data_dir:
     environ, file = _environ()
     settings.check(stages, at, file, environ)
     specs = [plan.process(stage, at, up.ephemeral) for stage in stages]
-    line = Line(up, stages, at, Supervisor(specs, log, environ, keep=(lock,)))
+    line = Line(up.fleet, up.events_retention_mib, at, Supervisor(specs, log, environ, keep=(lock,)))
+    turning = observed.serve_own(ports[observed.PORT], data_dir, line.supervisor)
     stop = _stop_signals(line.supervisor.hurry)
     begun = asyncio.create_task(line.start())
     asked = asyncio.create_task(stop.wait())
@@ -118,79 +117,13 @@ async def _run_behind(doors: Doors, up: UpConfig, stages: list[Stage], data_dir:
             await asked
         log.line("andon", "stopping")
     finally:
-        for task in (begun, asked):
+        for task in (begun, asked, turning):
             task.cancel()
-        await asyncio.gather(begun, asked, return_exceptions=True)
+        await asyncio.gather(begun, asked, turning, return_exceptions=True)
         line.withdraw()
         await line.supervisor.stop()
         log.line("andon", "stopped")
         log.close()
-
-
-class Line:
-    """The line while it starts and runs; keeps `stack.json` true from the moment that all is ready."""
-
-    def __init__(self, up: UpConfig, stages: list[Stage], at: Place, supervisor: Supervisor) -> None:
-        self._up = up
-        self._at = at
-        self._ready = False
-        self.supervisor = supervisor
-        runs = {name: stage.info for name, stage in supervisor.stages.items()}
-        self.info = plan.describe(at, up.fleet, runs)
-        supervisor.on_change = self._publish
-
-    def _publish(self) -> None:
-        if self._ready:
-            try:
-                stack.save(self.info)
-            except OSError as error:  # a full disk must not end the supervision
-                self.supervisor.log.line_seldom("andon", f"stack.json cannot be written: {error.strerror}")
-
-    async def start(self) -> None:
-        """Broker and topics, then every stage at once; the archive after ClickHouse and its schema.
-
-        Raises:
-            AndonError: when something does not come up.
-        """
-        supervisor = self.supervisor
-        log_to = self.info.log_file
-        supervisor.log.line("andon", f"starting {', '.join(supervisor.stages)}; log in {log_to}")
-        await supervisor.start(supervisor.phase(plan.BROKER_PHASE), READY_SECONDS)
-        await asyncio.to_thread(self._at.security.begin, self._at.bootstrap_servers)
-        await asyncio.to_thread(make_topics, self._at.kafka, self._up.events_retention_mib)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._start_store())
-                group.create_task(self._start_stages(after_store=False))
-        except* AndonError as failed:
-            raise failed.exceptions[0] from None
-        self._ready = True
-        with datadir.writable(self._at.data_dir):
-            guide.write_env(self.info, set(supervisor.stages))
-        self._publish()
-
-    async def _start_store(self) -> None:
-        supervisor = self.supervisor
-        if stores := supervisor.phase(plan.STORE_PHASE):
-            await supervisor.start(stores, READY_SECONDS)
-            try:
-                await supervisor.run_to_end("migrate", plan.migrate(self._at), MIGRATE_SECONDS)
-            except AndonError as error:  # ClickHouse is about to be stopped, and the advice needs it
-                raise AndonError(f"{error}; {plan.repair(self._at)}") from None
-            await self._start_stages(after_store=True)
-
-    async def _start_stages(self, after_store: bool) -> None:
-        stages = self.supervisor.phase(plan.STAGE_PHASE)
-        wanted = [stage for stage in stages if bool(plan.STAGES[stage.spec.name].needs) == after_store]
-        await self.supervisor.start(wanted, READY_SECONDS)
-
-    def withdraw(self) -> None:
-        """From now on nobody should rely on the line."""
-        self._ready = False
-        try:
-            stack.remove(self._at.data_dir)
-        except ConfigError as error:  # the stages must be stopped all the same
-            self.supervisor.log.line("andon", f"stack.json cannot be removed: {error}")
 
 
 def _environ() -> tuple[Mapping[str, str], Path | None]:

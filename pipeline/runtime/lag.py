@@ -1,35 +1,60 @@
-"""How far a consumer is behind the ends of the logs that it reads, as a metric; and where those logs begin and end."""
+"""How far a consumer is behind the ends of the logs that it reads, as metrics; and where those logs begin and end."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
-from pipeline.runtime.metrics import LAG
+from pipeline.runtime.clock import Clock, wall_clock_ms
+from pipeline.runtime.metrics import LAG, LAG_SECONDS
 from pipeline.runtime.waiting import Deadline
 
 REPORT_SECONDS = 1.0
 CALL_SECONDS = 10.0
 STALE_SECONDS, STALE_PAUSE_SECONDS = 10.0, 0.1
+LOOKED_AT_EVERY = 512  # messages: to read the timestamp of one costs a tenth of decoding it
 
 Place = tuple[str, int]  # topic, as the cluster names it, and partition
 
 
-class Lags:
-    """The metric of one stage. What is no longer read is no longer shown: another's word for it would be newer."""
+class Behind:
+    """For how long what waits in logs may have waited. Pure; times in unix ms. What has not been read yet is younger
+    than the newest that was read (by the time that the record bears), and than the last moment at which nothing waited.
+    """
 
-    def __init__(self, stage: str, topic_prefix: str) -> None:
-        self._stage, self._prefix = stage, topic_prefix
+    def __init__(self) -> None:
+        self._since_ms: dict[Place, int] = {}
+
+    def read(self, place: Place, at_ms: int) -> None:
+        """A record of that time was read there."""
+        self._since_ms[place] = max(at_ms, self._since_ms.get(place, 0))
+
+    def look(self, messages: Mapping[Place, int], now_ms: int) -> dict[Place, float]:
+        """So many messages wait, in these logs and no others; for how many seconds, each."""
+        since = {place: now_ms if lag <= 0 else self._since_ms.get(place, now_ms) for place, lag in messages.items()}
+        self._since_ms = since
+        return {place: max(0.0, (now_ms - at_ms) / 1000) for place, at_ms in since.items()}
+
+
+class Lags:
+    """The metrics of one stage. What is no longer read is no longer shown: another's word for it would be newer."""
+
+    def __init__(self, stage: str, topic_prefix: str, clock: Clock = wall_clock_ms) -> None:
+        self._stage, self._prefix, self._clock = stage, topic_prefix, clock
         self._shown: set[tuple[str, str]] = set()
+        self.behind = Behind()
 
     def show(self, messages: Mapping[Place, int]) -> None:
         """These, and no others."""
-        labels = {(topic.removeprefix(self._prefix), str(at)): lag for (topic, at), lag in messages.items()}
-        for gone in self._shown - labels.keys():
+        seconds = self.behind.look(messages, self._clock())
+        places = {(topic.removeprefix(self._prefix), str(at)): (topic, at) for topic, at in messages}
+        for gone in self._shown - places.keys():
             LAG.remove(self._stage, *gone)
-        for label, lag in labels.items():
-            LAG.labels(self._stage, *label).set(max(0, lag))
-        self._shown = set(labels)
+            LAG_SECONDS.remove(self._stage, *gone)
+        for label, place in places.items():
+            LAG.labels(self._stage, *label).set(max(0, messages[place]))
+            LAG_SECONDS.labels(self._stage, *label).set(seconds[place])
+        self._shown = set(places)
 
 
 class LagReport:
@@ -62,6 +87,13 @@ class LagReport:
             (of.topic, of.partition): self._consumer.get_watermark_offsets(of, timeout=CALL_SECONDS) for of in places
         }
         return {place: bounds or (0, 0) for place, bounds in asked.items()}
+
+    def saw(self, messages: Sequence[Message]) -> None:
+        """These have been read: of a few of them it is looked at when they were written."""
+        for message in (*messages[::LOOKED_AT_EVERY], *messages[-1:]):
+            if message.error() is None:
+                place = message.topic() or "", message.partition() or 0
+                self._lags.behind.read(place, message.timestamp()[1])
 
     def report(self, read: Mapping[Place, int]) -> None:
         """Where it reads next, or all before is stored, by partition; told now and then."""

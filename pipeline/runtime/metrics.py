@@ -1,24 +1,13 @@
 """Every metric, declared before use. Base units in the names; never a host, and never free text, as a label."""
 
-import socket
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from socketserver import ThreadingMixIn
-from types import MappingProxyType
-from typing import Annotated, Any, NamedTuple
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from typing import NamedTuple
 
-import msgspec
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-
-from pipeline.runtime.errors import ConfigError
-
-Doc = msgspec.Meta
 
 MAX_SERIES = 1_000
 
@@ -61,19 +50,30 @@ _families = _Families()
 REGISTRY.register(_families)
 put = _families.put
 
-PLACES = 16  # for those who scrape, at once
-SCRAPE_SECONDS = 10.0  # for the whole of it
-YOUNG_SECONDS = 0.1  # whose first bytes may be read in a moment makes no room
-
 _LATENCY = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_SIZES = (1, 10, 100, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
+
+BUILD = Gauge("andon_build_info", "Always 1: which version this is, and which Python runs it", ["version", "python"])
+READY = Gauge("andon_ready", "Whether /readyz says so: 1 or 0")
+DISK_FREE = Gauge("andon_disk_free_bytes", "Left on the disk of a directory that this process writes to", ["directory"])
+DISK_SIZE = Gauge("andon_disk_size_bytes", "Of the disk of a directory that this process writes to", ["directory"])
+PROCESS_UP = Gauge("andon_process_up", "Whether a process that `andon up` keeps is up and ready: 1 or 0", ["process"])
+RESTARTS = Counter("andon_process_restarts", "Times that `andon up` has started a process anew", ["process"])
 
 EVENTS = Counter("andon_events", "Valid events folded", ["stage"])
 REJECTED = Counter("andon_rejected", "Messages refused", ["stage", "reason"])
 BATCHES = Counter("andon_batches", "Micro-batches committed", ["stage"])
 ABORTS = Counter("andon_aborts", "Transactions aborted", ["stage"])
 BATCH_SECONDS = Histogram("andon_batch_seconds", "Time to process and commit a batch", ["stage"], buckets=_LATENCY)
+BATCH_MESSAGES = Histogram("andon_batch_messages", "Messages in a batch", ["stage"], buckets=_SIZES)
+DEADLETTERS = Counter("andon_deadletters", "Refused messages written to fleet.deadletter", ["stage"])
 LOST = Counter("andon_lost_messages", "Messages deleted before they were read, at most", ["stage", "topic"])
 LAG = Gauge("andon_lag_messages", "Messages not yet read", ["stage", "topic", "partition"])
+LAG_SECONDS = Gauge(
+    "andon_lag_seconds",
+    "For how long the oldest message not yet read may have waited; 0 when none waits",
+    ["stage", "topic", "partition"],
+)
 STREAM_TIME = Gauge("andon_stream_time_seconds", "Event time reached, unix seconds", ["stage"])
 STEP_SECONDS = Histogram("andon_decide_step_seconds", "Time to decide on one partial", buckets=_LATENCY)
 LIVE_UPDATES = Gauge("andon_live_updates", "Updates under watch")
@@ -92,6 +92,13 @@ HALT_RECORDS_DISTURBED = Counter(
 )
 HALTS_READ_AGE = Gauge("andon_halts_read_timestamp_seconds", "When fleet.halts was last read to its end, unix seconds")
 CHANGELOG_BYTES = Counter("andon_changelog_bytes", "State written to the changelog")
+CHECKPOINT_AGE = Gauge(
+    "andon_checkpoint_age_seconds",
+    "For how long state has waited for a checkpoint, of the fleet that waits longest; 0 when all is saved",
+)
+CHECKPOINT_SECONDS = Histogram("andon_checkpoint_seconds", "Time to write one fleet's checkpoint", buckets=_LATENCY)
+RECOVERIES = Counter("andon_recoveries", "Times that state was recovered, the first at the start", ["stage"])
+RECOVERY_SECONDS = Gauge("andon_recovery_seconds", "How long the newest recovery of state took", ["stage"])
 BUFFERED = Gauge("andon_buffered_events", "Events accepted and not yet acknowledged by the broker")
 REQUESTS = Counter("andon_http_requests", "Gateway requests", ["status"])
 REQUEST_SECONDS = Histogram("andon_http_request_seconds", "Time to answer a gateway request", buckets=_LATENCY)
@@ -106,6 +113,17 @@ HEARTBEAT = Family(
     "andon_detector_heartbeat_timestamp_seconds", "The newest believed heartbeat, unix seconds", ("fleet",)
 )
 FLEET_EVENTS = Family("andon_fleet_events", "Events that the detector has taken in, by its heartbeat", ("fleet",))
+FLEET_REPORTS = Family(
+    "andon_fleet_reports",
+    "Since this process started: boots and heartbeats (trials) and crashes taken in",
+    ("fleet", "kind"),
+)
+STATE_BYTES = Family("andon_state_bytes", "Of the newest checkpoint of a fleet, compressed", ("fleet",))
+BASELINE = Family(
+    "andon_baseline_crashes_per_trial",
+    "Usual crashed hosts per trial in a ring, of the last day and without halted updates",
+    ("fleet", "ring"),
+)
 HALT_STATES = Family(
     "andon_standing_halts", "Updates by how they stand, as `andon halts list` has it", ("fleet", "state")
 )
@@ -131,106 +149,14 @@ THRESHOLD = Family("andon_update_threshold_log10", "Evidence that halts it", UPD
 CRASHES_PER_TRIAL = Family(
     "andon_update_crashes_per_trial", "Of hosts that have it, and expected of them without it", (*UPDATE, "arm")
 )
+UPDATE_STATE = Family(
+    "andon_update_state", "Always 1: how it stands, in the ring where that is worst", (*UPDATE, "state")
+)
 UPDATES_NOT_SHOWN = Family("andon_updates_not_shown", "Live updates beyond those that gauges name", ("fleet",))
+EVIDENCE_NOT_SHOWN = Family(
+    "andon_updates_not_shown_evidence_log10", "The most evidence against any update that gauges do not name", ("fleet",)
+)
 VERDICT_STATES = Family("andon_verdicts", "Newest believed verdicts, one for each update and ring", ("fleet", "state"))
 ROWS = Counter("andon_archive_rows", "Rows acknowledged by ClickHouse", ["table"])
 INSERT_FAILURES = Counter("andon_archive_insert_failures", "Inserts that failed, and are tried again", ["table"])
 INSERT_SECONDS = Histogram("andon_archive_insert_seconds", "Time of one ClickHouse insert", buckets=_LATENCY)
-
-
-class MetricsConfig(msgspec.Struct, frozen=True):
-    """Where metrics are served."""
-
-    metrics_host: Annotated[str, Doc(description="address to serve metrics on")] = "127.0.0.1"
-    metrics_port: Annotated[int, Doc(ge=0, le=65535, description="port to serve metrics on, 0 for none")] = 0
-
-
-class _Handler(WSGIRequestHandler):
-    def log_message(self, format: str, *_: Any) -> None:
-        """Nothing: scrapes are no news."""
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    """A thread a scrape, and no more than a few. Whoever has not sent his request, or taken the answer, in time is
-    closed, however busily he trickles; and when there is no place left, the oldest makes room."""
-
-    daemon_threads = True
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._lock = threading.Lock()
-        self._ends: dict[socket.socket, float] = {}  # when each connection's time is up (monotonic), the oldest first
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            now = time.monotonic()
-            if len(self._ends) >= PLACES and not self._close(now + SCRAPE_SECONDS - YOUNG_SECONDS):
-                self.shutdown_request(request)
-                return
-            self._ends[request] = now + SCRAPE_SECONDS
-        super().process_request(request, client_address)
-
-    def _close(self, until_seconds: float) -> bool:
-        """The oldest, if its time is up by then: its thread finds the connection ended."""
-        request = next(iter(self._ends), None)
-        if request is None or self._ends[request] > until_seconds:
-            return False
-        del self._ends[request]
-        with suppress(OSError):
-            request.shutdown(socket.SHUT_RDWR)
-        return True
-
-    def service_actions(self) -> None:
-        """Twice a second."""
-        with self._lock:
-            while self._close(time.monotonic()):
-                pass
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            with self._lock:
-                self._ends.pop(request, None)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing, where the standard library prints a traceback: the peer went, or was silent for too long."""
-
-
-class _ServerV6(_Server):
-    address_family = socket.AF_INET6
-
-
-Page = Callable[[], tuple[bool, Mapping[str, Any]]]  # whether all is well, and what is said
-
-
-def _app(pages: Mapping[str, Page]) -> Callable[[Any, Any], Iterable[bytes]]:
-    """These pages by their paths, as JSON; 503 where not all is well. The metrics under every other path."""
-    metrics_app = make_wsgi_app()
-
-    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
-        page = pages.get(environ["PATH_INFO"])
-        if page is None:
-            scraped: Iterable[bytes] = metrics_app(environ, start_response)
-            return scraped
-        is_well, said = page()
-        headers = [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
-        start_response("200 OK" if is_well else "503 Service Unavailable", headers)
-        return [msgspec.json.encode(said)]
-
-    return app
-
-
-def serve(config: MetricsConfig, pages: Mapping[str, Page] = MappingProxyType({})) -> None:
-    """Serve the metrics in a daemon thread, if a port is set, and these pages by their paths. Raises ConfigError when
-    it cannot be listened on."""
-    host, port = config.metrics_host, config.metrics_port
-    if not port:
-        return
-    try:
-        server = make_server(host, port, _app(pages), _ServerV6 if ":" in host else _Server, _Handler)
-    except OSError as error:
-        raise ConfigError(
-            f"metrics.metrics_host, metrics.metrics_port: cannot listen on {host}:{port}: {error}"
-        ) from None
-    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

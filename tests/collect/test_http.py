@@ -270,8 +270,11 @@ def test_empty_gzip_members_end_somewhere(gateway: Gateway) -> None:
 
 
 def test_health_and_unknown_paths(gateway: Gateway) -> None:
-    """/health is 200 while the broker has our topics; what is not offered is refused in the form of every refusal."""
-    assert gateway.ask("/health").body["status"] == "ok"
+    """Ready while the broker has our topics; what is not offered is refused in the form of every refusal."""
+    for path in ("/health", "/readyz"):
+        assert gateway.ask(path).body["status"] == "ok"
+        assert gateway.ask(path).body["why_not"] == []
+    assert gateway.ask("/healthz").body["alive"] is True
     wrong = gateway.ask("/v1/events")
     assert (wrong.status, wrong.body["error"], wrong.headers["Allow"]) == (405, "wrong_method", "POST")
     missing = gateway.ask("/v1/event")

@@ -29,17 +29,17 @@ def test_half_a_head_is_given_up_and_keeps_nobody_out(monkeypatch: pytest.Monkey
 
     made = 0
 
-    def view() -> dict[str, Any]:
+    def view() -> tuple[bool, dict[str, Any]]:
         nonlocal made
         made += 1
-        return {"ready": True}
+        return True, {"ready": True}
 
     async def scene() -> None:
         port = free_port()
         config = CorrelateConfig(web_port=port)
         app = faust.App("bounded", web_bind="127.0.0.1", web_port=port)
         pages.bound(app.web, config)
-        app.page("/state", name="state")(pages.page(view, True, config))
+        app.page("/state", name="state")(pages.page(view, config))
         app.web.init_server()
         app.finalize()
         await app.web.start_server()
@@ -64,7 +64,7 @@ def test_other_paths_say_which_there_are(path: str) -> None:
         config = CorrelateConfig(web_port=free_port())
         app = faust.App("paths", web_bind="127.0.0.1", web_port=config.web_port)
         pages.bound(app.web, config)
-        app.page("/state", name="state")(pages.page(lambda: {"ready": True}, True, config))
+        app.page("/state", name="state")(pages.page(lambda: (True, {"ready": True}), config))
         app.web.init_server()
         app.finalize()
         await app.web.start_server()

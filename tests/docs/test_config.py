@@ -25,9 +25,9 @@ from pipeline.local.up import UpConfig
 from pipeline.runtime import config
 from pipeline.runtime.config import load
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.metrics import MetricsConfig
 from pipeline.runtime.partials import PartialsConfig
 from pipeline.runtime.secrets import is_secret
+from pipeline.runtime.web.serving import MetricsConfig
 from pipeline.status.main import StatusConfig
 from pipeline.wire import topics
 from pipeline.wire.partials import UpdateId

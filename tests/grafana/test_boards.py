@@ -183,6 +183,20 @@ def test_promql_is_what_the_linter_wants(uid: str) -> None:
         assert used(target["legendFormat"]) == set()
 
 
+def test_every_metric_is_seen() -> None:
+    """What is declared is on a dashboard, or in a rule: nothing is counted for nobody."""
+    rules = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text("utf-8")
+    asked = [target["expr"] for board in BOARDS.values() for _, target in targets(board) if "expr" in target]
+    seen = {re.sub("_bucket$", "", name) for text in (*asked, rules) for name in re.findall(r"\bandon_\w+", text)}
+    seen |= {
+        name
+        for board in BOARDS.values()
+        for text in texts(board["templating"])
+        for name in re.findall(r"andon_\w+", text)
+    }
+    assert set(declared()) - seen == set()
+
+
 @each_board
 def test_sql_keeps_values_in_their_quotes(uid: str) -> None:
     """Names come from endpoints: a variable stands in SQL only percent-encoded,

@@ -18,13 +18,13 @@ from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.local import datadir, plan, stack
 from pipeline.local.doors import Doors
+from pipeline.local.line import Line
 from pipeline.local.machine.usage import is_alive
 from pipeline.local.mergedlog import MergedLog
 from pipeline.local.settings import chosen
 from pipeline.local.small_topics import local_topics
 from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.local.supervisor import ProcessSpec, Supervisor
-from pipeline.local.up import Line, UpConfig
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.wire import topics
 
@@ -136,7 +136,7 @@ def test_a_line_whose_schema_is_refused_says_how_to_reach_it(tmp_path: Path, mon
 
     async def start() -> None:
         spec = ProcessSpec("clickhouse", ["sleep", "60"], ready, plan.STORE_PHASE, 0.0)
-        line = Line(UpConfig(), [], at, Supervisor([spec], log, os.environ))
+        line = Line("acme", 256, at, Supervisor([spec], log, os.environ))
         try:
             await line._start_store()
         finally:

@@ -1,8 +1,11 @@
 """Metrics keep the rules of the house: names of our own in base units, and labels that cannot grow without bound."""
 
+import json
 import socket
+import urllib.error
 import urllib.request
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY, generate_latest
@@ -14,11 +17,27 @@ from pipeline.runtime import metrics
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.lag import Lags
 from pipeline.runtime.metrics import Family
+from pipeline.runtime.web import serving
+from pipeline.runtime.web.serving import Health, MetricsConfig
 
 FAMILIES = {name: found for name, found in vars(metrics).items() if isinstance(found, Family)}
 DECLARED = {name: found for name, found in vars(metrics).items() if isinstance(found, MetricWrapperBase)}
-BOUNDED_LABELS = {"fleet", "vendor", "product", "version", "subscriber", "state", "arm"}
-LABELS = {"form", "stage", "reason", "topic", "partition", "mode", "status", "table", "what"}
+BOUNDED_LABELS = {"fleet", "vendor", "product", "version", "subscriber", "state", "arm", "ring", "kind"}
+LABELS = {
+    "version",
+    "form",
+    "stage",
+    "reason",
+    "topic",
+    "partition",
+    "mode",
+    "status",
+    "table",
+    "what",
+    "directory",
+    "process",
+    "python",
+}
 OTHER_UNITS = ("_ms", "_minutes", "_hours", "_kb", "_mb", "_mib", "_percent", "_total")  # `_total` comes by itself
 
 
@@ -57,15 +76,59 @@ def test_silent_peers_hold_the_metrics_up_for_moments_only(
     """Half a request, and one that trickles: a scrape is served beside many more than there are places, and each is
     closed in time, without a traceback."""
     port = free_port()
-    metrics.serve(metrics.MetricsConfig(metrics_port=port))
-    with held(port, 5 * metrics.PLACES):
-        assert "andon_halts" in until("it is scraped", lambda: scraped(port), metrics.SCRAPE_SECONDS / 2)
-    monkeypatch.setattr(metrics, "SCRAPE_SECONDS", 1.0)
+    serving.serve(MetricsConfig(metrics_port=port), Health(list))
+    with held(port, 5 * serving.PLACES):
+        assert "andon_halts" in until("it is scraped", lambda: scraped(port), serving.SCRAPE_SECONDS / 2)
+    monkeypatch.setattr(serving, "SCRAPE_SECONDS", 1.0)
     with connect(port, HALF_A_HEAD) as peer:
         until("it is closed", lambda: trickled(peer))
     assert "Traceback" not in capfd.readouterr().err
     with pytest.raises(ConfigError, match=r"metrics.metrics_port: cannot listen"):
-        metrics.serve(metrics.MetricsConfig(metrics_port=port))
+        serving.serve(MetricsConfig(metrics_port=port), Health(list))
+
+
+def test_every_process_answers_in_one_form() -> None:
+    """Ready or why not, alive or not, its metrics; what there is else; and nothing to a name that is not its own."""
+    trouble, port = ["no broker answers"], free_port()
+    serving.serve(
+        MetricsConfig(metrics_port=port, metrics_names="andon-1"), Health(trouble.copy, more=lambda: {"fleets": 3})
+    )
+    for path in ("/readyz", "/health"):
+        status, said = asked(port, path)
+        assert (status, said["ready"], said["why_not"], said["fleets"]) == (503, False, trouble, 3)
+    assert "andon_ready 0.0" in scraped(port)
+    trouble.clear()
+    assert asked(port, "/readyz")[0] == 200
+    assert "andon_ready 1.0" in scraped(port)
+    assert "andon_build_info{python=" in scraped(port)
+    assert asked(port, "/healthz")[1]["alive"] is True
+    status, said = asked(port, "/state")
+    assert (status, said["detail"]) == (404, "this process has these paths: /metrics, /readyz, /health, /healthz")
+    assert asked(port, "/metrics", "evil.example:80")[0] == 421
+    assert asked(port, "/readyz", "andon-1:9101")[0] == 200
+
+
+def test_who_cannot_say_that_he_is_ready_is_not() -> None:
+    """And one whose loop stands still is not alive."""
+
+    def why_not() -> list[str]:
+        raise KeyError("x")
+
+    health = Health(why_not, lambda: serving.ALIVE_SECONDS)
+    assert health.ready() == (False, health.ready()[1])
+    assert health.ready()[1]["why_not"] == ["unknown: KeyError: 'x'"]
+    assert health.alive()[0] is False
+
+
+def asked(port: int, path: str, host: str = "localhost") -> tuple[int, dict[str, Any]]:
+    """Status and JSON of a page."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Host": host})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
 
 
 def trickled(peer: socket.socket) -> bool:

@@ -12,12 +12,13 @@ from support.brokers import Clients
 from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.local.machine.ports import free_port
-from pipeline.runtime import metrics
 from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.log_offsets import FirstRecord, is_another
 from pipeline.runtime.reading import progress
 from pipeline.runtime.reading import watch as watching
 from pipeline.runtime.reading.watch import ReadingWatch
+from pipeline.runtime.web import serving
+from pipeline.runtime.web.serving import MetricsConfig, serve
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_what_a_log_is_known_by(before: tuple[int, int] | None, now: tuple[int, 
 def test_pages(watch: ReadingWatch, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     """200 or 503, with the reasons; a trouble of the stage's own counts; alive is another question."""
     port = free_port()
-    metrics.serve(metrics.MetricsConfig(metrics_port=port), watch.pages())
+    serve(MetricsConfig(metrics_port=port), watch.health())
 
     def get(path: str) -> tuple[int, Any]:
         try:
@@ -112,5 +113,5 @@ def test_pages(watch: ReadingWatch, clients: Clients, monkeypatch: pytest.Monkey
     until("ready", lambda: get("/health")[0] == 200)
     watch.trouble = lambda: ["it fails"]
     assert (get("/readyz")[0], get("/readyz")[1]["why_not"]) == (503, ["it fails"])
-    monkeypatch.setattr(watching, "ALIVE_SECONDS", -1)
+    monkeypatch.setattr(serving, "ALIVE_SECONDS", -1)
     assert (get("/healthz")[0], get("/healthz")[1]["alive"]) == (503, False)

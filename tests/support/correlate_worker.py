@@ -19,7 +19,7 @@ from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.ports import OutRecord
 from pipeline.decide.orders import Decisions, HaltOrder, Ruling, Stance
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.metrics import MetricsConfig
+from pipeline.runtime.web.serving import MetricsConfig
 from pipeline.wire.halts import Evidence
 from pipeline.wire.partials import PARTIAL_VERSION, Partial, UpdateId
 from pipeline.wire.spans import DAY_MS

@@ -37,11 +37,12 @@ class Watched(NamedTuple):
     prometheus: Prometheus
     clickhouse: Client  # as Grafana's user
     crashed_host: str
+    since_seconds: float  # unix: when Prometheus began
 
-    def over(self, expression: str, seconds: int, step: int = 5) -> list[dict[str, Any]]:
-        """Series of the last seconds."""
+    def over(self, expression: str) -> list[dict[str, Any]]:
+        """Series of all that Prometheus has seen, but two minutes at most."""
         now = wall_clock_ms() / 1000
-        asked = {"query": expression, "start": now - seconds, "end": now, "step": step}
+        asked = {"query": expression, "start": self.since_seconds, "end": min(now, self.since_seconds + 120), "step": 5}
         path = f"{self.prometheus.url}/api/v1/query_range?" + urllib.parse.urlencode(asked)
         with urllib.request.urlopen(path, timeout=10) as answer:
             found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
@@ -76,7 +77,7 @@ def _send(played: Played) -> None:
     place = {"ring": "broad", "os": "o", "model": "m", "updates": []}
     lines = [
         encode({"v": 1, "id": f"w-{n}-{now}", "kind": "heartbeat", "fleet": FLEET, "host": f"w-{n}", "ts": now} | place)
-        for n in range(20)
+        for n in range(5)
     ]
     token = Path(info["gateway_token_file"]).read_text().strip()
     request = urllib.request.Request(
@@ -107,7 +108,7 @@ def _works(prometheus: Prometheus) -> bool:
     passes = prometheus.asked(
         "sum(rate(andon_http_requests_total[20s])) > 0 and sum(rate(andon_hook_runs_total[30s])) >= 0"
     )
-    return bool(stages) and stages[0]["value"][1] == "3" and bool(passes)
+    return bool(stages) and stages[0]["value"][1] == "4" and bool(passes)
 
 
 @contextmanager
@@ -117,13 +118,10 @@ def watching(played: Played, place: Path) -> Iterator[Watched]:
     keys = played.data_dir / "correlate" / "keys"
     _said(played, "keys", "new", "subscriber", "sccm", "--dir", keys)
     (own,) = keys.glob("subscriber.sccm.*.key.pem")
-    notify, hook = free_port(), free_port()
-    targets = {"notify": f"127.0.0.1:{notify}", "hook": f"127.0.0.1:{hook}"}
-    targets |= {
-        name: f"127.0.0.1:{stage['metrics_port']}"
-        for name, stage in played.info["stages"].items()
-        if stage["metrics_port"]
-    }
+    since, notify, hook = wall_clock_ms() / 1000, free_port(), free_port()
+    written = json.loads((played.data_dir / "prometheus" / "targets" / "andon.json").read_text())
+    targets = {"notify of ours": f"127.0.0.1:{notify}", "hook": f"127.0.0.1:{hook}"}
+    targets |= {each["labels"]["stage"]: each["targets"][0] for each in written}
     as_hook = ("--name", "sccm", "--key-file", own, "--fleets", FLEET, "--metrics-port", hook)
     with Webhook() as webhook, Alertmanager(place, webhook) as alertmanager:
         alertmanager.start()
@@ -139,7 +137,7 @@ def watching(played: Played, place: Path) -> Iterator[Watched]:
             client = grafana_client(played)
             sql = "SELECT host FROM crashes WHERE fleet = {f:String} AND has(updates.version, {v:String}) LIMIT 1"
             host = client.query(sql, parameters={"f": FLEET, "v": HALTED[2]}).result_rows[0][0]
-            found = Watched(played, prometheus, client, host)
+            found = Watched(played, prometheus, client, host, since)
             until("every stage is seen at work", lambda: _send(played) or _works(prometheus))
             resumed = "SELECT count() FROM halts_now WHERE action = 'resume'"
             until("the archive has the resume", lambda: client.command(resumed))

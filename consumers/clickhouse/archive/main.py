@@ -8,11 +8,10 @@ from consumers.clickhouse.archive.config import GROUP, STAGE, ArchiveConfig
 from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime import logging
-from pipeline.runtime import metrics as registry
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import StopSignal, leave
-from pipeline.runtime.metrics import MetricsConfig
+from pipeline.runtime.web.serving import MetricsConfig, serve
 
 _COLLECT_EVERY = 100_000  # allocations: a batch makes many objects and no cycles
 
@@ -41,7 +40,7 @@ def command(
 
     log = logging.configure(STAGE)
     watch = ReadingWatch(kafka, STAGE, GROUP, log, "what it stores", "stored")
-    registry.serve(metrics, watch.pages())
+    serve(metrics, watch.health())
     where = {"bootstrap_servers": kafka.bootstrap_servers, "clickhouse": masked(clickhouse)}
     log.info("starting", **masked(archive), **where)
     trusted = trust.keys(log.error)

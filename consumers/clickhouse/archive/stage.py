@@ -24,7 +24,7 @@ from consumers.clickhouse.archive.takeover import begin_anew, join, taken_over
 from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lag import LagReport, Place
-from pipeline.runtime.metrics import BATCHES, EVENTS, LOST, REJECTED
+from pipeline.runtime.metrics import BATCH_MESSAGES, BATCHES, EVENTS, LOST, REJECTED
 from pipeline.runtime.quiet import member
 from pipeline.runtime.waiting import Deadline, wait_for
 
@@ -94,6 +94,7 @@ class Archive:
     def _turn(self, drain: bool) -> None:
         messages = [] if drain else self._consumer.consume(CONSUME_MESSAGES, POLL_SECONDS)
         if messages:
+            self._lag.saw(messages)
             self._take(messages)
         self._reap()
         self._repeat()
@@ -172,6 +173,7 @@ class Archive:
                 lane.handed_over(batch)
                 self._futures[self._inserter.submit(batch)] = lane
                 BATCHES.labels(STAGE).inc()
+                BATCH_MESSAGES.labels(STAGE).observe(sum(of.end - of.start for of in batch.intent.ranges))
 
     def _reap(self) -> None:
         for future in [future for future in self._futures if future.done()]:

@@ -1,25 +1,22 @@
-"""Looks, from a thread of its own, whether a stage gets on, and serves what it finds: `/readyz`, `/health` (the same),
-`/healthz`."""
+"""Looks, from a thread of its own, whether a stage gets on, and says what it finds."""
 
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 from confluent_kafka import KafkaException
 
-from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError, FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.log_offsets import LogOffsets
-from pipeline.runtime.metrics import Page
 from pipeline.runtime.reading.progress import LOOK_MS, Place, Progress, Standing
 from pipeline.runtime.topic_reader import OffsetRange, TopicReader
+from pipeline.runtime.web.serving import Health, Turns
 
 LOOK_SECONDS = 2.5
 READ_SECONDS = 5.0  # to find out whether what waits is records at all
-ALIVE_SECONDS = 120.0  # a loop that has not turned for so long hangs: it waits for no server longer than this
 
 Trouble = Callable[[], Sequence[str]]
 
@@ -51,7 +48,7 @@ class ReadingWatch:
         self._client_id = f"andon-{stage}-ends"
         self._progress = Progress(reads, done)
         self._places: Mapping[Place, int] = {}  # topics as the cluster names them
-        self._turned_at = time.monotonic()
+        self._turns = Turns()
         self._found = _Found()
         self._nothing: dict[Place, tuple[int, int]] = {}  # [from, to) of a log in which there is no record to be read
         self._wake = threading.Event()
@@ -76,7 +73,7 @@ class ReadingWatch:
             TopicMadeAnewError: when it reads another topic than it began with.
             FatalStageError: when a log has ended for long before that: a new process looks where to begin.
         """
-        self._turned_at = time.monotonic()
+        self._turns.turned()
         if places.keys() != self._places.keys():
             self._wake.set()
         self._places = places
@@ -87,9 +84,9 @@ class ReadingWatch:
 
     # -- what is served
 
-    def pages(self) -> dict[str, Page]:
-        """By path."""
-        return {"/readyz": self._ready, "/health": self._ready, "/healthz": self._alive}
+    def health(self) -> Health:
+        """Of the stage."""
+        return Health(self.why_not, self._turns.still_seconds)
 
     def why_not(self) -> list[str]:
         """Why the stage is not ready; empty when it is."""
@@ -99,14 +96,6 @@ class ReadingWatch:
         if found.at_ms is None or _now_ms() - found.at_ms > LOOK_MS:
             return [*trouble, f"the brokers do not say where {self._reads} ends"]
         return [*trouble, *found.why_not]
-
-    def _ready(self) -> tuple[bool, Mapping[str, Any]]:
-        why_not = self.why_not()
-        return not why_not, {"ready": not why_not, "why_not": why_not, "at": wall_clock_ms()}
-
-    def _alive(self) -> tuple[bool, Mapping[str, Any]]:
-        still_seconds = time.monotonic() - self._turned_at
-        return still_seconds < ALIVE_SECONDS, {"alive": still_seconds < ALIVE_SECONDS, "at": wall_clock_ms()}
 
     # -- looking
 
