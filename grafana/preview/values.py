@@ -1,7 +1,8 @@
 """How a value looks: the words of its unit, its mapping, its colour. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from grafana.preview.frames import Field, Frame, Json, Value
@@ -10,6 +11,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 _SHORT = (("", 1.0), (" K", 1e3), (" Mil", 1e6), (" Bil", 1e9), (" Tri", 1e12))
 _SPANS = (("year", 31_536_000), ("month", 2_628_000), ("week", 604_800), ("day", 86_400), ("hour", 3600),
           ("minute", 60), ("second", 1))  # fmt: skip
+_BYTES = ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"))
 _RATES = {"cps": "c/s", "ops": "ops/s", "reqps": "req/s", "cpm": "c/m"}
 _SECONDS = ((1e-6, "ns", 1e9), (1e-3, "µs", 1e6), (1, "ms", 1e3), (60, "s", 1), (3600, "mins", 1 / 60),
             (86_400, "hours", 1 / 3600), (604_800, "days", 1 / 86_400), (31_536_000, "weeks", 1 / 604_800))  # fmt: skip
@@ -95,19 +97,9 @@ def text_of(value: float | str, unit: str, decimals: int | None = None) -> str:
         return value
     if unit.startswith("dateTime"):
         return f"{datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-    if unit in ("none", ""):
-        return _digits(value, decimals)
-    if unit == "short":
-        return _scaled(value, decimals)
-    if unit == "percentunit":
-        return _digits(value * 100, decimals) + "%"
-    if unit in _RATES:
-        return f"{_scaled(value, decimals)} {_RATES[unit]}"
-    if unit == "s":
-        return _seconds(value, decimals)
-    if unit == "dtdurations":
-        return _duration(value)
-    raise ValueError(f"the preview knows no unit {unit}")
+    if unit not in _UNITS:
+        raise ValueError(f"the preview knows no unit {unit}")
+    return _UNITS[unit](value, decimals)
 
 
 def _digits(value: float, decimals: int | None) -> str:
@@ -130,7 +122,16 @@ def _seconds(value: float, decimals: int | None) -> str:
     return f"{_digits(value / 31_536_000, decimals)} years"
 
 
-def _duration(value: float) -> str:
+def _bytes(value: float, decimals: int | None) -> str:
+    size, suffix = next(((2.0**power, s) for power, s in _BYTES if abs(value) >= 2**power), (1.0, "B"))
+    return f"{_digits(value / size, decimals)} {suffix}"
+
+
+def _rate(word: str, value: float, decimals: int | None) -> str:
+    return f"{_scaled(value, decimals)} {word}"
+
+
+def _duration(value: float, _: int | None) -> str:
     """The two largest units of it."""
     left, found = abs(value), []
     for name, size in _SPANS:
@@ -141,3 +142,16 @@ def _duration(value: float) -> str:
         if len(found) == 2:
             break
     return ", ".join(found) or "0 seconds"
+
+
+_UNITS: Mapping[str, Callable[[float, int | None], str]] = {
+    "": _digits,
+    "none": _digits,
+    "short": _scaled,
+    "percentunit": lambda value, decimals: _digits(value * 100, decimals) + "%",
+    "bytes": _bytes,
+    "Bps": lambda value, decimals: _bytes(value, decimals) + "/s",
+    "s": _seconds,
+    "dtdurations": _duration,
+    **{unit: partial(_rate, word) for unit, word in _RATES.items()},
+}
