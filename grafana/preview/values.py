@@ -12,7 +12,7 @@ _SHORT = (("", 1.0), (" K", 1e3), (" Mil", 1e6), (" Bil", 1e9), (" Tri", 1e12))
 _SPANS = (("year", 31_536_000), ("month", 2_628_000), ("week", 604_800), ("day", 86_400), ("hour", 3600),
           ("minute", 60), ("second", 1))  # fmt: skip
 _BYTES = ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"))
-_RATES = {"cps": "c/s", "ops": "ops/s", "reqps": "req/s", "cpm": "c/m"}
+_RATES = {"cps": "c/s", "cpm": "c/m", "ops": "ops/s", "reqps": "req/s", "rps": "rd/s", "wps": "wr/s"}
 _SECONDS = ((1e-6, "ns", 1e9), (1e-3, "µs", 1e6), (1, "ms", 1e3), (60, "s", 1), (3600, "mins", 1 / 60),
             (86_400, "hours", 1 / 3600), (604_800, "days", 1 / 86_400), (31_536_000, "weeks", 1 / 604_800))  # fmt: skip
 
@@ -151,7 +151,9 @@ _UNITS: Mapping[str, Callable[[float, int | None], str]] = {
     "percentunit": lambda value, decimals: _digits(value * 100, decimals) + "%",
     "bytes": _bytes,
     "Bps": lambda value, decimals: _bytes(value, decimals) + "/s",
+    "percent": lambda value, decimals: _digits(value, decimals) + "%",
     "s": _seconds,
+    "ms": lambda value, decimals: _seconds(value / 1000, decimals),
     "dtdurations": _duration,
     **{unit: partial(_rate, word) for unit, word in _RATES.items()},
 }
