@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from grafana.catalogue import DASHBOARDS
 from grafana.model.dashboard import Dashboard
 from grafana.model.queries import Query, sql
+from grafana.preview.asking import SPANS_MS
 from grafana.preview.macros import ALL, expand
 from pipeline.bench.queries_load import FLEET, HOST, PRODUCT, VENDOR, VERSION
 
 DAY_MS = 86_400_000
-SPANS_MS = {"now-1h": DAY_MS // 24, "now-6h": DAY_MS // 4, "now-24h": DAY_MS, "now-30d": 30 * DAY_MS}
 POINTS = 1_000  # across a picture
 CHOSEN = {"fleet": FLEET, "vendor": VENDOR, "product": PRODUCT, "version": VERSION, "host": HOST}
 

@@ -37,7 +37,7 @@ HOSTS = big(
     unit="none",
     width=6,
     columns={"of these crashed": Column(colour=RED)},
-    steps=((None, BLUE),),
+    steps=((None, GREY), (0, BLUE)),
     no_value="nobody has reported it",
 )
 SPARED = big(
@@ -51,7 +51,7 @@ FROM machines_spared WHERE {THIS}"""),
     unit="none",
     width=14,
     columns={"proof": Column(colour=GREY), "fell silent": Column(colour=GREY)},
-    steps=((None, BLUE),),
+    steps=((None, GREY), (0, BLUE)),
     no_value="it was never halted",
     **TEXTS,
 )

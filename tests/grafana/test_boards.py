@@ -87,6 +87,8 @@ def test_every_panel_says_what_it_is(uid: str) -> None:
         steps = [step["value"] for step in defaults["thresholds"]["steps"][1:]]
         assert steps == sorted(steps)
         assert panel["type"] == "alertlist" or panel["targets"]
+        # What nobody tells has the first colour (by @grafana/data's getDisplayProcessor): it must not look well.
+        assert panel["type"] != "stat" or defaults["thresholds"]["steps"][0]["color"] == GREY, panel["title"]
 
 
 @each_board
