@@ -19,17 +19,20 @@ UIDS = ["andon-rollout-watch", "andon-incident", "andon-pipeline", "andon-qualit
 RUNBOOKS = "https://andon.example/runbooks/"
 each_board = pytest.mark.parametrize("uid", UIDS)
 
-# What of grafana/dashboard-linter does not hold here, and why.
+# What of grafana/dashboard-linter does not hold here, and why. The linter itself (commit 4d0844b, built without its
+# rules of Loki and of the newer schema) was run over the five by hand, and found these and nothing else.
 EXCEPTIONS = {
     "template-datasource-rule: ClickHouse's variable": "it would be called grafana-clickhouse-datasource_datasource, "
     "and "
     "no variable of Grafana's may have a hyphen",
-    "target-instance-rule: instance in every selector": "what halts and fleets are, some one process tells for all; "
-    "where "
+    "template-instance-rule, target-instance-rule": "what halts and fleets are, some one process tells for all; where "
     "processes are looked at (pipeline) it is chosen",
-    "template-job-rule, target-job-rule: andon-quality": "it asks Prometheus nothing",
-    "target-rate-interval-rule: up over 30 s": "two scrapes that were missed in a row are a process that is down, "
-    "whatever the picture's width; over $__range in LOST: all that was lost in this time",
+    "target-promql-rule, template-label-promql-rule: SQL": "where the first data source is Prometheus, the linter "
+    "takes "
+    "every query for PromQL; ours tells them apart",
+    "target-rate-interval-rule: up over 30 s, and what was lost over $__range": "a scrape or two that were missed "
+    "are no "
+    "news, whatever the picture's width; and all that was lost in this time is asked for",
 }
 FIXED_RANGES = {"[30s]", "[$__range]"}
 PROCESS = {"up", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds"}
@@ -214,7 +217,7 @@ def test_sql_keeps_values_in_their_quotes(uid: str) -> None:
         bare = re.sub(r", \$\w+\)", ")", bare)
         assert re.findall(r"\$(?!__)", bare) == [], title
         is_one_row = "GROUP BY" not in sql or "HAVING" in sql
-        assert re.search(r"LIMIT \d+$", sql) or is_one_row or title == "fleet", title
+        assert re.search(r"LIMIT \d+$", sql) or is_one_row, title
         tables = set(re.findall(r"(?:FROM|JOIN) ([a-z]\w+)", sql))
         assert ("events" in tables or "events_once" in tables) == (title == "What did this host report?"), title
 
