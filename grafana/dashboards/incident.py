@@ -41,7 +41,7 @@ HOSTS = big(
     no_value="nobody has reported it",
 )
 SPARED = big(
-    "How many machines were spared, and what proves it?",
+    "How many machines were spared?",
     "Hosts of the halted rings that never had it, times the share that it crashed: a range; at least is 0 while "
     "unproven. Acknowledged: a rollout system confirmed that it has stopped. Installations ended: nearly none "
     "followed, though hosts went on reporting. Who fell silent may have had it, and be dead.",

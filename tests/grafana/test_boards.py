@@ -162,7 +162,8 @@ def test_data_sources_are_chosen(uid: str) -> None:
 
 @each_board
 def test_promql_is_what_the_linter_wants(uid: str) -> None:
-    """Jobs are chosen, and instances where processes are looked at, ranges are $__rate_interval, counters are under a rate, and every metric is declared."""
+    """Jobs are chosen, and instances where processes are looked at; ranges are $__rate_interval, counters are under a
+    rate, and every metric is declared."""
     known = declared()
     histograms = {f"{name}_{end}" for name, (kind, *_) in known.items() if kind == "histogram" for end in ("bucket",)}
     for title, target in targets(BOARDS[uid]):
