@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 WORKERS ?= 3
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 COVER := --cov=pipeline --cov=consumers --cov-report=term
-.PHONY: setup demo test test-unit test-all coverage lint format hooks lock bench clean
+.PHONY: setup demo test test-unit test-all coverage lint format hooks lock bench grafana grafana-known clean
 
 setup: .venv/.setup-stamp
 .venv/.setup-stamp: pyproject.toml constraints.txt
@@ -56,6 +56,17 @@ lock: setup
 
 bench: setup
 	for name in combine collect decide archive latency; do $(BIN)/andon bench $$name --json || exit 1; done
+
+# The dashboards' JSON anew, from grafana/dashboards.
+grafana: setup
+	$(BIN)/python -m grafana
+
+# Which units and the like Grafana knows, anew from its library: needs node and npm, which nothing else here does.
+grafana-known:
+	place=$$(mktemp -d) && npm install --prefix $$place --silent --legacy-peer-deps --ignore-scripts \
+		@grafana/data@13.2.3 jsdom@29.1.1 react@19.3.1 && \
+	NODE_PATH=$$place/node_modules node grafana/known/extract.cjs > $$place/known.json && \
+	cp $$place/known.json grafana/known/grafana_data.json && rm -r $$place
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -72,10 +72,13 @@ def refused(client: Client, sql: str, **more: Any) -> bool:
 
 @pytest.mark.parametrize("user", ["andon_read", "andon_grafana"])
 def test_readers_read_and_nothing_else(line: LocalClickHouse, user: str) -> None:
-    """Analysts and Grafana see every table and view of Andon's, change nothing, and learn no secrets of the server."""
+    """Analysts see every table and view of Andon's, Grafana those that are not Andon's own affair; they change nothing,
+    and learn no secrets of the server."""
     password = line.read_password if user == "andon_read" else line.grafana_password
     reader = client(line, user, password)
-    for (name,) in reader.query("SELECT name FROM system.tables WHERE database = 'andon'").result_rows:
+    names = {name for (name,) in reader.query("SELECT name FROM system.tables WHERE database = 'andon'").result_rows}
+    assert ("schema_migrations" in names) == (user == "andon_read")
+    for name in names:
         reader.raw_query(f"SELECT * FROM andon.{name} LIMIT 1")
     for sql in (*CHANGES, *SECRETS):
         assert refused(reader, sql), sql
@@ -87,13 +90,24 @@ def test_readers_read_and_nothing_else(line: LocalClickHouse, user: str) -> None
         assert refused(reader, f"SELECT 1 SETTINGS profile = 'default', max_execution_time = {seconds}")
     with pytest.raises(DatabaseError):
         reader.command("TRUNCATE TABLE andon.events", settings={"readonly": 0})
-    limits = ANALYST_LIMITS if user == "andon_read" else GRAFANA_LIMITS
-    most = limits["max_execution_time"]
-    common.set_setting("invalid_setting_action", "send")  # the client knows that it is not ours to set
-    for wanted, given in ((0, most), (5, 5), (10_000, most)):
-        asked = client(line, user, password, max_execution_time=wanted)
-        assert asked.command("SELECT getSetting('max_execution_time')") == given
     assert line.client().command("SELECT count() FROM events_once") == 200
+
+
+def test_limits_are_only_made_less(line: LocalClickHouse) -> None:
+    """An analyst's request for more gets what there is. Grafana's is refused, as a server does with readonly = 1, and
+    so is every other setting."""
+    common.set_setting("invalid_setting_action", "send")  # the client knows that it is not ours to set
+    asked_for = "SELECT getSetting('max_execution_time')"
+    most = ANALYST_LIMITS["max_execution_time"]
+    for wanted, given in ((0, most), (5, 5), (10_000, most)):
+        analyst_asks = client(line, "andon_read", line.read_password, max_execution_time=wanted)
+        assert analyst_asks.command(asked_for) == given
+    grafana = client(line, "andon_grafana", line.grafana_password)
+    most = GRAFANA_LIMITS["max_execution_time"]
+    assert grafana.command(asked_for) == most
+    assert grafana.command(asked_for, settings={"max_execution_time": 5}) == 5
+    for settings in ({"max_execution_time": 0}, {"max_execution_time": most + 1}, {"max_threads": 1}, {"readonly": 2}):
+        assert refused(grafana, asked_for, settings=settings), settings
 
 
 def test_the_writer_only_inserts(line: LocalClickHouse) -> None:

@@ -88,23 +88,23 @@ def refused(line: LocalClickHouse, ask: bytes) -> bool:
 
 
 def test_who_waits_takes_no_place_of_others(line: LocalClickHouse) -> None:
-    """With every place of Grafana's taken and one more refused, readers are served and the archive inserts; once the
-    clients are gone, what they asked has ended, and Grafana is served again."""
-    who = basic("andon_grafana", line.grafana_password)
+    """With every place of analysts' taken and one more refused, Grafana is served and the archive inserts; once the
+    clients are gone, what they asked has ended, and analysts are served again."""
+    who = basic("andon_read", line.read_password)
     ask = b"POST / HTTP/1.1\r\nHost: h\r\n" + who + b"Content-Length: %d\r\n\r\n" % len(SLOW) + SLOW
     running = "SELECT count() FROM system.processes WHERE query LIKE '%sleepEachRow%' AND query NOT LIKE '%processes%'"
     asking = [sent(line, ask) for _ in range(READERS + MAX_WAITING)]
     try:
         until("every place is taken", lambda: line.client().command(running) == READERS)
         until("the others wait", lambda: refused(line, ask))
-        assert as_user(line, "andon_read", line.read_password).command("SELECT 1") == 1
+        assert as_user(line, "andon_grafana", line.grafana_password).command("SELECT 1") == 1
         writer = as_user(line, "andon_write", line.write_password)
         writer.raw_query("INSERT INTO andon.halt_acks (subscriber) VALUES ('s')")
     finally:
         for connection in asking:
             connection.close()
     until("what nobody waits for has ended", lambda: line.client().command(running) == 0)
-    assert as_user(line, "andon_grafana", line.grafana_password).command("SELECT 1") == 1
+    assert as_user(line, "andon_read", line.read_password).command("SELECT 1") == 1
 
 
 def test_an_answer_that_is_made_whole_is_bounded(line: LocalClickHouse) -> None:

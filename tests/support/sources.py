@@ -5,8 +5,9 @@ import functools
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("pipeline", "consumers")
-SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+PACKAGES = ("pipeline", "consumers")  # what is installed
+CODE = (*PACKAGES, "grafana")
+SOURCES = sorted(path for package in CODE for path in (ROOT / package).rglob("*.py"))
 
 
 @functools.cache
@@ -32,7 +33,7 @@ def file_of(module: str) -> Path | None:
     """The source file of one of our own modules."""
     base = ROOT / module.replace(".", "/")
     for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if module.split(".")[0] in PACKAGES and path.exists():
+        if module.split(".")[0] in CODE and path.exists():
             return path
     return None
 

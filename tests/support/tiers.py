@@ -42,7 +42,7 @@ SECONDS = {
     "secured": 120,
     "tests/system": 100,
     "tests/kafka/test_cluster.py::test_up_on_kafka": 60,
-    "tests/demo/test_system.py": 50,
+    "tests/demo": 110,
     "tests/kafka/test_three_brokers.py": 30,
     "tests/kafka/test_cluster.py": 15,
     "tests/decide/test_calibration.py": 25,

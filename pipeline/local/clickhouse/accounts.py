@@ -17,12 +17,14 @@ ANALYST_LIMITS = {"max_execution_time": 60, "max_memory_usage": 8 << 30, "max_re
 ANALYST_LIMITS |= {"max_result_bytes": 4 << 30}
 GRAFANA_LIMITS = {"max_execution_time": 15, "max_memory_usage": 4 << 30, "max_result_rows": 1_000_000}
 GRAFANA_LIMITS |= {"max_result_bytes": 512 << 20}
+CHANGEABLE = frozenset({"max_execution_time"})  # with readonly = 1, as a server's profile says it
 # Shares of the process's memory: with every place of theirs taken (places.py) a quarter is left for inserts.
 ANALYST_SHARE, GRAFANA_SHARE = 6, 12
 
 
 class Account(NamedTuple):
-    """`role` "" is every role; `readonly` is ClickHouse's setting of that name: 2 may change settings, but no limit."""
+    """`role` "" is every role; `readonly` is ClickHouse's setting of that name: 2 may change settings, but no limit,
+    and 1 only what CHANGEABLE names."""
 
     name: str
     password: str
@@ -36,6 +38,13 @@ class Account(NamedTuple):
         if not self.role:
             return ""
         return "andon_limited" if self.limits else "andon_guarded"
+
+    def refused(self, settings: Mapping[str, str]) -> str:
+        """The setting of a request that a server would refuse, "" for none: of an account with readonly = 1."""
+        for name, value in settings.items() if self.readonly == 1 else ():
+            if name not in CHANGEABLE or not value.isdecimal() or not 0 < int(value) <= self.limits[name]:
+                return name
+        return ""
 
     def limited(self, settings: Mapping[str, str], limits: Mapping[str, int]) -> dict[str, str]:
         """The settings of a request, none above `limits` or this account's; 0 stands for no limit, and is none here."""
@@ -63,8 +72,8 @@ def analyst(name: str, password: str, memory_bytes: int) -> Account:
 
 
 def grafana(name: str, password: str, memory_bytes: int) -> Account:
-    """The same for dashboards, which ask often and must not wait for each other."""
-    return Account(name, password, "andon_reader", 2, _within(GRAFANA_LIMITS, memory_bytes // GRAFANA_SHARE))
+    """May only read what is for dashboards, which ask often and must not wait for each other."""
+    return Account(name, password, "andon_dashboard", 1, _within(GRAFANA_LIMITS, memory_bytes // GRAFANA_SHARE))
 
 
 def _within(limits: dict[str, int], memory_bytes: int) -> dict[str, int]:

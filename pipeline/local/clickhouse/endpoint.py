@@ -132,6 +132,8 @@ class Endpoint:
         if statement.kind not in _PLAIN:
             raise EngineError.named(497, "ACCESS_DENIED", f"{account.name}: {statement.kind} is not for this user")
         self._guard.check_settings(settings)
+        if name := account.refused(settings):
+            raise EngineError.named(164, "READONLY", f"Cannot modify '{name}' setting in readonly mode, or not so far")
         self._guard.check_format(format_name)
         self._guard.check(statement.sql)
 

@@ -1,0 +1,1 @@
+"""The dashboards, each for one question."""

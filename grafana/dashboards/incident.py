@@ -1,0 +1,220 @@
+"""Incident: one update. What happened, when, to whom, and what stopped it?"""
+
+from grafana.dashboards import common, reports
+from grafana.dashboards.common import UPDATE
+from grafana.dashboards.evidence import rates
+from grafana.dashboards.hit import hit
+from grafana.model.colours import BLUE, GREY, RED
+from grafana.model.dashboard import Dashboard, Row, Variable
+from grafana.model.kinds import big, columns, lines, table
+from grafana.model.panels import Column
+from grafana.model.queries import exactly, only, sql, value
+
+THIS = exactly(*UPDATE)
+TEXTS = {"fields": "/.*/", "values": True}
+
+STATE = big(
+    "How does it stand?",
+    "By the newest verdict of each ring, the worst of them.",
+    sql(f"""
+SELECT argMax(state, indexOf(['cleared', 'watching', 'shadow_halted', 'resumed', 'pending', 'halted'], state)) AS state
+FROM verdicts_now
+WHERE {THIS}
+HAVING count() > 0"""),
+    unit="none",
+    width=4,
+    columns={"state": Column(states=True)},
+    steps=((None, GREY),),
+    no_value="the detector has said nothing about it",
+    links=[("What to do: AndonHaltIssued", f"{common.RUNBOOKS}/AndonHaltIssued")],
+    **TEXTS,
+)
+HOSTS = big(
+    "How many have it, and how many crashed?",
+    "Hosts that reported with it installed, and of these such that reported a crash, whatever crashed them. Over all "
+    "time.",
+    sql(f"SELECT hosts AS `have it`, crashed_hosts AS `of these crashed` FROM crash_rate_by_update WHERE {THIS}"),
+    unit="none",
+    width=6,
+    columns={"of these crashed": Column(colour=RED)},
+    steps=((None, GREY), (0, BLUE)),
+    no_value="nobody has reported it",
+)
+SPARED = big(
+    "How many machines were spared?",
+    "Hosts of the halted rings that never had it, times the share that it crashed: a range; at least is 0 while "
+    "unproven. Acknowledged: a rollout system confirmed that it has stopped. Installations ended: nearly none "
+    "followed, though hosts went on reporting. Who fell silent may have had it, and be dead.",
+    sql(f"""
+SELECT spared_low AS `at least`, spared_high AS `at most`, proof, silent_hosts AS `fell silent`
+FROM machines_spared WHERE {THIS}"""),
+    unit="none",
+    width=14,
+    columns={"proof": Column(colour=GREY), "fell silent": Column(colour=GREY)},
+    steps=((None, GREY), (0, BLUE)),
+    no_value="it was never halted",
+    **TEXTS,
+)
+ACCOUNT = table(
+    "Why was it halted?",
+    "The first halt of it, in the words of its signed record. All of it: andon halts why.",
+    sql(f"""
+WITH
+    (SELECT max(threshold) FROM verdicts WHERE {THIS}) AS threshold,
+    (
+        SELECT argMax(if(explanation_kind = 'signature', concat(explanation_code, ' ', explanation_module),
+                      concat(explanation_kind, ' ', arrayStringConcat(explanation_strata, ' '))), log10_evidence)
+        FROM verdicts WHERE {THIS}
+    ) AS weighs_most
+SELECT row.1 AS what, row.2 AS says
+FROM
+(
+    SELECT * FROM halts FINAL WHERE {THIS} AND action = 'halt' ORDER BY issued_at LIMIT 1
+)
+ARRAY JOIN
+    [
+        ('Why', reason),
+        ('Ordered', concat(formatDateTime(issued_at, '%F %T'), ' UTC, rings ', arrayStringConcat(rings, ' '))),
+        ('Decided', ifNull(concat(formatDateTime(stream_time, '%F %T'), ' UTC, by the events'), '')),
+        ('Decided by', concat(decided_by, ', policy ', policy)),
+        ('Crashes', concat(toString(ifNull(observed, 0)), ', where ', toString(round(ifNull(expected, 0), 4)),
+            ' were expected')),
+        ('Evidence', concat('10^', toString(round(ifNull(log10_evidence, 0), 1)), ' of 10^', toString(threshold),
+            ', basis ', basis)),
+        ('Weighs most', weighs_most),
+        ('Stands until', concat(formatDateTime(expires_at, '%F %T'), ' UTC'))
+    ] AS row
+WHERE row.2 != ''"""),
+    width=12,
+    height=10,
+    columns={"what": Column(width=120), "says": Column(custom={"cellOptions": {"type": "auto", "wrapText": True}})},
+    no_value="it was never halted",
+    links=[("What to do: AndonHaltIssued", f"{common.RUNBOOKS}/AndonHaltIssued")],
+)
+TIMELINE = table(
+    "What happened when?",
+    "From the first host that installed it to the last. `events` is the time of the events, `clock` the clock on the "
+    "wall: after a replay the two have nothing to do with each other.",
+    sql(f"""
+SELECT at, what, who, by
+FROM
+(
+    SELECT min(installed) AS at, 1 AS step, 'first installed' AS what, '' AS who, 'events' AS by
+    FROM update_days WHERE {THIS} HAVING count() > 0
+    UNION ALL
+    SELECT toDateTime64(min(minute), 3, 'UTC'), 2, 'first crash with it', '', 'events'
+    FROM update_minutes WHERE {THIS} HAVING count() > 0
+    UNION ALL
+    SELECT decided_at, 3, 'halt decided', arrayStringConcat(rings, ' '), 'events' FROM halt_moments WHERE {THIS}
+    UNION ALL
+    SELECT min(issued_at), 4, any(if(action = 'halt', 'halt ordered', 'resumed')), any(decided_by), 'clock'
+    FROM halts WHERE {THIS} GROUP BY epoch
+    UNION ALL
+    SELECT issued_at + toIntervalMillisecond(toInt64(1000 * assumeNotNull(seconds_to_confirmed))), 5, concat(action,
+        ' confirmed'), subscriber, 'clock'
+    FROM obedience WHERE {THIS} AND seconds_to_confirmed IS NOT NULL
+    UNION ALL
+    SELECT assumeNotNull(max(last_install)), 6, 'last new installation', '', 'events'
+    FROM verdicts WHERE {THIS} AND last_install IS NOT NULL HAVING count() > 0
+)
+ORDER BY step, at LIMIT 100"""),
+    width=12,
+    height=10,
+    columns={"at": Column(unit="dateTimeAsIso", width=180), "by": Column(width=70)},
+    no_value="nobody has reported it",
+)
+PER_MINUTE = lines(
+    "How fast does it spread, and crash?",
+    "Hosts a minute that installed it, by what each last said (a week back at most), and hosts a minute that crashed "
+    "with it. A host that died before it could report an installation is in neither.",
+    sql(
+        f"""
+SELECT toStartOfInterval(at, toIntervalSecond(greatest(60, $__interval_s))) AS time,
+       count() * 60 / greatest(60, $__interval_s) AS `installed it`
+FROM
+(
+    SELECT arrayMin(arrayFilter((at, v, p, n) -> v = {value("vendor")} AND p = {value("product")}
+          AND n = {value("version")},
+               `updates.installed_at`, `updates.vendor`, `updates.product`, `updates.version`)) AS at
+    FROM hosts FINAL
+    WHERE fleet = {value("fleet")} AND {only("ring")} AND has(`updates.version`, {value("version")})
+          AND {reports.LISTED}
+)
+WHERE $__timeFilter(at)
+GROUP BY time
+ORDER BY time LIMIT 10000""",
+        "series",
+    ),
+    sql(
+        f"""
+SELECT toStartOfInterval(minute, toIntervalSecond(greatest(60, $__interval_s))) AS time,
+       uniqExactMerge(update_minutes.crashed_hosts) * 60 / greatest(60, $__interval_s) AS `crashed with it`
+FROM update_minutes
+WHERE {THIS} AND {only("ring")} AND $__timeFilter(minute)
+GROUP BY time
+ORDER BY time LIMIT 10000""",
+        "series",
+    ),
+    unit="cpm",
+    width=12,
+    height=9,
+    custom={"drawStyle": "bars", "fillOpacity": 70, "lineWidth": 1},
+    columns={"installed it": Column(colour=BLUE), "crashed with it": Column(colour=RED)},
+    no_value="nobody installed it, and nobody crashed with it, in this time",
+)
+SO_FAR = columns(
+    "How far has it come?",
+    "Hosts that installed it, by the hour: for a year.",
+    sql(
+        f"""
+SELECT hour AS time, ring, uniqCombinedMerge(update_installs.hosts) AS hosts
+FROM update_installs
+WHERE {THIS} AND {only("ring")} AND $__timeFilter(hour)
+GROUP BY time, ring
+ORDER BY time, ring LIMIT 10000""",
+        "series",
+    ),
+    unit="none",
+    width=12,
+    display_name="${__field.labels.ring}",
+    no_value="nobody installed it in this time",
+)
+SPREADS = lines(
+    "Does it still spread?",
+    "Hosts a minute that still installed it after its halt, as the detector says, and the evidence against it.",
+    sql(
+        f"""
+SELECT at AS time, max(spreading_hosts_per_minute) AS `still install it`
+FROM verdicts
+WHERE {THIS} AND $__timeFilter(at) AND spreading_hosts_per_minute IS NOT NULL
+GROUP BY at
+ORDER BY time LIMIT 5000""",
+        "series",
+    ),
+    unit="cpm",
+    width=12,
+    steps=((None, BLUE), (1, RED)),
+    limit=True,
+    custom={"spanNulls": True, "lineInterpolation": "stepAfter"},
+    no_value="it was not halted in this time",
+)
+DASHBOARD = Dashboard(
+    "incident",
+    "Andon: incident",
+    "One update: what happened, when, to whom, and what stopped it?",
+    rows=[
+        Row("", [STATE, HOSTS, SPARED]),
+        Row("The account", [ACCOUNT, TIMELINE]),
+        Row("How it went", [PER_MINUTE, rates(*UPDATE), SPREADS, SO_FAR]),
+        Row("Who, and what else", [hit(), reports.SIGNATURES, reports.RIVALS]),
+        Row("The reports themselves", [reports.CRASHES, reports.EVENTS]),
+    ],
+    variables=[
+        common.CLICKHOUSE, common.fleets(has_all=False), *common.updates(has_all=False), common.RING,
+        Variable("host", "Host", "text", description="shows everything that it reported"),
+    ],
+    annotations=common.moments(*UPDATE),
+    links=common.links("incident"),
+    since="now-24h",
+    refresh="1m",
+)  # fmt: skip

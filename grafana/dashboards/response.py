@@ -1,0 +1,205 @@
+"""Response: once Andon has decided, who stops, how fast, and who has ordered otherwise?"""
+
+from grafana.dashboards import common
+from grafana.dashboards.common import NAMED, UPDATE
+from grafana.model.colours import BLUE, GREY, ORANGE, PURPLE, RED
+from grafana.model.dashboard import Dashboard, Row
+from grafana.model.kinds import alerts, bars, big, lines, table
+from grafana.model.panels import Column
+from grafana.model.queries import chosen, metric, most, only, prom, sql
+
+FLEET, THIS = chosen("fleet"), chosen(*UPDATE)
+SECONDS = Column(unit="s", width=130)
+
+
+UNANSWERED = big(
+    "Who has not answered a halt?",
+    "Standing halts to which a rollout system has said nothing, counted for each of them.",
+    prom(f"sum({most('andon_unacknowledged_halts', ('fleet', 'subscriber'), FLEET)}) or {common.heard(FLEET)}"),
+    unit="none",
+    says={"0": "ALL HAVE ANSWERED"},
+    steps=((None, GREY), (0, BLUE), (1, RED)),
+    no_value="UNKNOWN: NOBODY TELLS",
+    links=[("What to do: AndonHaltUnacknowledged", f"{common.RUNBOOKS}/AndonHaltUnacknowledged")],
+)
+UNCONFIRMED = big(
+    "Who has not stopped?",
+    "Standing halts that a rollout system has not confirmed, counted for each of them.",
+    prom(f"sum({most('andon_unconfirmed_halts', ('fleet', 'subscriber'), FLEET)}) or {common.heard(FLEET)}"),
+    unit="none",
+    says={"0": "ALL HAVE STOPPED"},
+    steps=((None, GREY), (0, BLUE), (1, RED)),
+    no_value="UNKNOWN: NOBODY TELLS",
+    links=[("What to do: AndonHaltUnconfirmed", f"{common.RUNBOOKS}/AndonHaltUnconfirmed")],
+)
+SPREADING = big(
+    "Does a halted update spread?",
+    "Hosts a minute that still install one, as far as reported, of the one that does most.",
+    prom(f"max({metric('andon_halt_spreading_hosts_per_minute', THIS)}) or {common.heard(FLEET)}"),
+    unit="cpm",
+    says={"0": "NO"},
+    steps=((None, GREY), (0, BLUE), (0.1, RED)),
+    no_value="UNKNOWN: NOBODY TELLS",
+    links=[("What to do: AndonHaltSpreading", f"{common.RUNBOOKS}/AndonHaltSpreading")],
+)
+OVERRIDES = big(
+    "Which resume ends first?",
+    "Time until the first resume that stands is over; then its halt stands again.",
+    prom(f"min({most('andon_resume_expires_timestamp_seconds', UPDATE, THIS)} - time())"),
+    unit="dtdurations",
+    steps=((None, GREY), (0, ORANGE), (1800, PURPLE)),
+    no_value="NO RESUME STANDS",
+    links=[("What to do: AndonResumeEnding", f"{common.RUNBOOKS}/AndonResumeEnding")],
+)
+STEPS = table(
+    "How long does each step take?",
+    "Halt by halt: from the first installation to the decision and from it to the last new installation by the time "
+    "of the events, to the order and from it to the last rollout system that confirmed by the clock on the wall. "
+    "After a replay the decision and the order have nothing to do with each other: that is left empty.",
+    sql(f"""
+WITH installs AS
+(
+    SELECT fleet, vendor, product, version, max(verdicts.last_install) AS last_install
+    FROM verdicts WHERE {only(*UPDATE)} GROUP BY fleet, vendor, product, version
+)
+SELECT t.fleet AS fleet, t.vendor AS vendor, t.product AS product, t.version AS version, t.decided_at AS decided,
+       t.seconds_release_to_decision AS `release to decision`, t.seconds_decision_to_halt AS `decision to order`,
+       t.seconds_halt_to_stopped AS `order to all confirmed`, t.subscribers_stopped AS `have stopped`,
+       if(i.last_install IS NULL, NULL, dateDiff('second', t.decided_at, assumeNotNull(i.last_install)))
+           AS `decision to last installation`
+FROM (SELECT * FROM time_to_halt WHERE {only(*UPDATE)}) AS t
+LEFT JOIN installs AS i USING (fleet, vendor, product, version)
+ORDER BY t.halted_at DESC LIMIT 20"""),
+    width=24,
+    columns={
+        "decided": Column(unit="dateTimeAsIso", width=180),
+        "release to decision": SECONDS,
+        "decision to order": SECONDS,
+        "order to all confirmed": SECONDS,
+        "have stopped": Column(unit="none", width=110),
+        "decision to last installation": SECONDS,
+        "version": Column(link=common.TO_INCIDENT),
+    },
+    no_value="nothing was ever halted",
+)
+WHO = table(
+    "Who obeyed which order?",
+    "The newest orders; what each subscriber said, by its own signature and clock, after so many seconds.",
+    sql(f"""
+SELECT issued_at AS ordered, fleet, vendor, product, version, epoch, action,
+       if(subscriber = '', '(no subscriber)', subscriber) AS subscriber, status,
+       seconds_to_requested AS `asked to stop`, seconds_to_confirmed AS `has stopped`,
+           seconds_to_effective AS `no new host`, detail
+FROM obedience
+WHERE {only(*UPDATE)}
+ORDER BY issued_at DESC, subscriber LIMIT 30"""),
+    width=24,
+    columns={
+        "ordered": Column(unit="dateTimeAsIso", width=180),
+        "epoch": Column(unit="none", width=70),
+        "action": Column(width=80),
+        "status": Column(states=True, width=130),
+        "asked to stop": SECONDS,
+        "has stopped": SECONDS,
+        "no new host": SECONDS,
+        "version": Column(link=common.TO_INCIDENT),
+    },
+    no_value="nothing was ordered",
+)
+CONFIRM = bars(
+    "How fast does each rollout system stop?",
+    "Seconds from the order to its confirmation, of the newest halt that it confirmed.",
+    prom(
+        f"sort_desc({most('andon_halt_confirm_seconds', ('fleet', 'subscriber'), FLEET)})",
+        "{{subscriber}} ({{fleet}})",
+        "now",
+    ),
+    unit="s",
+    width=8,
+    steps=((None, BLUE), (60, ORANGE), (600, RED)),
+    no_value="nobody has confirmed anything",
+)
+SPREAD = lines(
+    "How does it ebb?",
+    "Hosts a minute that still install a halted update.",
+    prom(f"{most('andon_halt_spreading_hosts_per_minute', UPDATE, THIS)}", NAMED),
+    unit="cpm",
+    width=8,
+    no_value="nothing is halted",
+)
+STOOD = lines(
+    "How many stand halted?",
+    "Updates by how they stand, as andon halts list has it.",
+    prom(f"sum by (state) ({most('andon_standing_halts', ('fleet', 'state'), FLEET)})", "{{state}}"),
+    unit="none",
+    width=8,
+    decimals=0,
+    no_value="nothing was ever halted, or nobody tells",
+)
+COMMANDS = table(
+    "Who has ordered what?",
+    "What operators commanded, and what became of it, from the audit: forced halts, resumes, approvals; and when a "
+    "resume ended.",
+    sql(f"""
+SELECT at, fleet, kind, command, operator, outcome, why,
+       arrayStringConcat(arrayMap(part -> decodeURLComponent(part), arraySlice(splitByChar('/', halt_key), 2)),
+           '/') AS update, detail
+FROM audit
+WHERE {only("fleet")} AND $__timeFilter(at)
+ORDER BY at DESC LIMIT 30"""),
+    width=16,
+    columns={"at": Column(unit="dateTimeAsIso", width=180), "kind": Column(width=80), "outcome": Column(width=90)},
+    no_value="nobody has ordered anything in this time",
+)
+ENDS = table(
+    "Which resumes stand, and until when?",
+    "An update whose newest order is a resume. When it ends, its halt stands again.",
+    sql(f"""
+SELECT fleet, vendor, product, version, expires_at AS ends, decided_by AS `signed by`
+FROM halts_now
+WHERE {only(*UPDATE)} AND action = 'resume' AND expires_at > now64(3)
+ORDER BY ends LIMIT 20"""),
+    width=8,
+    columns={"ends": Column(unit="dateTimeAsIso", width=180), "version": Column(link=common.TO_INCIDENT)},
+    no_value="no resume stands",
+    links=[("What to do: AndonResumeEnding", f"{common.RUNBOOKS}/AndonResumeEnding")],
+)
+HOOKS = lines(
+    "Do hooks run, and alerts arrive?",
+    "Runs of the commands of `andon hook`, and alerts that `andon notify` sent, a second, by what came of them.",
+    prom(f"sum by (status) (rate({metric('andon_hook_runs_total')}[$__rate_interval]))", "hook: {{status}}"),
+    prom(f"sum by (status) (rate({metric('andon_notifications_total')}[$__rate_interval]))", "alert: {{status}}"),
+    unit="ops",
+    width=12,
+    no_value="none runs here",
+)
+ALERTS = alerts(
+    "What rings?",
+    "Alerts that fire or are about to: of Grafana's own rules and of Prometheus'. Each has a runbook.",
+    width=12,
+    links=[("Runbooks", f"{common.RUNBOOKS}/")],
+)
+
+DASHBOARD = Dashboard(
+    "response",
+    "Andon: response",
+    "Once Andon has decided: who stops, how fast, and who has ordered otherwise?",
+    rows=[
+        Row("", [UNANSWERED, UNCONFIRMED, SPREADING, OVERRIDES]),
+        Row("From the decision to the last new installation", [STEPS, WHO]),
+        Row("How fast", [CONFIRM, SPREAD, STOOD]),
+        Row("People", [COMMANDS, ENDS]),
+        Row("Alerts", [ALERTS, HOOKS]),
+    ],
+    variables=[
+        common.PROMETHEUS,
+        common.CLICKHOUSE,
+        common.JOB,
+        common.fleets(has_all=True),
+        *common.updates(has_all=True),
+    ],
+    annotations=common.moments(*UPDATE, wall=True),
+    links=common.links("response"),
+    since="now-24h",
+    refresh="30s",
+)
