@@ -10,7 +10,7 @@ from pipeline.decide.conditional import Retained
 from pipeline.decide.dedup import host_key
 from pipeline.decide.notes import note, take_notes
 from pipeline.decide.policy import PolicySet
-from pipeline.decide.samples import BIN_MS, Sample
+from pipeline.decide.samples import BIN_MS
 from pipeline.decide.state import REST, DetectorState
 from pipeline.decide.trials import odds_of
 from pipeline.wire.cells import kind_of, stratum_of
@@ -46,6 +46,7 @@ class Intake:
         self.made_room = False
         self.updates = np.array([self._update(u) for u in partial.updates], dtype=np.int64)
         self._update_list: list[int] = self.updates.tolist()
+        self._known: dict[tuple[int, ...], tuple[int, ...]] = {}
         state.resize()
 
     def take_in(self, tolerated: Floats) -> None:
@@ -146,17 +147,20 @@ class Intake:
 
     def enter_samples(self) -> None:
         """Clean trials in full."""
-        samples, strata = self.state.samples, self.strata.tolist()
-        for sample in self.partial.samples:
-            stratum = strata[stratum_of(sample.cell)]
-            if samples.wants(sample.minute, stratum, sample.host_hash):
-                exposed, excluded = self._positions(sample.exposed), self._positions(sample.excluded)
-                samples.add(sample.minute, stratum, sample.host_hash, Sample(exposed, excluded))
+        strata = self.strata.tolist()
+        rows = (
+            (s.minute, strata[stratum_of(s.cell)], s.host_hash, s.exposed, s.excluded) for s in self.partial.samples
+        )
+        self.state.samples.add(rows, self._positions)
         self.state.samples.expire(self.state.bucket * BUCKET_MS // BIN_MS)
 
     def _positions(self, updates: tuple[int, ...]) -> tuple[int, ...]:
         """Of those updates that have one."""
-        return tuple([position for u in updates if (position := self._update_list[u]) >= 0])
+        known = self._known.get(updates)  # hosts have many lists in common
+        if known is None:
+            known = tuple([position for u in updates if (position := self._update_list[u]) >= 0])
+            self._known[updates] = known
+        return known
 
     def enter_crash(self, crash: CrashRecord) -> Noted | None:
         """Count a crash if its host has not been counted yet, in all or with this signature; else why not."""
