@@ -54,8 +54,8 @@ class _Columns(NamedTuple):
 class Samples:
     """Bottom-k samples by (bin, stratum): host hash → Sample."""
 
-    def __init__(self, bins: dict[int, dict[int, dict[int, Sample]]] | None = None) -> None:
-        self.bins = {} if bins is None else bins
+    def __init__(self) -> None:
+        self.bins: dict[int, dict[int, dict[int, Sample]]] = {}
         self._columns: dict[int, _Columns] = {}  # derived, by bin
 
     def add(
@@ -77,8 +77,23 @@ class Samples:
             kept[host_hash] = Sample(positions(exposed), positions(excluded))
             self._columns.pop(number, None)
 
-    def expire(self, newest_bin: int) -> None:
+    def pack(self) -> dict[int, dict[int, dict[int, Sample]]]:
+        """What a snapshot holds of it."""
+        return self.bins
+
+    def restore(self, stored: dict[int, dict[int, dict[int, tuple[list[int], list[int]]]]]) -> None:
+        """The inverse."""
+        self.bins = {
+            number: {
+                s: {host: Sample(tuple(e), tuple(x)) for host, (e, x) in kept.items()} for s, kept in strata.items()
+            }
+            for number, strata in stored.items()
+        }
+        self._columns.clear()
+
+    def expire(self, now_ms: int) -> None:
         """Drop bins that are too old."""
+        newest_bin = now_ms // BIN_MS
         for old in [b for b in self.bins if b <= newest_bin - KEPT_BINS]:
             del self.bins[old]
             self._columns.pop(old, None)

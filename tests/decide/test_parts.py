@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.bench.maxsprt import critical_value
 from pipeline.decide import evidence as ev
-from pipeline.decide.arrays import pack
+from pipeline.decide.arrays import Sizes, pack
 from pipeline.decide.dedup import Recent, SiteMinutes, host_key
 from pipeline.decide.name_index import NameIndex
 from pipeline.decide.policy import PolicyError, PolicySet, load_policies
@@ -96,7 +96,7 @@ def test_maxsprt_has_the_published_critical_values(horizon: int, published: floa
 def trials_with(exposed: float, total: float, strata: int = 2) -> Trials:
     """One update in stratum 0; as many trials without it in the other strata."""
     trials = Trials()
-    trials.resize(strata, 1)
+    trials.resize(Sizes(strata, 1, 0))
     trials.advance(1_000)
     for stratum in range(strata):
         at = np.array([1_000]), np.array([0]), np.array([stratum])
