@@ -19,7 +19,6 @@ from pipeline.bench.brokers import python
 from pipeline.combine.emit import partials_of
 from pipeline.combine.event_batch import EventBatch
 from pipeline.combine.memory import Memory
-from pipeline.decide.attribution import evidence_without
 from pipeline.decide.detector import Detector
 from pipeline.decide.evidence import LN10
 from pipeline.decide.policy import Policy, PolicySet
@@ -62,7 +61,8 @@ def run_fleet(seed: int, policies: PolicySet | None = None) -> tuple[list[Outcom
         for partial in partials_of(fold, "calibrate", 0):
             detector.step(partial)
             _note(detector, fleet, highest)
-    halted = {detector.state.updates.names[update] for update in detector.state.halted}
+    names = detector.state.names.updates
+    halted = {names.names[update] for update in detector.state.standing.halted}
     beside = any(not plan.harmless for plan in fleet.rollouts)
     harmless = [
         Outcome(
@@ -75,19 +75,19 @@ def run_fleet(seed: int, policies: PolicySet | None = None) -> tuple[list[Outcom
 
 
 def _note(detector: Detector, fleet: NullFleet, highest: "np.ndarray[Any, Any]") -> None:
-    explained = detector.explained
-    if explained is None:
+    weighed, names = detector.weighed, detector.state.names.updates
+    if weighed is None:
         return
-    guilty = [detector.state.updates.get(plan.update) for plan in fleet.rollouts if not plan.harmless]
+    guilty = [names.get(plan.update) for plan in fleet.rollouts if not plan.harmless]
     for number, plan in enumerate(fleet.rollouts):
-        update = detector.state.updates.get(plan.update)
-        if update < 0 or not detector.state.since[update]:
+        update = names.get(plan.update)
+        if update < 0 or not detector.state.ages.since[update]:
             continue
-        value = float(explained.total[update]) / LN10
+        value = float(weighed.explained.total[update]) / LN10
         for other in guilty:
             # on the hosts without the guilty update an innocent one is innocent: only that is evidence against it
             if value > max(highest[number], 0.5) and other not in (-1, update):
-                value = min(value, evidence_without(detector, update, other).log_evidence / LN10)
+                value = min(value, weighed.without(update, other).log_evidence / LN10)
         highest[number] = max(highest[number], value)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, starmap
 
 import numpy as np
 import numpy.typing as npt
@@ -67,8 +68,11 @@ def _shares(fold: Fold) -> Iterator[Share]:
     for key, crash in fold.crashes.items():
         crashes[key.fleet].append((key, crash))
     samples: dict[str, list[Sample]] = {fleet: [] for fleet in fleets}
-    for sample in fold.samples:
-        samples[strata[stratum_of(sample.cell)][0]].append(sample)
+    if len(fleets) == 1:
+        samples[fleets[0]] += fold.samples
+    else:
+        for sample in fold.samples:
+            samples[strata[stratum_of(sample.cell)][0]].append(sample)
     for number, (fleet, totals) in enumerate(zip(fleets, fold.totals.T.tolist(), strict=True)):
         mine = fleet_of == number
         listed = sorted(crashes[fleet], key=lambda item: (item[1].partition, item[1].offset))
@@ -119,6 +123,7 @@ class _Numbers:
         self.names: list[int] = np.flatnonzero(is_used).tolist()
         self._own = np.cumsum(is_used) - 1
         self._own_list: list[int] = self._own.tolist()
+        self.same = len(self.names) == names  # each is used, as in a fold of one fleet: the numbers are the fold's own
 
     def column(self, numbers: Ints) -> Ints:
         own: Ints = self._own[numbers]
@@ -128,7 +133,7 @@ class _Numbers:
         return self._own_list[number]
 
     def all(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple([self._own_list[number] for number in numbers])
+        return numbers if self.same else tuple([self._own_list[number] for number in numbers])
 
 
 class _Writer:
@@ -170,7 +175,7 @@ class _Writer:
             crashes=tuple([_crash(*crash, strata, updates) for crash in share.crashes]),
             cut=_bytes(cut),
             cut_exposures=_bytes(cut_exposures),
-            samples=tuple([_sample(sample, strata, updates) for sample in share.samples]),
+            samples=_sampled(share.samples, strata, updates),
             tail=Notes(share.notes.counts, share.notes.clocks_ahead, _bytes(installs)),
         )
 
@@ -188,7 +193,7 @@ class _Writer:
             len(self._names.updates),
             *(rows[:, 2] for rows in (share.exposures, share.cut_exposures)),
             share.installs[:, 1],
-            [number for record in records for numbers in (record.exposed, record.excluded) for number in numbers],
+            list(set(chain.from_iterable(chain.from_iterable((each.exposed, each.excluded) for each in records)))),
         )
         return strata, updates
 
@@ -211,6 +216,12 @@ def _crash(key: CrashKey, crash: FoldedCrash, strata: _Numbers, updates: _Number
         offset=crash.offset,
         undated=key.undated,
     )
+
+
+def _sampled(samples: list[Sample], strata: _Numbers, updates: _Numbers) -> tuple[SampleRecord, ...]:
+    if strata.same and updates.same:
+        return tuple(starmap(SampleRecord, samples))
+    return tuple([_sample(sample, strata, updates) for sample in samples])
 
 
 def _sample(sample: Sample, strata: _Numbers, updates: _Numbers) -> SampleRecord:

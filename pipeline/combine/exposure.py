@@ -6,6 +6,7 @@ installed_at the later in the list wins; the same version listed twice counts on
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -39,15 +40,17 @@ class Exposures(NamedTuple):
         starts, ends = self.first_update[rows], self.first_update[rows + 1]
         listed = ends - starts
         places = np.repeat(starts - np.cumsum(listed) + listed, listed) + np.arange(listed.sum())
-        pairs = list(zip(self.update[places].tolist(), self.status[places].tolist(), strict=True))
-        result: list[Exposure] = []
-        end = 0
-        for length in listed.tolist():
-            mine = pairs[end : end + length]
-            end += length
-            exposed = tuple([update for update, status in mine if status == EXPOSED])
-            result.append((exposed, tuple([update for update, status in mine if status == EXCLUDED])))
-        return result
+        row, update, status = np.repeat(np.arange(len(rows)), listed), self.update[places], self.status[places]
+        exposed, excluded = (
+            _slices(row[mine], update[mine], len(rows)) for mine in (status == EXPOSED, status == EXCLUDED)
+        )
+        return list(zip(exposed, excluded, strict=True))
+
+
+def _slices(row: Ints, update: Ints, rows: int) -> list[tuple[int, ...]]:
+    """The updates of each row; `row` ascends."""
+    flat, ends = tuple(update.tolist()), np.cumsum(np.bincount(row, minlength=rows)).tolist()
+    return [flat[start:end] for start, end in pairwise([0, *ends])]
 
 
 def exposures_of(rows: Rows, updates: Sequence[tuple[str, ...]], window_ms: int) -> Exposures:

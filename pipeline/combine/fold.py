@@ -141,14 +141,22 @@ def _samples(admitted: Admitted, candidates: Ints, exposures: Exposures) -> tupl
     minute, hashes = rows.time_ms[candidates] // MINUTE_MS, rows.host_hash[candidates]
     chosen = smallest(cell, minute, hashes)
     columns = (minute[chosen].tolist(), cell[chosen].tolist(), hashes[chosen].tolist())
-    samples: list[Sample] = []
-    for place, listed in zip(zip(*columns, strict=True), exposures.of(candidates[chosen]), strict=True):
-        sample = Sample(*place, *listed)
-        if samples and samples[-1][:3] == place:  # of a host twice in a minute, one, whichever came first
-            samples[-1] = min(samples[-1], sample, key=lambda each: _by_name(each, admitted.names))
+    exposed, excluded = zip(*exposures.of(candidates[chosen]), strict=True) if chosen.size else ((), ())
+    samples = list(map(Sample, *columns, exposed, excluded))
+    place = np.stack((cell[chosen], minute[chosen]))
+    again = (place[:, 1:] == place[:, :-1]).all(axis=0) & (hashes[chosen][1:] == hashes[chosen][:-1])
+    return tuple(_distinct(samples, admitted.names) if again.any() else samples)
+
+
+def _distinct(samples: list[Sample], names: Names) -> list[Sample]:
+    """Of a host twice in a minute one, whichever came first."""
+    distinct: list[Sample] = []
+    for sample in samples:
+        if distinct and distinct[-1][:3] == sample[:3]:
+            distinct[-1] = min(distinct[-1], sample, key=lambda each: _by_name(each, names))
         else:
-            samples.append(sample)
-    return tuple(samples)
+            distinct.append(sample)
+    return distinct
 
 
 def _installs(admitted: Admitted, exposures: Exposures) -> Ints:

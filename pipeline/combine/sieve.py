@@ -5,6 +5,8 @@ holds back is larger than SAMPLES_PER_CELL_MINUTE hashes that were written alrea
 """
 
 from bisect import insort
+from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from pipeline.wire.spans import MINUTE_MS
 MAX_CELL_MINUTES = 1 << 16
 UNLIMITED = (1 << 64) - 1
 _MINUTES = 1 << 28  # more minutes than there are until the latest time that an event may have
+
+_cell_minute = attrgetter("minute", "cell")
 
 CellMinute = tuple[tuple[str, ...], int, int]  # stratum with its fleet, kind, minute
 
@@ -40,9 +44,10 @@ class SampleSieve:
     def note(self, fold: Fold) -> None:
         """The fold's samples were written."""
         names = fold.names.strata
-        for sample in fold.samples:
-            where = names[stratum_of(sample.cell)], kind_of(sample.cell), sample.minute
-            self.note_hash(where, sample.host_hash)
+        for (minute, cell), samples in groupby(fold.samples, _cell_minute):
+            where = names[stratum_of(cell)], kind_of(cell), minute
+            for sample in samples:
+                self.note_hash(where, sample.host_hash)
 
     def limit(self, where: CellMinute) -> int:
         """A hash above this is not wanted."""

@@ -3,22 +3,25 @@
 What is still open is added for the moment by `with_open`; what closes is entered by `close`. Both go through the same
 increment, so a bucket's evidence is the same whether it is judged early or late. Open crashes are added only to updates
 that one of them was exposed to: evidence can rise for no other, and stands as it did when the last bucket closed.
+
+Strata are gone through a few at a time: all bets on all updates of all strata would be 7 MB an array, and the time of a
+step would be that of fetching and clearing memory.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from pipeline.decide import evidence as ev
-from pipeline.decide.arrays import Bools, Floats, Ints, capacity, grown
-from pipeline.decide.crash_columns import CrashColumns
-from pipeline.decide.increment import Increment, normalisers
+from pipeline.decide.arrays import BLOCK_STRATA, Bools, Column, Floats, Ints, Part, add_at
+from pipeline.decide.buckets import CrashColumns, Entries, places_among
+from pipeline.decide.name_index import MAX_RINGS
 
+BETS = len(ev.THETA)
 SIGNATURE_PLACES = 16  # per update: the first half for signatures never seen before it, the second for known ones
 _HALF = SIGNATURE_PLACES // 2  # of which the first half goes to whatever appears, the rest to what hits its hosts
 _QUARTER = _HALF // 2
-MAX_RINGS = 16
-_BY_PLACE = ("signature_log", "signature_exposed", "signature_expected", "signature_crashes", "signature_rate")
 
 
 class Totals(NamedTuple):
@@ -35,59 +38,82 @@ class Totals(NamedTuple):
     signature_crashes: Floats  # (U, K)
 
 
-class EvidenceBook:
+def normalisers(share: Floats, tolerated: Floats, active: Bools) -> Iterator[tuple[slice, Floats]]:
+    """ln(1 - p + theta*p), a block of strata after the other: which rows, and (rows, T, U); 0 where not active.
+
+    `share` (C, U) is what harmless updates would get, `tolerated` (U,), `active` (C, U).
+    """
+    null = ev.null_share(share, tolerated) * active
+    for first in range(0, len(null), BLOCK_STRATA):
+        rows = slice(first, first + BLOCK_STRATA)
+        yield rows, ev.log_normaliser(null[rows, None], ev.THETA[:, None])
+
+
+class Increment:
+    """Evidence and counts of some updates (U) by group: first each ring's crashes, then each signature's (R + G)."""
+
+    def __init__(self, columns: CrashColumns, updates: Ints, share: Floats, active: Bools, ring_of: Ints) -> None:
+        """`share` and `active` (C, U) are of these updates in the strata of `columns`."""
+        self.rings, of_row = np.unique(ring_of[columns.strata], return_inverse=True)
+        self.signatures = columns.signatures
+        self._shape = len(self.rings) + len(self.signatures), len(updates)
+        self._crashes = np.zeros((self._shape[0], len(columns.strata)))
+        self._crashes[of_row, np.arange(len(columns.strata))] = columns.crashes[0]
+        self._crashes[len(self.rings) :] = columns.crashes[1:]
+        self._excluded = self._placed(columns.excluded, updates, of_row)
+        exposed = self._placed(columns.exposed, updates, of_row)
+        self.exposed: Floats = np.zeros(self._shape)
+        add_at(self.exposed, (exposed.group, exposed.update), exposed.hosts)
+        self.expected = self._over_strata(share * active)
+        self.crashes = self._over_strata(active.astype(np.float64))
+        self.evidence: Floats = self.exposed[:, None] * ev.LOG_THETA[:, None]  # (R + G, T, U)
+
+    def _placed(self, entries: Entries, updates: Ints, of_row: Ints) -> Entries:
+        """Entries by group of this class and column."""
+        column, mine = places_among(entries, updates)
+        group = np.where(entries.group == 0, of_row[entries.row], len(self.rings) - 1 + entries.group)
+        return Entries(group[mine], entries.row[mine], column[mine], entries.hosts[mine])
+
+    def _over_strata(self, values: Floats) -> Floats:
+        """The sum of `values` (C, U) over the crashes that count for each update; (R + G, U)."""
+        result: Floats = self._crashes @ values
+        group, row, column, hosts = self._excluded
+        add_at(result, (group, column), -hosts * values[row, column])
+        return result
+
+    def add(self, rows: slice, normaliser: Floats) -> None:
+        """Take in a block of strata."""
+        block = self._crashes[:, rows] @ normaliser.reshape(len(normaliser), -1)
+        self.evidence -= block.reshape(self.evidence.shape)
+        mine = (self._excluded.row >= rows.start) & (self._excluded.row < rows.stop)
+        if mine.any():
+            group, row, column, hosts = (values[mine][:, None] for values in self._excluded)
+            bets = np.arange(BETS)
+            place = np.broadcast_arrays(group, bets, column)
+            add_at(self.evidence, tuple(place), hosts * normaliser[row - rows.start, bets, column])
+
+
+class EvidenceBook(Part):
     """Arrays over (stratum, bet, update) and their sums."""
 
-    def __init__(self, data: dict[str, object] | None = None) -> None:
-        bets = len(ev.THETA)
-        self.strata: Floats = np.zeros((8, bets, 8))
-        self.stratum_log: Floats = np.zeros((8, 8))
-        self.pooled: Floats = np.zeros((bets, 8))
-        self.rings: Floats = np.zeros((MAX_RINGS, bets, 8))
-        self.ring_log: Floats = np.zeros((MAX_RINGS, 8))
-        self.active: Bools = np.zeros((8, 8), dtype=np.bool_)
-        self.exposed: Floats = np.zeros(8)
-        self.expected: Floats = np.zeros(8)
-        self.crashes: Floats = np.zeros(8)
-        # the signature in each of an update's places: -1 for none yet, -2 for a place that stays spent; snapshots have
-        # it under this name
-        self.slots: Ints = np.full((8, SIGNATURE_PLACES), -1)
-        self.signatures: Floats = np.zeros((8, SIGNATURE_PLACES, bets))
-        self.signature_log: Floats = np.zeros((8, SIGNATURE_PLACES))
-        self.signature_exposed: Floats = np.zeros((8, SIGNATURE_PLACES))
-        self.signature_expected: Floats = np.zeros((8, SIGNATURE_PLACES))
-        self.signature_crashes: Floats = np.zeros((8, SIGNATURE_PLACES))
-        self.signature_rate: Floats = np.zeros((8, SIGNATURE_PLACES))  # per trial, from history; NaN without one
-        if data:
-            vars(self).update(data)
-
-    def resize(self, strata: int, updates: int) -> None:
-        """Make room."""
-        s, u, t = capacity(strata), capacity(updates), len(ev.THETA)
-        self.strata = grown(self.strata, (s, t, u))
-        self.stratum_log = grown(self.stratum_log, (s, u))
-        self.pooled = grown(self.pooled, (t, u))
-        self.rings = grown(self.rings, (MAX_RINGS, t, u))
-        self.ring_log = grown(self.ring_log, (MAX_RINGS, u))
-        self.active = grown(self.active, (s, u))
-        self.exposed = grown(self.exposed, (u,))
-        self.expected = grown(self.expected, (u,))
-        self.crashes = grown(self.crashes, (u,))
-        self.slots = grown(self.slots, (u, SIGNATURE_PLACES), fill=-1)
-        self.signatures = grown(self.signatures, (u, SIGNATURE_PLACES, t))
-        for name in _BY_PLACE:
-            setattr(self, name, grown(getattr(self, name), (u, SIGNATURE_PLACES)))
-
-    def forget(self, updates: Ints) -> None:
-        """Empty freed updates' places."""
-        self.strata[..., updates] = self.rings[..., updates] = self.pooled[:, updates] = 0.0
-        self.stratum_log[:, updates] = self.ring_log[:, updates] = 0.0
-        self.active[:, updates] = False
-        self.slots[updates] = -1
-        for name in ("exposed", "expected", "crashes", "signatures"):
-            getattr(self, name)[updates] = 0.0
-        for name in _BY_PLACE:
-            getattr(self, name)[updates] = 0.0
+    strata: Annotated[Floats, Column("strata", ("strata", BETS, "updates"), "ln")]
+    stratum_log: Annotated[Floats, Column("stratum_log", ("strata", "updates"), "ln")]
+    pooled: Annotated[Floats, Column("pooled", (BETS, "updates"), "ln")]
+    rings: Annotated[Floats, Column("rings", (MAX_RINGS, BETS, "updates"), "ln")]
+    ring_log: Annotated[Floats, Column("ring_log", (MAX_RINGS, "updates"), "ln")]
+    active: Annotated[Bools, Column("active", ("strata", "updates"), "whether hosts have it", dtype=np.bool_)]
+    exposed: Annotated[Floats, Column("exposed", ("updates",), "crashed hosts")]
+    expected: Annotated[Floats, Column("expected", ("updates",), "crashed hosts")]
+    crashes: Annotated[Floats, Column("crashes", ("updates",), "crashed hosts")]
+    # the signature in each of an update's places: -1 for none yet, -2 for a place that stays spent
+    slots: Annotated[Ints, Column("slots", ("updates", SIGNATURE_PLACES), "signature", -1, np.int64)]
+    signatures: Annotated[Floats, Column("signatures", ("updates", SIGNATURE_PLACES, BETS), "ln")]
+    signature_log: Annotated[Floats, Column("signature_log", ("updates", SIGNATURE_PLACES), "ln")]
+    signature_exposed: Annotated[Floats, Column("signature_exposed", ("updates", SIGNATURE_PLACES), "crashed hosts")]
+    signature_expected: Annotated[Floats, Column("signature_expected", ("updates", SIGNATURE_PLACES), "crashed hosts")]
+    signature_crashes: Annotated[Floats, Column("signature_crashes", ("updates", SIGNATURE_PLACES), "crashed hosts")]
+    # from history; NaN or infinite without one
+    signature_rate: Annotated[Floats, Column("signature_rate", ("updates", SIGNATURE_PLACES), "crashes per trial")]
 
     def assign(self, signature: int, is_new: Bools, live: Ints, rate: float) -> None:
         """Give `signature` the next free place, for whatever appears, of each live update that has none for it yet.

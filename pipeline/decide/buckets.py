@@ -1,13 +1,18 @@
-"""Crashes by event-time bucket. Open buckets are judged anew from their totals at every step, so it does not matter how
-the stream was cut into batches; a bucket closes for good once stream time is OPEN_BUCKETS past it.
+"""Crashes by event-time bucket, and as the columns that evidence is computed from. Open buckets are judged anew from
+their totals at every step, so it does not matter how the stream was cut into batches; a bucket closes for good once
+stream time is OPEN_BUCKETS past it.
 
 Stream time is event time as far as it has come. One host's fast clock does not drag along a fleet of forty hosts or
 more; a smaller one it may, by what ingestion lets pass.
 """
 
+from collections.abc import Iterable
+from itertools import chain
+from typing import Annotated, Any, NamedTuple
+
 import numpy as np
 
-from pipeline.decide.arrays import Floats, Ints
+from pipeline.decide.arrays import Bools, Floats, Ints, Part, Plain
 from pipeline.wire.partials import BUCKET_MS, Partial
 from pipeline.wire.spans import DAY_MS, HOUR_MS, MINUTE_MS
 
@@ -21,19 +26,41 @@ RECENT_REPORTS = 200.0  # a partial with fewer is judged together with those bef
 _NEGLIGIBLE = 0.01
 
 
+class Clock(Part):
+    """Stream time, and what it is told by."""
+
+    bucket: Annotated[int, Plain("bucket", int, "bucket")]
+    events: Annotated[int, Plain("events", int, "events")]
+    recent: Annotated[
+        Floats, Plain("recent", lambda: np.zeros((2, 0)), "buckets of the newest reports, how many in each")
+    ]
+
+    @property
+    def now_ms(self) -> int:
+        """Unix ms."""
+        return self.bucket * BUCKET_MS
+
+    def advance(self, partial: Partial, trials: Ints) -> int:
+        """Go on as far as these reports say, `trials` being the partial's rows by column; the bucket of before."""
+        before = self.bucket
+        self.recent = recent_reports(self.recent, partial, trials)
+        self.bucket = max(before, stream_bucket(self.recent))
+        return before
+
+
 class Bucket:
     """Counted crashes: per stratum, and who was exposed or excluded, in all and per signature."""
 
-    def __init__(self, data: dict[str, object] | None = None) -> None:
+    def __init__(self, data: dict[str, Any] | None = None) -> None:
         self.crashes: dict[int, int] = {}  # stratum → crashed hosts
         self.exposed: dict[tuple[int, int], int] = {}  # (stratum, update) → crashed hosts
         self.excluded: dict[tuple[int, int], int] = {}
         self.by_signature: dict[int, Bucket] = {}
         if data:
-            self.crashes = dict(data["crashes"])  # type: ignore[call-overload]
-            self.exposed = {tuple(k): n for k, n in data["exposed"]}  # type: ignore[attr-defined]
-            self.excluded = {tuple(k): n for k, n in data["excluded"]}  # type: ignore[attr-defined]
-            self.by_signature = {g: Bucket(b) for g, b in data["by_signature"]}  # type: ignore[attr-defined]
+            self.crashes = dict(data["crashes"])
+            self.exposed = {tuple(k): n for k, n in data["exposed"]}
+            self.excluded = {tuple(k): n for k, n in data["excluded"]}
+            self.by_signature = {g: Bucket(b) for g, b in data["by_signature"]}
 
     def pack(self) -> dict[str, object]:
         """The inverse of the constructor."""
@@ -71,6 +98,40 @@ class Bucket:
             bucket.forget(gone)
 
 
+class OpenBuckets:
+    """Those that are judged anew at every step, by number.
+
+    >>> buckets = OpenBuckets()
+    >>> buckets.at(7).add(0, (3,), ())
+    >>> [number for number, _ in buckets.close(7)], buckets.by_number
+    ([7], {})
+    """
+
+    def __init__(self) -> None:
+        self.by_number: dict[int, Bucket] = {}
+
+    def at(self, number: int) -> Bucket:
+        """The bucket, a new one where needed."""
+        return self.by_number.setdefault(number, Bucket())
+
+    def close(self, upto: int) -> list[tuple[int, Bucket]]:
+        """Take out those up to `upto`, in order."""
+        return [(number, self.by_number.pop(number)) for number in sorted(self.by_number) if number <= upto]
+
+    def forget(self, updates: Ints) -> None:
+        """Drop freed updates' counts."""
+        for bucket in self.by_number.values():
+            bucket.forget(frozenset(updates.tolist()))
+
+    def pack(self) -> dict[int, Any]:
+        """What a snapshot holds of it."""
+        return {number: bucket.pack() for number, bucket in self.by_number.items()}
+
+    def restore(self, stored: dict[int, Any]) -> None:
+        """The inverse."""
+        self.by_number = {number: Bucket(bucket) for number, bucket in stored.items()}
+
+
 def recent_reports(recent: Floats, partial: Partial, trials: Ints) -> Floats:
     """(2, n) buckets in ascending order, and reports in each: of this partial, and of `recent` as many as are missing
     from RECENT_REPORTS. `trials` are the partial's rows, by column."""
@@ -93,3 +154,73 @@ def stream_bucket(recent: Floats) -> int:
     # Of few reports half. A little less than that: weights are not whole, and must not miss it by rounding.
     enough = min(max(MIN_AHEAD, AHEAD_SHARE * beyond[-1]), (beyond[-1] + 1.0) / 2.0)
     return int(buckets[min(int(np.searchsorted(beyond, enough - 1e-9)), len(buckets) - 1)])
+
+
+class Entries(NamedTuple):
+    """Crashed hosts that list an update, (N,) each; a place may stand there more than once."""
+
+    group: Ints  # 0 for all crashes, 1 + g for those with the g-th signature
+    row: Ints  # of the stratum
+    update: Ints  # position
+    hosts: Floats
+
+
+class CrashColumns(NamedTuple):
+    """Crashed hosts in all and by signature; strata and signatures in order, whatever the order of the crashes."""
+
+    strata: Ints  # (C,) those with anything in them
+    signatures: Ints  # (G,)
+    crashes: Floats  # (1 + G, C)
+    exposed: Entries
+    excluded: Entries
+
+    def reached(self) -> Ints:
+        """Updates that a crashed host was exposed to, in order."""
+        return np.unique(self.exposed.update)
+
+    def dense(self, updates: Ints) -> tuple[Floats, Floats]:
+        """Of all crashes: those at risk of counting for each of `updates` (in order), and the exposed ones; (C, U).
+
+        What is excluded for an update is no crash as far as it is concerned.
+        """
+        at_risk = np.repeat(self.crashes[0][:, None], len(updates), axis=1)
+        exposed = np.zeros_like(at_risk)
+        for target, entries, sign in ((at_risk, self.excluded, -1.0), (exposed, self.exposed, 1.0)):
+            column, mine = places_among(entries, updates)
+            mine &= entries.group == 0
+            np.add.at(target.reshape(-1), entries.row[mine] * len(updates) + column[mine], sign * entries.hosts[mine])
+        return at_risk, exposed
+
+
+def places_among(entries: Entries, updates: Ints) -> tuple[Ints, Bools]:
+    """Each entry's place among `updates` (in order), and whether it has one; (N,) each."""
+    column = np.minimum(np.searchsorted(updates, entries.update), max(len(updates) - 1, 0))
+    return column, updates[column] == entries.update if len(updates) else np.zeros(len(column), dtype=np.bool_)
+
+
+def crash_columns(buckets: Iterable[Bucket]) -> CrashColumns:
+    """The counts of all these buckets together."""
+    buckets = list(buckets)
+    signatures = sorted({signature for bucket in buckets for signature in bucket.by_signature})
+    parts = [(0, bucket) for bucket in buckets]
+    for place, signature in enumerate(signatures, 1):
+        parts += [(place, b.by_signature[signature]) for b in buckets if signature in b.by_signature]
+    crashes = np.array([(g, s, n) for g, b in parts for s, n in b.crashes.items()], dtype=np.int64).reshape(-1, 3).T
+    exposed = _entries([(group, bucket.exposed) for group, bucket in parts])
+    excluded = _entries([(group, bucket.excluded) for group, bucket in parts])
+    strata = np.unique(np.concatenate([crashes[1], exposed.row, excluded.row]))
+    counts = np.zeros((1 + len(signatures), len(strata)))
+    np.add.at(counts, (crashes[0], np.searchsorted(strata, crashes[1])), crashes[2])
+    placed = (e._replace(row=np.searchsorted(strata, e.row)) for e in (exposed, excluded))
+    return CrashColumns(strata, np.array(signatures, dtype=np.int64), counts, *placed)
+
+
+def _entries(parts: list[tuple[int, dict[tuple[int, int], int]]]) -> Entries:
+    """Counts by (stratum, update) of each group; rows are strata still."""
+    parts = [(group, counts) for group, counts in parts if counts]
+    sizes = [len(counts) for _, counts in parts]
+    pairs = chain.from_iterable(chain.from_iterable(counts for _, counts in parts))
+    stratum, update = np.fromiter(pairs, dtype=np.int64, count=2 * sum(sizes)).reshape(-1, 2).T
+    counts = np.fromiter(chain.from_iterable(counts.values() for _, counts in parts), np.float64, count=sum(sizes))
+    group = np.repeat(np.array([group for group, _ in parts], dtype=np.int64), sizes)
+    return Entries(group, stratum, update, counts)

@@ -1,38 +1,25 @@
 """Clearing: the mirror image. An e-process against "the relative risk is at least r" per update and ring; when it
 rejects, no harm above r was found. No historical control, and the exposed share bounded from below."""
 
+from typing import Annotated
+
 import numpy as np
 
 from pipeline.decide import evidence as ev
-from pipeline.decide.arrays import Floats, Ints, capacity, grown
-from pipeline.decide.book import MAX_RINGS
-from pipeline.decide.crash_columns import CrashColumns
+from pipeline.decide.arrays import Column, Floats, Ints, Part
+from pipeline.decide.buckets import CrashColumns
+from pipeline.decide.name_index import MAX_RINGS
 
 # Exposed hosts count as overdue when their share of trials falls below this part of its peak: they went silent.
 OVERDUE_SHARE = 0.8
 
 
-class Clearing:
+class Clearing(Part):
     """Log evidence of "less than r" over (ring, bet, update), and the peak share of exposed trials."""
 
-    def __init__(self, data: dict[str, object] | None = None) -> None:
-        self.log: Floats = np.zeros((MAX_RINGS, len(ev.PHI), 8))
-        self.peak: Floats = np.zeros(8)
-        self.overdue: Floats = np.zeros(8)
-        if data:
-            vars(self).update(data)
-
-    def resize(self, updates: int) -> None:
-        """Make room."""
-        u = capacity(updates)
-        self.log = grown(self.log, (MAX_RINGS, len(ev.PHI), u))
-        self.peak = grown(self.peak, (u,))
-        self.overdue = grown(self.overdue, (u,))
-
-    def forget(self, updates: Ints) -> None:
-        """Empty freed updates' places."""
-        self.log[:, :, updates] = 0.0
-        self.peak[updates] = self.overdue[updates] = 0.0
+    log: Annotated[Floats, Column("log", (MAX_RINGS, len(ev.PHI), "updates"), "ln")]
+    peak: Annotated[Floats, Column("peak", ("updates",), "share of trials")]
+    overdue: Annotated[Floats, Column("overdue", ("updates",), "0 or 1")]
 
     def close(self, columns: CrashColumns, lower_share: Floats, risk: Floats, ring_of: Ints) -> None:
         """Enter a closed bucket; `lower_share` (C, U), `risk` (R, U): the relative risk to rule out."""

@@ -8,15 +8,20 @@ the hosts that remain. So a share that is well known stays so, and one that grow
 """
 
 from collections import deque
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from pipeline.decide import evidence as ev
-from pipeline.decide.arrays import Bools, Floats, Ints
-from pipeline.decide.samples import BIN_MS, KEPT_BINS, Samples, upper_sample_share
+from pipeline.decide.arrays import Bools, Floats, Ints, Part, Plain
+from pipeline.decide.buckets import MINUTE_BUCKETS
+from pipeline.decide.samples import BIN_MS, KEPT_BINS, upper_sample_share
+from pipeline.decide.samples import Samples as Samples  # for who keeps them
+from pipeline.wire.partials import BUCKET_MS
 
 RETAINED_CRASHES = 5_000
+HALTED_BINS = 3  # how far back samples tell who has no halted update
+APART_BUCKETS = MINUTE_BUCKETS  # how long that survey holds
 
 
 class Retained(NamedTuple):
@@ -40,8 +45,17 @@ class Separation(NamedTuple):
 class CrashList:
     """The newest counted crashes, bounded; of an update that leaves the fleet nothing remains."""
 
-    def __init__(self, crashes: list[Retained] | None = None) -> None:
-        self.crashes: deque[Retained] = deque(crashes or (), maxlen=RETAINED_CRASHES)
+    def __init__(self) -> None:
+        self.crashes: deque[Retained] = deque(maxlen=RETAINED_CRASHES)
+
+    def pack(self) -> list[Retained]:
+        """What a snapshot holds of it."""
+        return list(self.crashes)
+
+    def restore(self, stored: list[tuple[int, int, int, list[int], list[int]]]) -> None:
+        """The inverse."""
+        rows = [Retained(at, s, g, tuple(exposed), tuple(excluded)) for at, s, g, exposed, excluded in stored]
+        self.crashes = deque(rows, maxlen=RETAINED_CRASHES)
 
     def forget(self, updates: Ints) -> None:
         """Take freed updates' positions out of every crash."""
@@ -84,6 +98,29 @@ def separate(
         of_signature = float(ev.log_mixture(increments[same].sum(axis=0)))
         log_evidence = float(np.logaddexp(log_evidence, of_signature) - np.log(2.0))
     return Separation(log_evidence, int(hits.sum()), float(share.sum()))
+
+
+class Apart(Part):
+    """How the exposed shares differ among the hosts without any halted update."""
+
+    factor: Annotated[Floats, Plain("apart", lambda: np.ones((1, 1)), "times the share, by stratum and update")]
+    surveyed_at: Annotated[int, Plain("apart_bucket", int, "bucket; 0: to be surveyed anew")]
+
+    def forget(self, updates: Ints) -> None:
+        """Who has their positions next was not surveyed."""
+        self.surveyed_at = 0
+
+    def is_due(self, bucket: int, shape: tuple[int, ...]) -> bool:
+        """Whether the survey is too old, or of other strata and updates than (S, U)."""
+        return self.surveyed_at <= bucket - APART_BUCKETS or self.factor.shape != shape
+
+    def survey(self, bucket: int, halted: Ints, room: Floats, samples: Samples, active: Bools) -> None:
+        """Ask the samples; `room` (S,) as in `share_factor`, `active` (S, U) where hosts have the updates."""
+        since = bucket * BUCKET_MS // BIN_MS - HALTED_BINS + 1
+        strata, updates = active.shape
+        self.factor = share_factor(*samples.remaining(frozenset(halted.tolist()), strata, updates, since), room)
+        self.factor[~active[:, halted].any(axis=1)] = 1.0
+        self.surveyed_at = bucket
 
 
 def share_factor(

@@ -23,6 +23,14 @@ class Recent:
         self.seen: dict[int, int] = {} if seen is None else seen
         self.forgotten = forgotten
 
+    def pack(self) -> tuple[dict[int, int], int]:
+        """What a snapshot holds of it."""
+        return self.seen, self.forgotten
+
+    def restore(self, stored: tuple[dict[int, int], int]) -> None:
+        """The inverse."""
+        self.seen, self.forgotten = stored
+
     def knows(self, key: int, at_ms: int) -> bool:
         """Whether `key` has been counted within 24 hours of `at_ms`."""
         last = self.seen.get(key)
@@ -46,6 +54,14 @@ class SiteMinutes:
 
     def __init__(self, counts: dict[int, int] | None = None) -> None:
         self.counts: dict[int, int] = {} if counts is None else counts  # by hash: a snapshot holds no long texts
+
+    def pack(self) -> dict[int, int]:
+        """What a snapshot holds of it."""
+        return self.counts
+
+    def restore(self, stored: dict[int, int]) -> None:
+        """The inverse."""
+        self.counts = stored
 
     def admit(self, site: str, at_ms: int, most: int, kinds: list[str]) -> bool:
         """Whether this report is among the first `most` of its site and minute, in each of its kinds; without a site it

@@ -1,23 +1,21 @@
-"""Evidence summed over explanations whose weights add up to 1, and which explanation weighs most."""
+"""Evidence summed over explanations whose weights add up to 1, and which explanation weighs most.
 
-from typing import NamedTuple
+EXPLANATIONS is all there is to an explanation: its place among the terms, its weight and its words follow from its
+entry.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import accumulate
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from pipeline.decide import evidence as ev
 from pipeline.decide.arrays import Bools, Floats, Ints
-from pipeline.decide.book import MAX_RINGS, SIGNATURE_PLACES, Totals
-
-MAX_STRATA = 64
-
-# What share of the error budget each family of explanations gets.
-WEIGHTS = {"pooled": 0.30, "ring": 0.15, "stratum": 0.10, "signature": 0.25, "history": 0.10, "history signature": 0.10}
-
-_ranks = np.arange(1, MAX_RINGS + 1, dtype=np.float64)
-RING_LOG_WEIGHT: Floats = np.log(6.0 / (np.pi**2 * _ranks**2))
-_half = np.arange(1, SIGNATURE_PLACES // 2 + 1, dtype=np.float64)
-_place = np.log(0.5 * 6.0 / (np.pi**2 * _half**2))
-PLACE_LOG_WEIGHT: Floats = np.concatenate([_place, _place])
+from pipeline.decide.book import Totals
+from pipeline.decide.name_index import MAX_STRATA, Registry
+from pipeline.wire.verdicts import Basis, Explanation
 
 # A signature halts only if at least this share of its excess shows in the total: a renamed module is no fault.
 SIGNATURE_EXCESS_SHARE = 0.5
@@ -29,7 +27,140 @@ class Historical(NamedTuple):
     expected: Floats  # (U,)
     signature_expected: Floats  # (U, K) the same for the signature in each place
     young: Bools  # (U,) updates so new that what was usual before them still says something
-    settled: Floats  # (U, 1 + K) evidence against history as it last stood, in all and by place; brought up to date
+    settled: Floats  # (U, 1 + K) evidence against history as it last stood, in all and by place
+
+
+class Moment(NamedTuple):
+    """What an explanation may speak of."""
+
+    totals: Totals
+    counting: Bools  # (U, K) whether the signature in a place counts
+    settled: Floats  # (U, 1 + K) evidence against history, in all and by place
+
+
+class Entry(NamedTuple):
+    """An explanation, or a row of alike ones: one each ring, stratum or place of a signature."""
+
+    name: str
+    weight: float  # the share of the error budget that all its rows have together
+    pools: str  # whose crashes a row takes together
+    basis: Basis  # against hosts without the update, or against what was usual
+    counts: Literal["rings", "signature", "history"]  # which counts a person is shown
+    evidence: Callable[[Moment], Floats]  # (rows, U) natural logs; each an e-process by itself
+    shared: Callable[[float, int], Floats]  # ln of each row's part of the weight
+    words: Callable[[Registry, int, int], Explanation]  # by row, and the signature in that place (-1: none)
+
+
+def _alone(weight: float, rows: int) -> Floats:
+    return np.full(rows, np.log(weight))
+
+
+def _alike(weight: float, rows: int) -> Floats:
+    return np.full(rows, np.log(weight / max(MAX_STRATA, rows)))
+
+
+def _by_rank(weight: float, rows: int) -> Floats:
+    """The first ones to appear weigh most."""
+    ranks = np.arange(1, rows + 1, dtype=np.float64)
+    result: Floats = np.log(weight) + np.log(6.0 / (np.pi**2 * ranks**2))
+    return result
+
+
+def _by_half(weight: float, rows: int) -> Floats:
+    """The same in each half of the places for signatures: new ones, and known ones."""
+    ranks = np.arange(1, rows // 2 + 1, dtype=np.float64)
+    half = np.log(0.5 * 6.0 / (np.pi**2 * ranks**2))
+    result: Floats = np.log(weight) + np.concatenate([half, half])
+    return result
+
+
+def _pooled(names: Registry, row: int, signature: int) -> Explanation:
+    return Explanation(kind="pooled")
+
+
+def _ring(names: Registry, row: int, signature: int) -> Explanation:
+    ring = _name(names.rings.names, row)
+    return Explanation(kind="ring", strata=(f"ring={ring}",)) if ring else Explanation(kind="pooled")
+
+
+def _stratum(names: Registry, row: int, signature: int) -> Explanation:
+    stratum = names.strata.names[row] if row < len(names.strata) else None
+    if stratum is None:
+        return Explanation(kind="pooled")
+    return Explanation(kind="stratum", strata=(f"ring={stratum.ring}", f"os={stratum.os}", f"model={stratum.model}"))
+
+
+def _signature(names: Registry, row: int, signature: int) -> Explanation:
+    code, module = (names.signatures.names[signature] if signature >= 0 else None) or ("", "")
+    return Explanation(kind="signature", code=code, module=module)
+
+
+def _history(names: Registry, row: int, signature: int) -> Explanation:
+    return Explanation(kind="history")
+
+
+def _name(names: list[str | None], place: int) -> str:
+    return (names[place] if place < len(names) else None) or ""
+
+
+# Concurrent ones first: what history says is told apart.
+EXPLANATIONS = (
+    Entry(
+        "pooled", 0.30, "all strata", "concurrent", "rings", lambda now: now.totals.pooled[None], _alone, _pooled
+    ),
+    Entry(
+        "ring", 0.15, "the strata of a ring", "concurrent", "rings", lambda now: now.totals.rings, _by_rank, _ring
+    ),
+    Entry(
+        "stratum", 0.10, "one stratum", "concurrent", "rings", lambda now: now.totals.strata,
+        _alike, _stratum,
+    ),
+    Entry(
+        "signature", 0.25, "all strata, one signature", "concurrent", "signature",
+        lambda now: np.where(now.counting, now.totals.signatures, -np.inf).T, _by_half, _signature,
+    ),
+    Entry(
+        "history", 0.10, "all strata", "historical", "history", lambda now: now.settled[:, :1].T, _alone, _history
+    ),
+    Entry(
+        "history signature", 0.10, "all strata, one signature", "historical", "history",
+        lambda now: now.settled[:, 1:].T, _by_half, _signature,
+    ),
+)  # fmt: skip
+
+
+class Term(NamedTuple):
+    """Where a term stands: its explanation, and its row there."""
+
+    entry: Entry
+    row: int
+
+
+class Layout(NamedTuple):
+    """Where each explanation's rows stand among the terms, `ends` one after the other; and ln of each row's weight."""
+
+    ends: tuple[int, ...]
+    log_weights: Floats
+    concurrent: int  # how many terms, which come first, use no history
+
+    def rows(self, name: str) -> slice:
+        """The terms of an explanation."""
+        place = [entry.name for entry in EXPLANATIONS].index(name)
+        return slice(self.ends[place - 1] if place else 0, self.ends[place])
+
+    def find(self, term: int) -> Term:
+        """Which explanation and row a term is."""
+        place = next(place for place, end in enumerate(self.ends) if term < end)
+        return Term(EXPLANATIONS[place], term - (self.ends[place - 1] if place else 0))
+
+
+@cache
+def layout_of(rows: tuple[int, ...]) -> Layout:
+    """Of so many rows each."""
+    ends = tuple(accumulate(rows))
+    weights = [entry.shared(entry.weight, many) for entry, many in zip(EXPLANATIONS, rows, strict=True)]
+    concurrent = sum(many for entry, many in zip(EXPLANATIONS, rows, strict=True) if entry.basis == "concurrent")
+    return Layout(ends, np.concatenate(weights), concurrent)
 
 
 class Explained(NamedTuple):
@@ -41,37 +172,39 @@ class Explained(NamedTuple):
     heaviest: Ints
     terms: Floats
     strongest: Floats  # the largest unweighted explanation
+    settled: Floats  # (U, 1 + K) evidence against history as it stands now
+    layout: Layout
+
+    @property
+    def log10(self) -> Floats:
+        """log10 of the evidence, (U,)."""
+        return self.total / ev.LN10
+
+    def of(self, name: str) -> Floats:
+        """The terms of one explanation; (U, rows)."""
+        return self.terms[:, self.layout.rows(name)]
+
+    def heaviest_of(self, update: int) -> Term:
+        """The explanation that weighs most."""
+        return self.layout.find(int(self.heaviest[update]))
 
 
 def explain(totals: Totals, history: Historical) -> Explained:
-    """Weigh the explanations. Columns of `terms`: pooled, rings, strata, places, history, history by place."""
-    counting, strata = _signature_counts(totals), len(totals.strata)
-    signatures = np.where(counting, totals.signatures, -np.inf)
-    past, past_signatures = against_history(totals, history, counting)
-    plain = np.concatenate(
-        [totals.pooled[None], totals.rings, totals.strata, signatures.T, past[None], past_signatures.T]
-    )
-    weight = np.concatenate(
-        [
-            [np.log(WEIGHTS["pooled"])],
-            np.log(WEIGHTS["ring"]) + RING_LOG_WEIGHT,
-            np.full(strata, np.log(WEIGHTS["stratum"] / max(MAX_STRATA, strata))),
-            np.log(WEIGHTS["signature"]) + PLACE_LOG_WEIGHT,
-            [np.log(WEIGHTS["history"])],
-            np.log(WEIGHTS["history signature"]) + PLACE_LOG_WEIGHT,
-        ]
-    )
-    terms = (plain + weight[:, None]).T
-    first_historical = terms.shape[1] - 1 - SIGNATURE_PLACES
-    concurrent = ev.log_sum_exp(terms[:, :first_historical])
-    historical = ev.log_sum_exp(terms[:, first_historical:])
-    return Explained(
-        concurrent, historical, np.logaddexp(concurrent, historical), terms.argmax(axis=1), terms, plain.max(axis=0)
-    )
+    """Weigh the explanations."""
+    counting = _signature_counts(totals)
+    now = Moment(totals, counting, against_history(totals, history, counting))
+    found = [entry.evidence(now) for entry in EXPLANATIONS]
+    layout = layout_of(tuple([len(rows) for rows in found]))
+    plain = np.concatenate(found)
+    terms = (plain + layout.log_weights[:, None]).T
+    concurrent = ev.log_sum_exp(terms[:, : layout.concurrent])
+    historical = ev.log_sum_exp(terms[:, layout.concurrent :])
+    total, strongest = np.logaddexp(concurrent, historical), plain.max(axis=0)
+    return Explained(concurrent, historical, total, terms.argmax(axis=1), terms, strongest, now.settled, layout)
 
 
-def against_history(totals: Totals, history: Historical, counting: Bools) -> tuple[Floats, Floats]:
-    """Natural logs of the evidence against history, (U,), and of that by signature place, (U, K).
+def against_history(totals: Totals, history: Historical, counting: Bools) -> Floats:
+    """Natural logs of the evidence against history, in all and by the place of a signature; (U, 1 + K).
 
     Past its time it stands as `history.settled` has it: what was usual before a release does not stay so for ever.
     """
@@ -83,8 +216,9 @@ def against_history(totals: Totals, history: Historical, counting: Bools) -> tup
     places[seen] = ev.log_mixture(
         ev.poisson_log_increment(totals.signature_exposed[seen], history.signature_expected[seen])
     )
-    history.settled[history.young] = np.concatenate([past[:, None], places], axis=1)[history.young]
-    return history.settled[:, 0], history.settled[:, 1:]
+    settled = history.settled.copy()
+    settled[history.young] = np.concatenate([past[:, None], places], axis=1)[history.young]
+    return settled
 
 
 def _signature_counts(totals: Totals) -> Bools:

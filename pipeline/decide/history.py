@@ -6,9 +6,12 @@ control hosts cannot rule out, at most SHOCK_LIMIT: with a calm control group it
 a shock of that size.
 """
 
+from typing import Annotated
+
 import numpy as np
 
-from pipeline.decide.arrays import Bools, Floats, capacity, grown
+from pipeline.decide.arrays import Bools, Column, Floats, Ints, Part, Plain
+from pipeline.decide.book import SIGNATURE_PLACES
 from pipeline.decide.buckets import HOUR_BUCKETS
 from pipeline.wire.spans import HOUR_MS
 
@@ -24,21 +27,13 @@ UNKNOWN_DRIFT = 1.5  # daily drift to allow for while a full day has not been se
 SHOCK_LIMIT = 7.0
 
 
-class History:
+class History(Part):
     """Trials and crashed hosts per (stratum, hour of stream time modulo HOURS)."""
 
-    def __init__(self, data: dict[str, object] | None = None) -> None:
-        self.hour = 0
-        self.first_hour = 0
-        self.trials: Floats = np.zeros((8, HOURS))
-        self.crashes: Floats = np.zeros((8, HOURS))
-        if data:
-            vars(self).update(data)
-
-    def resize(self, strata: int) -> None:
-        """Make room."""
-        self.trials = grown(self.trials, (capacity(strata), HOURS))
-        self.crashes = grown(self.crashes, (capacity(strata), HOURS))
+    hour: Annotated[int, Plain("hour", int, "hours, unix")]
+    first_hour: Annotated[int, Plain("first_hour", int, "hours, unix")]
+    trials: Annotated[Floats, Column("trials", ("strata", HOURS), "trials")]
+    crashes: Annotated[Floats, Column("crashes", ("strata", HOURS), "crashed hosts")]
 
     def advance(self, now_ms: int) -> None:
         """Empty the hours that begin."""
@@ -83,6 +78,44 @@ class History:
         """Crashes of one signature per trial, an upper limit that stays positive for one never seen."""
         raised = crashes_before + 1.0 + LIMIT_ERRORS * np.sqrt(crashes_before + 0.25)
         return float(self.drift() * raised / max(self.trials.sum(), MINIMUM_TRIALS))
+
+
+class Past(Part):
+    """What history says of each update, as of its start, and what the hosts without it have shown since."""
+
+    rates: Annotated[
+        Floats, Column("rates", ("strata", "updates"), "crashed hosts per trial; NaN without history", np.nan)
+    ]
+    expected: Annotated[Floats, Column("past_expected", ("updates",), "crashed hosts that history allows")]
+    exposure: Annotated[Floats, Column("past_exposure", ("updates",), "tolerated exposed trials")]
+    shock: Annotated[Floats, Column("shock", ("updates",), "times the rate", 1.0)]
+    # evidence against history as it last stood: in all, and by the place of a signature
+    settled: Annotated[Floats, Column("settled", ("updates", 1 + SIGNATURE_PLACES), "ln", -np.inf)]
+    # decayed as the trials, by scale
+    control_crashes: Annotated[Floats, Column("control_crashes", (3, "strata", "updates"), "crashed control hosts")]
+
+    def begin(self, updates: Ints, history: History) -> None:
+        """What history says is fixed when an update first appears."""
+        ready = history.ready()
+        self.rates[:, updates] = history.upper_rates()[:, None] if ready else np.nan
+        self.expected[updates] = self.exposure[updates] = 0.0 if ready else np.inf
+
+    def expose(self, strata: Ints, updates: Ints, tolerated: Floats) -> None:
+        """Rows of exposed trials, each times its update's tolerated risk."""
+        allowed = tolerated * self.shock[updates]
+        rates = self.rates[strata, updates]
+        usual = np.nanmax(rates) if np.isfinite(rates).any() else np.nan
+        np.add.at(self.expected, updates, allowed * np.where(np.isfinite(rates), rates, usual))
+        np.add.at(self.exposure, updates, allowed)
+
+    def decay(self, by_scale: list[float]) -> None:
+        """Time has passed: what is left of the control crashes on each scale."""
+        for scale in range(3):
+            self.control_crashes[scale] *= by_scale[scale]
+
+    def watch(self, expected: Floats) -> None:
+        """How far crash rates may have risen for all, as the control hosts tell; `expected` (2, U) of them."""
+        self.shock = shock_factor(self.control_crashes[1:].sum(axis=1), expected)
 
 
 def shock_factor(control_crashes: Floats, control_expected: Floats) -> Floats:

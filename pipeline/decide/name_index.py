@@ -1,7 +1,18 @@
 """Names to array positions: updates, strata and rings, bounded and in order of first appearance."""
 
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
+
+import numpy as np
+
+from pipeline.decide.arrays import Column, Floats, Ints, Part, Plain, Sizes, capacity
+from pipeline.wire.partials import Stratum, UpdateId
+
+MAX_UPDATES = 2_048
+MAX_STRATA = 64
+MAX_RINGS = 16
+MAX_SIGNATURES = 4_096
+REST = "*"  # the stratum part that stands for all the rare ones
 
 K = TypeVar("K", bound=Hashable)
 
@@ -53,3 +64,73 @@ class NameIndex(Generic[K]):
     def live(self) -> list[tuple[int, K]]:
         """Positions in use and their names."""
         return [(i, name) for i, name in enumerate(self.names) if name is not None]
+
+
+class Groups(Part):
+    """Which strata belong together."""
+
+    ring_of: Annotated[Ints, Column("ring_of", ("strata",), "ring", dtype=np.int64)]
+    # (P, S) 1 where a stratum is in the pool of all, or of its ring, system or model
+    pools: Annotated[Floats, Plain("pools", lambda: np.ones((1, 8)), "0 or 1")]
+
+    def place(self, stratum: int, ring: int, strata: list[tuple[int, Stratum]]) -> None:
+        """A stratum has come; `strata` are all of them, by position."""
+        size = capacity(strata[-1][0] + 1)
+        self.resize(Sizes(size, 0, 0))
+        self.ring_of[stratum] = ring
+        groups: dict[tuple[int, str], Floats] = {}
+        for position, known in strata:
+            for part, name in enumerate(known):
+                groups.setdefault((part, name), np.zeros(size))[position] = 1.0
+        self.pools = np.stack([np.ones(size), *groups.values()])
+
+
+class Registry:
+    """All names of a fleet.
+
+    >>> registry = Registry()
+    >>> registry.stratum(Stratum("canary", "os", "a")), registry.stratum(Stratum("broad", "os", "a"))
+    (0, 1)
+    >>> registry.groups.ring_of[:2].tolist(), registry.groups.pools.shape
+    ([0, 1], (5, 8))
+    """
+
+    def __init__(self) -> None:
+        self.updates: NameIndex[UpdateId] = NameIndex(MAX_UPDATES)
+        self.strata: NameIndex[Stratum] = NameIndex(MAX_STRATA)
+        self.rings: NameIndex[str] = NameIndex(MAX_RINGS)
+        self.signatures: NameIndex[tuple[str, str]] = NameIndex(MAX_SIGNATURES)
+        self.groups = Groups()
+
+    @property
+    def sizes(self) -> Sizes:
+        """How many positions each axis must have."""
+        return Sizes(len(self.strata), len(self.updates), len(self.signatures))
+
+    def stratum(self, stratum: Stratum) -> int:
+        """Its position; past the limit, rare ones fold into their ring, and rings into the rest."""
+        if self.rings.add(stratum.ring) < 0:
+            stratum = Stratum(REST, REST, REST)
+        position, known = self.strata.get(stratum), len(self.strata)
+        if position >= 0:
+            return position
+        # the last places are kept for the parents, so that there is always one to fold into
+        crowded = known >= self.strata.limit - len(self.rings) - self.rings.limit // 4
+        position = self.strata.add(Stratum(stratum.ring, REST, REST) if crowded else stratum)
+        if position < 0:
+            position = max(self.strata.add(Stratum(REST, REST, REST)), 0)
+        if len(self.strata) > known:
+            name = self.strata.names[position]
+            self.groups.place(position, max(self.rings.get(name.ring if name else REST), 0), self.strata.live())
+        return position
+
+    def pack(self) -> dict[str, Any]:
+        """The names, in order of their positions."""
+        return {name: getattr(self, name).names for name in ("updates", "strata", "rings", "signatures")}
+
+    def restore(self, names: dict[str, Any]) -> None:
+        """The inverse."""
+        self.updates = NameIndex(MAX_UPDATES, [UpdateId(*n) if n else None for n in names["updates"]])
+        self.strata = NameIndex(MAX_STRATA, [Stratum(*n) if n else None for n in names["strata"]])
+        self.rings = NameIndex(MAX_RINGS, names["rings"])
+        self.signatures = NameIndex(MAX_SIGNATURES, [(n[0], n[1]) if n else None for n in names["signatures"]])

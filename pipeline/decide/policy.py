@@ -5,7 +5,10 @@ import tomllib
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 
+from pipeline.decide.arrays import Floats
+from pipeline.decide.name_index import MAX_RINGS, Registry
 from pipeline.runtime.wrong import Wrong, convert, did_you_mean, unknown
 from pipeline.wire.partials import UpdateId
 
@@ -83,6 +86,35 @@ class PolicySet(msgspec.Struct, frozen=True):
             if rule.vendor in ("*", update.vendor) and rule.product in ("*", update.product):
                 return rule.policy
         return self.default
+
+
+class PolicyTable:
+    """Policies by position, as of the last `read`."""
+
+    def __init__(self, policies: PolicySet) -> None:
+        self.policies = policies
+        self.tolerated: Floats = np.ones(8)  # (U,) relative risks
+        self.clear_risks: Floats = np.ones((MAX_RINGS, 8))  # (R, U) the relative risks to rule out
+        self._by_update: list[Policy] = []
+        self._read_at = (-1, -1)  # how often names of updates and rings had come or gone
+
+    def read(self, names: Registry, size: int) -> None:
+        """Look up the updates that are known now; the arrays get room for `size` of them."""
+        changes = names.updates.changes, names.rings.changes
+        if self._read_at == changes:
+            return
+        self._read_at, default = changes, self.policies.default
+        found = [self.policies.for_update(name) if name else default for name in names.updates.names]
+        self._by_update = found
+        risks = [policy.tolerated_risk for policy in found]
+        self.tolerated = np.array(risks + [default.tolerated_risk] * (size - len(risks)))
+        self.clear_risks = np.full((MAX_RINGS, size), default.clear_risk)
+        for ring, name in names.rings.live():
+            self.clear_risks[ring, : len(found)] = [policy.clear_risk_in(name) for policy in found]
+
+    def of(self, update: int) -> Policy:
+        """The policy of an update by its position."""
+        return self._by_update[update]
 
 
 def load_policies(text: str) -> PolicySet:

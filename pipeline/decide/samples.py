@@ -3,6 +3,7 @@
 Kept per stratum and 10 minutes, the smallest host hashes first (bottom-k: mergeable, and the same host counts once).
 """
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +16,17 @@ BIN_MS = BIN_MINUTES * MINUTE_MS
 KEPT_BINS = 72
 SAMPLES_PER_STRATUM_BIN = 48
 
+Updates = tuple[int, ...]  # positions
+
 
 class Sample(NamedTuple):
     """One host's clean trial: the updates (positions) that it was exposed to, and those it is no control for."""
 
-    exposed: tuple[int, ...]
-    excluded: tuple[int, ...]
+    exposed: Updates
+    excluded: Updates
+
+
+_NONE: dict[int, dict[int, Sample]] = {}
 
 
 class Shares(NamedTuple):
@@ -48,28 +54,46 @@ class _Columns(NamedTuple):
 class Samples:
     """Bottom-k samples by (bin, stratum): host hash → Sample."""
 
-    def __init__(self, bins: dict[int, dict[int, dict[int, Sample]]] | None = None) -> None:
-        self.bins = {} if bins is None else bins
+    def __init__(self) -> None:
+        self.bins: dict[int, dict[int, dict[int, Sample]]] = {}
         self._columns: dict[int, _Columns] = {}  # derived, by bin
 
-    def wants(self, minute: int, stratum: int, host_hash: int) -> bool:
-        """Whether `add` would keep it: a host that is new to its stratum and bin, with one of the smallest hashes."""
-        kept = self.bins.get(minute // BIN_MINUTES, {}).get(stratum, {})
-        return host_hash not in kept and (len(kept) < SAMPLES_PER_STRATUM_BIN or host_hash < max(kept))
+    def add(
+        self, rows: Iterable[tuple[int, int, int, Updates, Updates]], positions: Callable[[Updates], Updates]
+    ) -> None:
+        """Of (minute, stratum, host hash, exposed, excluded) keep the hosts that are new to their stratum and bin and
+        have one of the smallest hashes, in place of the largest; `positions` is asked only for those."""
+        for minute, stratum, host_hash, exposed, excluded in rows:
+            number = minute // BIN_MINUTES
+            kept = self.bins.get(number, _NONE).get(stratum)
+            if kept is None:
+                kept = self.bins.setdefault(number, {}).setdefault(stratum, {})
+            elif host_hash in kept:
+                continue
+            if len(kept) >= SAMPLES_PER_STRATUM_BIN:
+                if host_hash > (largest := max(kept)):
+                    continue
+                del kept[largest]
+            kept[host_hash] = Sample(positions(exposed), positions(excluded))
+            self._columns.pop(number, None)
 
-    def add(self, minute: int, stratum: int, host_hash: int, sample: Sample) -> None:
-        """Keep the sample, if it is wanted, in place of the largest hash."""
-        if not self.wants(minute, stratum, host_hash):
-            return
-        number = minute // BIN_MINUTES
-        kept = self.bins.setdefault(number, {}).setdefault(stratum, {})
-        if len(kept) >= SAMPLES_PER_STRATUM_BIN:
-            del kept[max(kept)]
-        kept[host_hash] = sample
-        self._columns.pop(number, None)
+    def pack(self) -> dict[int, dict[int, dict[int, Sample]]]:
+        """What a snapshot holds of it."""
+        return self.bins
 
-    def expire(self, newest_bin: int) -> None:
+    def restore(self, stored: dict[int, dict[int, dict[int, tuple[list[int], list[int]]]]]) -> None:
+        """The inverse."""
+        self.bins = {
+            number: {
+                s: {host: Sample(tuple(e), tuple(x)) for host, (e, x) in kept.items()} for s, kept in strata.items()
+            }
+            for number, strata in stored.items()
+        }
+        self._columns.clear()
+
+    def expire(self, now_ms: int) -> None:
         """Drop bins that are too old."""
+        newest_bin = now_ms // BIN_MS
         for old in [b for b in self.bins if b <= newest_bin - KEPT_BINS]:
             del self.bins[old]
             self._columns.pop(old, None)

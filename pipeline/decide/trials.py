@@ -7,16 +7,18 @@ too large a share only costs evidence.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from pipeline.decide.arrays import BLOCK_STRATA, Bools, Floats, Ints, add_at, capacity, grown
+from pipeline.decide.arrays import BLOCK_STRATA, Bools, Column, Floats, Ints, Part, Plain, Sizes, add_at, grown
 from pipeline.decide.buckets import DAY_BUCKETS
 from pipeline.wire.cells import KINDS
 from pipeline.wire.partials import BUCKET_MS
 
 HALF_LIVES_MS = np.array([30_000.0, 300_000.0, 2_400_000.0])  # fast, middle, slow
+ARCHIVED = 24  # shares of 10 minutes each
+ARCHIVE_AFTER = 2  # shares from the start of a crash's 10 minutes to 20 minutes later: an estimate lags behind a push
 SHRINK_TRIALS = 10.0  # how many trials of its own outweigh the slower estimate
 STANDARD_ERRORS = 1.0
 MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
@@ -33,26 +35,24 @@ def odds_of(share: Floats) -> Floats:
     return result
 
 
-class Trials:
+class Trials(Part):
     """Decayed counts as of `bucket`: trials (scale, kind, stratum), exposed and excluded (…, update)."""
 
-    def __init__(self, data: dict[str, object] | None = None) -> None:
-        self.bucket = 0
-        self.trials: Floats = np.zeros((3, KINDS, 8))
-        self.exposed: Floats = np.zeros((3, KINDS, 8, 8))
-        self.excluded: Floats = np.zeros((3, KINDS, 8, 8))
-        self.growth: Floats = np.ones((1, 8))  # (pool, update) as of the last survey
+    bucket: Annotated[int, Plain("bucket", int, "bucket that the counts are as of")]
+    trials: Annotated[Floats, Column("trials", (3, KINDS, "strata"), "trials")]
+    exposed: Annotated[Floats, Column("exposed", (3, KINDS, "strata", "updates"), "trials")]
+    excluded: Annotated[Floats, Column("excluded", (3, KINDS, "strata", "updates"), "trials")]
+    # (pool, update), as of the last survey
+    growth: Annotated[Floats, Plain("growth", lambda: np.ones((1, 8)), "growth of the odds")]
+
+    def __init__(self) -> None:
+        super().__init__()
         self._upper: Floats = np.empty((8, 8))  # derived: the upper shares of all updates, where a stratum's are known
         self._known: Bools = np.zeros(8, dtype=np.bool_)
-        if data:
-            vars(self).update(data)
 
-    def resize(self, strata: int, updates: int) -> None:
+    def resize(self, sizes: Sizes) -> None:
         """Make room."""
-        s, u = capacity(strata), capacity(updates)
-        self.trials = grown(self.trials, (3, KINDS, s))
-        self.exposed = grown(self.exposed, (3, KINDS, s, u))
-        self.excluded = grown(self.excluded, (3, KINDS, s, u))
+        super().resize(sizes)
         self._changed()
 
     def _changed(self) -> None:
@@ -61,8 +61,7 @@ class Trials:
 
     def forget(self, updates: Ints) -> None:
         """Empty freed updates' places."""
-        self.exposed[..., updates] = 0.0
-        self.excluded[..., updates] = 0.0
+        super().forget(updates)
         self.growth[:, updates[updates < self.growth.shape[1]]] = 1.0
         self._changed()
 
@@ -179,6 +178,46 @@ class Trials:
         """The same of one update: (strata,) each."""
         exposed, excluded = self.exposed[2, ..., update].sum(axis=0), self.excluded[2, ..., update].sum(axis=0)
         return self.trials[2].sum(axis=0), exposed, excluded
+
+
+class Archive:
+    """The shares of every 10 minutes, for crashes that are reported late: number of the 10 minutes, share (S, U)."""
+
+    def __init__(self) -> None:
+        self.shares: list[tuple[int, Floats]] = []
+
+    def wants(self, number: int) -> bool:
+        """Whether these 10 minutes are not there yet."""
+        return not self.shares or self.shares[-1][0] < number
+
+    def add(self, number: int, share: Floats) -> None:
+        """The oldest give way."""
+        self.shares = [*self.shares[-ARCHIVED + 1 :], (number, share)]
+
+    def largest(self, number: int, now: Floats) -> Floats:
+        """The largest share around that time; the largest of all, and of now, when it is longer ago. (S, U), as `now`,
+        which is overwritten."""
+        near = [old for at, old in self.shares if number <= at <= number + ARCHIVE_AFTER]
+        settled = len(near) == ARCHIVE_AFTER + 1  # else what came after that time is not all archived: now counts too
+        for place, old in enumerate(near if settled else [old for _, old in self.shares]):
+            rows, columns = old.shape  # an update that is younger than the archive keeps its share of now
+            known = now[:rows, :columns]
+            replaced = old if settled and place == 0 else np.maximum(known, old)
+            known[:] = np.where(np.isnan(old), known, replaced)
+        return now
+
+    def forget(self, updates: Ints) -> None:
+        """Whoever has their positions next was not there then."""
+        for _, share in self.shares:
+            share[:, updates[updates < share.shape[1]]] = np.nan
+
+    def pack(self) -> list[tuple[int, Floats]]:
+        """What a snapshot holds of it."""
+        return self.shares
+
+    def restore(self, stored: list[tuple[int, Floats]]) -> None:
+        """The inverse."""
+        self.shares = [(number, share) for number, share in stored]
 
 
 class Estimates(NamedTuple):

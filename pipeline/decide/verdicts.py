@@ -1,61 +1,82 @@
-"""Verdicts and orders as records, and when they are news."""
+"""What is told: verdicts and orders as records, and when they are news."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 
-from pipeline.decide import attribution, spreading
+from pipeline.decide.attribution import Due, shock_seen
 from pipeline.decide.buckets import MINUTE_BUCKETS
 from pipeline.decide.clearing import needed_trials
-from pipeline.decide.evidence import LN10
-from pipeline.decide.explain import Explained
-from pipeline.decide.figures import MAX_RELATIVE_RISK, Facts, basis_of, explained_of, facts_of, figures
+from pipeline.decide.figures import MAX_RELATIVE_RISK, Facts, basis_of, facts_of, figures
 from pipeline.decide.orders import HaltOrder
-from pipeline.decide.rulings import judged_rings, standing_of, told_everywhere
+from pipeline.decide.standing import Mode
+from pipeline.decide.state import DetectorState
+from pipeline.decide.weighing import Weighed
 from pipeline.wire.halts import Evidence
 from pipeline.wire.partials import BUCKET_MS
 from pipeline.wire.spans import MINUTE_MS
 from pipeline.wire.verdicts import Verdict, power_of_ten
 from pipeline.wire.words import crashed_words
 
-if TYPE_CHECKING:
-    from pipeline.decide.detector import Detector
-
 NEWS_LOG10 = 0.25  # evidence is news when it has moved this far
 NEWS_PER_STEP = 4  # updates; the others' turn comes with the next step
 REFRESH_MINUTES = 5  # and once in so many minutes in any case
 
 
-def flags_of(detector: "Detector", update: int) -> list[str]:
+def flags_of(weighed: Weighed, update: int) -> tuple[str, ...]:
     """What a reader must know besides the figures."""
-    state = detector.state
-    flags = []
-    if state.capped[update]:
-        flags.append("capped")  # crashes beyond the cap per site and minute, or per partial, are not in the evidence
-    if 2 * state.masked[update] > state.crashed[update].sum():
-        flags.append("masked")  # most of its crashed hosts have a halted update too, and are no evidence about this one
-    if not np.isfinite(state.past_expected[update]):
-        flags.append("no_history")
-    if state.clearing.overdue[update]:
-        flags.append("overdue")  # exposed hosts have gone silent
-    if update in state.resumed:
-        flags.append("after_resume")  # operators resumed it once: a higher bar holds
-    if basis_of(detector, update) == "historical" and attribution.shock_seen(detector, update):
+    state = weighed.state
+    said = {
+        "capped": bool(state.counts.capped[update]),  # crashes beyond a cap, of a site or a partial, are no evidence
+        # most of its crashed hosts have a halted update too, and are no evidence about this one
+        "masked": bool(2 * state.counts.masked[update] > state.counts.crashed[update].sum()),
+        "no_history": not np.isfinite(state.past.expected[update]),
+        "overdue": bool(state.clearing.overdue[update]),  # exposed hosts have gone silent
+        "after_resume": update in state.standing.resumed,  # operators resumed it once: a higher bar holds
+    }
+    flags = [flag for flag, holds in said.items() if holds]
+    if basis_of(weighed, update) == "historical" and shock_seen(weighed, update):
         flags.append("vetoed_by_shock")
-    return flags
+    return tuple(flags)
 
 
-def order(
-    detector: "Detector", update: int, mode: Literal["enforce", "shadow", "pending"], decided_at: int, flags: list[str]
-) -> HaltOrder:
+def impose(weighed: Weighed, due: list[Due]) -> tuple[HaltOrder, ...]:
+    """The halts that are due are in force from here on; the orders that say so."""
+    state, modes = weighed.state, list[Mode]()
+    for update, _, _ in due:
+        policy, now_ms = weighed.policies.of(update), state.clock.now_ms
+        modes.append(state.standing.mode_now(policy.mode == "shadow", policy.max_halts_per_hour, now_ms))
+        rings = [ring for ring, _ in state.names.rings.live()]
+        state.standing.impose(update, modes[-1], rings, state.bucket, now_ms)
+        state.apart.surveyed_at = 0
+    orders = tuple([order(weighed, each, mode) for each, mode in zip(due, modes, strict=True)])
+    for each, found in zip(due, orders, strict=True):
+        if found.mode == "pending":
+            state.standing.wait(each.update, found)
+    return orders
+
+
+def order(weighed: Weighed, due: Due, mode: Mode) -> HaltOrder:
     """The halt of an update, in every ring."""
-    state = detector.state
-    name = state.updates.names[update]
+    name = weighed.state.names.updates.names[due.update]
     assert name is not None, "only live updates are judged"
-    facts = figures(detector, update, facts_of(detector, update))
-    evidence = Evidence(**facts, flags=tuple(flags + flags_of(detector, update)), stream_time=decided_at)
-    digest = detector.policy(update).digest
-    return HaltOrder(mode, state.name, *name, ("*",), digest, reason(evidence), evidence)
+    found = figures(weighed, due.update, facts_of(weighed, due.update))
+    evidence = Evidence(
+        log10_evidence=found.log10_evidence,
+        threshold=found.threshold,
+        basis=found.basis,
+        observed=found.observed,
+        expected=found.expected,
+        relative_risk=found.relative_risk,
+        crashed_hosts=found.crashed_hosts,
+        exposed_trials=found.exposed_trials,
+        explanation=found.explanation,
+        conditional=found.conditional,
+        flags=due.flags + flags_of(weighed, due.update),
+        stream_time=due.decided_at,
+    )
+    digest = weighed.policies.of(due.update).digest
+    return HaltOrder(mode, weighed.state.fleet, *name, ("*",), digest, reason(evidence), evidence)
 
 
 def reason(evidence: Evidence) -> str:
@@ -76,47 +97,49 @@ def _short(figure: float) -> str:
     return f"{figure:.0f}" if figure >= 10 else f"{figure:.2g}"
 
 
-def news(detector: "Detector", time_moved: bool) -> tuple[Verdict, ...]:
-    """Verdicts whose state has changed, whose evidence has moved, or whose turn it is."""
-    state, explained = detector.state, explained_of(detector)
-    if time_moved:
-        _review(detector, explained)
-        state.news += spreading.turned(state)
-    total = explained.total / LN10
-    moved = np.abs(total - state.told) >= NEWS_LOG10
-    minute = state.bucket // MINUTE_BUCKETS
-    turn = time_moved & (np.arange(len(total)) % REFRESH_MINUTES == minute % REFRESH_MINUTES)
-    chosen = np.flatnonzero((moved | turn) & (state.since > 0))
-    weightiest = chosen[np.argsort(-np.abs(total - state.told)[chosen], kind="stable")][:NEWS_PER_STEP]
-    due = sorted({*(int(u) for u in weightiest), *state.news})
-    state.news = []
-    told: list[Verdict] = []
+def tell(weighed: Weighed, minute_passed: bool) -> tuple[Verdict, ...]:
+    """Verdicts whose state has changed, whose evidence has moved, or whose turn it is; they count as told."""
+    state, standing = weighed.state, weighed.state.standing
+    if minute_passed:
+        _review(weighed)
+        standing.news += state.spreading.turned(standing.halted, state.bucket)
+    total = weighed.explained.log10
+    distance = np.abs(total - standing.told)
+    moved = distance >= NEWS_LOG10
+    if minute_passed:
+        minute = state.bucket // MINUTE_BUCKETS
+        moved |= np.arange(len(total)) % REFRESH_MINUTES == minute % REFRESH_MINUTES
+    chosen = np.flatnonzero(moved & (state.ages.since > 0))
+    weightiest = chosen[np.argsort(-distance[chosen], kind="stable")][:NEWS_PER_STEP]
+    due = sorted({*weightiest.tolist(), *standing.news})
+    standing.news = []
+    verdicts: list[Verdict] = []
     for update in due:
-        state.told[update] = total[update]
-        facts, flags = facts_of(detector, update), tuple(flags_of(detector, update))
-        told += [record(detector, update, ring, facts, flags) for ring in _rings_of(detector, update)]
-    return tuple(told)
+        standing.told[update] = total[update]
+        facts, flags = facts_of(weighed, update), flags_of(weighed, update)
+        verdicts += [record(weighed, update, ring, facts, flags) for ring in _rings_of(weighed, update)]
+    return tuple(verdicts)
 
 
-def _rings_of(detector: "Detector", update: int) -> list[int]:
-    state = detector.state
-    reached = (state.exposed_trials[update] > 0) | (state.crashed[update] > 0)
-    return [ring for ring, _ in state.rings.live() if reached[ring] or told_everywhere(state, update)]
+def _rings_of(weighed: Weighed, update: int) -> list[int]:
+    counts, everywhere = weighed.state.counts, weighed.state.standing.told_everywhere(update)
+    reached = (counts.exposed_trials[update] > 0) | (counts.crashed[update] > 0)
+    return [ring for ring, _ in weighed.state.names.rings.live() if reached[ring] or everywhere]
 
 
-def _review(detector: "Detector", explained: Explained) -> None:
+def _review(weighed: Weighed) -> None:
     """Clear what has earned it; watch again what has come under suspicion since."""
-    state = detector.state
-    rings = state.rings.live()
+    state, standing = weighed.state, weighed.state.standing
+    rings = state.names.rings.live()
     log = state.clearing.log_evidence()
     ten = np.log(10.0)
-    for update in np.flatnonzero((log.max(axis=0) > 0) & (state.since > 0)):
-        if update in state.halted or update in state.resumed:
+    for update in np.flatnonzero((log.max(axis=0) > 0) & (state.ages.since > 0)).tolist():
+        if update in standing.halted or update in standing.resumed:
             continue
-        policy = detector.policy(int(update))
-        states = state.states.setdefault(int(update), {})
-        aged = (state.bucket - state.since[update]) * BUCKET_MS >= policy.reporting_delay_minutes * MINUTE_MS
-        calm = explained.strongest[update] <= ten
+        policy = weighed.policies.of(update)
+        states = standing.states.setdefault(update, {})
+        aged = (state.bucket - state.ages.since[update]) * BUCKET_MS >= policy.reporting_delay_minutes * MINUTE_MS
+        calm = weighed.explained.strongest[update] <= ten
         target = np.log(len(rings) / policy.clear_alpha)
         for ring, _ in rings:
             earned = aged and calm and not state.clearing.overdue[update] and log[ring, update] >= target
@@ -126,67 +149,81 @@ def _review(detector: "Detector", explained: Explained) -> None:
                 states[ring] = "cleared"
             else:
                 continue
-            state.news.append(int(update))
+            standing.news.append(update)
 
 
-def record(detector: "Detector", update: int, ring: int, facts: Facts, flags: tuple[str, ...]) -> Verdict:
+def _missing_trials(weighed: Weighed, update: int, ring: int, odds: float) -> int:
+    """How many more exposed trials the update is expected to need until it is cleared."""
+    state, policy = weighed.state, weighed.policies.of(update)
+    crash_rate = float(state.history.crashes.sum() / max(state.history.trials.sum(), 1.0))
+    log = state.clearing.log_evidence_of(update, ring)
+    target = float(np.log(len(state.names.rings.live()) / policy.clear_alpha))
+    risk = policy.clear_risk_in(state.names.rings.names[ring] or "")
+    return needed_trials(log, target, odds / (1 + odds), crash_rate, risk)
+
+
+def record(weighed: Weighed, update: int, ring: int, facts: Facts, flags: tuple[str, ...]) -> Verdict:
     """The verdict on an update in a ring."""
-    state, policy = detector.state, detector.policy(update)
-    name = state.updates.names[update]
+    state = weighed.state
+    name, ring_name = state.names.updates.names[update], state.names.rings.names[ring] or ""
     assert name is not None, "only live updates are judged"
-    standing: Any = standing_of(state, update, ring)
-    missing = 0
-    if standing == "watching":
-        odds = float(facts.odds[ring])
-        crash_rate = float(state.history.crashes.sum() / max(state.history.trials.sum(), 1.0))
-        log = state.clearing.log_evidence_of(update, ring)
-        ring_name = state.rings.names[ring] or ""
-        target = float(np.log(len(state.rings.live()) / policy.clear_alpha))
-        missing = needed_trials(log, target, odds / (1 + odds), crash_rate, policy.clear_risk_in(ring_name))
+    found = figures(weighed, update, facts, ring)
+    standing: Any = state.standing.of(update, ring, ring_name)
+    spread = state.spreading.of(update, state.standing.halted, state.bucket)
     return Verdict(
-        fleet=state.name,
+        fleet=state.fleet,
         vendor=name.vendor,
         product=name.product,
         version=name.version,
-        ring=state.rings.names[ring] or "",
+        ring=ring_name,
         state=standing,
-        at=state.bucket * BUCKET_MS,
-        needs_trials=missing,
+        at=state.clock.now_ms,
+        log10_evidence=found.log10_evidence,
+        threshold=found.threshold,
+        basis=found.basis,
+        observed=found.observed,
+        expected=found.expected,
+        relative_risk=found.relative_risk,
+        crashed_hosts=found.crashed_hosts,
+        exposed_trials=found.exposed_trials,
+        explanation=found.explanation,
+        conditional=found.conditional,
+        needs_trials=_missing_trials(weighed, update, ring, float(facts.odds[ring])) if standing == "watching" else 0,
         flags=flags,
-        **spreading.spread_of(state, update)._asdict(),
-        **figures(detector, update, facts, ring),
+        spreading_hosts_per_minute=spread.spreading_hosts_per_minute,
+        flat_since=spread.flat_since,
+        last_install=spread.last_install,
     )
 
 
-def summary(detector: "Detector", most: int = 50) -> list[dict[str, Any]]:
-    """The updates with the most evidence."""
-    state, explained = detector.state, detector.explained
-    if explained is None:
+def summary(weighed: Weighed | None, most: int = 50) -> list[dict[str, Any]]:
+    """The updates with the most evidence; none before anything was weighed."""
+    if weighed is None:
         return []
-    judged = (u for u, _ in state.updates.live() if u < len(explained.total))  # others came after the last judgement
-    live = sorted(judged, key=lambda u: -explained.total[u])[:most]
+    state, total = weighed.state, weighed.explained.log10
+    judged = (u for u, _ in state.names.updates.live() if u < len(total))  # others came after the last judgement
     listed = []
-    for update in live:
-        rings = {state.rings.names[r] or "": standing_of(state, update, r) for r in judged_rings(state, update)}
-        name = state.updates.names[update]
+    for update in sorted(judged, key=lambda u: -weighed.explained.total[u])[:most]:
+        name, rings = state.names.updates.names[update], state.names.rings
+        judged_in = state.standing.judged_rings(update, [ring for ring, _ in rings.live()])
+        states = {rings.names[r] or "": state.standing.of(update, r, rings.names[r] or "") for r in judged_in}
         listed.append(
             {
                 "update": "/".join(name) if name else "",
-                "log10_evidence": round(float(explained.total[update]) / LN10, 3),
-                "crashed_hosts": round(float(state.crashed[update].sum())),
-                "exposed_trials": round(float(state.exposed_trials[update].sum())),
-                "states": rings or {"*": "watching"},
+                "log10_evidence": round(float(total[update]), 3),
+                "crashed_hosts": round(float(state.counts.crashed[update].sum())),
+                "exposed_trials": round(float(state.counts.exposed_trials[update].sum())),
+                "states": states or {"*": "watching"},
             }
         )
     return listed
 
 
-def baseline(detector: "Detector") -> dict[str, float]:
+def baseline(state: DetectorState) -> dict[str, float]:
     """Crashed hosts per trial by ring, of the hours that history holds; of rings that had trials."""
-    state = detector.state
     trials, crashes = state.history.trials.sum(axis=1), state.history.crashes.sum(axis=1)
     found: dict[str, list[float]] = {}
-    for position, stratum in state.strata.live():
+    for position, stratum in state.names.strata.live():
         sums = found.setdefault(stratum.ring, [0.0, 0.0])
         sums[0] += float(trials[position])
         sums[1] += float(crashes[position])

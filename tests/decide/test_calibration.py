@@ -2,6 +2,7 @@
 to the halt by importance sampling. That both would notice a broken calibration is a test too."""
 
 import sys
+from collections.abc import Iterator
 
 import pytest
 from support.tilted_world import mean_evidence
@@ -22,10 +23,13 @@ def exceeded(highest: list[float]) -> list[float]:
 
 
 @pytest.fixture
-def tenfold(monkeypatch: pytest.MonkeyPatch) -> None:
+def tenfold(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All evidence is ten times what it should be."""
-    for family, weight in explain.WEIGHTS.items():
-        monkeypatch.setitem(explain.WEIGHTS, family, 10 * weight)
+    tenfold = tuple(entry._replace(weight=10 * entry.weight) for entry in explain.EXPLANATIONS)
+    monkeypatch.setattr(explain, "EXPLANATIONS", tenfold)
+    explain.layout_of.cache_clear()
+    yield
+    explain.layout_of.cache_clear()
 
 
 def test_evidence_against_harmless_rollouts_keeps_its_bound() -> None:

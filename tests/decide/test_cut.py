@@ -23,5 +23,6 @@ def test_a_cut_crash_list_is_flagged() -> None:
     detector = Detector("f", PolicySet())
     for partial in partials_all(events, AT):
         detector.step(partial)
-    assert "capped" in flags_of(detector, 0)
-    assert detector.state.crashed.sum() == MAX_PARTIAL_CRASHES
+    assert detector.weighed is not None
+    assert "capped" in flags_of(detector.weighed, 0)
+    assert detector.state.counts.crashed.sum() == MAX_PARTIAL_CRASHES

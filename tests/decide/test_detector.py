@@ -20,8 +20,8 @@ from support.decide_world import (
 from support.folding import partials_all
 
 from pipeline.decide.detector import Detector
+from pipeline.decide.name_index import MAX_UPDATES
 from pipeline.decide.policy import Policy, PolicySet
-from pipeline.decide.state import MAX_UPDATES
 from pipeline.wire.events import AnyEvent, Signature, Update
 from pipeline.wire.partials import BUCKET_MS, UpdateId
 from pipeline.wire.spans import HOUR_MS, MINUTE_MS
@@ -85,7 +85,7 @@ def test_how_the_stream_was_cut_does_not_matter(cut_ms: int, ordinary_morning: b
     detectors = after(ordinary_morning), after(ordinary_morning)
     one, other = feed(detectors[0], few), feed(detectors[1], few, cut_ms)
     assert one.halts == other.halts == []
-    totals = [d.explained.total[d.state.updates.names.index(KEY)] for d in detectors if d.explained]
+    totals = [d.weighed.explained.total[d.state.names.updates.get(UpdateId(*KEY))] for d in detectors if d.weighed]
     assert totals[0] == pytest.approx(totals[1], abs=1.0)
 
 
@@ -130,7 +130,7 @@ def test_a_boot_loop_of_one_host_halts_nothing(ordinary_morning: bytes, rollout:
     ]
     detector = after(ordinary_morning)
     assert feed(detector, rollout + loop).halts == []
-    crashed = detector.state.crashed[detector.state.updates.names.index(KEY)].sum()
+    crashed = detector.state.counts.crashed[detector.state.names.updates.get(UpdateId(*KEY))].sum()
     assert 1 <= crashed <= 4  # itself, and ordinary crashes among the update's hosts
 
 
@@ -173,7 +173,7 @@ def test_a_report_older_than_a_day_is_no_evidence(ordinary_morning: bytes, rollo
     feed(detector, rollout, MINUTE_MS)
     late: list[AnyEvent] = [crash(n, T0 - 48 * HOUR_MS + n, (old,), KERNEL_FAULT) for n in range(50)]
     assert feed(detector, late, HOUR_MS).halts == []
-    assert detector.state.crashed[detector.state.updates.get(("old", "update", "1"))].sum() == 0  # type: ignore[arg-type]
+    assert detector.state.counts.crashed[detector.state.names.updates.get(UpdateId("old", "update", "1"))].sum() == 0
     assert detector.summary()["noted"]["crashes_late"] == 50  # type: ignore[index]
 
 
@@ -207,9 +207,9 @@ def test_two_reports_of_a_crash_are_one_of_its_site(ordinary_morning: bytes, rol
     boots: list[AnyEvent] = [boot_after(event, event.ts - 1_000, event.ts - 1_000) for event in crashes]
     detector = after(ordinary_morning)
     feed(detector, [*rollout, *boots, *crashes])
-    update = detector.state.updates.names.index(KEY)
-    assert detector.state.capped[update] == 0
-    assert detector.state.counted[update].sum() == detector.state.crashed[update].sum() >= 3
+    update, counts = detector.state.names.updates.get(UpdateId(*KEY)), detector.state.counts
+    assert counts.capped[update] == 0
+    assert counts.counted[update].sum() == counts.crashed[update].sum() >= 3
 
 
 def test_invented_updates_hide_none(ordinary_morning: bytes, rollout: list[AnyEvent]) -> None:
@@ -221,7 +221,7 @@ def test_invented_updates_hide_none(ordinary_morning: bytes, rollout: list[AnyEv
         for n in range(90)
     ]
     halts = feed(detector, invented[:50]).halts
-    assert len(detector.state.updates.names) == MAX_UPDATES
+    assert len(detector.state.names.updates) == MAX_UPDATES
     fed = feed(detector, rollout + invented[50:] + outbreak())
     assert halts == []
     assert fed.halted == {KEY}
@@ -237,7 +237,7 @@ def test_a_partial_with_more_updates_than_places_says_so(ordinary_morning: bytes
     ]
     assert feed(detector, flood).halts == []
     assert detector.summary()["updates_unwatched"] == 40 * 64 - (MAX_UPDATES - 1)
-    assert detector.state.updates.get(UpdateId("google", "chrome", "126")) >= 0
+    assert detector.state.names.updates.get(UpdateId("google", "chrome", "126")) >= 0
 
 
 def test_below_the_minimum_of_crashed_hosts_nothing_halts(ordinary_morning: bytes, rollout: list[AnyEvent]) -> None:

@@ -8,9 +8,8 @@ import pytest
 from support.folding import partials_all
 
 from pipeline.decide.book import SIGNATURE_PLACES, EvidenceBook
-from pipeline.decide.buckets import Bucket
+from pipeline.decide.buckets import Bucket, crash_columns
 from pipeline.decide.conditional import among_remaining, share_factor
-from pipeline.decide.crash_columns import crash_columns
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.wire.events import AnyEvent, Crash, Heartbeat, Signature, Update

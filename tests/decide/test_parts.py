@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from pipeline.bench.maxsprt import critical_value
 from pipeline.decide import evidence as ev
-from pipeline.decide.arrays import pack
+from pipeline.decide.arrays import Sizes, pack
 from pipeline.decide.dedup import Recent, SiteMinutes, host_key
 from pipeline.decide.name_index import NameIndex
 from pipeline.decide.policy import PolicyError, PolicySet, load_policies
-from pipeline.decide.samples import BIN_MINUTES, SAMPLES_PER_STRATUM_BIN, Sample, Samples
+from pipeline.decide.samples import BIN_MINUTES, SAMPLES_PER_STRATUM_BIN, Samples
 from pipeline.decide.trials import Trials
 from pipeline.wire.partials import UpdateId
 from pipeline.wire.spans import DAY_MS, MINUTE_MS
@@ -96,7 +96,7 @@ def test_maxsprt_has_the_published_critical_values(horizon: int, published: floa
 def trials_with(exposed: float, total: float, strata: int = 2) -> Trials:
     """One update in stratum 0; as many trials without it in the other strata."""
     trials = Trials()
-    trials.resize(strata, 1)
+    trials.resize(Sizes(strata, 1, 0))
     trials.advance(1_000)
     for stratum in range(strata):
         at = np.array([1_000]), np.array([0]), np.array([stratum])
@@ -201,7 +201,7 @@ def test_samples_keep_the_smallest_hashes_in_any_order() -> None:
     for order in (rows, rows[::-1], [*rows, *rows]):
         samples = Samples()
         for minute, stratum, host in order:
-            samples.add(minute, stratum, host, Sample((stratum,), ()))
+            samples.add([(minute, stratum, host, (stratum,), ())], tuple)
         kept.append(samples.bins)
     assert kept[0] == kept[1] == kept[2]
     for stratum, cell in kept[0][7].items():
@@ -213,7 +213,7 @@ def test_samples_tell_the_share_of_hosts_without_another_update() -> None:
     samples = Samples()
     lists = [((0,), ()), ((), ()), ((0, 1), ()), ((1,), ()), ((), (0,))]
     for host, (exposed, excluded) in enumerate(itertools.chain(lists, lists)):
-        samples.add(10, 0, host, Sample(exposed, excluded))
+        samples.add([(10, 0, host, exposed, excluded)], tuple)
     shares = samples.shares(update=0, without=1, strata=1, since_bin=1)
     assert (shares.eligible.sum(), shares.exposed.sum()) == (4, 2)
     samples.forget(np.array([0]))

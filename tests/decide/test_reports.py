@@ -7,6 +7,7 @@ from support.decide_world import GUILTY, KERNEL_FAULT, T0, boot_after, crash, fa
 from pipeline.decide.arrays import pack, unpack
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import PolicySet
+from pipeline.decide.weighing import archived
 from pipeline.wire.events import AnyEvent, Signature
 from pipeline.wire.partials import UpdateId
 from pipeline.wire.spans import MINUTE_MS
@@ -26,8 +27,8 @@ def counted(raw: bytes, events: list[AnyEvent]) -> list[float]:
     """Crashed hosts with the update, control ones, and those in history, after these reports."""
     detector = Detector.restore(raw, PolicySet())
     feed(detector, events)
-    state, update = detector.state, detector.state.updates.get(NAME)
-    return [float(x.sum()) for x in (state.counted[update], state.control[update], state.history.crashes)]
+    state, update = detector.state, detector.state.names.updates.get(NAME)
+    return [float(x.sum()) for x in (state.counts.counted[update], state.counts.control[update], state.history.crashes)]
 
 
 def test_a_boot_of_unknown_moment_and_the_crash_are_one_control_host(rolled_out: bytes) -> None:
@@ -52,39 +53,45 @@ def test_a_site_s_crash_counts_three_times_a_signature(rolled_out: bytes) -> Non
     cut: list[AnyEvent] = [crash(host, ts + 15 * MINUTE_MS + n, has, KERNEL_FAULT) for n, host in enumerate(hosts)]
     detector = Detector.restore(rolled_out, PolicySet())
     feed(detector, [*before, *cut])
-    state = detector.state
-    update, signature = state.updates.get(NAME), state.signatures.get(("0x50", "csagent.sys"))
+    state, names = detector.state, detector.state.names
+    update, signature = names.updates.get(NAME), names.signatures.get(("0x50", "csagent.sys"))
+    assert detector.weighed is not None
     (place,) = np.flatnonzero(state.book.slots[update] == signature)
-    assert 2 <= detector.totals.signature_exposed[update, place] <= 3  # the first gives it its place
+    assert 2 <= detector.weighed.totals.signature_exposed[update, place] <= 3  # the first gives it its place
 
 
 def test_a_snapshot_of_an_earlier_version_goes_on(rolled_out: bytes) -> None:
     """Without what it had not yet, a snapshot is restored to full size, and can forget its updates."""
     larger = Detector.restore(rolled_out, PolicySet())
     for number in range(20):
-        larger.state.updates.add(UpdateId("many", str(number), "1"))
+        larger.state.names.updates.add(UpdateId("many", str(number), "1"))
     larger.state.resize()
     data = unpack(larger.snapshot())
-    assert data["parts"].keys() == {"trials", "ledger", "clearing", "history"}  # names that older snapshots have
-    assert data["parts"]["ledger"]["slots"].shape == larger.state.book.slots.shape
-    for name in ("recent", "unwatched", "room_made_at", "masked"):
-        del data["plain"][name]
+    assert data["parts"]["book"]["slots"].shape == larger.state.book.slots.shape
+    for part, name in (("clock", "recent"), ("ages", "unwatched"), ("counts", "masked")):
+        del data["parts"][part][name]
     state = Detector.restore(pack(data), PolicySet()).state
-    assert state.masked.shape == state.since.shape
-    state.forget([update for update, _ in state.updates.live()])
-    assert state.updates.live() == []
+    assert state.counts.masked.shape == state.ages.since.shape
+    state.forget([update for update, _ in state.names.updates.live()])
+    assert state.names.updates.live() == []
 
 
 def test_whoever_gets_a_freed_place_begins_anew(rolled_out: bytes) -> None:
     """Nothing of the update that had the place is left, and the archive knows no share of the new one."""
     detector = Detector.restore(rolled_out, PolicySet())
     feed(detector, fault(3, T0 + 20 * MINUTE_MS, T0 + 21 * MINUTE_MS, GUILTY))
-    state, update = detector.state, detector.state.updates.get(NAME)
-    state.masked[update] = 5.0
+    state, update = detector.state, detector.state.names.updates.get(NAME)
+    state.counts.masked[update] = 5.0
     state.forget([update])
-    assert state.updates.add(UpdateId("new", "one", "1")) == update
-    for name in ("since", "seen", "masked", "crashed", "counted", "control", "exposed_trials", "capped"):
-        assert not np.any(getattr(state, name)[update]), name
-    assert state.archive
-    assert all(np.isnan(share[:, update]).all() for _, share in state.archive)
-    assert np.isfinite(detector._archived(state.archive[-1][0])).all()
+    assert state.names.updates.add(UpdateId("new", "one", "1")) == update
+    for by_update in (
+        state.ages.since,
+        state.ages.seen,
+        state.counts.masked,
+        state.counts.crashed,
+        state.counts.control,
+    ):
+        assert not np.any(by_update[update])
+    assert state.archive.shares
+    assert all(np.isnan(share[:, update]).all() for _, share in state.archive.shares)
+    assert np.isfinite(archived(state, state.archive.shares[-1][0])).all()

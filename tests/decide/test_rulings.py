@@ -85,7 +85,7 @@ def test_a_forced_update_is_halted_and_still_compared() -> None:
     told = detector.rule(Ruling("forced", UPDATE, ("canary",))).verdicts
     assert {verdict.ring: verdict.state for verdict in told}["canary"] == "halted"
     assert {verdict.ring: verdict.state for verdict in told}["broad"] != "halted"
-    assert not detector.state.halted
+    assert not detector.state.standing.halted
     detector.rule(Ruling("forced", UPDATE, ("*",)))
     fed = feed(detector, later())
     assert (fed.halts, states(fed)) == ([], {"halted"})

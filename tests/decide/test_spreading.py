@@ -109,7 +109,7 @@ def test_what_spreads_again_is_said(before: bytes) -> None:
 def test_without_word_of_installations_it_is_unknown_and_nothing_else_changes(before: bytes) -> None:
     """A combiner of an earlier version tells of none: unknown, never flat; what is decided is the same either way."""
     data = unpack(before)
-    data["plain"]["installs_told"] = False
+    data["parts"]["spreading"]["installs_told"] = False
     unknown = verdicts(pack(data), T0 + 12 * MINUTE_MS, told=False)
     assert {(v.spreading_hosts_per_minute, v.flat_since, v.last_install) for v in unknown} == {(None, 0, 0)}
     events = [*life(T0, END_MS), *rollout(END_MS)]
@@ -121,7 +121,6 @@ def test_without_word_of_installations_it_is_unknown_and_nothing_else_changes(be
 def test_a_snapshot_from_before_goes_on(before: bytes) -> None:
     """State that had no word of installations is restored, says unknown, and then learns."""
     data = unpack(before)
-    for name in ("installs_told", "last_install", "installs", "spread_told"):
-        del data["plain"][name]
+    del data["parts"]["spreading"]
     told = verdicts(pack(data), END_MS)
     assert [v for v in told if v.spreading_hosts_per_minute]

@@ -93,7 +93,7 @@ def test_so_many_strata_are_kept(rings: int, kept: int) -> None:
     strata = tuple(Stratum(f"ring-{model % rings}", "os", f"model-{model}") for model in range(200))
     detector = Detector("acme", PolicySet())
     detector.step(Partial(PARTIAL_VERSION, "acme", "0", 0, 0, 0, 0, (), strata, b"", b"", (), b"", b"", ()))
-    named = {name for _, name in detector.state.strata.live()}
+    named = {name for _, name in detector.state.names.strata.live()}
     assert len(named & set(strata)) == kept
 
 
@@ -107,8 +107,8 @@ def test_policy_keys_and_halt_fields_are_named() -> None:
 def test_constants_of_the_statistics() -> None:
     """Weights, grids, limits and critical values stand there as the code has them."""
     shown = {row[0]: float(row[1].split()[0]) for row in table("explanation")}
-    assert list(shown.values()) == [explain.WEIGHTS[name] for name in ("pooled", "ring", "stratum", "signature", "history", "history signature")]  # fmt: skip # noqa: E501
-    assert sum(explain.WEIGHTS.values()) <= 1 + 1e-12
+    assert list(shown.values()) == [entry.weight for entry in explain.EXPLANATIONS]
+    assert sum(entry.weight for entry in explain.EXPLANATIONS) <= 1 + 1e-12
     assert re.search(rf"\b{len(evidence.THETA)}\s+relative", DESIGN)
     assert (evidence.THETA[0], evidence.THETA[-1]) == (1.5, 1024)
     assert np.isclose(np.exp(evidence.LOG_WEIGHT).sum(), 1)

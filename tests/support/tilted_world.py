@@ -68,8 +68,8 @@ def _world(before: dict[float, bytes], seed: int) -> float:
         crashed, hits = crashed + crashes, hits + hit
         if detector.step(_partial(rng, START + minute * MINUTE, share, crashes - hit, hit)).halts:
             break
-    assert detector.explained is not None
-    log_evidence = float(detector.explained.total[detector.state.updates.get(UPDATE)])
+    assert detector.weighed is not None
+    log_evidence = float(detector.weighed.explained.total[detector.state.names.updates.get(UPDATE)])
     log_ratios = hits * np.log(TILTS) - crashed * np.log(1.0 - harmless + TILTS * harmless)
     return float(np.exp(log_evidence - np.logaddexp.reduce(log_ratios) + np.log(len(TILTS))))
 

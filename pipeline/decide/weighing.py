@@ -1,0 +1,118 @@
+"""What the evidence is at a moment: shares of now, buckets entered for good, and everything weighed together."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.decide.arrays import Floats, Ints
+from pipeline.decide.book import Totals
+from pipeline.decide.buckets import ARCHIVE_MS, Bucket, crash_columns
+from pipeline.decide.conditional import Separation, among_remaining, separate
+from pipeline.decide.explain import Explained, Historical, explain
+from pipeline.decide.history import HISTORY_BUCKETS, upper_exposure
+from pipeline.decide.policy import PolicyTable
+from pipeline.decide.state import DetectorState
+
+
+class Weighed(NamedTuple):
+    """The evidence of a moment, and what it rests on; `state` and `policies` are only read.
+
+    What was found of pairs of updates is kept until it is weighed anew: it is asked for again and again.
+    """
+
+    state: DetectorState
+    policies: PolicyTable
+    explained: Explained
+    totals: Totals
+    past: Historical
+    rivals: dict[int, list[int]]
+    separations: dict[tuple[int, int], Separation]
+
+    def without(self, update: int, rival: int) -> Separation:
+        """Evidence about `update` on hosts without `rival`."""
+        if (update, rival) not in self.separations:
+            state, risk = self.state, self.policies.of(update).tolerated_risk
+            signature, strata = self.leading_signature(update), len(state.groups.ring_of)
+            found = separate(state.crashes, state.samples, update, rival, signature, risk, strata)
+            self.separations[update, rival] = found
+        return self.separations[update, rival]
+
+    def leading_signature(self, update: int) -> int:
+        """The signature that explains most of the evidence, or -1."""
+        concurrent = self.explained.of("signature")[update]
+        place = int(concurrent.argmax())
+        return int(self.state.book.slots[update, place]) if np.isfinite(concurrent[place]) else -1
+
+
+def shares_now(state: DetectorState, strata: Ints, updates: Ints | None = None) -> Floats:
+    """What a harmless update's share of the crashes would be; (len(strata), len(updates)), None for all updates.
+
+    Hosts with a halted update are in no comparison but that update's own: the others' shares are then those among the
+    hosts that remain, by a survey that is made anew when it is due.
+    """
+    if updates is None:
+        updates = np.arange(len(state.ages.since))
+    if not len(strata):
+        return np.zeros((0, len(updates)))
+    pools, halted = state.groups.pools, state.standing.halted
+    share = state.trials.upper_share(strata, pools, updates)
+    if not halted:
+        return share
+    if state.apart.is_due(state.bucket, state.past.rates.shape):
+        all_strata, in_order = np.arange(len(state.past.rates)), np.array(sorted(halted), dtype=np.int64)
+        room = 1.0 - state.trials.upper_share(all_strata, pools, in_order).max(axis=1)
+        state.apart.survey(state.bucket, in_order, room, state.samples, state.book.active)
+    return among_remaining(share, state.apart.factor[np.ix_(strata, updates)], np.isin(updates, list(halted)))
+
+
+def archive(state: DetectorState) -> None:
+    """Keep the shares of every 10 minutes, for crashes that are reported late."""
+    number, strata = state.clock.now_ms // ARCHIVE_MS, len(state.names.strata)
+    if strata and state.archive.wants(number):
+        state.archive.add(number, shares_now(state, np.arange(strata)))
+
+
+def archived(state: DetectorState, number: int) -> Floats:
+    """The largest share around those 10 minutes; (S, U), S all strata."""
+    return state.archive.largest(number, shares_now(state, np.arange(len(state.names.strata))))
+
+
+def close(state: DetectorState, policies: PolicyTable, bucket: Bucket, share: Floats | None) -> None:
+    """Enter a bucket for good: at the shares of now (None), or at those of its time."""
+    crashes = crash_columns([bucket])
+    if not len(crashes.strata):
+        return
+    share = shares_now(state, crashes.strata) if share is None else share[crashes.strata]
+    ring_of, updates = state.groups.ring_of, share.shape[1]
+    state.book.close(crashes, share, policies.tolerated[:updates], ring_of)
+    lower = np.minimum(state.trials.lower_share(crashes.strata), share)
+    state.clearing.close(crashes, lower, policies.clear_risks[:, :updates], ring_of)
+
+
+def weigh(state: DetectorState, policies: PolicyTable) -> Weighed:
+    """The evidence with what is still open. What history says is settled by it for updates that are young."""
+    crashes = crash_columns(state.open.by_number.values())
+    updates = crashes.reached()
+    share = shares_now(state, crashes.strata, updates)
+    totals = state.book.with_open(crashes, updates, share, policies.tolerated[updates], state.groups.ring_of)
+    past = _past(state, policies.tolerated[: len(state.ages.since)])
+    explained = explain(totals, past)
+    state.past.settled = explained.settled
+    return Weighed(state, policies, explained, totals, past, {}, {})
+
+
+def _past(state: DetectorState, tolerated: Floats) -> Historical:
+    """What history expects, from an upper limit of the exposed trials: a crash may come before any is seen."""
+    past = state.past
+    seen = state.counts.exposed_trials.sum(axis=1)
+    most = upper_exposure(seen)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        worst = np.where(np.isfinite(past.rates), past.rates, 0.0).max(axis=0)
+        allowed = tolerated * past.shock
+        expected = np.where(seen > 0, past.expected / seen, worst * allowed) * most
+        exposure = np.where(seen > 0, past.exposure / seen, allowed) * most
+        expected = np.where(np.isfinite(past.expected), expected, np.inf)
+        by_place = np.where(np.isfinite(past.exposure), exposure, np.inf)[:, None] * state.book.signature_rate
+    since = state.ages.since
+    young = (since > 0) & (state.bucket - since < HISTORY_BUCKETS)
+    return Historical(expected, np.where(np.isnan(by_place), np.inf, by_place), young, past.settled)
