@@ -105,7 +105,8 @@ FROM
     SELECT toDateTime64(min(minute), 3, 'UTC'), 2, 'first crash with it', '', 'events'
     FROM update_minutes WHERE {THIS} HAVING count() > 0
     UNION ALL
-    SELECT decided_at, 3, 'halt decided', arrayStringConcat(rings, ' '), 'events' FROM halt_moments WHERE {THIS}
+    SELECT min(ifNull(stream_time, issued_at)), 3, 'halt decided', arrayStringConcat(any(rings), ' '), 'events'
+    FROM halts WHERE {THIS} AND action = 'halt' GROUP BY epoch
     UNION ALL
     SELECT min(issued_at), 4, any(if(action = 'halt', 'halt ordered', 'resumed')), any(decided_by), 'clock'
     FROM halts WHERE {THIS} GROUP BY epoch
