@@ -44,6 +44,11 @@ class Database:
         """A client whose database this is."""
         return connect(self.server, database=self.name)
 
+    def as_grafana(self) -> Client:
+        """The same for the account of dashboards and of Grafana's rules."""
+        password = self.endpoint.grafana_password
+        return connect(msgspec.structs.replace(self.server, user="andon_grafana", password=password))
+
 
 class Databases:
     """Makes databases at one endpoint, as the migrations made the one that it was started with."""
