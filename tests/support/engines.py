@@ -47,7 +47,8 @@ class Database:
     def as_grafana(self) -> Client:
         """The same for the account of dashboards and of Grafana's rules."""
         password = self.endpoint.grafana_password
-        return connect(msgspec.structs.replace(self.server, user="andon_grafana", password=password))
+        account = msgspec.structs.replace(self.server, user="andon_grafana", password=password)
+        return connect(account, database=self.name)
 
 
 class Databases:
