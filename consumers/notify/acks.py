@@ -18,6 +18,7 @@ CLIENT = "andon-notify-acks"
 GROUP = "rollout-notify"  # joined by nobody; for the right to a group that begins so
 READ_SECONDS = 15.0
 AGAIN_SECONDS = 10.0  # after it could not be read
+LOOK_SECONDS = 1.0  # on a broker that would be asked all the time
 MAX_ACKS = 100_000  # the oldest are let go
 log = logging.getLogger("andon.notify")
 
@@ -55,7 +56,7 @@ class Acks:
         return sum(self._take(message) for message in messages) > 0
 
     def _begin(self) -> list[Message]:
-        self._reader = TopicReader(self._kafka, CLIENT, GROUP, {"fetch.wait.max.ms": 50})
+        self._reader = TopicReader(self._kafka, CLIENT, GROUP, {"fetch.wait.max.ms": 50}, LOOK_SECONDS)
         self._reader.start(self._reader.whole(self._topic))
         return [message for messages in self._reader.to_end(READ_SECONDS) for message in messages]
 

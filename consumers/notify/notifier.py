@@ -11,7 +11,7 @@ from pipeline.runtime.waiting import Deadline
 from pipeline.runtime.web.serving import Health, Turns
 
 ANEW_SECONDS = 5.0  # between two looks at what time alone changes
-BETWEEN_SECONDS = 0.2  # between two looks at what subscribers say
+BETWEEN_SECONDS = 0.5  # between two looks at what subscribers say
 
 
 class Notifier:

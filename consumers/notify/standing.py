@@ -13,6 +13,7 @@ from pipeline.runtime.metrics import put
 from pipeline.wire.acks import HaltAck
 
 CLIENT = "andon-notify"
+LOOK_SECONDS = 0.25  # a person hears of a halt so much later at most, and an idle line costs little
 
 
 class Standing:
@@ -20,7 +21,7 @@ class Standing:
 
     def __init__(self, source: Source, links: Mapping[str, str]) -> None:
         self._source, self._links = source, links
-        self.follower = Follower(source, CLIENT)
+        self.follower = Follower(source, CLIENT, look_seconds=LOOK_SECONDS)
         self._acks = Acks(source.kafka, source.trusted)
         self.issued: dict[tuple[str, int], int] = {}
         self._seen: dict[tuple[str, str], int] = {}  # by halt key and state: since when, unix ms

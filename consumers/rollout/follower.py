@@ -46,8 +46,15 @@ class Follower:
     to stand halted stays known, whatever becomes of the topics."""
 
     def __init__(
-        self, source: Source, client: str, shadow: Shadow = "watching", on_silence: OnSilence = "hold"
+        self,
+        source: Source,
+        client: str,
+        shadow: Shadow = "watching",
+        on_silence: OnSilence = "hold",
+        look_seconds: float | None = None,
     ) -> None:
+        """`look_seconds`: how much later it may hear of something, for who has time."""
+        self._look_seconds = look_seconds
         self._fleets = "every one" if source.fleets is None else printable(", ".join(sorted(source.named())))
         self._source, self._client = source, client
         self.knowledge = Knowledge(source.trusted, shadow, on_silence)
@@ -87,7 +94,7 @@ class Follower:
 
     def _reader(self) -> GateReader:
         backlog = FleetBacklog(self._source.fleets)
-        return GateReader(self._source.kafka, self.knowledge, backlog, self._client, self.news)
+        return GateReader(self._source.kafka, self.knowledge, backlog, self._client, self.news, self._look_seconds)
 
     def _run(self) -> None:
         while not self._stopping.is_set():

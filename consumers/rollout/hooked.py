@@ -11,7 +11,7 @@ from consumers.rollout.handlers import Done
 from consumers.rollout.hook_process import Ran, run
 from consumers.rollout.orders import Order
 from pipeline.runtime.logging import printable
-from pipeline.runtime.metrics import HOOK_RUNS
+from pipeline.runtime.metrics import HOOK_RUNS, from_zero
 from pipeline.runtime.secrets import is_secret
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Hook:
 
     def __init__(self, argv: Sequence[str], seconds: float, log: "FilteringBoundLogger") -> None:
         self._argv, self._seconds, self._log = argv, seconds, log
+        from_zero(HOOK_RUNS, {"failed", *EXIT_CODES.values()})
 
     def __call__(self, order: Order) -> Done:
         """Run it for this order.

@@ -23,7 +23,7 @@ SETTINGS = {"fetch.wait.max.ms": 50, "fetch.queue.backoff.ms": 2}
 
 class GateReader:
     """Feeds what is known of both topics, as much as the backlog lets through. A context manager; every call ends
-    within its time. `lock` is held while something is taken in.
+    within its time. `lock` is held while something is taken in; `look_seconds` as of QuietConsumer.
 
     Raises:
         ConfigError: for settings that no client can be made with.
@@ -36,9 +36,10 @@ class GateReader:
         backlog: Waiting,
         client: str = CLIENT,
         lock: AbstractContextManager[object] = UNSHARED,
+        look_seconds: float | None = None,
     ) -> None:
         self._kafka, self._knowledge, self._backlog, self._lock = kafka, knowledge, backlog, lock
-        self._reader = TopicReader(kafka, client, GROUP, SETTINGS)
+        self._reader = TopicReader(kafka, client, GROUP, SETTINGS, look_seconds)
         self._whole: list[OffsetRange] = []
 
     @property

@@ -35,10 +35,10 @@ _KNOWN = "SELECT {column} FROM update_days WHERE {where} GROUP BY {column} ORDER
 
 
 def fleets(has_all: bool) -> Variable:
-    """Fleets that reported within 30 days, such that were ever halted first, then the one that reported last."""
-    query = (
-        "SELECT fleet FROM stratum_days WHERE day >= today() - 30 GROUP BY fleet ORDER BY max(stored_at) DESC, fleet"
-    )
+    """Fleets that reported within 30 days: such that were ever halted first, then the one that reported last."""
+    query = """
+SELECT fleet FROM stratum_days WHERE day >= today() - 30
+GROUP BY fleet ORDER BY fleet IN (SELECT fleet FROM halts) DESC, max(stored_at) DESC, fleet LIMIT 1000""".strip()
     return Variable("fleet", "Fleet", "clickhouse", query, has_all, description="as its events say")
 
 

@@ -99,7 +99,8 @@ COUNTED = [
     ),
     _small(
         "What do gauges leave out?",
-        "Updates that no gauge names, for there are so many, and the most evidence against any of these (a power of ten).",
+        "Updates that no gauge names, for there are so many, and the most evidence against any of these (a power of "
+        "ten).",
         prom(f"max by (fleet) ({metric('andon_updates_not_shown')})", "{{fleet}}: updates"),
         prom(f"max by (fleet) ({metric('andon_updates_not_shown_evidence_log10')})", "{{fleet}}: evidence"),
         unit="none",

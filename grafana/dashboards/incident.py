@@ -37,28 +37,21 @@ HOSTS = big(
     unit="none",
     width=6,
     columns={"of these crashed": Column(colour=RED)},
-    steps=((None, BLUE),),
+    steps=((None, GREY), (0, BLUE)),
     no_value="nobody has reported it",
 )
 SPARED = big(
     "How many machines were spared?",
-    "Hosts of the halted rings that never had it, times the share that it crashed: a range. At least is 0 while "
-    "nothing proves that somebody obeyed.",
-    sql(f"SELECT spared_low AS `at least`, spared_high AS `at most` FROM machines_spared WHERE {THIS}"),
+    "Hosts of the halted rings that never had it, times the share that it crashed: a range; at least is 0 while "
+    "unproven. Acknowledged: a rollout system confirmed that it has stopped. Installations ended: nearly none "
+    "followed, though hosts went on reporting. Who fell silent may have had it, and be dead.",
+    sql(f"""
+SELECT spared_low AS `at least`, spared_high AS `at most`, proof, silent_hosts AS `fell silent`
+FROM machines_spared WHERE {THIS}"""),
     unit="none",
-    width=6,
-    steps=((None, BLUE),),
-    no_value="it was never halted",
-)
-PROOF = big(
-    "What proves it?",
-    "Acknowledged: a rollout system confirmed that it has stopped. Installations ended: nearly none followed, though "
-    "hosts went on reporting. Unproven: neither, or installations went on.",
-    sql(f"SELECT proof, silent_hosts AS `fell silent` FROM machines_spared WHERE {THIS}"),
-    unit="none",
-    width=8,
-    columns={"proof": Column(steps=((None, GREY),))},
-    steps=((None, GREY),),
+    width=14,
+    columns={"proof": Column(colour=GREY), "fell silent": Column(colour=GREY)},
+    steps=((None, GREY), (0, BLUE)),
     no_value="it was never halted",
     **TEXTS,
 )
@@ -210,7 +203,7 @@ DASHBOARD = Dashboard(
     "Andon: incident",
     "One update: what happened, when, to whom, and what stopped it?",
     rows=[
-        Row("", [STATE, HOSTS, SPARED, PROOF]),
+        Row("", [STATE, HOSTS, SPARED]),
         Row("The account", [ACCOUNT, TIMELINE]),
         Row("How it went", [PER_MINUTE, rates(*UPDATE), SPREADS, SO_FAR]),
         Row("Who, and what else", [hit(), reports.SIGNATURES, reports.RIVALS]),

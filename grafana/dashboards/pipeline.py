@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from grafana.dashboards import common, counted
 from grafana.dashboards.counted import HERE, P99, SMALL
-from grafana.model.colours import BLUE, ORANGE, RED
+from grafana.model.colours import BLUE, GREY, ORANGE, RED
 from grafana.model.dashboard import Dashboard, Row, Variable
 from grafana.model.kinds import big, lines
 from grafana.model.panels import Panel
@@ -42,7 +42,7 @@ UP = big(
     unit="none",
     width=12,
     says={"0": "DOWN", "1": "NOT READY", "2": "READY"},
-    steps=((None, RED), (1, ORANGE), (2, BLUE)),
+    steps=((None, GREY), (0, RED), (1, ORANGE), (2, BLUE)),
     no_value="nothing is scraped",
     text_mode="value_and_name",
     links=[("What to do: AndonStageDown", f"{common.RUNBOOKS}/AndonStageDown")],
@@ -54,7 +54,7 @@ BEAT = big(
     unit="s",
     decimals=0,
     width=6,
-    steps=((None, BLUE), (30, ORANGE), (60, RED)),
+    steps=((None, GREY), (0, BLUE), (30, ORANGE), (60, RED)),
     no_value="UNKNOWN: NOBODY TELLS",
     text_mode="value_and_name",
     links=[("What to do: AndonDetectorSilent", f"{common.RUNBOOKS}/AndonDetectorSilent")],
@@ -67,7 +67,7 @@ LOST = big(
     decimals=0,
     width=6,
     says={"0": "NOTHING"},
-    steps=((None, BLUE), (0.5, RED)),
+    steps=((None, GREY), (0, BLUE), (0.5, RED)),
     no_value="UNKNOWN: NOTHING IS SCRAPED",
     links=[("What to do: AndonLogGap", f"{common.RUNBOOKS}/AndonLogGap")],
 )

@@ -20,7 +20,7 @@ SELECT 1 - uniqExactMerge(stratum_days.crashed_hosts) / uniqCombinedMerge(stratu
 FROM stratum_days WHERE {PLACE} AND {LAST_WEEK} HAVING uniqCombinedMerge(stratum_days.hosts) > 0"""),
     unit="percentunit",
     decimals=2,
-    steps=((None, RED), (0.98, ORANGE), (0.995, BLUE)),
+    steps=((None, GREY), (0, RED), (0.98, ORANGE), (0.995, BLUE)),
     no_value="no host reported",
 )
 COVERAGE = big(
@@ -32,7 +32,7 @@ SELECT uniqCombinedMergeIf(stratum_days.hosts, day = toDate($__toTime)) / uniqCo
 FROM stratum_days WHERE {PLACE} AND {LAST_WEEK} HAVING uniqCombinedMerge(stratum_days.hosts) > 0"""),
     unit="percentunit",
     decimals=1,
-    steps=((None, RED), (0.7, ORANGE), (0.9, BLUE)),
+    steps=((None, GREY), (0, RED), (0.7, ORANGE), (0.9, BLUE)),
     no_value="no host reported",
 )
 HEARD = big(
@@ -52,7 +52,7 @@ NEW = big(
 SELECT countIf(first_seen > $__toTime - INTERVAL 7 DAY AND first_seen <= $__toTime) AS new
 FROM new_signatures WHERE {only("fleet")} HAVING count() > 0"""),
     unit="none",
-    steps=((None, BLUE), (1, ORANGE)),
+    steps=((None, GREY), (0, BLUE), (1, ORANGE)),
     no_value="no crash was ever reported",
 )
 BY_WEEK = lines(
@@ -199,7 +199,7 @@ FROM
 )
 ORDER BY rate DESC, hosts DESC LIMIT 15"""),
     width=12,
-    columns=LIMITS,
+    columns={name: LIMITS[name] for name in ("hosts", "crashed", "rate")},
     no_value="no host reported in this time",
 )
 REFUSED = table(

@@ -2,7 +2,7 @@
 
 from grafana.dashboards import common
 from grafana.dashboards.common import NAMED, UPDATE
-from grafana.model.colours import BLUE, ORANGE, PURPLE, RED
+from grafana.model.colours import BLUE, GREY, ORANGE, PURPLE, RED
 from grafana.model.dashboard import Dashboard, Row
 from grafana.model.kinds import alerts, bars, big, lines, table
 from grafana.model.panels import Column
@@ -18,7 +18,7 @@ UNANSWERED = big(
     prom(f"sum({most('andon_unacknowledged_halts', ('fleet', 'subscriber'), FLEET)}) or {common.heard(FLEET)}"),
     unit="none",
     says={"0": "ALL HAVE ANSWERED"},
-    steps=((None, BLUE), (1, RED)),
+    steps=((None, GREY), (0, BLUE), (1, RED)),
     no_value="UNKNOWN: NOBODY TELLS",
     links=[("What to do: AndonHaltUnacknowledged", f"{common.RUNBOOKS}/AndonHaltUnacknowledged")],
 )
@@ -28,7 +28,7 @@ UNCONFIRMED = big(
     prom(f"sum({most('andon_unconfirmed_halts', ('fleet', 'subscriber'), FLEET)}) or {common.heard(FLEET)}"),
     unit="none",
     says={"0": "ALL HAVE STOPPED"},
-    steps=((None, BLUE), (1, RED)),
+    steps=((None, GREY), (0, BLUE), (1, RED)),
     no_value="UNKNOWN: NOBODY TELLS",
     links=[("What to do: AndonHaltUnconfirmed", f"{common.RUNBOOKS}/AndonHaltUnconfirmed")],
 )
@@ -38,7 +38,7 @@ SPREADING = big(
     prom(f"max({metric('andon_halt_spreading_hosts_per_minute', THIS)}) or {common.heard(FLEET)}"),
     unit="cpm",
     says={"0": "NO"},
-    steps=((None, BLUE), (0.1, RED)),
+    steps=((None, GREY), (0, BLUE), (0.1, RED)),
     no_value="UNKNOWN: NOBODY TELLS",
     links=[("What to do: AndonHaltSpreading", f"{common.RUNBOOKS}/AndonHaltSpreading")],
 )
@@ -47,7 +47,7 @@ OVERRIDES = big(
     "Time until the first resume that stands is over; then its halt stands again.",
     prom(f"min({most('andon_resume_expires_timestamp_seconds', UPDATE, THIS)} - time())"),
     unit="dtdurations",
-    steps=((None, ORANGE), (1800, PURPLE)),
+    steps=((None, GREY), (0, ORANGE), (1800, PURPLE)),
     no_value="NO RESUME STANDS",
     links=[("What to do: AndonResumeEnding", f"{common.RUNBOOKS}/AndonResumeEnding")],
 )

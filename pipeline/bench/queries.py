@@ -1,15 +1,17 @@
-"""`andon bench queries`: seconds of every query of the analysts' guide over many stored events."""
+"""`andon bench queries`: seconds of every query of the analysts' guide, and of others, over many stored events."""
 
 import json
 import os
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
+import msgspec
 from clickhouse_connect.driver.client import Client
 
 from consumers.clickhouse.ask.named import queries
@@ -24,6 +26,7 @@ LONG_SECONDS = 7200
 # Read events or every host's updates, not aggregates.
 RAW = {"host-events", "pairs", "with-and-without", "exposure", "last-install", "silent", "silent-by-model"}
 GIVEN = {"fleet": FLEET, "vendor": VENDOR, "product": PRODUCT, "version": VERSION, "host": HOST}
+ALSO = "also"
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -38,25 +41,28 @@ def _sizes(client: Client, events: int) -> dict[str, Any]:
     return {"bytes_per_event": sizes["events"], "bytes_per_event_with_aggregates": total, "bytes_by_table": sizes}
 
 
-def _time(client: Client) -> dict[str, dict[str, Any]]:
+def _time(client: Client, also: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     found = {}
     for query in queries().values():
         given = {name: GIVEN[name] for name in query.parameters}
-        seconds, rows = [], 0
-        for _ in range(RUNS + 1):
-            started = time.perf_counter()
-            rows = len(client.query(query.sql, parameters=given).result_rows)
-            seconds.append(time.perf_counter() - started)
-        if not rows:
+        found[query.name] = _figures(client, query.sql, given) | {"reads": "raw" if query.name in RAW else "aggregates"}
+        if not found[query.name]["rows"]:
             raise AndonError(f"{query.name} found nothing")
-        first, *again = seconds
-        figures = {"seconds": round(statistics.median(again), 4), "first_seconds": round(first, 4), "rows": rows}
-        found[query.name] = figures | {"reads": "raw" if query.name in RAW else "aggregates"}
-    return found
+    return found | {name: _figures(client, sql, {}) | {"reads": ALSO} for name, sql in also.items()}
 
 
-def measure(plan: Plan) -> dict[str, Any]:
-    """One run, everything started and stopped here."""
+def _figures(client: Client, sql: str, given: Mapping[str, str]) -> dict[str, Any]:
+    seconds, rows = [], 0
+    for _ in range(RUNS + 1):
+        started = time.perf_counter()
+        rows = len(client.query(sql, parameters=given).result_rows)
+        seconds.append(time.perf_counter() - started)
+    first, *again = seconds
+    return {"seconds": round(statistics.median(again), 4), "first_seconds": round(first, 4), "rows": rows}
+
+
+def measure(plan: Plan, also: Mapping[str, str]) -> dict[str, Any]:
+    """One run, everything started and stopped here; `also` are further queries by name."""
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     with (
         tempfile.TemporaryDirectory(prefix="andon-bench-", dir=memory) as scratch,
@@ -74,10 +80,10 @@ def measure(plan: Plan) -> dict[str, Any]:
             client.command(f"OPTIMIZE TABLE {table} FINAL", settings={"max_execution_time": LONG_SECONDS})
         merged = time.monotonic()
         decide(client, plan)
-        sizes, times = _sizes(client, plan.events), _time(client)
+        sizes, times = _sizes(client, plan.events), _time(client, also)
         peak = line.stage.peak_rss_bytes()
         engine = value(client, "SELECT version()")
-    aggregates = {name: found["seconds"] for name, found in times.items() if found["reads"] == "aggregates"}
+    aggregates = {name: found["seconds"] for name, found in times.items() if found["reads"] != "raw"}
     return {
         "events": plan.events,
         **sizes,
@@ -102,13 +108,19 @@ def measure(plan: Plan) -> dict[str, Any]:
 @click.option("--hosts", default=50_000, show_default=True, type=click.IntRange(1), help="hosts that report them")
 @click.option("--days", default=10, show_default=True, type=click.IntRange(1, 80), help="days that they span")
 @click.option("--seed", default=1, show_default=True)
+@click.option(
+    "--also",
+    type=click.File("rb"),
+    help="further queries, as a JSON object of SQL by name: those of dashboards are `python -m grafana.asked`",
+)
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on standard output")
-def command(events: int, hosts: int, days: int, seed: int, as_json: bool) -> None:
+def command(events: int, hosts: int, days: int, seed: int, also: BinaryIO | None, as_json: bool) -> None:
     """Seconds of every named query over so many stored events, generated in the engine; goal 0.3 for aggregates.
 
     `seconds` is the median of five runs after a first one, as a client sees it over HTTP.
     """
-    figures = measure(Plan(events, hosts, days, seed))
+    queries_also = msgspec.json.decode(also.read(), type=dict[str, str]) if also else {}
+    figures = measure(Plan(events, hosts, days, seed), queries_also)
     if as_json:
         click.echo(json.dumps(figures))
         return

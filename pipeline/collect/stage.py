@@ -53,14 +53,16 @@ async def serve(
         lingering_time=LINGERING_SECONDS,
     )
     await runner.setup()
-    watch = asyncio.gather(keep_fresh(tokens, gateway.forget_revoked, look, log), pulse.turn())
+    works = (keep_fresh(tokens, gateway.forget_revoked, look, log), pulse.turn())
+    beside = [asyncio.create_task(work) for work in works]
     try:
         port = await listen(runner, "collect", config.host, config.port, config.listen_fd, places.accepted_at_once)
         log.info("listening", host=config.host, port=port, fleets=len(tokens))
         await _stopped(forwarder)
     finally:
         log.info("stopping: finishing the requests under way")
-        watch.cancel()
+        for task in beside:
+            task.cancel()
         await runner.cleanup()
         unsent = forwarder.flush(shutdown_seconds)
         log.info("stopped", not_acknowledged=unsent)

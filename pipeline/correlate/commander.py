@@ -19,7 +19,7 @@ from pipeline.correlate.halt_keeper import HaltKeeper, IsOurs
 from pipeline.correlate.ports import CommandRecord, Ports
 from pipeline.correlate.reading import Reading
 from pipeline.decide.orders import Decisions
-from pipeline.halt.chain import Fault, Head, by_fleet
+from pipeline.halt.chain import FAULTS, Fault, Head, by_fleet
 from pipeline.halt.clerk import Clerk, head_of, ruling_of
 from pipeline.halt.errors import UntrustedRecord
 from pipeline.runtime import metrics
@@ -71,6 +71,7 @@ class Commander:
         self._halts.published.update(self._halts.issuer.register.all_newest())
 
     def _alarm(self, name: str, faults: list[Fault]) -> None:
+        metrics.from_zero(metrics.AUDIT_FAULTS, FAULTS)
         for fault in faults:
             metrics.AUDIT_FAULTS.labels(fault.kind).inc()
         for fault in faults[:LOGGED]:

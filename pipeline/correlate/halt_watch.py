@@ -15,7 +15,7 @@ from pipeline.correlate.ports import HaltRecord, HaltsRead
 from pipeline.halt.believe import UNREADABLE, TrustedKeys, believed_halt
 from pipeline.halt.errors import UntrustedRecord
 from pipeline.halt.issuer import HaltIssuer
-from pipeline.halt.safety import ERASED, MISSING, REPLAYED
+from pipeline.halt.safety import DOUBTS, ERASED, MISSING, REPLAYED
 from pipeline.runtime import metrics
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.record_keys import fleet_of, key_text
@@ -58,6 +58,7 @@ class HaltWatch:
         self._alarmed: dict[str, str] = {}  # by key: the reason, while it lasts
         self._flagged_ms: dict[str, int] = {}  # by fleet: when last something was wrong
         self._read_ms: int | None = None
+        metrics.from_zero(metrics.HALT_RECORDS_DISTURBED, DOUBTS)
 
     def began(self, now_ms: int) -> None:
         """The register was filled anew, from all that the topic holds by now."""

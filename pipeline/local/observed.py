@@ -1,7 +1,6 @@
 """How a local line is observed: the supervisor's own metrics, and Prometheus's files for all that runs here."""
 
 import asyncio
-import shutil
 import sysconfig
 from pathlib import Path
 
@@ -57,7 +56,7 @@ def write_prometheus(info: StackInfo) -> None:
     ]
     write_private(place / TARGETS / "andon.json", msgspec.json.format(msgspec.json.encode(entries)).decode() + "\n")
     if shipped is not None:
-        for name in (CONFIG, RULES):
-            shutil.copyfile(shipped / name, place / name)
-            (place / name).chmod(0o600)
+        config = (shipped / CONFIG).read_text("utf-8").replace(f"{TARGETS}/*.yml", f"{TARGETS}/*.json")
+        write_private(place / CONFIG, config)
+        write_private(place / RULES, (shipped / RULES).read_text("utf-8"))
         info.prometheus_file = str(place / CONFIG)

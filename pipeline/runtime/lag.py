@@ -24,6 +24,7 @@ class Behind:
 
     def __init__(self) -> None:
         self._since_ms: dict[Place, int] = {}
+        self._seen_ms: dict[Place, int] = {}  # when a log was looked at first of which nothing is known yet
 
     def read(self, place: Place, at_ms: int) -> None:
         """A record of that time was read there."""
@@ -31,9 +32,11 @@ class Behind:
 
     def look(self, messages: Mapping[Place, int], now_ms: int) -> dict[Place, float]:
         """So many messages wait, in these logs and no others; for how many seconds, each."""
-        since = {place: now_ms if lag <= 0 else self._since_ms.get(place, now_ms) for place, lag in messages.items()}
-        self._since_ms = since
-        return {place: max(0.0, (now_ms - at_ms) / 1000) for place, at_ms in since.items()}
+        known = {place: now_ms if lag <= 0 else self._since_ms.get(place) for place, lag in messages.items()}
+        self._since_ms = {place: at_ms for place, at_ms in known.items() if at_ms is not None}
+        self._seen_ms = {place: self._seen_ms.get(place, now_ms) for place, at_ms in known.items() if at_ms is None}
+        since = self._since_ms | self._seen_ms
+        return {place: max(0.0, (now_ms - since[place]) / 1000) for place in messages}
 
 
 class Lags:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, product
 from typing import NamedTuple
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
@@ -160,3 +160,10 @@ VERDICT_STATES = Family("andon_verdicts", "Newest believed verdicts, one for eac
 ROWS = Counter("andon_archive_rows", "Rows acknowledged by ClickHouse", ["table"])
 INSERT_FAILURES = Counter("andon_archive_insert_failures", "Inserts that failed, and are tried again", ["table"])
 INSERT_SECONDS = Histogram("andon_archive_insert_seconds", "Time of one ClickHouse insert", buckets=_LATENCY)
+
+
+def from_zero(counter: Counter, *values: Iterable[str]) -> None:
+    """Have every series of these labels' values there, at zero: that a counter rises can be seen of one that was there
+    before it did."""
+    for labels in product(*values):
+        counter.labels(*labels)

@@ -41,7 +41,9 @@ class QuietConsumer(Consumer):
     read: no pause outlives the assignment that it was made in, as one of librdkafka's would. `errors` are the client's.
     """
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], look_seconds: float | None = None) -> None:
+        """`look_seconds`: how often one at rest asks for the ends, for whoever has time."""
+        self._look_seconds = look_seconds
         self.errors = Errors()
         super().__init__(self.errors.settings | settings)
         self._spins: bool | None = None  # whether it is the broker for which all this is; None: not known yet
@@ -120,7 +122,7 @@ class QuietConsumer(Consumer):
         return not rests
 
     def _look(self) -> Deadline:
-        return Deadline(pause_seconds(time.monotonic() - self._newest))
+        return Deadline(self._look_seconds or pause_seconds(time.monotonic() - self._newest))
 
     def _wanted(self) -> set[Place]:
         return {(of.topic, of.partition) for of in self.assignment()} - self._held

@@ -34,11 +34,17 @@ class TopicReader:
     """A context manager, or to be closed. Joins no group and commits nothing; not for several threads at once.
 
     `group` is there for its rights: librdkafka asks for its coordinator even so, and ACLs may allow that of no other
-    name. It is that of the client unless given, and stands behind the topics' prefix. `settings` are librdkafka's.
+    name. It is that of the client unless given, and stands behind the topics' prefix. `settings` are librdkafka's;
+    `look_seconds` as of QuietConsumer.
     """
 
     def __init__(
-        self, kafka: KafkaConfig, client_id: str, group: str = "", settings: Mapping[str, Any] = NO_MORE
+        self,
+        kafka: KafkaConfig,
+        client_id: str,
+        group: str = "",
+        settings: Mapping[str, Any] = NO_MORE,
+        look_seconds: float | None = None,
     ) -> None:
         self.fault: KafkaError | None = None  # the newest that the brokers answered with; it is waited out
         self._kafka = kafka
@@ -52,7 +58,7 @@ class TopicReader:
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
         }
-        self._consumer = QuietConsumer(client_config(kafka, client_id) | own | {**settings})
+        self._consumer = QuietConsumer(client_config(kafka, client_id) | own | {**settings}, look_seconds)
 
     # -- what there is to read
 

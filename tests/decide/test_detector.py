@@ -7,6 +7,7 @@ from support.decide_world import (
     GUILTY,
     KERNEL_FAULT,
     ORDINARY,
+    RINGS,
     T0,
     boot_after,
     crash,
@@ -48,6 +49,14 @@ def after(raw: bytes, **policy: object) -> Detector:
 
 def outbreak(hosts: int = 40) -> list[AnyEvent]:
     return fault(hosts, T0 + 10 * MINUTE_MS, T0 + 14 * MINUTE_MS, GUILTY)
+
+
+def test_what_is_usual_is_told_of_each_ring(ordinary_morning: bytes) -> None:
+    """Crashed hosts per trial, from history: of the rings that there are, and no others."""
+    usual = after(ordinary_morning).summary()["baseline"]
+    assert isinstance(usual, dict)
+    assert usual.keys() == set(RINGS)
+    assert 0 < sum(usual.values()) < 0.1
 
 
 def test_a_harmful_update_is_halted_and_no_other(ordinary_morning: bytes, rollout: list[AnyEvent]) -> None:

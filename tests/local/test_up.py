@@ -25,6 +25,7 @@ from pipeline.local.settings import chosen
 from pipeline.local.small_topics import local_topics
 from pipeline.local.stack import LocalStack, StackInfo
 from pipeline.local.supervisor import ProcessSpec, Supervisor
+from pipeline.local.up import UpConfig
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.wire import topics
 

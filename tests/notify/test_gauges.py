@@ -1,8 +1,12 @@
 """What stands halted, as gauges: figures that an alert can stand on."""
 
+import json
+import time
+
+from prometheus_client import generate_latest
 from support.rollout_world import NAMES, NOW, TRUSTED, beat, halt, verdict
 
-from consumers.notify.gauges import MAX_UPDATES, gauges
+from consumers.notify.gauges import LIVE_MS, MAX_UPDATES, gauges
 from pipeline.halt.safety import SafetyRecord
 from pipeline.halts.facts import Obeyed, Row, row_of
 from pipeline.halts.known import Known
@@ -10,6 +14,7 @@ from pipeline.runtime import metrics
 from pipeline.runtime.metrics import Family, Series
 from pipeline.wire import topics
 from pipeline.wire.record_keys import parse_key
+from pipeline.wire.verdicts import Verdict, decode_verdict
 
 KEY = "/".join(NAMES.values())
 OF = tuple(parse_key(KEY))
@@ -74,7 +79,43 @@ def test_live_updates_are_named_by_evidence_and_the_rest_is_counted() -> None:
     assert found[metrics.EVIDENCE][0] == (("acme", "crowdstrike", "falcon-content", "0"), 9.0)
     assert len(found[metrics.EVIDENCE]) == MAX_UPDATES
     assert found[metrics.UPDATES_NOT_SHOWN] == [(("acme",), 2)]
+    assert found[metrics.EVIDENCE_NOT_SHOWN] == [(("acme",), 0.02)]
+    assert found[metrics.UPDATE_STATE][0] == (("acme", "crowdstrike", "falcon-content", "0", "watching"), 1.0)
     assert found[metrics.VERDICT_STATES] == [(("acme", "watching"), MAX_UPDATES + 3)]
     assert found[metrics.CRASHES_PER_TRIAL][0][1] == 3 / 9_120
     assert found[metrics.HEARTBEAT] == [(("acme",), NOW / 1000)]
     assert found[metrics.FLEET_EVENTS] == [(("acme",), 9)]
+
+
+def test_an_update_stands_as_in_its_worst_ring_and_what_is_long_gone_is_not_live() -> None:
+    """Verdicts stay on their topic for ever."""
+    record = SafetyRecord(TRUSTED)
+    old = verdict("watching", version="old", at=NOW - LIVE_MS - 1, log10_evidence=5.0)
+    for _, key, value in [verdict("cleared"), verdict("pending", ring="canary"), old, beat(NOW)]:
+        assert record.take_word(key, value) == ""
+    found = dict(gauges([], {}, record))
+    assert found[metrics.UPDATE_STATE] == [((*OF, "pending"), 1.0)]
+    assert [of for of, _ in found[metrics.EVIDENCE]] == [OF]
+
+
+def test_a_scrape_at_a_thousand_live_updates_takes_moments() -> None:
+    """Gauges made and shown, in milliseconds of this process's time: 50 are allowed for the scrape."""
+    record = SafetyRecord(TRUSTED)
+    for number in range(1_000):
+        record.verdicts[f"acme/v/p/{number}/*"] = decoded(verdict("watching", version=str(number)))
+    started = time.process_time()
+    for family, series in gauges([], {}, record):
+        metrics.put(family, series)
+    made = time.process_time()
+    page = generate_latest()
+    took = {"gauges_ms": 1000 * (made - started), "scrape_ms": 1000 * (time.process_time() - made), "bytes": len(page)}
+    print(json.dumps({name: round(value, 1) for name, value in took.items()}))
+    assert page.count(b"andon_update_evidence_log10{") == MAX_UPDATES
+    assert took["scrape_ms"] < 50
+    for family, _ in gauges([], {}, SafetyRecord(TRUSTED)):
+        metrics.put(family, [])
+
+
+def decoded(message: tuple[str, bytes, bytes | None]) -> Verdict:
+    """As it was signed."""
+    return decode_verdict(message[2] or b"")

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from support.alerting.alertmanager import Alertmanager, Webhook
-from support.alerting.prometheus import Prometheus
 from support.brokers import Clients
 from support.rollout_world import ANN, BOB, Message, beat, halt, instead
 from support.waiting import DEADLINE_SECONDS, until
@@ -127,30 +126,6 @@ def test_each_halt_is_told_within_moments_and_once(told: Told) -> None:
     assert [each["status"] for each in told.webhook.told] == ["firing"] * 4
     assert len(told.alertmanager.alerts() or ()) == 4
     assert 'andon_notifications_total{status="firing"} 4.0' in told.page("/metrics")[1]
-
-
-def test_a_rule_tells_of_a_halt_that_notify_could_not_and_is_muted_once_it_can(told: Told, tmp_path: Path) -> None:
-    """Within 15 s, by the intervals that the shipped files set; no halt is told twice."""
-    told.put(told.beat())
-    told.alertmanager.start()
-    told.notify.environ["ANDON_NOTIFY_ALERTMANAGER_URLS"] = f"http://127.0.0.1:{free_port()}"
-    told.notify.start()
-    with Prometheus(tmp_path, {"notify": f"127.0.0.1:{told.port}"}, told.alertmanager.address) as prometheus:
-        until("it is scraped", lambda: prometheus.asked('up{stage="notify"} == 1'))
-        sent = told.put(told.halt(1), told.beat())
-        arrived = until("the rule's arrives", lambda: told.webhook.named("AndonHaltIssued", "firing"))[0]
-        print(json.dumps({"rule_to_webhook_seconds": round(arrived["arrived"] - sent, 2)}))
-        assert told.webhook.named("AndonHalt", "firing") == []
-        assert told.notify.stop() == 0
-        told.notify.environ["ANDON_NOTIFY_ALERTMANAGER_URLS"] = told.alertmanager.url
-        told.notify.start()
-        until("notify's arrives", lambda: told.webhook.named("AndonHalt", "firing"))
-        until("the rule's is muted", lambda: "suppressed" in states(told.alertmanager, "AndonHaltIssued"))
-
-
-def states(alertmanager: Alertmanager, name: str) -> set[str]:
-    """Of the alerts of this name."""
-    return {each["status"]["state"] for each in alertmanager.alerts() or () if each["labels"]["alertname"] == name}
 
 
 def of(webhook: Webhook, version: str) -> list[dict[str, Any]]:

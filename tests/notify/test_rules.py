@@ -1,5 +1,6 @@
 """deploy/prometheus/rules.yml, by promtool: each alert fires when it should and only then; what it names is there."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from support.alerting.metrics_table import declared
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
+GRAFANA = ROOT / "grafana" / "generated"
 RUNBOOKS = ROOT / "deploy" / "runbooks"
 GRAFANA = ROOT / "grafana" / "provisioning" / "alerting" / "rules.yml"
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]
@@ -77,3 +79,58 @@ def test_no_runbook_is_without_its_alert() -> None:
     assert {page.stem for page in RUNBOOKS.glob("Andon*.md")} == {*ALERTS, *told}
     expressions = " ".join(rule["expr"] for group in GROUPS for rule in group["rules"])
     assert set(re.findall(r"(?<![:\w])andon_\w+", expressions)) <= declared().keys()
+
+
+DASHBOARDS = {file.name: file.read_text("utf-8") for file in sorted(GRAFANA.glob("*.json"))}
+# Metrics that no rule and no dashboard needs, each with why there is one all the same.
+FOR_PEOPLE_ALONE = {
+    "andon_notify_firing_alerts": "to compare with Alertmanager's own count",
+    "andon_buffered_events": "the gateway's /readyz says it, too",
+    "andon_http_connections": "to find who holds connections",
+    "andon_http_connections_closed_total": "to find who holds connections",
+    "andon_halts_read_timestamp_seconds": "the heartbeat's flag says when it is too old",
+    "andon_deadletters_not_kept_total": "to find which token sends what cannot be read",
+    "andon_understood_total": "to find who sends other forms",
+    "andon_unwatched_updates": "andon_noted says how many exposures that were",
+    "andon_commands_total": "the audit has each of them",
+    "andon_stream_time_seconds": "andon_lag_seconds says how late it is",
+}
+KNOWN = set(declared()) | {f"{name}{end}" for name in declared() for end in ("_bucket", "_sum", "_count")}
+
+
+def dashboards() -> dict[str, dict[str, Any]]:
+    """By uid."""
+    if not DASHBOARDS:
+        pytest.skip("no dashboard is generated yet")
+    return {each["uid"]: each for each in map(json.loads, DASHBOARDS.values()) if "uid" in each}
+
+
+def test_dashboards_that_alerts_name_are_there() -> None:
+    """And variables that links set are theirs."""
+    found = dashboards()
+    for name, rule in ALERTS.items():
+        uid, _, variables = rule["annotations"]["dashboard_url"].partition("/d/")[2].partition("?")
+        assert uid in found, name
+        named = {each["name"] for each in found[uid]["templating"]["list"]}
+        assert set(re.findall(r"var-(\w+)=", variables)) <= named, name
+
+
+def test_what_dashboards_name_is_there() -> None:
+    """Metrics, recorded series, runbooks."""
+    dashboards()
+    recorded = {rule["record"] for group in GROUPS for rule in group["rules"] if "record" in rule}
+    for file, text in DASHBOARDS.items():
+        expressions = " ".join(re.findall(r'"expr": "((?:[^"\\\\]|\\\\.)*)"', text))
+        named = set(re.findall(r"[a-z_:]*\bandon_\w+(?::\w+)?", expressions))
+        assert named <= KNOWN | recorded, file
+        assert set(re.findall(r"/runbooks/(Andon\w+)", text)) <= {page.stem for page in RUNBOOKS.glob("Andon*.md")}, (
+            file
+        )
+
+
+def test_every_metric_is_looked_at() -> None:
+    """By a rule or a dashboard, or it is said why not."""
+    dashboards()
+    text = RULES.read_text() + " ".join(DASHBOARDS.values())
+    unseen = {name for name in declared() if not re.search(rf"\b{name}(_bucket|_sum|_count)?\b", text)}
+    assert unseen <= FOR_PEOPLE_ALONE.keys()

@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.runtime import lag
-from pipeline.runtime.lag import LagReport
+from pipeline.runtime.lag import Behind, LagReport
 
 
 class CutOff(Consumer):
@@ -39,3 +39,17 @@ def test_an_end_that_stays_before_it_is_believed(monkeypatch: pytest.MonkeyPatch
     """The log is another then."""
     monkeypatch.setattr(lag, "STALE_SECONDS", 0.2)
     assert bounds(1_000, 100) == [(3, 80)]
+
+
+def test_what_waits_is_younger_than_what_was_read_and_than_the_last_moment_without_any() -> None:
+    """A record after an hour's silence has not waited for an hour; a backlog from before the start has, as is known
+    once the first of it was read."""
+    behind, at = Behind(), ("t", 0)
+    assert behind.look({at: 500}, 10_000) == {at: 0.0}
+    assert behind.look({at: 500}, 11_000) == {at: 1.0}
+    behind.read(at, 4_000)
+    assert behind.look({at: 400}, 12_000) == {at: 8.0}
+    behind.look({at: 0}, 20_000)
+    assert behind.look({at: 1}, 21_000) == {at: 1.0}
+    behind.read(at, 20_500)
+    assert behind.look({at: 1, ("t", 1): 0}, 23_000) == {at: 2.5, ("t", 1): 0.0}

@@ -5,6 +5,7 @@ import socket
 import urllib.error
 import urllib.request
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,6 +119,19 @@ def test_who_cannot_say_that_he_is_ready_is_not() -> None:
     assert health.ready() == (False, health.ready()[1])
     assert health.ready()[1]["why_not"] == ["unknown: KeyError: 'x'"]
     assert health.alive()[0] is False
+
+
+def test_the_disk_of_a_directory_is_shown_as_long_as_it_is_there(tmp_path: Path) -> None:
+    """One that is gone gives no number, and a scrape all the same."""
+    place = tmp_path / "data"
+    place.mkdir()
+    serving.show_disk("test", place)
+    free, size = (
+        REGISTRY.get_sample_value(f"andon_disk_{what}_bytes", {"directory": "test"}) for what in ("free", "size")
+    )
+    assert 0 < (free or 0) <= (size or 0)
+    place.rmdir()
+    assert str(REGISTRY.get_sample_value("andon_disk_free_bytes", {"directory": "test"})) == "nan"
 
 
 def asked(port: int, path: str, host: str = "localhost") -> tuple[int, dict[str, Any]]:

@@ -33,7 +33,7 @@ def test_settings_of_another_cluster_do_not_reach_the_line(line: Line) -> None:
     Andon's tables where they belong."""
     stages = line.at_first["stages"]
     assert {name: (stage["state"], stage["restarts"]) for name, stage in stages.items()} == dict.fromkeys(
-        ("broker", "clickhouse", "combine", "correlate", "collect", "archive"), ("up", 0)
+        ("broker", "clickhouse", "combine", "correlate", "collect", "archive", "notify"), ("up", 0)
     )
     assert line.curl_query("SELECT count() FROM andon.events_once WHERE fleet = 'nobody'") == "0"
     assert line.curl_query("SELECT count() FROM system.databases WHERE name = 'production'") == "0"

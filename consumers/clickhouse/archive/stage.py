@@ -148,7 +148,7 @@ class Archive:
             log.error("the log is not what it was: read again", from_offset=start, was_at=before)
         low, _ = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
         if lost := deleted_unread(before, start, low):
-            LOST.labels(STAGE, topic).inc(lost)
+            LOST.labels(STAGE, topic.removeprefix(self._kafka.topic_prefix)).inc(lost)
             log.error("records deleted before they were read", upto=lost)
 
     def _repeat(self) -> None:
