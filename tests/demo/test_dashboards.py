@@ -1,4 +1,4 @@
-"""What the dashboards of grafana/ show of the demo's night: every query of theirs finds something, of the shape that its
+"""What the dashboards of grafana/ show of the demo's night: each query of theirs finds something, of the shape that its
 panel needs. No Grafana server can be run here: macros and variables are expanded as Grafana does (grafana/preview),
 ClickHouse is asked as its user, Prometheus is Debian's, and both are the ones that watched the line."""
 
