@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from support.played import Played
+from support.grafana.played import Played
 from support.waiting import DEADLINE_SECONDS, until
 
 from pipeline.local.machine.process import andon
