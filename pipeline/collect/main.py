@@ -10,10 +10,8 @@ from pipeline.collect.config import CollectConfig
 from pipeline.runtime import logging
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
-from pipeline.runtime.metrics import REJECTED, from_zero
 from pipeline.runtime.web.serving import MetricsConfig, Pulse
 from pipeline.runtime.web.serving import serve as serve_metrics
-from pipeline.wire.reasons import Reason
 
 
 @click.command("collect")
@@ -27,8 +25,7 @@ def command(collect: CollectConfig, kafka: KafkaConfig, metrics: MetricsConfig) 
     if not collect.is_local:
         log.warning("listening beyond this machine without TLS: put a TLS proxy before it, or tokens can be overheard")
     pulse = Pulse()
-    from_zero(REJECTED, ["collect"], Reason)
-    serve_metrics(metrics, pulse.health())
+    serve_metrics(metrics, pulse.health(), "collect")
     gc.freeze()  # what is loaded by now stays: the collector need not look at it again
     with suppress(KeyboardInterrupt):
         asyncio.run(serve(collect, kafka, log, pulse))

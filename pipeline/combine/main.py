@@ -10,10 +10,8 @@ from pipeline.runtime import logging
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import StopSignal, leave
-from pipeline.runtime.metrics import LOST, REJECTED, from_zero
 from pipeline.runtime.partials import PartialsConfig, seal_of
 from pipeline.runtime.web.serving import MetricsConfig, serve
-from pipeline.wire.reasons import Reason
 from pipeline.wire.topics import EVENTS
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
@@ -48,9 +46,7 @@ def run(kafka: KafkaConfig, served: MetricsConfig, partials: PartialsConfig, com
     log.info("starting", kafka=masked(kafka), combine=masked(combine))
     seal = seal_of(partials, log)
     watch = ReadingWatch(kafka, STAGE, GROUP, log, EVENTS.name, "folded")
-    from_zero(REJECTED, [STAGE], Reason)
-    from_zero(LOST, [STAGE], [EVENTS.name])
-    serve(served, watch.health())
+    serve(served, watch.health(), STAGE)
     combiner = Combiner(kafka, combine, stop, log, seal.sealed if seal else bytes, watch.start().at)
     gc.collect()
     gc.freeze()

@@ -51,6 +51,7 @@ class Correlator:
         self._turn = asyncio.Lock()  # one thing at a time on fleets and issuer
         self._saving = asyncio.Lock()  # one checkpoint at a time; `_turn` is free while it is being written
         self.session = 0  # counts recoveries: what was begun in an earlier one must not be finished
+        metrics.from_zero(metrics.LOST, [STAGE], [records.TOPIC])
         metrics.CHECKPOINT_AGE.set_function(lambda: fleets.unsaved_seconds(clock()))
         self._recovers_since = time.monotonic()  # since it was made, or partitions went
         self._committed: dict[int, int] = {}

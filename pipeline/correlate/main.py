@@ -11,13 +11,10 @@ from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import hangup_stops
 from pipeline.runtime.logging import configure
-from pipeline.runtime.metrics import LOST, REJECTED, from_zero
 from pipeline.runtime.partials import PartialsConfig, seal_of
 from pipeline.runtime.web.hosts import is_loopback
 from pipeline.runtime.web.serving import MetricsConfig, Pulse
 from pipeline.runtime.web.serving import serve as serve_metrics
-from pipeline.wire.reasons import Reason
-from pipeline.wire.topics import PARTIALS
 
 
 @click.command("correlate")
@@ -54,9 +51,7 @@ def run(
         log.warning("the state view is open beyond this machine: it asks nobody who they are, and names every fleet")
     seal = seal_of(partials or PartialsConfig(), log)
     pulse = Pulse()
-    from_zero(REJECTED, [STAGE], Reason)
-    from_zero(LOST, [STAGE], [PARTIALS.name])
-    serve_metrics(metrics_config, pulse.health())
+    serve_metrics(metrics_config, pulse.health(), STAGE)
     from pipeline.correlate.begin import beginning
     from pipeline.correlate.stage import serve  # takes a second: Faust
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from pipeline.runtime.clock import Clock, wall_clock_ms
-from pipeline.runtime.metrics import LAG, LAG_SECONDS
+from pipeline.runtime.metrics import LAG, LAG_SECONDS, LOST, from_zero
 from pipeline.runtime.waiting import Deadline
 
 REPORT_SECONDS = 1.0
@@ -65,6 +65,7 @@ class LagReport:
 
     def __init__(self, consumer: Consumer, stage: str, topic_prefix: str) -> None:
         self._consumer, self._lags = consumer, Lags(stage, topic_prefix)
+        self._stage, self._prefix = stage, topic_prefix
         self._ends: dict[Place, int] = {}
         self._next = Deadline(0)
 
@@ -76,6 +77,7 @@ class LagReport:
         Raises:
             KafkaException: when the brokers do not say.
         """
+        from_zero(LOST, [self._stage], {of.topic.removeprefix(self._prefix) for of in committed})
         deadline = Deadline(STALE_SECONDS)
         found = self._bounds(committed)
         while not deadline.has_passed and any(of.offset > found[of.topic, of.partition][1] for of in committed):

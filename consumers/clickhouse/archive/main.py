@@ -11,9 +11,7 @@ from pipeline.runtime import logging
 from pipeline.runtime.config import configured, masked
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lifecycle import StopSignal, leave
-from pipeline.runtime.metrics import LOST, REJECTED, from_zero
 from pipeline.runtime.web.serving import MetricsConfig, serve
-from pipeline.wire.reasons import Reason
 
 _COLLECT_EVERY = 100_000  # allocations: a batch makes many objects and no cycles
 
@@ -37,15 +35,12 @@ def command(
     stop = StopSignal().install()
     from consumers.clickhouse.archive.convert import Converter  # here: help does not wait for them
     from consumers.clickhouse.archive.insert import Inserter
-    from consumers.clickhouse.archive.records import ROUTES
     from consumers.clickhouse.archive.stage import Archive
     from pipeline.runtime.reading.watch import ReadingWatch
 
     log = logging.configure(STAGE)
     watch = ReadingWatch(kafka, STAGE, GROUP, log, "what it stores", "stored")
-    from_zero(REJECTED, [STAGE], Reason)
-    from_zero(LOST, [STAGE], ROUTES)
-    serve(metrics, watch.health())
+    serve(metrics, watch.health(), STAGE)
     where = {"bootstrap_servers": kafka.bootstrap_servers, "clickhouse": masked(clickhouse)}
     log.info("starting", **masked(archive), **where)
     trusted = trust.keys(log.error)

@@ -21,8 +21,9 @@ from prometheus_client import make_wsgi_app
 
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import ConfigError
-from pipeline.runtime.metrics import BUILD, DISK_FREE, DISK_SIZE, READY
+from pipeline.runtime.metrics import BUILD, DISK_FREE, DISK_SIZE, READY, REJECTED, from_zero
 from pipeline.runtime.web.hosts import is_meant
+from pipeline.wire.reasons import Reason
 
 Doc = msgspec.Meta
 
@@ -210,11 +211,16 @@ def show_disk(directory: str, path: Path) -> None:
     DISK_SIZE.labels(directory).set_function(of(lambda stat: stat.f_blocks))
 
 
-def serve(config: MetricsConfig, health: Health) -> None:
-    """Serve the metrics in a daemon thread, if a port is set, and what the process says of itself. Raises ConfigError
-    when it cannot be listened on."""
+def serve(config: MetricsConfig, health: Health, refuses: str = "") -> None:
+    """Serve the metrics in a daemon thread, if a port is set, and what the process says of itself; `refuses`: the
+    stage, if it is one that refuses messages.
+
+    Raises:
+        ConfigError: when the port cannot be listened on.
+    """
     host, port = config.metrics_host, config.metrics_port
     BUILD.labels(importlib.metadata.version("andon"), platform.python_version()).set(1)
+    from_zero(REJECTED, [refuses] if refuses else [], Reason)
     READY.set_function(lambda: float(health.ready()[0]))
     if not port:
         return
