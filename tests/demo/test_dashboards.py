@@ -33,6 +33,10 @@ SILENT = {
     ("Errors: archive", "andon_rejected_total"): "what it could not read, the combiner had refused before",
     ("Errors: archive", "andon_archive_insert_failures_total"): "no insert failed",
     ("What do gauges leave out?", "andon_updates_not_shown_evidence_log10"): "they name every update",
+    ("Are records as they were left?", "andon_audit_faults_total"): "nobody touched the audit",
+    ("What went to the dead letters?", "andon_deadletters_not_kept_total"): "no token was beyond its quota",
+    ("What was understood after all?", "andon_understood_total"): "no body came in another form",
+    ("What does the supervisor keep?", "andon_process_restarts_total"): "no process was started anew",
 }
 OF_RESUMES = {"annotation Resumes", "Which resumes stand, and until when?"}
 HOSTILE = "') OR 1 = 1 -- %27 ${fleet} \\' UNION ALL SELECT 1 -- 日本\n\\"
