@@ -1,5 +1,5 @@
-"""`make grafana-preview`: the demo's night on a whole line, watched by Prometheus; what the dashboards ask of it, kept and
-drawn, with pictures where there is a Chromium. Takes some minutes."""
+"""`make grafana-preview`: the demo's night on a whole line, watched by Prometheus; what the dashboards ask of it, kept
+and drawn, with pictures where there is a Chromium. Takes some minutes."""
 
 import shutil
 import sys
@@ -16,16 +16,16 @@ SEEN_SECONDS = 60  # of scrapes, so that there are lines to be seen
 
 def main(to: Path) -> None:
     """Answers, pages and pictures in this folder."""
-    with tempfile.TemporaryDirectory() as line, tempfile.TemporaryDirectory() as eyes:
-        with demo_in(Path(line)) as played, watching(played, Path(eyes)) as seen:
-            time.sleep(SEEN_SECONDS)
-            choices = dict(zip(("vendor", "product", "version"), HALTED, strict=True))
-            ask(
-                seen.prometheus.url,
-                seen.clickhouse,
-                choices | {"fleet": FLEET, "host": seen.crashed_host},
-                to,
-            )
+    with (
+        tempfile.TemporaryDirectory() as line,
+        tempfile.TemporaryDirectory() as eyes,
+        demo_in(Path(line)) as played,
+        watching(played, Path(eyes)) as seen,
+    ):
+        time.sleep(SEEN_SECONDS)
+        choices = dict(zip(("vendor", "product", "version"), HALTED, strict=True))
+        choices |= {"fleet": FLEET, "host": seen.crashed_host}
+        ask(seen.prometheus.url, seen.clickhouse, choices, to)
     draw(to, shutil.which("chromium") or "")
 
 
