@@ -68,6 +68,9 @@ BATCH_SECONDS = Histogram("andon_batch_seconds", "Time to process and commit a b
 BATCH_MESSAGES = Histogram("andon_batch_messages", "Messages in a batch", ["stage"], buckets=_SIZES)
 DEADLETTERS = Counter("andon_deadletters", "Refused messages written to fleet.deadletter", ["stage"])
 LOST = Counter("andon_lost_messages", "Messages deleted before they were read, at most", ["stage", "topic"])
+READ_AGAIN = Counter(
+    "andon_read_again", "Messages that the client handed over again, and that were left out", ["stage"]
+)
 LAG = Gauge("andon_lag_messages", "Messages not yet read", ["stage", "topic", "partition"])
 LAG_SECONDS = Gauge(
     "andon_lag_seconds",
