@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 WORKERS ?= 3
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 COVER := --cov=pipeline --cov=consumers --cov-report=term
-.PHONY: setup demo test test-unit test-all coverage lint format hooks lock bench grafana grafana-known clean
+.PHONY: setup demo test test-unit test-all coverage lint format hooks lock bench grafana grafana-preview grafana-known clean
 
 setup: .venv/.setup-stamp
 .venv/.setup-stamp: pyproject.toml constraints.txt
@@ -60,6 +60,10 @@ bench: setup
 # The dashboards' JSON anew, from grafana/dashboards.
 grafana: setup
 	$(BIN)/python -m grafana
+
+# Pictures of the dashboards after a replayed night, in build/grafana-preview: drawn by this repository, not by Grafana.
+grafana-preview: setup
+	PYTHONPATH=tests:. $(BIN)/python -m support.grafana.pictures build/grafana-preview
 
 # Which units and the like Grafana knows, anew from its library: needs node and npm, which nothing else here does.
 grafana-known:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from grafana.model.colours import PURPLE, RED, SKY
 from grafana.model.dashboard import Annotation, Variable
+from grafana.model.panels import Column
 from grafana.model.queries import CLICKHOUSE_VARIABLE, PROMETHEUS_VARIABLE, metric, only, sql
 
 UPDATE = ("fleet", "vendor", "product", "version")
-NAMED = "{{vendor}}/{{product}}/{{version}}"
+NAMED = "{{fleet}}: {{vendor}}/{{product}}/{{version}}"
 RUNBOOKS = "https://andon.example/runbooks"  # stands for where they are served, as in deploy/prometheus/rules.yml
 DASHBOARDS = {
     "rollout-watch": "Rollout watch",
@@ -23,6 +24,13 @@ _PARTS = "&".join(
 )
 _SOURCE = f"${{{CLICKHOUSE_VARIABLE}:queryparam}}"
 TO_INCIDENT = ("This update's incident", f"/d/andon-incident?{_PARTS}&{_SOURCE}&${{__url_time_range}}")
+
+# An update in a table: one column, which leads to its incident; the parts, which the link takes, are not shown.
+NAME = "concat(vendor, '/', product, '/', version) AS update"
+PARTS = "vendor, product, version"
+OF_UPDATE = {"update": Column(link=TO_INCIDENT)} | {
+    name: Column(hidden=True) for name in ("vendor", "product", "version")
+}
 
 PROMETHEUS = Variable(PROMETHEUS_VARIABLE, "Prometheus data source", "datasource", "prometheus")
 CLICKHOUSE = Variable(CLICKHOUSE_VARIABLE, "ClickHouse data source", "datasource", "grafana-clickhouse-datasource")

@@ -6,6 +6,8 @@ from grafana.model.kinds import lines
 from grafana.model.panels import Column, Panel
 from grafana.model.queries import only, sql
 
+UNNAMED = {"legend": True, "tooltip": False, "viz": False}
+
 
 def worst(where: str) -> str:
     """SQL of a WITH: `worst`, the update (fleet, vendor, product, version) that has the most evidence against it in
@@ -50,8 +52,10 @@ ORDER BY time LIMIT 5000""",
         columns={
             "with it": Column(colour=RED),
             "without it, expected": Column(colour=BLUE),
-            "at least": Column(colour=RED, custom={"lineWidth": 0}),
-            "at most": Column(colour=RED, custom={"lineWidth": 0, "fillBelowTo": "at least", "fillOpacity": 20}),
+            "at least": Column(colour=RED, custom={"lineWidth": 0, "hideFrom": UNNAMED}),
+            "at most": Column(
+                colour=RED, custom={"lineWidth": 0, "fillBelowTo": "at least", "fillOpacity": 20, "hideFrom": UNNAMED}
+            ),
         },
         no_value="the detector has said nothing about it in this time",
     )

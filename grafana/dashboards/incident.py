@@ -102,10 +102,11 @@ FROM
     SELECT min(installed) AS at, 1 AS step, 'first installed' AS what, '' AS who, 'events' AS by
     FROM update_days WHERE {THIS} HAVING count() > 0
     UNION ALL
-    SELECT toDateTime64(min(minute), 3, 'UTC'), 2, 'first crash with it', '', 'events'
-    FROM update_minutes WHERE {THIS} HAVING count() > 0
+    SELECT min(crashed_at), 2, 'first crash with it', '', 'events'
+    FROM crashes WHERE fleet = {value("fleet")} AND {reports.LISTED} HAVING count() > 0
     UNION ALL
-    SELECT decided_at, 3, 'halt decided', arrayStringConcat(rings, ' '), 'events' FROM halt_moments WHERE {THIS}
+    SELECT min(ifNull(stream_time, issued_at)), 3, 'halt decided', arrayStringConcat(any(rings), ' '), 'events'
+    FROM halts WHERE {THIS} AND action = 'halt' GROUP BY epoch
     UNION ALL
     SELECT min(issued_at), 4, any(if(action = 'halt', 'halt ordered', 'resumed')), any(decided_by), 'clock'
     FROM halts WHERE {THIS} GROUP BY epoch
@@ -117,7 +118,7 @@ FROM
     SELECT assumeNotNull(max(last_install)), 6, 'last new installation', '', 'events'
     FROM verdicts WHERE {THIS} AND last_install IS NOT NULL HAVING count() > 0
 )
-ORDER BY step, at LIMIT 100"""),
+ORDER BY by DESC, at, step LIMIT 100"""),
     width=12,
     height=10,
     columns={"at": Column(unit="dateTimeAsIso", width=180), "by": Column(width=70)},
@@ -215,6 +216,6 @@ DASHBOARD = Dashboard(
     ],
     annotations=common.moments(*UPDATE),
     links=common.links("incident"),
-    since="now-24h",
+    since="now-6h",
     refresh="1m",
 )  # fmt: skip

@@ -48,8 +48,8 @@ UP = big(
     links=[("What to do: AndonStageDown", f"{common.RUNBOOKS}/AndonStageDown")],
 )
 BEAT = big(
-    "How old is each detector's newest heartbeat?",
-    "Verified by `andon notify`. Past 30 s nothing is permitted; past 60 s AndonDetectorSilent fires.",
+    "How old is the newest heartbeat?",
+    "Of each fleet, verified by `andon notify`. Past 30 s nothing is permitted; past 60 s AndonDetectorSilent fires.",
     prom(f"time() - max by (fleet) ({metric('andon_detector_heartbeat_timestamp_seconds')})", "{{fleet}}"),
     unit="s",
     decimals=0,

@@ -1,7 +1,7 @@
 """Fleet quality, for analysts: is the fleet well, what makes it ill, and do we hear of it?"""
 
 from grafana.dashboards import common
-from grafana.dashboards.common import UPDATE
+from grafana.dashboards.common import NAME, OF_UPDATE, PARTS, UPDATE
 from grafana.model.colours import BLUE, GREY, ORANGE, RED
 from grafana.model.dashboard import Dashboard, Row
 from grafana.model.kinds import big, columns, lines, table
@@ -114,11 +114,11 @@ _FLEET_RATE = f"""(
 ) AS fleet_rate"""
 
 
-def _compared(by: str) -> str:
+def _compared(by: str, shown: str = "", parts: str = "") -> str:
     """SQL: updates by these columns, with Wilson's limits, those first that crash more than the fleet for certain."""
     return f"""
 WITH {_FLEET_RATE}
-SELECT {by}, hosts, crashed, rate, low AS `at least`, high AS `at most`, {_COMPARED} AS compared
+SELECT {shown or by}, hosts, crashed, rate, low AS `at least`, high AS `at most`, {_COMPARED} AS compared{parts}
 FROM
 (
     SELECT *,{_WILSON}
@@ -132,7 +132,7 @@ FROM
         HAVING hosts > 0
     )
 )
-ORDER BY low DESC, hosts DESC LIMIT 20"""
+ORDER BY low DESC, hosts DESC LIMIT 10"""
 
 
 ABOVE = "A host crashed if it reported a crash with it, whatever crashed it; the limits are Wilson's 95 % interval."
@@ -141,7 +141,7 @@ VENDORS = table(
     f"Hosts of each fleet and vendor in this time. {ABOVE}",
     sql(_compared("fleet, vendor")),
     width=12,
-    height=9,
+    height=12,
     columns=LIMITS,
     no_value="no update was reported in this time",
 )
@@ -149,10 +149,10 @@ VERSIONS = table(
     "Which versions do?",
     f"Hosts of each version in this time. {ABOVE} An innocent update shares its hosts with a guilty one: `andon "
     "query rates` takes that apart.",
-    sql(_compared("fleet, vendor, product, version")),
+    sql(_compared("fleet, vendor, product, version", f"fleet, {NAME}", f", {PARTS}")),
     width=12,
-    height=9,
-    columns=LIMITS | {"version": Column(link=common.TO_INCIDENT)},
+    height=12,
+    columns=LIMITS | OF_UPDATE | {"fleet": Column(width=90)},
     no_value="no update was reported in this time",
 )
 TOP = table(
@@ -165,9 +165,9 @@ SELECT signature_code AS code, signature_module AS module, sum(hosts) AS `host d
 FROM top_signatures
 WHERE {only("fleet")} AND {IN_TIME}
 GROUP BY code, module
-ORDER BY `host days` DESC LIMIT 15"""),
+ORDER BY `host days` DESC LIMIT 10"""),
     width=12,
-    height=9,
+    height=12,
     unit="none",
     no_value="nothing crashed in this time",
 )
@@ -179,9 +179,9 @@ SELECT first_seen AS `first seen`, signature_code AS code, signature_module AS m
        newest_update_there AS `installed there last`, hosts, crashes
 FROM new_signatures
 WHERE {only("fleet")} AND $__timeFilter(first_seen)
-ORDER BY first_seen DESC LIMIT 15"""),
+ORDER BY first_seen DESC LIMIT 10"""),
     width=12,
-    height=9,
+    height=12,
     columns={"first seen": Column(unit="dateTimeAsIso", width=180), "hosts": Column(unit="none", width=70),
              "crashes": Column(unit="none", width=80), "code": Column(width=90)},
     no_value="no new signature in this time",
@@ -197,7 +197,7 @@ FROM
            greatest(uniqCombinedMerge(stratum_days.hosts), crashed) AS hosts
     FROM stratum_days WHERE {PLACE} AND {IN_TIME} GROUP BY model HAVING hosts > 0
 )
-ORDER BY rate DESC, hosts DESC LIMIT 15"""),
+ORDER BY rate DESC, hosts DESC LIMIT 10"""),
     width=12,
     columns={name: LIMITS[name] for name in ("hosts", "crashed", "rate")},
     no_value="no host reported in this time",
@@ -210,7 +210,7 @@ SELECT reason, stage, count() AS messages, max(at) AS newest
 FROM dead_letters
 WHERE $__timeFilter(at) AND reason != 'retried'
 GROUP BY reason, stage
-ORDER BY messages DESC LIMIT 15"""),
+ORDER BY messages DESC LIMIT 10"""),
     width=12,
     columns={"messages": Column(unit="none", width=90), "newest": Column(unit="dateTimeAsIso", width=180)},
     no_value="nothing was refused in this time",

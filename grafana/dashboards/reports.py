@@ -30,7 +30,7 @@ WITH
         FROM verdicts WHERE fleet = {value("fleet")} GROUP BY rival
     )
 SELECT c.rival AS rival, c.both AS `crashed with both`, c.alone AS `with the other alone`,
-       round(o.evidence, 1) AS `against the other`,
+       round(o.evidence, 1) + 0 AS `against the other`,
        if(mapContains(without, c.rival), toString(round(without[c.rival], 1)), '') AS `left without the other`
 FROM
 (
@@ -77,7 +77,7 @@ TO_HOST = (
 )
 CRASHES = table(
     "Which crash reports?",
-    "The newest hundred of hosts that have it, in this time. A host leads to all that it reported, below.",
+    "The newest 25 of hosts that have it, in this time. A host leads to all that it reported, below.",
     sql(f"""
 SELECT ts AS at, host, ring, model, site, kind, signature_code AS code, signature_module AS module,
        arrayStringConcat(arrayMap((v, p, n) -> concat(v, '/', p, '/', n), `updates.vendor`, `updates.product`,
@@ -85,8 +85,9 @@ SELECT ts AS at, host, ring, model, site, kind, signature_code AS code, signatur
            AS `has installed`
 FROM crashes FINAL
 WHERE fleet = {value("fleet")} AND {only("ring")} AND $__timeFilter(ts) AND {LISTED}
-ORDER BY ts DESC LIMIT 100"""),
+ORDER BY ts DESC LIMIT 25"""),
     width=24,
+    height=12,
     columns={
         "at": Column(unit="dateTimeAsIso", width=180),
         "host": Column(link=TO_HOST),
@@ -98,7 +99,7 @@ ORDER BY ts DESC LIMIT 100"""),
 )
 EVENTS = table(
     "What did this host report?",
-    "The newest two hundred events of the host that is chosen at the top or in the table above, in this time.",
+    "The newest 25 events of the host that is chosen at the top or in the table above, in this time.",
     sql(f"""
 SELECT ts AS at, kind, prior AS `session before`, signature_code AS code, signature_module AS module, ring, os, model,
        arrayStringConcat(arrayMap((v, p, n) -> concat(v, '/', p, '/', n), `updates.vendor`, `updates.product`,
@@ -106,8 +107,9 @@ SELECT ts AS at, kind, prior AS `session before`, signature_code AS code, signat
            AS `has installed`
 FROM events_once
 WHERE fleet = {value("fleet")} AND host = {value("host")} AND $__timeFilter(ts)
-ORDER BY ts DESC LIMIT 200"""),
+ORDER BY ts DESC LIMIT 25"""),
     width=24,
+    height=12,
     columns={"at": Column(unit="dateTimeAsIso", width=180), "has installed": Column(custom={"inspect": True})},
     no_value="choose a host: in the table above, or by its name at the top",
 )

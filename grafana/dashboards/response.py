@@ -1,7 +1,7 @@
 """Response: once Andon has decided, who stops, how fast, and who has ordered otherwise?"""
 
 from grafana.dashboards import common
-from grafana.dashboards.common import NAMED, UPDATE
+from grafana.dashboards.common import NAME, NAMED, OF_UPDATE, PARTS, UPDATE
 from grafana.model.colours import BLUE, GREY, ORANGE, PURPLE, RED
 from grafana.model.dashboard import Dashboard, Row
 from grafana.model.kinds import alerts, bars, big, lines, table
@@ -62,23 +62,23 @@ WITH installs AS
     SELECT fleet, vendor, product, version, max(verdicts.last_install) AS last_install
     FROM verdicts WHERE {only(*UPDATE)} GROUP BY fleet, vendor, product, version
 )
-SELECT t.fleet AS fleet, t.vendor AS vendor, t.product AS product, t.version AS version, t.decided_at AS decided,
-       t.seconds_release_to_decision AS `release to decision`, t.seconds_decision_to_halt AS `decision to order`,
-       t.seconds_halt_to_stopped AS `order to all confirmed`, t.subscribers_stopped AS `have stopped`,
+SELECT t.fleet AS fleet, {NAME}, t.decided_at AS decided,
+       t.seconds_release_to_decision AS `to decision`, t.seconds_decision_to_halt AS `to order`,
+       t.seconds_halt_to_stopped AS `to all stopped`, t.subscribers_stopped AS stopped,
        if(i.last_install IS NULL, NULL, dateDiff('second', t.decided_at, assumeNotNull(i.last_install)))
-           AS `decision to last installation`
+           AS `to last install`, t.vendor AS vendor, t.product AS product, t.version AS version
 FROM (SELECT * FROM time_to_halt WHERE {only(*UPDATE)}) AS t
 LEFT JOIN installs AS i USING (fleet, vendor, product, version)
-ORDER BY t.halted_at DESC LIMIT 20"""),
+ORDER BY t.halted_at DESC LIMIT 7"""),
     width=24,
-    columns={
+    columns=OF_UPDATE
+    | {
         "decided": Column(unit="dateTimeAsIso", width=180),
-        "release to decision": SECONDS,
-        "decision to order": SECONDS,
-        "order to all confirmed": SECONDS,
-        "have stopped": Column(unit="none", width=110),
-        "decision to last installation": SECONDS,
-        "version": Column(link=common.TO_INCIDENT),
+        "to decision": SECONDS,
+        "to order": SECONDS,
+        "to all stopped": SECONDS,
+        "stopped": Column(unit="none", width=90),
+        "to last install": SECONDS,
     },
     no_value="nothing was ever halted",
 )
@@ -86,15 +86,17 @@ WHO = table(
     "Who obeyed which order?",
     "The newest orders; what each subscriber said, by its own signature and clock, after so many seconds.",
     sql(f"""
-SELECT issued_at AS ordered, fleet, vendor, product, version, epoch, action,
+SELECT issued_at AS ordered, fleet, {NAME}, epoch, action,
        if(subscriber = '', '(no subscriber)', subscriber) AS subscriber, status,
        seconds_to_requested AS `asked to stop`, seconds_to_confirmed AS `has stopped`,
-           seconds_to_effective AS `no new host`, detail
+           seconds_to_effective AS `no new host`, detail, {PARTS}
 FROM obedience
 WHERE {only(*UPDATE)}
-ORDER BY issued_at DESC, subscriber LIMIT 30"""),
+ORDER BY issued_at DESC, subscriber LIMIT 10"""),
     width=24,
-    columns={
+    height=12,
+    columns=OF_UPDATE
+    | {
         "ordered": Column(unit="dateTimeAsIso", width=180),
         "epoch": Column(unit="none", width=70),
         "action": Column(width=80),
@@ -102,7 +104,6 @@ ORDER BY issued_at DESC, subscriber LIMIT 30"""),
         "asked to stop": SECONDS,
         "has stopped": SECONDS,
         "no new host": SECONDS,
-        "version": Column(link=common.TO_INCIDENT),
     },
     no_value="nothing was ordered",
 )
@@ -155,12 +156,12 @@ ENDS = table(
     "Which resumes stand, and until when?",
     "An update whose newest order is a resume. When it ends, its halt stands again.",
     sql(f"""
-SELECT fleet, vendor, product, version, expires_at AS ends, decided_by AS `signed by`
+SELECT {NAME}, expires_at AS ends, fleet, {PARTS}
 FROM halts_now
 WHERE {only(*UPDATE)} AND action = 'resume' AND expires_at > now64(3)
 ORDER BY ends LIMIT 20"""),
     width=8,
-    columns={"ends": Column(unit="dateTimeAsIso", width=180), "version": Column(link=common.TO_INCIDENT)},
+    columns=OF_UPDATE | {"ends": Column(unit="dateTimeAsIso", width=170), "fleet": Column(width=80)},
     no_value="no resume stands",
     links=[("What to do: AndonResumeEnding", f"{common.RUNBOOKS}/AndonResumeEnding")],
 )

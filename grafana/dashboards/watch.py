@@ -1,7 +1,7 @@
 """Rollout watch: the SOC's wall. What goes out now, what does it do to machines, and does it stop when it is halted?"""
 
 from grafana.dashboards import common
-from grafana.dashboards.common import NAMED, UPDATE
+from grafana.dashboards.common import NAME, NAMED, OF_UPDATE, PARTS, UPDATE
 from grafana.dashboards.evidence import RATES, worst
 from grafana.dashboards.hit import hit
 from grafana.model.colours import BLUE, GREY, ORANGE, RED
@@ -81,21 +81,27 @@ EVIDENCE = bars(
 )
 GOING_OUT = table(
     "What is going out now?",
-    "Updates that hosts installed within three days, by what hosts report: how far each has come, and how fast it "
-    "goes.",
+    "Updates that hosts installed within three days, by what hosts report: how far each has come, and how many in "
+    "this hour and the one before.",
     sql(f"""
-SELECT fleet, vendor, product, version, arrayStringConcat(arraySort(groupUniqArray(ring)), ' ') AS rings,
+SELECT fleet, {NAME}, arrayStringConcat(arraySort(groupUniqArray(ring)), ' ') AS rings,
        uniqCombinedMerge(update_installs.hosts) AS `hosts so far`,
        uniqCombinedMergeIf(update_installs.hosts,
-           hour >= toStartOfHour($__toTime) - INTERVAL 1 HOUR) AS `since the last full hour`
+           hour >= toStartOfHour($__toTime) - INTERVAL 1 HOUR) AS `last hour`, {PARTS}
 FROM update_installs
 WHERE {only(*UPDATE, "ring")} AND day >= toDate($__toTime) - 4 AND hour >= $__toTime - INTERVAL 3 DAY
       AND hour <= $__toTime
 GROUP BY fleet, vendor, product, version
-ORDER BY `since the last full hour` DESC, `hosts so far` DESC LIMIT 8"""),
+ORDER BY `last hour` DESC, `hosts so far` DESC LIMIT 7"""),
     width=12,
     height=9,
-    columns={"version": Column(link=common.TO_INCIDENT), "fleet": Column(width=90)},
+    columns=OF_UPDATE
+    | {
+        "fleet": Column(width=90),
+        "rings": Column(width=150),
+        "hosts so far": Column(width=110),
+        "last hour": Column(width=90),
+    },
     no_value="nobody has installed anything within three days",
 )
 BOARD = table(
@@ -103,21 +109,21 @@ BOARD = table(
     "The newest verdict of each update, the worst of its rings: crashed hosts and reports of hosts that have it, and "
     "evidence as a power of ten. What was halted stands first.",
     sql(f"""
-SELECT fleet, vendor, product, version,
+SELECT fleet, {NAME},
        argMax(state, indexOf(['cleared', 'watching', 'shadow_halted', 'resumed', 'pending', 'halted'], state)) AS state,
-       round(max(log10_evidence), 1) AS evidence, any(threshold) AS limit, sum(crashed_hosts) AS `crashed hosts`
+       round(max(log10_evidence), 1) + 0 AS evidence, any(threshold) AS limit, sum(crashed_hosts) AS crashed, {PARTS}
 FROM verdicts_now
 WHERE {only(*UPDATE)} AND at >= $__toTime - INTERVAL 3 DAY
 GROUP BY fleet, vendor, product, version
-ORDER BY state IN ('halted', 'pending') DESC, evidence DESC LIMIT 8"""),
+ORDER BY state IN ('halted', 'pending') DESC, evidence DESC LIMIT 7"""),
     width=12,
     height=9,
-    columns={
+    columns=OF_UPDATE
+    | {
         "state": Column(states=True, width=130),
         "evidence": Column(unit="none", decimals=1, width=80),
         "limit": Column(unit="none", width=60),
-        "crashed hosts": Column(unit="none", width=110),
-        "version": Column(link=common.TO_INCIDENT),
+        "crashed": Column(unit="none", width=80),
         "fleet": Column(width=90),
     },
     no_value="no update is under watch",
@@ -127,18 +133,17 @@ WHO_OBEYED = table(
     "The newest orders and what each subscriber said to them, by its own signature. Unanswered is one that has been "
     "heard of within 30 days and says nothing to this.",
     sql(f"""
-SELECT fleet, vendor, product, version, action AS ordered, if(subscriber = '', '(no subscriber)',
-    subscriber) AS subscriber, status,
-       seconds_to_confirmed AS `confirmed after`
+SELECT fleet, {NAME}, action AS ordered, if(subscriber = '', '(no subscriber)', subscriber) AS subscriber, status,
+       seconds_to_confirmed AS after, {PARTS}
 FROM obedience
 WHERE {only(*UPDATE)}
-ORDER BY issued_at DESC, subscriber LIMIT 8"""),
+ORDER BY issued_at DESC, subscriber LIMIT 6"""),
     width=12,
-    columns={
+    columns=OF_UPDATE
+    | {
         "status": Column(states=True, width=130),
-        "confirmed after": Column(unit="s", width=120),
-        "ordered": Column(width=70),
-        "version": Column(link=common.TO_INCIDENT),
+        "after": Column(unit="s", width=90),
+        "ordered": Column(width=80),
         "fleet": Column(width=90),
     },
     no_value="nothing was ordered",

@@ -8,7 +8,8 @@ from grafana.model.queries import Query
 
 
 def big(title: str, description: str, *queries: Query, **more: Any) -> Panel:
-    """A number that is read from three metres: its ground is its colour."""
+    """A number that is read from three metres: its ground is its colour. Of now, for the newest point of a series over
+    hours is minutes old."""
     options = {
         "colorMode": "background",
         "graphMode": "none",
@@ -22,7 +23,8 @@ def big(title: str, description: str, *queries: Query, **more: Any) -> Panel:
             "values": more.pop("values", False),
         },
     }
-    return Panel("stat", title, description, queries, options=options, **({"width": 6, "height": 5} | more))
+    now = [each._replace(shape="now") if each.source == "prometheus" else each for each in queries]
+    return Panel("stat", title, description, now, options=options, **({"width": 6, "height": 5} | more))
 
 
 def lines(title: str, description: str, *queries: Query, **more: Any) -> Panel:

@@ -1,6 +1,6 @@
 """Panels, each a picture for one question: its title."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from grafana.model.colours import BLUE, STATES
@@ -91,12 +91,18 @@ class Panel(NamedTuple):
         return found | {
             "fieldConfig": {
                 "defaults": self._defaults(),
-                "overrides": [column.json(name) for name, column in self.columns.items()],
+                "overrides": [*self._empty_cells(), *(column.json(name) for name, column in self.columns.items())],
             },
             "options": dict(self.options),
             "links": [{"title": title, "url": url, "targetBlank": False} for title, url in self.links],
             "transformations": list(self.transformations),
         }
+
+    def _empty_cells(self) -> Iterator[Json]:
+        """The words of an empty table would stand in each of its empty cells."""
+        for kind in ("string", "number", "time") if self.kind == "table" else ():
+            properties = [{"id": "noValue", "value": "–"}]
+            yield {"matcher": {"id": "byType", "options": kind}, "properties": properties}
 
     def _defaults(self) -> Json:
         mode = "palette-colorblind" if self.kind == "timeseries" else "thresholds"

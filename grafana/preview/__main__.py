@@ -55,8 +55,8 @@ def draw(place: Path, browser: str) -> None:
 def _shoot(browser: str, html: Path, picture: Path, width: int, height: int) -> None:
     argv = [
         browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-        "--disable-sync", "--hide-scrollbars", f"--window-size={width},{height}", f"--screenshot={picture}",
-        html.resolve().as_uri(),
+        "--disable-sync", "--hide-scrollbars", "--virtual-time-budget=3000", f"--window-size={width},{height}",
+        f"--screenshot={picture}", html.resolve().as_uri(),
     ]  # fmt: skip
     subprocess.run(argv, check=True, capture_output=True, timeout=BROWSER_SECONDS)
 

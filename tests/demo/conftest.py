@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from support.played import Played, demo_in
+from support.grafana.played import Played, demo_in
 
 
 @pytest.fixture(scope="package")

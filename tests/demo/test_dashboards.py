@@ -1,8 +1,6 @@
-"""What the dashboards of grafana/ show of the demo's night: every query of theirs finds something,
-    of the shape that its
-panel needs. No Grafana server can be run here: macros and variables are expanded as Grafana does
-(grafana/preview), ClickHouse is asked as its user, Prometheus is Debian's,
-    and both are the ones that watched the line."""
+"""What the dashboards of grafana/ show of the demo's night: each query of theirs finds something, of the shape that its
+panel needs. No Grafana server can be run here: macros and variables are expanded as Grafana does (grafana/preview),
+ClickHouse is asked as its user, Prometheus is Debian's, and both are the ones that watched the line."""
 
 import math
 import re
@@ -12,12 +10,14 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from support.boards import BOARDS, Json, links, overrides, panels, targets, variables
-from support.played import Played
-from support.watched import FLEET, HALTED, LIFTED, Watched, watching
+from support.grafana.boards import BOARDS, Json, links, overrides, panels, targets, variables
+from support.grafana.played import Played
+from support.grafana.watched import FLEET, HALTED, LIFTED, Watched, watching
 
 from grafana.model.colours import STATES
+from grafana.preview.asking import Asked, answers
 from grafana.preview.macros import ALL, expand, expand_promql
+from grafana.preview.page import page
 from pipeline.runtime.clock import wall_clock_ms
 
 pytestmark = pytest.mark.service
@@ -33,6 +33,10 @@ SILENT = {
     ("Errors: archive", "andon_rejected_total"): "what it could not read, the combiner had refused before",
     ("Errors: archive", "andon_archive_insert_failures_total"): "no insert failed",
     ("What do gauges leave out?", "andon_updates_not_shown_evidence_log10"): "they name every update",
+    ("Are records as they were left?", "andon_audit_faults_total"): "nobody touched the audit",
+    ("What went to the dead letters?", "andon_deadletters_not_kept_total"): "no token was beyond its quota",
+    ("What was understood after all?", "andon_understood_total"): "no body came in another form",
+    ("What does the supervisor keep?", "andon_process_restarts_total"): "no process was started anew",
 }
 OF_RESUMES = {"annotation Resumes", "Which resumes stand, and until when?"}
 HOSTILE = "') OR 1 = 1 -- %27 ${fleet} \\' UNION ALL SELECT 1 -- 日本\n\\"
@@ -206,3 +210,21 @@ def test_prometheus_offers_choices(watched: Watched) -> None:
                 asked, label = re.fullmatch(r"label_values\((.+), (\w+)\)", each["query"]).groups()  # type: ignore[union-attr]
                 found = watched.prometheus.asked(asked.replace("$job", ".+"))
                 assert any(series["metric"].get(label) for series in found), name
+
+
+def test_pictures_can_be_drawn_of_it(watched: Watched) -> None:
+    """The preview asks the same servers, panel for panel, without an error; and draws what they answer."""
+    end = wall_clock_ms()
+    choices = UPDATE | {"host": watched.crashed_host}
+    for board in BOARDS.values():
+        span_ms = HOURS[board["time"]["from"]] * 3_600_000
+        answer = answers(board, Asked(watched.prometheus.url, watched.clickhouse, end, span_ms, choices))
+        assert dict(errors(board, answer)) == {}
+        assert 'class="empty error"' not in page(board, answer, 1280, "")
+
+
+def errors(board: Json, answer: Json) -> Iterator[tuple[str, str]]:
+    """Of panels, by their titles."""
+    for panel in panels(board):
+        if text := answer["panels"][str(panel["id"])]["error"]:
+            yield panel["title"], text

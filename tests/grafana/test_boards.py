@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.alerting.metrics_table import declared
-from support.boards import BOARDS, OWN, links, overrides, panels, targets, texts, used, variables
+from support.grafana.boards import BOARDS, OWN, links, overrides, panels, targets, texts, used, variables
 
 from grafana.catalogue import PLACE, files
 from grafana.model.colours import BLUE, GREY, ORANGE, PURPLE, RED, SKY

@@ -44,6 +44,12 @@ class Database:
         """A client whose database this is."""
         return connect(self.server, database=self.name)
 
+    def as_grafana(self) -> Client:
+        """The same for the account of dashboards and of Grafana's rules."""
+        password = self.endpoint.grafana_password
+        account = msgspec.structs.replace(self.server, user="andon_grafana", password=password)
+        return connect(account, database=self.name)
+
 
 class Databases:
     """Makes databases at one endpoint, as the migrations made the one that it was started with."""

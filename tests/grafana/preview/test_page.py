@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.boards import BOARDS, Json, panels
+from support.grafana.boards import BOARDS, Json, panels
 
 from grafana.model.kinds import big, lines
 from grafana.model.panels import Column

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.boards import BOARDS, panels
+from support.grafana.boards import BOARDS, panels
 
 from grafana.model.queries import CLICKHOUSE_VERSION
 

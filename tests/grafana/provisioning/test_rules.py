@@ -8,7 +8,6 @@ import pytest
 import yaml
 from clickhouse_connect.driver.client import Client
 from support import spared_world as world
-from support.clickhouse_account import as_grafana
 from support.engines import Database
 
 from grafana.preview.macros import expand
@@ -37,7 +36,7 @@ def client(module_database: Database) -> Client:
     owner.command("ALTER TABLE halts DELETE WHERE fleet = 'calm' SETTINGS mutations_sync = 1")
     for fleet, left in (("falling", 60), ("steady", 90), ("gone", 0)):
         owner.command(_HOURLY.format(fleet=fleet, left=left, end=END_MS // 1000))
-    return as_grafana(module_database)
+    return module_database.as_grafana()
 
 
 # A hundred hosts an hour, and `left` of them in the last two; at the same hours a week ago it was a quiet night.

@@ -20,8 +20,8 @@ from pipeline.local.machine.process import Process, andon
 from pipeline.runtime.clock import wall_clock_ms
 from support.alerting.alertmanager import Alertmanager, Webhook
 from support.alerting.prometheus import Prometheus
+from support.grafana.played import Played
 from support.outside import encode
-from support.played import Played
 from support.rollout_world import Operator
 from support.waiting import DEADLINE_SECONDS, until
 

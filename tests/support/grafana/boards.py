@@ -53,8 +53,10 @@ def used(text: str) -> set[str]:
 
 
 def overrides(panel: Json) -> Iterator[tuple[str, str, Any]]:
-    """Field, property and value of each."""
+    """Field, property and value of each that is of a field by its name."""
     for each in panel["fieldConfig"]["overrides"]:
+        if each["matcher"]["id"] != "byName":
+            continue
         for found in each["properties"]:
             yield each["matcher"]["options"], found["id"], found["value"]
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pipeline.local.machine.process import andon
 from support.waiting import DEADLINE_SECONDS, until
 
-SCENARIO = Path(__file__).parents[2] / "pipeline" / "simulate" / "scenarios" / "crowdstrike-2024-07-19.toml"
+SCENARIO = Path(__file__).parents[3] / "pipeline" / "simulate" / "scenarios" / "crowdstrike-2024-07-19.toml"
 FAULT = "[updates.fault]"
 
 
