@@ -42,11 +42,11 @@ class Clearing(Part):
 
     def log_evidence_of(self, update: int, ring: int) -> float:
         """ln of one mixture."""
-        return float(ev.log_mixture(self.log[ring, :, update], ev.LOG_PHI_WEIGHT))
+        return float(ev.log_mixture(self.log[ring, :, update], ev.PHI_WEIGHT))
 
     def log_evidence(self) -> Floats:
         """ln of the mixture; (R, U)."""
-        return ev.log_mixture(self.log.swapaxes(1, 2), ev.LOG_PHI_WEIGHT)
+        return ev.log_mixture(self.log.swapaxes(1, 2), ev.PHI_WEIGHT)
 
 
 def needed_trials(log_evidence: float, target: float, share: float, crash_rate: float, risk: float) -> int:
