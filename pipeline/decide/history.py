@@ -74,6 +74,10 @@ class History(Part):
         hourly = (4.0 + crashes) / (4.0 / fleet + trials)
         return float(np.clip(hourly.max() / fleet, 1.2, 3.0))
 
+    def crash_rate(self) -> float:
+        """Crashed hosts per trial, over all."""
+        return float(self.crashes.sum() / max(self.trials.sum(), 1.0))
+
     def signature_rate(self, crashes_before: float) -> float:
         """Crashes of one signature per trial, an upper limit that stays positive for one never seen."""
         raised = crashes_before + 1.0 + LIMIT_ERRORS * np.sqrt(crashes_before + 0.25)
