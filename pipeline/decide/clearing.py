@@ -15,7 +15,14 @@ OVERDUE_SHARE = 0.8
 
 
 class Clearing(Part):
-    """Log evidence of "less than r" over (ring, bet, update), and the peak share of exposed trials."""
+    """Log evidence of "less than r" over (ring, bet, update), and the peak share of exposed trials.
+
+    >>> clearing = Clearing()
+    >>> for exposed in (300.0, 30.0):
+    ...     clearing.watch(np.full(8, exposed), np.full(8, 1_000.0))
+    >>> float(clearing.overdue[0])
+    1.0
+    """
 
     log: Annotated[Floats, Column("log", (MAX_RINGS, len(ev.PHI), "updates"), "ln")]
     peak: Annotated[Floats, Column("peak", ("updates",), "share of trials")]

@@ -36,7 +36,15 @@ def odds_of(share: Floats) -> Floats:
 
 
 class Trials(Part):
-    """Decayed counts as of `bucket`: trials (scale, kind, stratum), exposed and excluded (…, update)."""
+    """Decayed counts as of `bucket`: trials (scale, kind, stratum), exposed and excluded (…, update).
+
+    >>> trials, zero = Trials(), np.array([0])
+    >>> trials.advance(100)
+    >>> trials.add_trials(np.array([100]), zero, zero, np.array([400.0]))
+    >>> trials.add_exposures(np.array([100]), zero, zero, zero, np.array([100.0]), np.array([0.0]))
+    >>> bool(trials.lower_share(zero)[0, 0] < 0.25 < trials.upper_share(zero, np.ones((1, 8)))[0, 0] < 0.3)
+    True
+    """
 
     bucket: Annotated[int, Plain("bucket", int, "bucket that the counts are as of")]
     trials: Annotated[Floats, Column("trials", (3, KINDS, "strata"), "trials")]
