@@ -28,11 +28,6 @@ class FleetLoad(NamedTuple):
     crash_share: float
     seed: int
 
-    @property
-    def events(self) -> int:
-        """How many clean trials there are; crashes come on top."""
-        return self.hosts * self.hours * 60 // self.beat_minutes
-
 
 def lines(load: FleetLoad) -> Iterator[bytes]:
     """The fleet's events in order of time, a line each."""

@@ -13,9 +13,10 @@ import numpy as np
 from pipeline.bench.brokers import python
 from pipeline.bench.maxsprt import boundary, critical_value, signal_probability
 from pipeline.decide import evidence as ev
-from pipeline.decide.buckets import OPEN_BUCKETS
+from pipeline.decide.buckets import ARCHIVE_MS, OPEN_BUCKETS
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
+from pipeline.decide.trials import ARCHIVED
 from pipeline.wire.cells import HEARTBEAT, cell_of
 from pipeline.wire.partials import BUCKET_MS, CrashRecord, Partial, SampleRecord, Stratum, UpdateId
 
@@ -25,6 +26,7 @@ HORIZON = 50.0  # expected events; long enough for MaxSPRT to find a risk of 2 n
 MOST = 1.5  # times MaxSPRT's events, at most
 UPDATES, STRATA = 1_000, 64
 STEP_SECONDS = {"dense": 0.050, "tenth": 0.010, "dense_closing": 0.050, "tenth_closing": 0.010}
+STATE_UPDATES, STATE_STRATA = (8, 32, 128, 512, 2_048), (8, 32, 59)  # 59 is as many as are kept with one ring
 FIRST_BUCKET = 170_000_000
 
 
@@ -127,16 +129,27 @@ def step_seconds(touched: int, seed: int, closing: bool = False, steps: int = 30
     }
 
 
-def _dense(rng: np.random.Generator, bucket: int, strata: range, crashes: int) -> Partial:
-    updates = tuple(UpdateId("v", f"p{i}", "1") for i in range(UPDATES))
-    names = tuple(Stratum(f"r{i % 4}", f"o{i // 4 % 2}", f"m{i // 8}") for i in range(STRATA))
+def state_bytes(updates: int, strata: int, seed: int) -> dict[str, Any]:
+    """Bytes of a fleet's state with so many live updates, each on hosts of all strata, after four hours: as much as it
+    keeps of the past."""
+    rng, detector = np.random.default_rng(seed), Detector("bench", PolicySet())
+    for ten_minutes in range(ARCHIVED + 1):
+        bucket = FIRST_BUCKET + ten_minutes * ARCHIVE_MS // BUCKET_MS
+        detector.step(_dense(rng, bucket, range(strata if not ten_minutes else 1), 4, updates))
+    size = len(detector.snapshot())
+    return {"updates": updates, "strata": strata, "bytes": size, "bytes_per_update": round(size / updates)}
+
+
+def _dense(rng: np.random.Generator, bucket: int, strata: range, crashes: int, many: int = UPDATES) -> Partial:
+    updates = tuple(UpdateId("v", f"p{i}", "1") for i in range(many))
+    names = tuple(Stratum(f"r{i % 4}", f"o{i // 4 % 2}", f"m{i // 8}") for i in range(STRATA))[: max(strata) + 1]
     trials = np.array([(bucket, cell_of(s, HEARTBEAT), 400) for s in strata], dtype="<i4")
-    grid = np.array([(bucket, cell_of(s, HEARTBEAT), u, 0, 0) for s in strata for u in range(UPDATES)], dtype="<i4")
+    grid = np.array([(bucket, cell_of(s, HEARTBEAT), u, 0, 0) for s in strata for u in range(many)], dtype="<i4")
     grid[:, 3] = rng.integers(1, 60, len(grid))
     records = []
     for i in range(crashes):
         plain = _crash(rng, bucket, i, False, int(rng.choice(list(strata))))
-        exposed = tuple(int(u) for u in rng.choice(UPDATES, 2, replace=False))
+        exposed = tuple(int(u) for u in rng.choice(many, 2, replace=False))
         records.append(CrashRecord(plain.at, plain.host, plain.stratum, plain.code, "m", "", exposed, (), 0, i))
     return _partial(updates, names, bucket, trials, grid, records)
 
@@ -157,6 +170,7 @@ def command(seed: int, as_json: bool) -> None:
         "shipped": [shipped(risk, seed) for risk in RISKS],
         "step": steps,
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "state": [state_bytes(updates, strata, seed) for strata in STATE_STRATA for updates in STATE_UPDATES],
         "on": {
             **python(),
             "numpy": np.__version__,
@@ -175,6 +189,12 @@ def command(seed: int, as_json: bool) -> None:
         sys.exit(1)
 
 
+def _print_state(row: dict[str, Any]) -> None:
+    """A line of the table of states."""
+    size, each = row["bytes"], row["bytes_per_update"] / 1e3
+    click.echo(f"state of {row['updates']:>5} updates in {row['strata']:>2} strata: {size:>12,} B, {each:.1f} kB each")
+
+
 def _print(result: dict[str, Any]) -> None:
     click.echo("alpha   relative risk   events to a signal   MaxSPRT   ratio")
     for row in result["core"]:
@@ -182,6 +202,8 @@ def _print(result: dict[str, Any]) -> None:
         click.echo(f"{row['alpha']:<7} {row['relative_risk']:>13} {figures}")
     for row in result["shipped"]:
         click.echo(f"as shipped, relative risk {row['relative_risk']:g}: {row['crashed_hosts_median']:g} crashed hosts")
+    for row in result["state"]:
+        _print_state(row)
     for name, row in result["step"].items():
         middle, most, goal = (seconds * 1e3 for seconds in (row["p50_seconds"], row["p99_seconds"], STEP_SECONDS[name]))
         click.echo(f"step, {name}: {middle:.1f} ms in the middle, p99 {most:.1f} (goal {goal:g} ms)")

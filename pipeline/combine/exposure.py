@@ -85,8 +85,10 @@ def _status(age_ms: Ints, window_ms: int) -> Statuses:
 
 def _keep_newest(status: Statuses, listed: Ints, installed: Ints, update: Ints, products: Ints) -> None:
     """Among a row's updates of one product: older versions are excluded, older mentions of one version dropped."""
-    from_end = np.repeat(np.cumsum(listed), listed) - np.arange(update.size) - 1  # updates after this one in its row
     product = products[update] if update.size else update
+    if not _any_twice(np.repeat(np.arange(listed.size), listed), product, products.size):
+        return
+    from_end = np.repeat(np.cumsum(listed), listed) - np.arange(update.size) - 1  # updates after this one in its row
     installed_here = status != NEITHER
     left = np.flatnonzero(from_end > 0)
     dropped = np.zeros(update.size, np.bool_)
@@ -102,3 +104,12 @@ def _keep_newest(status: Statuses, listed: Ints, installed: Ints, update: Ints, 
         distance += 1
         left = left[from_end[left] >= distance]
     status[dropped] = NEITHER
+
+
+def _any_twice(row: Ints, product: Ints, products: int) -> bool:
+    """Whether a row lists a product twice: most hosts list of each what is installed, and nothing that was before."""
+    keys = row * products + product  # products are fewer than updates
+    if keys.size and keys[-1] < 8 * keys.size:
+        return bool(np.bincount(keys).max() > 1)
+    keys.sort()
+    return bool((keys[1:] == keys[:-1]).any())

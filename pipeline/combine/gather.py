@@ -5,6 +5,7 @@ Hosts, times and fleets are read of every event; strata and updates only of thos
 
 from collections.abc import Callable, Sequence
 from itertools import chain, compress
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ Ints = npt.NDArray[np.int64]
 Position = Callable[[int], tuple[int, int]]  # of the event's index: its Kafka partition and offset
 Name = TypeVar("Name", str, tuple[str, ...])
 
+_name, _installed_at = attrgetter("vendor", "product", "version"), attrgetter("installed_at")
 CRASH, UNDATED = 2, 3  # kinds of a row beside BOOT and HEARTBEAT
 
 
@@ -205,8 +207,8 @@ class Gather:
             time_ms=time_ms,
             host_hash=host_hash,
             listed=_integers(list(map(len, listed))),
-            update=_integers([updates[update.vendor, update.product, update.version] for update in flat]),
-            installed_ms=_integers([update.installed_at for update in flat]),
+            update=np.fromiter(map(updates.__getitem__, map(_name, flat)), np.int64, len(flat)),
+            installed_ms=np.fromiter(map(_installed_at, flat), np.int64, len(flat)),
         )
 
 

@@ -94,7 +94,17 @@ class Increment:
 
 
 class EvidenceBook(Part):
-    """Arrays over (stratum, bet, update) and their sums."""
+    """Arrays over (stratum, bet, update) and their sums.
+
+    >>> from pipeline.decide.buckets import Bucket, crash_columns
+    >>> book, bucket = EvidenceBook(), Bucket()
+    >>> book.active[0, 0] = True
+    >>> for _ in range(3):
+    ...     bucket.add(0, exposed=(0,), excluded=())
+    >>> book.close(crash_columns([bucket]), np.full((1, 8), 0.01), np.ones(8), np.zeros(8, dtype=np.int64))
+    >>> bool(book.totals().pooled[0] > np.log(10_000))  # three hosts of a hundredth
+    True
+    """
 
     strata: Annotated[Floats, Column("strata", ("strata", BETS, "updates"), "ln")]
     stratum_log: Annotated[Floats, Column("stratum_log", ("strata", "updates"), "ln")]

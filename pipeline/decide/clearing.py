@@ -15,7 +15,14 @@ OVERDUE_SHARE = 0.8
 
 
 class Clearing(Part):
-    """Log evidence of "less than r" over (ring, bet, update), and the peak share of exposed trials."""
+    """Log evidence of "less than r" over (ring, bet, update), and the peak share of exposed trials.
+
+    >>> clearing = Clearing()
+    >>> for exposed in (300.0, 30.0):
+    ...     clearing.watch(np.full(8, exposed), np.full(8, 1_000.0))
+    >>> float(clearing.overdue[0])
+    1.0
+    """
 
     log: Annotated[Floats, Column("log", (MAX_RINGS, len(ev.PHI), "updates"), "ln")]
     peak: Annotated[Floats, Column("peak", ("updates",), "share of trials")]
@@ -42,11 +49,11 @@ class Clearing(Part):
 
     def log_evidence_of(self, update: int, ring: int) -> float:
         """ln of one mixture."""
-        return float(ev.log_mixture(self.log[ring, :, update], ev.LOG_PHI_WEIGHT))
+        return float(ev.log_mixture(self.log[ring, :, update], ev.PHI_WEIGHT))
 
     def log_evidence(self) -> Floats:
         """ln of the mixture; (R, U)."""
-        return ev.log_mixture(self.log.swapaxes(1, 2), ev.LOG_PHI_WEIGHT)
+        return ev.log_mixture(self.log.swapaxes(1, 2), ev.PHI_WEIGHT)
 
 
 def needed_trials(log_evidence: float, target: float, share: float, crash_rate: float, risk: float) -> int:

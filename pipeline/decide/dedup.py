@@ -17,7 +17,12 @@ def host_key(*parts: str) -> int:
 
 
 class Recent:
-    """Keys seen within a day of a moment, at most LIMIT of them."""
+    """Keys seen within a day of a moment, at most LIMIT of them.
+
+    >>> recent = Recent()
+    >>> recent.first(7, 0), recent.first(7, 5), recent.first(7, 2 * DAY_MS)
+    (True, False, True)
+    """
 
     def __init__(self, seen: dict[int, int] | None = None, forgotten: int = 0) -> None:
         self.seen: dict[int, int] = {} if seen is None else seen

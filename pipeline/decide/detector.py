@@ -132,8 +132,8 @@ def advance(state: DetectorState, policies: PolicyTable, before: int) -> Passed:
 def _watch(state: DetectorState) -> None:
     """How far crash rates may have risen for all, as the control hosts tell; and who has gone silent."""
     past = state.past
-    trials, exposed, excluded = state.trials.slow()
     past.watch(state.trials.control(np.where(state.book.active & ~np.isnan(past.rates), past.rates, 0.0)))
+    trials, exposed, excluded = state.trials.slow()
     eligible = (trials[:, None] - excluded).sum(axis=0)
     state.clearing.watch(exposed.sum(axis=0), eligible)
 

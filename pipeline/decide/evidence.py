@@ -21,7 +21,10 @@ LOG_WEIGHT: Floats = np.log(_RAW_WEIGHTS / _RAW_WEIGHTS.sum())
 # Bets on "less than the relative risk r that would be harm", as a share of r: what clears an update.
 PHI: Floats = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7], dtype=np.float64)
 LOG_PHI: Floats = np.log(PHI)
-LOG_PHI_WEIGHT: Floats = np.full(len(PHI), -np.log(len(PHI)))
+LOGPHI_WEIGHT: Floats = np.full(len(PHI), -np.log(len(PHI)))
+
+WEIGHT: Floats = np.exp(LOG_WEIGHT)
+PHI_WEIGHT: Floats = np.exp(LOGPHI_WEIGHT)
 
 LN10 = float(np.log(10.0))
 
@@ -58,10 +61,11 @@ def poisson_log_increment(observed: Floats, expected: Floats, bets: Floats = THE
     return result
 
 
-def log_mixture(log_evidence: Floats, log_weight: Floats = LOG_WEIGHT) -> Floats:
+def log_mixture(log_evidence: Floats, weight: Floats = WEIGHT) -> Floats:
     """ln of the weighted mean of exp(log_evidence) over the last axis; stable for sums of any size."""
     peak = log_evidence.max(axis=-1)
-    result: Floats = peak + np.log(np.exp(log_evidence - peak[..., None]) @ np.exp(log_weight))
+    shifted = log_evidence - peak[..., None]
+    result: Floats = peak + np.log(np.exp(shifted, out=shifted) @ weight)
     return result
 
 

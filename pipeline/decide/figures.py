@@ -47,8 +47,10 @@ class Facts(NamedTuple):
     basis: Basis
     explanation: Explanation
     conditional: tuple[Conditional, ...]
-    odds: Floats  # (R,) exposed trials per control trial
+    odds: tuple[float, ...]  # (R,) exposed trials per control trial
     all_odds: float
+    rings: tuple[int, ...]  # all there are
+    crash_rate: float  # crashed hosts per trial
 
 
 def relative_risk(observed: float, expected: float, control: float, odds: float) -> tuple[float, float]:
@@ -104,7 +106,7 @@ def own_evidence(weighed: Weighed, update: int, conditional: tuple[Conditional, 
     return min([total, *(c.log10_evidence for c in conditional if c.on_without in names)])
 
 
-def counts_of(weighed: Weighed, update: int, rings: list[int], odds: float) -> Counts:
+def counts_of(weighed: Weighed, update: int, rings: tuple[int, ...], odds: float) -> Counts:
     """The counts behind the heaviest explanation: of its signature, against history, or of these rings, where exposed
     trials stand to control ones as `odds`."""
     entry, row = weighed.explained.heaviest_of(update)
@@ -113,10 +115,14 @@ def counts_of(weighed: Weighed, update: int, rings: list[int], odds: float) -> C
     if entry.counts == "signature":
         return _of_signature(weighed, update, row)
     counts = weighed.state.counts
-    observed, expected, control = (
-        float(each[update, rings].sum()) for each in (counts.counted, counts.expected, counts.control)
-    )
+    observed, expected = _sum(counts.counted, update, rings), _sum(counts.expected, update, rings)
+    control = _sum(counts.control, update, rings)
     return _compared(observed, expected, control, odds)
+
+
+def _sum(counts: Floats, update: int, rings: tuple[int, ...]) -> float:
+    """Over these rings; nearly always it is one."""
+    return float(counts[update, rings[0]] if len(rings) == 1 else counts[update, list(rings)].sum())
 
 
 def _of_signature(weighed: Weighed, update: int, place: int) -> Counts:
@@ -155,8 +161,10 @@ def facts_of(weighed: Weighed, update: int) -> Facts:
         basis=basis_of(weighed, update),
         explanation=explanation_of(weighed, update),
         conditional=conditional,
-        odds=_odds(*by_ring),
+        odds=tuple(_odds(*by_ring).tolist()),
         all_odds=float(_odds(*(counts.sum(keepdims=True) for counts in by_ring))[0]),
+        crash_rate=weighed.state.history.crash_rate(),
+        rings=tuple([ring for ring, _ in weighed.state.names.rings.live()]),
     )
 
 
@@ -168,8 +176,8 @@ def _odds(trials: Floats, exposed: Floats, excluded: Floats) -> Floats:
 def figures(weighed: Weighed, update: int, facts: Facts, ring: int | None = None) -> Figures:
     """Over one ring or over all (None)."""
     known = weighed.state.counts
-    rings = [ring] if ring is not None else [live for live, _ in weighed.state.names.rings.live()]
-    counts = counts_of(weighed, update, rings, facts.all_odds if ring is None else float(facts.odds[ring]))
+    rings = facts.rings if ring is None else (ring,)
+    counts = counts_of(weighed, update, rings, facts.all_odds if ring is None else facts.odds[ring])
     return Figures(
         log10_evidence=facts.log10_evidence,
         threshold=facts.threshold,
@@ -177,8 +185,8 @@ def figures(weighed: Weighed, update: int, facts: Facts, ring: int | None = None
         observed=round(counts.observed),
         expected=float(f"{counts.expected:.3g}"),
         relative_risk=counts.limits,
-        crashed_hosts=round(float(known.crashed[update, rings].sum())),
-        exposed_trials=round(float(known.exposed_trials[update, rings].sum())),
+        crashed_hosts=round(_sum(known.crashed, update, rings)),
+        exposed_trials=round(_sum(known.exposed_trials, update, rings)),
         explanation=facts.explanation,
         conditional=facts.conditional,
     )

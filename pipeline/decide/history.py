@@ -28,7 +28,16 @@ SHOCK_LIMIT = 7.0
 
 
 class History(Part):
-    """Trials and crashed hosts per (stratum, hour of stream time modulo HOURS)."""
+    """Trials and crashed hosts per (stratum, hour of stream time modulo HOURS).
+
+    >>> history = History()
+    >>> history.advance(HOUR_MS)
+    >>> history.trials[0, history.place(HOUR_MS)], history.crashes[0, history.place(HOUR_MS)] = 1_000.0, 5.0
+    >>> history.ready(), history.advance(2 * HOUR_MS), history.ready()
+    (False, None, True)
+    >>> bool(history.upper_rates()[0] > history.crash_rate() == 0.005)
+    True
+    """
 
     hour: Annotated[int, Plain("hour", int, "hours, unix")]
     first_hour: Annotated[int, Plain("first_hour", int, "hours, unix")]
@@ -73,6 +82,10 @@ class History(Part):
         fleet = (crashes.sum() + 0.5) / (trials.sum() + 1.0)
         hourly = (4.0 + crashes) / (4.0 / fleet + trials)
         return float(np.clip(hourly.max() / fleet, 1.2, 3.0))
+
+    def crash_rate(self) -> float:
+        """Crashed hosts per trial, over all."""
+        return float(self.crashes.sum() / max(self.trials.sum(), 1.0))
 
     def signature_rate(self, crashes_before: float) -> float:
         """Crashes of one signature per trial, an upper limit that stays positive for one never seen."""

@@ -85,6 +85,23 @@ def take_in(state: DetectorState, policies: PolicyTable, named: Named) -> list[t
     return sorted(intake.late.items())
 
 
+class Positions(dict[tuple[int, ...], tuple[int, ...]]):
+    """A partial's lists of updates as positions, of those that have one: hosts have many lists in common.
+
+    >>> Positions([7, -1, 5])[0, 1, 2]
+    (7, 5)
+    """
+
+    def __init__(self, updates: list[int]) -> None:
+        super().__init__()
+        self._updates = updates
+
+    def __missing__(self, listed: tuple[int, ...]) -> tuple[int, ...]:
+        updates = self._updates
+        self[listed] = found = tuple([position for each in listed if (position := updates[each]) >= 0])
+        return found
+
+
 class Intake:
     """Of one partial; `late` collects crashes of closed buckets."""
 
@@ -97,8 +114,7 @@ class Intake:
         )
         self._control: Counter[int] = Counter()  # stratum → crashed hosts without a halted update
         self._listed: Counter[tuple[int, int]] = Counter()  # stratum, update → those that are no control for it
-        self._update_list: list[int] = self.updates.tolist()
-        self._known: dict[tuple[int, ...], tuple[int, ...]] = {}  # the partial's numbers → positions
+        self._positions = Positions(self.updates.tolist())
 
     def begin_updates(self, buckets: Ints, updates: Ints) -> None:
         """Note first and newest exposures; what history says is fixed when an update first appears."""
@@ -142,20 +158,11 @@ class Intake:
 
     def enter_samples(self) -> None:
         """Clean trials in full."""
-        strata = self.strata.tolist()
-        rows = (
-            (s.minute, strata[stratum_of(s.cell)], s.host_hash, s.exposed, s.excluded) for s in self.partial.samples
-        )
-        self.state.samples.add(rows, self._positions)
+        samples = self.partial.samples
+        if samples:
+            cells = np.fromiter([sample.cell for sample in samples], np.int64, len(samples))
+            self.state.samples.add(samples, self.strata[stratum_of(cells)].tolist(), self._positions)
         self.state.samples.expire(self.state.clock.now_ms)
-
-    def _positions(self, updates: tuple[int, ...]) -> tuple[int, ...]:
-        """Of those updates that have one."""
-        known = self._known.get(updates)  # hosts have many lists in common
-        if known is None:
-            known = tuple([position for u in updates if (position := self._update_list[u]) >= 0])
-            self._known[updates] = known
-        return known
 
     def enter_crashes(self) -> None:
         """Count the crashed hosts that have not been counted yet."""
@@ -197,7 +204,7 @@ class Intake:
         )
         stratum = int(self.strata[record.stratum])
         ring = int(self.state.groups.ring_of[stratum])
-        exposed, excluded = self._positions(record.exposed), self._positions(record.excluded)
+        exposed, excluded = self._positions[record.exposed], self._positions[record.excluded]
         return Crashed(record, at, stratum, ring, exposed, excluded, in_all, by_name)
 
     def _first_in_all(self, record: CrashRecord, at: int) -> bool:

@@ -3,12 +3,13 @@
 Kept per stratum and 10 minutes, the smallest host hashes first (bottom-k: mergeable, and the same host counts once).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.decide.arrays import Bools, Floats, Ints
+from pipeline.wire.partials import SampleRecord
 from pipeline.wire.spans import MINUTE_MS
 
 BIN_MINUTES = 10
@@ -58,13 +59,11 @@ class Samples:
         self.bins: dict[int, dict[int, dict[int, Sample]]] = {}
         self._columns: dict[int, _Columns] = {}  # derived, by bin
 
-    def add(
-        self, rows: Iterable[tuple[int, int, int, Updates, Updates]], positions: Callable[[Updates], Updates]
-    ) -> None:
-        """Of (minute, stratum, host hash, exposed, excluded) keep the hosts that are new to their stratum and bin and
-        have one of the smallest hashes, in place of the largest; `positions` is asked only for those."""
-        for minute, stratum, host_hash, exposed, excluded in rows:
-            number = minute // BIN_MINUTES
+    def add(self, records: Sequence[SampleRecord], strata: Sequence[int], positions: Mapping[Updates, Updates]) -> None:
+        """Keep the hosts that are new to their stratum and bin and have one of the smallest hashes, in place of the
+        largest; `strata` are the records', `positions` translate their updates."""
+        for record, stratum in zip(records, strata, strict=True):
+            number, host_hash = record.minute // BIN_MINUTES, record.host_hash
             kept = self.bins.get(number, _NONE).get(stratum)
             if kept is None:
                 kept = self.bins.setdefault(number, {}).setdefault(stratum, {})
@@ -74,7 +73,7 @@ class Samples:
                 if host_hash > (largest := max(kept)):
                     continue
                 del kept[largest]
-            kept[host_hash] = Sample(positions(exposed), positions(excluded))
+            kept[host_hash] = Sample(positions[record.exposed], positions[record.excluded])
             self._columns.pop(number, None)
 
     def pack(self) -> dict[int, dict[int, dict[int, Sample]]]:

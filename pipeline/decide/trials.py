@@ -36,7 +36,15 @@ def odds_of(share: Floats) -> Floats:
 
 
 class Trials(Part):
-    """Decayed counts as of `bucket`: trials (scale, kind, stratum), exposed and excluded (…, update)."""
+    """Decayed counts as of `bucket`: trials (scale, kind, stratum), exposed and excluded (…, update).
+
+    >>> trials, zero = Trials(), np.array([0])
+    >>> trials.advance(100)
+    >>> trials.add_trials(np.array([100]), zero, zero, np.array([400.0]))
+    >>> trials.add_exposures(np.array([100]), zero, zero, zero, np.array([100.0]), np.array([0.0]))
+    >>> bool(trials.lower_share(zero)[0, 0] < 0.25 < trials.upper_share(zero, np.ones((1, 8)))[0, 0] < 0.3)
+    True
+    """
 
     bucket: Annotated[int, Plain("bucket", int, "bucket that the counts are as of")]
     trials: Annotated[Floats, Column("trials", (3, KINDS, "strata"), "trials")]
@@ -100,13 +108,9 @@ class Trials(Part):
 
     def survey(self, pools: Floats) -> None:
         """Take note of the growth in each pool; `pools` (P, S) says which strata go together."""
-        shape = 3, KINDS, len(pools), self.exposed.shape[3]
-        exposed, eligible = np.empty(shape), np.empty(shape)
-        for at in np.ndindex(3, KINDS):
-            np.matmul(pools, self.exposed[at], out=exposed[at])
-            others = self.trials[at][:, None] - self.excluded[at]
-            np.matmul(pools, np.maximum(others, self.exposed[at], out=others), out=eligible[at])
-        self.growth = _growth(exposed, eligible)
+        others = self.trials[..., None] - self.excluded
+        np.maximum(others, self.exposed, out=others)
+        self.growth = _growth(pools @ self.exposed, pools @ others)
         self._changed()
 
     def upper_share(self, strata: Ints, pools: Floats, updates: Ints | None = None) -> Floats:
@@ -121,11 +125,13 @@ class Trials(Part):
             self._known, self._upper = np.zeros(shape[0], dtype=np.bool_), np.empty(shape)
         new = strata[~self._known[strata]]
         if updates is None:
-            self._upper[new] = self._computed(new, pools, None)
-            self._known[new] = True
+            if len(new):
+                self._upper[new] = self._computed(new, pools, None)
+                self._known[new] = True
             return self._upper[strata]
         upper = self._upper[strata[:, None], updates]
-        upper[~self._known[strata]] = self._computed(new, pools, updates)
+        if len(new):
+            upper[~self._known[strata]] = self._computed(new, pools, updates)
         return upper
 
     def _computed(self, strata: Ints, pools: Floats, updates: Ints | None) -> Floats:
@@ -235,16 +241,14 @@ def estimates(exposed: Floats, eligible: Floats) -> Estimates:
     """
     both_exposed, both_eligible = exposed.sum(axis=1), eligible.sum(axis=1)
     trials = both_eligible[2] + 1.0
-    slow = share = (both_exposed[2] + 0.5) / trials
-    largest = slow.copy()
-    for scale in (2, 1, 0):
-        if scale < 2:
-            share = (SHRINK_TRIALS * share + both_exposed[scale]) / (SHRINK_TRIALS + both_eligible[scale])
-            np.maximum(largest, share, out=largest)
-        shrunk = SHRINK_TRIALS * share
-        for kind in range(KINDS):
-            alone = (shrunk + exposed[scale, kind]) / (SHRINK_TRIALS + eligible[scale, kind])
-            np.maximum(largest, alone, out=largest)
+    shares = np.empty_like(both_exposed)
+    slow = shares[2] = (both_exposed[2] + 0.5) / trials
+    faster = SHRINK_TRIALS + both_eligible[:2]
+    for scale in (1, 0):
+        shares[scale] = (SHRINK_TRIALS * shares[scale + 1] + both_exposed[scale]) / faster[scale]
+    alone = SHRINK_TRIALS * shares[:, None] + exposed
+    alone /= SHRINK_TRIALS + eligible
+    largest = np.maximum(shares.max(axis=0), alone.max(axis=(0, 1)))
     return Estimates(slow, largest, STANDARD_ERRORS * np.sqrt(slow * (1.0 - slow) / trials))
 
 

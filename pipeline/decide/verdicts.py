@@ -152,14 +152,13 @@ def _review(weighed: Weighed) -> None:
             standing.news.append(update)
 
 
-def _missing_trials(weighed: Weighed, update: int, ring: int, odds: float) -> int:
+def _missing_trials(weighed: Weighed, update: int, ring: int, facts: Facts) -> int:
     """How many more exposed trials the update is expected to need until it is cleared."""
-    state, policy = weighed.state, weighed.policies.of(update)
-    crash_rate = float(state.history.crashes.sum() / max(state.history.trials.sum(), 1.0))
+    state, policy, odds = weighed.state, weighed.policies.of(update), facts.odds[ring]
     log = state.clearing.log_evidence_of(update, ring)
-    target = float(np.log(len(state.names.rings.live()) / policy.clear_alpha))
+    target = float(np.log(len(facts.rings) / policy.clear_alpha))
     risk = policy.clear_risk_in(state.names.rings.names[ring] or "")
-    return needed_trials(log, target, odds / (1 + odds), crash_rate, risk)
+    return needed_trials(log, target, odds / (1 + odds), facts.crash_rate, risk)
 
 
 def record(weighed: Weighed, update: int, ring: int, facts: Facts, flags: tuple[str, ...]) -> Verdict:
@@ -188,7 +187,7 @@ def record(weighed: Weighed, update: int, ring: int, facts: Facts, flags: tuple[
         exposed_trials=found.exposed_trials,
         explanation=found.explanation,
         conditional=found.conditional,
-        needs_trials=_missing_trials(weighed, update, ring, float(facts.odds[ring])) if standing == "watching" else 0,
+        needs_trials=_missing_trials(weighed, update, ring, facts) if standing == "watching" else 0,
         flags=flags,
         spreading_hosts_per_minute=spread.spreading_hosts_per_minute,
         flat_since=spread.flat_since,

@@ -17,11 +17,18 @@ from pipeline.decide.name_index import NameIndex
 from pipeline.decide.policy import PolicyError, PolicySet, load_policies
 from pipeline.decide.samples import BIN_MINUTES, SAMPLES_PER_STRATUM_BIN, Samples
 from pipeline.decide.trials import Trials
-from pipeline.wire.partials import UpdateId
+from pipeline.wire.partials import SampleRecord, UpdateId
 from pipeline.wire.spans import DAY_MS, MINUTE_MS
 
 T = 1_721_362_140_000
 UPDATE = UpdateId("v", "p", "1")
+
+
+class Same(dict[tuple[int, ...], tuple[int, ...]]):
+    """Positions that are a partial's own numbers."""
+
+    def __missing__(self, listed: tuple[int, ...]) -> tuple[int, ...]:
+        return listed
 
 
 def bernoulli_evidence(exposed: float, crashes: float, share: float) -> float:
@@ -201,7 +208,7 @@ def test_samples_keep_the_smallest_hashes_in_any_order() -> None:
     for order in (rows, rows[::-1], [*rows, *rows]):
         samples = Samples()
         for minute, stratum, host in order:
-            samples.add([(minute, stratum, host, (stratum,), ())], tuple)
+            samples.add([SampleRecord(minute, 0, host, (stratum,), ())], [stratum], Same())
         kept.append(samples.bins)
     assert kept[0] == kept[1] == kept[2]
     for stratum, cell in kept[0][7].items():
@@ -213,7 +220,7 @@ def test_samples_tell_the_share_of_hosts_without_another_update() -> None:
     samples = Samples()
     lists = [((0,), ()), ((), ()), ((0, 1), ()), ((1,), ()), ((), (0,))]
     for host, (exposed, excluded) in enumerate(itertools.chain(lists, lists)):
-        samples.add([(10, 0, host, exposed, excluded)], tuple)
+        samples.add([SampleRecord(10, 0, host, exposed, excluded)], [0], Same())
     shares = samples.shares(update=0, without=1, strata=1, since_bin=1)
     assert (shares.eligible.sum(), shares.exposed.sum()) == (4, 2)
     samples.forget(np.array([0]))
