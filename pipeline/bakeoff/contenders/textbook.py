@@ -119,9 +119,8 @@ class MannWhitney:
         with np.errstate(divide="ignore", invalid="ignore"):
             self._rates.append(np.stack((crashed / trials, other_crashes / others)))
         self._rates = self._rates[-240:]
-        return [
-            Call(update) for update in np.flatnonzero(totals.crashed >= LEAST_HOSTS).tolist() if self._differs(update)
-        ]
+        suspect = np.flatnonzero((totals.crashed >= LEAST_HOSTS) & (crashed > 0)).tolist()
+        return [Call(update) for update in suspect if self._differs(update)]
 
     def _differs(self, update: int) -> bool:
         pairs: npt.NDArray[np.float64] = np.array([rates[:, update] for rates in self._rates])
