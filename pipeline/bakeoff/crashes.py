@@ -54,7 +54,8 @@ def awake(family: Family) -> Floats:
 def ordinary(family: Family, hosts: Hosts) -> list[Source]:
     """What crashes hosts whatever is installed: the ordinary, and each shock."""
     fleet = family.fleet
-    rate = np.where(hosts.trait, fleet.trait_risk, 1.0) * fleet.crashes_a_day / DAY_MS
+    a_day = fleet.crashes_a_day + fleet.boots_a_day * fleet.boot_crashes
+    rate = np.where(hosts.trait, fleet.trait_risk, 1.0) * a_day / DAY_MS
     level = levels(family)
     looks, shares = np.arange(len(ORDINARY)), np.array(ORDINARY_SHARES)
     sources = [Source(ORDINARY_CAUSE, rate, level, looks, shares)]
@@ -78,6 +79,8 @@ def draw(
     parts = [_drawn(source, hosts, rng) for source in sources]
     parts += [_cut(family, shock, hosts, rng) for shock in family.shocks if shock.cut_share]
     for row, push in enumerate(pushes):
+        if push.surge and family.fleet.boot_crashes:
+            parts.append(_booted(family, installs.at[row], push.surge, rng))
         if push.fault is not None:
             parts += _faulty(family, row, pushes, hosts, installs, sources[0], rng)
     if family.telling.forging_share:
@@ -141,6 +144,14 @@ def _faulty(
         look = rng.choice(looks, host.size, p=shares)
         parts.append(Crashes(at, host, np.full(host.size, row), look))
     return parts
+
+
+def _booted(family: Family, installed: Ints, surge: float, rng: np.random.Generator) -> Crashes:
+    """Of the hosts that boot to install, as many crash as of any that boot."""
+    host = np.flatnonzero((installed < NEVER) & (rng.random(installed.size) < surge * family.fleet.boot_crashes))
+    at = installed[host] + rng.integers(0, 2 * MINUTE_MS, host.size)
+    look = rng.choice(len(ORDINARY), host.size, p=ORDINARY_SHARES)
+    return Crashes(at, host, np.full(host.size, SHOCK_CAUSE), look)
 
 
 def _cut(family: Family, shock: Shock, hosts: Hosts, rng: np.random.Generator) -> Crashes:

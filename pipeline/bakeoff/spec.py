@@ -48,6 +48,7 @@ class Fleet(NamedTuple):
     beat_minutes: float = 60.0  # 0: none
     boots_a_day: float = 0.7
     crashes_a_day: float = 0.005
+    boot_crashes: float = 0.0  # the chance that a boot ends in a crash, whatever made the host boot
     trait_share: float = 0.0
     trait_risk: float = 1.0
     trait_in_model: bool = False

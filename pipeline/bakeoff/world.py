@@ -39,6 +39,7 @@ class Truth(NamedTuple):
     crash_ms: Ints
     crash_host: Ints
     crash_update: Ints
+    back_ms: Ints  # when the host was up again; NEVER if it was not
     crashes_a_day: float  # of the fleet when nothing is wrong
     crashes_a_trial: float  # the same for each clean trial
 
@@ -83,7 +84,7 @@ def make(family: Family, seed: int) -> World:
     _react(family, pushes, installs, crashes, back, rng)
     crashes = _rename(family, pushes, installs, crashes)
     events, skew = _events(family, pushes, hosts, installs, crashes, told, back, rng)
-    truth = _truth(family, pushes, hosts, installs, crashes, sources, events)
+    truth = _truth(family, pushes, hosts, installs, crashes, back, sources, events)
     return World(family, seed, pushes, hosts, installs, events, skew, sources, truth)
 
 
@@ -188,8 +189,8 @@ def _is_down(at: Ints, host: Ints, crashes: c.Crashes, back: Ints) -> Mask:
 
 
 def _truth(
-    family: Family, pushes: list[Push], hosts: Hosts, installs: Installs, crashes: c.Crashes, sources: list[c.Source],
-    events: Events,
+    family: Family, pushes: list[Push], hosts: Hosts, installs: Installs, crashes: c.Crashes, back: Ints,
+    sources: list[c.Source], events: Events,
 ) -> Truth:  # fmt: skip
     update, names = installs.update, [push.name for push in pushes]
     released = np.full(len(installs.updates), NEVER)
@@ -212,5 +213,5 @@ def _truth(
     a_day = float(sources[0].rate.sum() * sources[0].level.mean() * DAY_MS)
     a_trial = a_day * span_ms(family) / DAY_MS / max(int((events.kind <= HEARTBEAT).sum()), 1)
     shown = crashes.take(real)
-    of_crashes = (shown.at, shown.host, cause[real])
+    of_crashes = (shown.at, shown.host, cause[real], back[real])
     return Truth(tuple(dict.fromkeys(wanted)), frozenset(tolerated), released, harmful, *of_crashes, a_day, a_trial)

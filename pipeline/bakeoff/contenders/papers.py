@@ -131,8 +131,8 @@ class Kayenta:
 
 
 class ChangePoint:
-    """PELT (ruptures, rank cost, penalty 10) on the fleet's crashes by quarters of an hour: at a rise blamed is the update that
-    was first seen last before it, as a person would who looks at a chart."""
+    """PELT (ruptures, rank cost, penalty 10) on the fleet's crashes by quarters of an hour: blamed for a rise is the
+    update that was first seen last before it, as a person would who looks at a chart."""
 
     SLOT_MS = 15 * MINUTE_MS
 

@@ -11,6 +11,9 @@ def _plain(name: str, kind: str, fleet: Fleet, *pushes: Push, hours: float = 12,
 
 
 PACE = (
+    _plain(
+        "fast-push-whose-boots-crash", "ramps", Fleet(5000, crashes_a_day=0.005, boot_crashes=0.004), FAST, hours=8
+    ),
     _plain("fast-push-with-boot-surge", "ramps", Fleet(5000, crashes_a_day=0.02), FAST),
     _plain("ramps-300", "ramps", Fleet(300, crashes_a_day=0.02), background=16),
     _plain("ramps-20000", "ramps", Fleet(20_000), background=16),
