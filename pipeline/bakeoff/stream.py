@@ -1,4 +1,4 @@
-"""Events as columns into partials: the combiner's own admission, sieve, fold and writer, without an object per event.
+"""Events as columns into partials, by the combiner's own fold, without an object per event.
 
 What differs from the live path is only that clean trials never were messages; a test compares the partials. A partial
 is cut where the backtest cuts: at a host's first crash while the budget for that lasts, else by time.
@@ -9,18 +9,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipeline.bakeoff.crashes import CUT, FRIDAY_MS
+from pipeline.bakeoff.folding import ColumnFold
 from pipeline.bakeoff.hosts import Ints
 from pipeline.bakeoff.spec import REGIONS, SIGNATURES, SYSTEMS
 from pipeline.bakeoff.world import CRASH, UNDATED_BOOT, Events, World
-from pipeline.combine.admit import trial_keys
-from pipeline.combine.emit import partials_of
-from pipeline.combine.event_batch import DEFAULT_WINDOW_MS
-from pipeline.combine.fold import fold_of
 from pipeline.combine.gather import CRASH as DATED
-from pipeline.combine.gather import UNDATED, Admitted, CrashReport, Names, Rows
+from pipeline.combine.gather import UNDATED, CrashReport, Rows
 from pipeline.combine.hashing import hash_names
-from pipeline.combine.memory import Memory
-from pipeline.combine.noting import Noting
 from pipeline.wire.cells import HEARTBEAT
 from pipeline.wire.events import MAX_UPDATES, Boot, Crash, Update
 from pipeline.wire.partials import Partial
@@ -32,7 +27,6 @@ CALM_MS = 60_000  # the longest that a partial spans
 CROWDED_MS = 10_000  # and one with a crash in it, when the budget for cuts is spent
 EVENTS_PER_CUT = 500
 RESERVED_CUTS = 128
-MEMORY_ENTRIES = 1 << 20
 
 
 class Stream:
@@ -43,7 +37,6 @@ class Stream:
         hosts, size = world.hosts, len(world.hosts.ring)
         self.names = [f"h{number:07d}" for number in range(size)]
         self._hash = hash_names(self.names)
-        self._fleet = hash_names([FLEET])[0]
         models = world.family.fleet.models
         self._stratum = hosts.stratum(models)
         shape = (len(hosts.rings), len(SYSTEMS), models)
@@ -52,7 +45,7 @@ class Stream:
             (FLEET, hosts.rings[ring], systems[system], f"model-{model}") for ring, system, model in np.ndindex(*shape)
         )
         self._installed = world.installs.at + FRIDAY_MS + world.skew_ms
-        self._memory = Memory(MEMORY_ENTRIES)
+        self._folding = ColumnFold(FLEET, self._strata, world.updates)
 
     def partials(self) -> Iterator[Partial]:
         """One or more for each cut; `ingested_at_ms` is when (unix ms) its last event arrived."""
@@ -94,21 +87,12 @@ class Stream:
         if not chunk.sent.size:
             return []
         is_clean = chunk.kind <= HEARTBEAT
-        clean = np.flatnonzero(is_clean)
-        crashes = np.flatnonzero(~is_clean)
-        hashes = self._hash[chunk.host[clean]]
-        keys = trial_keys(np.broadcast_to(self._fleet, hashes.shape), hashes, chunk.kind[clean].astype(np.uint64))
-        counts = self._memory.admission.admit(keys, chunk.at[clean] + FRIDAY_MS)
-        kept = np.concatenate((clean[counts], crashes))
-        rows, reports = self._rows(chunk, kept), self._reports(chunk, crashes, offset)
-        undated = int((chunk.kind[crashes] == UNDATED_BOOT).sum())
-        totals = np.array([[chunk.sent.size], [int((~counts).sum())], [undated]], np.int64)
-        names = Names((FLEET,), self._strata, self._world.updates)
-        newest = int(chunk.at.max()) + FRIDAY_MS
-        admitted = Admitted(rows, reports, names, totals, newest, Noting())
-        fold = fold_of(admitted, self._memory.sieve.candidates(admitted), DEFAULT_WINDOW_MS)
-        self._memory.commit(fold)
-        return partials_of(fold, FLEET, int(chunk.sent[-1]) + FRIDAY_MS)
+        clean, crashes = np.flatnonzero(is_clean), np.flatnonzero(~is_clean)
+        at = chunk.at + FRIDAY_MS
+        counts = self._folding.admit(chunk.kind[clean], at[clean], self._hash[chunk.host[clean]])
+        rows = self._rows(chunk, np.concatenate((clean[counts], crashes)))
+        reports, now_ms = self._reports(chunk, crashes, offset), int(chunk.sent[-1]) + FRIDAY_MS
+        return self._folding.fold(rows, reports, int((~counts).sum()), int(at.max()), now_ms)
 
     def _rows(self, chunk: Events, kept: Ints) -> Rows:
         host, at, kind = chunk.host[kept], chunk.at[kept] + FRIDAY_MS, chunk.kind[kept]
@@ -153,4 +137,4 @@ class Stream:
             return Crash(**common, ts=at, signature=SIGNATURES[look if look != CUT else 0])
         ended = None if chunk.kind[place] == UNDATED_BOOT else at
         sent = max(int(chunk.sent[place]) + FRIDAY_MS + int(self._world.skew_ms[host]), at)
-        return Boot(**common, ts=sent, prior="crash", prior_ended_at=ended)
+        return Boot(**common, ts=at if ended is None else sent, prior="crash", prior_ended_at=ended)

@@ -22,6 +22,7 @@ CUTS_SECONDS = (10, 50, 100)
 CONFIDENCE = 0.99
 TILT = 12.0  # the relative risk at which importance sampling draws the crashes of one update
 NOT_TILTED = frozenset({"repair"})  # there installations follow crashes: the likelihood ratio is another
+FEWEST_REACHED = 5  # fleets that must get to a level before anything is said of how rarely a harmless one does
 NO_LIMIT = PolicySet(default=Policy(max_halts_per_hour=0))
 
 
@@ -144,7 +145,8 @@ def row(found: Sequence[Tops]) -> dict[str, Any]:
 
 
 def deep_row(found: Sequence[Deep]) -> dict[str, Any]:
-    """How often a harmless rollout of a kind gets to each level, by importance sampling, with limits (normal)."""
+    """How often a harmless rollout of a kind gets to each level, by importance sampling, with limits (normal). `holds`
+    is None where too few got there to tell."""
     weights = np.array([deep.weights for deep in found])
     mean, error = weights.mean(axis=0), weights.std(axis=0, ddof=1) / np.sqrt(len(found))
     levels = {}
@@ -153,6 +155,6 @@ def deep_row(found: Sequence[Deep]) -> dict[str, Any]:
         levels[f"{level:.0f}"] = {
             "bound": 1 / level, "rate": float(mean[place]), "lower_limit_99": low,
             "upper_limit_99": float(mean[place] + 2.33 * error[place]), "reached": int((weights[:, place] > 0).sum()),
-            "holds": low <= 1 / level,
+            "holds": low <= 1 / level if (weights[:, place] > 0).sum() >= FEWEST_REACHED else None,
         }  # fmt: skip
     return {"kind": found[0].kind, "fleets": len(found), "tilt": TILT, "levels": levels}

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import click
 
+from pipeline.bakeoff.contest.figures import by_family, row
+from pipeline.bakeoff.contest.page import write_page
+from pipeline.bakeoff.contest.run import Score, run
+from pipeline.bakeoff.contest.text import table_of
 from pipeline.bakeoff.families import FAMILIES, QUICK
-from pipeline.bakeoff.figures import by_family, row
-from pipeline.bakeoff.page import write_page
-from pipeline.bakeoff.run import Score, run
 from pipeline.bakeoff.spec import Family
-from pipeline.bakeoff.text import table_of
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.say import say, say_json
 from pipeline.runtime.wrong import did_you_mean

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from pipeline.bakeoff.figures import Summary
-from pipeline.bakeoff.run import ORACLE
+from pipeline.bakeoff.contest.figures import Summary
+from pipeline.bakeoff.contest.run import ORACLE
+from pipeline.bakeoff.contest.text import HEAD, TITLES, cells
 from pipeline.bakeoff.spec import Family
-from pipeline.bakeoff.text import HEAD, TITLES, cells
 from pipeline.runtime.errors import ConfigError
 from pipeline.wire.words import counted
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.bakeoff.run import ORACLE, Score
+from pipeline.bakeoff.contest.run import ORACLE, Score
 from pipeline.runtime.errors import AndonError
 
 CONFIDENCE = 0.95

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.bakeoff.contenders import table
+from pipeline.bakeoff.contest.oracle import Oracle
 from pipeline.bakeoff.crashes import FRIDAY_MS
 from pipeline.bakeoff.hosts import NEVER
-from pipeline.bakeoff.oracle import Oracle
 from pipeline.bakeoff.protocol import Contender
 from pipeline.bakeoff.reading import Reader, past_of
 from pipeline.bakeoff.spec import Family
