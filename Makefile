@@ -51,7 +51,7 @@ hooks: setup
 # constraints.txt anew from pyproject.toml: the versions that stand there stay, unless UPGRADE=--upgrade.
 lock: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(BIN)/uv pip compile pyproject.toml --quiet --extra local --extra dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --quiet --extra local --extra bakeoff --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) --output-file constraints.txt
 
 bench: setup

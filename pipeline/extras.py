@@ -11,14 +11,15 @@ LINE = (
     "aiohttp", "aiokafka", *(("backports.zstd",) if sys.version_info < (3, 14) else ()), "clickhouse_connect",
     "cramjam", "faust", "numpy", "pyarrow", "rich", "urllib3", "zstandard",
 )  # fmt: skip
-MODULES = {"line": LINE, "local": (*LINE, "chdb", "noida_db")}
+BAKEOFF = (*LINE, "ruptures", "scipy", "statsmodels")
+MODULES = {"line": LINE, "local": (*LINE, "chdb", "noida_db"), "bakeoff": BAKEOFF}
 
 # A command that is not here needs none.
 NEEDED = {
     "up": "local", "status": "line", "demo": "local", "doctor": "line", "collect": "line", "combine": "line",
     "correlate": "line", "archive": "line", "clickhouse": "local", "migrate": "line", "query": "line",
     "backfill": "line", "forget": "line", "notify": "line", "deadletter": "line", "replay": "line", "backtest": "line",
-    "bench": "local",
+    "bench": "local", "bakeoff": "bakeoff",
 }  # fmt: skip
 
 

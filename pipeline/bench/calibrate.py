@@ -1,13 +1,15 @@
 """`andon bench calibrate`: how often does evidence against a harmless rollout EVER reach 10, 100, 1000?
 
-Null rollouts go through the real fold, sampling, dedup and detector. Fails (exit 1) when the one-sided 99 % lower limit
-of a crossing rate exceeds its error bound.
+Null rollouts go through the real fold, sampling, dedup and detector: ordinary ones, and those of each kind that hurts
+(`kinds`), the stream cut in three ways; by importance sampling, also as rarely as one in a million. Fails (exit 1) when
+the one-sided 99 % lower limit of a crossing rate exceeds its error bound, for any kind and cut.
 """
 
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -15,7 +17,10 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
+from pipeline.bench.bound import CUTS_SECONDS, NOT_TILTED, deep, deep_row, row, tops
 from pipeline.bench.brokers import python
+from pipeline.bench.kinds import KINDS
+from pipeline.bench.kinds import ROLLOUTS as KIND_ROLLOUTS
 from pipeline.combine.emit import partials_of
 from pipeline.combine.event_batch import EventBatch
 from pipeline.combine.memory import Memory
@@ -28,6 +33,7 @@ from pipeline.simulate.nulls import ROLLOUTS, NullFleet, null_fleet
 LEVELS = (10.0, 100.0, 1000.0)
 STEP_MS = 120_000
 CONFIDENCE = 0.99
+ORDINARY = "ordinary"
 SHOWN = 10  # of the highest, by name
 
 
@@ -149,7 +155,7 @@ def _shown(outcome: Outcome) -> dict[str, Any]:
 
 
 def calibrate(rollouts: int, seed: int, workers: int) -> dict[str, Any]:
-    """Run fleets until there are so many harmless rollouts."""
+    """Run ordinary fleets until there are so many harmless rollouts."""
     began = time.monotonic()
     outcomes: list[Outcome] = []
     events = 0
@@ -161,20 +167,81 @@ def calibrate(rollouts: int, seed: int, workers: int) -> dict[str, Any]:
     return report(outcomes[:rollouts], events, time.monotonic() - began, seed)
 
 
+def by_kind(kinds: Sequence[str], rollouts: int, seed: int, workers: int) -> list[dict[str, Any]]:
+    """The rows of each kind and cut, of so many rollouts in all; each cell has the same number of fleets."""
+    cells = [(kind, cut) for kind in kinds for cut in CUTS_SECONDS]
+    fleets = max(2, -(-rollouts // (len(cells) * KIND_ROLLOUTS)))
+    todo = [(kind, cut, seed + number) for kind, cut in cells for number in range(fleets)]
+    with ProcessPoolExecutor(workers) as pool:
+        found = list(pool.map(tops, *zip(*todo, strict=True), chunksize=2))
+    return [row([one for one in found if (one.kind, one.cut_seconds) == cell]) for cell in cells]
+
+
+def to_the_depth(kinds: Sequence[str], fleets: int, seed: int, workers: int) -> list[dict[str, Any]]:
+    """The rows of importance sampling, at the middle cut."""
+    kinds = [kind for kind in kinds if kind not in NOT_TILTED]
+    todo = [(kind, CUTS_SECONDS[1], seed + number) for kind in kinds for number in range(fleets)]
+    if not todo or fleets < 2:
+        return []
+    with ProcessPoolExecutor(workers) as pool:
+        found = list(pool.map(deep, *zip(*todo, strict=True), chunksize=2))
+    return [deep_row([one for one in found if one.kind == kind]) for kind in kinds]
+
+
 @click.command("calibrate")
-@click.option("--rollouts", default=20_000, show_default=True, help="Harmless rollouts to simulate.")
+@click.option("--rollouts", default=20_000, show_default=True, help="Harmless rollouts to simulate, a fifth ordinary.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice([ORDINARY, *KINDS]), help="Only these.")
+@click.option("--deep", "deep_fleets", default=100, show_default=True, help="Fleets a kind for importance sampling.")
 @click.option("--seed", default=1, show_default=True, help="First seed; every fleet takes the next.")
 @click.option("--workers", default=os.cpu_count() or 1, show_default=True, help="Processes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(rollouts: int, seed: int, workers: int, as_json: bool) -> None:
-    """Crossing rates of evidence over simulated null rollouts, against their bounds."""
+def command(
+    rollouts: int, kinds: tuple[str, ...], deep_fleets: int, seed: int, workers: int, as_json: bool
+) -> None:  # fmt: skip
+    """Crossing rates of evidence over simulated null rollouts, kind by kind, against their bounds."""
     lower_limit(0, 1)  # says so now if it cannot
-    result = calibrate(rollouts, seed, workers)
+    hard = [kind for kind in kinds or KINDS if kind != ORDINARY]
+    result: dict[str, Any] = {}
+    if not kinds or ORDINARY in kinds:
+        result = calibrate(rollouts // 5 if hard else rollouts, seed, workers)
+    if hard:
+        result["by_kind"] = by_kind(hard, rollouts - result.get("rollouts", 0), seed, workers)
+        result["deep"] = to_the_depth(hard, deep_fleets, seed, workers)
+    cells = [result, *result.get("by_kind", ()), *result.get("deep", ())]
+    result["broken"] = [
+        f"{cell.get('kind', ORDINARY)} at {level}"
+        + (f", cut every {cell['cut_seconds']} s" if "cut_seconds" in cell else "")
+        for cell in cells
+        for level, found in cell.get("levels", {}).items()
+        if found["holds"] is False
+    ]
     if as_json:
         click.echo(json.dumps(result))
     else:
-        click.echo(f"{result['rollouts']} harmless rollouts, {result['at_tolerated_risk']} at the tolerated risk")
-        for level, row in result["levels"].items():
-            click.echo(f"  evidence {level:>5}: {row['crossed']:>5} = {row['rate']:.5f}, bound {row['bound']:g}")
-    if not all(row["holds"] for row in result["levels"].values()):
+        for line in lines(result):
+            click.echo(line)
+    if result["broken"]:
         sys.exit(1)
+
+
+def lines(result: dict[str, Any]) -> Iterator[str]:
+    """The report for people."""
+    if "rollouts" in result:
+        yield f"ordinary: {result['rollouts']} harmless rollouts, {result['at_tolerated_risk']} at the tolerated risk"
+        yield from _levels(result["levels"])
+    for cell in result.get("by_kind", ()):
+        of = f"{cell['rollouts']} rollouts in {cell['fleets']} fleets, highest 10^{cell['highest']:.1f}"
+        yield f"{cell['kind']}, cut every {cell['cut_seconds']} s: {of}"
+        yield from _levels(cell["levels"])
+    for cell in result.get("deep", ()):
+        yield f"{cell['kind']}, by importance sampling from {cell['fleets']} fleets at {cell['tilt']:g} times the risk"
+        yield from _levels(cell["levels"])
+    yield f"BROKEN: {'; '.join(result['broken'])}" if result["broken"] else "no bound is broken"
+
+
+def _levels(levels: dict[str, Any]) -> Iterator[str]:
+    for level, found in levels.items():
+        hits = found.get("crossed", found.get("reached"))
+        at_least = f"at least {found['lower_limit_99']:.2g}"
+        word = {True: "", False: "  BROKEN", None: "  unknown: too few got there"}[found["holds"]]
+        yield f"  ever {level:>7}: {hits:>5} = {found['rate']:.2g} ({at_least}), bound {found['bound']:g}{word}"

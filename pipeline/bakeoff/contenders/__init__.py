@@ -1,0 +1,1 @@
+"""The rules that ship today and the textbook's, each behind the same small protocol."""

@@ -1,0 +1,133 @@
+"""What scores add up to, each figure with its 95 % limits: rates by Clopper and Pearson, medians and p95 by order
+statistics, which assume nothing of a distribution."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.bakeoff.contest.run import ORACLE, Score
+from pipeline.runtime.errors import AndonError
+
+CONFIDENCE = 0.95
+
+
+class Figure(NamedTuple):
+    """A value with its limits; None where there is none."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    def row(self) -> dict[str, float | None]:
+        """For JSON."""
+        return {name: None if value is None else round(value, 4) for name, value in self._asdict().items()}
+
+
+NONE = Figure(None)
+
+
+class Summary(NamedTuple):
+    """A contender over some runs. `crashed` are hosts that the fault had crashed at the halt, all where none came;
+    `ratio` is that to the oracle's in the same run; both over runs with a guilty update. `precision`: halts that
+    name a guilty update or one inseparable from it. `innocents` and `false_per_1000`: halted alone."""
+
+    contender: str
+    runs: int
+    wanted: int
+    found: int
+    found_rate: Figure
+    innocents: int
+    beside: int
+    tolerated: int
+    precision: Figure
+    crashed_median: Figure
+    crashed_p95: Figure
+    ratio: Figure
+    delay_seconds: Figure
+    harmless: int
+    cleared_share: Figure
+    clear_minutes: Figure
+    wrongly_cleared: int
+    false_per_1000: Figure
+
+
+def rate(hits: int, of: int, scale: float = 1.0) -> Figure:
+    """A share with Clopper and Pearson's limits, times `scale`; none of nothing.
+
+    Raises:
+        AndonError: when scipy is not installed.
+    """
+    if not of:
+        return NONE
+    try:
+        from scipy.stats import binomtest
+    except ImportError:
+        raise AndonError("scipy is not installed: pip install 'andon[bakeoff]'") from None
+    limits = binomtest(hits, of).proportion_ci(CONFIDENCE, "exact")
+    return Figure(scale * hits / of, scale * float(limits.low), scale * float(limits.high))
+
+
+def quantile(values: Sequence[float], at: float = 0.5) -> Figure:
+    """A quantile with the order statistics that hold it with CONFIDENCE; without limits where the values are too few
+    for such on that side."""
+    if not values:
+        return NONE
+    from scipy.stats import binom
+
+    ordered, size = sorted(values), len(values)
+    low = int(binom.ppf((1 - CONFIDENCE) / 2, size, at))
+    high = int(binom.ppf((1 + CONFIDENCE) / 2, size, at))
+    return Figure(
+        float(np.quantile(ordered, at, method="median_unbiased" if size > 2 else "linear")),
+        float(ordered[low - 1]) if low >= 1 else None,
+        float(ordered[high]) if high < size else None,
+    )
+
+
+def summarise(scores: Sequence[Score], oracles: dict[tuple[str, int], Score]) -> Summary:
+    """Of one contender's scores; `oracles` by family and seed."""
+    guilty = [score for score in scores if score.wanted]
+    wanted, found = sum(s.wanted for s in guilty), sum(s.found for s in guilty)
+    crashed = [float(s.crashed) for s in guilty]
+    best = [oracles[s.family, s.seed] for s in guilty]
+    ratios = [s.crashed / b.crashed for s, b in zip(guilty, best, strict=True) if b.found and b.crashed]
+    innocents, beside = sum(s.innocents for s in scores), sum(s.beside for s in scores)
+    harmless, cleared = sum(s.harmless for s in scores), sum(s.cleared for s in scores)
+    return Summary(
+        contender=scores[0].contender,
+        runs=len(scores),
+        wanted=wanted,
+        found=found,
+        found_rate=rate(found, wanted),
+        innocents=innocents,
+        beside=beside,
+        tolerated=sum(s.tolerated for s in scores),
+        precision=rate(found + beside, found + beside + innocents),
+        crashed_median=quantile(crashed),
+        crashed_p95=quantile(crashed, 0.95),
+        ratio=quantile(ratios),
+        delay_seconds=quantile([s.delay_seconds for s in guilty if s.delay_seconds is not None]),
+        harmless=harmless,
+        cleared_share=rate(cleared, harmless),
+        clear_minutes=quantile([minutes for s in scores for minutes in s.clear_minutes]),
+        wrongly_cleared=sum(s.wrongly_cleared for s in scores),
+        false_per_1000=rate(innocents, harmless, 1000.0),
+    )
+
+
+def by_family(scores: Sequence[Score]) -> dict[str, list[Summary]]:
+    """The summaries of each family, and of all under ""."""
+    oracles = {(s.family, s.seed): s for s in scores if s.contender == ORACLE}
+    names = dict.fromkeys(s.contender for s in scores)
+    found: dict[str, list[Summary]] = {}
+    for family in [*dict.fromkeys(s.family for s in scores), ""]:
+        mine = [s for s in scores if not family or s.family == family]
+        found[family] = [summarise([s for s in mine if s.contender == name], oracles) for name in names]
+    return found
+
+
+def row(family: str, kind: str, summary: Summary) -> dict[str, object]:
+    """One line of `--json`."""
+    fields = {name: value.row() if isinstance(value, Figure) else value for name, value in summary._asdict().items()}
+    return {"family": family or "*", "kind": kind, **fields}

@@ -1,0 +1,140 @@
+"""Events as columns into partials, by the combiner's own fold, without an object per event.
+
+What differs from the live path is only that clean trials never were messages; a test compares the partials. A partial
+is cut where the backtest cuts: at a host's first crash while the budget for that lasts, else by time.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline.bakeoff.crashes import CUT, FRIDAY_MS
+from pipeline.bakeoff.folding import ColumnFold
+from pipeline.bakeoff.hosts import Ints
+from pipeline.bakeoff.spec import REGIONS, SIGNATURES, SYSTEMS
+from pipeline.bakeoff.world import CRASH, UNDATED_BOOT, Events, World
+from pipeline.combine.gather import CRASH as DATED
+from pipeline.combine.gather import UNDATED, CrashReport, Rows
+from pipeline.combine.hashing import hash_names
+from pipeline.wire.cells import HEARTBEAT
+from pipeline.wire.events import MAX_UPDATES, Boot, Crash, Update
+from pipeline.wire.partials import Partial
+from pipeline.wire.spans import DAY_MS
+
+FLEET = "bakeoff"
+LISTED_MS = 7 * DAY_MS
+CALM_MS = 60_000  # the longest that a partial spans
+CROWDED_MS = 10_000  # and one with a crash in it, when the budget for cuts is spent
+EVENTS_PER_CUT = 500
+RESERVED_CUTS = 128
+
+
+class Stream:
+    """The partials of a world, in order. `cut_ms`: cut every so often instead, wherever crashes are."""
+
+    def __init__(self, world: World, cut_ms: int = 0) -> None:
+        self._world, self._cut_ms = world, cut_ms
+        hosts, size = world.hosts, len(world.hosts.ring)
+        self.names = [f"h{number:07d}" for number in range(size)]
+        self._hash = hash_names(self.names)
+        models = world.family.fleet.models
+        self._stratum = hosts.stratum(models)
+        shape = (len(hosts.rings), len(SYSTEMS), models)
+        systems = tuple(SYSTEMS)
+        self._strata = tuple(
+            (FLEET, hosts.rings[ring], systems[system], f"model-{model}") for ring, system, model in np.ndindex(*shape)
+        )
+        self._installed = world.installs.at + FRIDAY_MS + world.skew_ms
+        self._folding = ColumnFold(FLEET, self._strata, world.updates)
+
+    def partials(self) -> Iterator[Partial]:
+        """One or more for each cut; `ingested_at_ms` is when (unix ms) its last event arrived."""
+        events, first = self._world.events, 0
+        for last in self.cuts():
+            chunk = Events(*(column[first:last] for column in events))
+            yield from self._fold(chunk, first)
+            first = last
+
+    def cuts(self) -> Iterator[int]:
+        """Where a partial ends: the number of events before."""
+        sent, kind, host = self._world.events.sent, self._world.events.kind, self._world.events.host
+        if not sent.size:
+            return
+        if self._cut_ms:
+            ends = np.searchsorted(sent, np.arange(sent[0], sent[-1] + self._cut_ms, self._cut_ms)[1:])
+            yield from (int(end) for end in np.unique(np.append(ends, sent.size)) if end)
+            return
+        crashed = np.flatnonzero(kind >= CRASH)
+        _, once = np.unique(host[crashed], return_index=True)
+        news = np.zeros(sent.size + 1, np.bool_)
+        news[crashed[once]] = True
+        candidates = np.union1d(np.flatnonzero(news) + 1, np.searchsorted(sent, np.arange(0, sent[-1], CROWDED_MS)))
+        begun, budget, before = 0, float(RESERVED_CUTS), 0
+        holds = False
+        for place in [*candidates[(candidates > 0) & (candidates < sent.size)].tolist(), sent.size]:
+            budget = min(budget + (place - before) / EVENTS_PER_CUT, RESERVED_CUTS)
+            before, is_news = place, bool(news[place - 1])
+            holds |= is_news
+            span = sent[place - 1] - sent[begun]
+            due = span >= CALM_MS or (holds and span >= CROWDED_MS)
+            if is_news and budget >= 1:
+                budget, due = budget - 1, True
+            if due or place == sent.size:
+                yield place
+                begun, holds = place, False
+
+    def _fold(self, chunk: Events, offset: int) -> list[Partial]:
+        if not chunk.sent.size:
+            return []
+        is_clean = chunk.kind <= HEARTBEAT
+        clean, crashes = np.flatnonzero(is_clean), np.flatnonzero(~is_clean)
+        at = chunk.at + FRIDAY_MS
+        counts = self._folding.admit(chunk.kind[clean], at[clean], self._hash[chunk.host[clean]])
+        rows = self._rows(chunk, np.concatenate((clean[counts], crashes)))
+        reports, now_ms = self._reports(chunk, crashes, offset), int(chunk.sent[-1]) + FRIDAY_MS
+        return self._folding.fold(rows, reports, int((~counts).sum()), int(at.max()), now_ms)
+
+    def _rows(self, chunk: Events, kept: Ints) -> Rows:
+        host, at, kind = chunk.host[kept], chunk.at[kept] + FRIDAY_MS, chunk.kind[kept]
+        # What a report lists is what the host had when it sent it; a crash lists what it had when it crashed.
+        event, row = self.listed(host, at)
+        listed = np.bincount(event, minlength=kept.size)
+        return Rows(
+            kind=np.where(kind <= HEARTBEAT, kind, np.where(kind == UNDATED_BOOT, UNDATED, DATED)),
+            stratum=self._stratum[host],
+            time_ms=at,
+            host_hash=self._hash[host],
+            listed=listed,
+            update=self._world.installs.update[row],
+            installed_ms=self._installed[row, host[event]],
+        )
+
+    def listed(self, host: Ints, at: Ints) -> tuple[Ints, Ints]:
+        """Which pushes (rows) hosts list at these times (unix ms): (place of the host, row), MAX_UPDATES of a host."""
+        block = self._installed[:, host]
+        removed = self._world.installs.removed[:, host] + FRIDAY_MS + self._world.skew_ms[host]
+        live = (block <= at) & (block > at - LISTED_MS) & (removed > at)
+        if live.shape[0] > MAX_UPDATES:
+            raise ValueError(f"{live.shape[0]} pushes: a host lists at most {MAX_UPDATES}")
+        event, row = np.nonzero(live.T)
+        return event, row
+
+    def _reports(self, chunk: Events, crashes: Ints, offset: int) -> tuple[CrashReport, ...]:
+        return tuple(CrashReport(self.crash(chunk, place), 0, offset + place) for place in crashes.tolist())
+
+    def crash(self, chunk: Events, place: int, updates: tuple[Update, ...] = ()) -> Boot | Crash:
+        """The event itself, of a crash."""
+        host, at = int(chunk.host[place]), int(chunk.at[place]) + FRIDAY_MS
+        _, ring, system, model = self._strata[self._stratum[host]]
+        site = int(self._world.hosts.site[host])
+        named = "" if self._world.family.telling.nameless_sites else f"site-{site}"
+        common = {
+            "v": 1, "id": f"{host}-{place}", "fleet": FLEET, "host": self.names[host], "ring": ring, "os": system,
+            "model": model, "region": REGIONS[site % len(REGIONS)], "site": named, "updates": updates,
+        }  # fmt: skip
+        if chunk.kind[place] == CRASH:
+            look = int(chunk.look[place])
+            return Crash(**common, ts=at, signature=SIGNATURES[look if look != CUT else 0])
+        ended = None if chunk.kind[place] == UNDATED_BOOT else at
+        sent = max(int(chunk.sent[place]) + FRIDAY_MS + int(self._world.skew_ms[host]), at)
+        return Boot(**common, ts=at if ended is None else sent, prior="crash", prior_ended_at=ended)

@@ -1,0 +1,160 @@
+"""Does the bound hold, kind by kind of null and however the stream is cut? And how far down, by importance sampling."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.bakeoff.crashes import FRIDAY_MS, ORDINARY_CAUSE
+from pipeline.bakeoff.hosts import Floats
+from pipeline.bakeoff.spec import Fault
+from pipeline.bakeoff.stream import FLEET, Stream
+from pipeline.bakeoff.world import World, make
+from pipeline.bench.kinds import null_family
+from pipeline.decide.detector import Detector
+from pipeline.decide.policy import Policy, PolicySet
+from pipeline.runtime.errors import AndonError
+from pipeline.wire.spans import MINUTE_MS
+
+LEVELS = (10.0, 100.0, 1000.0)
+DEEP_LEVELS = (*LEVELS, 1e4, 1e5, 1e6)
+CUTS_SECONDS = (10, 50, 100)
+CONFIDENCE = 0.99
+TILT = 12.0  # the relative risk at which importance sampling draws the crashes of one update
+NOT_TILTED = frozenset({"repair"})  # there installations follow crashes: the likelihood ratio is another
+FEWEST_REACHED = 5  # fleets that must get to a level before anything is said of how rarely a harmless one does
+NO_LIMIT = PolicySet(default=Policy(max_halts_per_hour=0))
+
+
+class Tops(NamedTuple):
+    """The highest log10 evidence that each rollout of a fleet ever reached, by number of update."""
+
+    kind: str
+    cut_seconds: int
+    seed: int
+    highest: tuple[float, ...]
+
+
+class Deep(NamedTuple):
+    """A fleet of which one rollout was drawn at TILT: by level, the likelihood ratio of what had happened when evidence
+    against it reached the level, 0 where it never did. Its mean is how often a harmless one gets there."""
+
+    kind: str
+    seed: int
+    weights: tuple[float, ...]
+
+
+def tops(kind: str, cut_seconds: int, seed: int) -> Tops:
+    """One fleet of a kind through fold and detector."""
+    world = make(null_family(kind, seed), seed)
+    highest = np.full(len(world.updates), -np.inf)
+    for _, found in _evidence(world, cut_seconds):
+        np.maximum(highest, found, out=highest)
+    return Tops(kind, cut_seconds, seed, tuple(highest.tolist()))
+
+
+def _evidence(world: World, cut_seconds: int) -> Iterator[tuple[int, Floats]]:
+    """After each partial: when it was cut (ms since the first event), and log10 evidence by update."""
+    numbers = {"/".join(update): number for number, update in enumerate(world.updates)}
+    detector = Detector(FLEET, NO_LIMIT)
+    for partial in Stream(world, cut_seconds * 1000).partials():
+        detector.step(partial)
+        found = np.full(len(numbers), -np.inf)
+        listed: Any = detector.summary()["updates"]
+        for entry in listed:
+            found[numbers[entry["update"]]] = entry["log10_evidence"]
+        yield partial.ingested_at_ms - FRIDAY_MS, found
+
+
+def deep(kind: str, cut_seconds: int, seed: int) -> Deep:
+    """One fleet whose first rollout is drawn at TILT times the crash rate, and weighed back to what is harmless."""
+    family = null_family(kind, seed)
+    first = family.pushes[0]
+    harmless = first.fault.risk if first.fault is not None else 1.0
+    tilted = first._replace(fault=Fault(risk=TILT, signature=None))
+    world = make(family._replace(pushes=(tilted, *family.pushes[1:])), seed)
+    weights, reached = [0.0] * len(DEEP_LEVELS), 0
+    for at_ms, found in _evidence(world, cut_seconds):
+        while reached < len(DEEP_LEVELS) and found[0] >= np.log10(DEEP_LEVELS[reached]):
+            weights[reached] = likelihood_ratio(world, at_ms, harmless)
+            reached += 1
+        if reached == len(DEEP_LEVELS):
+            break
+    return Deep(kind, seed, tuple(weights))
+
+
+def likelihood_ratio(world: World, at_ms: int, harmless: float) -> float:
+    """How much likelier, or less, what happened to hosts with the first update by then was at its harmless risk than at
+    TILT. Crashes of shocks and other faults are as likely under both."""
+    truth, source = world.truth, world.sources[0]
+    installed = world.installs.at[0]
+    clock = np.concatenate(([0.0], np.cumsum(source.level))) * MINUTE_MS
+
+    def until(ms: Any) -> Any:
+        return np.interp(np.minimum(ms, at_ms) / MINUTE_MS, np.arange(clock.size), clock)
+
+    since = np.flatnonzero(installed < at_ms)
+    exposed = float((source.rate[since] * (until(at_ms) - until(installed[since]))).sum())
+    here = (truth.crash_ms < at_ms) & (truth.back_ms > installed[truth.crash_host])
+    host, begun = truth.crash_host[here], np.maximum(truth.crash_ms[here], installed[truth.crash_host[here]])
+    exposed -= float((source.rate[host] * (until(truth.back_ms[here]) - until(begun))).sum())
+    own = np.isin(truth.crash_update, (ORDINARY_CAUSE, 0)) & (truth.crash_ms < at_ms)
+    count = int((own & (truth.crash_ms >= installed[truth.crash_host])).sum())
+    return float(np.exp(count * np.log(harmless / TILT) + (TILT - harmless) * exposed))
+
+
+def limits(crossed: Sequence[int], sizes: Sequence[int]) -> tuple[float, float]:
+    """One-sided limits of a rate, at CONFIDENCE, from crossings and rollouts by fleet: Clopper and Pearson's at the
+    number of rollouts that would be as telling if they were independent (Korn and Graubard 1998), for what happens to
+    a fleet happens to all its rollouts.
+
+    Raises:
+        AndonError: when scipy is not installed.
+    """
+    try:
+        from scipy.stats import beta
+    except ImportError:
+        raise AndonError("scipy is not installed: pip install 'andon[dev]'") from None
+    hits, size = np.array(crossed, float), np.array(sizes, float)
+    total, fleets = float(size.sum()), len(size)
+    rate = float(hits.sum() / total)
+    effective = total
+    if 0 < rate < 1 and fleets > 1:
+        spread = float(((hits - rate * size) ** 2).sum()) / total**2 * fleets / (fleets - 1)
+        effective = min(total, rate * (1 - rate) / spread) if spread else total
+    hit, missed = rate * effective, (1 - rate) * effective
+    low = float(beta.ppf(1 - CONFIDENCE, hit, missed + 1)) if hit > 0 else 0.0
+    return low, float(beta.ppf(CONFIDENCE, hit + 1, missed)) if missed > 0 else 1.0
+
+
+def row(found: Sequence[Tops]) -> dict[str, Any]:
+    """The figures of one kind and cut: by level how many rollouts ever reached it, and whether its bound holds: it does
+    unless the lower limit of their share is above it."""
+    sizes = [len(tops.highest) for tops in found]
+    levels = {}
+    for level in LEVELS:
+        crossed = [sum(top >= np.log10(level) for top in tops.highest) for tops in found]
+        low, high = limits(crossed, sizes)
+        levels[str(int(level))] = {
+            "bound": 1 / level, "crossed": sum(crossed), "rate": sum(crossed) / sum(sizes),
+            "lower_limit_99": round(low, 6), "upper_limit_99": round(high, 6), "holds": low <= 1 / level,
+        }  # fmt: skip
+    highest = max(max(tops.highest) for tops in found)
+    of = {"kind": found[0].kind, "cut_seconds": found[0].cut_seconds, "rollouts": sum(sizes), "fleets": len(found)}
+    return {**of, "highest": round(highest, 3), "levels": levels}
+
+
+def deep_row(found: Sequence[Deep]) -> dict[str, Any]:
+    """How often a harmless rollout of a kind gets to each level, by importance sampling, with limits (normal). `holds`
+    is None where too few got there to tell."""
+    weights = np.array([deep.weights for deep in found])
+    mean, error = weights.mean(axis=0), weights.std(axis=0, ddof=1) / np.sqrt(len(found))
+    levels = {}
+    for place, level in enumerate(DEEP_LEVELS):
+        low = max(float(mean[place] - 2.33 * error[place]), 0.0)
+        levels[f"{level:.0f}"] = {
+            "bound": 1 / level, "rate": float(mean[place]), "lower_limit_99": low,
+            "upper_limit_99": float(mean[place] + 2.33 * error[place]), "reached": int((weights[:, place] > 0).sum()),
+            "holds": low <= 1 / level if (weights[:, place] > 0).sum() >= FEWEST_REACHED else None,
+        }  # fmt: skip
+    return {"kind": found[0].kind, "fleets": len(found), "tilt": TILT, "levels": levels}

@@ -1,0 +1,119 @@
+"""The nulls that hurt: harmless rollouts of which something makes much evidence. A kind and a seed give a family. Pure.
+
+In a fourth of each fleet's rollouts the true relative risk is exactly what policy tolerates: the edge of the null.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pipeline.bakeoff.spec import STRANGE, Family, Fault, Fleet, Push, Shock
+
+AT_EDGE = Fault(risk=1.5, signature=None)
+ROLLOUTS = 12
+HOURS = 5.0
+WARM_HOURS = 3.0
+
+Draw = np.random.Generator
+
+
+def _fleet(rng: Draw, hosts: int = 0) -> Fleet:
+    """Crashes from one in a hundred hosts and day to one in four, as in `pipeline.simulate.nulls`."""
+    hosts = hosts or int(np.exp(rng.uniform(np.log(300), np.log(4000))))
+    return Fleet(hosts, crashes_a_day=float(np.exp(rng.uniform(np.log(0.01), np.log(0.25)))))
+
+
+def _pushes(rng: Draw, over_minutes: tuple[float, float], **more: object) -> tuple[Push, ...]:
+    """Rollouts begun at any time; every fourth at the edge."""
+    low, high = np.log(over_minutes)
+    return tuple(
+        Push(
+            f"p-{number}",
+            at=float(rng.uniform(0, HOURS * 0.7)),
+            over_minutes=float(np.exp(rng.uniform(low, high))),
+            share=float(rng.choice([0.1, 0.3, 0.6, 0.9])),
+            fault=None if number % 4 else AT_EDGE,
+        )._replace(**more)  # type: ignore[arg-type]
+        for number in range(ROLLOUTS)
+    )
+
+
+def _family(kind: str, fleet: Fleet, pushes: tuple[Push, ...], **more: object) -> Family:
+    plain = Family(kind, "null", fleet, pushes, warm_hours=WARM_HOURS, hours=HOURS, background=0)
+    return plain._replace(**more)  # type: ignore[arg-type]
+
+
+def _fast(rng: Draw) -> Family:
+    """All hosts boot to install, and some boots end in a crash, with the update or without: per boot it is harmless."""
+    pushes = tuple(push._replace(share=float(rng.choice([0.3, 0.6, 0.85, 0.97]))) for push in _pushes(rng, (1, 15)))
+    fleet = _fleet(rng)._replace(boot_crashes=float(rng.choice([0.0, 0.001, 0.005, 0.02])))
+    return _family("fast push with a boot surge", fleet, tuple(push._replace(surge=1.0) for push in pushes[:6]))
+
+
+def _before_outage(rng: Draw) -> Family:
+    """Every push 1 to 60 minutes before an outage of an hour, half of them with a look that was never seen."""
+    outage = Shock(2.0, 1.0, factor=float(rng.choice([5, 20])), signature=STRANGE if rng.random() < 0.5 else None)
+    pushes = tuple(
+        push._replace(at=2.0 - float(rng.uniform(1, 60)) / 60, share=float(rng.choice([0.3, 0.6, 0.85, 0.97])))
+        for push in _pushes(rng, (2, 30))
+    )
+    return _family("push before an outage", _fleet(rng), pushes[:6], shocks=(outage,))
+
+
+def _tiny(rng: Draw) -> Family:
+    return _family("tiny fleet", _fleet(rng, int(rng.integers(20, 200))), _pushes(rng, (5, 120)))
+
+
+def _sparse(rng: Draw) -> Family:
+    """Many models, hardly a crash."""
+    fleet = _fleet(rng)._replace(models=40, crashes_a_day=float(rng.uniform(0.002, 0.02)))
+    return _family("sparse fleet", fleet, _pushes(rng, (5, 240)))
+
+
+def _ramp(rng: Draw) -> Family:
+    return _family("ramp", _fleet(rng), _pushes(rng, (120, 300)))
+
+
+def _renamed(rng: Draw) -> Family:
+    return _family("renamed module", _fleet(rng), _pushes(rng, (5, 240)), renamed_by="p-0")
+
+
+def _simpson(rng: Draw, in_model: bool) -> Family:
+    """Pushed to machines that crash more: of some models, or with nothing that shows it."""
+    fleet = _fleet(rng)._replace(models=10, trait_share=0.3, trait_risk=5.0, trait_in_model=in_model)
+    name = "Simpson, known model" if in_model else "Simpson, unmeasured"
+    return _family(name, fleet, _pushes(rng, (20, 240), share=0.1, trait_share=0.7, fault=None))
+
+
+def _repair(rng: Draw) -> Family:
+    """Installed where a crash was, on a fleet of which a few machines crash again and again."""
+    fleet = _fleet(rng)._replace(trait_share=0.05, trait_risk=20.0)
+    return _family("repair tool", fleet, _pushes(rng, (20, 240), after_crash_minutes=20.0, share=0.8, fault=None))
+
+
+def _edge(rng: Draw) -> Family:
+    """Exactly the tolerated risk, on everything that was installed before the first event: the share is known."""
+    pushes = tuple(
+        push._replace(at=-WARM_HOURS, over_minutes=0.01, share=float(rng.choice([0.1, 0.3, 0.6])))
+        for push in _pushes(rng, (5, 240))
+    )
+    return _family("at the tolerated risk, share known", _fleet(rng), pushes)
+
+
+def _known_model(rng: Draw) -> Family:
+    return _simpson(rng, in_model=True)
+
+
+def _unmeasured(rng: Draw) -> Family:
+    return _simpson(rng, in_model=False)
+
+
+KINDS: dict[str, Callable[[Draw], Family]] = {
+    "fast": _fast, "outage": _before_outage, "tiny": _tiny, "sparse": _sparse, "ramp": _ramp, "renamed": _renamed,
+    "simpson-known": _known_model, "simpson-unmeasured": _unmeasured, "repair": _repair, "edge": _edge,
+}  # fmt: skip
+
+
+def null_family(kind: str, seed: int) -> Family:
+    """The family of a kind under a seed."""
+    return KINDS[kind](np.random.default_rng([seed, *kind.encode()]))
