@@ -63,7 +63,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     place = tmp_path_factory.mktemp("installed")
     source, venv = place / "source", place / "venv"
     source.mkdir()
-    for name in (*PACKAGES, "deploy/prometheus"):
+    for name in PACKAGES:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "deploy" / "prometheus", source / "deploy" / "prometheus")  # what `andon up` writes out
     for name in ("pyproject.toml", "README.md", "LICENSE"):
