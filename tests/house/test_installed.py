@@ -65,6 +65,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     source.mkdir()
     for name in PACKAGES:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "deploy" / "prometheus", source / "deploy" / "prometheus")  # what `andon up` writes out
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     built = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(place), str(source)]
@@ -104,6 +105,12 @@ def test_what_obeys_is_imported_in_no_time(installed: Installed) -> None:
     assert min(took for took, _, _ in seen) <= MAX_IMPORT_SECONDS
     assert min(peak << 10 for _, peak, _ in seen) <= MAX_RSS_BYTES
     assert HEAVY.isdisjoint(seen[-1][2])
+
+
+def test_what_prometheus_is_given_comes_along(installed: Installed) -> None:
+    """`andon up` writes it beside its line, and looks for it there when there are no sources."""
+    place = installed.bin.parent / "share" / "andon" / "prometheus"
+    assert {file.name for file in place.iterdir()} == {"prometheus.yml", "rules.yml"}
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def test_a_broker_that_asks_nobody_is_said(tmp_path: Path) -> None:
     assert plan.describe(at, "acme", {}).kafka == KafkaConfig(bootstrap_servers="127.0.0.1:19092")
 
 
-@pytest.mark.parametrize("stage", ["combine", "correlate", "collect", "archive"])
+@pytest.mark.parametrize("stage", ["combine", "correlate", "collect", "archive", "notify"])
 def test_with_accounts_every_stage_is_told_the_file(tmp_path: Path, stage: str) -> None:
     """And whoever finds the line by its data directory; the password itself stands in files of mode 600 only."""
     at = place(tmp_path / "line", Sasl("andon", PASSWORD))
