@@ -107,6 +107,12 @@ COUNTED = [
         no_value="nothing, or nobody tells",
     ),
     _small(
+        "What is read again?",
+        "Messages that a stage's client handed over again, a second; they were left out.",
+        _by("andon_read_again_total", "stage"),
+        no_value="nothing",
+    ),
+    _small(
         "How far has event time come?",
         "Now less the time of the newest event of a stage. In a fleet that sends little it grows between two events.",
         prom(f"time() - max by (stage) ({metric('andon_stream_time_seconds', HERE)} > 0)", "{{stage}}"),

@@ -107,6 +107,7 @@ def _lag(stage: str, word: str) -> Panel:
         f"Lag: {word}",
         "Messages that it has not yet read, by topic. Beyond the line and growing, AndonLagGrowing fires.",
         prom(f"sum by (topic) ({of('andon_lag_messages', stage)})", "{{topic}}"),
+        placement="right" if stage == "archive" else "bottom",
         unit="none",
         steps=((None, BLUE), (10_000, ORANGE)),
         limit=True,
@@ -117,7 +118,7 @@ def _lag(stage: str, word: str) -> Panel:
 
 
 def _errors(stage: str, word: str) -> Panel:
-    queries = [prom(f"sum by (reason) ({rate('andon_rejected_total', stage)})", "refused: {{reason}}")]
+    queries = [prom(f"sum by (reason) ({rate('andon_rejected_total', stage)}) > 0", "refused: {{reason}}")]
     also = {
         "collect": ("reason", "andon_http_connections_closed_total", "closed: {{reason}}"),
         "combine": ("stage", "andon_aborts_total", "transactions aborted"),
@@ -125,14 +126,14 @@ def _errors(stage: str, word: str) -> Panel:
         "archive": ("table", "andon_archive_insert_failures_total", "insert failed: {{table}}"),
     }
     by, name, legend = also[stage]
-    queries.append(prom(f"sum by ({by}) ({rate(name, stage)})", legend))
+    queries.append(prom(f"sum by ({by}) ({rate(name, stage)}) > 0", legend))
     return lines(
         f"Errors: {word}",
         "A second. What is refused stands on fleet.deadletter with its original bytes; what failed or was aborted is "
         "tried again.",
         *queries,
         unit="ops",
-        no_value="none",
+        no_value="none, or it is not scraped",
         links=[("What to do: AndonRefusalsRising", f"{common.RUNBOOKS}/AndonRefusalsRising")],
         **SMALL,
     )
@@ -184,6 +185,7 @@ def _behind(stage: str, word: str) -> Panel:
         "For how long the oldest message that it has not yet read may have waited, by topic: a halt comes later by "
         "as much.",
         prom(f"max by (topic) ({of('andon_lag_seconds', stage)})", "{{topic}}"),
+        placement="right" if stage == "archive" else "bottom",
         unit="s",
         steps=((None, BLUE), (30, ORANGE)),
         limit=True,

@@ -140,7 +140,7 @@ VENDORS = table(
     "Which vendors' updates stand on hosts that crash?",
     f"Hosts of each fleet and vendor in this time. {ABOVE}",
     sql(_compared("fleet, vendor")),
-    width=12,
+    width=24,
     height=12,
     columns=LIMITS,
     no_value="no update was reported in this time",
@@ -150,7 +150,7 @@ VERSIONS = table(
     f"Hosts of each version in this time. {ABOVE} An innocent update shares its hosts with a guilty one: `andon "
     "query rates` takes that apart.",
     sql(_compared("fleet, vendor, product, version", f"fleet, {NAME}", f", {PARTS}")),
-    width=12,
+    width=24,
     height=12,
     columns=LIMITS | OF_UPDATE | {"fleet": Column(width=90)},
     no_value="no update was reported in this time",

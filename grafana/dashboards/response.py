@@ -86,7 +86,7 @@ WHO = table(
     "Who obeyed which order?",
     "The newest orders; what each subscriber said, by its own signature and clock, after so many seconds.",
     sql(f"""
-SELECT issued_at AS ordered, fleet, {NAME}, epoch, action,
+SELECT issued_at AS ordered, fleet, {NAME}, action,
        if(subscriber = '', '(no subscriber)', subscriber) AS subscriber, status,
        seconds_to_requested AS `asked to stop`, seconds_to_confirmed AS `has stopped`,
            seconds_to_effective AS `no new host`, detail, {PARTS}
@@ -98,8 +98,8 @@ ORDER BY issued_at DESC, subscriber LIMIT 10"""),
     columns=OF_UPDATE
     | {
         "ordered": Column(unit="dateTimeAsIso", width=180),
-        "epoch": Column(unit="none", width=70),
         "action": Column(width=80),
+        "update": Column(link=common.TO_INCIDENT, width=260),
         "status": Column(states=True, width=130),
         "asked to stop": SECONDS,
         "has stopped": SECONDS,
@@ -142,14 +142,18 @@ COMMANDS = table(
     "What operators commanded, and what became of it, from the audit: forced halts, resumes, approvals; and when a "
     "resume ended.",
     sql(f"""
-SELECT at, fleet, kind, command, operator, outcome, why,
-       arrayStringConcat(arrayMap(part -> decodeURLComponent(part), arraySlice(splitByChar('/', halt_key), 2)),
-           '/') AS update, detail
+SELECT at, if(command = '', kind, command) AS what, operator, outcome, why,
+       arrayStringConcat(arrayMap(part -> decodeURLComponent(part), splitByChar('/', halt_key)), '/') AS update, detail
 FROM audit
 WHERE {only("fleet")} AND $__timeFilter(at)
 ORDER BY at DESC LIMIT 30"""),
     width=16,
-    columns={"at": Column(unit="dateTimeAsIso", width=180), "kind": Column(width=80), "outcome": Column(width=90)},
+    columns={
+        "at": Column(unit="dateTimeAsIso", width=180),
+        "what": Column(width=90),
+        "outcome": Column(width=90),
+        "update": Column(width=260),
+    },
     no_value="nobody has ordered anything in this time",
 )
 ENDS = table(

@@ -33,7 +33,11 @@ def lines(title: str, description: str, *queries: Query, **more: Any) -> Panel:
     is_limit_shown = more.pop("limit", False)
     shown: Mapping[str, Any] = {"thresholdsStyle": {"mode": "line"}} if is_limit_shown else {}
     options = {
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": more.pop("legend", True)},
+        "legend": {
+            "displayMode": "list",
+            "placement": more.pop("placement", "bottom"),
+            "showLegend": more.pop("legend", True),
+        },
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     mine = {**custom, **shown, **more.pop("custom", {})}

@@ -100,10 +100,12 @@ def _place(panel: Json, series: Sequence[Series], heights: Heights, answer: Json
     defaults = panel["fieldConfig"]["defaults"]
     low = defaults.get("min", min([*values, 0.0]) if heights else min(values, default=0.0))
     high = defaults.get("max", max(values, default=1.0))
-    if high <= low:
-        low, high = (low - 1, high + 1) if low else (0.0, max(1.0, 2 * high))
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # one value: room around it
+        room = 0.1 * max(abs(low), abs(high)) or 1.0
+        low, high = low - room if low else 0.0, high + room
     step = _nice((high - low) / max(2, height // 45))
-    low, high = math.floor(low / step) * step, math.ceil(high / step) * step
+    first, last = math.floor(low / step), math.ceil(high / step)
+    low, high = first * step, max(last, first + 1) * step
     ticks = [len(_tick(panel, low + at * step)) for at in range(round((high - low) / step) + 1)]
     return Place(DIGIT_PIXELS * max(ticks) + 14, width, height, answer["start_ms"], answer["end_ms"], low, high)
 

@@ -36,6 +36,8 @@ SILENT = {
     ("Are records as they were left?", "andon_audit_faults_total"): "nobody touched the audit",
     ("What went to the dead letters?", "andon_deadletters_not_kept_total"): "no token was beyond its quota",
     ("What was understood after all?", "andon_understood_total"): "no body came in another form",
+    ("How long does it take to save?", "andon_checkpoint_seconds_bucket"): "state is not saved in every minute",
+    ("What is read again?", "andon_read_again_total"): "no client handed anything over again",
     ("What does the supervisor keep?", "andon_process_restarts_total"): "no process was started anew",
 }
 OF_RESUMES = {"annotation Resumes", "Which resumes stand, and until when?"}

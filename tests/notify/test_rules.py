@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 GRAFANA = ROOT / "grafana" / "generated"
 RUNBOOKS = ROOT / "deploy" / "runbooks"
-GRAFANA = ROOT / "grafana" / "provisioning" / "alerting" / "rules.yml"
+GRAFANA_RULES = ROOT / "grafana" / "provisioning" / "alerting" / "rules.yml"
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"] if "alert" in rule}
 CASES = yaml.safe_load(Path(__file__).with_name("rules_cases.yml").read_text())
@@ -83,7 +83,7 @@ def test_each_says_what_a_person_needs(name: str) -> None:
 def test_no_runbook_is_without_its_alert() -> None:
     """Nor a metric of a rule that nobody declares."""
     told = {"AndonHalt", "AndonHaltPending"}  # by `andon notify`
-    told |= set(re.findall(r"title: (Andon\w+)", GRAFANA.read_text()))
+    told |= set(re.findall(r"title: (Andon\w+)", GRAFANA_RULES.read_text()))
     assert {page.stem for page in RUNBOOKS.glob("Andon*.md")} == {*ALERTS, *told}
     expressions = " ".join(rule["expr"] for group in GROUPS for rule in group["rules"])
     assert set(re.findall(r"(?<![:\w])andon_\w+", expressions)) <= declared().keys()

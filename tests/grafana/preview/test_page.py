@@ -176,6 +176,14 @@ def test_lines_break_where_nothing_is() -> None:
     assert drawn(hidden, frame).count("<polyline") == 0
 
 
+@given(st.lists(st.none() | st.floats(-1e15, 1e15), min_size=2, max_size=2))
+def test_any_numbers_make_a_picture(values: list[float | None]) -> None:
+    """However near to each other, however small."""
+    text = drawn(lines("t", "d").json(1, {}), series("n", *values))
+    assert "<svg" in text
+    assert "nan" not in text
+
+
 @pytest.mark.parametrize("uid", BOARDS)
 def test_it_knows_all_that_the_dashboards_use(uid: str) -> None:
     """Kinds, units, matchers, transformations: a page of every dashboard, empty and with something in every panel."""

@@ -159,6 +159,13 @@ def test_dashboards_find_their_data_sources() -> None:
                 assert types.count(variable["query"]) == 1
 
 
+def test_rules_and_dashboards_share_a_folder() -> None:
+    """Found by its title: whichever Grafana provisions first makes it."""
+    (provider,) = yaml.safe_load(FILES["dashboards/andon.yml"])["providers"]
+    assert provider["folder"] == GROUP["folder"]
+    assert "folderUid" not in provider
+
+
 def test_no_alert_is_told_twice() -> None:
     """No rule of Grafana's is one of Prometheus' or of `andon notify`'s, and none asks Prometheus; what Prometheus has
     comes through the Alertmanager data source, which Grafana's own alerts are not sent to besides."""
