@@ -33,10 +33,22 @@ def load(fleet: str, hosts: int) -> Scenario:
 
 
 def play(client: Client, scenario: Scenario, now_ms: int, *, obeyed: bool, until_minutes: float | None = None) -> Truth:
-    """The whole night, or until so many minutes after the release, as a live line would have stored it; it ends now."""
-    simulation = Simulation(scenario, shift_ms=shift_ms(scenario, FASTEST, now_ms))
+    """As `store`, and what is true of it."""
+    simulation, end = store(client, scenario, now_ms, obeyed=obeyed, until_minutes=until_minutes)
     shift = simulation.epoch_ms - unix_ms(scenario.starts)
-    released = unix_ms(scenario.incident_at) + shift
+    lost = simulation.ledger.lost(UPDATE, end - simulation.epoch_ms)
+    without = without_halts(scenario, 0, end - shift).lost(UPDATE)
+    never = simulation._down_until == 2**31 - 1
+    return Truth(lost, without - lost, frozenset(str(n) for n in never.nonzero()[0]))
+
+
+def store(
+    client: Client, scenario: Scenario, now_ms: int, *, obeyed: bool, until_minutes: float | None = None
+) -> tuple[Simulation, int]:
+    """The whole night, or until so many minutes after the release, as a live line would have stored it; it ends now.
+    The simulation after it, and when it ended, in unix ms."""
+    simulation = Simulation(scenario, shift_ms=shift_ms(scenario, FASTEST, now_ms))
+    released = unix_ms(scenario.incident_at) + simulation.epoch_ms - unix_ms(scenario.starts)
     halted = released + HALTED_SECONDS * 1000
     end = simulation.end_ms if until_minutes is None else released + round(until_minutes * MINUTE_MS)
     values: list[bytes] = []
@@ -50,12 +62,9 @@ def play(client: Client, scenario: Scenario, now_ms: int, *, obeyed: bool, until
             simulation.halt(UPDATE, ["*"], halted)
     rows = EventRows()(values, times)
     client.insert_arrow("events", pa.Table.from_batches([rows.tables["events"]]))
-    store_halt(client, scenario.fleet.name, released + DECIDED_SECONDS * 1000, halted)
-    until = end - simulation.epoch_ms
-    lost = simulation.ledger.lost(UPDATE, until)
-    without = without_halts(scenario, 0, end - shift).lost(UPDATE)
-    never = simulation._down_until == 2**31 - 1
-    return Truth(lost, without - lost, frozenset(str(n) for n in never.nonzero()[0]))
+    if halted <= end:
+        store_halt(client, scenario.fleet.name, released + DECIDED_SECONDS * 1000, halted)
+    return simulation, end
 
 
 def store_halt(client: Client, fleet: str, decided_ms: int, halted_ms: int) -> None:

@@ -30,10 +30,9 @@ def client(module_database: Database) -> Client:
     """As Grafana's account, beside data of the night of 19 July: `ignored`, whose halt nobody obeyed; `heeded`; `calm`,
     until just before the release; and of fleets that report hour by hour for nine days, `falling` and `steady`."""
     owner = module_database.client()
-    world.play(owner, world.load("ignored", HOSTS), END_MS, obeyed=False)
-    world.play(owner, world.load("heeded", HOSTS), END_MS, obeyed=True)
-    world.play(owner, world.load("calm", HOSTS), END_MS, obeyed=True, until_minutes=-1)
-    owner.command("ALTER TABLE halts DELETE WHERE fleet = 'calm' SETTINGS mutations_sync = 1")
+    world.store(owner, world.load("ignored", HOSTS), END_MS, obeyed=False)
+    world.store(owner, world.load("heeded", HOSTS), END_MS, obeyed=True)
+    world.store(owner, world.load("calm", HOSTS), END_MS, obeyed=True, until_minutes=-1)
     for fleet, left in (("falling", 60), ("steady", 90), ("gone", 0)):
         owner.command(_HOURLY.format(fleet=fleet, left=left, end=END_MS // 1000))
     return module_database.as_grafana()
