@@ -21,10 +21,10 @@ LOG_WEIGHT: Floats = np.log(_RAW_WEIGHTS / _RAW_WEIGHTS.sum())
 # Bets on "less than the relative risk r that would be harm", as a share of r: what clears an update.
 PHI: Floats = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.7], dtype=np.float64)
 LOG_PHI: Floats = np.log(PHI)
-LOGPHI_WEIGHT: Floats = np.full(len(PHI), -np.log(len(PHI)))
+LOG_PHI_WEIGHT: Floats = np.full(len(PHI), -np.log(len(PHI)))
 
 WEIGHT: Floats = np.exp(LOG_WEIGHT)
-PHI_WEIGHT: Floats = np.exp(LOGPHI_WEIGHT)
+PHI_WEIGHT: Floats = np.exp(LOG_PHI_WEIGHT)
 
 LN10 = float(np.log(10.0))
 

@@ -15,7 +15,7 @@ from pipeline.decide.state import DetectorState
 from pipeline.decide.trials import odds_of
 from pipeline.wire.cells import kind_of, stratum_of
 from pipeline.wire.noted import Noted
-from pipeline.wire.partials import BUCKET_MS, CUT_COLUMNS, EXPOSURE_COLUMNS, CrashRecord, Partial, Stratum, UpdateId
+from pipeline.wire.partials import BUCKET_MS, CUT_COLUMNS, EXPOSURE_COLUMNS, CrashRecord, Partial, UpdateId
 from pipeline.wire.spans import DAY_MS, HOUR_MS
 
 FORGET_AFTER_BUCKETS = 8 * DAY_BUCKETS
@@ -51,7 +51,7 @@ class Crashed(NamedTuple):
 
 def name(state: DetectorState, partial: Partial, trials: Ints) -> Named:
     """Give what the partial names its positions; every array has room for them afterwards."""
-    strata = np.array([state.names.stratum(Stratum(*each)) for each in partial.strata], dtype=np.int64)
+    strata = np.array([state.names.stratum(each) for each in partial.strata], dtype=np.int64)
     positions = [state.names.updates.add(each) for each in partial.updates]
     made_room = -1 in positions and state.ages.room_made_at < state.bucket
     if made_room:

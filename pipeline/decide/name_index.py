@@ -109,10 +109,12 @@ class Registry:
 
     def stratum(self, stratum: Stratum) -> int:
         """Its position; past the limit, rare ones fold into their ring, and rings into the rest."""
+        if (position := self.strata.get(stratum)) >= 0:
+            return position
         if self.rings.add(stratum.ring) < 0:
             stratum = Stratum(REST, REST, REST)
-        position, known = self.strata.get(stratum), len(self.strata)
-        if position >= 0:
+        known = len(self.strata)
+        if (position := self.strata.get(stratum)) >= 0:
             return position
         # the last places are kept for the parents, so that there is always one to fold into
         crowded = known >= self.strata.limit - len(self.rings) - self.rings.limit // 4
