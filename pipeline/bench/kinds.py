@@ -118,7 +118,8 @@ def _unmeasured(rng: Draw) -> Family:
 
 
 KINDS: dict[str, Callable[[Draw], Family]] = {
-    "fast": _fast, "outage": _old_outage, "outage-new": _new_outage, "tiny": _tiny, "sparse": _sparse, "ramp": _ramp, "renamed": _renamed,
+    "fast": _fast, "outage": _old_outage,
+    "outage-new": _new_outage, "tiny": _tiny, "sparse": _sparse, "ramp": _ramp, "renamed": _renamed,
     "simpson-known": _known_model, "simpson-unmeasured": _unmeasured, "repair": _repair, "edge": _edge,
 }  # fmt: skip
 
