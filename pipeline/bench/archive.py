@@ -1,4 +1,4 @@
-"""`andon bench archive`: Kafka to ClickHouse, as fast as it goes for speed and size, then steadily for freshness."""
+"""`andon bench archive`: Kafka to ClickHouse, steadily for freshness, then as fast as it goes for speed and size."""
 
 import json
 import os
@@ -17,10 +17,10 @@ import numpy as np
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer, libversion
 
-from pipeline.bench.brokers import python
+from pipeline.bench.brokers import broker_option, described, python, running
 from pipeline.bench.clickhouse import LocalClickHouse, value, wait_until
 from pipeline.bench.combine_load import EventLoad, messages
-from pipeline.local.kafka.embedded import EmbeddedBroker
+from pipeline.local.kafka.kinds import BrokerKind
 from pipeline.local.machine.process import Process
 from pipeline.runtime import topic_admin
 from pipeline.runtime.clock import wall_clock_ms
@@ -41,14 +41,17 @@ NO_INSERT = "SELECT count() = 0 FROM system.processes WHERE query_kind = 'Insert
 STRATA = ("stratum_minutes", "stratum_hours", "stratum_days")
 UPDATES = ("update_minutes", "update_hours", "update_days", "update_installs")
 TABLES = ("events", "crashes", "hosts", *STRATA, *UPDATES)
+WRONG = ("lost", "repeated")
 _ID = slice(len('{"v":1,"id":"'), len('{"v":1,"id":"') + 24)
 _HOST_FLEET = b'"fleet":"acme"'
 SHARED_MEMORY = Path("/dev/shm")
 
 
 class Plan(NamedTuple):
-    """`events` as fast as they are stored, then `rate` a second for `seconds`; at last as many of one day for their
-    size, so many from each host."""
+    """`rate` events a second for `seconds`, then `events` as fast as they are stored; at last as many of one day for
+    their size, so many from each host."""
+
+    broker: BrokerKind
 
     events: int
     rate: int
@@ -89,18 +92,19 @@ class Produced:
         with client.query_column_block_stream("SELECT id FROM events") as blocks:
             for block in blocks:
                 stored.update(block[0])
-        return {"lost": (self.ids - stored).total(), "repeated": (stored - self.ids).total()}
+        return dict(zip(WRONG, ((self.ids - stored).total(), (stored - self.ids).total()), strict=True))
 
 
 def _feed(made: list[tuple[bytes, bytes]], ledger: Produced, client: Client) -> float:
     """Feed as fast as it is stored, never more than MAX_UNREAD ahead: the embedded broker answers a fetch with all that
     it has, so that the reader's memory would measure the backlog. The monotonic time of its end."""
+    stored = value(client, COUNT) or 0
     for first in range(0, len(made), SLICE_EVENTS):
-        wait_until(client, COUNT, first - MAX_UNREAD, RUN_SECONDS)
+        wait_until(client, COUNT, stored + first - MAX_UNREAD, RUN_SECONDS)
         for key, event in made[first : first + SLICE_EVENTS]:
             ledger.produce(key, event)
         ledger.flush()
-    return wait_until(client, COUNT, len(made), RUN_SECONDS)
+    return wait_until(client, COUNT, stored + len(made), RUN_SECONDS)
 
 
 def _speed(plan: Plan, ledger: Produced, archive: Process, client: Client) -> dict[str, Any]:
@@ -128,11 +132,16 @@ def _dense(plan: Plan) -> EventLoad:
 
 def _dense_size(plan: Plan, kafka: KafkaConfig, client: Client) -> dict[str, Any]:
     """Bytes per event of the dense load, alone in emptied tables; and its own account."""
-    for table in TABLES:
-        client.command(f"TRUNCATE TABLE {table}")
+    _empty(client)
     ledger = Produced(kafka)
     _feed(list(messages(_dense(plan))), ledger, client)
     return {f"dense_{name}": found for name, found in (_size(client, plan.events) | ledger.compare(client)).items()}
+
+
+def _empty(client: Client) -> None:
+    wait_until(client, NO_INSERT, 1, RUN_SECONDS)
+    for table in TABLES:
+        client.command(f"TRUNCATE TABLE {table}")
 
 
 def _size(client: Client, rows: int) -> dict[str, Any]:
@@ -214,29 +223,32 @@ def _freshness(plan: Plan, ledger: Produced, client: Client) -> dict[str, Any]:
 
 
 def measure(plan: Plan) -> dict[str, Any]:
-    """One run, everything started and stopped here."""
+    """One run, everything started and stopped here. Freshness first: each second the embedded broker writes anew all
+    that it holds."""
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     with (
         tempfile.TemporaryDirectory(prefix="andon-bench-", dir=memory) as scratch,
-        EmbeddedBroker(Path(scratch) / "broker") as broker,
+        running(plan.broker, Path(scratch) / "broker") as kafka,
         LocalClickHouse(Path(scratch)) as line,
     ):
-        kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers)
         topic_admin.apply(kafka, replication=1)
-        client, ledger = line.client(), Produced(kafka)
-        archive = line.archive(broker.bootstrap_servers)
+        client, steady, fast = line.client(), Produced(kafka), Produced(kafka)
+        archive = line.archive(kafka.bootstrap_servers)
         try:
-            figures = _speed(plan, ledger, archive, client)
+            figures = _freshness(plan, steady, client)
+            wait_until(client, COUNT, steady.ids.total(), RUN_SECONDS)
+            missing = Counter(steady.compare(client))
+            _empty(client)
+            figures |= _speed(plan, fast, archive, client)
             figures |= _size(client, plan.events)
-            figures |= _freshness(plan, ledger, client)
-            wait_until(client, COUNT, ledger.ids.total(), RUN_SECONDS)
-            figures |= {"peak_rss_bytes": archive.peak_rss_bytes(), **ledger.compare(client)}
+            missing += Counter(fast.compare(client))
+            figures |= {"peak_rss_bytes": archive.peak_rss_bytes(), **{what: missing[what] for what in WRONG}}
             figures |= _dense_size(plan, kafka, client)
             figures |= {"exit_code": archive.stop()}
         finally:
             archive.kill()
         engine = value(client, "SELECT version()")
-    return {"events": ledger.ids.total(), **figures, "on": _on(plan, engine)}
+    return {"events": steady.ids.total() + fast.ids.total(), **figures, "on": _on(plan, engine)}
 
 
 def _on(plan: Plan, engine: str) -> dict[str, Any]:
@@ -245,24 +257,33 @@ def _on(plan: Plan, engine: str) -> dict[str, Any]:
         "librdkafka": libversion()[0],
         "pyarrow": version("pyarrow"),
         "clickhouse": f"chdb {version('chdb')} ({engine}) behind the local HTTP endpoint, on tmpfs",
-        "broker": f"noida-db {version('noida-db')}",
+        "broker": described(plan.broker),
         "cpus": os.cpu_count(),
         "most_unread_events": MAX_UNREAD,
         "load_average": round(os.getloadavg()[0], 1),
-        **plan._asdict(),
+        **{name: given for name, given in plan._asdict().items() if name != "broker"},
     }
 
 
 @click.command("archive")
-@click.option("--events", default=1_000_000, show_default=True, help="events of the first part")
+@click.option("--events", default=1_000_000, show_default=True, help="events that come as fast as they are stored")
 @click.option("--rate", default=20_000, show_default=True, help="events per second of the steady stream")
 @click.option("--seconds", default=15.0, show_default=True, help="length of the steady stream")
 @click.option("--seed", default=1, show_default=True)
 @click.option(
     "--reports-per-host-and-day", type=click.IntRange(1), default=20, show_default=True, help="of the last part"
 )
+@broker_option
 @click.option("--json", "as_json", is_flag=True, help="one JSON object on standard output")
-def command(events: int, rate: int, seconds: float, seed: int, reports_per_host_and_day: int, as_json: bool) -> None:
+def command(
+    events: int,
+    rate: int,
+    seconds: float,
+    seed: int,
+    reports_per_host_and_day: int,
+    broker: BrokerKind,
+    as_json: bool,
+) -> None:
     """Kafka to ClickHouse: events per second, bytes per event, seconds from due to queryable.
 
     events_per_cpu_second counts the archive process only, all its threads, from when it has its partitions. Bytes per
@@ -270,7 +291,7 @@ def command(events: int, rate: int, seconds: float, seed: int, reports_per_host_
     day: what is kept per host is shared by more events.
     """
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what was started is stopped on the way
-    figures = measure(Plan(events, rate, seconds, seed, reports_per_host_and_day))
+    figures = measure(Plan(broker, events, rate, seconds, seed, reports_per_host_and_day))
     if as_json:
         click.echo(json.dumps(figures))
         return

@@ -1,26 +1,26 @@
 """Where the combiner reads: its partitions of `fleet.events`, how far it has come, and from where to read again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from structlog.typing import FilteringBoundLogger
 
 from pipeline.combine.batch import Batch
+from pipeline.combine.begin import begin_anew, require, starts
 from pipeline.combine.config import GROUP, MAX_BATCH_MS, STAGE, CombineConfig
-from pipeline.runtime import group_offsets, metrics
+from pipeline.combine.onward import Onward
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import FatalStageError, TopicMadeAnewError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.lag import LagReport, Place
-from pipeline.runtime.metadata import require_topics
+from pipeline.runtime.metrics import READ_AGAIN
 from pipeline.runtime.quiet import member
 from pipeline.runtime.waiting import Deadline
-from pipeline.wire import topics
+from pipeline.wire.topics import EVENTS
 
 _READ_AT_ONCE = 4_096  # messages held as client objects at a time
 _NO_WAY_ON = (KafkaError._FATAL, KafkaError._AUTO_OFFSET_RESET)  # of a consumer only the code says that it is fatal
-_CALL_SECONDS = 10.0
 _SHORTEST_WAIT_SECONDS = 0.001  # the client waits for whole milliseconds: asked for less it returns at once
 # Less than the client's defaults: a deeper queue costs memory and brings no speed, a shallower one leaves the loop
 # waiting for the next answer. Nothing is stored for auto-commit.
@@ -49,13 +49,13 @@ class Source:
     ) -> None:
         """Raises FatalStageError when no broker answers, ConfigError when a topic that is needed is missing."""
         self._config, self._log, self._tell = config, log, tell
-        self._topic = kafka.topic_prefix + topics.EVENTS.name
+        self._topic = kafka.topic_prefix + EVENTS.name
         self._consumer = member(kafka, GROUP, config.identity, log, **_PREFETCH)
-        needed = topics.EVENTS, topics.PARTIALS, topics.DEADLETTER
-        require_topics(self._consumer, self._consumer.errors, kafka, needed)
+        require(self._consumer, kafka)
         self._assigned: list[TopicPartition] = []
-        self._next: list[TopicPartition] = []  # where to read on
         self._committed: dict[int, int] = {}  # by partition: where what is not committed begins
+        self._own: dict[Place, int] = {}  # what this process has committed, of all that it ever had
+        self._onward = Onward({})
         self._lag = LagReport(self._consumer, STAGE, kafka.topic_prefix)
         self._revoked = False  # during the call to consume that is under way
 
@@ -92,15 +92,23 @@ class Source:
             if self._revoked:
                 self._revoked = False
                 return False
-            batch.take(messages, wall_clock_ms())
-            self._next = self._consumer.position(self._assigned)
+            batch.take(self._new(messages), wall_clock_ms())
             if len(messages) == wanted:
                 deadline = latest
         return True
 
+    def _new(self, messages: list[Message]) -> Sequence[Message]:
+        position = {place.partition: place.offset for place in self._consumer.position(self._assigned)}
+        new = self._onward.take(messages, position)
+        if again := len(messages) - len(new):
+            READ_AGAIN.labels(STAGE).inc(again)
+            self._log.warning("what the client has handed over again is left out", messages=again)
+        return new
+
     def offsets(self) -> list[TopicPartition]:
-        """Where everything that was read ends."""
-        return [place for place in self._next if place.offset >= 0]
+        """Where everything that was read ends, of the partitions of which something was read."""
+        reached = self._onward.next.items()
+        return [TopicPartition(self._topic, at, offset) for at, offset in reached if offset > self._committed[at]]
 
     def group_metadata(self) -> Any:
         """What a transaction that commits offsets has to show."""
@@ -109,23 +117,23 @@ class Source:
     def commit(self, offsets: list[TopicPartition]) -> None:
         """These have been committed."""
         self._committed |= {place.partition: place.offset for place in offsets}
+        self._own |= {(place.topic, place.partition): place.offset for place in offsets}
 
     def rewind(self) -> None:
         """Read on from the committed offsets."""
         if self._assigned:
-            starts = [TopicPartition(of.topic, of.partition, self._committed[of.partition]) for of in self._assigned]
-            self._consumer.assign(starts)
-        self._next = []
+            places = [(of.topic, of.partition, self._committed[of.partition]) for of in self._assigned]
+            self._consumer.assign([TopicPartition(*place) for place in places])
+        self._onward = Onward(self._committed)
 
     def report_lag(self) -> None:
         """Tell the metric, now and then, and whoever watches. Raises FatalStageError when this process cannot go on."""
         try:
             self._tell({(self._topic, partition): offset for partition, offset in self._committed.items()})
         except TopicMadeAnewError:
-            group_offsets.commit_first(self._consumer, self._assigned, _CALL_SECONDS)
+            begin_anew(self._consumer, self._assigned)
             raise
-        read = self._committed | {place.partition: place.offset for place in self.offsets()}
-        self._lag.report({(self._topic, partition): offset for partition, offset in read.items()})
+        self._lag.report({(self._topic, partition): offset for partition, offset in self._onward.next.items()})
 
     def judge(self, error: KafkaError) -> None:
         """Take in what the client says in between the messages. Raises FatalStageError when it cannot go on: a new
@@ -135,31 +143,12 @@ class Source:
         self._log.warning("consumer", error=str(error))
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        try:
-            found = group_offsets.committed(consumer, partitions, _CALL_SECONDS)
-            bounds = self._lag.began(found)
-        except KafkaException as error:
-            raise FatalStageError(f"where to read from cannot be known: {error.args[0]}") from None
+        self._committed = starts(consumer, partitions, self._own, self._lag, self._log)
         self._assigned = partitions
-        self._committed = {of.partition: self._start(of, *bounds[of.topic, of.partition]) for of in found}
         self.rewind()
         read_from = [self._committed[place.partition] for place in partitions]
         self._log.info("partitions assigned", partitions=[place.partition for place in partitions], read_from=read_from)
 
     def _forget(self) -> None:
-        self._next, self._committed = [], {}
+        self._committed, self._onward = {}, Onward({})
         self._lag.forget()
-
-    def _start(self, committed: TopicPartition, low: int, high: int) -> int:
-        """The committed offset, if the log still goes that far back and already that far on; else its beginning."""
-        if committed.offset < 0:
-            return low
-        place = {"partition": committed.partition, "committed": committed.offset}
-        if committed.offset > high:
-            self._log.error("the log is not what it was: read from its beginning", **place, first=low, end=high)
-            return low
-        if committed.offset < low:
-            metrics.LOST.labels(STAGE, topics.EVENTS.name).inc(low - committed.offset)
-            self._log.error("records deleted before they were read", **place, upto=low - committed.offset)
-            return low
-        return committed.offset

@@ -7,7 +7,8 @@ that has just taken over (Apache Kafka 4) gives old offsets, or none, for some m
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -18,9 +19,19 @@ from pipeline.runtime.waiting import Deadline
 PAUSE_SECONDS = 0.1
 
 
-def committed(consumer: Consumer, places: Sequence[TopicPartition], timeout_seconds: float) -> list[TopicPartition]:
+def committed(
+    consumer: Consumer,
+    places: Sequence[TopicPartition],
+    timeout_seconds: float,
+    own: Mapping[tuple[str, int], int] = MappingProxyType({}),
+) -> list[TopicPartition]:
     """Offset and metadata by partition, of the group of a read-committed consumer, which need not be a member; the
     offset is negative when nothing is committed.
+
+    `own` is what this process has itself committed for the group, by topic and partition. An answer from before that is
+    of a broker that was cut off from the others and does not know yet that another coordinates the group now: it lets a
+    member in again whom it knows, for that writes nothing. (A member that is new to a partition is let in by a write,
+    which such a broker cannot do.)
 
     Raises:
         KafkaException: the newest refusal, when none of the answers was whole in time.
@@ -28,18 +39,23 @@ def committed(consumer: Consumer, places: Sequence[TopicPartition], timeout_seco
     deadline = Deadline(timeout_seconds)
     while True:
         try:
-            return _answer(consumer, places, max(PAUSE_SECONDS, deadline.left_seconds))
+            return _answer(consumer, places, max(PAUSE_SECONDS, deadline.left_seconds), own)
         except KafkaException:
             if deadline.left_seconds <= PAUSE_SECONDS:
                 raise
         time.sleep(PAUSE_SECONDS)
 
 
-def _answer(consumer: Consumer, places: Sequence[TopicPartition], timeout_seconds: float) -> list[TopicPartition]:
+def _answer(
+    consumer: Consumer, places: Sequence[TopicPartition], timeout_seconds: float, own: Mapping[tuple[str, int], int]
+) -> list[TopicPartition]:
     found = consumer.committed(list(places), timeout=timeout_seconds) if places else []
     for place in found:
         if place.error is not None:
             raise KafkaException(place.error)
+        if place.offset < (committed_here := own.get((place.topic, place.partition), place.offset)):
+            why = f"{place.topic}[{place.partition}]: {place.offset} instead of {committed_here}, committed here"
+            raise KafkaException(KafkaError(KafkaError.NOT_COORDINATOR, why))
     return found
 
 

@@ -73,6 +73,9 @@ BATCHES = Counter("andon_batches", "Micro-batches committed", ["stage"])
 ABORTS = Counter("andon_aborts", "Transactions aborted", ["stage"])
 BATCH_SECONDS = Histogram("andon_batch_seconds", "Time to process and commit a batch", ["stage"], buckets=_LATENCY)
 LOST = Counter("andon_lost_messages", "Messages deleted before they were read, at most", ["stage", "topic"])
+READ_AGAIN = Counter(
+    "andon_read_again", "Messages that the client handed over again, and that were left out", ["stage"]
+)
 LAG = Gauge("andon_lag_messages", "Messages not yet read", ["stage", "topic", "partition"])
 STREAM_TIME = Gauge("andon_stream_time_seconds", "Event time reached, unix seconds", ["stage"])
 STEP_SECONDS = Histogram("andon_decide_step_seconds", "Time to decide on one partial", buckets=_LATENCY)

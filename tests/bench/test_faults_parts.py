@@ -24,6 +24,7 @@ from pipeline.bench.faults.setup import Figures, Setup
 from pipeline.bench.faults.states import different, same
 from pipeline.bench.faults.stored import AGGREGATES, expected_cells, wrong_cells
 from pipeline.bench.faults.watch import longest_gap
+from pipeline.combine import emit
 from pipeline.combine.batch import Batch
 from pipeline.combine.emit import partials_of
 from pipeline.combine.event_batch import DEFAULT_WINDOW_MS
@@ -32,6 +33,7 @@ from pipeline.correlate.checkpoint import VERSION, FleetState
 from pipeline.decide import arrays
 from pipeline.runtime.errors import AndonError
 from pipeline.wire.learned import LearnedDecoder
+from pipeline.wire.partials import Partial
 
 
 def events(count: int) -> list[dict[str, Any]]:
@@ -79,11 +81,7 @@ def test_the_combiners_own_partials_satisfy_the_ledger_and_a_missing_or_repeated
     all_of_them = events(200)
 
     def seen(some: list[dict[str, Any]]) -> Counter[Any]:
-        batch = Batch(LearnedDecoder(), Memory(1 << 12), DEFAULT_WINDOW_MS)
-        batch.take([Message(orjson.dumps(one), offset) for offset, one in enumerate(some)], 0)
-        partials = partials_of(batch.fold(), "0", 0)
-        assert sum(map(unaccounted, partials)) == 0
-        return sum(map(seen_in_partial, partials), Counter())
+        return sum(map(seen_in_partial, partials(some)), Counter())
 
     expected = expected_in_partials(all_of_them)
     assert judge(expected, seen(all_of_them))[2:] == (0, 0)
@@ -91,6 +89,31 @@ def test_the_combiners_own_partials_satisfy_the_ledger_and_a_missing_or_repeated
         assert judge(expected, seen(all_of_them[:gone] + all_of_them[gone + 1 :]))[2:] == (1, 0)
     half = seen(all_of_them[:100])
     assert judge(expected, half + seen(all_of_them[99:]))[2:] == (0, 1)
+
+
+def partials(some: list[dict[str, Any]]) -> list[Partial]:
+    """As the combiner folds them, in one batch."""
+    batch = Batch(LearnedDecoder(), Memory(1 << 12), DEFAULT_WINDOW_MS)
+    batch.take([Message(orjson.dumps(one), offset) for offset, one in enumerate(some)], 0)
+    return partials_of(batch.fold(), "0", 0)
+
+
+@pytest.mark.parametrize("limit_bytes", [1 << 20, 1_500])
+def test_events_are_counted_by_fleet_however_many_parts_a_batch_makes(
+    monkeypatch: pytest.MonkeyPatch, limit_bytes: int
+) -> None:
+    """Of the parts of a large batch, as the first after a cut is, only the first counts events; one count that is
+    wrong is found all the same."""
+    monkeypatch.setattr(emit, "MAX_PARTIAL_BYTES", limit_bytes)
+    found = partials(events(200))
+    assert (len(found) > 2) == (limit_bytes < 1 << 20)
+    seen: Counter[Any] = sum(map(seen_in_partial, found), Counter())
+    counted = Counter(dict.fromkeys(("f-0", "f-1"), 0))
+    for partial in found:
+        counted[partial.fleet] += partial.events
+    assert unaccounted(counted, seen) == {}
+    assert unaccounted(counted + Counter({"f-1": 3}), seen) == {"f-1": 3}
+    assert unaccounted(counted - Counter({"f-0": 100}), seen) == {"f-0": -100}
 
 
 class Message:

@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pipeline.runtime.errors import FatalStageError
-from pipeline.runtime.group_offsets import commit_first
+from pipeline.runtime.group_offsets import commit_first, committed
 
 
 class Refused(Consumer):
@@ -42,3 +42,29 @@ def test_a_refusal_that_lasts_ends_the_process() -> None:
     with pytest.raises(FatalStageError, match="cannot be set back"):
         commit_first(member, [TopicPartition("t", 0)], 0.3)
     member.close()
+
+
+class Forgetful(Consumer):
+    """Of a group whose old coordinator is cut off: so often it answers as if nothing had been committed since."""
+
+    def __init__(self, old_answers: int) -> None:
+        super().__init__({"group.id": "none"})
+        self.old_answers = old_answers
+
+    def committed(self, partitions: list[TopicPartition], *_: object, **__: object) -> list[TopicPartition]:
+        """What it knows."""
+        self.old_answers -= 1
+        return [TopicPartition(of.topic, of.partition, 70 if self.old_answers >= 0 else 100) for of in partitions]
+
+
+def test_an_answer_from_before_what_was_committed_here_is_asked_for_again() -> None:
+    """To read on from there would count twice what this process has counted."""
+    member = Forgetful(2)
+    assert [of.offset for of in committed(member, [TopicPartition("t", 0)], 5.0, {("t", 0): 100})] == [100]
+    assert [of.offset for of in committed(Forgetful(1), [TopicPartition("t", 0)], 5.0, {("t", 1): 100})] == [70]
+
+
+def test_an_old_coordinator_is_not_believed_in_the_end() -> None:
+    """The words name the partition and both offsets."""
+    with pytest.raises(KafkaException, match=r"t\[0\]: 70 instead of 100"):
+        committed(Forgetful(1_000), [TopicPartition("t", 0)], 0.3, {("t", 0): 100})

@@ -71,6 +71,7 @@ class Archive:
         self._paused = False
         self._lag = LagReport(self._consumer, STAGE, kafka.topic_prefix)
         self._first: dict[Place, int] = {}  # of each log, when it was assigned
+        self._own: dict[Place, int] = {}  # what this process has committed, of all that it ever had
         self._say_paused_again = Deadline(0.0)
 
     def run(self, is_stopping: Callable[[], bool]) -> bool:
@@ -202,6 +203,8 @@ class Archive:
             if error.fatal() or error.code() in _FENCED:
                 raise FatalStageError(f"Kafka: {error}") from None
             self._log.warning("commit failed, will be retried", topic=lane.topic, error=str(error))
+        if not failures:
+            self._own |= {(of.topic, of.partition): of.offset for of in said}
         return not failures
 
     def _throttle(self) -> None:
@@ -218,7 +221,7 @@ class Archive:
                 self._log.info("ClickHouse is slower than Kafka: reading pauses now and then", held_rows=rows)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        for found, committed, is_under_way in taken_over(consumer, partitions, self._ends_of, self._log):
+        for found, committed, is_under_way in taken_over(consumer, partitions, self._ends_of, self._own, self._log):
             start = self._lane(found).own(found.partition, committed, is_under_way)
             found.offset = OFFSET_BEGINNING if start is None else start
             where = {"topic": found.topic, "partition": found.partition}

@@ -38,20 +38,21 @@ def taken_over(
     consumer: Consumer,
     partitions: list[TopicPartition],
     ends_of: Callable[[list[TopicPartition]], Mapping[Place, int]],
+    own: Mapping[Place, int],
     log: structlog.typing.FilteringBoundLogger,
 ) -> Iterator[tuple[TopicPartition, Committed, bool]]:
     """Each partition, what is committed for it, and whether the intent in it is to be kept. Partitions of the same
     batches that belong to others are looked at too. `ends_of` says where the logs end of which this is committed: what
-    is beyond is of another log.
+    is beyond is of another log. `own` is what this process has committed: no answer from before that is believed.
 
     Raises:
         FatalStageError: when it cannot be known.
     """
-    committed = _committed(consumer, partitions)
+    committed = _committed(consumer, partitions, own)
     ends = ends_of([TopicPartition(*place, here.offset) for place, here in committed.items()])
     intents = {(topic, each.intent) for (topic, _), each in committed.items() if each.intent is not None}
     lacking = {(topic, of.partition) for topic, intent in intents for of in intent.ranges} - committed.keys()
-    committed |= _committed(consumer, [TopicPartition(*each) for each in lacking])
+    committed |= _committed(consumer, [TopicPartition(*each) for each in lacking], own)
     kept = {
         (topic, intent)
         for topic, intent in intents
@@ -66,9 +67,11 @@ def taken_over(
         yield found, here, (found.topic, here.intent) in kept
 
 
-def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> dict[tuple[str, int], Committed]:
+def _committed(
+    consumer: Consumer, partitions: list[TopicPartition], own: Mapping[Place, int]
+) -> dict[tuple[str, int], Committed]:
     try:
-        found = group_offsets.committed(consumer, partitions, COMMITTED_SECONDS)
+        found = group_offsets.committed(consumer, partitions, COMMITTED_SECONDS, own)
     except KafkaException as failure:
         raise FatalStageError(f"what is committed cannot be asked for: {failure.args[0]}") from None
     return {(of.topic, of.partition): _said(of) for of in found}

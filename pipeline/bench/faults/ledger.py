@@ -79,16 +79,22 @@ def expected_in_partials(events: Iterable[Mapping[str, Any]]) -> Counter[Key]:
 
 
 def seen_in_partial(partial: Partial) -> Counter[Key]:
-    """How a partial's events show; its own count of events is checked against this by `unaccounted`."""
+    """How a partial's events show; its own count of events is compared with this by `unaccounted`."""
     seen: Counter[Key] = Counter(("crash", partial.fleet, crash.host) for crash in partial.crashes)
     for cell, trials in _by_cell(partial).items():
         seen["clean", partial.fleet, *partial.strata[stratum_of(cell)]] += trials
     return seen
 
 
-def unaccounted(partial: Partial) -> int:
-    """Events that the partial counts and that show neither as trial nor as crash. Zero, with hosts of their own."""
-    return abs(partial.events - sum(_by_cell(partial).values()) - len(partial.crashes))
+def unaccounted(events_by_fleet: Mapping[str, int], seen: Mapping[Key, int]) -> dict[str, int]:
+    """By fleet, events that partials count and that show neither as trial nor as crash; negative, when more show than
+    are counted. Empty, with hosts of their own. All partials of a fleet together: of a large batch's parts only the
+    first counts events."""
+    shown: Counter[str] = Counter()
+    for (_, fleet, *_), count in seen.items():
+        shown[fleet] += count
+    apart = {fleet: events_by_fleet.get(fleet, 0) - shown[fleet] for fleet in events_by_fleet.keys() | shown.keys()}
+    return {fleet: events for fleet, events in apart.items() if events}
 
 
 def _by_cell(partial: Partial) -> Counter[int]:

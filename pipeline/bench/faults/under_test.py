@@ -9,7 +9,7 @@ from types import TracebackType
 import msgspec
 from confluent_kafka import IsolationLevel, KafkaException
 
-from pipeline.bench.faults.ledger import Ledger, by_id, expected_in_partials, judge
+from pipeline.bench.faults.ledger import Ledger, by_id, expected_in_partials, judge, unaccounted
 from pipeline.bench.faults.load import Rate, SteadyLoad
 from pipeline.bench.faults.schedule import Kill, looks
 from pipeline.bench.faults.setup import Figures, Setup
@@ -143,9 +143,8 @@ class LineUnderTest(Stages):
         """Events in the partials against the ledger, and the ledger against the topic."""
         events = self.ledger.events()
         found = judge(expected_in_partials(events), self.partials.seen)
-        wrong = self.partials.unaccounted + abs(sum(self.partials.events_by_fleet.values()) - found.seen)
-        if wrong:
-            raise AndonError(f"{wrong} events are counted in partials, but show as no trial and no crash")
+        if wrong := unaccounted(self.partials.events_by_fleet, self.partials.seen):
+            raise AndonError(f"by fleet, events counted in partials that show as no trial and no crash: {wrong}")
         return self.figures() | {
             "events": len(events),
             "seen": found.seen,

@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaException, Message, TopicPartition
 
-from pipeline.bench.faults.ledger import Key, seen_in_partial, unaccounted
+from pipeline.bench.faults.ledger import Key, seen_in_partial
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.group_offsets import GroupOffsets
 from pipeline.runtime.kafka import PROMPT, KafkaConfig
@@ -105,7 +105,6 @@ class Partials(Tail):
         self.records: list[tuple[bytes | None, bytes]] = []
         self.by_fleet: Counter[str] = Counter()  # partials
         self.events_by_fleet: Counter[str] = Counter()
-        self.unaccounted = 0
         self.pulse = Pulse()
 
     def take(self, message: Message) -> None:
@@ -113,7 +112,6 @@ class Partials(Tail):
         raw = message.value() or b""
         partial = decode_partial(raw)
         self.seen.update(seen_in_partial(partial))  # += would go through all of them
-        self.unaccounted += unaccounted(partial)
         self.by_fleet[partial.fleet] += 1
         self.events_by_fleet[partial.fleet] += partial.events
         key: Any = message.key()
