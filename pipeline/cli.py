@@ -49,7 +49,7 @@ COMMANDS = {
     "deadletter": ("consumers.deadletter.main:command", "Refused messages: list, show, retry."),
     "replay": ("pipeline.simulate.replay:command", "Produce a scenario's events to a cluster or a file."),
     "backtest": ("pipeline.backtest.main:command", "What would have been halted? From files, without Kafka."),
-    "bakeoff": ("pipeline.bakeoff.contest.main:command", "Andon beside the rules that ship, on rollouts whose truth is known."),
+    "bakeoff": ("pipeline.bakeoff.contest.main:command", "Andon beside the rules that ship, where the truth is known."),
     "bench": ("pipeline.cli:bench", "Measure, and print JSON."),
 }
 

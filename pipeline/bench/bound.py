@@ -133,7 +133,7 @@ def row(found: Sequence[Tops]) -> dict[str, Any]:
     sizes = [len(tops.highest) for tops in found]
     levels = {}
     for level in LEVELS:
-        crossed = [sum(top >= np.log10(level) for top in tops.highest) for tops in found]
+        crossed = [sum(bool(top >= np.log10(level)) for top in tops.highest) for tops in found]
         low, high = limits(crossed, sizes)
         levels[str(int(level))] = {
             "bound": 1 / level, "crossed": sum(crossed), "rate": sum(crossed) / sum(sizes),
@@ -155,6 +155,6 @@ def deep_row(found: Sequence[Deep]) -> dict[str, Any]:
         levels[f"{level:.0f}"] = {
             "bound": 1 / level, "rate": float(mean[place]), "lower_limit_99": low,
             "upper_limit_99": float(mean[place] + 2.33 * error[place]), "reached": int((weights[:, place] > 0).sum()),
-            "holds": low <= 1 / level if (weights[:, place] > 0).sum() >= FEWEST_REACHED else None,
+            "holds": bool(low <= 1 / level) if (weights[:, place] > 0).sum() >= FEWEST_REACHED else None,
         }  # fmt: skip
     return {"kind": found[0].kind, "fleets": len(found), "tilt": TILT, "levels": levels}

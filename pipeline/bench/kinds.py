@@ -50,14 +50,23 @@ def _fast(rng: Draw) -> Family:
     return _family("fast push with a boot surge", fleet, tuple(push._replace(surge=1.0) for push in pushes[:6]))
 
 
-def _before_outage(rng: Draw) -> Family:
-    """Every push 1 to 60 minutes before an outage of an hour, half of them with a look that was never seen."""
-    outage = Shock(2.0, 1.0, factor=float(rng.choice([5, 20])), signature=STRANGE if rng.random() < 0.5 else None)
+def _before_outage(rng: Draw, is_new: bool) -> Family:
+    """Every push 1 to 60 minutes before an outage of an hour, of which crashes look as usual, or as never before."""
+    outage = Shock(2.0, 1.0, factor=float(rng.choice([5, 20])), signature=STRANGE if is_new else None)
     pushes = tuple(
         push._replace(at=2.0 - float(rng.uniform(1, 60)) / 60, share=float(rng.choice([0.3, 0.6, 0.85, 0.97])))
         for push in _pushes(rng, (2, 30))
     )
-    return _family("push before an outage", _fleet(rng), pushes[:6], shocks=(outage,))
+    name = f"push before an outage that looks {'new' if is_new else 'as usual'}"
+    return _family(name, _fleet(rng), pushes[:6], shocks=(outage,))
+
+
+def _old_outage(rng: Draw) -> Family:
+    return _before_outage(rng, is_new=False)
+
+
+def _new_outage(rng: Draw) -> Family:
+    return _before_outage(rng, is_new=True)
 
 
 def _tiny(rng: Draw) -> Family:
@@ -109,7 +118,8 @@ def _unmeasured(rng: Draw) -> Family:
 
 
 KINDS: dict[str, Callable[[Draw], Family]] = {
-    "fast": _fast, "outage": _before_outage, "tiny": _tiny, "sparse": _sparse, "ramp": _ramp, "renamed": _renamed,
+    "fast": _fast, "outage": _old_outage,
+    "outage-new": _new_outage, "tiny": _tiny, "sparse": _sparse, "ramp": _ramp, "renamed": _renamed,
     "simpson-known": _known_model, "simpson-unmeasured": _unmeasured, "repair": _repair, "edge": _edge,
 }  # fmt: skip
 

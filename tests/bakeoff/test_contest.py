@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.bakeoff.contenders.table import CONTENDERS
-from pipeline.bakeoff.contest.figures import by_family, quantile, rate, summarise
+from pipeline.bakeoff.contest.figures import by_family, quantile, rate, row, summarise
 from pipeline.bakeoff.contest.main import chosen, command
 from pipeline.bakeoff.contest.page import page
 from pipeline.bakeoff.contest.run import ORACLE, Score, Stop, run, score
@@ -155,3 +155,14 @@ def test_the_command_prints_rows_and_writes_a_page(tmp_path: Path) -> None:
     assert [row["family"] for row in rows] == ["ramps-300"] * (len(CONTENDERS) + 1) + ["*"] * (len(CONTENDERS) + 1)
     assert rows[0]["false_per_1000"]["value"] == 0.0
     assert "<svg" in (tmp_path / "p.html").read_text("utf-8")
+
+
+def test_the_page_of_documents_says_what_rows_hold(three: list[Score]) -> None:
+    """docs/bakeoff.md names each key of a row, and no family that is not there."""
+    text = (Path(__file__).parents[2] / "docs" / "bakeoff.md").read_text("utf-8")
+    keys = row("ramps-300", "ramps", by_family(three)[""][0])
+    assert all(f"`{key}`" in text for key in keys)
+    tables = text.partition("| guilty in |")[2].partition("**Where it is deaf.**")[0]
+    named = {line.split("|")[1].strip() for line in tables.splitlines() if line.startswith("| ")}
+    assert len(named & set(BY_NAME)) >= 60
+    assert named - set(BY_NAME) <= {"hosts", "nobody guilty in"}

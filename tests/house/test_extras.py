@@ -27,7 +27,7 @@ BROUGHT = {
 NAMES = packages_distributions()
 NAMED = re.compile(r"(pipeline|consumers)(\.\w+)+:\w+")  # what a table loads by its name
 CLI = file_of("pipeline.cli")  # whose tables name all: groups take their kind from it
-SCIPY = "pipeline.bench.calibrate"  # says by itself that it needs andon[dev]
+SCIPY = {"pipeline.bench.calibrate", "pipeline.bench.bound"}  # say by themselves that they need andon[dev]
 # Commands that do without a package, and say what is therefore not asked: tests/house/test_installed.py.
 DO_WITHOUT = {"halts": {"clickhouse_connect"}, "audit": {"clickhouse_connect"}}
 
@@ -70,7 +70,7 @@ def foreign(start: Path) -> dict[str, str]:
             if file is not None and file not in seen:
                 seen.add(file)
                 todo.append(file)
-            elif top not in sys.stdlib_module_names and top not in PACKAGES and name_of(path) != SCIPY:
+            elif top not in sys.stdlib_module_names and top not in PACKAGES and name_of(path) not in SCIPY:
                 found[top] = name_of(path)
     return found
 

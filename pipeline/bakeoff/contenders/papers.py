@@ -11,8 +11,8 @@ from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 
 
 class Mozilla:
-    """Crash correlations (crash_deviations.py): among the crashes of one signature an update is listed by 15 points
-    more often than among all crashes, in at least five; chi squared at 0.05/2 over the candidates, phi at least 0.03.
+    """Crash correlations (marco-c/crashcorrelations): among the crashes of one signature an update is listed 15 points
+    more often than among all, in at least five; chi squared at 0.05/2 over the candidates, phi at least 0.03.
     What correlates is taken for a halt, every quarter of an hour."""
 
     EVERY_MS = 15 * MINUTE_MS

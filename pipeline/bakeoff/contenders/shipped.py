@@ -11,7 +11,7 @@ PHASE_HOURS, PHASE_POINTS = 6, 10
 
 
 class Ubuntu:
-    """Phased updates (error-tracker, cassie.py): looked at every six hours, ten points more if it is clean. Halted when
+    """Phased updates (ubuntu/error-tracker): looked at every six hours, ten points more if it is clean. Halted when
     today's crashes exceed mean + sd of 15 days of the version before, scaled by share and time of day; when that has
     no data, by any; or when a signature unseen before hit three systems. At 100 % it has been let through."""
 
@@ -47,7 +47,7 @@ class Ubuntu:
 
 
 class Lvfs:
-    """LVFS firmware (lvfs/firmware/models.py): demoted at five failures when less than 70 % of its reports are
+    """LVFS firmware (fwupd/lvfs-website): demoted at five failures when less than 70 % of its reports are
     successes. A success is a host's first clean report: here hosts are trials over hours."""
 
     def __init__(self, past: Past) -> None:

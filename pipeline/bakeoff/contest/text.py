@@ -62,12 +62,14 @@ def _rows(families: Sequence[Family], summaries: dict[str, list[Summary]], guilt
 
 
 def _guilty_cell(summary: Summary) -> str:
-    """The median of crashed hosts at the halt; how many of the faults when not all; and how many innocents with it."""
+    """The median of crashed hosts at the halt; how many of the faults when not all; and how many innocents with
+    it, how many that do no more harm than is tolerated."""
     value = summary.crashed_median.value
     missed = "" if summary.found == summary.wanted else f" ({summary.found}/{summary.wanted})"
     beside = f" ={summary.beside}" if summary.beside else ""
     wrong = f" !{summary.innocents}" if summary.innocents else ""
-    return f"{'–' if value is None else f'{value:,.0f}'}{missed}{beside}{wrong}"
+    mild = f" ~{summary.tolerated}" if summary.tolerated else ""
+    return f"{'–' if value is None else f'{value:,.0f}'}{missed}{beside}{wrong}{mild}"
 
 
 def _innocent_cell(summary: Summary) -> str:
