@@ -8,11 +8,15 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from pipeline.runtime.clock import Clock, wall_clock_ms
 from pipeline.runtime.metrics import LAG, LAG_SECONDS, LOST, from_zero
 from pipeline.runtime.waiting import Deadline
+from pipeline.wire.topics import DEADLETTER, PARTIALS
 
 REPORT_SECONDS = 1.0
 CALL_SECONDS = 10.0
 STALE_SECONDS, STALE_PAUSE_SECONDS = 10.0, 0.1
 LOOKED_AT_EVERY = 512  # messages: to read the timestamp of one costs a tenth of decoding it
+
+MARKER = 1  # of a transaction: it may stand behind the last record of a log, and is read by nobody
+IN_TRANSACTIONS = {PARTIALS.name, DEADLETTER.name}  # the combiner writes them so
 
 Place = tuple[str, int]  # topic, as the cluster names it, and partition
 
@@ -48,9 +52,12 @@ class Lags:
         self.behind = Behind()
 
     def show(self, messages: Mapping[Place, int]) -> None:
-        """These, and no others."""
-        seconds = self.behind.look(messages, self._clock())
-        places = {(topic.removeprefix(self._prefix), str(at)): (topic, at) for topic, at in messages}
+        """These, and no others. Nobody waits for a marker, which is one message behind all the same: whether a single
+        record waits there instead, readiness looks."""
+        names = {topic: topic.removeprefix(self._prefix) for topic, _ in messages}
+        waiting = {place: lag - MARKER * (names[place[0]] in IN_TRANSACTIONS) for place, lag in messages.items()}
+        seconds = self.behind.look(waiting, self._clock())
+        places = {(names[topic], str(at)): (topic, at) for topic, at in messages}
         for gone in self._shown - places.keys():
             LAG.remove(self._stage, *gone)
             LAG_SECONDS.remove(self._stage, *gone)

@@ -74,7 +74,7 @@ READ_AGAIN = Counter(
 LAG = Gauge("andon_lag_messages", "Messages not yet read", ["stage", "topic", "partition"])
 LAG_SECONDS = Gauge(
     "andon_lag_seconds",
-    "For how long the oldest message not yet read may have waited; 0 when none waits",
+    "For how long the oldest message not yet read may have waited; 0 when none waits, or a transaction's marker",
     ["stage", "topic", "partition"],
 )
 STREAM_TIME = Gauge("andon_stream_time_seconds", "Event time reached, unix seconds", ["stage"])

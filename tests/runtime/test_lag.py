@@ -2,9 +2,10 @@
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from prometheus_client import REGISTRY
 
 from pipeline.runtime import lag
-from pipeline.runtime.lag import Behind, LagReport
+from pipeline.runtime.lag import Behind, LagReport, Lags
 
 
 class CutOff(Consumer):
@@ -53,3 +54,21 @@ def test_what_waits_is_younger_than_what_was_read_and_than_the_last_moment_witho
     assert behind.look({at: 1}, 21_000) == {at: 1.0}
     behind.read(at, 20_500)
     assert behind.look({at: 1, ("t", 1): 0}, 23_000) == {at: 2.5, ("t", 1): 0.0}
+
+
+def test_nobody_waits_for_a_marker() -> None:
+    """Behind the last dead letter stands the marker of its transaction for as long as nothing else comes; in a log that
+    is written without transactions one message is one that waits."""
+    now_ms = 0
+    lags = Lags("archive", "p.", lambda: now_ms)
+    shown = {}
+    for now_ms in (1_000, 61_000):
+        lags.show({("p.fleet.deadletter", 0): 1, ("p.fleet.halts", 0): 1})
+        shown = {
+            topic: REGISTRY.get_sample_value(
+                "andon_lag_seconds", {"stage": "archive", "topic": topic, "partition": "0"}
+            )
+            for topic in ("fleet.deadletter", "fleet.halts")
+        }
+    lags.show({})
+    assert shown == {"fleet.deadletter": 0.0, "fleet.halts": 60.0}
