@@ -21,7 +21,8 @@ DEEP_LEVELS = (*LEVELS, 1e4, 1e5, 1e6)
 CUTS_SECONDS = (10, 50, 100)
 CONFIDENCE = 0.99
 TILT = 12.0  # the relative risk at which importance sampling draws the crashes of one update
-NOT_TILTED = frozenset({"repair"})  # there installations follow crashes: the likelihood ratio is another
+# There it cannot be done: installations follow crashes, or something else than the one rollout makes the evidence.
+NOT_TILTED = frozenset({"repair", "outage", "outage-new", "renamed", "simpson-unmeasured"})
 FEWEST_REACHED = 5  # fleets that must get to a level before anything is said of how rarely a harmless one does
 NO_LIMIT = PolicySet(default=Policy(max_halts_per_hour=0))
 

@@ -1,5 +1,6 @@
 """How contenders are judged: by hand-made examples, and three families from end to end."""
 
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from pipeline.bakeoff.spec import Family, Fault, Fleet, Push
 from pipeline.bakeoff.stream import Stream
 from pipeline.bakeoff.world import World, make
 from pipeline.runtime.errors import ConfigError
+
+pytestmark = pytest.mark.service  # some ten seconds of a core
 
 BY_NAME = {family.name: family for family in FAMILIES}
 HOSTILE = Family("<b>hostile</b>", "k&k", Fleet(300), (Push("guilty", fault=Fault(crash_share=0.3)),), hours=3)
@@ -137,6 +140,8 @@ def test_every_contender_is_short_and_keeps_the_protocol() -> None:
     past = past_of(made)
     step = Reader(past).read(next(iter(Stream(made).partials())))
     for entry in CONTENDERS:
+        assert isinstance(entry.make, type)
+        assert len(inspect.getsource(entry.make).splitlines()) < 60
         assert all(isinstance(call, Call) for call in entry.make(past).see(step))
 
 

@@ -18,6 +18,8 @@ LOW_LEVELS = (
     1000.0,
 )  # Ville's inequality holds at any level; at few rollouts the lowest tell most
 QUICK = ("edge", "tiny", "fast")
+pytestmark = pytest.mark.service  # some fifteen seconds of a core
+
 BROKEN = "a signature against history alone, an outage up to an hour after the push: evidence against the innocent"
 SECONDS = 100
 

@@ -46,6 +46,8 @@ SECONDS = {
     "tests/kafka/test_three_brokers.py": 30,
     "tests/kafka/test_cluster.py": 15,
     "tests/decide/test_calibration.py": 25,
+    "tests/decide/test_bound.py": 15,
+    "tests/bakeoff/test_contest.py": 15,
     "tests/doctor/test_kafka.py": 20,
     "tests/collect/test_bounds.py": 20,
     "tests/archive/test_bench.py": 20,

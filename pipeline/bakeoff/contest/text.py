@@ -35,8 +35,9 @@ def _one(value: float | None, digits: int) -> str:
 def cells(summary: Summary) -> list[str]:
     """One row of the table of all."""
     s = summary
+    found = f"{s.found} of {s.wanted}: {short(s.found_rate, 2)}" if s.wanted else "–"
     return [
-        TITLES[s.contender], f"{s.found} of {s.wanted}", str(s.innocents), str(s.beside), short(s.precision, 2),
+        TITLES[s.contender], found, str(s.innocents), str(s.beside), short(s.precision, 2),
         short(s.crashed_median), short(s.crashed_p95), short(s.ratio), short(s.delay_seconds),
         short(s.cleared_share, 2), short(s.clear_minutes), short(s.false_per_1000, 2),
     ]  # fmt: skip

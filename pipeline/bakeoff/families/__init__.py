@@ -14,10 +14,6 @@ KINDS = (
     "reverse causality", "renamed modules", "forging minorities",
 )  # fmt: skip
 
-BY_KIND: dict[str, tuple[str, ...]] = {
-    kind: tuple(family.name for family in FAMILIES if family.kind == kind) for kind in KINDS
-}
-
 # One small family of every kind, for a look in two minutes.
 QUICK: tuple[str, ...] = tuple(
     min((f for f in FAMILIES if f.kind == kind), key=lambda f: f.fleet.hosts * (f.warm_hours + f.hours)).name
