@@ -15,7 +15,7 @@ from pipeline.decide.orders import Decisions, Ruling, Stance
 from pipeline.decide.policy import PolicySet, PolicyTable
 from pipeline.decide.state import DetectorState, unpack_state
 from pipeline.decide.trials import DECAY_PER_BUCKET
-from pipeline.decide.verdicts import baseline, impose, summary, tell
+from pipeline.decide.verdicts import impose, summary, tell
 from pipeline.decide.weighing import Weighed, archive, archived, close, weigh
 from pipeline.wire.partials import TRIAL_COLUMNS, Partial, UpdateId
 from pipeline.wire.spans import HOUR_MS
@@ -105,7 +105,7 @@ class Detector:
             **state.notes.summary(),
             "remembered_crashes": len(state.hosts.seen) + len(state.host_signatures.seen),
             "history_ready": state.history.ready(),
-            "baseline": baseline(state),
+            "baseline": state.history.by_ring(state.names.strata.live()),
             "updates": summary(self.weighed),
         }
 

@@ -6,6 +6,7 @@ control hosts cannot rule out, at most SHOCK_LIMIT: with a calm control group it
 a shock of that size.
 """
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from pipeline.decide.arrays import Bools, Column, Floats, Ints, Part, Plain
 from pipeline.decide.book import SIGNATURE_PLACES
 from pipeline.decide.buckets import HOUR_BUCKETS
+from pipeline.wire.partials import Stratum
 from pipeline.wire.spans import HOUR_MS
 
 HOURS = 26
@@ -64,6 +66,16 @@ class History(Part):
         seen = self.hour - self.first_hour + 1
         enough = self.trials.sum() >= MINIMUM_TRIALS and self.crashes.sum() >= MINIMUM_CRASHES
         return bool(seen >= MINIMUM_HOURS and enough)
+
+    def by_ring(self, strata: Iterable[tuple[int, Stratum]]) -> dict[str, float]:
+        """Crashed hosts per trial of these strata, by position; of rings that had trials."""
+        trials, crashes = self.trials.sum(axis=1), self.crashes.sum(axis=1)
+        found: dict[str, list[float]] = {}
+        for position, stratum in strata:
+            sums = found.setdefault(stratum.ring, [0.0, 0.0])
+            sums[0] += float(trials[position])
+            sums[1] += float(crashes[position])
+        return {ring: crashed / tried for ring, (tried, crashed) in sorted(found.items()) if tried}
 
     def upper_rates(self) -> Floats:
         """Crashed hosts per trial and stratum, an upper limit that allows for daily drift."""

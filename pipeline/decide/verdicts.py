@@ -10,7 +10,6 @@ from pipeline.decide.clearing import needed_trials
 from pipeline.decide.figures import MAX_RELATIVE_RISK, Facts, basis_of, facts_of, figures
 from pipeline.decide.orders import HaltOrder
 from pipeline.decide.standing import Mode
-from pipeline.decide.state import DetectorState
 from pipeline.decide.weighing import Weighed
 from pipeline.wire.halts import Evidence
 from pipeline.wire.partials import BUCKET_MS
@@ -216,14 +215,3 @@ def summary(weighed: Weighed | None, most: int = 50) -> list[dict[str, Any]]:
             }
         )
     return listed
-
-
-def baseline(state: DetectorState) -> dict[str, float]:
-    """Crashed hosts per trial by ring, of the hours that history holds; of rings that had trials."""
-    trials, crashes = state.history.trials.sum(axis=1), state.history.crashes.sum(axis=1)
-    found: dict[str, list[float]] = {}
-    for position, stratum in state.names.strata.live():
-        sums = found.setdefault(stratum.ring, [0.0, 0.0])
-        sums[0] += float(trials[position])
-        sums[1] += float(crashes[position])
-    return {ring: crashed / tried for ring, (tried, crashed) in sorted(found.items()) if tried}
