@@ -9,7 +9,9 @@ P99 = "histogram_quantile(0.99, sum by (le) (rate({}[$__rate_interval])))"
 SMALL = {"width": 6, "height": 6}
 
 
-def _small(title: str, description: str, *queries: Query, unit: str = "ops", no_value: str = "none") -> Panel:
+def _small(
+    title: str, description: str, *queries: Query, unit: str = "ops", no_value: str = "none, or nobody tells"
+) -> Panel:
     return lines(title, description, *queries, unit=unit, no_value=no_value, **SMALL)
 
 
@@ -30,7 +32,7 @@ NOTED = lines(
     prom(f"max by (what) ({metric('andon_noted', HERE)})", "{{what}}"),
     unit="none",
     width=12,
-    no_value="nothing",
+    no_value="nothing, or nobody tells",
 )
 USUAL = lines(
     "What is usual?",
@@ -40,7 +42,7 @@ USUAL = lines(
     unit="percentunit",
     width=12,
     limits={"min": 0},
-    no_value="no fleet has a day of history yet",
+    no_value="no fleet has a day of history yet, or nobody tells",
 )
 STATE = [
     _small(
@@ -56,14 +58,14 @@ STATE = [
         "Of the newest checkpoint of each fleet, compressed.",
         prom(f"max by (fleet) ({metric('andon_state_bytes')})", "{{fleet}}"),
         unit="bytes",
-        no_value="nothing was saved yet",
+        no_value="nothing was saved yet, or nobody tells",
     ),
     _small(
         "How long does it take to save?",
         "A checkpoint of one fleet: 99 of 100 are faster.",
         prom(P99.format(metric("andon_checkpoint_seconds_bucket", HERE)), "99 %"),
         unit="s",
-        no_value="nothing was saved in this time",
+        no_value="nothing was saved in this time, or nobody tells",
     ),
     _small(
         "How much disk is left?",
@@ -74,7 +76,7 @@ STATE = [
             "{{stage}} {{directory}}",
         ),
         unit="percentunit",
-        no_value="no process here writes to a disk",
+        no_value="no process here writes to a disk, or nobody tells",
     ),
 ]
 STATE += [USUAL, NOTED]
@@ -110,14 +112,14 @@ COUNTED = [
         "What is read again?",
         "Messages that a stage's client handed over again, a second; they were left out.",
         _by("andon_read_again_total", "stage"),
-        no_value="nothing",
+        no_value="nothing, or nobody tells",
     ),
     _small(
         "How far has event time come?",
         "Now less the time of the newest event of a stage. In a fleet that sends little it grows between two events.",
         prom(f"time() - max by (stage) ({metric('andon_stream_time_seconds', HERE)} > 0)", "{{stage}}"),
         unit="s",
-        no_value="no event was read",
+        no_value="no event was read, or nobody tells",
     ),
     _small(
         "What does the detector order?", "Halts that it published a second, by mode.", _by("andon_halts_total", "mode")
@@ -137,7 +139,7 @@ COUNTED = [
         "Age of the newest whole reading of fleet.halts.",
         prom(f"time() - max by (stage) ({metric('andon_halts_read_timestamp_seconds', HERE)} > 0)", "{{stage}}"),
         unit="s",
-        no_value="nobody reads halts here",
+        no_value="nobody reads halts here, or nobody tells",
     ),
     _small(
         "How large are batches?",
@@ -189,7 +191,7 @@ COUNTED = [
         "Boots, heartbeats and crashes that the detector took in a second, by fleet.",
         prom(f"sum by (fleet, kind) (deriv({metric('andon_fleet_reports')}[$__rate_interval]))", "{{fleet}} {{kind}}"),
         unit="cps",
-        no_value="no fleet reports",
+        no_value="no fleet reports, or nobody tells",
     ),
     _small(
         "What does the supervisor keep?",

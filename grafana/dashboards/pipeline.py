@@ -80,7 +80,7 @@ def _rate(stage: str, word: str) -> Panel:
             "Requests a second, by HTTP status.",
             prom(f"sum by (status) ({rate('andon_http_requests_total', stage)})", "{{status}}"),
             unit="reqps",
-            no_value="no requests",
+            no_value="no requests, or it is not scraped",
             **SMALL,
         )
     return lines(
@@ -152,7 +152,7 @@ def _latency(stage: str, word: str) -> Panel:
         f"{what}: 99 of 100 are faster.",
         prom(P99.format(of(name, stage)), "99 %"),
         unit="s",
-        no_value="nothing was done in this time",
+        no_value="nothing was done in this time, or it is not scraped",
         **SMALL,
     )
 

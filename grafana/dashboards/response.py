@@ -48,7 +48,7 @@ OVERRIDES = big(
     prom(f"min({most('andon_resume_expires_timestamp_seconds', UPDATE, THIS)} - time())"),
     unit="dtdurations",
     steps=((None, GREY), (0, ORANGE), (1800, PURPLE)),
-    no_value="NO RESUME STANDS",
+    no_value="NONE, OR NOBODY TELLS",
     links=[("What to do: AndonResumeEnding", f"{common.RUNBOOKS}/AndonResumeEnding")],
 )
 STEPS = table(
@@ -118,7 +118,7 @@ CONFIRM = bars(
     unit="s",
     width=8,
     steps=((None, BLUE), (60, ORANGE), (600, RED)),
-    no_value="nobody has confirmed anything",
+    no_value="nobody has confirmed anything, or nobody tells",
 )
 SPREAD = lines(
     "How does it ebb?",
@@ -126,7 +126,7 @@ SPREAD = lines(
     prom(f"{most('andon_halt_spreading_hosts_per_minute', UPDATE, THIS)}", NAMED),
     unit="cpm",
     width=8,
-    no_value="nothing is halted",
+    no_value="nothing is halted, or nobody tells",
 )
 STOOD = lines(
     "How many stand halted?",
@@ -176,7 +176,7 @@ HOOKS = lines(
     prom(f"sum by (status) (rate({metric('andon_notifications_total')}[$__rate_interval]))", "alert: {{status}}"),
     unit="ops",
     width=12,
-    no_value="none runs here",
+    no_value="none runs here, or is scraped",
 )
 ALERTS = alerts(
     "What rings?",

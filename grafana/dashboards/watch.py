@@ -77,7 +77,7 @@ EVIDENCE = bars(
     limits={"min": 0, "max": 1},
     decimals=0,
     steps=((None, GREY), (0.5, ORANGE), (1, RED)),
-    no_value="no update is under watch",
+    no_value="no update is under watch, or nobody tells",
 )
 GOING_OUT = table(
     "What is going out now?",

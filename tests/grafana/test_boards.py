@@ -90,6 +90,15 @@ def test_every_panel_says_what_it_is(uid: str) -> None:
 
 
 @each_board
+def test_what_no_metric_says_is_not_said_to_be_nothing(uid: str) -> None:
+    """Where a scrape is missing, too, a panel is empty: its words leave that open."""
+    for panel in panels(BOARDS[uid]):
+        if panel["type"] != "alertlist" and all("expr" in target for target in panel["targets"]):
+            words = panel["fieldConfig"]["defaults"]["noValue"].lower()
+            assert "nobody tells" in words or "scraped" in words, panel["title"]
+
+
+@each_board
 def test_grafana_knows_units_reducers_and_the_like(uid: str) -> None:
     """By the lists of its own library, `@grafana/data` (grafana/known)."""
     for panel in panels(BOARDS[uid]):
