@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 WORKERS ?= 3
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 COVER := --cov=pipeline --cov=consumers --cov-report=term
-.PHONY: setup demo test test-unit test-all coverage lint format hooks lock bench grafana grafana-preview grafana-known clean
+.PHONY: setup demo test test-unit test-all coverage lint format hooks lock bench dist grafana grafana-preview grafana-known clean
 
 setup: .venv/.setup-stamp
 .venv/.setup-stamp: pyproject.toml constraints.txt
@@ -56,6 +56,17 @@ lock: setup
 
 bench: setup
 	for name in combine collect decide archive latency; do $(BIN)/andon bench $$name --json || exit 1; done
+
+# What is released, into dist/: made from what is committed, the wheel from the sdist; twine looks at both. docs/releasing.md
+BUILD = $(CURDIR)/$(BIN)/python -c 'import sys; from setuptools import build_meta as b; getattr(b, sys.argv[1])(sys.argv[2])'
+dist: setup
+	rm -rf dist build/source build/sdist && mkdir -p dist build/source build/sdist
+	git archive HEAD | tar -x -C build/source
+	cd build/source && $(BUILD) build_sdist $(CURDIR)/dist >/dev/null
+	tar -x -z -f dist/*.tar.gz -C build/sdist --strip-components 1
+	cd build/sdist && $(BUILD) build_wheel $(CURDIR)/dist >/dev/null
+	$(PYTHON) -m venv build/twine && build/twine/bin/pip install --quiet --disable-pip-version-check twine==7.0.0
+	build/twine/bin/twine check --strict dist/*
 
 # The dashboards' JSON anew, from grafana/dashboards.
 grafana: setup

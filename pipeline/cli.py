@@ -29,6 +29,7 @@ COMMANDS = {
     "status": ("pipeline.status.main:command", "Show rates, lag, verdicts and halts, live."),
     "demo": ("pipeline.demo.main:command", "Start the line, replay 19 July 2024, give the account."),
     "doctor": ("pipeline.doctor.main:command", "Check every server that Andon is configured for."),
+    "size": ("pipeline.size.main:command", "How much so many endpoints need."),
     "topics": ("pipeline.access.main:command", "Create or verify the topics of a cluster."),
     "collect": ("pipeline.collect.main:command", "Stage: the HTTP gateway."),
     "token": ("pipeline.collect.tokens:command", "Make a gateway token for a fleet."),
@@ -67,6 +68,7 @@ BENCHES = {
     "rollout": ("pipeline.bench.rollout:command", "From a halt on its topic to a subscriber; the gate's time."),
     "faults": ("pipeline.bench.faults.main:command", "Kills, cuts, restarts: is every event there, once?"),
     "backtest": ("pipeline.bench.backtest:command", "Events per second through `andon backtest`."),
+    "scale": ("pipeline.bench.scale.main:command", "What of a fleet of any size reaches the correlator."),
     "soak": ("pipeline.bench.soak.main:command", "A constant load on the whole line: does anything grow?"),
 }
 

@@ -16,7 +16,7 @@ from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.kafka.jars import KafkaJars
 from pipeline.runtime.errors import AndonError
 
-pytest_plugins = ["support.engines", "support.tiers"]
+pytest_plugins = ["support.built.wheel", "support.engines", "support.tiers"]
 
 # The same examples in every run, and no failure because the machine was busy.
 settings.register_profile("andon", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import uuid
@@ -14,10 +13,12 @@ from typing import NamedTuple
 
 import pytest
 from support.brokers import Clients
+from support.built.wheel import Built
 from support.rollout_world import ASKED, HOUR_MS, beat, halt, verdict
-from support.sources import PACKAGES, ROOT
+from support.sources import ROOT
 from support.waiting import DEADLINE_SECONDS
 
+from pipeline import __version__
 from pipeline.halt.signing import load_or_create
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.ports import free_port
@@ -58,24 +59,15 @@ class Installed(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """Andon's wheel and its base dependencies, as constraints.txt pins them, in a new environment."""
     place = tmp_path_factory.mktemp("installed")
-    source, venv = place / "source", place / "venv"
-    source.mkdir()
-    for name in PACKAGES:
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "deploy" / "prometheus", source / "deploy" / "prometheus")  # what `andon up` writes out
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    built = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(place), str(source)]
-    subprocess.run([*PIP, *built], check=True, timeout=INSTALL_SECONDS)
-    (wheel,) = place.glob("*.whl")
+    venv = place / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     versions = place / "versions.txt"  # without hashes: pip takes those only where each package is asked for by itself
     pinned = re.findall(r"^[^#\s].*?==[^\\\n]*", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
     versions.write_text("\n".join(pinned), "utf-8")
-    wanted = ["install", "--only-binary", ":all:", "--constraint", str(versions), str(wheel)]
+    wanted = ["install", "--only-binary", ":all:", "--constraint", str(versions), str(built.wheel)]
     done = subprocess.run(
         [*PIP, "--python", str(venv / "bin" / "python"), *wanted],
         capture_output=True,
@@ -105,6 +97,11 @@ def test_what_obeys_is_imported_in_no_time(installed: Installed) -> None:
     assert min(took for took, _, _ in seen) <= MAX_IMPORT_SECONDS
     assert min(peak << 10 for _, peak, _ in seen) <= MAX_RSS_BYTES
     assert HEAVY.isdisjoint(seen[-1][2])
+
+
+def test_it_says_its_version(installed: Installed) -> None:
+    """The one of `pipeline.__version__`, which is the wheel's."""
+    assert installed.run("andon", "--version").stdout == f"andon {__version__}\n"
 
 
 def test_what_prometheus_is_given_comes_along(installed: Installed) -> None:

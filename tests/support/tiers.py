@@ -28,7 +28,7 @@ APART = ("tests/correlate",)
 # Fixtures whose parameter is the name of one of these.
 CHOOSERS = ("broker", "account")
 # Fixtures of what a test or a module has for itself.
-OWN = frozenset({"broker", "own_clickhouse", "schema", "kafka_jars"})
+OWN = frozenset({"broker", "built", "own_clickhouse", "schema", "kafka_jars"})
 
 # Seconds on an idle machine, by group, or by file or test; what is not named takes less than the last.
 SECONDS = {

@@ -108,7 +108,8 @@ class Migrator:
                 self._assert(name)
 
     def _step(self, migration: Migration, index: int, again: bool) -> None:
-        self._record(migration, index)
+        if not index:  # later ones: what was recorded after the step before says the same
+            self._record(migration, index)
         step = migration.steps[index]
         if (table := backfilled(step)) is not None:
             self._fill(table)

@@ -6,7 +6,7 @@ import re
 import shlex
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,15 +54,19 @@ class Played(NamedTuple):
 
 
 @contextmanager
-def demo_in(folder: Path) -> Iterator[Played]:
-    """The demo with two acts, until the block ends; its exit code is 0 then."""
+def demo_in(folder: Path, program: Sequence[str] = tuple(andon())) -> Iterator[Played]:
+    """The demo with two acts, until the block ends; its exit code is 0 then. `program` is the `andon` that plays it."""
     first, second, told = folder / "swapped.toml", folder / "innocent.toml", folder / "told"
     second.write_text(innocent(), "utf-8")
     first.write_text(f"with_rings = {json.dumps(str(second))}\n" + swapped(), "utf-8")
-    words = andon("demo", "--scenario", first, "--seed", 77, "--hosts", 6000, "--quick", "--json", "--keep")
+    words = ["demo", "--scenario", str(first), "--seed", "77", "--hosts", "6000", "--quick", "--json", "--keep"]
     with told.open("w") as stderr:
         demo = subprocess.Popen(
-            [*words, "--data-dir", str(folder / "data")], text=True, stdout=subprocess.PIPE, stderr=stderr
+            [*program, *words, "--data-dir", str(folder / "data")],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            cwd=folder,
         )
     assert demo.stdout is not None
     with demo.stdout as accounts:
