@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.service, pytest.mark.usefixtures("embedded")]
 HEAVY = {"faust", "mode", "aiokafka", "aiohttp", "numpy", "pyarrow", "chdb", "clickhouse_connect", "rich"}
 MAX_IMPORT_SECONDS = 0.150  # of CPU
 MAX_RSS_BYTES = 60 << 20
-INSTALL_SECONDS = 300.0
+INSTALL_SECONDS = 600.0
 UPDATE = ("/".join(ASKED[1:4]), "--fleet", ASKED.fleet)
 HALTED = "/".join((*ASKED[:3], "292"))
 PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
@@ -43,7 +43,7 @@ class Installed(NamedTuple):
     bin: Path
     settings: Mapping[str, str] = MappingProxyType({})
 
-    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *argv: str, timeout: float = DEADLINE_SECONDS) -> subprocess.CompletedProcess[str]:
         """A program of it, away from the sources, with nothing of this process's settings."""
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("ANDON_", "PYTHON"))}
         argv = (str(self.bin / argv[0]), *argv[1:])
@@ -53,21 +53,19 @@ class Installed(NamedTuple):
             text=True,
             env={**plain, **self.settings},
             cwd=self.bin,
-            timeout=DEADLINE_SECONDS,
+            timeout=timeout,
             check=False,
         )
 
 
-@pytest.fixture(scope="module")
-def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """Andon's wheel and its base dependencies, as constraints.txt pins them, in a new environment."""
-    place = tmp_path_factory.mktemp("installed")
+def install(wheel: Path, place: Path, extra: str = "") -> Installed:
+    """The wheel and what its extra brings, as constraints.txt pins it, in a new environment."""
     venv = place / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     versions = place / "versions.txt"  # without hashes: pip takes those only where each package is asked for by itself
     pinned = re.findall(r"^[^#\s].*?==[^\\\n]*", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
     versions.write_text("\n".join(pinned), "utf-8")
-    wanted = ["install", "--only-binary", ":all:", "--constraint", str(versions), str(built.wheel)]
+    wanted = ["install", "--only-binary", ":all:", "--constraint", str(versions), f"andon{extra} @ {wheel.as_uri()}"]
     done = subprocess.run(
         [*PIP, "--python", str(venv / "bin" / "python"), *wanted],
         capture_output=True,
@@ -79,6 +77,25 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Install
         pytest.skip(f"needs the package index, as `make setup` does: {done.stderr.strip()[-200:]}")
     assert done.returncode == 0, done.stderr
     return Installed(venv / "bin")
+
+
+@pytest.fixture(scope="module")
+def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Andon's wheel and its base dependencies."""
+    return install(built.wheel, tmp_path_factory.mktemp("installed"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_demo_runs_where_nothing_else_is(built: Built, tmp_path: Path) -> None:
+    """`pip install 'andon[local]'` into an empty environment, and then the demo; tests/demo runs the same wheel each
+    time, beside packages that are there."""
+    line = install(built.wheel, tmp_path, "[local]")
+    words = ("demo", "--quick", "--hosts", "6000", "--json", "--data-dir", str(tmp_path / "data"))
+    done = line.run("andon", *words, timeout=600.0)
+    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
+    night, _ = (json.loads(row) for row in done.stdout.splitlines())
+    assert night["failures"] == []
 
 
 def test_what_obeys_is_imported_in_no_time(installed: Installed) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import click
 import zstandard
@@ -37,7 +37,7 @@ class Combiners:
     """Real folds, with real memories; hosts go to them by number, where Kafka takes a hash. What they write goes to
     `out`, where it is told by its phase."""
 
-    def __init__(self, count: int, out: BinaryIO) -> None:
+    def __init__(self, count: int, out: IO[bytes]) -> None:
         self._memories = [Memory() for _ in range(count)]
         self._out = out
         self._zstd = zstandard.ZstdCompressor(3)

@@ -10,7 +10,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -34,20 +34,20 @@ class Frame(NamedTuple):
     raw: bytes
 
 
-def put(stream: BinaryIO, frame: Frame) -> None:
+def put(stream: IO[bytes], frame: Frame) -> None:
     """Write one."""
     stream.write(_HEAD.pack(frame.phase, frame.at_ms, len(frame.raw)))
     stream.write(frame.raw)
 
 
-def frames(stream: BinaryIO) -> Iterator[Frame]:
+def frames(stream: IO[bytes]) -> Iterator[Frame]:
     """Read all."""
     while head := stream.read(_HEAD.size):
         phase, at_ms, size = _HEAD.unpack(head)
         yield Frame(phase, at_ms, stream.read(size))
 
 
-def take(stream: BinaryIO) -> dict[str, object]:
+def take(stream: IO[bytes]) -> dict[str, object]:
     """Every partial through the detector; CPU seconds of each phase, and what is left at the end."""
     detector = Detector(FLEET, PolicySet())
     taken: dict[int, list[float]] = {phase: [] for phase in range(len(PHASES))}
