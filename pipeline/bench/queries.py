@@ -18,7 +18,7 @@ from clickhouse_connect.driver.client import Client
 from consumers.clickhouse.ask.named import queries
 from consumers.clickhouse.connect import connect
 from pipeline.bench.clickhouse import LocalClickHouse, value
-from pipeline.bench.queries_load import FLEET, HOST, PRODUCT, VENDOR, VERSION, Plan, decide, fill, generate
+from pipeline.bench.queries_load import DAYS, FLEET, HOST, PRODUCT, VENDOR, VERSION, Plan, decide, fill, generate
 from pipeline.runtime.errors import AndonError
 
 GOAL_SECONDS = 0.3
@@ -141,7 +141,7 @@ def measure(plan: Plan, also: Mapping[str, str], directory: Path | None = None) 
 @click.command("queries")
 @click.option("--events", default=100_000_000, show_default=True, type=click.IntRange(1000), help="events stored")
 @click.option("--hosts", default=50_000, show_default=True, type=click.IntRange(1), help="hosts that report them")
-@click.option("--days", default=10, show_default=True, type=click.IntRange(1, 80), help="days that they span")
+@click.option("--days", default=DAYS, show_default=True, type=click.IntRange(1, 80), help="days that they span")
 @click.option("--seed", default=1, show_default=True)
 @click.option(
     "--also",
