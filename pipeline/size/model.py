@@ -41,7 +41,7 @@ MEASURED = {
     "combine_bytes": Figure(137e6, "bytes of a combiner at its most", _COMBINE),
     "kafka_event_bytes": Figure(68, "bytes of an event of 380 in Kafka, zstd, one copy", _COMBINE),
     "correlate_bytes": Figure(99e6, "bytes of a correlator that has no fleet", "andon bench soak"),
-    "step_bytes": Figure(220e6, "bytes that steps take beside the state, in an incident", _SCALE),
+    "step_bytes": Figure(40e6, "bytes that steps take beside the state, in an incident", _SCALE),
     "state_update_bytes": Figure(6_200, "bytes of state of an update, without strata", "andon bench decide"),
     "state_stratum_bytes": Figure(470, "bytes of state of an update for each stratum", "andon bench decide"),
     "archive_events": Figure(238_000, "events per CPU-second of an archive", "andon bench archive"),

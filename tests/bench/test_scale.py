@@ -1,4 +1,4 @@
-"""`andon bench scale`: two fleets of which one is a thousand times the other."""
+"""`andon bench scale`: two fleets of which one is a hundred times the other."""
 
 import pytest
 
@@ -9,14 +9,14 @@ from pipeline.wire.spans import MINUTE_MS
 
 @pytest.mark.service
 def test_partials_are_small_however_many_hosts_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every event that was folded is counted by the detector (or `measure` raises); a thousand times the events are no
-    more partials than batches, of far fewer bytes each; and the incident is halted."""
+    """Every event that was folded is counted by the detector (or `measure` raises); a hundred times the events are no
+    more partials than batches, of fewer bytes for each event, and hardly more state; and the incident is halted."""
     monkeypatch.setattr(main, "WARM_MS", 10 * MINUTE_MS)
-    small, large = (main.measure(FleetSize(hosts, 10.0, 10, 1), 2, 1.0) for hosts in (3_000, 3_000_000))
+    small, large = (main.measure(FleetSize(hosts, 10.0, 10, 1), 2, 1.0) for hosts in (60_000, 6_000_000))
     events, size = (large["steady"][name] / small["steady"][name] for name in ("events_per_second", "bytes_per_second"))
-    assert events > 500
-    assert size < events / 2
-    assert large["steady"]["partials_per_second"] <= 2 * 1_000 / main.BATCH_MS
+    assert events > 90
+    assert size < events
+    assert small["steady"]["partials_per_second"] <= large["steady"]["partials_per_second"] <= 2_000 / main.BATCH_MS
     assert large["seconds_to_halt"] is not None
     assert large["state_bytes"] < 3 * small["state_bytes"]
 
