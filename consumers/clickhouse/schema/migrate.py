@@ -22,6 +22,7 @@ from consumers.clickhouse.schema.migration import (
     created,
     dropped,
     dropped_column,
+    only_comments,
     pending,
     shipped,
 )
@@ -31,12 +32,14 @@ from pipeline.runtime.say import say, say_json
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+_STATUS = {"number": "UInt32", "name": "String", "checksum": "String", "steps_done": "UInt32", "steps": "UInt32"}
 # TABLE_ALREADY_EXISTS, UNKNOWN_TABLE, NOT_FOUND_COLUMN_IN_BLOCK, DUPLICATE_COLUMN
 _EXISTS, _UNKNOWN, _NO_COLUMN, _DUPLICATE_COLUMN = 57, 60, 10, 15
 
 
 class Migrator:
-    """Applies migrations to one database. Steps are recorded one by one, so an interrupted run goes on where it was."""
+    """Applies migrations to one database. Steps are recorded one by one, comments that follow one another together, so
+    an interrupted run goes on where it was."""
 
     def __init__(self, client: "Client", database: str, cluster: str = "") -> None:
         self._client = client
@@ -119,7 +122,8 @@ class Migrator:
         name = created(step)
         if name is not None:
             self._assert(name)
-        self._record(migration, index + 1)
+        if not all(map(only_comments, migration.steps[index : index + 2])) or index + 1 == len(migration.steps):
+            self._record(migration, index + 1)  # else after the comments that follow: they may be given again
 
     def _run_once(self, statement: str, again: bool) -> None:
         from clickhouse_connect.driver.exceptions import Error  # here: help does not wait for it
@@ -140,9 +144,9 @@ class Migrator:
             pass
 
     def _record(self, migration: Migration, steps_done: int) -> None:
-        row = [migration.number, migration.name, migration.checksum.encode(), steps_done, len(migration.steps)]
-        names = ["number", "name", "checksum", "steps_done", "steps"]
-        self._client.insert(STATUS_TABLE, [row], column_names=names, database=self._database)
+        values = dict(zip(_STATUS, (*migration[:3], steps_done, len(migration.steps)), strict=True))
+        told = ", ".join(f"{{{name}:{kind}}}" for name, kind in _STATUS.items())
+        self._client.command(f"INSERT INTO {self._status} ({', '.join(_STATUS)}) VALUES ({told})", parameters=values)
 
     def _assert(self, name: str) -> None:
         if name not in self._tables():

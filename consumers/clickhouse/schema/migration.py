@@ -45,6 +45,10 @@ _DROPS_COLUMN = re.compile(r"ALTER TABLE .* DROP COLUMN (\w+)")
 _ADDS_COLUMN = re.compile(r"ALTER TABLE .* ADD COLUMN (\w+)")
 _BACKFILL = re.compile(r"BACKFILL (\w+)")  # the one step that is no SQL: fill a table from the raw events
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
+_TEXT = r"'(?:[^'\\]|\\.|'')*'"
+_ONLY_COMMENTS = re.compile(
+    rf"ALTER (?:TABLE|VIEW) \w+\s+(?:(?:MODIFY COMMENT|COMMENT COLUMN [`\w.]+)\s+{_TEXT}(?:,\s*|\Z))+", re.DOTALL
+)
 
 
 class MigrationError(AndonError):
@@ -116,6 +120,12 @@ def added_column(step: str) -> str | None:
     """The name of the column that a step adds."""
     match = _ADDS_COLUMN.match(step)
     return match[1] if match else None
+
+
+def only_comments(step: str) -> bool:
+    """Whether it changes nothing but what tables, views and columns say of themselves: it may be given any number of
+    times, with the same end."""
+    return _ONLY_COMMENTS.fullmatch(step) is not None
 
 
 def backfilled(step: str) -> str | None:
