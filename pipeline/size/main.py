@@ -42,15 +42,14 @@ def _defaults(name: str) -> dict[str, Any]:
     "--busy", type=click.FloatRange(0, 1, min_open=True), **_defaults("busy"), help="Of a core at the peak, at most."
 )
 @click.option("--replication", type=_count, **_defaults("replication"), help="Copies in Kafka.")
-@click.option(
-    "--gateways/--no-gateways", **_defaults("gateways"), help="Events come over HTTP, or straight into Kafka."
-)
+@click.option("--no-gateways", is_flag=True, help="Events come straight into Kafka, not over HTTP.")
 @click.option("--price-core", type=click.FloatRange(min=0), help="Of a core for a month. With the other two: a cost.")
 @click.option("--price-memory", type=click.FloatRange(min=0), help="Of a GiB of memory for a month.")
 @click.option("--price-disk", type=click.FloatRange(min=0), help="Of a GiB on disk for a month.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: load, plan, cost, and every measured figure.")
 def command(
     endpoints: tuple[int, ...],
+    no_gateways: bool,
     price_core: float | None,
     price_memory: float | None,
     price_disk: float | None,
@@ -59,7 +58,7 @@ def command(
 ) -> None:
     """What so many endpoints need: partitions, processes, cores, memory, disk; from figures that were measured."""
     prices = _prices(price_core, price_memory, price_disk)
-    loads = [Load(each, **assumed) for each in endpoints]
+    loads = [Load(each, gateways=not no_gateways, **assumed) for each in endpoints]
     if as_json:
         plans = [_object(load, plan(load), prices) for load in loads]
         say_json({"plans": plans, "measured": _measured(), "assumed": ASSUMED})
