@@ -84,4 +84,4 @@ grafana-known:
 	cp $$place/known.json grafana/known/grafana_data.json && rm -r $$place
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
