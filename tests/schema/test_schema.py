@@ -21,6 +21,7 @@ from consumers.clickhouse.schema.migration import (
     created,
     dropped,
     dropped_column,
+    only_comments,
     parse,
     pending,
     shipped,
@@ -54,6 +55,22 @@ def test_shipped_migrations_hide_no_failure() -> None:
                 r"ALTER (TABLE|VIEW) \w+\s+(MODIFY|DELETE|COMMENT|ADD COLUMN) ", step
             )  # the same however often it runs
             assert created(step) or dropped(step) or dropped_column(step) or backfilled(step) or again
+
+
+def test_what_only_comments_may_run_any_number_of_times() -> None:
+    """Told by the statement, not by what the comments say; whatever else a step changes, it is recorded by itself."""
+    for step in (
+        "ALTER TABLE t MODIFY COMMENT 'it''s a, DROP COLUMN a'",
+        "ALTER VIEW v\n    COMMENT COLUMN a 'x \\' y',\n    COMMENT COLUMN b.c ''",
+    ):
+        assert only_comments(step), step
+    for step in (
+        "ALTER TABLE t COMMENT COLUMN a 'x', DROP COLUMN b",
+        "ALTER TABLE t ADD COLUMN a UInt8 COMMENT 'x'",
+        "ALTER TABLE t MODIFY COLUMN a UInt8",
+        "DROP VIEW v",
+    ):
+        assert not only_comments(step), step
 
 
 def test_pending_and_drift() -> None:
