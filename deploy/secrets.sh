@@ -92,7 +92,7 @@ if [[ ! -e correlate-keys/signing.key.pem ]]; then
     openssl genpkey -algorithm ed25519 2>/dev/null | put signing.key.pem 600
     kid=$(openssl pkey -in signing.key.pem -pubout -outform DER | tail -c 32 | sha256sum | cut -c 1-16)
     openssl pkey -in signing.key.pem -pubout | put "$kid.pub.pem" 644
-    cp "$kid.pub.pem" trust/
+    install -m 644 "$kid.pub.pem" trust/
     mv "$kid.pub.pem" correlate-keys/
     mv signing.key.pem correlate-keys/
 fi

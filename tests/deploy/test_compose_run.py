@@ -65,9 +65,7 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(
-    tmp_path_factory: pytest.TempPathFactory, kafka_jars: KafkaJars, schema: Path
-) -> Iterator[Running]:
+def running(tmp_path_factory: pytest.TempPathFactory, kafka_jars: KafkaJars, schema: Path) -> Iterator[Running]:
     """What others' images run: Kafka and ClickHouse; all of Andon's is to be started yet."""
     sandbox.require()
     place = tmp_path_factory.mktemp("compose")
@@ -112,12 +110,13 @@ def test_from_its_commands_to_a_halt(running: Running) -> None:
     told = ["-H", f"Authorization: Bearer {token}", "-H", "Content-Type: application/x-ndjson", "--data-binary", "@-"]
     status, answer = network.curl("grafana", "http://collect:8080/v1/events", *told, body=b"\n".join(lines))
     assert (status, json.loads(answer)["accepted"]) == (202, len(lines)), answer
-    until("it is halted", lambda: json.loads(running.andon("halts", "list", "--json"))["halts"])
+    halted = until("it is halted", lambda: running.andon("halts", "list", "--json").splitlines())
+    assert [json.loads(row)["state"] for row in halted] == ["standing"]
     took = time.monotonic() - began
     print(json.dumps({"up_seconds": round(up_seconds, 1), "halt_seconds": round(took, 1), "events": len(lines)}))
     assert took <= INCIDENT_SECONDS
-    count = "SELECT count() AS n FROM events_once"
-    until("it is stored", lambda: json.loads(running.andon("query", "--sql", count, "--json")) is not None)
+    count = ("query", "SELECT count() FROM events_once", "--format", "csv")
+    until("it is stored", lambda: int(running.andon(*count).split()[-1]) >= len(lines))
     assert _alerts(network, "AndonHalt")
     wanted = len(stages(compose))
     until("all are scraped", lambda: len(_asked(network, 'up{job="andon"} == 1')) == wanted)

@@ -119,7 +119,11 @@ class Compose:
         run[1:1] = [*jvm, "-Dlog4j2.configurationFile=/etc/log4j2.properties"]
         script = 'set -e; format=$1; shift; sh -c "$format" > /tmp/format; exec "$@"'
         made = self.foreign(name, ["sh", "-c", script, "kafka", " ".join(form), *run])
-        more = [Mount(path, settings), Mount(log, "/etc/log4j2.properties"), Mount(jars.jars.parent, str(jars.jars.parent))]
+        more = [
+            Mount(path, settings),
+            Mount(log, "/etc/log4j2.properties"),
+            Mount(jars.jars.parent, str(jars.jars.parent)),
+        ]
         return made._replace(mounts=[*made.mounts, *more])
 
     def clickhouse(self, model: Path) -> Container:
@@ -129,7 +133,9 @@ class Compose:
         shutil.copytree(model, data, symlinks=True)
         secrets = {mount.target for mount in self.mounts(self.services["clickhouse"])}
         accounts = {"": "andon", "READ_": "andon_read", "WRITE_": "andon_write", "GRAFANA_": "andon_grafana"}
-        files = {f"ANDON_ENGINE_{key}PASSWORD_FILE": f"/run/secrets/clickhouse-{user}" for key, user in accounts.items()}
+        files = {
+            f"ANDON_ENGINE_{key}PASSWORD_FILE": f"/run/secrets/clickhouse-{user}" for key, user in accounts.items()
+        }
         assert set(files.values()) < secrets
         where = {"ANDON_ENGINE_HOST": "0.0.0.0", "ANDON_ENGINE_DATA_DIR": "/var/lib/clickhouse/data"}
         return self.foreign("clickhouse", ["andon", "clickhouse"], files | where)

@@ -113,7 +113,8 @@ class Network:
 
     def command(self, container: Container) -> list[str]:
         """The whole command line."""
-        inside = [*_root(self.place), *_mounted(container), *(("--remount-ro", "/") if container.read_only else ())]
+        inside = _root(self.place) + list(_mounted(container))
+        inside = [*_parents(inside), *inside, *(("--remount-ro", "/") if container.read_only else ())]
         environ = {"PATH": "/opt/andon/bin:/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent", **container.environ}
         inside += [word for name, value in environ.items() for word in ("--setenv", name, value)]
         user = ["setpriv", f"--reuid={container.user}", f"--regid={container.user}", "--no-new-privs"]
@@ -152,6 +153,14 @@ def _root(place: Path) -> list[str]:
     for name in ("passwd", "group", "hosts"):
         words += ["--ro-bind", str(place / name), f"/etc/{name}"]
     return [*words, "--ro-bind", sys.prefix, "/opt/andon", "--ro-bind", str(HEALTHY), "/opt/healthy.py"]
+
+
+def _parents(words: Sequence[str]) -> Iterable[str]:
+    """The directories that lead to what is mounted: open to look into, where bubblewrap would make them root's alone."""
+    targets = [words[at + 2] for at, word in enumerate(words) if word in ("--ro-bind", "--ro-bind-try", "--bind")]
+    for path in sorted({str(parent) for target in targets for parent in Path(target).parents} - {"/", *targets}):
+        if not any(path.startswith(f"{target}/") for target in targets):
+            yield from ("--perms", "0755", "--dir", path)
 
 
 def _mounted(container: Container) -> Iterable[str]:
