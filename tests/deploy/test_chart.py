@@ -113,8 +113,8 @@ def test_rules_are_those_that_are_shipped() -> None:
 
 
 def test_every_pod_is_nobodys() -> None:
-    """No root, no rights, nothing to write to but what is mounted, no token of the cluster; bounded, and asked how it is
-    by its own probes; drained one at a time; and it has a policy of its network."""
+    """No root, no rights, nothing to write to but what is mounted, no token of the cluster; bounded, and asked how it
+    is by its own probes; drained one at a time; and it has a policy of its network."""
     objects = rendered(ALL)
     policies = [each["spec"]["podSelector"]["matchLabels"] for each in objects if each["kind"] == "NetworkPolicy"]
     budgets = [each["spec"]["selector"]["matchLabels"] for each in objects if each["kind"] == "PodDisruptionBudget"]
@@ -158,5 +158,10 @@ def test_no_secret_is_written_in_it() -> None:
 def test_wrong_values_are_refused(values: dict[str, Any], words: str) -> None:
     """With the value's name."""
     with pytest.raises(helm_python.HelmError, match=re.escape(words)):
-        helm_python.Chart.load(CHART).validate_schema(values)
-        rendered(values)
+        install(values)
+
+
+def install(values: dict[str, Any]) -> None:
+    """As far as Helm goes without a cluster."""
+    helm_python.Chart.load(CHART).validate_schema(values)
+    rendered(values)

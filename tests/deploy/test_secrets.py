@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from support.deploying import secrets
 from support.outside import needs
+from support.sources import ROOT
 
 from pipeline.access.roles import read_roles
 from pipeline.collect.tokens import TokenTable
 from pipeline.halt.signing import load_or_create, load_trusted
-from pipeline.runtime.partials import PartialsConfig, seal_of
 from pipeline.runtime.logging import configure
-from support.sources import ROOT
+from pipeline.runtime.partials import PartialsConfig, seal_of
 
 pytestmark = pytest.mark.service
 
@@ -66,7 +66,7 @@ def test_the_brokers_certificate_is_believed(made: Path) -> None:
 
 
 def test_nobody_else_can_read_them(made: Path) -> None:
-    """The directory is its owner's alone; a private key, and what is for one person, have no reader inside it either."""
+    """The directory is its owner's alone; a private key, and what is for one person, has no other reader."""
     assert stat.S_IMODE(made.stat().st_mode) == 0o700
     assert stat.S_IMODE((made / "correlate-keys" / "signing.key.pem").stat().st_mode) == 0o600
     for name in ("ca.key", "token-acme"):

@@ -31,7 +31,7 @@ def sources(values: Mapping[str, Any], name: str = "andon") -> dict[str, str]:
 
 
 class Chart:
-    """What was rendered, beside a Secret that is there. Volumes are directories of `place`, as the kubelet makes them."""
+    """What was rendered, beside a Secret that is there. Volumes are directories of `place`, as a kubelet makes them."""
 
     def __init__(self, place: Path, values: Mapping[str, Any], secret: Mapping[str, bytes]) -> None:
         self._place = place

@@ -66,6 +66,7 @@ class Network:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.place.mkdir(parents=True, exist_ok=True)
+        self.addresses: dict[str, str] = {}
         self._holders: dict[str, Process] = {}
         self._hosts = place / "hosts"
         self._hosts.write_text("127.0.0.1 localhost\n")
@@ -108,6 +109,7 @@ class Network:
         self._shell("", f"ip link add {link} type veth peer name eth0 netns {pid} && ip link set {link} master br0 up")
         up = f"ip link set lo up && ip addr add {SUBNET}.{number}/24 dev eth0 && ip link set eth0 up"
         self._shell(name, up)
+        self.addresses[name] = f"{SUBNET}.{number}"
         with self._hosts.open("a") as hosts:  # in place: who runs already sees it
             hosts.write(f"{SUBNET}.{number} {name}\n")
 
@@ -156,7 +158,7 @@ def _root(place: Path) -> list[str]:
 
 
 def _parents(words: Sequence[str]) -> Iterable[str]:
-    """The directories that lead to what is mounted: open to look into, where bubblewrap would make them root's alone."""
+    """The directories that lead to what is mounted: open to look into, as bubblewrap does not make them by itself."""
     targets = [words[at + 2] for at, word in enumerate(words) if word in ("--ro-bind", "--ro-bind-try", "--bind")]
     for path in sorted({str(parent) for target in targets for parent in Path(target).parents} - {"/", *targets}):
         if not any(path.startswith(f"{target}/") for target in targets):

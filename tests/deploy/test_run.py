@@ -1,0 +1,147 @@
+"""deploy/compose.yaml and the chart, run as far as one can without an engine and a cluster: each command with its
+environment, mounts, user, read-only root and address, as a process of this machine, with Apache Kafka and ClickHouse's
+engine.
+
+In place of images stand this machine's programs; ClickHouse's server is its engine behind HTTP, and Grafana's cannot be
+had. Images are not built.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.deploying import sandbox, secrets
+from support.deploying.chart import Chart
+from support.deploying.compose import Compose
+from support.deploying.image import image
+from support.deploying.running import Running
+from support.deploying.sandbox import Network
+from support.outside import incident, needs
+from support.waiting import until
+
+from pipeline.local.kafka.jars import KafkaJars
+
+pytestmark = pytest.mark.service
+
+ONCE = ("topics", "migrate")
+FLEET = "acme"
+INCIDENT_SECONDS = 180.0
+
+
+@pytest.fixture(scope="module")
+def running(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, kafka_jars: KafkaJars
+) -> Iterator[Running]:
+    """What others' images run: Kafka and ClickHouse; all of Andon's is to be started yet."""
+    sandbox.require()
+    needs("openssl", "prometheus", "prometheus-alertmanager")
+    schema = request.getfixturevalue("schema")
+    place = tmp_path_factory.mktemp("compose")
+    made = secrets.make(place / "secrets", "--fleet", FLEET)
+    assert made.returncode == 0, made.stderr
+    compose = Compose(place, place / "secrets")
+    with Network(place / "network") as network, Running(compose, network, place / "secrets") as running:
+        running.start(compose.kafka("kafka-1", kafka_jars))
+        running.start(compose.clickhouse(schema))
+        test = compose.services["kafka-1"]["healthcheck"]["test"]
+        assert test[0] == "CMD"
+        until("Kafka is healthy", lambda: running.is_healthy("kafka-1", test[1:]))
+        asked = compose.services["clickhouse"]["healthcheck"]["test"][-1]
+        until("ClickHouse is healthy", lambda: network.curl("clickhouse", asked)[0] == 200)
+        yield running
+
+
+def stages(compose: Compose) -> list[str]:
+    """The services that stay."""
+    return [name for name in compose.ours() if name not in (*ONCE, "andon")]
+
+
+def test_compose_from_its_commands_to_a_halt(running: Running) -> None:
+    """Topics, rights and schema; every stage healthy by the image's own check; an incident through the gateway; the
+    halt as `andon halts` tells it, Prometheus and Alertmanager see all of it, and what was reported is stored."""
+    compose, network, began = running.compose, running.network, time.monotonic()
+    assert "topics are as they should be" in running.once(compose.container("topics"))
+    running.once(compose.container("migrate"))
+    for name, program in (("alertmanager", "prometheus-alertmanager"), ("prometheus", "prometheus")):
+        running.start(compose.foreign(name, [program, *compose.services[name]["command"]]))
+    for name in stages(compose):
+        running.start(compose.container(name))
+    for path in ("/healthz", "/readyz"):
+        for name in stages(compose):
+            check = [*image().healthcheck[:-1], path]
+            until(f"{name} answers {path}", lambda name=name, check=check: running.is_healthy(name, check))
+    up_seconds = time.monotonic() - began
+    lines = incident(FLEET, "crowdstrike", "acme-os")
+    token = (running.secrets / f"token-{FLEET}").read_text()
+    told = ["-H", f"Authorization: Bearer {token}", "-H", "Content-Type: application/x-ndjson", "--data-binary", "@-"]
+    status, answer = network.curl("grafana", "http://collect:8080/v1/events", *told, body=b"\n".join(lines))
+    assert (status, json.loads(answer)["accepted"]) == (202, len(lines)), answer
+    halted = until("it is halted", lambda: running.andon("halts", "list", "--json").splitlines())
+    took = time.monotonic() - began
+    print(json.dumps({"up_seconds": round(up_seconds, 1), "halt_seconds": round(took, 1), "events": len(lines)}))
+    assert [json.loads(row)["state"] for row in halted] == ["standing"]
+    assert took <= INCIDENT_SECONDS
+    count = ("query", "SELECT count() FROM events_once", "--format", "csv")
+    until("it is stored", lambda: int(running.andon(*count).split()[-1]) >= len(lines))
+    until("Alertmanager is told", lambda: "AndonHalt" in alerts(network))
+    wanted = len(stages(compose))
+    until("all are scraped", lambda: len(asked(network, 'up{job="andon"} == 1')) == wanted)
+
+
+def asked(network: Network, query: str) -> list[dict[str, Any]]:
+    """What compose's Prometheus answers."""
+    options = ["--get", "--data-urlencode", f"query={query}"]
+    _, answer = network.curl("grafana", "http://prometheus:9090/api/v1/query", *options)
+    found: list[dict[str, Any]] = json.loads(answer)["data"]["result"]
+    return found
+
+
+def alerts(network: Network) -> set[str]:
+    """What fires in compose's Alertmanager."""
+    _, answer = network.curl("grafana", "http://alertmanager:9093/api/v2/alerts")
+    return {each["labels"]["alertname"] for each in json.loads(answer)}
+
+
+def test_composes_stages_end_when_they_are_told_to(running: Running) -> None:
+    """Within their grace period, well."""
+    assert all(running.ends(name) for name in stages(running.compose))
+
+
+def test_the_chart_is_ready(running: Running) -> None:
+    """Its jobs end well; each pod's init container, its command, its environment, and its files as the kubelet mounts
+    them; each answers its own probes, and ends when it is told to."""
+    names = [f"kafka-{account}" for account in ("admin", "andon-collect", "andon-combine", "andon-correlate")]
+    names += ["kafka-andon-archive", "kafka-andon-notify", "clickhouse-andon", "clickhouse-andon_write", "tokens.toml"]
+    secret = {name: (running.secrets / name).read_bytes() for name in (*names, "ca.pem", "partials-secret")}
+    keys = running.secrets / "correlate-keys"
+    values = {
+        "kafka": {
+            "bootstrapServers": "kafka-1:9092",
+            "saslMechanism": "PLAIN",
+            "topicPrefix": "chart.",
+            "replication": 1,
+        },
+        "clickhouse": {"url": "http://clickhouse:8123"},
+        "alertmanager": {"urls": "http://alertmanager:9093"},
+        "trust": {path.name: path.read_text() for path in (running.secrets / "trust").iterdir()},
+        "collect": {"replicas": 1},
+    }
+    signing = {"signing.key.pem": (keys / "signing.key.pem").read_bytes()}
+    chart = Chart(running.secrets.parent / "chart", values, secret | signing)
+    for name in chart.jobs():
+        running.once(chart.job(name))
+    for name, owner, index, _ in chart.pods():
+        for begins in chart.begins(name, owner, index):
+            running.once(begins)
+        running.start(chart.container(name, owner, index))
+    pods = list(chart.pods())
+    assert len(pods) == 6
+    for name, _, _, container in pods:
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+            probe = container[kind]["httpGet"]
+            port, path = ports[probe["port"]], probe["path"]
+            until(f"{name}: {kind}", lambda name=name, port=port, path=path: running.answers(name, port, path))
+    assert all(running.ends(name) for name, *_ in pods)
