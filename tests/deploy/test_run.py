@@ -6,6 +6,7 @@ In place of images stand this machine's programs; ClickHouse's server is its eng
 had. Images are not built.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from support.deploying.chart import Chart
 from support.deploying.compose import Compose
 from support.deploying.image import image
 from support.deploying.running import Running
-from support.deploying.sandbox import Network
+from support.deploying.sandbox import Mount, Network
 from support.outside import incident, needs
 from support.waiting import until
 
@@ -47,9 +48,9 @@ def running(
         running.start(compose.clickhouse(schema))
         test = compose.services["kafka-1"]["healthcheck"]["test"]
         assert test[0] == "CMD"
-        until("Kafka is healthy", lambda: running.is_healthy("kafka-1", test[1:]))
-        asked = compose.services["clickhouse"]["healthcheck"]["test"][-1]
-        until("ClickHouse is healthy", lambda: network.curl("clickhouse", asked)[0] == 200)
+        running.becomes_healthy("kafka-1", test[1:])
+        url = compose.services["clickhouse"]["healthcheck"]["test"][-1]
+        running.becomes("clickhouse", url.replace("localhost", network.addresses["clickhouse"]))
         yield running
 
 
@@ -70,24 +71,45 @@ def test_compose_from_its_commands_to_a_halt(running: Running) -> None:
         running.start(compose.container(name))
     for path in ("/healthz", "/readyz"):
         for name in stages(compose):
-            check = [*image().healthcheck[:-1], path]
-            until(f"{name} answers {path}", lambda name=name, check=check: running.is_healthy(name, check))
+            running.becomes_healthy(name, [*image().healthcheck[:-1], path])
     up_seconds = time.monotonic() - began
     lines = incident(FLEET, "crowdstrike", "acme-os")
     token = (running.secrets / f"token-{FLEET}").read_text()
     told = ["-H", f"Authorization: Bearer {token}", "-H", "Content-Type: application/x-ndjson", "--data-binary", "@-"]
     status, answer = network.curl("grafana", "http://collect:8080/v1/events", *told, body=b"\n".join(lines))
     assert (status, json.loads(answer)["accepted"]) == (202, len(lines)), answer
-    halted = until("it is halted", lambda: running.andon("halts", "list", "--json").splitlines())
+    at = network.addresses
+    running.becomes("correlate", f"http://{at['correlate']}:9103/metrics", "^andon_halts_total.* [1-9]")
     took = time.monotonic() - began
+    halted = running.andon("halts", "list", "--json").splitlines()
     print(json.dumps({"up_seconds": round(up_seconds, 1), "halt_seconds": round(took, 1), "events": len(lines)}))
     assert [json.loads(row)["state"] for row in halted] == ["standing"]
     assert took <= INCIDENT_SECONDS
-    count = ("query", "SELECT count() FROM events_once", "--format", "csv")
-    until("it is stored", lambda: int(running.andon(*count).split()[-1]) >= len(lines))
+    stored = f"^andon_archive_rows_total..table=.events.. {len(lines)}"
+    running.becomes("archive", f"http://{at['archive']}:9104/metrics", stored)
+    assert running.andon("query", "SELECT count() FROM events_once", "--format", "csv").split()[-1] == str(len(lines))
     until("Alertmanager is told", lambda: "AndonHalt" in alerts(network))
     wanted = len(stages(compose))
     until("all are scraped", lambda: len(asked(network, 'up{job="andon"} == 1')) == wanted)
+
+
+def test_clickhouses_accounts_get_their_passwords(running: Running) -> None:
+    """What its image runs when its directory is new, with a client that only shows what it is told: the accounts of
+    users.sql, and the hash of each one's secret."""
+    stub = running.secrets.parent / "stub"
+    stub.mkdir()
+    (stub / "clickhouse-client").write_text("#!/bin/sh\necho $CLICKHOUSE_PASSWORD $*\ncat\n")
+    (stub / "clickhouse-client").chmod(0o755)
+    service = running.compose.foreign(
+        "clickhouse", ["/docker-entrypoint-initdb.d/andon.sh"], {"PATH": "/stub:/usr/bin"}
+    )
+    said = running.once(service._replace(mounts=[*service.mounts, Mount(stub, "/stub")])).splitlines()
+    admin = (running.secrets / "clickhouse-admin").read_text()
+    assert said[0] == f"{admin} --user admin --multiquery"
+    assert "CREATE USER IF NOT EXISTS andon_write" in "\n".join(said)
+    for user in ("andon", "andon_write", "andon_read", "andon_grafana"):
+        digest = hashlib.sha256((running.secrets / f"clickhouse-{user}").read_bytes()).hexdigest()
+        assert f"ALTER USER {user} IDENTIFIED WITH sha256_hash BY '{digest}' HOST ANY;" in said
 
 
 def asked(network: Network, query: str) -> list[dict[str, Any]]:
@@ -142,6 +164,5 @@ def test_the_chart_is_ready(running: Running) -> None:
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
             probe = container[kind]["httpGet"]
-            port, path = ports[probe["port"]], probe["path"]
-            until(f"{name}: {kind}", lambda name=name, port=port, path=path: running.answers(name, port, path))
+            running.becomes(name, f"http://{running.network.addresses[name]}:{ports[probe['port']]}{probe['path']}")
     assert all(running.ends(name) for name, *_ in pods)

@@ -1,15 +1,16 @@
 """What compose.yaml or the chart describes, as processes, begun in its order, each at an address of its own."""
 
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from pipeline.local.machine.process import Process
 from support.deploying.compose import Compose
 from support.deploying.image import image
 from support.deploying.sandbox import Container, Network, stop
+from support.waiting import DEADLINE_SECONDS
 
-Object = dict[str, Any]
+AGAIN = 'until "$@"; do sleep 0.3; done'
 
 
 class Running:
@@ -40,14 +41,24 @@ class Running:
         assert process.is_running, f"{name}: {process.last_words()}"
         return self._containers[name]
 
-    def is_healthy(self, name: str, test: list[str]) -> bool:
-        """Whether its health check says so."""
-        return self.network.run(self.alive(name), *test).returncode == 0
+    def becomes_healthy(self, name: str, test: list[str]) -> bool:
+        """Once its health check says so, inside it. One process asks again and again: others need the cores."""
+        self._until(name, self.network.command(self.alive(name)._replace(argv=["sh", "-c", AGAIN, "again", *test])))
+        return True
 
-    def answers(self, name: str, port: int, path: str) -> bool:
-        """Whether it answers a probe, asked by its address as a kubelet asks."""
-        self.alive(name)
-        return self.network.curl("", f"http://{self.network.addresses[name]}:{port}{path}")[0] == 200
+    def becomes(self, name: str, url: str, words: str = "") -> bool:
+        """Once `url` answers 200, asked by address as a kubelet asks, or what it says has a line like `words`."""
+        look = f'curl -sSf --noproxy "*" --max-time 20 "{url}" | grep -qE "{words}"'
+        self._until(name, [*self.network.enter(""), "sh", "-c", AGAIN, "again", "sh", "-c", look])
+        return True
+
+    def _until(self, name: str, argv: list[str]) -> None:
+        try:
+            subprocess.run(argv, timeout=DEADLINE_SECONDS, check=True, capture_output=True)
+        except subprocess.SubprocessError as error:
+            self.alive(name)
+            words = self._processes[name].last_words()
+            raise AssertionError(f"{name} is not as it should be: {error}; it says: {words}") from None
 
     def once(self, container: Container, *words: str) -> str:
         """What runs to its end, well; what it prints."""

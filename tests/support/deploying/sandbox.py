@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -136,8 +137,11 @@ class Network:
         return subprocess.run(whole, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
 
     def curl(self, name: str, url: str, *options: str, body: bytes = b"") -> tuple[int, str]:
-        """Status (0: none) and answer, asked from this container's address."""
+        """Status (0: none) and answer, asked from this container's address; `url` may name others and their port."""
         argv = [*self.enter(name), "curl", "-sS", "--noproxy", "*", "--max-time", "20", "-w", "\n%{http_code}"]
+        asked = urlsplit(url)
+        if asked.hostname in self.addresses:
+            argv += ["--resolve", f"{asked.hostname}:{asked.port}:{self.addresses[asked.hostname]}"]
         done = subprocess.run([*argv, *options, url], input=body, capture_output=True, timeout=60, check=False)
         text, _, status = done.stdout.decode("utf-8", "replace").rpartition("\n")
         return int(status or 0), text
