@@ -85,7 +85,7 @@ def test_compose_from_its_commands_to_a_halt(running: Running) -> None:
     print(json.dumps({"up_seconds": round(up_seconds, 1), "halt_seconds": round(took, 1), "events": len(lines)}))
     assert [json.loads(row)["state"] for row in halted] == ["standing"]
     assert took <= INCIDENT_SECONDS
-    stored = f"^andon_archive_rows_total..table=.events.. {len(lines)}"
+    stored = f"^andon_archive_rows_total.table=.events.. {len(lines)}"
     running.becomes("archive", f"http://{at['archive']}:9104/metrics", stored)
     assert running.andon("query", "SELECT count() FROM events_once", "--format", "csv").split()[-1] == str(len(lines))
     until("Alertmanager is told", lambda: "AndonHalt" in alerts(network))
