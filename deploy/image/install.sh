@@ -14,3 +14,7 @@ cd "$venv"/lib/python3*/site-packages
 rm -rf pyarrow/*flight* pyarrow/*s3* pyarrow/include pyarrow/*.pxd pyarrow/includes numpy/f2py numpy/*/include \
     zstandard/_cffi.*.so
 find pyarrow numpy faust cryptography -depth -type d -name tests -exec rm -rf {} +
+# What debuggers alone read, where there is a strip; not of libraries that were moved by patching, which it would break.
+if command -v strip > /dev/null; then
+    find . -name '*.so*' -type f -not -path '*.libs/*' -exec strip --strip-unneeded {} +
+fi

@@ -26,7 +26,7 @@ LOADED = (
 
 def test_it_is_light_and_whole(tmp_path: Path) -> None:
     """Under 250 MB; no pip, no compiler's headers; every stage loads all that it loads when it runs."""
-    needs("sh")
+    needs("sh", "strip")
     source = tmp_path / "source"
     for line in DOCKERFILE.read_text("utf-8").splitlines():
         if line.startswith("COPY ") and line.split()[-1].startswith("source"):
