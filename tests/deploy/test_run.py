@@ -10,6 +10,8 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from support.outside import incident, needs
 from support.waiting import until
 
 from pipeline.local.kafka.jars import KafkaJars
+from pipeline.wire.topics import ALL
 
 pytestmark = pytest.mark.service
 
@@ -31,24 +34,36 @@ FLEET = "acme"
 INCIDENT_SECONDS = 180.0
 
 
+@contextmanager
+def brokers(place: Path, jars: KafkaJars, how_many: str) -> Iterator[Running]:
+    """Secrets, and compose's Kafka, healthy by its own check."""
+    sandbox.require()
+    needs("openssl", "prometheus", "prometheus-alertmanager")
+    made = secrets.make(place / "secrets", "--fleet", FLEET)
+    assert made.returncode == 0, made.stderr
+    compose = Compose(place, place / "secrets", how_many)
+    with Network(place / "network") as network, Running(compose, network, place / "secrets") as running:
+        names = [name for name in compose.services if name.startswith("kafka-")]
+        for name in names:  # before the first starts: each looks for the others
+            network.join(name)
+        for name in names:
+            running.start(compose.kafka(name, jars))
+        for name in names:
+            test = compose.services[name]["healthcheck"]["test"]
+            assert test[0] == "CMD"
+            running.becomes_healthy(name, test[1:])
+        yield running
+
+
 @pytest.fixture(scope="module")
 def running(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, kafka_jars: KafkaJars
 ) -> Iterator[Running]:
     """What others' images run: Kafka and ClickHouse; all of Andon's is to be started yet."""
-    sandbox.require()
-    needs("openssl", "prometheus", "prometheus-alertmanager")
     schema = request.getfixturevalue("schema")
-    place = tmp_path_factory.mktemp("compose")
-    made = secrets.make(place / "secrets", "--fleet", FLEET)
-    assert made.returncode == 0, made.stderr
-    compose = Compose(place, place / "secrets")
-    with Network(place / "network") as network, Running(compose, network, place / "secrets") as running:
-        running.start(compose.kafka("kafka-1", kafka_jars))
+    with brokers(tmp_path_factory.mktemp("compose"), kafka_jars, "one") as running:
+        compose, network = running.compose, running.network
         running.start(compose.clickhouse(schema))
-        test = compose.services["kafka-1"]["healthcheck"]["test"]
-        assert test[0] == "CMD"
-        running.becomes_healthy("kafka-1", test[1:])
         url = compose.services["clickhouse"]["healthcheck"]["test"][-1]
         running.becomes("clickhouse", url.replace("localhost", network.addresses["clickhouse"]))
         yield running
@@ -93,6 +108,16 @@ def test_compose_from_its_commands_to_a_halt(running: Running) -> None:
     until("all are scraped", lambda: len(asked(network, 'up{job="andon"} == 1')) == wanted)
 
 
+def test_a_typo_is_seen(running: Running) -> None:
+    """A misspelt command, variable or place of a mount ends what is run, so that its silence means something."""
+    good = running.compose.container("migrate")
+    misspelt = {name.replace("_URL", "_URLS"): value for name, value in good.environ.items()}
+    elsewhere = [mount._replace(target=mount.target.replace("secrets", "secret")) for mount in good.mounts]
+    for wrong in (good._replace(environ=misspelt), good._replace(mounts=elsewhere)):
+        assert running.network.run(wrong).returncode == 2
+    assert running.network.run(good, "andon", "migrat").returncode == 2
+
+
 def test_clickhouses_accounts_get_their_passwords(running: Running) -> None:
     """What its image runs when its directory is new, with a client that only shows what it is told: the accounts of
     users.sql, and the hash of each one's secret."""
@@ -129,6 +154,15 @@ def alerts(network: Network) -> set[str]:
 def test_composes_stages_end_when_they_are_told_to(running: Running) -> None:
     """Within their grace period, well."""
     assert all(running.ends(name) for name in stages(running.compose))
+
+
+@pytest.mark.slow
+def test_three_brokers(tmp_path: Path, kafka_jars: KafkaJars) -> None:
+    """They find one another, and every topic is there thrice."""
+    with brokers(tmp_path, kafka_jars, "three") as running:
+        assert "topics are as they should be" in running.once(running.compose.container("topics"))
+        listed = running.once(running.compose.container("topics"), *image().entrypoint, "topics", "list")
+        assert listed.count("3 replicas") == len(ALL)
 
 
 def test_the_chart_is_ready(running: Running) -> None:
