@@ -55,7 +55,6 @@ def test_the_image_is_nobodys_and_builds_nothing() -> None:
 def test_compose_by_docker_compose(tmp_path: Path, brokers: str) -> None:
     """Docker's own compose reads it; every image is of a version, every service bounded, and what is published is open
     to this machine alone."""
-    needs("docker-compose") if not compose.COMPOSE.exists() else None
     model = yaml.safe_load(compose.ask(tmp_path, "config", brokers=brokers))
     kafkas = [name for name in model["services"] if name.startswith("kafka")]
     assert len(kafkas) == {"one": 1, "three": 3}[brokers]

@@ -34,7 +34,7 @@ Service = dict[str, Any]
 def ask(secrets: Path, *words: str, brokers: str = "one") -> str:
     """What Docker's compose says to this; its words are the error, when it refuses."""
     argv = [str(COMPOSE), "--file", str(FILE), "--env-file", str(FILE.parent / "compose" / f"{brokers}.env")]
-    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "ANDON_SECRETS": str(secrets)}
+    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "SECRETS_DIR": str(secrets)}
     done = subprocess.run(
         [*argv, *words], capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False, env=environ
     )
