@@ -77,7 +77,7 @@ def stages(compose: Compose) -> list[str]:
 def test_compose_from_its_commands_to_a_halt(running: Running) -> None:
     """Topics, rights and schema; every stage healthy by the image's own check; an incident through the gateway; the
     halt as `andon halts` tells it, Prometheus and Alertmanager see all of it, and what was reported is stored."""
-    compose, network, began = running.compose, running.network, time.monotonic()
+    compose, network, began = running.compose, running.network, running.began
     assert "topics are as they should be" in running.once(compose.container("topics"))
     running.once(compose.container("migrate"))
     for name, program in (("alertmanager", "prometheus-alertmanager"), ("prometheus", "prometheus")):

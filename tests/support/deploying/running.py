@@ -1,6 +1,7 @@
 """What compose.yaml or the chart describes, as processes, begun in its order, each at an address of its own."""
 
 import subprocess
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,10 +15,12 @@ AGAIN = 'until "$@"; do sleep 0.3; done'
 
 
 class Running:
-    """A context manager that ends with all that was started. `secrets` is the directory that secrets.sh made."""
+    """A context manager that ends with all that was started. `secrets` is the directory that secrets.sh made, `began`
+    when nothing ran yet (monotonic seconds)."""
 
     def __init__(self, compose: Compose, network: Network, secrets: Path) -> None:
         self.compose, self.network, self.secrets = compose, network, secrets
+        self.began = time.monotonic()
         self._stack = ExitStack()
         self._processes: dict[str, Process] = {}
         self._containers: dict[str, Container] = {}
