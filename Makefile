@@ -48,11 +48,15 @@ format: setup
 hooks: setup
 	$(BIN)/pre-commit install
 
-# constraints.txt anew from pyproject.toml: the versions that stand there stay, unless UPGRADE=--upgrade.
+# constraints.txt anew from pyproject.toml, and of it what the image installs: the versions that stand there stay, unless
+# UPGRADE=--upgrade.
 lock: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(BIN)/uv pip compile pyproject.toml --quiet --extra local --extra bakeoff --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE) --output-file constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --quiet --extra line --constraint constraints.txt --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --no-emit-index-url --custom-compile-command 'make lock' \
+		--output-file deploy/image/requirements.txt
 
 bench: setup
 	for name in combine collect decide archive latency; do $(BIN)/andon bench $$name --json || exit 1; done

@@ -107,9 +107,14 @@ def _check_alone(path: Path, status: os.stat_result, is_above: bool) -> None:
 
 
 def _is_own_group(status: os.stat_result) -> bool:
-    """Whether the group is its owner's private one, as many systems give each user: nobody else is in it."""
+    """Whether the group is the private one of its owner, or ours, as many systems give each user: nobody else is in it.
+    Kubernetes gives a volume to root and, by `fsGroup`, to the group of the pod's user."""
+    return any(_is_private(status.st_gid, uid) for uid in (status.st_uid, os.geteuid()))
+
+
+def _is_private(gid: int, uid: int) -> bool:
     try:
-        group, owner = grp.getgrgid(status.st_gid), pwd.getpwuid(status.st_uid)
+        group, owner = grp.getgrgid(gid), pwd.getpwuid(uid)
     except KeyError:
         return False
     return group.gr_gid == owner.pw_gid and group.gr_name == owner.pw_name and set(group.gr_mem) <= {owner.pw_name}

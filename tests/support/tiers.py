@@ -43,6 +43,8 @@ SECONDS = {
     "tests/system": 100,
     "tests/kafka/test_cluster.py::test_up_on_kafka": 60,
     "tests/demo": 110,
+    "tests/deploy/test_run.py": 60,
+    "tests/deploy/test_image.py": 60,
     "tests/kafka/test_three_brokers.py": 30,
     "tests/kafka/test_cluster.py": 15,
     "tests/decide/test_calibration.py": 25,
