@@ -41,7 +41,9 @@ COMMANDS = {
     "query": ("consumers.clickhouse.ask.query:command", "Ask ClickHouse, by a query's name or in SQL."),
     "backfill": ("consumers.clickhouse.upkeep.backfill:command", "Make a ClickHouse table anew from the raw events."),
     "forget": ("consumers.clickhouse.upkeep.forget:command", "Drop a fleet's or a host's data from ClickHouse."),
+    "backup": ("pipeline.backup.main:command", "Back up, verify, restore: sealed, incremental, signed."),
     "halts": ("pipeline.halts.main:command", "What stands halted, why, and who obeys."),
+    "hosts-to-restore": ("pipeline.halts.to_restore:command", "Who is down after an update, where, and who is back."),
     "audit": ("pipeline.audit.main:command", "Audit: prove that commands, answers and halts are all there."),
     "gate": ("consumers.rollout.main:command", "May this update go on in this ring? The exit code says so."),
     "hook": ("consumers.rollout.hook:command", "A command for every halt and resume; it acknowledges."),
@@ -67,6 +69,7 @@ BENCHES = {
     "rollout": ("pipeline.bench.rollout:command", "From a halt on its topic to a subscriber; the gate's time."),
     "faults": ("pipeline.bench.faults.main:command", "Kills, cuts, restarts: is every event there, once?"),
     "backtest": ("pipeline.bench.backtest:command", "Events per second through `andon backtest`."),
+    "backup": ("pipeline.bench.backup:command", "Seconds to back up and restore, a gigabyte and in all."),
     "soak": ("pipeline.bench.soak.main:command", "A constant load on the whole line: does anything grow?"),
 }
 
