@@ -22,6 +22,7 @@ from pipeline.local.machine.process import Process, andon
 from pipeline.runtime import topic_admin
 from pipeline.runtime.kafka import KafkaConfig, producer_config
 from pipeline.runtime.topic_reader import TopicReader
+from pipeline.runtime.waiting import wait_for
 from pipeline.wire.halts import Halt, decode_halt
 from pipeline.wire.topics import EVENTS, HALTS
 from support.clickhouse import LocalClickHouse, until_stored
@@ -76,10 +77,14 @@ class Line:
         self.kafka, self.directory, self.ledger = kafka, directory, ledger
         directory.mkdir(parents=True, exist_ok=True)
         self.data = directory / "data"
-        self.policy = self.data / "policy.toml"
         self.clickhouse = LocalClickHouse(directory / "engine")
         self.port = free_port()
         self._stages: list[Process] = []
+
+    @property
+    def policy(self) -> Path:
+        """Of its detector."""
+        return self.data / "policy.toml"
 
     # -- life
 
@@ -108,7 +113,12 @@ class Line:
         for stage in self._stages:
             stage.start(wait=False)
         self._stages.append(self.clickhouse.archive(self.kafka.bootstrap_servers, self.kafka.topic_prefix))
-        until("the detector works", self.fleets)
+        until("the detector works", self._works)
+
+    def _works(self) -> bool:
+        for stage in self._stages:
+            assert stage.is_running, stage.last_words()
+        return bool(self.fleets())
 
     def kill(self) -> None:
         """All stages, and the engine, as a power cut would."""
@@ -175,15 +185,21 @@ class Line:
         """Wrong cells by table of ClickHouse, once all is stored; events that are missing or twice."""
         client = self.clickhouse.client()
         until_stored(client, "SELECT count() FROM events_once", len(self.ledger))
-        until("aggregates follow", lambda: not self._differ())
+        wait_for(lambda: not self._differ(), DEADLINE_SECONDS)  # rows are seen a moment before their aggregates
         return self._differ()
 
     def _differ(self) -> dict[str, int]:
         client = self.clickhouse.client()
-        found = wrong_aggregates([json.loads(event) for event in self.ledger], client)
+        events = [json.loads(event) for event in self.ledger]
+        found = wrong_aggregates(events, client)
         rows = client.query("SELECT id FROM events_once ORDER BY id").result_rows
-        ids = sorted(json.loads(event)["id"] for event in self.ledger)
-        found["events"] = int([row[0] for row in rows] != ids)
+        found["events"] = int([row[0] for row in rows] != sorted(event["id"] for event in events))
+        last: dict[tuple[str, str], int] = {}
+        for event in events:
+            place = event["fleet"], event["host"]
+            last[place] = max(event["ts"], last.get(place, 0))
+        sql = "SELECT fleet, host, toUnixTimestamp64Milli(last_seen) FROM hosts FINAL"
+        found["hosts"] = int({(fleet, host): ts for fleet, host, ts in client.query(sql).result_rows} != last)
         return {table: count for table, count in found.items() if count}
 
     def records(self, topic: str) -> list[tuple[bytes | None, bytes | None]]:
