@@ -57,13 +57,22 @@ class Staged(NamedTuple):
                 self._folder(path.parent, back)
                 back.callback(path.unlink, missing_ok=True)
                 shutil.copy2(self.folder / name, path)
+                _give(path)
 
     def _folder(self, folder: Path, back: ExitStack) -> None:
         if folder.exists():
             return
         self._folder(folder.parent, back)
         folder.mkdir(mode=0o700)
+        _give(folder)
         back.callback(_remove_empty, folder)
+
+
+def _give(path: Path) -> None:
+    """What root restores belongs to whom the directory above belongs: a stage would not believe another's keys."""
+    if os.geteuid() == 0:
+        above = path.parent.stat()
+        os.chown(path, above.st_uid, above.st_gid)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -236,8 +236,8 @@ def test_a_full_disk(place: Place) -> None:
 
 
 def test_what_is_there_is_not_written_again(place: Place) -> None:
-    """A second backup of the same data seals anew at most what says when it was made; one of more data seals what is new; each can be
-    restored whole; and of all of it nothing is readable without an identity."""
+    """A second backup of the same data seals anew at most what says when it was made; one of more data what is new; it
+    can be restored whole; and nothing of a key is readable without an identity."""
     done(place.restore())
     place.create()
     assert place.create()["new_objects"] <= 1
