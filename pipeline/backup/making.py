@@ -1,17 +1,14 @@
 """`andon backup create`."""
 
-from pathlib import Path
-
 import click
 
 from consumers.clickhouse.connect import ClickHouseConfig
-from pipeline.backup.config import BackupConfig, kept_paths, keys_dir, listed, needed
-from pipeline.backup.store import Store, trusted_keys
+from pipeline.backup.config import BackupConfig, kept_paths, keys_dir, listed
+from pipeline.backup.store import Store
+from pipeline.backup.trusting import signing_key, trusted_keys
 from pipeline.correlate.config import CorrelateConfig
-from pipeline.halt.signing import SigningKey, load_private
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime.config import configured
-from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.partials import PartialsConfig
 from pipeline.runtime.say import say, say_json
@@ -49,13 +46,8 @@ def command(
     from pipeline.backup.create import create  # here: help does not wait for it
     from pipeline.backup.source import source_of
 
-    key = _signing_key(backup)
     trusted = trusted_keys(trust)
-    if key.kid not in trusted or trusted[key.kid].role != "backup":
-        raise ConfigError(
-            f"backup.key_file = {backup.key_file!r}: nobody who believes trust.keys_dir = {trust.keys_dir!r} would "
-            f"believe what it signs: copy backup.NAME.{key.kid}.pub.pem there (`andon keys new backup NAME` made it)"
-        )
+    key = signing_key(backup, trust, trusted)
     store = Store(backup.store())
     with store.locked():
         files = kept_paths(backup, correlate, trust, partials)
@@ -70,8 +62,3 @@ def command(
     records = sum(piece.records for piece in manifest.pieces)
     say(f"  {sum(manifest.rows.values()):,} rows of ClickHouse, {records:,} records of topics, {len(files)} paths")
     say(f"  took {(manifest.ended_at - manifest.began_at) / 1000:.1f} s; verify it with `andon backup verify`")
-
-
-def _signing_key(backup: BackupConfig) -> SigningKey:
-    made_by = "the key that signs backups; `andon keys new backup NAME` makes one"
-    return load_private(Path(needed(backup.key_file, "key_file", made_by)))

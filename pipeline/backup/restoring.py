@@ -7,7 +7,7 @@ import click
 from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.backup.config import BackupConfig
 from pipeline.backup.report import KafkaFate, lines
-from pipeline.backup.store import Store, trusted_keys
+from pipeline.backup.trusting import trusted_keys
 from pipeline.backup.verifying import identity_option
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.halt.trust import TrustConfig
@@ -69,19 +69,13 @@ def command(
     All of it is read, unsealed and looked at before anything is touched, and nothing is written over: not a table, not
     a file, not a topic. What a step that fails has begun is taken back.
     """
-    from pipeline.backup.cluster import Cluster  # here: help does not wait for it
-    from pipeline.backup.database import Database
-    from pipeline.backup.opened import chosen
-    from pipeline.backup.restore import Restore, Target
-    from pipeline.backup.sealed import identities_of
+    from pipeline.backup.asked import Asked, restored  # here: help does not wait for it
 
     if identity is None:
         raise ConfigError("--identity is missing: the file with the secret key of age that this backup is sealed to")
-    store = Store(backup.store())
-    manifest = chosen(store.known(trusted_keys(trust)), backup_id)
     lifetime_ms = int(correlate.halt_lifetime_seconds * 1000)
-    target = Target(Database(clickhouse, backup), Cluster(kafka), root.absolute(), lifetime_ms, replication)
-    report = Restore(manifest, store, identities_of(identity), target).run(fate)
+    asked = Asked(backup, clickhouse, kafka, trusted_keys(trust), identity, root.absolute(), lifetime_ms, replication)
+    report = restored(asked, backup_id, fate)
     if as_json:
         say_json(report)
         return

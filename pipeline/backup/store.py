@@ -19,8 +19,7 @@ import msgspec
 from pipeline.backup.manifest import Manifest, believed
 from pipeline.backup.sealed import Counted
 from pipeline.halt.errors import UntrustedRecord
-from pipeline.halt.trust import TrustConfig
-from pipeline.halt.verify import TrustedKey, TrustedKeys
+from pipeline.halt.verify import TrustedKeys
 from pipeline.runtime.errors import AndonError, ConfigError, writable
 
 KEY = "backup.store_dir"
@@ -170,21 +169,6 @@ class Store:
         """Take an object away."""
         with writable(KEY, self.directory):
             self.path(name).unlink()
-
-
-def trusted_keys(trust: TrustConfig) -> dict[str, TrustedKey]:
-    """Who is believed of backups.
-
-    Raises:
-        ConfigError: when nobody is.
-    """
-    found = trust.keys()
-    if not found:
-        raise ConfigError(
-            f"trust.keys_dir = {trust.keys_dir!r} holds no key: --trusted-keys-dir names the directory with "
-            "backup.NAME.KID.pub.pem, without which no backup is believed"
-        )
-    return dict(found)
 
 
 def require_space(place: Path, needed_bytes: int, what: str) -> None:

@@ -162,7 +162,7 @@ def test_a_command_whose_extra_is_absent_says_which(absent: tuple[str, ...], ext
         "    print(command, os.waitstatus_to_exitcode(os.wait()[1]), flush=True)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    codes = dict(re.findall(r"^(\w+) (\d)$", done.stdout, re.MULTILINE))
+    codes = dict(re.findall(r"^([\w-]+) (\d)$", done.stdout, re.MULTILINE))
     lacking = {name for name in COMMANDS if set(MODULES.get(NEEDED.get(name, ""), ())) & set(absent)}
     assert lacking == {name for name, needed in NEEDED.items() if extra in (needed, "line")}
     assert {name for name, code in codes.items() if code == "2"} == lacking
