@@ -2,10 +2,9 @@
 
 import click
 
-from pipeline.backup.config import BackupConfig
+from pipeline.backup.config import BackupConfig, trusted_keys
 from pipeline.backup.report import moment
 from pipeline.backup.store import Known, Store
-from pipeline.backup.trusting import trusted_keys
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.config import configured

@@ -3,9 +3,8 @@
 import click
 
 from consumers.clickhouse.connect import ClickHouseConfig
-from pipeline.backup.config import BackupConfig, kept_paths, keys_dir, listed
+from pipeline.backup.config import BackupConfig, kept_paths, keys_dir, listed, signing_key, trusted_keys
 from pipeline.backup.store import Store
-from pipeline.backup.trusting import signing_key, trusted_keys
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime.config import configured

@@ -2,12 +2,11 @@
 
 import click
 
-from pipeline.backup.config import BackupConfig
+from pipeline.backup.config import BackupConfig, trusted_keys
 from pipeline.backup.keeping import keep, unneeded
 from pipeline.backup.manifest import Manifest
 from pipeline.backup.opened import faults
 from pipeline.backup.store import Store
-from pipeline.backup.trusting import trusted_keys
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime.config import configured
 from pipeline.runtime.errors import AndonError

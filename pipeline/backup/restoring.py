@@ -5,9 +5,8 @@ from pathlib import Path
 import click
 
 from consumers.clickhouse.connect import ClickHouseConfig
-from pipeline.backup.config import BackupConfig
+from pipeline.backup.config import BackupConfig, trusted_keys
 from pipeline.backup.report import KafkaFate, lines
-from pipeline.backup.trusting import trusted_keys
 from pipeline.backup.verifying import identity_option
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.halt.trust import TrustConfig

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import click
 
-from pipeline.backup.config import BackupConfig
+from pipeline.backup.config import BackupConfig, trusted_keys
 from pipeline.backup.listing import OF_MAKING
 from pipeline.backup.store import Store
-from pipeline.backup.trusting import trusted_keys
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime.config import configured
 from pipeline.runtime.say import say
