@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -45,14 +46,14 @@ class Vault(NamedTuple):
         """
         argv = andon("backup", command, "--store-dir", self.directory / "store", "--trusted-keys-dir", self.key.parent)
         process = Process([*argv, *map(str, words)], self.directory / "backup.log", self._environ, name=command)
-        started = time.monotonic()
+        started, before = time.monotonic(), _ended_cpu_seconds()
         process.start()
         while process.is_running:
             time.sleep(0.02)
         wall = time.monotonic() - started
         if code := process.wait():
             raise click.ClickException(f"andon backup {command} ended with {code}: {process.last_words()}")
-        return wall, process.cpu_seconds()
+        return wall, _ended_cpu_seconds() - before
 
     @property
     def _environ(self) -> dict[str, str]:
@@ -83,6 +84,12 @@ class Vault(NamedTuple):
             self.directory / "correlate",
         ]
         return [*self.where, *own]
+
+
+def _ended_cpu_seconds() -> float:
+    """Of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _vault(directory: Path, line: LocalClickHouse, bootstrap_servers: str) -> Vault:
