@@ -42,7 +42,9 @@ COMMANDS = {
     "query": ("consumers.clickhouse.ask.query:command", "Ask ClickHouse, by a query's name or in SQL."),
     "backfill": ("consumers.clickhouse.upkeep.backfill:command", "Make a ClickHouse table anew from the raw events."),
     "forget": ("consumers.clickhouse.upkeep.forget:command", "Drop a fleet's or a host's data from ClickHouse."),
+    "backup": ("pipeline.backup.main:command", "Back up, verify, restore: sealed, incremental, signed."),
     "halts": ("pipeline.halts.main:command", "What stands halted, why, and who obeys."),
+    "hosts-to-restore": ("pipeline.halts.to_restore:command", "Who is down after an update, where, and who is back."),
     "audit": ("pipeline.audit.main:command", "Audit: prove that commands, answers and halts are all there."),
     "gate": ("consumers.rollout.main:command", "May this update go on in this ring? The exit code says so."),
     "hook": ("consumers.rollout.hook:command", "A command for every halt and resume; it acknowledges."),
@@ -69,6 +71,7 @@ BENCHES = {
     "faults": ("pipeline.bench.faults.main:command", "Kills, cuts, restarts: is every event there, once?"),
     "backtest": ("pipeline.bench.backtest:command", "Events per second through `andon backtest`."),
     "scale": ("pipeline.bench.scale.main:command", "What of a fleet of any size reaches the correlator."),
+    "backup": ("pipeline.bench.backup:command", "Seconds to back up and restore, a gigabyte and in all."),
     "soak": ("pipeline.bench.soak.main:command", "A constant load on the whole line: does anything grow?"),
 }
 

@@ -9,7 +9,7 @@ from pipeline.runtime.errors import ConfigError
 # By extra: what is imported of its packages in pyproject.toml, and what only processes begun by the command import.
 LINE = (
     "aiohttp", "aiokafka", *(("backports.zstd",) if sys.version_info < (3, 14) else ()), "clickhouse_connect",
-    "cramjam", "faust", "numpy", "pyarrow", "rich", "urllib3", "zstandard",
+    "cramjam", "faust", "numpy", "pyarrow", "pyrage", "rich", "urllib3", "zstandard",
 )  # fmt: skip
 BAKEOFF = (*LINE, "ruptures", "scipy", "statsmodels")
 MODULES = {"line": LINE, "local": (*LINE, "chdb", "noida_db"), "bakeoff": BAKEOFF}
@@ -18,8 +18,8 @@ MODULES = {"line": LINE, "local": (*LINE, "chdb", "noida_db"), "bakeoff": BAKEOF
 NEEDED = {
     "up": "local", "status": "line", "demo": "local", "doctor": "line", "collect": "line", "combine": "line",
     "correlate": "line", "archive": "line", "clickhouse": "local", "migrate": "line", "query": "line",
-    "backfill": "line", "forget": "line", "notify": "line", "deadletter": "line", "replay": "line", "backtest": "line",
-    "bench": "local", "bakeoff": "bakeoff",
+    "backfill": "line", "forget": "line", "backup": "line", "notify": "line", "deadletter": "line", "replay": "line",
+    "backtest": "line", "hosts-to-restore": "line", "bench": "local", "bakeoff": "bakeoff",
 }  # fmt: skip
 
 

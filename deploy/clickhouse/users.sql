@@ -49,6 +49,11 @@ GRANT INSERT ON andon.halt_acks_local TO andon_writer;
 GRANT INSERT ON andon.dead_letters_local TO andon_writer;
 GRANT INSERT ON andon.audit_local TO andon_writer;
 
+-- andon backup create: has the server back the database up onto its disk for that, and can read nothing. A restore is the
+-- owner's, or an administrator's.
+CREATE ROLE IF NOT EXISTS andon_backup;
+GRANT BACKUP ON andon.* TO andon_backup;
+
 -- People: can read, and do nothing else.
 CREATE ROLE IF NOT EXISTS andon_reader;
 GRANT SELECT ON andon.* TO andon_reader;
@@ -80,10 +85,12 @@ REVOKE SELECT ON andon.schema_objects FROM andon_dashboard;
 
 CREATE USER IF NOT EXISTS andon IDENTIFIED WITH no_authentication HOST NONE DEFAULT ROLE andon_owner;
 CREATE USER IF NOT EXISTS andon_write IDENTIFIED WITH no_authentication HOST NONE DEFAULT ROLE andon_writer;
+CREATE USER IF NOT EXISTS andon_backup IDENTIFIED WITH no_authentication HOST NONE DEFAULT ROLE andon_backup;
 CREATE USER IF NOT EXISTS andon_read IDENTIFIED WITH no_authentication HOST NONE DEFAULT ROLE andon_reader SETTINGS PROFILE 'andon_analyst';
 CREATE USER IF NOT EXISTS andon_grafana IDENTIFIED WITH no_authentication HOST NONE DEFAULT ROLE andon_dashboard SETTINGS PROFILE 'andon_grafana';
 
 GRANT andon_owner TO andon;
 GRANT andon_writer TO andon_write;
+GRANT andon_backup TO andon_backup;
 GRANT andon_reader TO andon_read;
 GRANT andon_dashboard TO andon_grafana;

@@ -14,7 +14,7 @@ Doc = msgspec.Meta
 # Whose rights on Kafka are known: the keys of `rights.NEEDS`, without all that it needs to know them.
 STAGES = (
     "topics", "collect", "combine", "correlate", "archive", "subscriber", "notify", "operator", "watch", "deadletter",
-    "replay",
+    "replay", "backup",
 )  # fmt: skip
 RENAMED = {"rollout": "subscriber"}
 

@@ -21,12 +21,14 @@ READERS = {
     "detector": "the directory of trust of each that reads halts (andon gate, status, doctor, archive, the SDK)",
     "operator": "the correlator's DATA_DIR/keys, and the directory of trust of each that reads halts",
     "subscriber": "the directories of trust of andon status, halts and archive, and the correlator's DATA_DIR/keys",
+    "backup": "the directory of trust of `andon backup`, and to where the age identity is kept, elsewhere",
 }
 UNBELIEVED = {
     "detector": "halts, resumes, verdicts and heartbeats that it signed. An update whose newest record it signed reads "
     "HALTED until the correlator has signed it anew, with a key that is believed",
     "operator": "commands that it signed, and resumes that carry its signature: those updates read HALTED again",
     "subscriber": "acknowledgements that it signed: its halts count as not acknowledged until it says so again",
+    "backup": "backups that it signed: `andon backup` neither restores them nor takes them away",
 }
 
 _dir = click.option(

@@ -12,11 +12,12 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import msgspec
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from pipeline.halt.approval import check_orders
 from pipeline.halt.believe import Role, TrustedKey, verify_signature
@@ -36,7 +37,7 @@ KID_CHARS = 16
 _KID = re.compile(rf"[0-9a-f]{{{KID_CHARS}}}")
 _OWNER = re.compile(r"[a-z0-9][a-z0-9_@.-]{0,63}")
 _PUBLIC_NAME = re.compile(
-    rf"(?:(detector|operator|subscriber)\.({_OWNER.pattern})\.)?({_KID.pattern}){re.escape(PUBLIC_SUFFIX)}"
+    rf"(?:({'|'.join(get_args(Role))})\.({_OWNER.pattern})\.)?({_KID.pattern}){re.escape(PUBLIC_SUFFIX)}"
 )
 
 R = TypeVar("R", Verdict, FleetHeartbeat, HaltAck, Command, AuditEntry)
@@ -68,13 +69,21 @@ class SigningKey:
         settled = decode_halt(encode_halt(msgspec.structs.replace(halt, kid=self.kid, sig="")))
         return msgspec.structs.replace(settled, sig=self._signature(settled))
 
+    def sign_bytes(self, raw: bytes) -> str:
+        """The signature of what is no record of Andon's topics, base64."""
+        return base64.b64encode(self._private.sign(raw)).decode("ascii")
+
+    def derived(self, purpose: bytes) -> bytes:
+        """32 bytes that only who has this key can know, another for each purpose (HKDF-SHA256)."""
+        return HKDF(hashes.SHA256(), 32, salt=None, info=purpose).derive(self._private.private_bytes_raw())
+
     def sign_word(self, record: R) -> R:
         """A record that is no halt, with this key's `kid` and signature, over its canonical bytes."""
         own = msgspec.structs.replace(record, kid=self.kid, sig="")
         return msgspec.structs.replace(own, sig=self._signature(own))
 
     def _signature(self, record: Halt | Verdict | FleetHeartbeat | HaltAck | Command | AuditEntry) -> str:
-        return base64.b64encode(self._private.sign(canonical_bytes(record))).decode("ascii")
+        return self.sign_bytes(canonical_bytes(record))
 
 
 def verify(halt: Halt, trusted: TrustedKeys) -> None:
@@ -241,9 +250,9 @@ def read_public(path: Path) -> tuple[str, TrustedKey]:
     if named is None or named[3] != kid:
         raise ConfigError(
             f"{path} holds the key {kid}: a public key is named for what it is, {kid}{PUBLIC_SUFFIX} or "
-            f"ROLE.NAME.{kid}{PUBLIC_SUFFIX} (ROLE: detector, operator, subscriber; NAME: a-z 0-9 _ @ . -)"
+            f"ROLE.NAME.{kid}{PUBLIC_SUFFIX} (ROLE: {', '.join(get_args(Role))}; NAME: a-z 0-9 _ @ . -)"
         )
-    role: Role = named[1] or "detector"  # type: ignore[assignment]  # one of three, says the pattern
+    role: Role = named[1] or "detector"  # type: ignore[assignment]  # one of them, says the pattern
     return kid, TrustedKey(key, role, named[2] or "")
 
 

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pipeline.halt.errors import BadSignature, MalformedRecord, UnknownKey, WrongRole
 from pipeline.wire.canonical import take_out_signature
 
-# A detector signs halts, verdicts and heartbeats; an operator what people order; a subscriber what it did with a halt.
-Role = Literal["detector", "operator", "subscriber"]
+# A detector signs halts, verdicts and heartbeats; an operator what people order; a subscriber what it did with a halt;
+# a backup's key what a backup holds.
+Role = Literal["detector", "operator", "subscriber", "backup"]
 
 
 class TrustedKey(NamedTuple):

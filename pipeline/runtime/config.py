@@ -43,6 +43,7 @@ SECTIONS = (
     "trust",
     "subscriber",
     "notify",
+    "backup",
 )
 
 # Variables that are no key of a section; and such as Kubernetes sets beside a service whose name begins with "andon".

@@ -13,6 +13,7 @@ from consumers.clickhouse.connect import ClickHouseConfig
 from consumers.notify.config import NotifyConfig
 from consumers.rollout.settings import SubscriberConfig
 from pipeline.access.roles import rights_of, shipped
+from pipeline.backup.config import BackupConfig
 from pipeline.collect.config import CollectConfig
 from pipeline.combine.config import CombineConfig
 from pipeline.correlate.config import CorrelateConfig
@@ -51,6 +52,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "trust": TrustConfig,
     "subscriber": SubscriberConfig,
     "notify": NotifyConfig,
+    "backup": BackupConfig,
 }
 WITHOUT_DEFAULT = {"collect": {"tokens_file": "/etc/andon/tokens.toml"}}
 

@@ -67,7 +67,7 @@ def resolved(line: str, words: tuple[str, ...]) -> tuple[click.Command, list[str
     """The command that the words call, its path, and the words that are left: its own."""
     command: click.Command = andon
     path, left = [], list(words)
-    while isinstance(command, click.Group) and left and re.fullmatch("[a-z]+", left[0]):
+    while isinstance(command, click.Group) and left and re.fullmatch("[a-z][a-z-]*", left[0]):
         found = command.get_command(click.Context(command), left[0])
         assert found is not None, f"{line}: no command {left[0]}"
         command = found

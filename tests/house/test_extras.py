@@ -162,15 +162,15 @@ def test_a_command_whose_extra_is_absent_says_which(absent: tuple[str, ...], ext
         "    print(command, os.waitstatus_to_exitcode(os.wait()[1]), flush=True)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    codes = dict(re.findall(r"^(\w+) (\d)$", done.stdout, re.MULTILINE))
+    codes = dict(re.findall(r"^([\w-]+) (\d)$", done.stdout, re.MULTILINE))
     lacking = {name for name in COMMANDS if set(MODULES.get(NEEDED.get(name, ""), ())) & set(absent)}
     assert lacking == {name for name, needed in NEEDED.items() if extra in (needed, "line")}
     assert {name for name, code in codes.items() if code == "2"} == lacking
     assert {codes[name] for name in COMMANDS if name not in lacking} <= {"0", "4"}  # 4: help is no answer of the gate
-    said = re.findall(r"^andon: (\w+) needs [\w., ]+: pip install 'andon\[(\w+)\]'$", done.stderr, re.MULTILINE)
+    said = re.findall(r"^andon: ([\w-]+) needs [\w., ]+: pip install 'andon\[(\w+)\]'$", done.stderr, re.MULTILINE)
     assert dict(said) == {name: NEEDED[name] for name in lacking}
     assert len(done.stderr.splitlines()) == len(said)
     marked = re.findall(
-        r"^  (\w+) .*\[not installed: andon\[(\w+)\]\]", re.sub(r"\n {10,}", " ", done.stdout), re.MULTILINE
+        r"^  ([\w-]+) .*\[not installed: andon\[(\w+)\]\]", re.sub(r"\n {10,}", " ", done.stdout), re.MULTILINE
     )
     assert dict(marked) == dict(said)

@@ -1,0 +1,1 @@
+"""Backup and restore: encrypted, incremental, signed; and what was lost is stated, not guessed."""
