@@ -107,6 +107,8 @@ def fold_of(admitted: Admitted, candidates: Ints, window_ms: int) -> Fold:
 
 def _not_yet(admitted: Admitted, exposures: Exposures) -> dict[str, Mends]:
     """By fleet, how many updates are listed that were installed only later."""
+    if not exposures.early.size:
+        return {}
     strata, counts = np.unique(admitted.rows.stratum[exposures.owner[exposures.early]], return_counts=True)
     fleets: Counter[str] = Counter()
     for stratum, times in zip(strata.tolist(), counts.tolist(), strict=True):
@@ -162,6 +164,8 @@ def _distinct(samples: list[Sample], names: Names) -> list[Sample]:
 def _installs(admitted: Admitted, exposures: Exposures) -> Ints:
     """Recent installations, of each fleet, update and minute those on the hosts with the smallest hashes."""
     rows, names, fresh = admitted.rows, admitted.names, exposures.fresh
+    if not fresh.size:
+        return np.zeros((4, 0), np.int64)
     fleets = {fleet: number for number, fleet in enumerate(names.fleets)}
     owner, update = exposures.owner[fresh], exposures.update[fresh]
     fleet = np.array([fleets[stratum[0]] for stratum in names.strata], np.int64)[rows.stratum[owner]]
@@ -169,7 +173,7 @@ def _installs(admitted: Admitted, exposures: Exposures) -> Ints:
     hashes = rows.host_hash[owner] >> np.uint64(64 - INSTALL_HASH_BITS)
     kept = smallest(fleet * len(names.updates) + update, bucket * BUCKET_MS // MINUTE_MS, hashes, INSTALLS_PER_MINUTE)
     columns = np.stack((fleet, bucket, update, hashes.astype(np.int64)))
-    return np.unique(columns[:, kept], axis=1)
+    return count_rows(columns[:, kept])[0]
 
 
 def _by_name(sample: Sample, names: Names) -> list[list[tuple[str, ...]]]:

@@ -12,7 +12,8 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.decide.arrays import Bools, Floats, Ints, Part, Plain
+from pipeline.decide.arrays import Bools, Floats, Ints, Part, Plain, add_at
+from pipeline.decide.name_index import MAX_STRATA
 from pipeline.wire.partials import BUCKET_MS, Partial
 from pipeline.wire.spans import DAY_MS, HOUR_MS, MINUTE_MS
 
@@ -176,7 +177,7 @@ class CrashColumns(NamedTuple):
 
     def reached(self) -> Ints:
         """Updates that a crashed host was exposed to, in order."""
-        return np.unique(self.exposed.update)
+        return np.flatnonzero(np.bincount(self.exposed.update))
 
     def dense(self, updates: Ints) -> tuple[Floats, Floats]:
         """Of all crashes: those at risk of counting for each of `updates` (in order), and the exposed ones; (C, U).
@@ -208,10 +209,13 @@ def crash_columns(buckets: Iterable[Bucket]) -> CrashColumns:
     crashes = np.array([(g, s, n) for g, b in parts for s, n in b.crashes.items()], dtype=np.int64).reshape(-1, 3).T
     exposed = _entries([(group, bucket.exposed) for group, bucket in parts])
     excluded = _entries([(group, bucket.excluded) for group, bucket in parts])
-    strata = np.unique(np.concatenate([crashes[1], exposed.row, excluded.row]))
+    is_in = np.zeros(MAX_STRATA, dtype=np.bool_)
+    for rows in (crashes[1], exposed.row, excluded.row):
+        is_in[rows] = True
+    strata, place = np.flatnonzero(is_in), np.cumsum(is_in) - 1
     counts = np.zeros((1 + len(signatures), len(strata)))
-    np.add.at(counts, (crashes[0], np.searchsorted(strata, crashes[1])), crashes[2])
-    placed = (e._replace(row=np.searchsorted(strata, e.row)) for e in (exposed, excluded))
+    add_at(counts, (crashes[0], place[crashes[1]]), crashes[2].astype(np.float64))
+    placed = (Entries(e.group, place[e.row], e.update, e.hosts) for e in (exposed, excluded))
     return CrashColumns(strata, np.array(signatures, dtype=np.int64), counts, *placed)
 
 

@@ -78,7 +78,7 @@ class SignaturePlaces:
             ages.since[position] = max(now, 1)
         if position not in self._assigned:
             self._assigned.add(position)
-            self._book.assign(position, self._new_to(position), np.flatnonzero(self._since > 0), self._rate(position))
+            self._book.assign(position, self._new_to(position), np.flatnonzero(self._since > 0), self._rate)
         ages.seen[position] = max(int(ages.seen[position]), bucket)
         ages.crashes[position] += 1.0
         return position
@@ -98,7 +98,7 @@ class SignaturePlaces:
             return frozenset()
         placed.update(fresh)
         updates = np.array(fresh, dtype=np.int64)
-        given = self._book.assign_hit(signature, self._new_to(signature), updates, self._rate(signature))
+        given = self._book.assign_hit(signature, self._new_to(signature), updates, self._rate)
         return frozenset(given.tolist())
 
     def _new_to(self, signature: int) -> Bools:

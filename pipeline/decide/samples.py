@@ -58,6 +58,7 @@ class Samples:
     def __init__(self) -> None:
         self.bins: dict[int, dict[int, dict[int, Sample]]] = {}
         self._columns: dict[int, _Columns] = {}  # derived, by bin
+        self._largest: dict[tuple[int, int], int] = {}  # derived: hash, by bin and stratum, of those that are full
 
     def add(self, records: Sequence[SampleRecord], strata: Sequence[int], positions: Mapping[Updates, Updates]) -> None:
         """Keep the hosts that are new to their stratum and bin and have one of the smallest hashes, in place of the
@@ -70,9 +71,12 @@ class Samples:
             elif host_hash in kept:
                 continue
             if len(kept) >= SAMPLES_PER_STRATUM_BIN:
-                if host_hash > (largest := max(kept)):
+                largest = self._largest.get((number, stratum), -1)
+                if largest < 0:
+                    largest = self._largest[number, stratum] = max(kept)
+                if host_hash > largest:
                     continue
-                del kept[largest]
+                del kept[largest], self._largest[number, stratum]
             kept[host_hash] = Sample(positions[record.exposed], positions[record.excluded])
             self._columns.pop(number, None)
 
@@ -89,6 +93,7 @@ class Samples:
             for number, strata in stored.items()
         }
         self._columns.clear()
+        self._largest.clear()
 
     def expire(self, now_ms: int) -> None:
         """Drop bins that are too old."""
@@ -96,6 +101,7 @@ class Samples:
         for old in [b for b in self.bins if b <= newest_bin - KEPT_BINS]:
             del self.bins[old]
             self._columns.pop(old, None)
+            self._largest.clear()
 
     def forget(self, updates: Ints) -> None:
         """Take freed updates' positions out of every sample, before others get them."""

@@ -2,16 +2,19 @@
 
 There is one set of rules, in `pipeline.wire.events`. This decoder reads the very same types with their recurring texts
 narrowed to the words learned so far; whatever it refuses, an unseen word or a malformed message, `decode_event` judges.
+
+Where lists of updates are remembered, an event is read without its own, and that is known by its bytes, or read too.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from pipeline.wire.decode import decode_event
-from pipeline.wire.events import MAX_MESSAGE_BYTES, AnyEvent, Boot, Crash, Heartbeat
+from pipeline.wire.events import MAX_MESSAGE_BYTES, MAX_UPDATES, AnyEvent, Boot, Crash, Heartbeat, Update
+from pipeline.wire.listed import KnownLists
 from pipeline.wire.mending import Mends
 from pipeline.wire.reasons import MalformedMessage
 
@@ -19,16 +22,21 @@ MAX_WORDS = 4096  # past these, learning starts over
 _LEARN_AT = 4  # how often a word is seen among unseen ones before it is learned
 _FIRST_PAUSE, _LONGEST_PAUSE = 64, 65_536  # misses between two lessons: building a decoder takes milliseconds
 
+_KEY = b'"updates"'
+
+Decode = Callable[[bytes], AnyEvent]
 Refuse = Callable[[int, MalformedMessage], None]
 Mended = Callable[[int, AnyEvent, Mends], None]
 
 
 class LearnedDecoder:
-    """Decodes batches of messages exactly as `decode_event` would, and learns their words on the way."""
+    """Decodes batches of messages exactly as `decode_event` would, and learns their words on the way; with `lists`,
+    most events have a `Listed` for their updates."""
 
-    def __init__(self) -> None:
+    def __init__(self, lists: KnownLists | None = None) -> None:
         self.words: frozenset[str] = frozenset()
-        self._fast: Callable[[bytes], AnyEvent] = _nothing_learned
+        self._lists = lists
+        self._fast: Decode = _nothing_learned
         self._seen: Counter[str] = Counter()
         self._misses, self._pause = 0, _FIRST_PAUSE
 
@@ -38,7 +46,7 @@ class LearnedDecoder:
         events: list[AnyEvent] = []
         refused = 0
         if max(map(len, messages), default=0) > MAX_MESSAGE_BYTES:
-            fast: Callable[[bytes], AnyEvent] = decode_event
+            fast: Decode = decode_event
         else:
             fast = self._fast
         rest = iter(messages)
@@ -72,7 +80,7 @@ class LearnedDecoder:
             return
         known = self.words | fresh
         self.words = frozenset(known if len(known) <= MAX_WORDS else sorted(fresh)[:MAX_WORDS])
-        self._fast = _decoder(self.words)
+        self._fast = _decoder(self.words) if self._lists is None else _remembering(self.words, self._lists)
 
 
 def _nothing_learned(_: bytes) -> AnyEvent:
@@ -86,9 +94,35 @@ def _words(event: AnyEvent) -> Iterator[str]:
         yield from (update.vendor, update.product, update.version)
 
 
-def _decoder(words: frozenset[str]) -> Callable[[bytes], AnyEvent]:
+def _decoder(words: frozenset[str], updates: Any = None) -> Decode:
+    """Of events whose words are these; `updates` is the type of their lists, None for lists with these words."""
     known: Any = Literal[tuple(sorted(words))]
     place: Any = Literal[("", *sorted(words))]
-    types: Any = Boot[known, place] | Crash[known, place] | Heartbeat[known, place]
-    decode: Callable[[bytes], AnyEvent] = msgspec.json.Decoder(types).decode
+    listed: Any = updates or _list_of(known)
+    types: Any = Boot[known, place, listed] | Crash[known, place, listed] | Heartbeat[known, place, listed]
+    decode: Decode = msgspec.json.Decoder(types).decode
+    return decode
+
+
+def _list_of(word: Any) -> Any:
+    return Annotated[tuple[Update[word], ...], msgspec.Meta(max_length=MAX_UPDATES)]
+
+
+def _remembering(words: frozenset[str], lists: KnownLists) -> Decode:
+    """The same, and what is in `lists` is not read again."""
+    whole, without_list = _decoder(words), _decoder(words, msgspec.Raw)
+    known: Any = Literal[tuple(sorted(words))]
+    decode_list = msgspec.json.Decoder(_list_of(known)).decode
+
+    def decode(message: bytes) -> AnyEvent:
+        if message.count(_KEY) != 1 or b"\\" in message:
+            return whole(message)  # a key that comes twice, or in another spelling, is read each time
+        event = without_list(message)
+        raw = bytes(event.updates)  # type: ignore[arg-type]  # a msgspec.Raw
+        listed = lists.known.get(raw)
+        if listed is None:
+            listed = lists.add(raw, decode_list(raw))
+        msgspec.structs.force_setattr(event, "updates", listed)
+        return event
+
     return decode
