@@ -100,6 +100,8 @@ def _shares(fold: Fold) -> Iterator[Share]:
 
 
 def _rows_of(counts: Counts, mine: npt.NDArray[np.bool_]) -> Ints:
+    if mine.all():  # as of one fleet
+        return np.concatenate(counts).T
     chosen = mine[stratum_of(counts.keys[1])]
     return np.concatenate((counts.keys[:, chosen], counts.sums[:, chosen])).T
 

@@ -4,6 +4,7 @@ Hosts, times and fleets are read of every event; strata and updates only of thos
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import chain, compress
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
@@ -152,7 +153,7 @@ class Gather:
         host_hash = hash_names([event.host for event in events])
         fleets = self._fleets
         fleet = _integers([fleets[event.fleet] for event in events])
-        keys = trial_keys(hash_names(list(fleets))[fleet], host_hash, kind.astype(np.uint64))
+        keys = trial_keys(_hashes_of(tuple(fleets))[fleet], host_hash, kind.astype(np.uint64))
         return Trials(events, kind, _integers([event.ts for event in events]), fleet, host_hash, keys)
 
     def keep(self, trials: Trials, counts: Bools) -> None:
@@ -242,6 +243,12 @@ class Gather:
                 self._own[number] = self._updates[names.in_order[number]]
         own: Ints = self._own[numbers]
         return own
+
+
+@lru_cache(maxsize=64)
+def _hashes_of(fleets: tuple[str, ...]) -> Hashes:
+    """Batch after batch they are the same."""
+    return hash_names(fleets)
 
 
 def _integers(numbers: list[int]) -> Ints:

@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.decide import evidence as ev
 from pipeline.decide.arrays import BLOCK_STRATA, Bools, Column, Floats, Ints, Part, add_at, distinct
-from pipeline.decide.buckets import CrashColumns, Entries, places_among
+from pipeline.decide.buckets import CrashColumns, Entries
 from pipeline.decide.name_index import MAX_RINGS
 
 Rate = Callable[[int], float]  # of a signature: crashes per trial
@@ -54,27 +54,26 @@ def normalisers(share: Floats, tolerated: Floats, active: Bools) -> Iterator[tup
 class Increment:
     """Evidence and counts of some updates (U) by group: first each ring's crashes, then each signature's (R + G)."""
 
-    def __init__(self, columns: CrashColumns, updates: Ints, share: Floats, active: Bools, ring_of: Ints) -> None:
-        """`share` and `active` (C, U) are of these updates in the strata of `columns`."""
+    def __init__(self, columns: CrashColumns, share: Floats, active: Bools, ring_of: Ints) -> None:
+        """`share` and `active` (C, U) are of the updates and in the strata of `columns`."""
         self.rings, of_row = distinct(ring_of[columns.strata])
         self.signatures = columns.signatures
-        self._shape = len(self.rings) + len(self.signatures), len(updates)
+        self._shape = len(self.rings) + len(self.signatures), share.shape[1]
         self._crashes = np.zeros((self._shape[0], len(columns.strata)))
         self._crashes[of_row, np.arange(len(columns.strata))] = columns.crashes[0]
         self._crashes[len(self.rings) :] = columns.crashes[1:]
-        self._excluded = self._placed(columns.excluded, updates, of_row)
-        exposed = self._placed(columns.exposed, updates, of_row)
+        self._excluded = self._placed(columns.excluded, of_row)
+        exposed = self._placed(columns.exposed, of_row)
         self.exposed: Floats = np.zeros(self._shape)
         add_at(self.exposed, (exposed.group, exposed.update), exposed.hosts)
         self.expected = self._over_strata(share * active)
         self.crashes = self._over_strata(active.astype(np.float64))
         self.evidence: Floats = self.exposed[:, None] * ev.LOG_THETA[:, None]  # (R + G, T, U)
 
-    def _placed(self, entries: Entries, updates: Ints, of_row: Ints) -> Entries:
-        """Entries by group of this class and column."""
-        column, mine = places_among(entries, updates)
+    def _placed(self, entries: Entries, of_row: Ints) -> Entries:
+        """Entries by group of this class."""
         group = np.where(entries.group == 0, of_row[entries.row], len(self.rings) - 1 + entries.group)
-        return Entries(group[mine], entries.row[mine], column[mine], entries.hosts[mine])
+        return Entries(group, entries.row, entries.update, entries.hosts)
 
     def _over_strata(self, values: Floats) -> Floats:
         """The sum of `values` (C, U) over the crashes that count for each update; (R + G, U)."""
@@ -162,9 +161,9 @@ class EvidenceBook(Part):
 
     def close(self, columns: CrashColumns, share: Floats, tolerated: Floats, ring_of: Ints) -> None:
         """Enter a bucket for good; `share` (C, U) of all updates in the strata of `columns`."""
-        updates, active = np.arange(share.shape[1]), self.active[columns.strata]
-        added = Increment(columns, updates, share, active, ring_of)
-        crashes, exposed = columns.dense(updates)
+        active = self.active[columns.strata]
+        added = Increment(columns, share, active, ring_of)
+        crashes, exposed = columns.dense(share.shape[1])
         for rows, normaliser in normalisers(share, tolerated, active):
             added.add(rows, normaliser)
             normaliser *= crashes[rows, None]
@@ -196,10 +195,10 @@ class EvidenceBook(Part):
         closed = self.totals()
         if not len(updates):
             return closed
-        totals = Totals(*(array.copy() for array in closed))
+        totals, columns = Totals(*(array.copy() for array in closed)), columns.among(updates)
         active = self.active[columns.strata[:, None], updates]
-        added = Increment(columns, updates, share, active, ring_of)
-        crashes, exposed = columns.dense(updates)
+        added = Increment(columns, share, active, ring_of)
+        crashes, exposed = columns.dense(len(updates))
         for rows, normaliser in normalisers(share, tolerated, active):
             added.add(rows, normaliser)
             row, column = np.nonzero(exposed[rows])

@@ -116,7 +116,7 @@ class Intake:
         self._listed: Counter[tuple[int, int]] = Counter()  # stratum, update → those that are no control for it
         self._positions = Positions(self.updates.tolist())
 
-    def begin_updates(self, buckets: Ints, updates: Ints) -> None:
+    def begin_updates(self, buckets: Ints | int, updates: Ints) -> None:
         """Note first and newest exposures; what history says is fixed when an update first appears."""
         state, ages = self.state, self.state.ages
         np.maximum.at(ages.seen, updates, np.minimum(buckets, state.bucket))
@@ -183,7 +183,7 @@ class Intake:
         if not crashed.in_all and not crashed.by_name:
             return Noted.CRASHES_REPEATED
         listed = np.array(crashed.exposed, dtype=np.int64)
-        self.begin_updates(np.full(len(listed), at // BUCKET_MS), listed)
+        self.begin_updates(at // BUCKET_MS, listed)
         if crashed.in_all:
             state.counts.crashed[listed, crashed.ring] += 1
         if not self._site_admits(crashed):

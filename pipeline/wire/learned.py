@@ -115,12 +115,17 @@ def _remembering(words: frozenset[str], lists: KnownLists) -> Decode:
     decode_list = msgspec.json.Decoder(_list_of(known)).decode
 
     def decode(message: bytes) -> AnyEvent:
-        if message.count(_KEY) != 1 or b"\\" in message:
-            return whole(message)  # a key that comes twice, or in another spelling, is read each time
         event = without_list(message)
         raw = bytes(event.updates)  # type: ignore[arg-type]  # a msgspec.Raw
+        start = message.find(b"[", message.find(_KEY))
+        end = start + len(raw)
+        is_only = message.count(_KEY, 0, start) == 1 and message.find(_KEY, end) < 0 and b"\\" not in message
+        if not is_only or not message.startswith(raw, start):
+            return whole(message)  # a key that comes twice, or in another spelling, is read each time
         listed = lists.known.get(raw)
         if listed is None:
+            if _KEY in raw:
+                return whole(message)
             listed = lists.add(raw, decode_list(raw))
         msgspec.structs.force_setattr(event, "updates", listed)
         return event

@@ -230,6 +230,9 @@ def test_the_learned_decoder_decides_alike(batch: list[bytes], lessons: int, rem
     "odd",
     [
         orjson.dumps(BOOT).replace(b'"v":1', b'"v":1,"updates":[17]'),
+        orjson.dumps(BOOT).replace(b'"v":1', b'"v":1,"updates":17'),
+        orjson.dumps(BOOT).replace(b'"prior"', b'"updates":17,"prior"'),
+        orjson.dumps(BOOT | {"host": "updates"}),
         orjson.dumps(BOOT).replace(b'"v":1', b'"v":1,"\\u0075pdates":[17]'),
         orjson.dumps(BOOT).replace(b'"v":1', b'"v":1,"x":{"updates":[]}'),
         orjson.dumps(BOOT).replace(b'"updates":[', b'"updates": [ '),
@@ -237,7 +240,18 @@ def test_the_learned_decoder_decides_alike(batch: list[bytes], lessons: int, rem
         orjson.dumps(BOOT | {"updates": "none"}),
         orjson.dumps({name: value for name, value in BOOT.items() if name != "updates"}),
     ],
-    ids=["twice", "spelled", "deeper", "spaces", "empty", "a-text", "none"],
+    ids=[
+        "twice",
+        "first-a-number",
+        "last-a-number",
+        "a-host",
+        "spelled",
+        "deeper",
+        "spaces",
+        "empty",
+        "a-text",
+        "none",
+    ],
 )
 def test_a_remembered_list_is_read_as_any(odd: bytes) -> None:
     """A list under a key that comes twice, or in another spelling, is refused or read as if none were remembered."""
