@@ -58,8 +58,8 @@ class Share:
         lists = {name: getattr(self, name) for name in names}
         front = {name: rows[: (len(rows) + 1) // 2] for name, rows in lists.items()}
         back = {name: rows[(len(rows) + 1) // 2 :] for name, rows in lists.items()}
-        rest = {"totals": (0, 0, 0), "notes": NO_NOTES}
-        return replace(self, is_whole=False, **front), replace(self, is_whole=False, **rest, **back)
+        first = replace(self, is_whole=False, **front)
+        return first, replace(self, totals=(0, 0, 0), notes=NO_NOTES, is_whole=False, **back)
 
 
 def partials_of(fold: Fold, slot: str, ingested_at_ms: int) -> list[Partial]:

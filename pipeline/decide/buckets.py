@@ -166,9 +166,7 @@ class Entries(NamedTuple):
     hosts: Floats
 
     def among(self, updates: Ints) -> "Entries":
-        """Those of these updates (in order), by their place among them."""
-        if not len(updates):
-            return Entries(*(column[:0] for column in self))
+        """Those of these updates (in order, at least one), by their place among them."""
         place = np.minimum(np.searchsorted(updates, self.update), len(updates) - 1)
         mine = np.flatnonzero(updates[place] == self.update)
         return Entries(self.group[mine], self.row[mine], place[mine], self.hosts[mine])
@@ -218,10 +216,10 @@ def crash_columns(buckets: Iterable[Bucket]) -> CrashColumns:
     is_in = np.zeros(MAX_STRATA, dtype=np.bool_)
     for rows in (crashes[1], exposed.row, excluded.row):
         is_in[rows] = True
-    strata, place = np.flatnonzero(is_in), np.cumsum(is_in) - 1
+    strata, own = np.flatnonzero(is_in), np.cumsum(is_in) - 1
     counts = np.zeros((1 + len(signatures), len(strata)))
-    add_at(counts, (crashes[0], place[crashes[1]]), crashes[2].astype(np.float64))
-    placed = (Entries(e.group, place[e.row], e.update, e.hosts) for e in (exposed, excluded))
+    add_at(counts, (crashes[0], own[crashes[1]]), crashes[2].astype(np.float64))
+    placed = (Entries(e.group, own[e.row], e.update, e.hosts) for e in (exposed, excluded))
     return CrashColumns(strata, np.array(signatures, dtype=np.int64), counts, *placed)
 
 

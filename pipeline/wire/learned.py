@@ -3,7 +3,8 @@
 There is one set of rules, in `pipeline.wire.events`. This decoder reads the very same types with their recurring texts
 narrowed to the words learned so far; whatever it refuses, an unseen word or a malformed message, `decode_event` judges.
 
-Where lists of updates are remembered, an event is read without its own, and that is known by its bytes, or read too.
+Where lists of updates are remembered, an event is read without its own. That is known by the bytes of the host's last
+one, or read too.
 """
 
 from collections import Counter
@@ -115,19 +116,30 @@ def _remembering(words: frozenset[str], lists: KnownLists) -> Decode:
     decode_list = msgspec.json.Decoder(_list_of(known)).decode
 
     def decode(message: bytes) -> AnyEvent:
+        if len(message) < lists.worth_bytes:
+            return whole(message)
         event = without_list(message)
-        raw = bytes(event.updates)  # type: ignore[arg-type]  # a msgspec.Raw
         start = message.find(b"[", message.find(_KEY))
-        end = start + len(raw)
-        is_only = message.count(_KEY, 0, start) == 1 and message.find(_KEY, end) < 0 and b"\\" not in message
-        if not is_only or not message.startswith(raw, start):
-            return whole(message)  # a key that comes twice, or in another spelling, is read each time
-        listed = lists.known.get(raw)
-        if listed is None:
-            if _KEY in raw:
-                return whole(message)
-            listed = lists.add(raw, decode_list(raw))
+        listed = lists.of_host.get(event.host)
+        if listed is None or not message.startswith(listed.raw, start):
+            return read(message, event, start)
+        if not _is_only(message, start, start + len(listed.raw)):
+            return whole(message)
         msgspec.structs.force_setattr(event, "updates", listed)
         return event
 
+    def read(message: bytes, event: AnyEvent, start: int) -> AnyEvent:
+        """An event whose list is new, and begins there."""
+        raw = bytes(event.updates)  # type: ignore[arg-type]  # a msgspec.Raw
+        is_there = message.startswith(raw, start) and _KEY not in raw and _is_only(message, start, start + len(raw))
+        if not is_there or not lists.has_room(event.host):
+            return whole(message)
+        msgspec.structs.force_setattr(event, "updates", lists.add(event.host, raw, decode_list(raw)))
+        return event
+
     return decode
+
+
+def _is_only(message: bytes, start: int, end: int) -> bool:
+    """Whether nothing but what is between these can be the event's list: no key comes twice, or in other spelling."""
+    return message.count(_KEY, 0, start) == 1 and message.find(_KEY, end) < 0 and b"\\" not in message

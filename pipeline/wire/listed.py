@@ -1,6 +1,6 @@
 """Lists of updates that hosts repeat: read once, and known again by their bytes. Pure.
 
-A host reports every hour, and lists the same updates until one is replaced. Of a list that was read before neither the
+A host reports every hour, and lists the same updates until one is replaced. Of the list that it had before neither the
 names nor the times are read again; it is kept as two columns, which is what a fold wants of it.
 """
 
@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from pipeline.wire.events import Update
 
-MOST_BYTES = 192 << 20  # of lists, as they were read; past these all are forgotten
-MOST_NAMES = 1 << 16
+MOST_HOSTS = 1 << 17  # some 250 MB with 16 updates each; of the hosts that come after these every list is read
+MOST_NAMES = 1 << 16  # past these all is forgotten
+WORTH_BYTES = 1_000  # an event with few updates is read as fast as its list is looked up
 
 Name = tuple[str, str, str]  # vendor, product, version
 
@@ -31,11 +32,12 @@ class UpdateNames(dict[Name, int]):
 
 class Listed(NamedTuple):
     """What a host lists, in place of a tuple of updates: `numbers` are those that `names` has for them, both columns
-    int64 in the machine's order."""
+    int64 in the machine's order; `raw` is what was read."""
 
     names: UpdateNames
     numbers: bytes
     installed_ms: bytes
+    raw: bytes
 
     def updates(self) -> Iterator[Update]:
         """The list as it was read."""
@@ -44,27 +46,30 @@ class Listed(NamedTuple):
 
 
 class KnownLists:
-    """Lists by their bytes.
+    """The newest list of each host; events of less than `worth_bytes` are left out.
 
     >>> lists = KnownLists()
-    >>> listed = lists.add(b"[...]", (Update("v", "p", "1", 1_700_000_000_000),))
-    >>> lists.known[b"[...]"] is listed, next(listed.updates()).version
+    >>> listed = lists.add("h-1", b"[...]", (Update("v", "p", "1", 1_700_000_000_000),))
+    >>> lists.of_host["h-1"] is listed, next(listed.updates()).version
     (True, '1')
     """
 
-    def __init__(self) -> None:
-        self.known: dict[bytes, Listed] = {}
+    def __init__(self, worth_bytes: int = WORTH_BYTES) -> None:
+        self.of_host: dict[str, Listed] = {}
+        self.worth_bytes = worth_bytes
         self._names = UpdateNames()
-        self._bytes = 0
 
-    def add(self, raw: bytes, updates: tuple[Update, ...]) -> Listed:
-        """These bytes are this list."""
-        if self._bytes > MOST_BYTES or len(self._names) > MOST_NAMES:
-            self.known.clear()
-            self._names, self._bytes = UpdateNames(), 0
-        self._bytes += len(raw)
+    def has_room(self, host: str) -> bool:
+        """Whether a list of this host can be remembered."""
+        return len(self.of_host) < MOST_HOSTS or host in self.of_host
+
+    def add(self, host: str, raw: bytes, updates: tuple[Update, ...]) -> Listed:
+        """These bytes are what the host lists."""
+        if len(self._names) > MOST_NAMES:
+            self.of_host.clear()
+            self._names = UpdateNames()
         names = self._names
         numbers = array("q", [names[update.vendor, update.product, update.version] for update in updates])
         installed_ms = array("q", [update.installed_at for update in updates])
-        self.known[raw] = listed = Listed(names, numbers.tobytes(), installed_ms.tobytes())
+        self.of_host[host] = listed = Listed(names, numbers.tobytes(), installed_ms.tobytes(), raw)
         return listed
