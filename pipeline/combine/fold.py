@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.combine.counting import count_flagged, count_rows
+from pipeline.combine.counting import count_flagged, count_rows, lengths
 from pipeline.combine.exposure import EXCLUDED, NEITHER, Exposure, Exposures, exposures_of
 from pipeline.combine.gather import UNDATED, Admitted, Names, Rows
 from pipeline.combine.hashing import Hashes
@@ -133,10 +133,10 @@ def _counts(admitted: Admitted, exposures: Exposures) -> tuple[Counts, Counts]:
     """Of the clean trials, and of the updates that they list."""
     rows, clean = admitted.rows, admitted.clean
     bucket, cell = rows.time_ms[:clean] // BUCKET_MS, cell_of(rows.stratum[:clean], rows.kind[:clean])
-    keys, counts = count_rows(np.stack((bucket, cell)))
+    keys, counts = count_rows(np.array((bucket, cell)))
     listed = np.flatnonzero(exposures.status[: exposures.first_update[clean]] != NEITHER)
     owner, is_excluded = exposures.owner[listed], exposures.status[listed] == EXCLUDED
-    where = np.stack((bucket[owner], cell[owner], exposures.update[listed]))
+    where = np.array((bucket[owner], cell[owner], exposures.update[listed]))
     return Counts(keys, counts[None, :]), Counts(*count_flagged(where, is_excluded))
 
 
@@ -179,7 +179,7 @@ def _installs(admitted: Admitted, exposures: Exposures) -> Ints:
     fleet = np.array([fleets[stratum[0]] for stratum in names.strata], np.int64)[rows.stratum[owner]]
     bucket = rows.installed_ms[fresh] // BUCKET_MS
     hashes = rows.host_hash[owner] >> np.uint64(64 - INSTALL_HASH_BITS)
-    columns = np.stack((fleet, bucket, update, hashes.astype(np.int64)))
+    columns = np.array((fleet, bucket, update, hashes.astype(np.int64)))
     if fresh.size > INSTALLS_PER_MINUTE:
         minute = bucket * BUCKET_MS // MINUTE_MS
         columns = columns[:, smallest(fleet * len(names.updates) + update, minute, hashes, INSTALLS_PER_MINUTE)]
@@ -211,12 +211,12 @@ def _crashes(admitted: Admitted, last: Ints, exposures: Sequence[Exposure]) -> d
 def smallest(cell: Ints, minute: Ints, hashes: Hashes, most: int = SAMPLES_PER_CELL_MINUTE) -> Ints:
     """Positions of the `most` smallest hashes of each (cell, minute), of equal ones all."""
     order = np.lexsort((hashes, minute, cell))
-    group, hashes = np.stack((cell[order], minute[order])), hashes[order]
+    cell, minute, hashes = cell[order], minute[order], hashes[order]
     is_first = np.ones(order.size, np.bool_)
-    is_first[1:] = (group[:, 1:] != group[:, :-1]).any(axis=0)
+    is_first[1:] = (cell[1:] != cell[:-1]) | (minute[1:] != minute[:-1])
     is_new = is_first.copy()
     is_new[1:] |= hashes[1:] != hashes[:-1]
     distinct, starts = np.cumsum(is_new), np.flatnonzero(is_first)
-    rank: Ints = distinct - np.repeat(distinct[starts], np.diff(np.append(starts, order.size)))
+    rank: Ints = distinct - np.repeat(distinct[starts], lengths(starts, order.size))
     chosen: Ints = order[rank < most]
     return chosen

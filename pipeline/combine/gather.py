@@ -17,7 +17,7 @@ from pipeline.combine.hashing import Hashes, hash_names
 from pipeline.combine.noting import Noting, furthest
 from pipeline.wire.cells import BOOT, HEARTBEAT
 from pipeline.wire.events import LATEST_MS, MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat
-from pipeline.wire.listed import Listed, UpdateNames
+from pipeline.wire.listed import Listed, UpdateNames, columns_of
 from pipeline.wire.mending import Mends
 
 Ints = npt.NDArray[np.int64]
@@ -216,12 +216,13 @@ class Gather:
 
     def _listed(self, lists: Sequence[Any]) -> tuple[Ints, Ints, Ints]:
         """How many updates each of the lists has; the updates' numbers and times, one list after the other."""
-        if {type(each) for each in lists} == {Listed} and len({id(each.names) for each in lists}) == 1:
+        names = next((each.names for each in lists if type(each) is Listed), None)
+        if names is not None:
+            lists = [each if type(each) is Listed and each.names is names else _columns(each, names) for each in lists]
             numbers = np.frombuffer(b"".join([each.numbers for each in lists]), np.int64)
             installed_ms = np.frombuffer(b"".join([each.installed_ms for each in lists]), np.int64)
             sizes = _integers([len(each.numbers) for each in lists]) // numbers.itemsize
-            return sizes, self._numbered(lists[0].names, numbers), installed_ms
-        lists = [tuple(each.updates()) if type(each) is Listed else each for each in lists]
+            return sizes, self._numbered(names, numbers), installed_ms
         flat = list(chain.from_iterable(lists))
         return (
             _integers(list(map(len, lists))),
@@ -243,6 +244,11 @@ class Gather:
                 self._own[number] = self._updates[names.in_order[number]]
         own: Ints = self._own[numbers]
         return own
+
+
+def _columns(listed: Any, names: UpdateNames) -> Listed:
+    """A list that was read just now, or before `names` began."""
+    return columns_of(listed.updates() if isinstance(listed, Listed) else listed, names)
 
 
 @lru_cache(maxsize=64)

@@ -135,9 +135,9 @@ class Intake:
         kinds, strata, counts = kind_of(cells), self.strata[stratum_of(cells)], trials_seen.astype(np.float64)
         state.trials.add_trials(buckets, kinds, strata, counts)
         hours = buckets * BUCKET_MS // HOUR_MS
-        for hour in np.unique(hours):
+        for hour in sorted(set(hours.tolist())):
             some = hours == hour
-            np.add.at(state.history.trials[:, state.history.place(int(hour) * HOUR_MS)], strata[some], counts[some])
+            np.add.at(state.history.trials[:, state.history.place(hour * HOUR_MS)], strata[some], counts[some])
 
     def enter_exposures(self, columns: Ints) -> None:
         """Exposed and excluded trials, and with them what history expects of each update."""

@@ -85,7 +85,7 @@ class Trials(Part):
 
     def _weights(self, buckets: Ints) -> Floats:
         """Decay since each bucket, per scale; trials from the future count as of now. Shape (3, rows)."""
-        return np.take(_DECAYED, np.clip(self.bucket - buckets, 0, DAY_BUCKETS), axis=1)
+        return np.take(_DECAYED, np.minimum(np.maximum(self.bucket - buckets, 0), DAY_BUCKETS), axis=1)
 
     def add_trials(self, buckets: Ints, kinds: Ints, strata: Ints, counts: Floats) -> None:
         """Add rows of clean trials."""

@@ -9,6 +9,7 @@ one, or read too.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -23,7 +24,7 @@ MAX_WORDS = 4096  # past these, learning starts over
 _LEARN_AT = 4  # how often a word is seen among unseen ones before it is learned
 _FIRST_PAUSE, _LONGEST_PAUSE = 64, 65_536  # misses between two lessons: building a decoder takes milliseconds
 
-_KEY = b'"updates"'
+_HOST, _KEY = b'"host":"', b'"updates"'
 
 Decode = Callable[[bytes], AnyEvent]
 Refuse = Callable[[int, MalformedMessage], None]
@@ -110,36 +111,41 @@ def _list_of(word: Any) -> Any:
 
 
 def _remembering(words: frozenset[str], lists: KnownLists) -> Decode:
-    """The same, and what is in `lists` is not read again."""
-    whole, without_list = _decoder(words), _decoder(words, msgspec.Raw)
+    """The same, and the list that a host had before is not read again: what is read is the event with null for it."""
+    whole, without_list = _decoder(words), _decoder(words, type(None))
     known: Any = Literal[tuple(sorted(words))]
     decode_list = msgspec.json.Decoder(_list_of(known)).decode
 
     def decode(message: bytes) -> AnyEvent:
         if len(message) < lists.worth_bytes:
             return whole(message)
-        event = without_list(message)
-        start = message.find(b"[", message.find(_KEY))
-        listed = lists.of_host.get(event.host)
-        if listed is None or not message.startswith(listed.raw, start):
-            return read(message, event, start)
-        if not _is_only(message, start, start + len(listed.raw)):
+        named = message.find(_HOST) + len(_HOST)
+        host = message[named : message.find(b'"', named)]  # what a list is remembered by; whose it is does not matter
+        key = message.find(_KEY)
+        start = message.find(b"[", key)
+        remembered = lists.of_host.get(host)
+        if remembered is None or not message.startswith(remembered.raw, start):
+            return read(message, host, start)
+        end = start + len(remembered.raw)
+        if not _is_only(message, key, start, end):
             return whole(message)
-        msgspec.structs.force_setattr(event, "updates", listed)
+        event = without_list(message[:start] + b"null" + message[end:])
+        msgspec.structs.force_setattr(event, "updates", lists.listed(remembered))
         return event
 
-    def read(message: bytes, event: AnyEvent, start: int) -> AnyEvent:
-        """An event whose list is new, and begins there."""
-        raw = bytes(event.updates)  # type: ignore[arg-type]  # a msgspec.Raw
-        is_there = message.startswith(raw, start) and _KEY not in raw and _is_only(message, start, start + len(raw))
-        if not is_there or not lists.has_room(event.host):
-            return whole(message)
-        msgspec.structs.force_setattr(event, "updates", lists.add(event.host, raw, decode_list(raw)))
+    def read(message: bytes, host: bytes, start: int) -> AnyEvent:
+        """An event whose list is new."""
+        event, raw = whole(message), message[start : message.rfind(b"]") + 1]
+        if start >= 0 and _KEY not in raw and b"\\" not in raw and lists.has_room(host):
+            with suppress(msgspec.DecodeError):  # other lists may stand behind it: then it is read each time
+                lists.remember(host, raw, decode_list(raw))
         return event
 
     return decode
 
 
-def _is_only(message: bytes, start: int, end: int) -> bool:
-    """Whether nothing but what is between these can be the event's list: no key comes twice, or in other spelling."""
-    return message.count(_KEY, 0, start) == 1 and message.find(_KEY, end) < 0 and b"\\" not in message
+def _is_only(message: bytes, key: int, start: int, end: int) -> bool:
+    """Whether what is between these can only be the value of the event's one key `updates`, and nothing is spelled
+    otherwise than we read it."""
+    is_value = message[key + len(_KEY) : start].strip() == b":"
+    return is_value and message.find(_KEY, end) < 0 and b"\\" not in message

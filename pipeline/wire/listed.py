@@ -5,7 +5,7 @@ names nor the times are read again; it is kept as two columns, which is what a f
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pipeline.wire.events import Update
@@ -32,12 +32,11 @@ class UpdateNames(dict[Name, int]):
 
 class Listed(NamedTuple):
     """What a host lists, in place of a tuple of updates: `numbers` are those that `names` has for them, both columns
-    int64 in the machine's order; `raw` is what was read."""
+    int64 in the machine's order."""
 
     names: UpdateNames
     numbers: bytes
     installed_ms: bytes
-    raw: bytes
 
     def updates(self) -> Iterator[Update]:
         """The list as it was read."""
@@ -45,31 +44,50 @@ class Listed(NamedTuple):
             yield Update(*self.names.in_order[number], installed_ms)
 
 
+class Remembered:
+    """A list as it was read: its bytes, its updates, and these as columns once it has come again."""
+
+    __slots__ = ("listed", "raw", "updates")
+
+    def __init__(self, raw: bytes, updates: tuple[Update, ...]) -> None:
+        self.raw, self.updates = raw, updates
+        self.listed: Listed | None = None
+
+
 class KnownLists:
     """The newest list of each host; events of less than `worth_bytes` are left out.
 
     >>> lists = KnownLists()
-    >>> listed = lists.add("h-1", b"[...]", (Update("v", "p", "1", 1_700_000_000_000),))
-    >>> lists.of_host["h-1"] is listed, next(listed.updates()).version
-    (True, '1')
+    >>> lists.remember(b"h-1", b"[...]", (Update("v", "p", "1", 1_700_000_000_000),))
+    >>> next(lists.listed(lists.of_host[b"h-1"]).updates()).version
+    '1'
     """
 
     def __init__(self, worth_bytes: int = WORTH_BYTES) -> None:
-        self.of_host: dict[str, Listed] = {}
+        self.of_host: dict[bytes, Remembered] = {}
         self.worth_bytes = worth_bytes
         self._names = UpdateNames()
 
-    def has_room(self, host: str) -> bool:
+    def has_room(self, host: bytes) -> bool:
         """Whether a list of this host can be remembered."""
         return len(self.of_host) < MOST_HOSTS or host in self.of_host
 
-    def add(self, host: str, raw: bytes, updates: tuple[Update, ...]) -> Listed:
+    def remember(self, host: bytes, raw: bytes, updates: tuple[Update, ...]) -> None:
         """These bytes are what the host lists."""
         if len(self._names) > MOST_NAMES:
             self.of_host.clear()
             self._names = UpdateNames()
-        names = self._names
-        numbers = array("q", [names[update.vendor, update.product, update.version] for update in updates])
-        installed_ms = array("q", [update.installed_at for update in updates])
-        self.of_host[host] = listed = Listed(names, numbers.tobytes(), installed_ms.tobytes(), raw)
-        return listed
+        self.of_host[host] = Remembered(raw, updates)
+
+    def listed(self, remembered: Remembered) -> Listed:
+        """As columns."""
+        if remembered.listed is None:
+            remembered.listed, remembered.updates = columns_of(remembered.updates, self._names), ()
+        return remembered.listed
+
+
+def columns_of(updates: Iterable[Update], names: UpdateNames) -> Listed:
+    """A list as columns."""
+    pairs = [(names[update.vendor, update.product, update.version], update.installed_at) for update in updates]
+    numbers, installed_ms = zip(*pairs, strict=True) if pairs else ((), ())
+    return Listed(names, array("q", numbers).tobytes(), array("q", installed_ms).tobytes())

@@ -16,7 +16,7 @@ from pipeline.combine.fold import Fold
 from pipeline.combine.memory import Memory
 from pipeline.wire.cells import BOOT
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
-from pipeline.wire.listed import KnownLists
+from pipeline.wire.listed import KnownLists, Remembered
 from pipeline.wire.partials import (
     BUCKET_MS,
     MAX_PARTIAL_BYTES,
@@ -88,7 +88,7 @@ def test_remembered_lists_fold_alike(batch: list[AnyEvent], every: int) -> None:
     """Whether the events' lists are remembered, all or some of them, the partials are the same."""
     lists, columns = KnownLists(), list[AnyEvent]()
     for number, event in enumerate(batch):
-        listed = lists.add(event.host, b"", event.updates) if number % 3 <= every else event.updates
+        listed = lists.listed(Remembered(b"", event.updates)) if number % 3 <= every else event.updates
         columns.append(msgspec.structs.replace(event, updates=listed))
     assert partials(columns, Memory(1 << 10)) == partials(batch, Memory(1 << 10))
 

@@ -233,6 +233,8 @@ def test_the_learned_decoder_decides_alike(batch: list[bytes], lessons: int, rem
         orjson.dumps(BOOT).replace(b'"v":1', b'"v":1,"updates":17'),
         orjson.dumps(BOOT).replace(b'"prior"', b'"updates":17,"prior"'),
         orjson.dumps(BOOT | {"host": "updates"}),
+        orjson.dumps(BOOT).replace(b'"updates":[', b'"updates":null,"x":['),
+        orjson.dumps(BOOT | {"site": "ber-3", "tags": ["x"]}),
         orjson.dumps(BOOT).replace(b'"v":1', b'"v":1,"\\u0075pdates":[17]'),
         orjson.dumps(BOOT).replace(b'"v":1', b'"v":1,"x":{"updates":[]}'),
         orjson.dumps(BOOT).replace(b'"updates":[', b'"updates": [ '),
@@ -245,6 +247,8 @@ def test_the_learned_decoder_decides_alike(batch: list[bytes], lessons: int, rem
         "first-a-number",
         "last-a-number",
         "a-host",
+        "null",
+        "a-list-behind",
         "spelled",
         "deeper",
         "spaces",
@@ -269,12 +273,12 @@ def test_a_list_is_read_once() -> None:
     """A host that lists the same again has what was read of it; another time of installation is another list."""
     decoder = LearnedDecoder(KnownLists(worth_bytes=0))
     decoder.decode_all([orjson.dumps(BOOT)] * 100, lambda *_: pytest.fail("refused"))
-    batch = [BOOT, HEARTBEAT, BOOT | {"updates": [UPDATE | {"installed_at": T - 2}]}]
+    batch = [BOOT, BOOT | {"updates": [UPDATE | {"installed_at": T - 2}]}, HEARTBEAT, HEARTBEAT, HEARTBEAT]
     events = decoder.decode_all([orjson.dumps(each) for each in batch], lambda *_: pytest.fail("refused"))
-    first, second, third = (event.updates for event in events)
-    assert isinstance(first, Listed)
-    assert first is second
-    assert first != third
+    lists = [event.updates for event in events]
+    assert [isinstance(each, Listed) for each in lists] == [False, False, False, True, True]
+    assert lists[3] is lists[4]
+    assert [spelled_out(event) for event in events] == [decode(orjson.dumps(each)) for each in batch]
 
 
 def test_the_learned_decoder_keeps_checking_what_it_knows() -> None:
