@@ -11,11 +11,11 @@ from pipeline.decide.arrays import int_columns
 from pipeline.decide.attribution import bar_after_resume, judge
 from pipeline.decide.buckets import HOUR_BUCKETS, MINUTE_BUCKETS, OPEN_BUCKETS
 from pipeline.decide.intake import FORGET_AFTER_BUCKETS, name, take_in
-from pipeline.decide.orders import Decisions, Ruling, Stance
+from pipeline.decide.orders import Decisions, HaltOrder, Ruling, Stance
 from pipeline.decide.policy import PolicySet, PolicyTable
 from pipeline.decide.state import DetectorState, unpack_state
 from pipeline.decide.trials import DECAY_PER_BUCKET
-from pipeline.decide.verdicts import impose, summary, tell
+from pipeline.decide.verdicts import impose, news, summary, tell, told_evidence
 from pipeline.decide.weighing import Weighed, archive, archived, close, weigh
 from pipeline.wire.partials import TRIAL_COLUMNS, Partial, UpdateId
 from pipeline.wire.spans import HOUR_MS
@@ -28,6 +28,21 @@ class Passed(NamedTuple):
 
     closed: bool  # whether buckets were entered for good
     minute: bool
+
+
+class Concluded(NamedTuple):
+    """What a step came to."""
+
+    weighed: Weighed
+    news: list[int]  # updates whose verdicts are told now
+    halts: tuple[HaltOrder, ...]
+
+
+class Brief(NamedTuple):
+    """Decisions without verdicts: of the updates that they would be on, the evidence (log10) that they would give."""
+
+    evidence: dict[UpdateId, float]
+    halts: tuple[HaltOrder, ...]
 
 
 class Detector:
@@ -51,6 +66,15 @@ class Detector:
 
     def step(self, partial: Partial) -> Decisions:
         """Take in one partial and decide."""
+        concluded = self._conclude(partial)
+        return Decisions(tell(concluded.weighed, concluded.news), concluded.halts) if concluded else NOTHING
+
+    def step_briefly(self, partial: Partial) -> Brief:
+        """The same, for whoever keeps no verdicts: most of a step without a halt goes into writing them."""
+        concluded = self._conclude(partial)
+        return Brief(told_evidence(concluded.weighed, concluded.news), concluded.halts) if concluded else Brief({}, ())
+
+    def _conclude(self, partial: Partial) -> Concluded | None:
         state, policies = self.state, self.policies
         trials = int_columns(partial.trials, TRIAL_COLUMNS)
         self._read_policies()
@@ -62,11 +86,11 @@ class Detector:
         if named.made_room:
             self.weighed = None  # it speaks of others
         if not (partial.crashes or passed.closed or passed.minute):
-            return NOTHING  # clean trials alone can only lower the evidence
+            return None  # clean trials alone can only lower the evidence
         self.weighed = weighed = weigh(state, policies)
         due = judge(weighed, partial) if partial.crashes or passed.closed else []
         orders = impose(weighed, due)
-        return Decisions(tell(weighed, passed.minute), orders)
+        return Concluded(weighed, news(weighed, passed.minute), orders)
 
     def rule(self, ruling: Ruling) -> Decisions:
         """Take in what people have decided; it holds from the next partial on. The verdicts that are news."""
@@ -81,7 +105,7 @@ class Detector:
             state.apart.surveyed_at = 0
         if ruling.effect == "resumed":
             state.spreading.said.pop(update, None)
-        return Decisions(tell(weighed, False), ())
+        return Decisions(tell(weighed, news(weighed, False)), ())
 
     def stance(self, update: UpdateId) -> Stance:
         """What those who rule on an update have to know. Changes nothing."""
@@ -132,10 +156,15 @@ def advance(state: DetectorState, policies: PolicyTable, before: int) -> Passed:
 def _watch(state: DetectorState) -> None:
     """How far crash rates may have risen for all, as the control hosts tell; and who has gone silent."""
     past = state.past
-    past.watch(state.trials.control(np.where(state.book.active & ~np.isnan(past.rates), past.rates, 0.0)))
-    trials, exposed, excluded = state.trials.slow()
-    eligible = (trials[:, None] - excluded).sum(axis=0)
-    state.clearing.watch(exposed.sum(axis=0), eligible)
+    usual = np.where(state.book.active & ~np.isnan(past.rates), past.rates, 0.0)
+    expected = np.empty((2, usual.shape[1]))
+    for row, (trials, exposed, excluded) in enumerate(state.trials.middle_and_slow()):
+        control = trials[:, None] - exposed
+        control -= excluded
+        expected[row] = (np.maximum(control, 0.0, out=control) * usual).sum(axis=0)
+        if row:  # the slow scale
+            state.clearing.watch(exposed.sum(axis=0), (trials[:, None] - excluded).sum(axis=0))
+    past.watch(expected)
 
 
 def _forget(state: DetectorState) -> None:

@@ -129,8 +129,10 @@ class Past(Part):
         """Rows of exposed trials, each times its update's tolerated risk."""
         allowed = tolerated * self.shock[updates]
         rates = self.rates[strata, updates]
-        usual = np.nanmax(rates) if np.isfinite(rates).any() else np.nan
-        np.add.at(self.expected, updates, allowed * np.where(np.isfinite(rates), rates, usual))
+        known = np.isfinite(rates)
+        if not known.all():
+            rates = np.where(known, rates, np.nanmax(rates) if known.any() else np.nan)
+        np.add.at(self.expected, updates, allowed * rates)
         np.add.at(self.exposure, updates, allowed)
 
     def decay(self, by_scale: list[float]) -> None:
@@ -150,7 +152,8 @@ def shock_factor(control_crashes: Floats, control_expected: Floats) -> Floats:
     have begun just now.
     """
     upper = control_crashes + 1.0 + LIMIT_ERRORS * np.sqrt(control_crashes + 1.0)
-    result: Floats = np.clip((upper / np.maximum(control_expected, 1e-9)).max(axis=0), 1.0, SHOCK_LIMIT)
+    rise = (upper / np.maximum(control_expected, 1e-9)).max(axis=0)
+    result: Floats = np.minimum(np.maximum(rise, 1.0), SHOCK_LIMIT)
     return result
 
 

@@ -116,7 +116,7 @@ class Intake:
         self._listed: Counter[tuple[int, int]] = Counter()  # stratum, update → those that are no control for it
         self._positions = Positions(self.updates.tolist())
 
-    def begin_updates(self, buckets: Ints, updates: Ints) -> None:
+    def begin_updates(self, buckets: Ints | int, updates: Ints) -> None:
         """Note first and newest exposures; what history says is fixed when an update first appears."""
         state, ages = self.state, self.state.ages
         np.maximum.at(ages.seen, updates, np.minimum(buckets, state.bucket))
@@ -135,9 +135,9 @@ class Intake:
         kinds, strata, counts = kind_of(cells), self.strata[stratum_of(cells)], trials_seen.astype(np.float64)
         state.trials.add_trials(buckets, kinds, strata, counts)
         hours = buckets * BUCKET_MS // HOUR_MS
-        for hour in np.unique(hours):
+        for hour in sorted(set(hours.tolist())):
             some = hours == hour
-            np.add.at(state.history.trials[:, state.history.place(int(hour) * HOUR_MS)], strata[some], counts[some])
+            np.add.at(state.history.trials[:, state.history.place(hour * HOUR_MS)], strata[some], counts[some])
 
     def enter_exposures(self, columns: Ints) -> None:
         """Exposed and excluded trials, and with them what history expects of each update."""
@@ -183,7 +183,7 @@ class Intake:
         if not crashed.in_all and not crashed.by_name:
             return Noted.CRASHES_REPEATED
         listed = np.array(crashed.exposed, dtype=np.int64)
-        self.begin_updates(np.full(len(listed), at // BUCKET_MS), listed)
+        self.begin_updates(at // BUCKET_MS, listed)
         if crashed.in_all:
             state.counts.crashed[listed, crashed.ring] += 1
         if not self._site_admits(crashed):
