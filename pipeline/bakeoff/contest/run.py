@@ -1,6 +1,7 @@
 """One family under one seed: every contender on the same partials, and what each of them did beside the truth."""
 
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,12 +52,16 @@ class Score(NamedTuple):
     seconds: float
 
 
-def run(family: Family, seed: int) -> list[Score]:
-    """The scores of all contenders, the oracle's last."""
+ALL = (*(entry.name for entry in table.CONTENDERS), ORACLE)
+
+
+def run(family: Family, seed: int, names: Sequence[str] = ALL) -> list[Score]:
+    """The scores of these contenders, in the order of ALL."""
     world = make(family, seed)
     past = past_of(world)
-    runners: dict[str, Contender] = {entry.name: entry.make(past) for entry in table.CONTENDERS}
-    runners[ORACLE] = Oracle(past, world)
+    runners: dict[str, Contender] = {entry.name: entry.make(past) for entry in table.CONTENDERS if entry.name in names}
+    if ORACLE in names:
+        runners[ORACLE] = Oracle(past, world)
     reader, spent = Reader(past), dict.fromkeys(runners, 0.0)
     stops: dict[str, dict[int, Stop]] = {name: {} for name in runners}
     clears: dict[str, dict[int, int]] = {name: {} for name in runners}

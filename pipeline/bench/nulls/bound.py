@@ -7,10 +7,10 @@ import numpy as np
 
 from pipeline.bakeoff.crashes import FRIDAY_MS, ORDINARY_CAUSE
 from pipeline.bakeoff.hosts import Floats
-from pipeline.bakeoff.spec import Fault
+from pipeline.bakeoff.spec import Family, Fault
 from pipeline.bakeoff.stream import FLEET, Stream
-from pipeline.bakeoff.world import World, make
-from pipeline.bench.kinds import null_family
+from pipeline.bakeoff.world import TOLERATED, World, make
+from pipeline.bench.nulls.kinds import null_family
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.runtime.errors import AndonError
@@ -20,10 +20,11 @@ LEVELS = (10.0, 100.0, 1000.0)
 DEEP_LEVELS = (*LEVELS, 1e4, 1e5, 1e6)
 CUTS_SECONDS = (10, 50, 100)
 CONFIDENCE = 0.99
-TILT = 12.0  # the relative risk at which importance sampling draws the crashes of one update
+TILTS = (6.0, 500.0)  # relative risks at which importance sampling draws the crashes of one update, at least and most
+DEEP_NATS = 22.0  # 10^6, an explanation's weight, and some crashes that land elsewhere
 # There it cannot be done: installations follow crashes, or something else than the one rollout makes the evidence.
 NOT_TILTED = frozenset({"repair", "outage", "outage-new", "renamed", "simpson-unmeasured"})
-FEWEST_REACHED = 5  # fleets that must get to a level before anything is said of how rarely a harmless one does
+FEWEST_REACHED = 5  # fleets, as telling as so many of equal weight, before anything is said of how rarely it happens
 NO_LIMIT = PolicySet(default=Policy(max_halts_per_hour=0))
 
 
@@ -37,11 +38,13 @@ class Tops(NamedTuple):
 
 
 class Deep(NamedTuple):
-    """A fleet of which one rollout was drawn at TILT: by level, the likelihood ratio of what had happened when evidence
-    against it reached the level, 0 where it never did. Its mean is how often a harmless one gets there."""
+    """A fleet of which one rollout was drawn at `tilt` times the crash rate: by level, the likelihood ratio of what had
+    happened when evidence against it reached the level, 0 where it never did. Its mean is how often a harmless one gets
+    there."""
 
     kind: str
     seed: int
+    tilt: float
     weights: tuple[float, ...]
 
 
@@ -51,42 +54,55 @@ def tops(kind: str, cut_seconds: int, seed: int) -> Tops:
     highest = np.full(len(world.updates), -np.inf)
     for _, found in _evidence(world, cut_seconds):
         np.maximum(highest, found, out=highest)
-    return Tops(kind, cut_seconds, seed, tuple(highest.tolist()))
+    return Tops(kind, cut_seconds, seed, tuple(np.round(highest, 4).tolist()))
 
 
 def _evidence(world: World, cut_seconds: int) -> Iterator[tuple[int, Floats]]:
-    """After each partial: when it was cut (ms since the first event), and log10 evidence by update."""
-    numbers = {"/".join(update): number for number, update in enumerate(world.updates)}
-    detector = Detector(FLEET, NO_LIMIT)
+    """After each partial that can have changed it: when it was cut (ms since the first event), and log10 evidence by
+    update."""
+    detector, before = Detector(FLEET, NO_LIMIT), None
     for partial in Stream(world, cut_seconds * 1000).partials():
         detector.step(partial)
-        found = np.full(len(numbers), -np.inf)
-        listed: Any = detector.summary()["updates"]
-        for entry in listed:
-            found[numbers[entry["update"]]] = entry["log10_evidence"]
-        yield partial.ingested_at_ms - FRIDAY_MS, found
+        weighed = detector.weighed
+        if weighed is None or weighed is before:
+            continue
+        before, total = weighed, weighed.explained.log10
+        place = np.array([detector.state.names.updates.get(update) for update in world.updates])
+        known = (place >= 0) & (place < len(total))
+        yield partial.ingested_at_ms - FRIDAY_MS, np.where(known, total[np.where(known, place, 0)], -np.inf)
 
 
 def deep(kind: str, cut_seconds: int, seed: int) -> Deep:
-    """One fleet whose first rollout is drawn at TILT times the crash rate, and weighed back to what is harmless."""
+    """One fleet whose first rollout is drawn at many times the crash rate, and weighed back to what is harmless."""
     family = null_family(kind, seed)
-    first = family.pushes[0]
+    first, tilt = family.pushes[0], tilt_of(family)
     harmless = first.fault.risk if first.fault is not None else 1.0
-    tilted = first._replace(fault=Fault(risk=TILT, signature=None))
+    tilted = first._replace(fault=Fault(risk=tilt, signature=None))
     world = make(family._replace(pushes=(tilted, *family.pushes[1:])), seed)
     weights, reached = [0.0] * len(DEEP_LEVELS), 0
     for at_ms, found in _evidence(world, cut_seconds):
         while reached < len(DEEP_LEVELS) and found[0] >= np.log10(DEEP_LEVELS[reached]):
-            weights[reached] = likelihood_ratio(world, at_ms, harmless)
+            weights[reached] = likelihood_ratio(world, at_ms, harmless, tilt)
             reached += 1
         if reached == len(DEEP_LEVELS):
             break
-    return Deep(kind, seed, tuple(weights))
+    return Deep(kind, seed, tilt, tuple(weights))
 
 
-def likelihood_ratio(world: World, at_ms: int, harmless: float) -> float:
+def tilt_of(family: Family) -> float:
+    """The relative risk at which evidence against the first rollout gets to the last level by the end, more or less:
+    each crash that lands on it multiplies evidence by at most 1/p, p being the share that a harmless one may have."""
+    fleet, push = family.fleet, family.pushes[0]
+    share = min(push.share, 0.95)
+    p = TOLERATED * share / (TOLERATED * share + 1 - share)
+    needed = DEEP_NATS / -np.log(p)
+    expected = fleet.hosts * share * fleet.crashes_a_day * max(family.hours - max(push.at, 0.0), 0.5) / 24
+    return float(np.clip(needed / expected, *TILTS))
+
+
+def likelihood_ratio(world: World, at_ms: int, harmless: float, tilt: float) -> float:
     """How much likelier, or less, what happened to hosts with the first update by then was at its harmless risk than at
-    TILT. Crashes of shocks and other faults are as likely under both."""
+    `tilt`. Crashes of shocks and other faults are as likely under both."""
     truth, source = world.truth, world.sources[0]
     installed = world.installs.at[0]
     clock = np.concatenate(([0.0], np.cumsum(source.level))) * MINUTE_MS
@@ -101,7 +117,7 @@ def likelihood_ratio(world: World, at_ms: int, harmless: float) -> float:
     exposed -= float((source.rate[host] * (until(truth.back_ms[here]) - until(begun))).sum())
     own = np.isin(truth.crash_update, (ORDINARY_CAUSE, 0)) & (truth.crash_ms < at_ms)
     count = int((own & (truth.crash_ms >= installed[truth.crash_host])).sum())
-    return float(np.exp(count * np.log(harmless / TILT) + (TILT - harmless) * exposed))
+    return float(np.exp(count * np.log(harmless / tilt) + (tilt - harmless) * exposed))
 
 
 def limits(crossed: Sequence[int], sizes: Sequence[int]) -> tuple[float, float]:
@@ -147,15 +163,19 @@ def row(found: Sequence[Tops]) -> dict[str, Any]:
 
 def deep_row(found: Sequence[Deep]) -> dict[str, Any]:
     """How often a harmless rollout of a kind gets to each level, by importance sampling, with limits (normal). `holds`
-    is None where too few got there to tell."""
+    is None where too few got there to tell, or a few weigh nearly everything."""
     weights = np.array([deep.weights for deep in found])
     mean, error = weights.mean(axis=0), weights.std(axis=0, ddof=1) / np.sqrt(len(found))
     levels = {}
     for place, level in enumerate(DEEP_LEVELS):
+        one = weights[:, place]
         low = max(float(mean[place] - 2.33 * error[place]), 0.0)
+        telling = float(one.sum() ** 2 / (one**2).sum()) if one.any() else 0.0  # Kish's effective number
         levels[f"{level:.0f}"] = {
             "bound": 1 / level, "rate": float(mean[place]), "lower_limit_99": low,
-            "upper_limit_99": float(mean[place] + 2.33 * error[place]), "reached": int((weights[:, place] > 0).sum()),
-            "holds": bool(low <= 1 / level) if (weights[:, place] > 0).sum() >= FEWEST_REACHED else None,
+            "upper_limit_99": float(mean[place] + 2.33 * error[place]), "reached": int((one > 0).sum()),
+            "effective": round(telling, 1), "holds": bool(low <= 1 / level) if telling >= FEWEST_REACHED else None,
         }  # fmt: skip
-    return {"kind": found[0].kind, "fleets": len(found), "tilt": TILT, "levels": levels}
+    tilts = [deep.tilt for deep in found]
+    of = {"kind": found[0].kind, "fleets": len(found), "tilt": round(float(np.median(tilts)), 1)}
+    return {**of, "levels": levels}
