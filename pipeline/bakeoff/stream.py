@@ -63,7 +63,7 @@ class Stream:
         if not sent.size:
             return
         if self._cut_ms:
-            ends = np.searchsorted(sent, np.arange(sent[0], sent[-1] + self._cut_ms, self._cut_ms)[1:])
+            ends = np.searchsorted(sent, self._edges(sent[0], sent[-1], sent[kind >= CRASH]))
             yield from (int(end) for end in np.unique(np.append(ends, sent.size)) if end)
             return
         crashed = np.flatnonzero(kind >= CRASH)
@@ -84,6 +84,16 @@ class Stream:
             if due or place == sent.size:
                 yield place
                 begun, holds = place, False
+
+    def _edges(self, first: int, last: int, crashed: Ints) -> Ints:
+        """When it is cut (ms). Finer than CALM_MS only around crashes: clean trials alone decide nothing, and their
+        counts do not depend on it."""
+        edges = np.arange(first, last + self._cut_ms, self._cut_ms)[1:]
+        if self._cut_ms >= CALM_MS // 2:
+            return edges
+        near = np.searchsorted(crashed, edges + CALM_MS // 2) > np.searchsorted(crashed, edges - 2 * CALM_MS)
+        chosen: Ints = edges[near | (np.arange(edges.size) % (CALM_MS // self._cut_ms) == 0) | (edges >= last)]
+        return chosen
 
     def _fold(self, chunk: Events, offset: int) -> list[Partial]:
         if not chunk.sent.size:

@@ -18,8 +18,7 @@ import numpy as np
 
 from pipeline.bench.brokers import python
 from pipeline.bench.nulls.bound import CUTS_SECONDS, NOT_TILTED, deep_row, row
-from pipeline.bench.nulls.kinds import KINDS
-from pipeline.bench.nulls.kinds import ROLLOUTS as KIND_ROLLOUTS
+from pipeline.bench.nulls.kinds import KINDS, null_family
 from pipeline.bench.nulls.ordinary import lower_limit, report
 from pipeline.bench.nulls.power import power
 from pipeline.bench.nulls.runs import ORDINARY, Found, Job, run
@@ -47,16 +46,14 @@ class Asked(NamedTuple):
         ordinary = 0
         if not self.kinds or ORDINARY in self.kinds:
             ordinary = -(-self.rollouts // (5 if self.hard else 1) // ROLLOUTS)
-        cells = [(kind, cut) for kind in self.hard for cut in CUTS_SECONDS]
-        each = max(2, -(-(self.rollouts - ordinary * ROLLOUTS) // (len(cells) * KIND_ROLLOUTS))) if cells else 0
-        found = [(number, Job(kind, cut, self.seed + number)) for kind, cut in cells for number in range(each)]
-        found += [(number * each / ordinary, Job(ORDINARY, 0, self.seed + number)) for number in range(ordinary)]
-        found += [
-            (number * each / self.deep_fleets, Job(kind, CUTS_SECONDS[1], self.seed + number, is_deep=True))
-            for kind in self.hard
-            if kind not in NOT_TILTED
-            for number in range(self.deep_fleets)
-        ]
+        found = [(number / ordinary, Job(ORDINARY, 0, self.seed + number)) for number in range(ordinary)]
+        cell = max(self.rollouts - ordinary * ROLLOUTS, 0) // (len(self.hard) * len(CUTS_SECONDS) or 1)
+        for kind in self.hard:
+            fleets = max(2, -(-cell // len(null_family(kind, self.seed).pushes)))
+            every = [(number, cut) for number in range(fleets) for cut in CUTS_SECONDS]
+            found += [(number / fleets, Job(kind, cut, self.seed + number)) for number, cut in every]
+            deep = 0 if kind in NOT_TILTED else self.deep_fleets
+            found += [(n / deep, Job(kind, CUTS_SECONDS[1], self.seed + n, is_deep=True)) for n in range(deep)]
         return [job for _, job in sorted(found, key=lambda pair: pair[0])]
 
 

@@ -63,13 +63,13 @@ class Kept:
 
 
 def tasks(families: Iterable[Family], seeds: int, first_seed: int, names: tuple[str, ...] = ALL) -> list[Task]:
-    """Seed by seed, the largest fleets first, so that no process is left alone with one at the end."""
+    """Seed by seed, the smallest fleets first: a run that is cut off has most families."""
     found = [
         Task(family, first_seed + number, names)
         for family in families
         for number in range(1 if family.fleet.hosts >= BIG_HOSTS else seeds)
     ]
-    return sorted(found, key=lambda task: (task.seed, -_size(task.family)))
+    return sorted(found, key=lambda task: (task.seed, _size(task.family)))
 
 
 def _size(family: Family) -> float:
