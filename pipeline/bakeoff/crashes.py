@@ -183,6 +183,13 @@ def _failing(family: Family, shock: Shock, installs: Installs) -> Crashes:
     return Crashes(at.astype(np.int64), *columns)
 
 
+def of_control(crashes: Crashes, installs: Installs) -> Mask:
+    """Which are ordinary ones of hosts without the first push, since it began."""
+    first = installs.at[0]
+    own: Mask = crashes.cause == ORDINARY_CAUSE
+    return own & (crashes.at >= first.min()) & (crashes.at < first[crashes.host])
+
+
 def _forged(family: Family, installs: Installs, rng: np.random.Generator) -> Crashes:
     """Some hosts with the first push claim, once, a crash that never was."""
     since = installs.at[0]

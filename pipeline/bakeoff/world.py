@@ -70,13 +70,16 @@ class World(NamedTuple):
 TOLERATED = 1.5  # the policy's tolerated risk
 
 
-def make(family: Family, seed: int) -> World:
-    """Draw a family. The same seed gives the same events."""
+def make(family: Family, seed: int, control: float = 1.0) -> World:
+    """Draw a family. The same seed gives the same events. `control`: of the ordinary crashes of hosts without the first
+    push, from its beginning on, only that share comes about (importance sampling draws so)."""
     rng = np.random.default_rng([seed, *family.name.encode()])
     pushes = [*family.pushes, *background(family, rng)]
     hosts = populate(family, rng)
     installs = install(family, pushes, hosts, rng)
     drawn, sources = c.draw(family, pushes, hosts, installs, rng)
+    if control < 1:
+        drawn = drawn.take(~c.of_control(drawn, installs) | (rng.random(drawn.at.size) < control))
     told, back = _downtime(family.telling, drawn, rng)
     kept = c.without_downtime(drawn, back)
     crashes, told, back = drawn.take(kept), told[kept], back[kept]

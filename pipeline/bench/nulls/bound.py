@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.bakeoff.crashes import FRIDAY_MS, ORDINARY_CAUSE
-from pipeline.bakeoff.hosts import Floats
+from pipeline.bakeoff.hosts import Floats, Ints
 from pipeline.bakeoff.spec import Family, Fault
 from pipeline.bakeoff.stream import FLEET, Stream
-from pipeline.bakeoff.world import TOLERATED, World, make
-from pipeline.bench.nulls.kinds import null_family
+from pipeline.bakeoff.world import World, make
+from pipeline.bench.nulls.kinds import TELLINGS, null_family
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.runtime.errors import AndonError
@@ -20,10 +20,16 @@ LEVELS = (10.0, 100.0, 1000.0)
 DEEP_LEVELS = (*LEVELS, 1e4, 1e5, 1e6)
 CUTS_SECONDS = (10, 50, 100)
 CONFIDENCE = 0.99
-TILTS = (6.0, 500.0)  # relative risks at which importance sampling draws the crashes of one update, at least and most
-DEEP_NATS = 22.0  # 10^6, an explanation's weight, and some crashes that land elsewhere
-# There it cannot be done: installations follow crashes, or something else than the one rollout makes the evidence.
-NOT_TILTED = frozenset({"repair", "outage", "outage-new", "renamed", "simpson-unmeasured"})
+DEEP_RISK = 6.0  # importance sampling draws one update's crashes at so many times its harmless odds
+DEEP_NATS = 26.0  # 10^6, an explanation's weight, what the others of a mixture cost, and some that land elsewhere
+DEEP_PUSHES = 4
+DEEP_HOSTS = 12_000
+DEEP_SHARE = 0.3
+ONE_RING = (("broad", 1.0),)
+MOST_CRASHES_A_DAY = 4.0
+# There it cannot be done: installations follow crashes, something else than the one rollout makes the evidence, or
+# there are too few crashes for it to get far however they are drawn.
+NOT_TILTED = frozenset({"repair", "outage", "outage-new", "renamed", "simpson-unmeasured", "fast", "tiny", "sparse"})
 FEWEST_REACHED = 5  # fleets, as telling as so many of equal weight, before anything is said of how rarely it happens
 NO_LIMIT = PolicySet(default=Policy(max_halts_per_hour=0))
 
@@ -38,9 +44,9 @@ class Tops(NamedTuple):
 
 
 class Deep(NamedTuple):
-    """A fleet of which one rollout was drawn at `tilt` times the crash rate: by level, the likelihood ratio of what had
-    happened when evidence against it reached the level, 0 where it never did. Its mean is how often a harmless one gets
-    there."""
+    """A fleet of which one rollout was drawn at `tilt` times its harmless odds: by level, the likelihood ratio of what
+    had happened when evidence against it reached the level, 0 where it never did. Its mean is how often a harmless one
+    gets there."""
 
     kind: str
     seed: int
@@ -73,51 +79,90 @@ def _evidence(world: World, cut_seconds: int) -> Iterator[tuple[int, Floats]]:
 
 
 def deep(kind: str, cut_seconds: int, seed: int) -> Deep:
-    """One fleet whose first rollout is drawn at many times the crash rate, and weighed back to what is harmless."""
-    family = null_family(kind, seed)
-    first, tilt = family.pushes[0], tilt_of(family)
-    harmless = first.fault.risk if first.fault is not None else 1.0
-    tilted = first._replace(fault=Fault(risk=tilt, signature=None))
-    world = make(family._replace(pushes=(tilted, *family.pushes[1:])), seed)
+    """One fleet of which the crashes are drawn as if the first rollout were guilty, and weighed back to what is
+    harmless: as many of them in all, more on it and fewer on the others, which is how the harmless get far if ever."""
+    family = deep_family(kind, seed)
+    tilt = tilt_of(family)
+    tilted = family.pushes[0]._replace(fault=Fault(risk=tilt.exposed, signature=None))
+    world = make(family._replace(pushes=(tilted, *family.pushes[1:])), seed, tilt.control)
     weights, reached = [0.0] * len(DEEP_LEVELS), 0
     for at_ms, found in _evidence(world, cut_seconds):
         while reached < len(DEEP_LEVELS) and found[0] >= np.log10(DEEP_LEVELS[reached]):
-            weights[reached] = likelihood_ratio(world, at_ms, harmless, tilt)
+            weights[reached] = likelihood_ratio(world, at_ms, tilt)
             reached += 1
         if reached == len(DEEP_LEVELS):
             break
-    return Deep(kind, seed, tilt, tuple(weights))
+    return Deep(kind, seed, tilt.risk, tuple(weights))
 
 
-def tilt_of(family: Family) -> float:
-    """The relative risk at which evidence against the first rollout gets to the last level by the end, more or less:
-    each crash that lands on it multiplies evidence by at most 1/p, p being the share that a harmless one may have."""
-    fleet, push = family.fleet, family.pushes[0]
+class Tilt(NamedTuple):
+    """How crashes are drawn: `exposed` and `control` times the ordinary rate, where `harmless` and 1 are the truth;
+    `risk` is how many times the harmless odds that is."""
+
+    risk: float
+    exposed: float
+    control: float
+    harmless: float
+
+
+def tilt_of(family: Family) -> Tilt:
+    """Of a fleet's first rollout: so that as many crash in all as ever."""
+    push = family.pushes[0]
+    harmless = push.fault.risk if push.fault is not None else 1.0
     share = min(push.share, 0.95)
-    p = TOLERATED * share / (TOLERATED * share + 1 - share)
-    needed = DEEP_NATS / -np.log(p)
-    expected = fleet.hosts * share * fleet.crashes_a_day * max(family.hours - max(push.at, 0.0), 0.5) / 24
-    return float(np.clip(needed / expected, *TILTS))
+    control = (harmless * share + 1 - share) / (DEEP_RISK * harmless * share + 1 - share)
+    return Tilt(DEEP_RISK, DEEP_RISK * harmless * control, control, harmless)
 
 
-def likelihood_ratio(world: World, at_ms: int, harmless: float, tilt: float) -> float:
-    """How much likelier, or less, what happened to hosts with the first update by then was at its harmless risk than at
-    `tilt`. Crashes of shocks and other faults are as likely under both."""
+def deep_family(kind: str, seed: int) -> Family:
+    """A fleet of a kind that is so large, and in which so much crashes, that evidence can get far at all: of a few
+    rollouts the first begins with the story."""
+    family = null_family(kind, seed)
+    first = family.pushes[0]._replace(at=min(family.pushes[0].at, 0.0), share=DEEP_SHARE)
+    # Told at once, crashes are judged at the share of now, the nearest there is.
+    family = family._replace(pushes=(first, *family.pushes[1:DEEP_PUSHES]), telling=TELLINGS[0])
+    fleet = family.fleet._replace(hosts=DEEP_HOSTS, rings=ONE_RING)
+    fleet = fleet if fleet.trait_in_model else fleet._replace(models=1)
+    tilt, share = tilt_of(family), min(first.share, 0.95)
+    mean = tilt.harmless * share + 1 - share
+    p, q = tilt.harmless * share / mean, tilt.exposed * share / mean
+    gain = q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))  # nats a crash
+    hours = family.hours - first.over_minutes / 60 / 2
+    needed = DEEP_NATS / gain / (fleet.hosts * mean * hours / 24)
+    rate = float(np.clip(needed, fleet.crashes_a_day, MOST_CRASHES_A_DAY))
+    return family._replace(fleet=fleet._replace(crashes_a_day=rate))
+
+
+def likelihood_ratio(world: World, at_ms: int, tilt: Tilt) -> float:
+    """How much likelier, or less, what happened by then was if the first update is harmless than as it was drawn.
+    Crashes of shocks and other faults are as likely under both."""
+    truth, installed = world.truth, world.installs.at[0]
+    begun = np.full(installed.size, installed.min())
+    host, at = truth.crash_host, truth.crash_ms
+    own = np.isin(truth.crash_update, (ORDINARY_CAUSE, 0)) & (at < at_ms)
+    exposed = int((own & (at >= installed[host])).sum())
+    control = int((own & (at >= begun[host]) & (at < installed[host])).sum())
+    result = exposed * np.log(tilt.harmless / tilt.exposed) - control * np.log(tilt.control)
+    result += (tilt.exposed - tilt.harmless) * _expected(world, installed, np.full(installed.size, at_ms))
+    result += (tilt.control - 1) * _expected(world, begun, np.minimum(installed, at_ms))
+    return float(np.exp(result))
+
+
+def _expected(world: World, since: Ints, until: Ints) -> float:
+    """Ordinary crashes of hosts between two moments (ms), while they are up."""
     truth, source = world.truth, world.sources[0]
-    installed = world.installs.at[0]
     clock = np.concatenate(([0.0], np.cumsum(source.level))) * MINUTE_MS
 
-    def until(ms: Any) -> Any:
-        return np.interp(np.minimum(ms, at_ms) / MINUTE_MS, np.arange(clock.size), clock)
+    def passed(start: Ints, stop: Ints) -> Floats:
+        """Ordinary time, by host."""
+        ends = (np.interp(ms / MINUTE_MS, np.arange(clock.size), clock) for ms in (start, np.maximum(start, stop)))
+        first, last = ends
+        spent: Floats = last - first
+        return spent
 
-    since = np.flatnonzero(installed < at_ms)
-    exposed = float((source.rate[since] * (until(at_ms) - until(installed[since]))).sum())
-    here = (truth.crash_ms < at_ms) & (truth.back_ms > installed[truth.crash_host])
-    host, begun = truth.crash_host[here], np.maximum(truth.crash_ms[here], installed[truth.crash_host[here]])
-    exposed -= float((source.rate[host] * (until(truth.back_ms[here]) - until(begun))).sum())
-    own = np.isin(truth.crash_update, (ORDINARY_CAUSE, 0)) & (truth.crash_ms < at_ms)
-    count = int((own & (truth.crash_ms >= installed[truth.crash_host])).sum())
-    return float(np.exp(count * np.log(harmless / tilt) + (tilt - harmless) * exposed))
+    host = truth.crash_host
+    down = passed(np.maximum(truth.crash_ms, since[host]), np.minimum(truth.back_ms, until[host]))
+    return float((source.rate * passed(since, until)).sum() - (source.rate[host] * down).sum())
 
 
 def limits(crossed: Sequence[int], sizes: Sequence[int]) -> tuple[float, float]:
