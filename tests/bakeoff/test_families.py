@@ -73,7 +73,7 @@ FOUND = {
     "eight in one hour on the same hosts": "eight-on-the-same-hosts eight-on-the-same-hosts-plain",
     "two guilty at once": "two-guilty-same-hosts two-guilty-different-hosts two-guilty-alike",
     "an outage never seen, up to an hour after a push to 85 %": (
-        "outage-12-minutes-after-new-1000 outage-30-minutes-after-new-3000 outage-55-minutes-after-new-3000"
+        "outage-12-minutes-after-new-3000 outage-20-minutes-after-new-1800 outage-55-minutes-after-new-3000"
     ),
     "150 models folded into rings": "simpson-150-models",
     "heartbeats that list no updates while crash reports do": "heartbeats-list-no-updates",

@@ -10,7 +10,7 @@ from pipeline.bakeoff.spec import Fault
 from pipeline.bakeoff.world import make
 from pipeline.bench.nulls.bound import DEEP_LEVELS, Deep, Tops, deep_row, likelihood_ratio, limits, row, tilt_of, tops
 from pipeline.bench.nulls.kinds import KINDS, null_family
-from pipeline.bench.nulls.power import SHORT_FLEETS, exceeded, power
+from pipeline.bench.nulls.power import exceeded, power, short_fleets
 from pipeline.bench.nulls.runs import Job, run
 
 QUICK = ("edge", "tiny", "fast")
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.service  # some fifteen seconds of a core
 @functools.cache
 def fleets(kind: str) -> list[Tops]:
     """Of a kind."""
-    return [tops(kind, SECONDS, seed) for seed in range(1, SHORT_FLEETS + 1)]
+    return [tops(kind, SECONDS, seed) for seed in range(1, short_fleets(len(null_family(kind, 1).pushes)) + 1)]
 
 
 @pytest.mark.parametrize(

@@ -106,19 +106,18 @@ CROWDS = (
 )  # fmt: skip
 
 
-def _outage(name: str, after_minutes: float, hosts: int, factor: float, telling: Telling = PROMPT) -> Family:
-    """What never crashed so crashes for all alike, soon after the push has reached 85 %."""
-    shock = Shock(after_minutes / 60, 1.0, factor, signature=STRANGE)
-    fleet = Fleet(hosts, crashes_a_day=0.02)
-    return Family(name, "outages around a push", fleet, (FAST,), (shock,), telling, warm_hours=8, hours=4)
+def _outage(name: str, after_minutes: float, fleet: Fleet, factor: float, telling: Telling = PROMPT) -> Family:
+    """What never crashed so crashes for all alike, soon after the push has reached 85 %, of which hosts tell hourly."""
+    shock, push = Shock(after_minutes / 60, 1.0, factor, signature=STRANGE), FAST._replace(surge=0.0)
+    return Family(name, "outages around a push", fleet, (push,), (shock,), telling, warm_hours=8, hours=4)
 
 
 OUTAGES = (
-    _outage("outage-12-minutes-after-new-1000", 12, 1000, 100),
-    _outage("outage-12-minutes-after-new-5000", 12, 5000, 40),
-    _outage("outage-30-minutes-after-new-3000", 30, 3000, 60),
-    _outage("outage-55-minutes-after-new-3000", 55, 3000, 60),
-    _outage("outage-30-minutes-after-new-3000-told-later", 30, 3000, 60, Telling()),
+    _outage("outage-14-minutes-after-new-1000", 14, Fleet(1000, crashes_a_day=0.2), 10),
+    _outage("outage-12-minutes-after-new-3000", 12, Fleet(3000, crashes_a_day=0.02), 60),
+    _outage("outage-20-minutes-after-new-1800", 20, Fleet(1800, crashes_a_day=0.12), 20),
+    _outage("outage-55-minutes-after-new-3000", 55, Fleet(3000, crashes_a_day=0.12), 20),
+    _outage("outage-20-minutes-after-new-told-later", 20, Fleet(1800, crashes_a_day=0.12), 20, Telling()),
     Family(
         "38-minutes-of-history", "outages around a push", Fleet(3000, crashes_a_day=0.01),
         (FAST._replace(at=0.05, share=1.0),), (Shock(0.3, 2.0, 200.0),), PROMPT, warm_hours=78 / 60, hours=4,
@@ -133,7 +132,8 @@ OUTAGES = (
 
 BLIND = (
     Family(
-        "heartbeats-list-no-updates", "half-blind telemetry", Fleet(3000, crashes_a_day=0.05), (FAST,),
+        "heartbeats-list-no-updates", "half-blind telemetry", Fleet(3000, boots_a_day=0.01, crashes_a_day=0.1),
+        (Push("innocent", over_minutes=60),),
         telling=Telling(bare_heartbeats=True),
     ),
     Family(
@@ -158,7 +158,8 @@ BLIND = (
     ),
     Family(
         "one-machine-under-three-names", "half-blind telemetry", Fleet(4000),
-        (Push("innocent", over_minutes=60),), (Shock(2.0, 4.0, machine_minutes=20, signature=STRANGE),),
+        (Push("innocent", over_minutes=30, share=1.0, hosts=10),),
+        (Shock(2.0, 4.0, machine_minutes=20, signature=STRANGE),),
         Telling(spellings=3),
     ),
 )  # fmt: skip

@@ -11,9 +11,14 @@ import numpy as np
 from pipeline.bench.nulls.bound import Tops, limits
 
 SHORT_LEVELS = (2.0, 5.0, 10.0, 100.0, 1000.0)  # Ville's inequality holds at any: of few rollouts the lowest tell most
-SHORT_FLEETS = 4  # of a kind
+SHORT_ROLLOUTS = 64  # of a kind, at least
 DRAWS = 1000
 BROKEN = 3.0
+
+
+def short_fleets(rollouts: int) -> int:
+    """How many fleets of so many rollouts each the short form has."""
+    return -(-SHORT_ROLLOUTS // rollouts)
 
 
 def exceeded(highest: Sequence[Sequence[float]], levels: Sequence[float] = SHORT_LEVELS) -> list[float]:
@@ -34,8 +39,9 @@ def power(fleets: Sequence[Tops], level: float, seed: int = 1) -> dict[str, Any]
     shift = max(float(np.log10(level) - np.quantile(every, 1 - goal)), 0.0)
     missing = max(goal - float((every >= np.log10(level)).mean()), 0.0)
     caught = {"intact": 0, "multiplied": 0, "planted": 0}
+    size = short_fleets(len(tops[0]))
     for _ in range(DRAWS):
-        some = [tops[place] for place in rng.choice(len(tops), SHORT_FLEETS, replace=len(tops) < 2 * SHORT_FLEETS)]
+        some = [tops[place] for place in rng.choice(len(tops), size, replace=len(tops) < 2 * size)]
         planted = [np.where(rng.random(one.size) < missing, np.maximum(one, np.log10(level)), one) for one in some]
         for name, drawn in (("intact", some), ("multiplied", [one + shift for one in some]), ("planted", planted)):
             caught[name] += bool(exceeded([one.tolist() for one in drawn]))
