@@ -13,8 +13,11 @@ from pipeline.bench.nulls.kinds import KINDS, null_family
 from pipeline.bench.nulls.power import exceeded, power, short_fleets
 from pipeline.bench.nulls.runs import Job, run
 
-QUICK = ("edge", "tiny", "fast")
-BROKEN = {"outage-new": "a signature against history alone, an outage up to an hour after: against the innocent"}
+QUICK = ("edge", "tiny", "fast", "outage-new")
+BROKEN = {
+    "outage-new": "a signature against history alone, an outage up to an hour after: against the innocent",
+    "fast": "history counts boots and heartbeats alike: where boots crash, a push that makes all boot is blamed",
+}
 SECONDS = 100
 pytestmark = pytest.mark.service  # some fifteen seconds of a core
 
