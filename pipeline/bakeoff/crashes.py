@@ -187,7 +187,8 @@ def of_control(crashes: Crashes, installs: Installs) -> Mask:
     """Which are ordinary ones of hosts without the first push, since it began."""
     first = installs.at[0]
     own: Mask = crashes.cause == ORDINARY_CAUSE
-    return own & (crashes.at >= first.min()) & (crashes.at < first[crashes.host])
+    own &= (crashes.at >= first.min()) & (crashes.at < first[crashes.host])
+    return own
 
 
 def _forged(family: Family, installs: Installs, rng: np.random.Generator) -> Crashes:

@@ -5,6 +5,7 @@ is cut where the backtest cuts: at a host's first crash while the budget for tha
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -155,7 +156,7 @@ class Stream:
         form = 0 if chunk.kind[place] <= HEARTBEAT else place % self._forms
         site = int(self._world.hosts.site[host])
         named = "" if self._world.family.telling.nameless_sites else f"site-{site}"
-        common = {
+        common: dict[str, Any] = {
             "v": 1, "id": f"{host}-{place}", "fleet": FLEET, "host": spelled(self.names[host], form), "ring": ring,
             "os": system, "model": model, "region": REGIONS[site % len(REGIONS)], "site": named, "updates": updates,
         }  # fmt: skip

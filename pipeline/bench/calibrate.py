@@ -87,9 +87,10 @@ def rows(asked: Asked, found: Found) -> dict[str, Any]:
 @click.option("--no-run", is_flag=True, help="Report on what --runs holds.")
 @click.option("--power", "is_power", is_flag=True, help="How often the tests' short form catches a broken bound.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--markdown", is_flag=True, help="The tables of docs/bakeoff.md.")
 def command(
     rollouts: int, kinds: tuple[str, ...], deep_fleets: int, seed: int, workers: int, runs: Path | None, no_run: bool,
-    is_power: bool, as_json: bool,
+    is_power: bool, as_json: bool, markdown: bool,
 ) -> None:  # fmt: skip
     """Crossing rates of evidence over simulated null rollouts, kind by kind, against their bounds."""
     lower_limit(0, 1)  # says so now if it cannot
@@ -105,7 +106,7 @@ def command(
     if as_json:
         click.echo(json.dumps(result))
     else:
-        for line in lines(result):
+        for line in tables(result) if markdown else lines(result):
             click.echo(line)
     if result["broken"]:
         sys.exit(1)
@@ -138,6 +139,40 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
             f"cries out for nothing {one['intact']:.1%}"
         )
     yield f"BROKEN: {'; '.join(result['broken'])}" if result["broken"] else "no bound is broken"
+
+
+def tables(result: dict[str, Any]) -> Iterator[str]:
+    """The same for a page of documents; `!`: broken, `?`: unknown."""
+    cells = list(result.get("by_kind", ()))
+    if "rollouts" in result:
+        highest = result["highest"][0]["highest"]
+        cells.insert(0, result | {"kind": ORDINARY, "cut_seconds": 120, "fleets": "", "highest": highest})
+    yield "| kind | cut, s | rollouts | fleets | ever ≥ 10 | ≥ 100 | ≥ 1000 | highest |\n" + "|---" * 8 + "|"
+    for cell in cells:
+        found = " | ".join(_cell(at) for at in cell["levels"].values())
+        of = f"{cell['kind']} | {cell['cut_seconds']} | {cell['rollouts']:,} | {cell['fleets']}"
+        yield f"| {of} | {found} | 10^{cell['highest']:.1f} |"
+    if deep := result.get("deep"):
+        heads = " | ".join(f"≥ 10^{len(at) - 1}" for at in deep[0]["levels"])
+        yield f"\n| kind | fleets | {heads} |\n" + "|---" * 8 + "|"
+        for cell in deep:
+            yield f"| {cell['kind']} | {cell['fleets']} | " + " | ".join(map(_rare, cell["levels"].values())) + " |"
+    if power := result.get("power"):
+        yield "\n| kind | broken at | fleets drawn from | evidence times | caught | planted: caught | intact |"
+        yield "|---" * 7 + "|"
+        for one in power:
+            of = f"{one['kind']} | {one['level']:g} | {one['fleets']} | {one['factor']:g}"
+            yield f"| {of} | {one['multiplied']:.0%} | {one['planted']:.0%} | {one['intact']:.0%} |"
+
+
+def _cell(at: dict[str, Any]) -> str:
+    high = f" to {100 * at['upper_limit_99']:.2g}" if "upper_limit_99" in at else ""
+    return f"{at['rate']:.1%} ({100 * at['lower_limit_99']:.2g}{high})" + ("" if at["holds"] else " !")
+
+
+def _rare(at: dict[str, Any]) -> str:
+    word = {True: "", False: " !", None: " ?"}[at["holds"]]
+    return f"{at['rate']:.1e} (to {at['upper_limit_99']:.1e}){word}"
 
 
 def _levels(levels: dict[str, Any]) -> Iterator[str]:
