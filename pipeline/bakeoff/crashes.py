@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.bakeoff.hosts import NEVER, Floats, Hosts, Installs, Ints, Mask, span_ms
-from pipeline.bakeoff.spec import ORDINARY, ORDINARY_SHARES, SIGNATURES, Family, Push, Shock
+from pipeline.bakeoff.spec import ALIKE, ORDINARY, ORDINARY_SHARES, SIGNATURES, Family, Fault, Push, Shock
 from pipeline.wire.spans import DAY_MS, HOUR_MS, MINUTE_MS
 
 ORDINARY_CAUSE, SHOCK_CAUSE, FORGED_CAUSE = -1, -2, -3  # a fault's cause is its push's row
@@ -78,6 +78,7 @@ def draw(
     sources = ordinary(family, hosts)
     parts = [_drawn(source, hosts, rng) for source in sources]
     parts += [_cut(family, shock, hosts, rng) for shock in family.shocks if shock.cut_share]
+    parts += [_failing(family, shock, installs) for shock in family.shocks if shock.machine_minutes]
     for row, push in enumerate(pushes):
         if push.surge and family.fleet.boot_crashes:
             parts.append(_booted(family, installs.at[row], push.surge, rng))
@@ -125,12 +126,10 @@ def _faulty(
     fault = push.fault
     assert fault is not None, "asked of guilty pushes only"
     since = reach(push, row, pushes, hosts, installs, family.warm_hours)
-    looks, shares = base.looks, base.shares
-    if fault.signature is not None:
-        looks, shares = np.array([SIGNATURES.index(fault.signature)]), np.ones(1)
+    looks, shares = looks_of(fault, base)
     parts = []
-    if fault.risk > 1:
-        mine = np.where(since != NEVER, base.rate * (fault.risk - 1), 0.0)
+    if fault.risk > 1 or fault.boot_share:
+        mine = np.where(since != NEVER, base.rate * (fault.risk - 1) + booting(family, fault), 0.0)
         if mine.any():
             found = _drawn(Source(row, mine, base.level, looks, shares), hosts, rng)
             age = found.at - since[found.host]
@@ -146,6 +145,19 @@ def _faulty(
     return parts
 
 
+def looks_of(fault: Fault, base: Source) -> tuple[Ints, Floats]:
+    """What its crashes look like, and how often each."""
+    if fault.signature is None:
+        return base.looks, base.shares
+    looks = [SIGNATURES.index(look) for look in (fault.signature, *ALIKE)[: fault.codes]]
+    return np.array(looks), np.full(len(looks), 1 / len(looks))
+
+
+def booting(family: Family, fault: Fault) -> float:
+    """Crashes per host and ms of a fault that strikes at boots, at level 1."""
+    return fault.boot_share * family.fleet.boots_a_day / DAY_MS
+
+
 def _booted(family: Family, installed: Ints, surge: float, rng: np.random.Generator) -> Crashes:
     """Of the hosts that boot to install, as many crash as of any that boot."""
     host = np.flatnonzero((installed < NEVER) & (rng.random(installed.size) < surge * family.fleet.boot_crashes))
@@ -159,6 +171,24 @@ def _cut(family: Family, shock: Shock, hosts: Hosts, rng: np.random.Generator) -
     host = np.flatnonzero(hosts.match(shock.where) & (rng.random(len(hosts.ring)) < shock.cut_share))
     at = start + rng.integers(0, MINUTE_MS, host.size)
     return Crashes(at, host, np.full(host.size, SHOCK_CAUSE), np.full(host.size, CUT))
+
+
+def _failing(family: Family, shock: Shock, installs: Installs) -> Crashes:
+    """One machine with the first push is broken, and crashes again and again."""
+    start = round((family.warm_hours + shock.at) * HOUR_MS)
+    host = int(np.flatnonzero(installs.at[0] < start)[:1].sum())
+    at = start + np.arange(0, shock.hours * 60, shock.machine_minutes) * MINUTE_MS
+    look = CUT if shock.signature is None else SIGNATURES.index(shock.signature)
+    columns = (np.full(at.size, value) for value in (host, SHOCK_CAUSE, look))
+    return Crashes(at.astype(np.int64), *columns)
+
+
+def of_control(crashes: Crashes, installs: Installs) -> Mask:
+    """Which are ordinary ones of hosts without the first push, since it began."""
+    first = installs.at[0]
+    own: Mask = crashes.cause == ORDINARY_CAUSE
+    own &= (crashes.at >= first.min()) & (crashes.at < first[crashes.host])
+    return own
 
 
 def _forged(family: Family, installs: Installs, rng: np.random.Generator) -> Crashes:

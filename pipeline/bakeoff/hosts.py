@@ -119,7 +119,8 @@ def install(family: Family, pushes: list[Push], hosts: Hosts, rng: np.random.Gen
         if push.with_push:
             leader = at[names[push.with_push]]
             alone = start + (rng.random(size) * push.over_minutes * MINUTE_MS).astype(np.int64)
-            along = np.where(rng.random(size) < push.overlap, leader, NEVER)
+            after = start - round((family.warm_hours + pushes[names[push.with_push]].at) * HOUR_MS)
+            along = np.where((rng.random(size) < push.overlap) & (leader != NEVER), leader + after, NEVER)
             at[row] = np.where(leader != NEVER, along, np.where(rng.random(size) < push.alone, alone, NEVER))
         else:
             at[row] = _own(push, start, hosts, rng)

@@ -22,7 +22,8 @@ NEW = Signature("0x50", "csagent.sys")  # of a fault
 SECOND = Signature("0xc2", "second.sys")  # of another one
 STRANGE = Signature("0xef", "service.sys")  # of an outage
 RENAMED = Signature("0x133", "ntkrnlmp.exe")  # what the first of the ordinary ones is called after a renaming
-SIGNATURES = (*ORDINARY, NEW, SECOND, STRANGE, RENAMED)
+ALIKE = tuple(Signature(code, NEW.module) for code in ("0x3b", "0xd1", "0x1e", "0x7f", "0xc5", "0x7e", "0xa"))
+SIGNATURES = (*ORDINARY, NEW, SECOND, STRANGE, RENAMED, *ALIKE)
 
 
 class Where(NamedTuple):
@@ -61,12 +62,15 @@ class Fleet(NamedTuple):
 
 class Fault(NamedTuple):
     """What a guilty update does. `risk` multiplies the ordinary crash rate; `crash_share` of hosts crash once, within
-    `crash_minutes` on average. `signature` None: it looks like any crash."""
+    `crash_minutes` on average; `boot_share` of all later boots crash. `signature` None: it looks like any crash;
+    `codes`: its module crashes with so many codes, of which `signature` has the first."""
 
     risk: float = 1.0
     crash_share: float = 0.0
     crash_minutes: float = 5.0
+    boot_share: float = 0.0
     signature: Signature | None = NEW
+    codes: int = 1
     where: Where = EVERYWHERE
     onset_hours: float = 0.0  # after installation
     not_before: float | None = None  # a date bomb: hours of the story
@@ -75,8 +79,8 @@ class Fault(NamedTuple):
 
 
 class Push(NamedTuple):
-    """One update version on its way, or one that is innocent. `with_push`: `overlap` of that push's hosts get it at the
-    same time, and `alone` of the others."""
+    """One update version on its way, or one that is innocent. `with_push`: `overlap` of that push's hosts get it, as
+    long after as this one begins after that one, and `alone` of the others."""
 
     name: str
     at: float = 0.0
@@ -103,20 +107,25 @@ class Push(NamedTuple):
 
 class Shock(NamedTuple):
     """What hits hosts whatever they run. `factor` multiplies the crash rate; `cut_share` of the hosts go down in one
-    minute (a power cut), without a signature and told by the next boot."""
+    minute (a power cut), without a signature and told by the next boot; `machine_minutes`: one machine with the first
+    push crashes so often; `silence`: what these hosts send meanwhile is lost, or comes when it is over."""
 
     at: float
     hours: float = 1.0
     factor: float = 1.0
     cut_share: float = 0.0
+    machine_minutes: float = 0.0
+    silence: Literal["", "lost", "late"] = ""
     where: Where = EVERYWHERE
     signature: Signature | None = None
 
 
 class Telling(NamedTuple):
-    """How crashes, and all else, are told. `late_share` of the reports come `late_hours` after the others would."""
+    """How crashes, and all else, are told. A host that crashed is down for `down_seconds` and, on average, `minutes`
+    more, and tells then; `late_share` of the reports come `late_hours` after that."""
 
     by: Literal["both", "crash", "boot", "undated"] = "both"
+    down_seconds: float = 60.0
     minutes: float = 4.0
     late_share: float = 0.0
     late_hours: float = 0.0
@@ -127,6 +136,10 @@ class Telling(NamedTuple):
     disorder_minutes: float = 0.0  # each event is that late at most
     nameless_sites: bool = False
     forging_share: float = 0.0  # of the first push's hosts claim a crash that never was
+    bare_heartbeats: bool = False  # they list no updates; boots and crashes do
+    bare_crashes: bool = False  # crash reports know no model and no system
+    moving_system: bool = False  # the first push changes what its hosts call their system
+    spellings: int = 1  # of a host's name, in turn, in crash reports
 
 
 class Family(NamedTuple):
@@ -142,6 +155,7 @@ class Family(NamedTuple):
     hours: float = 10.0
     background: int = 5
     renamed_by: str = ""  # a push after which the first ordinary signature has another name
+    deaf_minutes: float = 0.0  # from the first event on, of which nothing was recorded
 
     @property
     def is_innocent(self) -> bool:

@@ -5,6 +5,7 @@ is cut where the backtest cuts: at a host's first crash while the budget for tha
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -33,17 +34,19 @@ class Stream:
     """The partials of a world, in order. `cut_ms`: cut every so often instead, wherever crashes are."""
 
     def __init__(self, world: World, cut_ms: int = 0) -> None:
-        self._world, self._cut_ms = world, cut_ms
+        self._world, self._cut_ms, self._forms = world, cut_ms, world.family.telling.spellings
         hosts, size = world.hosts, len(world.hosts.ring)
         self.names = [f"h{number:07d}" for number in range(size)]
-        self._hash = hash_names(self.names)
+        spellings = [hash_names([spelled(name, form) for name in self.names]) for form in range(self._forms)]
+        self._hash = np.stack(spellings)  # (forms, H)
         models = world.family.fleet.models
         self._stratum = hosts.stratum(models)
         shape = (len(hosts.rings), len(SYSTEMS), models)
         systems = tuple(SYSTEMS)
-        self._strata = tuple(
-            (FLEET, hosts.rings[ring], systems[system], f"model-{model}") for ring, system, model in np.ndindex(*shape)
-        )
+        usual = [(hosts.rings[ring], systems[system], f"model-{model}") for ring, system, model in np.ndindex(*shape)]
+        moved = [(ring, f"{system} (22631.3880)", model) for ring, system, model in usual]
+        unknown = [(ring, "", "") for ring in hosts.rings]
+        self._strata = tuple((FLEET, *place) for place in (*usual, *moved, *unknown))
         self._installed = world.installs.at + FRIDAY_MS + world.skew_ms
         self._folding = ColumnFold(FLEET, self._strata, world.updates)
 
@@ -61,7 +64,7 @@ class Stream:
         if not sent.size:
             return
         if self._cut_ms:
-            ends = np.searchsorted(sent, np.arange(sent[0], sent[-1] + self._cut_ms, self._cut_ms)[1:])
+            ends = np.searchsorted(sent, self._edges(sent[0], sent[-1], sent[kind >= CRASH]))
             yield from (int(end) for end in np.unique(np.append(ends, sent.size)) if end)
             return
         crashed = np.flatnonzero(kind >= CRASH)
@@ -83,13 +86,23 @@ class Stream:
                 yield place
                 begun, holds = place, False
 
+    def _edges(self, first: int, last: int, crashed: Ints) -> Ints:
+        """When it is cut (ms). Finer than CALM_MS only around crashes: clean trials alone decide nothing, and their
+        counts do not depend on it."""
+        edges = np.arange(first, last + self._cut_ms, self._cut_ms)[1:]
+        if self._cut_ms >= CALM_MS // 2:
+            return edges
+        near = np.searchsorted(crashed, edges + CALM_MS // 2) > np.searchsorted(crashed, edges - 2 * CALM_MS)
+        chosen: Ints = edges[near | (np.arange(edges.size) % (CALM_MS // self._cut_ms) == 0) | (edges >= last)]
+        return chosen
+
     def _fold(self, chunk: Events, offset: int) -> list[Partial]:
         if not chunk.sent.size:
             return []
         is_clean = chunk.kind <= HEARTBEAT
         clean, crashes = np.flatnonzero(is_clean), np.flatnonzero(~is_clean)
         at = chunk.at + FRIDAY_MS
-        counts = self._folding.admit(chunk.kind[clean], at[clean], self._hash[chunk.host[clean]])
+        counts = self._folding.admit(chunk.kind[clean], at[clean], self._hash[0, chunk.host[clean]])
         rows = self._rows(chunk, np.concatenate((clean[counts], crashes)))
         reports, now_ms = self._reports(chunk, crashes, offset), int(chunk.sent[-1]) + FRIDAY_MS
         return self._folding.fold(rows, reports, int((~counts).sum()), int(at.max()), now_ms)
@@ -97,25 +110,38 @@ class Stream:
     def _rows(self, chunk: Events, kept: Ints) -> Rows:
         host, at, kind = chunk.host[kept], chunk.at[kept] + FRIDAY_MS, chunk.kind[kept]
         # What a report lists is what the host had when it sent it; a crash lists what it had when it crashed.
-        event, row = self.listed(host, at)
+        event, row = self.listed(host, at, kind)
         listed = np.bincount(event, minlength=kept.size)
         return Rows(
             kind=np.where(kind <= HEARTBEAT, kind, np.where(kind == UNDATED_BOOT, UNDATED, DATED)),
-            stratum=self._stratum[host],
+            stratum=self._places(host, at, kind),
             time_ms=at,
-            host_hash=self._hash[host],
+            host_hash=self._hash[np.where(kind <= HEARTBEAT, 0, kept % self._forms), host],
             listed=listed,
             update=self._world.installs.update[row],
             installed_ms=self._installed[row, host[event]],
         )
 
-    def listed(self, host: Ints, at: Ints) -> tuple[Ints, Ints]:
-        """Which pushes (rows) hosts list at these times (unix ms): (place of the host, row), MAX_UPDATES of a host."""
+    def _places(self, host: Ints, at: Ints, kind: Ints) -> Ints:
+        """The stratum that events of these kinds name."""
+        telling, places = self._world.family.telling, self._stratum[host]
+        usual = (len(self._strata) - len(self._world.hosts.rings)) // 2
+        if telling.moving_system:
+            places = places + np.where(self._installed[0, host] <= at, usual, 0)
+        if telling.bare_crashes:
+            places = np.where(kind >= CRASH, 2 * usual + self._world.hosts.ring[host], places)
+        return places
+
+    def listed(self, host: Ints, at: Ints, kind: Ints) -> tuple[Ints, Ints]:
+        """Which pushes (rows) hosts list at these times (unix ms) in events of these kinds: (place of the host, row),
+        MAX_UPDATES of a host."""
         block = self._installed[:, host]
         removed = self._world.installs.removed[:, host] + FRIDAY_MS + self._world.skew_ms[host]
         live = (block <= at) & (block > at - LISTED_MS) & (removed > at)
         if live.shape[0] > MAX_UPDATES:
             raise ValueError(f"{live.shape[0]} pushes: a host lists at most {MAX_UPDATES}")
+        if self._world.family.telling.bare_heartbeats:
+            live &= kind != HEARTBEAT
         event, row = np.nonzero(live.T)
         return event, row
 
@@ -125,12 +151,14 @@ class Stream:
     def crash(self, chunk: Events, place: int, updates: tuple[Update, ...] = ()) -> Boot | Crash:
         """The event itself, of a crash."""
         host, at = int(chunk.host[place]), int(chunk.at[place]) + FRIDAY_MS
-        _, ring, system, model = self._strata[self._stratum[host]]
+        where = self._places(chunk.host[place : place + 1], chunk.at[place : place + 1] + FRIDAY_MS, chunk.kind[place])
+        _, ring, system, model = self._strata[int(where[0])]
+        form = 0 if chunk.kind[place] <= HEARTBEAT else place % self._forms
         site = int(self._world.hosts.site[host])
         named = "" if self._world.family.telling.nameless_sites else f"site-{site}"
-        common = {
-            "v": 1, "id": f"{host}-{place}", "fleet": FLEET, "host": self.names[host], "ring": ring, "os": system,
-            "model": model, "region": REGIONS[site % len(REGIONS)], "site": named, "updates": updates,
+        common: dict[str, Any] = {
+            "v": 1, "id": f"{host}-{place}", "fleet": FLEET, "host": spelled(self.names[host], form), "ring": ring,
+            "os": system, "model": model, "region": REGIONS[site % len(REGIONS)], "site": named, "updates": updates,
         }  # fmt: skip
         if chunk.kind[place] == CRASH:
             look = int(chunk.look[place])
@@ -138,3 +166,8 @@ class Stream:
         ended = None if chunk.kind[place] == UNDATED_BOOT else at
         sent = max(int(chunk.sent[place]) + FRIDAY_MS + int(self._world.skew_ms[host]), at)
         return Boot(**common, ts=at if ended is None else sent, prior="crash", prior_ended_at=ended)
+
+
+def spelled(name: str, form: int) -> str:
+    """A host's name as three sources write it."""
+    return (name, name.upper(), f"{name}.corp.example")[form]

@@ -13,7 +13,6 @@ from pipeline.wire.partials import UpdateId
 from pipeline.wire.spans import DAY_MS, HOUR_MS, MINUTE_MS
 
 CRASH, CRASH_BOOT, UNDATED_BOOT = 2, 3, 4  # kinds of events beside BOOT and HEARTBEAT
-MIN_DOWN_MS = MINUTE_MS
 _LONGER = 1 << 40  # ms than any story: host * _LONGER + time orders by both, and fits an int64
 
 
@@ -71,13 +70,16 @@ class World(NamedTuple):
 TOLERATED = 1.5  # the policy's tolerated risk
 
 
-def make(family: Family, seed: int) -> World:
-    """Draw a family. The same seed gives the same events."""
+def make(family: Family, seed: int, control: float = 1.0) -> World:
+    """Draw a family. The same seed gives the same events. `control`: of the ordinary crashes of hosts without the first
+    push, from its beginning on, only that share comes about (importance sampling draws so)."""
     rng = np.random.default_rng([seed, *family.name.encode()])
     pushes = [*family.pushes, *background(family, rng)]
     hosts = populate(family, rng)
     installs = install(family, pushes, hosts, rng)
     drawn, sources = c.draw(family, pushes, hosts, installs, rng)
+    if control < 1:
+        drawn = drawn.take(~c.of_control(drawn, installs) | (rng.random(drawn.at.size) < control))
     told, back = _downtime(family.telling, drawn, rng)
     kept = c.without_downtime(drawn, back)
     crashes, told, back = drawn.take(kept), told[kept], back[kept]
@@ -91,7 +93,8 @@ def make(family: Family, seed: int) -> World:
 def _downtime(telling: Telling, drawn: c.Crashes, rng: np.random.Generator) -> tuple[Ints, Ints]:
     """When each crash is told, and when its host is up again (NEVER: it is not heard of again)."""
     size = drawn.at.size
-    back = drawn.at + MIN_DOWN_MS + rng.exponential(telling.minutes * MINUTE_MS, size).astype(np.int64)
+    back = drawn.at + rng.exponential(telling.minutes * MINUTE_MS, size).astype(np.int64)
+    back += round(telling.down_seconds * 1000)
     late = (rng.random(size) < telling.late_share) * rng.uniform(0.5, 1.5, size) * telling.late_hours * HOUR_MS
     told = back + late.astype(np.int64)
     silent = (drawn.cause >= 0) & (rng.random(size) < telling.silent_share)
@@ -137,9 +140,25 @@ def _events(
     sent[len(columns[0]) :] += rng.integers(0, HOUR_MS, again.size)
     skew = (rng.standard_normal(len(hosts.ring)) * telling.skew_minutes * MINUTE_MS).astype(np.int64)
     at = at + skew[host]
-    usable = (sent < end) & (at <= sent + MAX_SKEW_MS) & (at >= -DAY_MS)  # others go to the dead letter
+    sent, heard = _silences(family, hosts, sent, host)
+    usable = heard & (sent < end) & (at <= sent + MAX_SKEW_MS) & (at >= -DAY_MS)  # others go to the dead letter
     order = np.flatnonzero(usable)[np.lexsort((kind[usable], host[usable], sent[usable]))]
     return Events(sent[order], at[order], host[order], kind[order], look[order]), skew
+
+
+def _silences(family: Family, hosts: Hosts, sent: Ints, host: Ints) -> tuple[Ints, Mask]:
+    """When events arrive where the way to us is cut for a time, and which do at all."""
+    heard: Mask = sent >= round(family.deaf_minutes * MINUTE_MS)
+    for shock in family.shocks:
+        if shock.silence:
+            start = round((family.warm_hours + shock.at) * HOUR_MS)
+            stop = start + round(shock.hours * HOUR_MS)
+            cut = (sent >= start) & (sent < stop) & hosts.match(shock.where)[host]
+            if shock.silence == "lost":
+                heard &= ~cut
+            else:  # in the order in which it was sent, within two minutes
+                sent = np.where(cut, stop + (sent - start) * 2 * MINUTE_MS // (stop - start), sent)
+    return sent, heard
 
 
 def _reports(telling: Telling, crashes: c.Crashes, told: Ints) -> list[Events]:
@@ -200,7 +219,7 @@ def _truth(
     for row, push in enumerate(pushes):
         if push.fault is None:
             continue
-        if push.fault.risk <= TOLERATED and not push.fault.crash_share:
+        if push.fault.risk <= TOLERATED and not (push.fault.crash_share or push.fault.boot_share):
             tolerated.add(int(update[row]))
             continue
         one = {row, names.index(push.fault.only_with) if push.fault.only_with else row}

@@ -1,7 +1,7 @@
 """`andon bench calibrate`: how often does evidence against a harmless rollout EVER reach 10, 100, 1000?
 
 Null rollouts go through the real fold, sampling, dedup and detector: ordinary ones, and those of each kind that hurts
-(`kinds`), the stream cut in three ways; by importance sampling, also as rarely as one in a million. Fails (exit 1) when
+(`nulls`), the stream cut in three ways; by importance sampling, also as rarely as one in a million. Fails (exit 1) when
 the one-sided 99 % lower limit of a crossing rate exceeds its error bound, for any kind and cut.
 """
 
@@ -9,183 +9,72 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from itertools import pairwise
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 import numpy as np
 
-from pipeline.bench.bound import CUTS_SECONDS, NOT_TILTED, deep, deep_row, row, tops
 from pipeline.bench.brokers import python
-from pipeline.bench.kinds import KINDS
-from pipeline.bench.kinds import ROLLOUTS as KIND_ROLLOUTS
-from pipeline.combine.emit import partials_of
-from pipeline.combine.event_batch import EventBatch
-from pipeline.combine.memory import Memory
-from pipeline.decide.detector import Detector
-from pipeline.decide.evidence import LN10
-from pipeline.decide.policy import Policy, PolicySet
-from pipeline.runtime.errors import AndonError
-from pipeline.simulate.nulls import ROLLOUTS, NullFleet, null_fleet
+from pipeline.bench.nulls.bound import CUTS_SECONDS, NOT_TILTED, deep_row, row
+from pipeline.bench.nulls.kinds import KINDS, null_family
+from pipeline.bench.nulls.ordinary import lower_limit, report
+from pipeline.bench.nulls.power import power
+from pipeline.bench.nulls.runs import ORDINARY, Found, Job, run
+from pipeline.runtime.errors import ConfigError
+from pipeline.simulate.nulls import ROLLOUTS
 
-LEVELS = (10.0, 100.0, 1000.0)
-STEP_MS = 120_000
-CONFIDENCE = 0.99
-ORDINARY = "ordinary"
-SHOWN = 10  # of the highest, by name
+POWER_LEVELS = (10.0, 100.0)
 
 
-class Outcome(NamedTuple):
-    """The highest log10 evidence that one harmless rollout ever reached, and whether it was halted at the default
-    policy's alpha; `beside_guilty`: a guilty update was in its fleet, with which it may have been inseparable."""
+class Asked(NamedTuple):
+    """How much is to be run."""
 
+    kinds: tuple[str, ...]
+    rollouts: int
+    deep_fleets: int
     seed: int
-    update: str
-    shape: str
-    relative_risk: float
-    highest: float
-    halted: bool
-    beside_guilty: bool
+
+    @property
+    def hard(self) -> list[str]:
+        """The kinds that hurt."""
+        return [kind for kind in self.kinds or KINDS if kind != ORDINARY]
+
+    def jobs(self) -> list[Job]:
+        """All fleets, those of all kinds and cuts in turn, so that a run that is cut off has some of each."""
+        ordinary = 0
+        if not self.kinds or ORDINARY in self.kinds:
+            ordinary = -(-self.rollouts // (5 if self.hard else 1) // ROLLOUTS)
+        found = [(number / ordinary, Job(ORDINARY, 0, self.seed + number)) for number in range(ordinary)]
+        cell = max(self.rollouts - ordinary * ROLLOUTS, 0) // (len(self.hard) * len(CUTS_SECONDS) or 1)
+        for kind in self.hard:
+            fleets = max(2, -(-cell // len(null_family(kind, self.seed).pushes)))
+            every = [(number, cut) for number in range(fleets) for cut in CUTS_SECONDS]
+            found += [(number / fleets, Job(kind, cut, self.seed + number)) for number, cut in every]
+            deep = 0 if kind in NOT_TILTED else self.deep_fleets
+            found += [(n / deep, Job(kind, CUTS_SECONDS[1], self.seed + n, is_deep=True)) for n in range(deep)]
+        return [job for _, job in sorted(found, key=lambda pair: pair[0])]
 
 
-def run_fleet(seed: int, policies: PolicySet | None = None) -> tuple[list[Outcome], int]:
-    """Every harmless rollout of one fleet, and the number of events that it took."""
-    fleet = null_fleet(seed)
-    detector = Detector("null", policies or PolicySet(default=Policy(max_halts_per_hour=0)))
-    highest = np.full(len(fleet.rollouts), -np.inf)
-    memory = Memory(1 << 14)
-    cuts = np.searchsorted(fleet.sent, np.arange(fleet.sent[0], fleet.sent[-1] + STEP_MS, STEP_MS))
-    for first, last in pairwise(cuts):
-        if first == last:
-            continue
-        batch = EventBatch(memory)
-        batch.add(fleet.events[first:last], lambda i, first=first: (0, int(first) + i))  # type: ignore[misc]
-        fold = batch.fold()
-        memory.commit(fold)
-        for partial in partials_of(fold, "calibrate", 0):
-            detector.step(partial)
-            _note(detector, fleet, highest)
-    names = detector.state.names.updates
-    halted = {names.names[update] for update in detector.state.standing.halted}
-    beside = any(not plan.harmless for plan in fleet.rollouts)
-    harmless = [
-        Outcome(
-            seed, plan.update.product, plan.shape, float(plan.relative_risk), float(top), plan.update in halted, beside
-        )
-        for plan, top in zip(fleet.rollouts, highest, strict=True)
-        if plan.harmless
+def rows(asked: Asked, found: Found) -> dict[str, Any]:
+    """Everything that is reported."""
+    result: dict[str, Any] = report(found.ordinary, found.events) if found.ordinary else {}
+    cells = [[one for one in found.tops if (one.kind, one.cut_seconds) == (kind, cut)]
+             for kind in asked.hard for cut in CUTS_SECONDS]  # fmt: skip
+    deep = [[one for one in found.deep if one.kind == kind] for kind in asked.hard]
+    if asked.hard:
+        result["by_kind"] = [row(cell) for cell in cells if cell]
+        result["deep"] = [deep_row(cell) for cell in deep if len(cell) > 1]
+    every = [result, *result.get("by_kind", ()), *result.get("deep", ())]
+    result["broken"] = [
+        f"{cell.get('kind', ORDINARY)} at {level}"
+        + (f", cut every {cell['cut_seconds']} s" if "cut_seconds" in cell else "")
+        for cell in every
+        for level, at in cell.get("levels", {}).items()
+        if at["holds"] is False
     ]
-    return harmless, len(fleet.events)
-
-
-def _note(detector: Detector, fleet: NullFleet, highest: "np.ndarray[Any, Any]") -> None:
-    weighed, names = detector.weighed, detector.state.names.updates
-    if weighed is None:
-        return
-    guilty = [names.get(plan.update) for plan in fleet.rollouts if not plan.harmless]
-    for number, plan in enumerate(fleet.rollouts):
-        update = names.get(plan.update)
-        if update < 0 or not detector.state.ages.since[update]:
-            continue
-        value = float(weighed.explained.total[update]) / LN10
-        for other in guilty:
-            # on the hosts without the guilty update an innocent one is innocent: only that is evidence against it
-            if value > max(highest[number], 0.5) and other not in (-1, update):
-                value = min(value, weighed.without(update, other).log_evidence / LN10)
-        highest[number] = max(highest[number], value)
-
-
-def lower_limit(hits: int, trials: int) -> float:
-    """Clopper-Pearson: the exact one-sided lower limit of a rate, at CONFIDENCE.
-
-    Raises:
-        AndonError: when scipy is not installed.
-    """
-    try:
-        from scipy.stats import binomtest
-    except ImportError:
-        raise AndonError("scipy is not installed: pip install 'andon[dev]'") from None
-    exact = binomtest(hits, trials, alternative="greater").proportion_ci(CONFIDENCE, "exact")
-    return float(exact.low)
-
-
-def report(outcomes: list[Outcome], events: int, seconds: float, seed: int) -> dict[str, Any]:
-    """The figures, and whether the bound holds."""
-    top = np.array([o.highest for o in outcomes])
-    levels = {}
-    for level in LEVELS:
-        hits = int((top >= np.log10(level)).sum())
-        limit = lower_limit(hits, len(top))
-        levels[str(int(level))] = {
-            "bound": 1 / level,
-            "crossed": hits,
-            "rate": hits / len(top),
-            "lower_limit_99": round(limit, 6),
-            "holds": bool(limit <= 1 / level),
-        }
-    shapes = sorted({o.shape for o in outcomes})
-    return {
-        "rollouts": len(outcomes),
-        "at_tolerated_risk": int(sum(o.relative_risk == 1.5 for o in outcomes)),
-        "events": events,
-        "seconds": round(seconds, 1),
-        "levels": levels,
-        "halted": sum(o.halted and not o.beside_guilty for o in outcomes),
-        "halted_beside_guilty": sum(o.halted and o.beside_guilty for o in outcomes),
-        "false_halts": [_shown(o) for o in outcomes if o.halted],
-        "highest": [_shown(o) for o in sorted(outcomes, key=lambda o: -o.highest)[:SHOWN]],
-        "by_shape": {
-            shape: {
-                "rollouts": sum(o.shape == shape for o in outcomes),
-                **{
-                    str(int(level)): int(sum(o.shape == shape and o.highest >= np.log10(level) for o in outcomes))
-                    for level in LEVELS
-                },
-            }
-            for shape in shapes
-        },
-        "on": {**python(), "numpy": np.__version__, "cpus": os.cpu_count(), "seed": seed},
-    }
-
-
-def _shown(outcome: Outcome) -> dict[str, Any]:
-    return {**outcome._asdict(), "highest": round(outcome.highest, 3)}
-
-
-def calibrate(rollouts: int, seed: int, workers: int) -> dict[str, Any]:
-    """Run ordinary fleets until there are so many harmless rollouts."""
-    began = time.monotonic()
-    outcomes: list[Outcome] = []
-    events = 0
-    with ProcessPoolExecutor(workers) as pool:
-        fleets = -(-rollouts // ROLLOUTS)
-        for found, count in pool.map(run_fleet, range(seed, seed + fleets), chunksize=4):
-            outcomes += found
-            events += count
-    return report(outcomes[:rollouts], events, time.monotonic() - began, seed)
-
-
-def by_kind(kinds: Sequence[str], rollouts: int, seed: int, workers: int) -> list[dict[str, Any]]:
-    """The rows of each kind and cut, of so many rollouts in all; each cell has the same number of fleets."""
-    cells = [(kind, cut) for kind in kinds for cut in CUTS_SECONDS]
-    fleets = max(2, -(-rollouts // (len(cells) * KIND_ROLLOUTS)))
-    todo = [(kind, cut, seed + number) for kind, cut in cells for number in range(fleets)]
-    with ProcessPoolExecutor(workers) as pool:
-        found = list(pool.map(tops, *zip(*todo, strict=True), chunksize=2))
-    return [row([one for one in found if (one.kind, one.cut_seconds) == cell]) for cell in cells]
-
-
-def to_the_depth(kinds: Sequence[str], fleets: int, seed: int, workers: int) -> list[dict[str, Any]]:
-    """The rows of importance sampling, at the middle cut."""
-    kinds = [kind for kind in kinds if kind not in NOT_TILTED]
-    todo = [(kind, CUTS_SECONDS[1], seed + number) for kind in kinds for number in range(fleets)]
-    if not todo or fleets < 2:
-        return []
-    with ProcessPoolExecutor(workers) as pool:
-        found = list(pool.map(deep, *zip(*todo, strict=True), chunksize=2))
-    return [deep_row([one for one in found if one.kind == kind]) for kind in kinds]
+    return result
 
 
 @click.command("calibrate")
@@ -194,34 +83,41 @@ def to_the_depth(kinds: Sequence[str], fleets: int, seed: int, workers: int) -> 
 @click.option("--deep", "deep_fleets", default=100, show_default=True, help="Fleets a kind for importance sampling.")
 @click.option("--seed", default=1, show_default=True, help="First seed; every fleet takes the next.")
 @click.option("--workers", default=os.cpu_count() or 1, show_default=True, help="Processes.")
+@click.option("--runs", type=click.Path(dir_okay=False, path_type=Path), help="Keep each fleet here; run what is not.")
+@click.option("--no-run", is_flag=True, help="Report on what --runs holds.")
+@click.option("--power", "is_power", is_flag=True, help="How often the tests' short form catches a broken bound.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--markdown", is_flag=True, help="The tables of docs/bakeoff.md.")
 def command(
-    rollouts: int, kinds: tuple[str, ...], deep_fleets: int, seed: int, workers: int, as_json: bool
+    rollouts: int, kinds: tuple[str, ...], deep_fleets: int, seed: int, workers: int, runs: Path | None, no_run: bool,
+    is_power: bool, as_json: bool, markdown: bool,
 ) -> None:  # fmt: skip
     """Crossing rates of evidence over simulated null rollouts, kind by kind, against their bounds."""
     lower_limit(0, 1)  # says so now if it cannot
-    hard = [kind for kind in kinds or KINDS if kind != ORDINARY]
-    result: dict[str, Any] = {}
-    if not kinds or ORDINARY in kinds:
-        result = calibrate(rollouts // 5 if hard else rollouts, seed, workers)
-    if hard:
-        result["by_kind"] = by_kind(hard, rollouts - result.get("rollouts", 0), seed, workers)
-        result["deep"] = to_the_depth(hard, deep_fleets, seed, workers)
-    cells = [result, *result.get("by_kind", ()), *result.get("deep", ())]
-    result["broken"] = [
-        f"{cell.get('kind', ORDINARY)} at {level}"
-        + (f", cut every {cell['cut_seconds']} s" if "cut_seconds" in cell else "")
-        for cell in cells
-        for level, found in cell.get("levels", {}).items()
-        if found["holds"] is False
-    ]
+    asked, began = Asked(kinds, rollouts, deep_fleets, seed), time.monotonic()
+    found = run(asked.jobs(), runs, workers, not no_run)
+    if not (found.tops or found.deep or found.ordinary):
+        raise ConfigError(f"--no-run: {runs or 'no --runs, which'} holds no fleet of these kinds")
+    result = rows(asked, found)
+    if is_power:
+        result["power"] = list(_power(asked, found))
+    seconds, cpus = round(time.monotonic() - began, 1), os.cpu_count()
+    result |= {"seconds": seconds, "on": {**python(), "numpy": np.__version__, "cpus": cpus, "seed": seed}}
     if as_json:
         click.echo(json.dumps(result))
     else:
-        for line in lines(result):
+        for line in tables(result) if markdown else lines(result):
             click.echo(line)
     if result["broken"]:
         sys.exit(1)
+
+
+def _power(asked: Asked, found: Found) -> Iterator[dict[str, Any]]:
+    """At the cut of the short form."""
+    for kind in asked.hard:
+        fleets = [one for one in found.tops if (one.kind, one.cut_seconds) == (kind, CUTS_SECONDS[-1])]
+        if len(fleets) > 1:
+            yield from (power(fleets, level) for level in POWER_LEVELS)
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
@@ -236,7 +132,47 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     for cell in result.get("deep", ()):
         yield f"{cell['kind']}, by importance sampling from {cell['fleets']} fleets at {cell['tilt']:g} times the risk"
         yield from _levels(cell["levels"])
+    for one in result.get("power", ()):
+        yield (
+            f"short form, {one['kind']}, broken threefold at {one['level']:g}: caught {one['multiplied']:.1%} when all "
+            f"evidence is {one['factor']:g} times too large, {one['planted']:.1%} when only so many more reach it; "
+            f"cries out for nothing {one['intact']:.1%}"
+        )
     yield f"BROKEN: {'; '.join(result['broken'])}" if result["broken"] else "no bound is broken"
+
+
+def tables(result: dict[str, Any]) -> Iterator[str]:
+    """The same for a page of documents; `!`: broken, `?`: unknown."""
+    cells = list(result.get("by_kind", ()))
+    if "rollouts" in result:
+        highest = result["highest"][0]["highest"]
+        cells.insert(0, result | {"kind": ORDINARY, "cut_seconds": 120, "fleets": "", "highest": highest})
+    yield "| kind | cut, s | rollouts | fleets | ever ≥ 10 | ≥ 100 | ≥ 1000 | highest |\n" + "|---" * 8 + "|"
+    for cell in cells:
+        found = " | ".join(_cell(at) for at in cell["levels"].values())
+        of = f"{cell['kind']} | {cell['cut_seconds']} | {cell['rollouts']:,} | {cell['fleets']}"
+        yield f"| {of} | {found} | 10^{cell['highest']:.1f} |"
+    if deep := result.get("deep"):
+        heads = " | ".join(f"≥ 10^{len(at) - 1}" for at in deep[0]["levels"])
+        yield f"\n| kind | fleets | {heads} |\n" + "|---" * 8 + "|"
+        for cell in deep:
+            yield f"| {cell['kind']} | {cell['fleets']} | " + " | ".join(map(_rare, cell["levels"].values())) + " |"
+    if power := result.get("power"):
+        yield "\n| kind | broken at | fleets drawn from | evidence times | caught | planted: caught | intact |"
+        yield "|---" * 7 + "|"
+        for one in power:
+            of = f"{one['kind']} | {one['level']:g} | {one['fleets']} | {one['factor']:g}"
+            yield f"| {of} | {one['multiplied']:.0%} | {one['planted']:.0%} | {one['intact']:.0%} |"
+
+
+def _cell(at: dict[str, Any]) -> str:
+    high = f" to {100 * at['upper_limit_99']:.2g}" if "upper_limit_99" in at else ""
+    return f"{at['rate']:.1%} ({100 * at['lower_limit_99']:.2g}{high})" + ("" if at["holds"] else " !")
+
+
+def _rare(at: dict[str, Any]) -> str:
+    word = {True: "", False: " !", None: " ?"}[at["holds"]]
+    return f"{at['rate']:.1e} (to {at['upper_limit_99']:.1e}){word}"
 
 
 def _levels(levels: dict[str, Any]) -> Iterator[str]:

@@ -60,12 +60,39 @@ PROMISED = {
     "forging minorities of 0.2, 0.5, 2, 5 %": "forging-0.2pc forging-0.5pc forging-2pc forging-5pc",
 }
 
+# What was found wanting where fleets are ordinary, and the families that show it.
+FOUND = {
+    "300, 1,000 or 5,000 hosts, 60 % exposed, 4 to 30 % of boots crash": (
+        "30pc-of-all-boots-300 10pc-of-all-boots-1000 4pc-of-all-boots-5000 30pc-of-all-boots-300-plain"
+    ),
+    "nothing ever crashed, to 97 %": "never-crashed-to-97 never-crashed-to-97-told-at-once",
+    "staged rings outlive history's two hours": "never-crashed-staged staged-harm-in-the-last-ring",
+    "the next boot only, hours late, most never heard of again": "next-boot-late-90-silent all-at-once-90-silent",
+    "the cap of a site": "one-site three-hosts-three-sites",
+    "a new signature on 0.4 % of boots amid ordinary crashes": "new-signature-on-04pc-of-boots",
+    "eight in one hour on the same hosts": "eight-on-the-same-hosts eight-on-the-same-hosts-plain",
+    "two guilty at once": "two-guilty-same-hosts two-guilty-different-hosts two-guilty-alike",
+    "an outage never seen, up to an hour after a push to 85 %": (
+        "outage-12-minutes-after-new-3000 outage-20-minutes-after-new-1800 outage-55-minutes-after-new-3000"
+    ),
+    "150 models folded into rings": "simpson-150-models",
+    "heartbeats that list no updates while crash reports do": "heartbeats-list-no-updates",
+    "forty dirty boots in one minute": "forty-dirty-boots-in-a-minute",
+    "one crashing machine under three spellings": "one-machine-under-three-names",
+    "38 minutes of data across a full hour": "38-minutes-of-history",
+    "one fault under several codes": "many-codes-of-one-module",
+    "silence that is ours": "collectors-down collectors-behind region-silent",
+    "crashes in strata without trials": "crashes-without-inventory",
+    "strata that move with the build": "system-named-by-its-build",
+    "all under one product": "eight-of-one-product",
+}
+
 
 def test_every_kind_that_is_promised_is_there() -> None:
     """At least sixty families, each of one kind that is listed, each kind with some; names are unique."""
     assert len(FAMILIES) == len(BY_NAME) >= 60
     assert {family.kind for family in FAMILIES} == set(KINDS)
-    for promise, names in PROMISED.items():
+    for promise, names in (PROMISED | FOUND).items():
         assert set(names.split()) <= set(BY_NAME), promise
     assert min(family.fleet.hosts for family in FAMILIES) == 300
     assert max(family.fleet.hosts for family in FAMILIES) == 200_000

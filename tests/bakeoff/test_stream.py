@@ -32,7 +32,7 @@ def events_of(world: World, stream: Stream, chunk: Events, first: int) -> list[A
     made: list[AnyEvent] = []
     for place in range(chunk.sent.size):
         host, at = int(chunk.host[place]), int(chunk.at[place]) + FRIDAY_MS
-        _, rows = stream.listed(np.array([host]), np.array([at]))
+        _, rows = stream.listed(np.array([host]), np.array([at]), chunk.kind[place : place + 1])
         updates = tuple(
             Update(
                 *world.updates[world.installs.update[row]],
@@ -75,11 +75,14 @@ def content(partials: list[Partial]) -> tuple[Any, ...]:
     return trials, exposures, sorted(crashes, key=repr), samples, totals.tolist()
 
 
-@pytest.mark.parametrize("by", ["both", "boot", "undated"])
-def test_columns_fold_to_the_partials_of_the_events(by: Any) -> None:
+HALF_BLIND: dict[str, Any] = {"bare_heartbeats": True, "bare_crashes": True, "moving_system": True, "spellings": 3}
+
+
+@pytest.mark.parametrize("told", [{"by": "both"}, {"by": "boot"}, {"by": "undated"}, HALF_BLIND], ids=str)
+def test_columns_fold_to_the_partials_of_the_events(told: dict[str, Any]) -> None:
     """Trials, exposures, crashes, samples and totals are the same, partial by partial, also with duplicates, disorder
-    and clocks that are off."""
-    family = FLEET_OF_300._replace(telling=FLEET_OF_300.telling._replace(by=by))
+    and clocks that are off, and half-blind telemetry."""
+    family = FLEET_OF_300._replace(telling=FLEET_OF_300.telling._replace(**told))
     world = make(family, 3)
     stream, memory, first = Stream(world, 600_000), Memory(1 << 16), 0
     ours, theirs = list(stream.partials()), []

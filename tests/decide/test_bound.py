@@ -1,66 +1,74 @@
 """A seeded share of `andon bench calibrate` by kind of null: which kinds keep the bound, and which are known not to."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.bakeoff.spec import Fault
 from pipeline.bakeoff.world import make
-from pipeline.bench.bound import DEEP_LEVELS, TILT, Deep, Tops, deep_row, likelihood_ratio, limits, row, tops
-from pipeline.bench.kinds import KINDS, null_family
+from pipeline.bench.nulls.bound import DEEP_LEVELS, Deep, Tops, deep_row, likelihood_ratio, limits, row, tilt_of, tops
+from pipeline.bench.nulls.kinds import KINDS, null_family
+from pipeline.bench.nulls.power import exceeded, power, short_fleets
+from pipeline.bench.nulls.runs import Job, run
 
-LOW_LEVELS = (
-    2.0,
-    5.0,
-    10.0,
-    100.0,
-    1000.0,
-)  # Ville's inequality holds at any level; at few rollouts the lowest tell most
-QUICK = ("edge", "tiny", "fast")
-pytestmark = pytest.mark.service  # some fifteen seconds of a core
-
-BROKEN = "a signature against history alone, an outage up to an hour after the push: evidence against the innocent"
+QUICK = ("edge", "tiny", "fast", "outage-new")
+BROKEN = {
+    "outage-new": "a signature against history alone, an outage up to an hour after: against the innocent",
+    "fast": "history counts boots and heartbeats alike: where boots crash, a push that makes all boot is blamed",
+}
 SECONDS = 100
+pytestmark = pytest.mark.service  # some fifteen seconds of a core
 
 
 @functools.cache
 def fleets(kind: str) -> list[Tops]:
-    """Of a kind, as many as have 24 rollouts."""
-    return [tops(kind, SECONDS, seed) for seed in range(1, 5 if kind in ("fast", "outage") else 3)]
-
-
-def exceeded(found: list[Tops], levels: tuple[float, ...] = LOW_LEVELS, factor: float = 1.0) -> list[float]:
-    """The levels that evidence, times `factor`, has reached more often than its bound allows, beyond doubt."""
-    sizes = [len(fleet.highest) for fleet in found]
-    crossed = {at: [sum(10**top * factor >= at for top in fleet.highest) for fleet in found] for at in levels}
-    return [level for level, hits in crossed.items() if limits(hits, sizes)[0] > 1 / level]
+    """Of a kind."""
+    return [tops(kind, SECONDS, seed) for seed in range(1, short_fleets(len(null_family(kind, 1).pushes)) + 1)]
 
 
 @pytest.mark.parametrize(
     "kind",
-    [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind not in (*QUICK, "outage-new"))],
+    [
+        pytest.param(
+            kind,
+            marks=[
+                *([] if kind in QUICK else [pytest.mark.slow]),
+                *([pytest.mark.xfail(strict=True, reason=BROKEN[kind])] if kind in BROKEN else []),
+            ],
+        )
+        for kind in KINDS
+    ],
 )
 def test_evidence_against_the_harmless_keeps_its_bound(kind: str) -> None:
-    """Of each kind, at every level.
+    """Of each kind, at every level; of those that are known to break it, not: mended, their mark goes.
 
-    Power: 24 rollouts or more. Were evidence three times what it is, all of them would be beyond 1/2 (the next test);
-    a kind of which three in ten ever reach 10, three times the bound, would be caught at 10 in about 6 of 10 runs.
+    Power: `andon bench calibrate --power` draws such short forms from the fleets that it has run (docs/bakeoff.md).
     """
-    found = fleets(kind)
-    assert sum(len(fleet.highest) for fleet in found) >= 24
-    assert exceeded(found) == []
+    assert exceeded([fleet.highest for fleet in fleets(kind)]) == []
 
 
 def test_three_times_the_evidence_would_be_noticed() -> None:
-    """By two fleets at the edge of the null, at the lowest level."""
-    assert 2.0 in exceeded(fleets("edge"), factor=3.0)
+    """By the fleets at the edge of the null, at the lowest level."""
+    tripled = [(np.array(fleet.highest) + np.log10(3.0)).tolist() for fleet in fleets("edge")]
+    assert 2.0 in exceeded(tripled)
 
 
-@pytest.mark.xfail(strict=True, reason=BROKEN)
-def test_a_push_before_an_outage_that_looks_new_keeps_its_bound() -> None:
-    """It does not: mended, this mark goes."""
-    assert exceeded([tops("outage-new", SECONDS, seed) for seed in range(1, 9)], (100.0, 1000.0)) == []
+def test_power_is_what_short_forms_would_say() -> None:
+    """Of fleets whose rollouts stay at 1: times thirty, or with three in ten beyond 10, all or most cry out; as they
+    are, none does."""
+    found = power([Tops("made", 100, seed, (0.0,) * 12) for seed in range(8)], 10.0)
+    assert (found["intact"], found["multiplied"], found["factor"]) == (0.0, 1.0, 10.0)
+    assert 0.7 < found["planted"] < 1.0
+
+
+def test_fleets_that_have_been_run_are_kept(tmp_path: Path) -> None:
+    """And told again without a run, in the order of the jobs."""
+    path, job = tmp_path / "runs.jsonl", Job("tiny", SECONDS, 1)
+    first = run([job], path, 1)
+    assert run([Job("edge", SECONDS, 1), job], path, 1, is_to_run=False) == first
+    assert len(first.tops[0].highest) == 24
 
 
 def test_limits_are_for_fleets_not_for_rollouts() -> None:
@@ -81,19 +89,21 @@ def test_a_broken_bound_is_red() -> None:
 
 def test_what_was_not_reached_is_unknown() -> None:
     """Importance sampling says nothing of a level that hardly any fleet got to."""
-    found = [Deep("made", seed, (1e-3,) * 3 + (0.0,) * (len(DEEP_LEVELS) - 3)) for seed in range(6)]
+    found = [Deep("made", seed, 6.0, (1e-3,) * 3 + (0.0,) * (len(DEEP_LEVELS) - 3)) for seed in range(6)]
     levels = deep_row(found)["levels"]
     assert levels["10"]["holds"] is True
     assert levels["1000000"]["holds"] is None
 
 
 def test_the_likelihood_ratio_weighs_back() -> None:
-    """Drawn at TILT, its mean is 1, as every likelihood ratio's: 600 fleets, few crashes each."""
+    """Drawn as if guilty, its mean is 1, as every likelihood ratio's: 600 fleets, few crashes each."""
     family = null_family("edge", 1)
-    fleet = family.fleet._replace(hosts=60, crashes_a_day=0.02)
-    tilted = family.pushes[0]._replace(share=0.5, fault=Fault(risk=TILT, signature=None))
-    small = family._replace(fleet=fleet, pushes=(tilted, *family.pushes[1:3]))
-    ratios = np.array([likelihood_ratio(make(small, seed), 3_600_000 * 2, 1.5) for seed in range(600)])
+    fleet = family.fleet._replace(hosts=60, crashes_a_day=0.3)
+    first = family.pushes[0]._replace(share=0.5, at=-1.0, over_minutes=60)
+    tilt = tilt_of(family._replace(pushes=(first,)))
+    guilty = first._replace(fault=Fault(risk=tilt.exposed, signature=None))
+    small = family._replace(fleet=fleet, pushes=(guilty, *family.pushes[1:3]))
+    ratios = np.array([likelihood_ratio(make(small, seed, tilt.control), 3_600_000 * 3, tilt) for seed in range(600)])
     error = ratios.std() / np.sqrt(len(ratios))
     assert abs(ratios.mean() - 1) < 4 * error
-    assert error < 0.1
+    assert 0.001 < error < 0.15

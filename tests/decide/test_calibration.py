@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from support.tilted_world import mean_evidence
 
-from pipeline.bench.calibrate import LEVELS, lower_limit, report, run_fleet
 from pipeline.bench.decide import MOST, beside_maxsprt
+from pipeline.bench.nulls.ordinary import LEVELS, lower_limit, report, run_fleet
 from pipeline.decide import explain
 from pipeline.runtime.errors import AndonError
 
@@ -38,7 +38,7 @@ def test_evidence_against_harmless_rollouts_keeps_its_bound() -> None:
     Power: with evidence ten times too large, each of 100 fleets (seeds 7000 to 7099) was by itself beyond 1/2 and 1/5.
     """
     outcomes = [outcome for seed in SEEDS for outcome in run_fleet(seed)[0]]
-    figures = report(outcomes, 0, 0.0, SEEDS[0])
+    figures = report(outcomes, 0)
     assert figures["rollouts"] >= 90
     assert figures["at_tolerated_risk"] >= figures["rollouts"] / 2 - 10
     assert all(figures["levels"][str(int(level))]["holds"] for level in LEVELS), figures["levels"]

@@ -30,33 +30,60 @@ def chosen(names: tuple[str, ...], quick: bool) -> list[Family]:
     return [known[name] for name in QUICK] if quick else list(FAMILIES)
 
 
+def contenders(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those asked for and the oracle; without names, all.
+
+    Raises:
+        ConfigError: naming one that is not there.
+    """
+    from pipeline.bakeoff.contest.run import ALL, ORACLE
+
+    for name in names:
+        if name not in ALL:
+            raise ConfigError(f"contender {name!r}: no such one{did_you_mean(name, ALL)}; there are {', '.join(ALL)}")
+    return tuple(name for name in ALL if not names or name in names or name == ORACLE)
+
+
 @click.command("bakeoff")
 @click.option("--quick", is_flag=True, help="A family of every kind that is small, one seed: two minutes.")
-@click.option("--family", "names", multiple=True, help="Only this one; may be repeated.")
+@click.option("--family", "wanted", multiple=True, help="Only this one; may be repeated.")
 @click.option("--seeds", type=click.IntRange(1, 1000), help="Runs of each family.  [default: 3; quick: 1]")
 @click.option("--seed", "first_seed", default=1, show_default=True, help="The first seed.")
 @click.option("--processes", default=PROCESSES, show_default=True, type=click.IntRange(1, 64), help="Side by side.")
+@click.option("--contender", "names", multiple=True, help="Only this one and the oracle; may be repeated.")
+@click.option("--scores", type=click.Path(dir_okay=False, path_type=Path), help="Keep each run here; run what is not.")
+@click.option("--again", multiple=True, help="This contender has been changed: run it anew.")
+@click.option("--no-run", is_flag=True, help="Report on what --scores holds.")
 @click.option("--list", "listing", is_flag=True, help="Name the families with their kinds, and run none.")
 @click.option("--json", "as_json", is_flag=True, help="One row for each family and contender, and for all (`*`).")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with a picture a family.")
 @click.option("--markdown", is_flag=True, help="The tables of docs/bakeoff.md.")
 def command(
-    quick: bool, names: tuple[str, ...], seeds: int | None, first_seed: int, processes: int, listing: bool,
-    as_json: bool, html: Path | None, markdown: bool,
+    quick: bool, wanted: tuple[str, ...], seeds: int | None, first_seed: int, processes: int, names: tuple[str, ...],
+    scores: Path | None, again: tuple[str, ...], no_run: bool, listing: bool, as_json: bool, html: Path | None,
+    markdown: bool,
 ) -> None:  # fmt: skip
     """Run every contender on the same seeded event streams, and judge each by the truth."""
     from pipeline.bakeoff.contest import figures, page, running, text  # with numpy, which help does without
 
-    families = chosen(names, quick)
+    families = chosen(wanted, quick)
     if listing:
         for family in families:
             say(f"{family.name}\t{family.kind}\t{family.fleet.hosts} hosts")
         return
     began = time.monotonic()
-    todo = running.tasks(families, seeds or (1 if quick else 3), first_seed)
+    contenders(again)
+    todo = running.tasks(families, seeds or (1 if quick else 3), first_seed, contenders(names))
+    keep = running.Kept(scores, families, again)
+    if not no_run:
+        running.run_all(todo, keep, processes)
     order = {family.name: place for place, family in enumerate(families)}
-    scores = sorted(running.followed(todo, processes), key=lambda score: (order[score.family], score.seed))
-    summaries = figures.by_family(scores)
+    done = sorted((task for task in todo if keep.of(task)), key=lambda task: (order[task.family.name], task.seed))
+    if not done:
+        raise ConfigError(f"--no-run: {scores or 'no --scores, which'} holds no run of these families and contenders")
+    ran = {task.family.name for task in done}
+    families = [family for family in families if family.name in ran]
+    summaries = figures.by_family([score for task in done for score in keep.of(task)])
     kinds = {family.name: family.kind for family in families}
     if as_json:
         for name, found in summaries.items():
@@ -67,7 +94,5 @@ def command(
             say(line)
     if html is not None:
         page.write_page(html, families, summaries)
-    say(
-        f"{len(todo)} runs in {time.monotonic() - began:.0f} s, {os.times().children_user:.0f} s of processors",
-        err=True,
-    )
+    spent = sum(os.times()[:4])
+    say(f"{len(done)} of {len(todo)} runs, {time.monotonic() - began:.0f} s, {spent:.0f} s of processors", err=True)

@@ -68,7 +68,7 @@ class Oracle:
 
     def _found(self, crash: Crashed) -> tuple[int, int, int] | None:
         """A crash of a host by its number; its look, CUT when it is not told. Each host and look counts once."""
-        host = int(crash.host[1:])
+        host = int(crash.host.partition(".")[0][1:])
         look = SIGNATURES.index(crash.signature) if crash.signature is not None else c.CUT
         if (host, look) in self._hosts or (look == c.CUT and self._world.family.telling.by in ("both", "crash")):
             return None
@@ -99,7 +99,7 @@ class Oracle:
         world = self._world
         looks = frozenset(range(-1, len(SIGNATURES)))
         if fault.signature is not None and world.family.telling.by in ("both", "crash"):
-            looks = frozenset({SIGNATURES.index(fault.signature)})
+            looks = frozenset(c.looks_of(fault, world.sources[0])[0].tolist())
         base = []
         for source in world.sources:
             share = float(source.shares[[look in looks for look in source.looks.tolist()]].sum())
@@ -135,6 +135,7 @@ class Oracle:
         grown = (
             np.convolve(weights, excess)[: level.size] * level * MINUTE_MS if fault.risk > 1 else np.zeros(level.size)
         )
+        grown += np.cumsum(counts) * c.booting(self._world.family, fault) * level * MINUTE_MS
         once = fault.crash_share * np.diff(1 - np.exp(-np.arange(level.size + 1) / fault.crash_minutes))
         grown += np.convolve(counts, once)[: level.size]
         silent = 1 - self._world.family.telling.silent_share
@@ -152,6 +153,7 @@ class Oracle:
             fault, first = model.fault, self._world.sources[0]
             burnt = np.minimum(age / (fault.burn_hours * 60), 1.0) if fault.burn_hours else np.ones(age.size)
             harm = (fault.risk - 1) * burnt * float(first.rate[host] * first.level[minute])
+            harm += c.booting(self._world.family, fault) * float(first.level[minute])
             harm += fault.crash_share * np.exp(-age / fault.crash_minutes) / (fault.crash_minutes * MINUTE_MS)
             harm *= 1 - self._world.family.telling.silent_share
             gain = np.log(np.maximum((usual + harm) / (TOLERATED * usual), 1.0))
@@ -161,7 +163,7 @@ class Oracle:
     def _told(self, toll: Floats, now_ms: int) -> Floats:
         """What of the toll has been told by now."""
         telling = self._world.family.telling
-        late_ms = (1 + telling.minutes) * MINUTE_MS
+        late_ms = telling.down_seconds * 1000 + telling.minutes * MINUTE_MS
 
         def by(at_ms: float) -> Floats:
             told: Floats = toll[:, int(np.clip(at_ms // MINUTE_MS, 0, toll.shape[1] - 1))]

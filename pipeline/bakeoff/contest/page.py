@@ -34,15 +34,27 @@ figure{margin:0;min-width:0}svg{display:block;width:100%;height:auto}
 figcaption{margin-bottom:2px}table{border-collapse:collapse;font-size:12px;width:100%}
 td,th{border-bottom:1px solid var(--line);padding:4px 6px;text-align:right;vertical-align:top}
 td:first-child,th:first-child{text-align:left}th{font-weight:600}
-text{font:11px system-ui,sans-serif;fill:var(--ink)}text.dim{fill:var(--dim)}
+text{font:11px system-ui,sans-serif;fill:var(--ink)}text.dim{fill:var(--dim)}text.mine{font-weight:700}
+td .dim{white-space:nowrap}td{white-space:nowrap}.weak{columns:2;column-gap:32px}.weak h3{margin-top:0}
+.weak div{break-inside:avoid;margin-bottom:12px}a{color:inherit}
+@media(min-width:1800px){body{max-width:1840px}.grid{grid-template-columns:repeat(3,minmax(0,1fr))}.weak{columns:3}}
 .andon{fill:var(--andon)}.other{fill:var(--other)}.oracle{fill:var(--oracle)}.false{fill:var(--false)}
-.axis{stroke:var(--line)}.missed{fill:url(#missed)}
+.axis{stroke:var(--line)}.missed{fill:url(#missed)}.missed.andon{fill:url(#missed-andon)}
 """
+
+
+def _hatching(name: str, look: str) -> str:
+    return (
+        f'<pattern id="{name}" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        f'<rect width="2.5" height="6" class="{look}"/></pattern>'
+    )
+
+
 MISSED = (
-    '<svg width="0" height="0" style="position:absolute"><defs><pattern id="missed" width="6" height="6"'
-    ' patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="2.5" height="6" fill="#8a94a3"/>'
-    "</pattern></defs></svg>"
+    '<svg width="0" height="0" style="position:absolute"><defs>'
+    f"{_hatching('missed', 'other')}{_hatching('missed-andon', 'andon')}</defs></svg>"
 )
+SLOW = 3.0  # times the oracle's crashed hosts
 
 
 def write_page(path: Path, families: Sequence[Family], summaries: dict[str, list[Summary]]) -> None:
@@ -70,6 +82,7 @@ def page(families: Sequence[Family], summaries: dict[str, list[Summary]]) -> Ite
         "<b>Right</b>: innocent updates halted, a run (none is better). The oracle knows what no rule can know.</p>"
     )
     yield from _table(summaries[""])
+    yield from _weak(families, summaries)
     for kind in dict.fromkeys(family.kind for family in families):
         yield f"<h2>{escape(kind[0].upper() + kind[1:])}</h2><div class=grid>"
         for family in families:
@@ -82,8 +95,43 @@ def page(families: Sequence[Family], summaries: dict[str, list[Summary]]) -> Ite
 def _table(found: Sequence[Summary]) -> Iterator[str]:
     yield "<table><tr>" + "".join(f"<th>{escape(head)}</th>" for head in HEAD) + "</tr>"
     for summary in found:
-        yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(summary)) + "</tr>"
-    yield "</table><p class=dim>In brackets: 95 % limits.</p>"
+        yield "<tr>" + "".join(f"<td>{_on_two_lines(cell)}</td>" for cell in cells(summary)) + "</tr>"
+    yield "</table><p class=dim>Below each figure: its 95 % limits.</p>"
+
+
+def _on_two_lines(cell: str) -> str:
+    """The value, and its limits below it."""
+    value, bracket, limits = escape(cell).partition(" (")
+    return f"{value}<br><span class=dim>{limits.rstrip(')')}</span>" if bracket else value
+
+
+def _weak(families: Sequence[Family], summaries: dict[str, list[Summary]]) -> Iterator[str]:
+    """Where Andon is deaf, slow or wrong, with a link to each picture."""
+    found: dict[str, list[str]] = {"deaf": [], "slow": [], "wrong": []}
+    for family in families:
+        mine, best = (
+            next((summary for summary in summaries[family.name] if summary.contender == name), None)
+            for name in ("andon", ORACLE)
+        )
+        if mine is None or best is None:
+            continue
+        crashed, least = mine.crashed_median.value or 0.0, best.crashed_median.value or 0.0
+        name = f'<a href="#{escape(family.name, quote=True)}">{escape(family.name)}</a>'
+        if mine.found < best.found:
+            found["deaf"].append(f"{name} ({mine.found} of {mine.wanted}, oracle {best.found}: {least:,.0f} hosts)")
+        elif mine.found and crashed > SLOW * max(least, 1.0):
+            found["slow"].append(f"{name} ({crashed:,.0f} hosts, oracle {least:,.0f})")
+        if mine.innocents:
+            found["wrong"].append(f"{name} ({mine.innocents})")
+    heads = {
+        "deaf": "Deaf: a fault that the oracle finds is not halted",
+        "slow": f"Slow: more than {SLOW:g} times the oracle's crashed hosts",
+        "wrong": "Wrong: innocents halted",
+    }
+    yield "<h2>Where Andon is deaf, slow or wrong</h2><div class=weak>"
+    for name, families_so in found.items():
+        yield f"<div><h3>{heads[name]}</h3>{'<br>'.join(families_so) or 'nowhere'}</div>"
+    yield "</div>"
 
 
 def figure(family: Family, found: Sequence[Summary]) -> str:
@@ -101,7 +149,8 @@ def figure(family: Family, found: Sequence[Summary]) -> str:
         parts += _row(summary, TOP + ROW * place, most, family.is_innocent)
     title = f"{family.fleet.hosts:,} hosts, {counted(found[0].runs, 'run')}"
     return (
-        f"<figure><figcaption><h3>{escape(family.name)}</h3><span class=dim>{title}</span></figcaption>"
+        f'<figure id="{escape(family.name, quote=True)}"><figcaption>'
+        f"<h3>{escape(family.name)}</h3><span class=dim>{title}</span></figcaption>"
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(family.name, quote=True)}">'
         f'<line class=axis x1="{LEFT}" x2="{LEFT}" y1="{TOP - 2}" y2="{height}"/>'
         f'<line class=axis x1="{LEFT + BAR + GAP}" x2="{LEFT + BAR + GAP}" y1="{TOP - 2}" y2="{height}"/>'
@@ -116,13 +165,13 @@ def _rank(summary: Summary) -> tuple[bool, int, int, float]:
 
 def _row(summary: Summary, y: float, most: float, is_innocent: bool) -> Iterator[str]:
     kind = summary.contender if summary.contender in ("andon", ORACLE) else "other"
-    weight = ' font-weight="700"' if kind == "andon" else ""
-    yield f'<text x="{LEFT - 6}" y="{y + 12}" text-anchor="end"{weight}>{escape(TITLES[summary.contender])}</text>'
+    mine = ' class="mine"' if kind == "andon" else ""
+    yield f'<text x="{LEFT - 6}" y="{y + 12}" text-anchor="end"{mine}>{escape(TITLES[summary.contender])}</text>'
     value = summary.crashed_median.value
     if not is_innocent and value is not None:
         long = BAR * math.log1p(value) / math.log1p(most)
         missed = summary.found < summary.wanted
-        look = "missed" if missed else kind
+        look = f"missed {kind}" if missed else kind
         yield f'<rect class="{look}" x="{LEFT}" y="{y + 2}" width="{long:.1f}" height="{ROW - 5}"/>'
         label = f"{value:,.0f}" + (f", {summary.found} of {summary.wanted}" if missed else "")
         yield f'<text x="{LEFT + long + 4:.1f}" y="{y + 12}">{label}</text>'

@@ -1,6 +1,6 @@
 """One family under one seed: every contender on the same partials, and what each of them did beside the truth."""
 
-import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,33 +48,34 @@ class Score(NamedTuple):
     cleared: int
     clear_minutes: tuple[float, ...]
     wrongly_cleared: int
-    seconds: float
 
 
-def run(family: Family, seed: int) -> list[Score]:
-    """The scores of all contenders, the oracle's last."""
+ALL = (*(entry.name for entry in table.CONTENDERS), ORACLE)
+
+
+def run(family: Family, seed: int, names: Sequence[str] = ALL) -> list[Score]:
+    """The scores of these contenders, in the order of ALL."""
     world = make(family, seed)
     past = past_of(world)
-    runners: dict[str, Contender] = {entry.name: entry.make(past) for entry in table.CONTENDERS}
-    runners[ORACLE] = Oracle(past, world)
-    reader, spent = Reader(past), dict.fromkeys(runners, 0.0)
+    runners: dict[str, Contender] = {entry.name: entry.make(past) for entry in table.CONTENDERS if entry.name in names}
+    if ORACLE in names:
+        runners[ORACLE] = Oracle(past, world)
+    reader = Reader(past)
     stops: dict[str, dict[int, Stop]] = {name: {} for name in runners}
     clears: dict[str, dict[int, int]] = {name: {} for name in runners}
     for partial in Stream(world).partials():
         step = reader.read(partial)
         at = step.now_ms - FRIDAY_MS
         for name, runner in runners.items():
-            began = time.process_time()
             for call in runner.see(step):
                 if call.kind == "halt":
                     stops[name].setdefault(call.update, Stop(call.update, at, call.together))
                 else:
                     clears[name].setdefault(call.update, at)
-            spent[name] += time.process_time() - began
-    return [score(world, name, list(stops[name].values()), clears[name], spent[name]) for name in runners]
+    return [score(world, name, list(stops[name].values()), clears[name]) for name in runners]
 
 
-def score(world: World, name: str, stops: list[Stop], clears: dict[int, int], seconds: float = 0.0) -> Score:
+def score(world: World, name: str, stops: list[Stop], clears: dict[int, int]) -> Score:
     """Judge what a contender did. A halt before an update does harm is a false one."""
     truth = world.truth
     right = [stop for stop in stops if stop.at_ms >= truth.harmful_ms[stop.update]]
@@ -94,7 +95,7 @@ def score(world: World, name: str, stops: list[Stop], clears: dict[int, int], se
         len(np.unique(truth.crash_host[before])), None if first is None else max(first - begun, 0) / 1000,
         len(wrong) - len(beside), len(beside), sum(stop.update in truth.tolerated for stop in stops),
         len(harmless), len(cleared), tuple((at - int(truth.released_ms[u])) / MINUTE_MS for u, at in cleared.items()),
-        sum(u in truth.guilty for u in clears), seconds,
+        sum(u in truth.guilty for u in clears),
     )  # fmt: skip
 
 

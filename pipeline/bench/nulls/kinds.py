@@ -7,12 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.bakeoff.spec import STRANGE, Family, Fault, Fleet, Push, Shock
+from pipeline.bakeoff.spec import RINGS, STRANGE, Family, Fault, Fleet, Push, Shock, Telling
 
 AT_EDGE = Fault(risk=1.5, signature=None)
-ROLLOUTS = 12
-HOURS = 5.0
-WARM_HOURS = 3.0
+ROLLOUTS = 24
+HOURS = 4.0
+WARM_HOURS = 2.5
+# From services that start again and tell within seconds to machines that dump their memory first: what is told within a
+# minute is judged at the share of now, what is told later at the largest of four hours.
+TELLINGS = (Telling(down_seconds=5, minutes=0.3), Telling(down_seconds=20, minutes=1.0), Telling())
+EIGHT_RINGS = tuple((f"ring-{number}", 1 / 8) for number in range(8))
 
 Draw = np.random.Generator
 
@@ -44,10 +48,21 @@ def _family(kind: str, fleet: Fleet, pushes: tuple[Push, ...], **more: object) -
 
 
 def _fast(rng: Draw) -> Family:
-    """All hosts boot to install, and some boots end in a crash, with the update or without: per boot it is harmless."""
+    """All hosts boot to install, and some boots end in a crash, with the update or without: per boot it is harmless.
+    Steep, in fleets of few rings and of many, calm before."""
     pushes = tuple(push._replace(share=float(rng.choice([0.3, 0.6, 0.85, 0.97]))) for push in _pushes(rng, (1, 15)))
-    fleet = _fleet(rng)._replace(boot_crashes=float(rng.choice([0.0, 0.001, 0.005, 0.02])))
-    return _family("fast push with a boot surge", fleet, tuple(push._replace(surge=1.0) for push in pushes[:6]))
+    calm = float(np.exp(rng.uniform(np.log(0.003), np.log(0.25))))
+    fleet = _fleet(rng)._replace(
+        crashes_a_day=calm, boot_crashes=float(rng.choice([0.0, 0.001, 0.005, 0.02])),
+        rings=RINGS if rng.random() < 0.5 else EIGHT_RINGS,
+    )  # fmt: skip
+    return _family("fast push with a boot surge", fleet, tuple(push._replace(surge=1.0) for push in pushes[:8]))
+
+
+def _seldom(rng: Draw) -> Family:
+    """Machines that are heard of when they boot, and crash: while a push takes minutes, hardly a trial tells of it."""
+    fleet = _fleet(rng)._replace(beat_minutes=float(rng.choice([0.0, 720.0])))
+    return _family("seldom heard of", fleet, _pushes(rng, (1, 60)))
 
 
 def _before_outage(rng: Draw, is_new: bool) -> Family:
@@ -58,7 +73,7 @@ def _before_outage(rng: Draw, is_new: bool) -> Family:
         for push in _pushes(rng, (2, 30))
     )
     name = f"push before an outage that looks {'new' if is_new else 'as usual'}"
-    return _family(name, _fleet(rng), pushes[:6], shocks=(outage,))
+    return _family(name, _fleet(rng), pushes[:8], shocks=(outage,))
 
 
 def _old_outage(rng: Draw) -> Family:
@@ -119,11 +134,11 @@ def _unmeasured(rng: Draw) -> Family:
 
 KINDS: dict[str, Callable[[Draw], Family]] = {
     "fast": _fast, "outage": _old_outage,
-    "outage-new": _new_outage, "tiny": _tiny, "sparse": _sparse, "ramp": _ramp, "renamed": _renamed,
+    "outage-new": _new_outage, "seldom": _seldom, "tiny": _tiny, "sparse": _sparse, "ramp": _ramp, "renamed": _renamed,
     "simpson-known": _known_model, "simpson-unmeasured": _unmeasured, "repair": _repair, "edge": _edge,
 }  # fmt: skip
 
 
 def null_family(kind: str, seed: int) -> Family:
-    """The family of a kind under a seed."""
-    return KINDS[kind](np.random.default_rng([seed, *kind.encode()]))
+    """The family of a kind under a seed; of three in a row each tells of crashes in another way."""
+    return KINDS[kind](np.random.default_rng([seed, *kind.encode()]))._replace(telling=TELLINGS[seed % len(TELLINGS)])
