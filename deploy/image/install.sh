@@ -11,8 +11,9 @@ pip install --no-cache-dir --no-deps "$source"
 
 cd "$venv"/lib/python3*/site-packages
 # Arrow's RPC and cloud storage, headers for compilers; numpy's for Fortran; the second of two bindings of zstd.
-rm -rf pyarrow/*flight* pyarrow/*s3* pyarrow/include pyarrow/*.pxd pyarrow/includes numpy/f2py numpy/*/include \
+rm -rf pyarrow/*flight* pyarrow/*s3* pyarrow/include pyarrow/includes pyarrow/src numpy/f2py numpy/*/include \
     zstandard/_cffi.*.so
+find . -name '*.h' -delete
 find pyarrow numpy faust cryptography -depth -type d -name tests -exec rm -rf {} +
 # What debuggers alone read, where there is a strip; not of libraries that were moved by patching, which it would break.
 if command -v strip > /dev/null; then

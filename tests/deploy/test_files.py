@@ -49,6 +49,10 @@ def test_the_image_is_nobodys_and_builds_nothing() -> None:
     assert len(blocks) > 20
     assert [block for block in blocks if block.strip() not in known] == []
     assert all("--hash=sha256:" in block for block in blocks)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["line"]]
+    names = {re.split(r"[^\w.-]", need)[0].lower().replace(".", "-") for need in needed} - {"andon"}
+    assert names <= {block.split("==")[0] for block in blocks}, "make lock"
 
 
 @pytest.mark.parametrize("brokers", ["one", "three"])
