@@ -6,21 +6,28 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 WORKERS ?= 3
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 COVER := --cov=pipeline --cov=consumers --cov-report=term
-.PHONY: setup demo test test-unit test-all coverage lint format hooks lock bench dist grafana grafana-preview grafana-known clean
+.PHONY: setup setup-deployment demo test test-unit test-all coverage lint format hooks lock bench dist grafana grafana-preview grafana-known clean
 
 setup: .venv/.setup-stamp
 .venv/.setup-stamp: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Andon needs Python 3.11 or newer; set PYTHON=")'
+	@echo "Setting up .venv: some 150 packages, a minute or two; nothing is said meanwhile."
 	$(PYTHON) -m venv .venv
 	$(PIP) --require-hashes --only-binary :all: -r constraints.txt
 	$(PIP) --no-deps --no-build-isolation -e .
+	touch $@
+
+# The tools whose files deploy/ holds: 350 MB that only its tests and their types need.
+setup-deployment: .venv/.deployment-stamp
+.venv/.deployment-stamp: .venv/.setup-stamp tests/deploy/requirements.txt
+	$(PIP) --require-hashes --only-binary :all: -r tests/deploy/requirements.txt
 	touch $@
 
 demo: setup
 	$(BIN)/andon demo
 
 # Of every kind of test at least one: what CI runs, with COVERED=yes, so that it says the same as `make coverage`.
-test: setup
+test: setup setup-deployment
 	$(PYTEST) -m "not slow" --durations=30 $(if $(COVERED),$(COVER))
 
 # What needs no service: within a minute.
@@ -28,14 +35,14 @@ test-unit: setup
 	$(PYTEST) -m unit
 
 # The slow ones too: before an issue is closed.
-test-all: setup
+test-all: setup setup-deployment
 	$(PYTEST) --durations=30
 
 # Which lines the unit tests run.
 coverage: setup
 	$(PYTEST) -m unit $(COVER)
 
-lint: setup
+lint: setup setup-deployment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -48,7 +55,7 @@ format: setup
 hooks: setup
 	$(BIN)/pre-commit install
 
-# constraints.txt anew from pyproject.toml, and of it what the image installs: the versions that stand there stay, unless
+# constraints.txt anew from pyproject.toml, of it what the image installs, and what reads deploy/: the versions that stand there stay, unless
 # UPGRADE=--upgrade.
 lock: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9
@@ -57,6 +64,9 @@ lock: setup
 	$(BIN)/uv pip compile pyproject.toml --quiet --extra line --constraint constraints.txt --universal --python-version 3.11 \
 		--generate-hashes --no-annotate --no-emit-index-url --custom-compile-command 'make lock' \
 		--output-file deploy/image/requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --quiet --extra deployment --constraint constraints.txt --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --no-emit-index-url --custom-compile-command 'make lock' \
+		--output-file tests/deploy/requirements.txt
 
 bench: setup
 	for name in combine collect decide archive latency; do $(BIN)/andon bench $$name --json || exit 1; done
