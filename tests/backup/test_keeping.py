@@ -140,7 +140,7 @@ def test_what_retention_took_is_named() -> None:
 
 
 def test_what_is_kept_is_what_is_configured(tmp_path: Path) -> None:
-    """The correlator's keys, the directory of trust, and every further path, each file once; a path that is not there is
+    """The correlator's keys, the directory of trust, and every further path, each once; one that is not there is
     said."""
     keys, trust, more = tmp_path / "data" / "keys", tmp_path / "trust", tmp_path / "data" / "tokens.toml"
     load_or_create(keys)
