@@ -14,6 +14,7 @@ from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.partials import PartialsConfig
 
 Doc = msgspec.Meta
+OF_KEYS = "correlate.data_dir"
 
 
 class BackupConfig(msgspec.Struct, frozen=True):
@@ -83,7 +84,7 @@ def kept_paths(
         ConfigError: when one is not there: a backup without the detector's key brings no halt back into force.
     """
     named = {
-        "correlate.data_dir": str(keys_dir(correlate) / PRIVATE_NAME),
+        OF_KEYS: str(keys_dir(correlate) / PRIVATE_NAME),
         "correlate.policy_file": correlate.policy_file,
         "trust.keys_dir": trust.keys_dir,
         "partials.secret_file": partials.secret_file,
@@ -91,7 +92,7 @@ def kept_paths(
     for key, path in named.items():
         if path and not Path(path).exists():
             raise ConfigError(f"{key}: there is no {path}, and a backup without it would not be whole")
-    found = [keys_dir(correlate), *(Path(path).absolute() for key, path in named.items() if path and "data" not in key)]
+    found = [keys_dir(correlate), *(Path(path).absolute() for key, path in named.items() if path and key != OF_KEYS)]
     return [path for path in dict.fromkeys(found) if not any(above in path.parents for above in found)]
 
 

@@ -8,15 +8,20 @@ import pytest
 from support.rollout_world import ANN, DETECTOR, NOW, TRUSTED, halt
 
 from pipeline.backup.again import LEAP, in_force, raised, unanswered
+from pipeline.backup.config import BackupConfig, kept_paths
 from pipeline.backup.keeping import keep, unneeded
 from pipeline.backup.manifest import Log, Manifest, Piece, believed, encode, unsigned
 from pipeline.backup.packed import Flow, files_under, packed, unpacked
 from pipeline.backup.records import Copied, newest, pack, segments, unpack
 from pipeline.backup.report import Lost, lost_to_retention
+from pipeline.correlate.config import CorrelateConfig
 from pipeline.halt.believe import TrustedKey
 from pipeline.halt.chain import Found, Head
 from pipeline.halt.errors import UntrustedRecord
-from pipeline.runtime.errors import AndonError
+from pipeline.halt.signing import load_or_create
+from pipeline.halt.trust import TrustConfig
+from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.partials import PartialsConfig
 from pipeline.wire.audit import AuditEntry, Place
 
 START = datetime(2026, 11, 2, 3, tzinfo=UTC)  # a Monday
@@ -132,6 +137,20 @@ def test_what_retention_took_is_named() -> None:
     assert lost_to_retention(made, {("t", 0): 10}, NOW) == []
     (lost,) = lost_to_retention(made, {("t", 0): 14}, NOW)
     assert lost == Lost("t", 0, 10, 14, 7, NOW, "what came after it was copied")
+
+
+def test_what_is_kept_is_what_is_configured(tmp_path: Path) -> None:
+    """The correlator's keys, the directory of trust, and every further path, each once; one that is not there is
+    said."""
+    keys, trust, more = tmp_path / "data" / "keys", tmp_path / "trust", tmp_path / "data" / "tokens.toml"
+    load_or_create(keys)
+    trust.mkdir()
+    more.write_text("x", "utf-8")
+    settings = CorrelateConfig(data_dir=str(tmp_path / "data")), TrustConfig(keys_dir=str(trust)), PartialsConfig()
+    paths = f"{more}, {keys / 'signing.key.pem'}"
+    assert kept_paths(BackupConfig(paths=paths), *settings) == [keys, trust, more]
+    with pytest.raises(ConfigError, match=r"backup\.paths .*/nowhere"):
+        kept_paths(BackupConfig(paths="/nowhere"), *settings)
 
 
 def test_files_there_and_back(tmp_path: Path) -> None:
