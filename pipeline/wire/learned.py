@@ -136,7 +136,7 @@ def _remembering(words: frozenset[str], lists: KnownLists) -> Decode:
     def read(message: bytes, host: bytes, start: int) -> AnyEvent:
         """An event whose list is new."""
         event, raw = whole(message), message[start : message.rfind(b"]") + 1]
-        if start >= 0 and _KEY not in raw and b"\\" not in raw and lists.has_room(host):
+        if start >= 0 and _KEY not in raw and b"\\" not in raw:
             with suppress(msgspec.DecodeError):  # other lists may stand behind it: then it is read each time
                 lists.remember(host, raw, decode_list(raw))
         return event

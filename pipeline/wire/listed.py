@@ -8,9 +8,9 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from pipeline.wire.events import Update
+from pipeline.wire.events import MAX_MESSAGE_BYTES, Update
 
-MOST_HOSTS = 1 << 17  # some 250 MB with 16 updates each; of the hosts that come after these every list is read
+MOST_HOSTS = 1 << 14  # with more of them, to fetch what is remembered takes longer than to read it: then nothing is
 MOST_NAMES = 1 << 16  # past these all is forgotten
 WORTH_BYTES = 1_000  # an event with few updates is read as fast as its list is looked up
 
@@ -55,7 +55,7 @@ class Remembered:
 
 
 class KnownLists:
-    """The newest list of each host; events of less than `worth_bytes` are left out.
+    """The newest list of each host; events of less than `worth_bytes` are left out, and fleets of more than MOST_HOSTS.
 
     >>> lists = KnownLists()
     >>> lists.remember(b"h-1", b"[...]", (Update("v", "p", "1", 1_700_000_000_000),))
@@ -68,12 +68,12 @@ class KnownLists:
         self.worth_bytes = worth_bytes
         self._names = UpdateNames()
 
-    def has_room(self, host: bytes) -> bool:
-        """Whether a list of this host can be remembered."""
-        return len(self.of_host) < MOST_HOSTS or host in self.of_host
-
     def remember(self, host: bytes, raw: bytes, updates: tuple[Update, ...]) -> None:
         """These bytes are what the host lists."""
+        if len(self.of_host) >= MOST_HOSTS and host not in self.of_host:
+            self.of_host.clear()
+            self.worth_bytes = MAX_MESSAGE_BYTES + 1
+            return
         if len(self._names) > MOST_NAMES:
             self.of_host.clear()
             self._names = UpdateNames()

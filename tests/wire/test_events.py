@@ -281,6 +281,18 @@ def test_a_list_is_read_once() -> None:
     assert [spelled_out(event) for event in events] == [decode(orjson.dumps(each)) for each in batch]
 
 
+def test_of_a_large_fleet_nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more hosts than are worth it every list is read again, as it would be anyway."""
+    monkeypatch.setattr("pipeline.wire.listed.MOST_HOSTS", 2)
+    lists = KnownLists(worth_bytes=0)
+    decoder, batch = LearnedDecoder(lists), [orjson.dumps(BOOT | {"host": f"h-{n}"}) for n in range(3)]
+    decoder.decode_all([orjson.dumps(BOOT)] * 100, lambda *_: pytest.fail("refused"))
+    for _ in range(2):
+        events = decoder.decode_all(batch, lambda *_: pytest.fail("refused"))
+        assert events == [decode(message) for message in batch]
+    assert not lists.of_host
+
+
 def test_the_learned_decoder_keeps_checking_what_it_knows() -> None:
     """After learning, an oversized message, an ancient time and a long text are still refused, each with its reason."""
     decoder = LearnedDecoder()
