@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
-from pipeline.decide.arrays import Bools, Floats, Ints, Part, Plain
-from pipeline.wire.partials import BUCKET_MS, Partial
+from pipeline.decide.arrays import Bools, Floats, Ints, Part, Plain, int_columns
+from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, NO_NOTES, TRIAL_COLUMNS, Partial
 from pipeline.wire.spans import DAY_MS, HOUR_MS, MINUTE_MS
 
 MINUTE_BUCKETS, HOUR_BUCKETS, DAY_BUCKETS = MINUTE_MS // BUCKET_MS, HOUR_MS // BUCKET_MS, DAY_MS // BUCKET_MS
@@ -24,6 +25,7 @@ ARCHIVE_MS = 10 * MINUTE_MS  # shares are archived every 10 minutes, for crashes
 AHEAD_SHARE, MIN_AHEAD = 0.02, 5.0
 RECENT_REPORTS = 200.0  # a partial with fewer is judged together with those before it
 _NEGLIGIBLE = 0.01
+MOST_SLICES = 36  # of a bucket each, of one partial; what is older goes with the first
 
 
 class Clock(Part):
@@ -224,3 +226,36 @@ def _entries(parts: list[tuple[int, dict[tuple[int, int], int]]]) -> Entries:
     counts = np.fromiter(chain.from_iterable(counts.values() for _, counts in parts), np.float64, count=sum(sizes))
     group = np.repeat(np.array([group for group, _ in parts], dtype=np.int64), sizes)
     return Entries(group, stratum, update, counts)
+
+
+def by_bucket(partial: Partial, now: int) -> list[Partial]:
+    """The partial by event-time bucket, in order; what lies before or at `now` (stream time) goes with the first.
+
+    Trials, exposures and crashes are divided; samples go with the first, all else with the last. A partial of one
+    bucket is itself.
+    """
+    trials = int_columns(partial.trials, TRIAL_COLUMNS)
+    crashes = np.array([crash.at // BUCKET_MS for crash in partial.crashes], dtype=np.int64)
+    buckets = np.unique(np.concatenate([trials[0], crashes]))
+    buckets = buckets[buckets > now + 1][-MOST_SLICES + 1 :]
+    if not len(buckets):
+        return [partial]
+    exposures = int_columns(partial.exposures, EXPOSURE_COLUMNS)
+    parts = [np.searchsorted(buckets, each, side="right") for each in (trials[0], exposures[0], crashes)]
+    first = {"events": 0, "repeats": 0, "undated": 0, "cut": b"", "cut_exposures": b"", "tail": NO_NOTES}
+    between, last = first | {"samples": ()}, {"samples": ()}
+    slices = []
+    for place in range(len(buckets) + 1):
+        in_trials, in_exposures, in_crashes = (part == place for part in parts)
+        more = last if place == len(buckets) else between if place else first
+        mine = {
+            "trials": _blob(trials[:, in_trials]),
+            "exposures": _blob(exposures[:, in_exposures]),
+            "crashes": tuple([partial.crashes[crash] for crash in np.flatnonzero(in_crashes).tolist()]),
+        }
+        slices.append(msgspec.structs.replace(partial, **mine, **more))
+    return slices
+
+
+def _blob(columns: Ints) -> bytes:
+    return columns.T.astype("<i4").tobytes()

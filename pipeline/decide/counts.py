@@ -5,8 +5,8 @@ from typing import Annotated
 import numpy as np
 
 from pipeline.decide.arrays import Bools, Column, Floats, Ints, Part, Plain, Sizes
-from pipeline.decide.book import EvidenceBook
-from pipeline.decide.history import History
+from pipeline.decide.book import EvidenceBook, Start
+from pipeline.decide.history import History, Past
 from pipeline.decide.name_index import MAX_RINGS, NameIndex
 
 
@@ -53,10 +53,12 @@ class SignaturePlaces:
     """Gives signatures their places in the book, while one partial is taken in."""
 
     def __init__(
-        self, names: NameIndex[tuple[str, str]], ages: SignatureAges, since: Ints, book: EvidenceBook, history: History
-    ) -> None:
+        self, names: NameIndex[tuple[str, str]], ages: SignatureAges, since: Ints, book: EvidenceBook,
+        history: History, past: Past, counts: Counts,
+    ) -> None:  # fmt: skip
         """`since` (U,) are the buckets of the updates' first exposures, kept up to date by the caller."""
         self._names, self._ages, self._since, self._book, self._history = names, ages, since, book, history
+        self._past, self._counts = past, counts
         self._assigned: set[int] = set()  # signatures that have their places
         self._placed: dict[int, set[int]] = {}  # signature → updates that need no place for it any more
 
@@ -78,7 +80,7 @@ class SignaturePlaces:
             ages.since[position] = max(now, 1)
         if position not in self._assigned:
             self._assigned.add(position)
-            self._book.assign(position, self._new_to(position), np.flatnonzero(self._since > 0), self._rate(position))
+            self._book.assign(position, self._new_to(position), np.flatnonzero(self._since > 0), self._start(position))
         ages.seen[position] = max(int(ages.seen[position]), bucket)
         ages.crashes[position] += 1.0
         return position
@@ -98,7 +100,7 @@ class SignaturePlaces:
             return frozenset()
         placed.update(fresh)
         updates = np.array(fresh, dtype=np.int64)
-        given = self._book.assign_hit(signature, self._new_to(signature), updates, self._rate(signature))
+        given = self._book.assign_hit(signature, self._new_to(signature), updates, self._start(signature))
         return frozenset(given.tolist())
 
     def _new_to(self, signature: int) -> Bools:
@@ -106,6 +108,7 @@ class SignaturePlaces:
         result: Bools = self._since <= self._ages.since[signature]
         return result
 
-    def _rate(self, signature: int) -> float:
+    def _start(self, signature: int) -> Start:
         ready = self._history.ready()
-        return self._history.signature_rate(float(self._ages.crashes[signature])) if ready else np.inf
+        rate = self._history.signature_rate(float(self._ages.crashes[signature])) if ready else np.inf
+        return Start(rate, self._counts.exposed_trials.sum(axis=1), self._past.control)

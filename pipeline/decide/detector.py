@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.decide.arrays import int_columns
 from pipeline.decide.attribution import bar_after_resume, judge
-from pipeline.decide.buckets import HOUR_BUCKETS, MINUTE_BUCKETS, OPEN_BUCKETS
+from pipeline.decide.buckets import HOUR_BUCKETS, MINUTE_BUCKETS, OPEN_BUCKETS, by_bucket
 from pipeline.decide.intake import FORGET_AFTER_BUCKETS, name, take_in
 from pipeline.decide.orders import Decisions, Ruling, Stance
 from pipeline.decide.policy import PolicySet, PolicyTable
@@ -50,7 +50,17 @@ class Detector:
         return self.state.pack()
 
     def step(self, partial: Partial) -> Decisions:
-        """Take in one partial and decide."""
+        """Take in one partial and decide: bucket by bucket, so that it does not matter how much is in a partial."""
+        if not (partial.crashes or self.state.open.by_number):
+            return self._step(partial)  # nothing to be judged by how many trials there were when
+        slices = by_bucket(partial, self.state.bucket)
+        if len(slices) == 1:
+            return self._step(partial)
+        decided = [self._step(each) for each in slices]
+        verdicts, halts = ([one for each in decided for one in each[field]] for field in (0, 1))
+        return Decisions(tuple(verdicts), tuple(halts))
+
+    def _step(self, partial: Partial) -> Decisions:
         state, policies = self.state, self.policies
         trials = int_columns(partial.trials, TRIAL_COLUMNS)
         self._read_policies()
@@ -122,6 +132,7 @@ def advance(state: DetectorState, policies: PolicyTable, before: int) -> Passed:
     state.trials.survey(state.groups.pools)
     state.past.decay([each ** (now - before) if before else 0.0 for each in DECAY_PER_BUCKET])
     state.history.advance(state.clock.now_ms)
+    state.past.settle(state.book.active)
     _watch(state)
     archive(state)
     if now // HOUR_BUCKETS > before // HOUR_BUCKETS:
