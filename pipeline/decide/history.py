@@ -68,7 +68,7 @@ class History(Part):
     def ready(self) -> bool:
         """Whether there is enough of it to judge by."""
         first_ms = self.first_ms or self.first_hour * HOUR_MS
-        spanned = self.now_ms - first_ms >= MINIMUM_BUCKETS * BUCKET_MS
+        spanned = max(self.now_ms, self.hour * HOUR_MS) - first_ms >= MINIMUM_BUCKETS * BUCKET_MS
         return bool(spanned and self.trials.sum() >= MINIMUM_TRIALS)
 
     def by_ring(self, strata: Iterable[tuple[int, Stratum]]) -> dict[str, float]:
