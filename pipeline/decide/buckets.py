@@ -43,10 +43,16 @@ class Clock(Part):
         return self.bucket * BUCKET_MS
 
     def advance(self, partial: Partial, trials: Ints) -> int:
-        """Go on as far as these reports say, `trials` being the partial's rows by column; the bucket of before."""
+        """Go on as far as these reports say, `trials` being the partial's rows by column; the bucket of before. Bucket by
+        bucket, as if each were a partial."""
         before = self.bucket
-        self.recent = recent_reports(self.recent, partial, trials)
-        self.bucket = max(before, stream_bucket(self.recent))
+        crashes = np.array([crash.at // BUCKET_MS for crash in partial.crashes], dtype=np.int64)
+        edges = _edges(np.concatenate([trials[0], crashes]), before)
+        parts = [np.searchsorted(edges, each, side="right") for each in (trials[0], crashes)]
+        for place in range(len(edges) + 1):
+            reports = (trials[:, parts[0] == place], crashes[parts[1] == place]) if len(edges) else (trials, crashes)
+            self.recent = recent_reports(self.recent, *reports)
+            self.bucket = max(self.bucket, stream_bucket(self.recent))
         return before
 
 
@@ -134,10 +140,9 @@ class OpenBuckets:
         self.by_number = {number: Bucket(bucket) for number, bucket in stored.items()}
 
 
-def recent_reports(recent: Floats, partial: Partial, trials: Ints) -> Floats:
-    """(2, n) buckets in ascending order, and reports in each: of this partial, and of `recent` as many as are missing
-    from RECENT_REPORTS. `trials` are the partial's rows, by column."""
-    crashes = np.array([c.at // BUCKET_MS for c in partial.crashes], dtype=np.int64)
+def recent_reports(recent: Floats, trials: Ints, crashes: Ints) -> Floats:
+    """(2, n) buckets in ascending order, and reports in each: of these, and of `recent` as many as are missing
+    from RECENT_REPORTS. `trials` are rows, by column, `crashes` their buckets."""
     buckets = np.concatenate([trials[0], crashes, recent[0]])
     own = float(trials[2].sum() + len(crashes))
     room = max(RECENT_REPORTS - own, 0.0) / max(recent[1].sum(), 1e-9)
@@ -236,8 +241,7 @@ def by_bucket(partial: Partial, now: int) -> list[Partial]:
     """
     trials = int_columns(partial.trials, TRIAL_COLUMNS)
     crashes = np.array([crash.at // BUCKET_MS for crash in partial.crashes], dtype=np.int64)
-    buckets = np.unique(np.concatenate([trials[0], crashes]))
-    buckets = buckets[buckets > now + 1][-MOST_SLICES + 1 :]
+    buckets = _edges(np.concatenate([trials[0], crashes]), now)
     if not len(buckets):
         return [partial]
     exposures = int_columns(partial.exposures, EXPOSURE_COLUMNS)
@@ -255,6 +259,14 @@ def by_bucket(partial: Partial, now: int) -> list[Partial]:
         }
         slices.append(msgspec.structs.replace(partial, **mine, **more))
     return slices
+
+
+def _edges(buckets: Ints, now: int) -> Ints:
+    """Those of the buckets that begin a slice, in order."""
+    if not len(buckets) or buckets.max() <= now + 1:
+        return buckets[:0]
+    distinct = np.unique(buckets)
+    return distinct[distinct > now + 1][-MOST_SLICES + 1 :]
 
 
 def _blob(columns: Ints) -> bytes:

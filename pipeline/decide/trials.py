@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 
 from pipeline.decide.arrays import BLOCK_STRATA, Bools, Column, Floats, Ints, Part, Plain, Sizes, add_at, grown
-from pipeline.decide.buckets import DAY_BUCKETS
+from pipeline.decide.buckets import DAY_BUCKETS, OPEN_BUCKETS
 from pipeline.wire.cells import KINDS
 from pipeline.wire.partials import BUCKET_MS
 
@@ -27,8 +27,9 @@ MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 DECAY_PER_BUCKET = 2.0 ** (-BUCKET_MS / HALF_LIVES_MS)
 
 
-_DECAYED: Floats = DECAY_PER_BUCKET[:, None] ** np.arange(DAY_BUCKETS + 1)  # by age; from a day on nothing is left
-_DECAYED[:, DAY_BUCKETS] = 0.0
+AHEAD = OPEN_BUCKETS  # so far ahead of stream time a trial is as new as it is; further ahead it is no newer
+_DECAYED: Floats = DECAY_PER_BUCKET[:, None] ** np.arange(-AHEAD, DAY_BUCKETS + 1)  # by age
+_DECAYED[:, -1] = 0.0  # from a day on nothing is left
 
 
 def _chosen(updates: Ints | None) -> Ints | slice:
@@ -92,8 +93,8 @@ class Trials(Part):
             self._changed()
 
     def _weights(self, buckets: Ints) -> Floats:
-        """Decay since each bucket, per scale; trials from the future count as of now. Shape (3, rows)."""
-        return np.take(_DECAYED, np.clip(self.bucket - buckets, 0, DAY_BUCKETS), axis=1)
+        """Decay since each bucket, per scale: the same whenever they are added. Shape (3, rows)."""
+        return np.take(_DECAYED, np.clip(self.bucket - buckets, -AHEAD, DAY_BUCKETS) + AHEAD, axis=1)
 
     def add_trials(self, buckets: Ints, kinds: Ints, strata: Ints, counts: Floats) -> None:
         """Add rows of clean trials."""
