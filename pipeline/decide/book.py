@@ -40,7 +40,7 @@ class Totals(NamedTuple):
     strata: Floats  # (S, U)
     signatures: Floats  # (U, K)
     exposed: Floats  # (U,) crashed hosts that had the update
-    expected: Floats  # (U,) as many as a harmless update would have, at the plain share
+    expected: Floats  # (U,) as a harmless update would have, at the plain share
     crashes: Floats  # (U,) all that were compared
     signature_exposed: Floats  # (U, K)
     signature_expected: Floats  # (U, K)

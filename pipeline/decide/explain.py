@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.decide import evidence as ev
 from pipeline.decide.arrays import Bools, Floats, Ints
-from pipeline.decide.book import Totals
+from pipeline.decide.book import NEW_PLACES, Totals
 from pipeline.decide.name_index import MAX_STRATA, Registry
 from pipeline.wire.verdicts import Basis, Explanation
 
@@ -219,10 +219,14 @@ def against_history(history: Historical, counting: Bools) -> Floats:
 
 
 def _signature_counts(totals: Totals) -> Bools:
-    """Whether the hosts with an update crash more in all, too, at the plain share and beyond chance; (U, K)."""
+    """Whether the hosts with an update crash more in all, too, at the plain share, and it is not only that crashes are
+    called otherwise: the total's excess is beyond chance, or no other signature misses what this one has; (U, K)."""
     excess = totals.exposed - totals.expected
     chance = np.sqrt(np.maximum(totals.expected * (1.0 - totals.expected / np.maximum(totals.crashes, 1.0)), 0.0))
-    of_signature = totals.signature_exposed - totals.signature_expected
-    shows = excess[:, None] >= SIGNATURE_EXCESS_SHARE * of_signature
-    result: Bools = shows & (excess >= SIGNATURE_EXCESS_ERRORS * chance)[:, None]
+    missing = totals.signature_expected - totals.signature_exposed
+    elsewhere = -excess - missing.sum(axis=1)  # of crashes without a place, or without a signature
+    most_missing = np.maximum(missing[:, NEW_PLACES:].max(axis=1), np.maximum(elsewhere, 0.0))
+    needed = -SIGNATURE_EXCESS_SHARE * missing
+    told = (excess >= SIGNATURE_EXCESS_ERRORS * chance)[:, None] | (most_missing[:, None] <= needed)
+    result: Bools = (excess[:, None] >= needed) & told
     return result
