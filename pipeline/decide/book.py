@@ -8,19 +8,20 @@ Strata are gone through a few at a time: all bets on all updates of all strata w
 step would be that of fetching and clearing memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from pipeline.decide import evidence as ev
-from pipeline.decide.arrays import BLOCK_STRATA, Bools, Column, Floats, Ints, Part, add_at
-from pipeline.decide.buckets import CrashColumns, Entries, places_among
+from pipeline.decide.arrays import BLOCK_STRATA, Bools, Column, Floats, Ints, Part, add_at, distinct
+from pipeline.decide.buckets import CrashColumns, Entries
 from pipeline.decide.name_index import MAX_RINGS
 
 BETS = len(ev.THETA)
 SIGNATURE_PLACES = 16  # per update: the first half for signatures never seen before it, the second for known ones
-NEW_PLACES = _HALF = SIGNATURE_PLACES // 2  # of which the first half goes to whatever appears, the rest to what hits its hosts
+NEW_PLACES = _HALF = SIGNATURE_PLACES // 2
+# of which the first half goes to whatever appears, the rest to what hits its hosts
 _QUARTER = _HALF // 2
 
 
@@ -30,6 +31,9 @@ class Start(NamedTuple):
     rate: float  # crashes per trial
     trials: Floats  # (U,) exposed ones
     control: Floats  # (U,)
+
+
+Starting = Callable[[int], Start]  # of a signature, when a place is free for it
 
 
 class Totals(NamedTuple):
@@ -61,27 +65,26 @@ def normalisers(share: Floats, tolerated: Floats, active: Bools) -> Iterator[tup
 class Increment:
     """Evidence and counts of some updates (U) by group: first each ring's crashes, then each signature's (R + G)."""
 
-    def __init__(self, columns: CrashColumns, updates: Ints, plain: Floats, active: Bools, ring_of: Ints) -> None:
-        """`plain` shares and `active` (C, U) are of these updates in the strata of `columns`."""
-        self.rings, of_row = np.unique(ring_of[columns.strata], return_inverse=True)
+    def __init__(self, columns: CrashColumns, plain: Floats, active: Bools, ring_of: Ints) -> None:
+        """`plain` shares and `active` (C, U) are of the updates and in the strata of `columns`."""
+        self.rings, of_row = distinct(ring_of[columns.strata])
         self.signatures = columns.signatures
-        self._shape = len(self.rings) + len(self.signatures), len(updates)
+        self._shape = len(self.rings) + len(self.signatures), share.shape[1]
         self._crashes = np.zeros((self._shape[0], len(columns.strata)))
         self._crashes[of_row, np.arange(len(columns.strata))] = columns.crashes[0]
         self._crashes[len(self.rings) :] = columns.crashes[1:]
-        self._excluded = self._placed(columns.excluded, updates, of_row)
-        exposed = self._placed(columns.exposed, updates, of_row)
+        self._excluded = self._placed(columns.excluded, of_row)
+        exposed = self._placed(columns.exposed, of_row)
         self.exposed: Floats = np.zeros(self._shape)
         add_at(self.exposed, (exposed.group, exposed.update), exposed.hosts)
         self.expected = self._over_strata(plain * active)
         self.crashes = self._over_strata(active.astype(np.float64))
         self.evidence: Floats = self.exposed[:, None] * ev.LOG_THETA[:, None]  # (R + G, T, U)
 
-    def _placed(self, entries: Entries, updates: Ints, of_row: Ints) -> Entries:
-        """Entries by group of this class and column."""
-        column, mine = places_among(entries, updates)
+    def _placed(self, entries: Entries, of_row: Ints) -> Entries:
+        """Entries by group of this class."""
         group = np.where(entries.group == 0, of_row[entries.row], len(self.rings) - 1 + entries.group)
-        return Entries(group[mine], entries.row[mine], column[mine], entries.hosts[mine])
+        return Entries(group, entries.row, entries.update, entries.hosts)
 
     def _over_strata(self, values: Floats) -> Floats:
         """The sum of `values` (C, U) over the crashes that count for each update; (R + G, U)."""
@@ -98,8 +101,7 @@ class Increment:
         if mine.any():
             group, row, column, hosts = (values[mine][:, None] for values in self._excluded)
             bets = np.arange(BETS)
-            place = np.broadcast_arrays(group, bets, column)
-            add_at(self.evidence, tuple(place), hosts * normaliser[row - rows.start, bets, column])
+            add_at(self.evidence, (group, bets, column), hosts * normaliser[row - rows.start, bets, column])
 
 
 class EvidenceBook(Part):
@@ -137,17 +139,18 @@ class EvidenceBook(Part):
     # from history; NaN or infinite without one
     signature_rate: Annotated[Floats, Column("signature_rate", ("updates", SIGNATURE_PLACES), "crashes per trial")]
 
-    def assign(self, signature: int, is_new: Bools, live: Ints, start: Start) -> None:
+    def assign(self, signature: int, is_new: Bools, live: Ints, start: Starting) -> None:
         """Give `signature` the next free place, for whatever appears, of each live update that has none for it yet.
 
         Order of first appearance after the update is what makes the weights legitimate. `is_new` (updates,): the fleet
-        had never seen it before the update. Updates whose quarter is full wait for a hit: `assign_hit`.
+        had never seen it before the update. Updates whose quarter is full wait for a hit: `assign_hit`. `rate` is asked
+        only where it gets a place.
         """
         missing = live[~(self.slots[live] == signature).any(axis=1)]
         for first, updates in ((0, missing[is_new[missing]]), (_HALF, missing[~is_new[missing]])):
             self._fill(signature, updates, first, start)
 
-    def assign_hit(self, signature: int, is_new: Bools, listed: Ints, start: Start) -> Ints:
+    def assign_hit(self, signature: int, is_new: Bools, listed: Ints, start: Starting) -> Ints:
         """The same when a crashed host was exposed to `listed`: those of them that get a place by this very crash.
 
         It may be no evidence for them, for they would have no place had it hit a control host instead.
@@ -159,22 +162,26 @@ class EvidenceBook(Part):
         ]
         return np.concatenate(given)
 
-    def _fill(self, signature: int, updates: Ints, first: int, start: Start) -> Ints:
+    def _fill(self, signature: int, updates: Ints, first: int, start: Starting) -> Ints:
         """Those of these updates with a free place in the quarter that begins at `first`, filled in order."""
+        if not len(updates):
+            return updates
         used = (self.slots[updates, first : first + _QUARTER] != -1).sum(axis=1)
         updates, places = updates[used < _QUARTER], first + used[used < _QUARTER]
-        self.slots[updates, places] = signature
-        self.signature_rate[updates, places] = start.rate
-        self.place_trials[updates, places] = start.trials[updates]
-        self.place_control[updates, places] = start.control[updates]
+        if len(updates):
+            known = start(signature)
+            self.slots[updates, places] = signature
+            self.signature_rate[updates, places] = known.rate
+            self.place_trials[updates, places] = known.trials[updates]
+            self.place_control[updates, places] = known.control[updates]
         return updates
 
     def close(self, columns: CrashColumns, share: Floats, plain: Floats, tolerated: Floats, ring_of: Ints) -> None:
         """Enter a bucket for good; `share` and `plain` (C, U) of all updates in the strata of `columns`: the limit that
         evidence takes, and the share that is expected."""
-        updates, active = np.arange(share.shape[1]), self.active[columns.strata]
-        added = Increment(columns, updates, plain, active, ring_of)
-        crashes, exposed = columns.dense(updates)
+        active = self.active[columns.strata]
+        added = Increment(columns, plain, active, ring_of)
+        crashes, exposed = columns.dense(share.shape[1])
         for rows, normaliser in normalisers(share, tolerated, active):
             added.add(rows, normaliser)
             normaliser *= crashes[rows, None]
@@ -206,10 +213,10 @@ class EvidenceBook(Part):
         closed = self.totals()
         if not len(updates):
             return closed
-        totals = Totals(*(array.copy() for array in closed))
-        active = self.active[np.ix_(columns.strata, updates)]
-        added = Increment(columns, updates, plain, active, ring_of)
-        crashes, exposed = columns.dense(updates)
+        totals, columns = Totals(*(array.copy() for array in closed)), columns.among(updates)
+        active = self.active[columns.strata[:, None], updates]
+        added = Increment(columns, plain, active, ring_of)
+        crashes, exposed = columns.dense(len(updates))
         for rows, normaliser in normalisers(share, tolerated, active):
             added.add(rows, normaliser)
             row, column = np.nonzero(exposed[rows])

@@ -13,7 +13,8 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from pipeline.decide.arrays import Bools, Floats, Ints, Part, Plain, int_columns
+from pipeline.decide.arrays import Floats, Ints, Part, Plain, add_at, int_columns
+from pipeline.decide.name_index import MAX_STRATA
 from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, NO_NOTES, TRIAL_COLUMNS, Partial
 from pipeline.wire.spans import DAY_MS, HOUR_MS, MINUTE_MS
 
@@ -171,6 +172,12 @@ class Entries(NamedTuple):
     update: Ints  # position
     hosts: Floats
 
+    def among(self, updates: Ints) -> "Entries":
+        """Those of these updates (in order, at least one), by their place among them."""
+        place = np.minimum(np.searchsorted(updates, self.update), len(updates) - 1)
+        mine = np.flatnonzero(updates[place] == self.update)
+        return Entries(self.group[mine], self.row[mine], place[mine], self.hosts[mine])
+
 
 class CrashColumns(NamedTuple):
     """Crashed hosts in all and by signature; strata and signatures in order, whatever the order of the crashes."""
@@ -183,26 +190,24 @@ class CrashColumns(NamedTuple):
 
     def reached(self) -> Ints:
         """Updates that a crashed host was exposed to, in order."""
-        return np.unique(self.exposed.update)
+        return np.flatnonzero(np.bincount(self.exposed.update))
 
-    def dense(self, updates: Ints) -> tuple[Floats, Floats]:
-        """Of all crashes: those at risk of counting for each of `updates` (in order), and the exposed ones; (C, U).
+    def among(self, updates: Ints) -> "CrashColumns":
+        """As far as these updates (in order) are concerned, by their place among them."""
+        exposed, excluded = self.exposed.among(updates), self.excluded.among(updates)
+        return CrashColumns(self.strata, self.signatures, self.crashes, exposed, excluded)
+
+    def dense(self, updates: int) -> tuple[Floats, Floats]:
+        """Of all crashes: those at risk of counting for each of so many updates, and the exposed ones; (C, U).
 
         What is excluded for an update is no crash as far as it is concerned.
         """
-        at_risk = np.repeat(self.crashes[0][:, None], len(updates), axis=1)
-        exposed = np.zeros_like(at_risk)
+        at_risk, exposed = np.empty((len(self.strata), updates)), np.zeros((len(self.strata), updates))
+        at_risk[:] = self.crashes[0][:, None]
         for target, entries, sign in ((at_risk, self.excluded, -1.0), (exposed, self.exposed, 1.0)):
-            column, mine = places_among(entries, updates)
-            mine &= entries.group == 0
-            np.add.at(target.reshape(-1), entries.row[mine] * len(updates) + column[mine], sign * entries.hosts[mine])
+            mine = np.flatnonzero(entries.group == 0)
+            add_at(target, (entries.row[mine], entries.update[mine]), sign * entries.hosts[mine])
         return at_risk, exposed
-
-
-def places_among(entries: Entries, updates: Ints) -> tuple[Ints, Bools]:
-    """Each entry's place among `updates` (in order), and whether it has one; (N,) each."""
-    column = np.minimum(np.searchsorted(updates, entries.update), max(len(updates) - 1, 0))
-    return column, updates[column] == entries.update if len(updates) else np.zeros(len(column), dtype=np.bool_)
 
 
 def crash_columns(buckets: Iterable[Bucket]) -> CrashColumns:
@@ -215,10 +220,13 @@ def crash_columns(buckets: Iterable[Bucket]) -> CrashColumns:
     crashes = np.array([(g, s, n) for g, b in parts for s, n in b.crashes.items()], dtype=np.int64).reshape(-1, 3).T
     exposed = _entries([(group, bucket.exposed) for group, bucket in parts])
     excluded = _entries([(group, bucket.excluded) for group, bucket in parts])
-    strata = np.unique(np.concatenate([crashes[1], exposed.row, excluded.row]))
+    is_in = np.zeros(MAX_STRATA, dtype=np.bool_)
+    for rows in (crashes[1], exposed.row, excluded.row):
+        is_in[rows] = True
+    strata, own = np.flatnonzero(is_in), np.cumsum(is_in) - 1
     counts = np.zeros((1 + len(signatures), len(strata)))
-    np.add.at(counts, (crashes[0], np.searchsorted(strata, crashes[1])), crashes[2])
-    placed = (e._replace(row=np.searchsorted(strata, e.row)) for e in (exposed, excluded))
+    add_at(counts, (crashes[0], own[crashes[1]]), crashes[2].astype(np.float64))
+    placed = (Entries(e.group, own[e.row], e.update, e.hosts) for e in (exposed, excluded))
     return CrashColumns(strata, np.array(signatures, dtype=np.int64), counts, *placed)
 
 

@@ -30,7 +30,7 @@ class Clearing(Part):
 
     def close(self, columns: CrashColumns, lower_share: Floats, risk: Floats, ring_of: Ints) -> None:
         """Enter a closed bucket; `lower_share` (C, U), `risk` (R, U): the relative risk to rule out."""
-        crashes, exposed = columns.dense(np.arange(lower_share.shape[1]))
+        crashes, exposed = columns.dense(lower_share.shape[1])
         reached = lower_share > 0
         crashes *= reached
         exposed *= reached

@@ -78,7 +78,7 @@ def separate(
     chosen = [c for c in crashes.crashes if without not in c.exposed and update not in c.excluded]
     if not chosen:
         return Separation(0.0, 0, 0.0)
-    newest = max(samples.bins, default=0)
+    newest = samples.newest_bin
     since = max(min(c.at for c in chosen) // BIN_MS, newest - KEPT_BINS + 1)
     counts = samples.shares(update, without, strata, since)
     where = np.array([c.stratum for c in chosen])

@@ -27,9 +27,23 @@ class SignatureAges(Part):
     seen: Annotated[Ints, Column("signature_seen", ("signatures",), "bucket", dtype=np.int64)]
     crashes: Annotated[Floats, Column("signature_crashes", ("signatures",), "crashed hosts")]
 
+    def __init__(self) -> None:
+        super().__init__()
+        # derived: to offer a place again changes nothing, but while there are the same updates it need not be tried
+        self.offered: set[int] = set()  # signatures that have their places with every update
+        self.offered_hit: dict[int, set[int]] = {}  # signature → updates that it was offered a place of by a hit
+
     def leave(self, position: int) -> None:
         """The signature gives its position up."""
         self.crashes[position], self.since[position] = 0.0, 0
+        self.offered.discard(position)
+        self.offered_hit.pop(position, None)
+
+    def forget(self, updates: Ints) -> None:
+        """Whoever has their positions next was offered nothing."""
+        super().forget(updates)
+        self.offered.clear()
+        self.offered_hit.clear()
 
 
 class Counts(Part):
@@ -59,12 +73,10 @@ class SignaturePlaces:
         """`since` (U,) are the buckets of the updates' first exposures, kept up to date by the caller."""
         self._names, self._ages, self._since, self._book, self._history = names, ages, since, book, history
         self._past, self._counts = past, counts
-        self._assigned: set[int] = set()  # signatures that have their places
-        self._placed: dict[int, set[int]] = {}  # signature → updates that need no place for it any more
 
     def begin_anew(self) -> None:
         """There are updates that no signature has a place with yet."""
-        self._assigned.clear()
+        self._ages.offered.clear()
 
     def seen(self, code: str, module: str, bucket: int, now: int) -> int:
         """A crash with it, in a bucket, as of `now`; the signature's position. The one unseen for longest gives way
@@ -78,9 +90,9 @@ class SignaturePlaces:
             ages.resize(Sizes(0, 0, len(self._names)))
         if not ages.since[position]:
             ages.since[position] = max(now, 1)
-        if position not in self._assigned:
-            self._assigned.add(position)
-            self._book.assign(position, self._new_to(position), np.flatnonzero(self._since > 0), self._start(position))
+        if position not in ages.offered:
+            ages.offered.add(position)
+            self._book.assign(position, self._new_to(position), np.flatnonzero(self._since > 0), self._start)
         ages.seen[position] = max(int(ages.seen[position]), bucket)
         ages.crashes[position] += 1.0
         return position
@@ -89,18 +101,16 @@ class SignaturePlaces:
         self._names.remove(oldest)
         self._book.slots[self._book.slots == oldest] = -2  # the place stays spent
         self._ages.leave(oldest)
-        self._assigned.discard(oldest)
-        self._placed.pop(oldest, None)
 
     def hit(self, signature: int, listed: tuple[int, ...]) -> frozenset[int]:
         """The listed updates that give the signature a place because of this crash."""
-        placed = self._placed.setdefault(signature, set())
-        fresh = [update for update in listed if update not in placed]
+        offered = self._ages.offered_hit.setdefault(signature, set())
+        fresh = [update for update in listed if update not in offered]
         if not fresh:
             return frozenset()
-        placed.update(fresh)
+        offered.update(fresh)
         updates = np.array(fresh, dtype=np.int64)
-        given = self._book.assign_hit(signature, self._new_to(signature), updates, self._start(signature))
+        given = self._book.assign_hit(signature, self._new_to(signature), updates, self._start)
         return frozenset(given.tolist())
 
     def _new_to(self, signature: int) -> Bools:

@@ -11,11 +11,11 @@ from pipeline.decide.arrays import int_columns
 from pipeline.decide.attribution import bar_after_resume, judge
 from pipeline.decide.buckets import HOUR_BUCKETS, MINUTE_BUCKETS, OPEN_BUCKETS, by_bucket
 from pipeline.decide.intake import FORGET_AFTER_BUCKETS, name, take_in
-from pipeline.decide.orders import Decisions, Ruling, Stance
+from pipeline.decide.orders import Decisions, HaltOrder, Ruling, Stance
 from pipeline.decide.policy import PolicySet, PolicyTable
 from pipeline.decide.state import DetectorState, unpack_state
 from pipeline.decide.trials import DECAY_PER_BUCKET
-from pipeline.decide.verdicts import impose, summary, tell
+from pipeline.decide.verdicts import impose, news, summary, tell, told_evidence
 from pipeline.decide.weighing import Weighed, archive, archived, close, weigh
 from pipeline.wire.partials import TRIAL_COLUMNS, Partial, UpdateId
 from pipeline.wire.spans import HOUR_MS
@@ -28,6 +28,21 @@ class Passed(NamedTuple):
 
     closed: bool  # whether buckets were entered for good
     minute: bool
+
+
+class Concluded(NamedTuple):
+    """What a step came to."""
+
+    weighed: Weighed
+    news: list[int]  # updates whose verdicts are told now
+    halts: tuple[HaltOrder, ...]
+
+
+class Brief(NamedTuple):
+    """Decisions without verdicts: of the updates that they would be on, the evidence (log10) that they would give."""
+
+    evidence: dict[UpdateId, float]
+    halts: tuple[HaltOrder, ...]
 
 
 class Detector:
@@ -51,16 +66,29 @@ class Detector:
 
     def step(self, partial: Partial) -> Decisions:
         """Take in one partial and decide: bucket by bucket, so that it does not matter how much is in a partial."""
-        if not (partial.crashes or self.state.open.by_number):
-            return self._step(partial)  # nothing to be judged by how many trials there were when
-        slices = by_bucket(partial, self.state.bucket)
-        if len(slices) == 1:
-            return self._step(partial)
-        decided = [self._step(each) for each in slices]
-        verdicts, halts = ([one for each in decided for one in each[field]] for field in (0, 1))
-        return Decisions(tuple(verdicts), tuple(halts))
+        decided = [self._step(each) for each in self._slices(partial)]
+        if len(decided) == 1:
+            return decided[0]
+        return Decisions(*(tuple([one for each in decided for one in each[field]]) for field in (0, 1)))
+
+    def step_briefly(self, partial: Partial) -> Brief:
+        """The same, for whoever keeps no verdicts: most of a step without a halt goes into writing them."""
+        evidence, halts = dict[UpdateId, float](), list[HaltOrder]()
+        for each in self._slices(partial):
+            if concluded := self._conclude(each):
+                evidence |= told_evidence(concluded.weighed, concluded.news)
+                halts += concluded.halts
+        return Brief(evidence, tuple(halts))
+
+    def _slices(self, partial: Partial) -> list[Partial]:
+        """As if each bucket of it were one, where there is anything to be judged by how many trials there were when."""
+        return by_bucket(partial, self.state.bucket) if partial.crashes or self.state.open.by_number else [partial]
 
     def _step(self, partial: Partial) -> Decisions:
+        concluded = self._conclude(partial)
+        return Decisions(tell(concluded.weighed, concluded.news), concluded.halts) if concluded else NOTHING
+
+    def _conclude(self, partial: Partial) -> Concluded | None:
         state, policies = self.state, self.policies
         trials = int_columns(partial.trials, TRIAL_COLUMNS)
         self._read_policies()
@@ -72,11 +100,11 @@ class Detector:
         if named.made_room:
             self.weighed = None  # it speaks of others
         if not (partial.crashes or passed.closed or passed.minute):
-            return NOTHING  # clean trials alone can only lower the evidence
+            return None  # clean trials alone can only lower the evidence
         self.weighed = weighed = weigh(state, policies)
         due = judge(weighed, partial) if partial.crashes or passed.closed else []
         orders = impose(weighed, due)
-        return Decisions(tell(weighed, passed.minute), orders)
+        return Concluded(weighed, news(weighed, passed.minute), orders)
 
     def rule(self, ruling: Ruling) -> Decisions:
         """Take in what people have decided; it holds from the next partial on. The verdicts that are news."""
@@ -91,7 +119,7 @@ class Detector:
             state.apart.surveyed_at = 0
         if ruling.effect == "resumed":
             state.spreading.said.pop(update, None)
-        return Decisions(tell(weighed, False), ())
+        return Decisions(tell(weighed, news(weighed, False)), ())
 
     def stance(self, update: UpdateId) -> Stance:
         """What those who rule on an update have to know. Changes nothing."""
@@ -143,10 +171,11 @@ def advance(state: DetectorState, policies: PolicyTable, before: int) -> Passed:
 def _watch(state: DetectorState) -> None:
     """How far crash rates may have risen for all, as the control hosts tell; and who has gone silent."""
     past = state.past
-    past.watch(state.trials.control(np.where(state.book.active & ~np.isnan(past.rates), past.rates, 0.0)))
-    trials, exposed, excluded = state.trials.slow()
-    eligible = (trials[:, None] - excluded).sum(axis=0)
-    state.clearing.watch(exposed.sum(axis=0), eligible)
+    trials, exposed, excluded = state.trials.middle_and_slow()
+    usual = np.where(state.book.active & ~np.isnan(past.rates), past.rates, 0.0)
+    control = trials[..., None] - exposed - excluded
+    past.watch((np.maximum(control, 0.0, out=control) * usual).sum(axis=1))
+    state.clearing.watch(exposed[1].sum(axis=0), (trials[1, :, None] - excluded[1]).sum(axis=0))
 
 
 def _forget(state: DetectorState) -> None:

@@ -169,8 +169,9 @@ class Past(Part):
         """Rows of exposed trials, and the tolerated risk of each one's update."""
         allowed = trials * tolerated * self.shock[updates]
         rates = self.rates[strata, updates]
-        fallback = np.nanmax(rates) if np.isfinite(rates).any() else np.nan
-        rates = np.where(np.isfinite(rates), rates, fallback)
+        known = np.isfinite(rates)
+        if not known.all():
+            rates = np.where(known, rates, np.nanmax(rates) if known.any() else np.nan)
         np.add.at(self.exposure, updates, allowed)
         for target, values in ((self.expected, allowed * rates), (self.usual, trials * rates), (self.trials, trials)):
             np.add.at(target, updates[young], values[young])
@@ -181,11 +182,14 @@ class Past(Part):
             if bucket - self.ring_since[update, ring] < HISTORY_BUCKETS:
                 self.crashed[update] += 1.0
 
-    def crash_named(self, updates: Ints, places: Ints, ring: int, bucket: int) -> None:
-        """The same of its signature, by the place that each of these updates has for it. A signature that the fleet
-        had never seen before the update counts for ever."""
-        counts = (places < NEW_PLACES) | (bucket - self.ring_since[updates, ring] < HISTORY_BUCKETS)
-        self.named[updates[counts], places[counts]] += 1.0
+    def crash_named(self, updates: list[int], slots: Ints, signature: int, ring: int, bucket: int) -> None:
+        """The same of its signature, by the place that each of these updates has for it (`slots`). A signature that the
+        fleet had never seen before the update counts for ever."""
+        counted = np.array(updates, dtype=np.int64)
+        found, places = np.nonzero(slots[counted] == signature)
+        counted = counted[found]
+        counts = (places < NEW_PLACES) | (bucket - self.ring_since[counted, ring] < HISTORY_BUCKETS)
+        self.named[counted[counts], places[counts]] += 1.0
 
     def take_over(self, since: Ints, exposed_trials: Floats, book: EvidenceBook) -> None:
         """What a snapshot of before tells: every ring's hours begin with the update."""
@@ -219,7 +223,8 @@ def shock_factor(control_crashes: Floats, control_expected: Floats) -> Floats:
     have begun just now.
     """
     upper = control_crashes + 1.0 + LIMIT_ERRORS * np.sqrt(control_crashes + 1.0)
-    result: Floats = np.clip((upper / np.maximum(control_expected, 1e-9)).max(axis=0), 1.0, SHOCK_LIMIT)
+    rise = (upper / np.maximum(control_expected, 1e-9)).max(axis=0)
+    result: Floats = np.minimum(np.maximum(rise, 1.0), SHOCK_LIMIT)
     return result
 
 

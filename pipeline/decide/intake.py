@@ -140,9 +140,9 @@ class Intake:
         state.trials.add_trials(buckets, kinds, strata, counts)
         np.add.at(state.past.pending, strata, counts)
         hours = buckets * BUCKET_MS // HOUR_MS
-        for hour in np.unique(hours):
+        for hour in sorted(set(hours.tolist())):
             some = hours == hour
-            np.add.at(state.history.trials[:, state.history.place(int(hour) * HOUR_MS)], strata[some], counts[some])
+            np.add.at(state.history.trials[:, state.history.place(hour * HOUR_MS)], strata[some], counts[some])
 
     def enter_exposures(self, columns: Ints) -> None:
         """Exposed and excluded trials, and with them what history expects of each update."""
@@ -223,8 +223,7 @@ class Intake:
 
     def _site_admits(self, crashed: Crashed) -> bool:
         """At most so many hosts of a site and minute count, and as many with any one signature; undated reports, which
-        speak for no update, take no place of theirs. Those without site and signature are like one site's: a power cut
-        looks so."""
+        speak for no update, take no place of theirs. Without site and signature they count like one site's."""
         record = crashed.record
         named = [f"{record.code}\x1f{record.module}"] * crashed.is_named
         kinds = ["undated"] if record.undated else ["hosts"] * crashed.in_all + named
@@ -245,7 +244,8 @@ class Intake:
         if by_name and signature >= 0:
             placed = frozenset[int]() if halted else self._signatures.hit(signature, exposed)
             _enter(bucket.signature(signature), crashed, apart, placed)
-            self._past_named(crashed, signature, exposed if apart is None else apart, placed)
+            named = [update for update in (exposed if apart is None else apart) if update not in placed]
+            state.past.crash_named(named, state.book.slots, signature, ring, at // BUCKET_MS)
         state.crashes.crashes.append(Retained(at, stratum, signature, exposed, excluded))
         if not in_all:
             return
@@ -256,12 +256,6 @@ class Intake:
             state.history.crashes[stratum, state.history.place(at)] += 1
             self._control[stratum] += 1
             self._listed.update((stratum, update) for update in exposed + excluded)
-
-    def _past_named(self, crashed: Crashed, signature: int, updates: tuple[int, ...], placed: frozenset[int]) -> None:
-        """For whom it speaks against history: not for those that it gave its place."""
-        counted = np.array([update for update in updates if update not in placed], dtype=np.int64)
-        found, places = np.nonzero(self.state.book.slots[counted] == signature)
-        self.state.past.crash_named(counted[found], places, crashed.ring, crashed.at // BUCKET_MS)
 
     def note_cut(self) -> None:
         """Crashes that did not fit into the partial are not known by host, so they are no evidence: it is said."""

@@ -27,7 +27,8 @@ class Sample(NamedTuple):
     excluded: Updates
 
 
-_NONE: dict[int, dict[int, Sample]] = {}
+_NONE: dict[int, dict[int, "Sample | SampleRecord"]] = {}
+_Untranslated = tuple[dict[int, "Sample | SampleRecord"], int, Mapping[Updates, Updates]]
 
 
 class Shares(NamedTuple):
@@ -53,28 +54,55 @@ class _Columns(NamedTuple):
 
 
 class Samples:
-    """Bottom-k samples by (bin, stratum): host hash → Sample."""
+    """Bottom-k samples by (bin, stratum): host hash → Sample. Most are never asked for: they are kept as they came,
+    and translated when they are."""
 
     def __init__(self) -> None:
-        self.bins: dict[int, dict[int, dict[int, Sample]]] = {}
+        self._bins: dict[int, dict[int, dict[int, Sample | SampleRecord]]] = {}
+        self._untranslated: dict[int, list[_Untranslated]] = {}  # by bin
         self._columns: dict[int, _Columns] = {}  # derived, by bin
+        self._largest: dict[tuple[int, int], int] = {}  # derived: hash, by bin and stratum, of those that are full
 
     def add(self, records: Sequence[SampleRecord], strata: Sequence[int], positions: Mapping[Updates, Updates]) -> None:
         """Keep the hosts that are new to their stratum and bin and have one of the smallest hashes, in place of the
         largest; `strata` are the records', `positions` translate their updates."""
         for record, stratum in zip(records, strata, strict=True):
             number, host_hash = record.minute // BIN_MINUTES, record.host_hash
-            kept = self.bins.get(number, _NONE).get(stratum)
+            kept = self._bins.get(number, _NONE).get(stratum)
             if kept is None:
-                kept = self.bins.setdefault(number, {}).setdefault(stratum, {})
+                kept = self._bins.setdefault(number, {}).setdefault(stratum, {})
+                self._untranslated.setdefault(number, [])
             elif host_hash in kept:
                 continue
             if len(kept) >= SAMPLES_PER_STRATUM_BIN:
-                if host_hash > (largest := max(kept)):
+                largest = self._largest.get((number, stratum), -1)
+                if largest < 0:
+                    largest = self._largest[number, stratum] = max(kept)
+                if host_hash > largest:
                     continue
-                del kept[largest]
-            kept[host_hash] = Sample(positions[record.exposed], positions[record.excluded])
+                del kept[largest], self._largest[number, stratum]
+            kept[host_hash] = record
+            self._untranslated[number].append((kept, host_hash, positions))
             self._columns.pop(number, None)
+
+    @property
+    def bins(self) -> dict[int, dict[int, dict[int, Sample]]]:
+        """All of them."""
+        for number in self._untranslated:
+            self._translate(number)
+        return self._bins  # type: ignore[return-value]  # no record is left
+
+    @property
+    def newest_bin(self) -> int:
+        """Its number, 0 without any."""
+        return max(self._bins, default=0)
+
+    def _translate(self, number: int) -> None:
+        for kept, host_hash, positions in self._untranslated[number]:
+            record = kept.get(host_hash)  # whoever gave way does not come back
+            if isinstance(record, SampleRecord):
+                kept[host_hash] = Sample(positions[record.exposed], positions[record.excluded])
+        self._untranslated[number] = []
 
     def pack(self) -> dict[int, dict[int, dict[int, Sample]]]:
         """What a snapshot holds of it."""
@@ -82,20 +110,23 @@ class Samples:
 
     def restore(self, stored: dict[int, dict[int, dict[int, tuple[list[int], list[int]]]]]) -> None:
         """The inverse."""
-        self.bins = {
+        self._bins = {
             number: {
                 s: {host: Sample(tuple(e), tuple(x)) for host, (e, x) in kept.items()} for s, kept in strata.items()
             }
             for number, strata in stored.items()
         }
+        self._untranslated = {number: [] for number in stored}
         self._columns.clear()
+        self._largest.clear()
 
     def expire(self, now_ms: int) -> None:
         """Drop bins that are too old."""
         newest_bin = now_ms // BIN_MS
-        for old in [b for b in self.bins if b <= newest_bin - KEPT_BINS]:
-            del self.bins[old]
+        for old in [b for b in self._bins if b <= newest_bin - KEPT_BINS]:
+            del self._bins[old], self._untranslated[old]
             self._columns.pop(old, None)
+            self._largest.clear()
 
     def forget(self, updates: Ints) -> None:
         """Take freed updates' positions out of every sample, before others get them."""
@@ -109,7 +140,8 @@ class Samples:
 
     def _bin(self, number: int) -> _Columns:
         if number not in self._columns:
-            by_stratum = self.bins[number]
+            self._translate(number)
+            by_stratum: dict[int, dict[int, Sample]] = self._bins[number]  # type: ignore[assignment]
             strata = [stratum for stratum, kept in by_stratum.items() for _ in kept]
             samples = [sample for kept in by_stratum.values() for sample in kept.values()]
             pairs = [
@@ -122,9 +154,9 @@ class Samples:
 
     def shares(self, update: int, without: int, strata: int, since_bin: int) -> Shares:
         """Hosts that do not have `without`, and those of them exposed to `update`, per stratum and bin."""
-        width = max(max(self.bins, default=since_bin) - since_bin + 1, 1)
+        width = max(max(self._bins, default=since_bin) - since_bin + 1, 1)
         eligible, exposed = np.zeros((strata, width)), np.zeros((strata, width))
-        for at in self.bins:
+        for at in self._bins:
             if at >= since_bin:
                 columns = self._bin(at)
                 fit = ~columns.having(without, columns.exposed) & ~columns.having(update, columns.excluded)
@@ -142,7 +174,7 @@ class Samples:
         """
         everyone, hosts = np.zeros(strata), np.zeros(strata)
         exposed, exposed_hosts = np.zeros((strata, updates)), np.zeros((strata, updates))
-        for at in self.bins:
+        for at in self._bins:
             if at >= since_bin:
                 columns = self._bin(at)
                 clean = np.ones(len(columns.stratum), dtype=np.bool_)

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from pipeline.decide.arrays import BLOCK_STRATA, Bools, Column, Floats, Ints, Part, Plain, Sizes, add_at, grown
+from pipeline.decide.arrays import BLOCK_STRATA, Bools, Column, Floats, Ints, Part, Plain, Sizes, grown
 from pipeline.decide.buckets import DAY_BUCKETS, OPEN_BUCKETS
 from pipeline.wire.cells import KINDS
 from pipeline.wire.partials import BUCKET_MS
@@ -99,8 +99,9 @@ class Trials(Part):
     def add_trials(self, buckets: Ints, kinds: Ints, strata: Ints, counts: Floats) -> None:
         """Add rows of clean trials."""
         weighted = self._weights(buckets) * counts
+        where = np.ravel_multi_index((kinds, strata), self.trials.shape[1:])
         for scale in range(3):
-            add_at(self.trials[scale], (kinds, strata), weighted[scale])
+            np.add.at(self.trials[scale].reshape(-1), where, weighted[scale])
         self._changed()
 
     def add_exposures(
@@ -110,9 +111,11 @@ class Trials(Part):
         weights = self._weights(buckets)
         where = np.ravel_multi_index((kinds, strata, updates), self.exposed.shape[1:])
         for target, counts in ((self.exposed, exposed), (self.excluded, excluded)):
-            if counts.any():
+            some = np.flatnonzero(counts)
+            if len(some):
+                place, weighted = where[some], weights[:, some] * counts[some]
                 for scale in range(3):
-                    np.add.at(target[scale].reshape(-1), where, weights[scale] * counts)
+                    np.add.at(target[scale].reshape(-1), place, weighted[scale])
         self._changed()
 
     def survey(self, pools: Floats) -> None:
@@ -154,7 +157,7 @@ class Trials(Part):
         for rows, exposed, eligible in self._blocks(strata, updates):
             found = estimates(exposed, eligible)
             stratum, pool = np.nonzero(pools.T[strata[rows]])
-            first = np.flatnonzero(np.diff(stratum, prepend=-1))  # every stratum is in the pool of all
+            first = np.searchsorted(stratum, np.arange(len(exposed[0, 0])))  # every stratum is in the pool of all
             blind = eligible[2].sum(axis=0) < FEWEST_TRIALS  # no trials here: what its pools say, the most of it
             widest = np.maximum.reduceat(pooled[pool], first, axis=0)
             slow = np.minimum(np.where(blind, widest, found.slow), 0.9999)
@@ -191,22 +194,12 @@ class Trials(Part):
             eligible = self.trials[:, :, some, None] - excluded
             yield rows, exposed, np.maximum(eligible, exposed, out=eligible)
 
-    def control(self, rates: Floats) -> Floats:
-        """Trials that are neither exposed nor excluded, times `rates` (strata, updates), over strata; on the middle
-        and the slow scale (2, updates)."""
-        expected = np.empty((2, rates.shape[1]))
-        for row, scale in enumerate((1, 2)):
-            others = self.trials[scale].sum(axis=0)[:, None] - self.exposed[scale].sum(axis=0)
-            others -= self.excluded[scale].sum(axis=0)
-            expected[row] = (np.maximum(others, 0.0, out=others) * rates).sum(axis=0)
-        return expected
-
-    def slow(self) -> tuple[Floats, Floats, Floats]:
-        """Slow-scale counts, kinds together: trials (strata), exposed and excluded (strata, updates)."""
-        return self.trials[2].sum(axis=0), self.exposed[2].sum(axis=0), self.excluded[2].sum(axis=0)
+    def middle_and_slow(self) -> tuple[Floats, Floats, Floats]:
+        """Counts on these two scales, kinds together: trials (2, strata), exposed and excluded (2, strata, updates)."""
+        return self.trials[1:].sum(axis=1), self.exposed[1:].sum(axis=1), self.excluded[1:].sum(axis=1)
 
     def slow_of(self, update: int) -> tuple[Floats, Floats, Floats]:
-        """The same of one update: (strata,) each."""
+        """Slow-scale counts of one update, kinds together: trials, exposed and excluded, (strata,) each."""
         exposed, excluded = self.exposed[2, ..., update].sum(axis=0), self.excluded[2, ..., update].sum(axis=0)
         return self.trials[2].sum(axis=0), exposed, excluded
 

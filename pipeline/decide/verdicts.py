@@ -7,12 +7,20 @@ import numpy as np
 from pipeline.decide.attribution import Due, doubted_for, is_unlisted, shock_seen
 from pipeline.decide.buckets import MINUTE_BUCKETS
 from pipeline.decide.clearing import needed_trials
-from pipeline.decide.figures import MAX_RELATIVE_RISK, Facts, basis_of, facts_of, figures
+from pipeline.decide.figures import (
+    MAX_RELATIVE_RISK,
+    Facts,
+    basis_of,
+    conditionals,
+    facts_of,
+    figures,
+    own_evidence,
+)
 from pipeline.decide.orders import HaltOrder
 from pipeline.decide.standing import Mode
 from pipeline.decide.weighing import Weighed
 from pipeline.wire.halts import Evidence
-from pipeline.wire.partials import BUCKET_MS
+from pipeline.wire.partials import BUCKET_MS, UpdateId
 from pipeline.wire.spans import MINUTE_MS
 from pipeline.wire.verdicts import Verdict, power_of_ten
 from pipeline.wire.words import crashed_words
@@ -98,8 +106,8 @@ def _short(figure: float) -> str:
     return f"{figure:.0f}" if figure >= 10 else f"{figure:.2g}"
 
 
-def tell(weighed: Weighed, minute_passed: bool) -> tuple[Verdict, ...]:
-    """Verdicts whose state has changed, whose evidence has moved, or whose turn it is; they count as told."""
+def news(weighed: Weighed, minute_passed: bool) -> list[int]:
+    """Updates whose state has changed, whose evidence has moved, or whose turn it is; they count as told."""
     state, standing = weighed.state, weighed.state.standing
     if minute_passed:
         _review(weighed)
@@ -114,12 +122,27 @@ def tell(weighed: Weighed, minute_passed: bool) -> tuple[Verdict, ...]:
     weightiest = chosen[np.argsort(-distance[chosen], kind="stable")][:NEWS_PER_STEP]
     due = sorted({*weightiest.tolist(), *standing.news})
     standing.news = []
+    standing.told[due] = total[due]
+    return due
+
+
+def tell(weighed: Weighed, updates: list[int]) -> tuple[Verdict, ...]:
+    """The verdicts on these updates, in each ring that they have reached."""
     verdicts: list[Verdict] = []
-    for update in due:
-        standing.told[update] = total[update]
+    for update in updates:
         facts, flags = facts_of(weighed, update), flags_of(weighed, update)
         verdicts += [record(weighed, update, ring, facts, flags) for ring in _rings_of(weighed, update)]
     return tuple(verdicts)
+
+
+def told_evidence(weighed: Weighed, updates: list[int]) -> dict[UpdateId, float]:
+    """The evidence (log10) that verdicts on these updates give, of those that have any."""
+    names, found = weighed.state.names.updates.names, dict[UpdateId, float]()
+    for update in updates:
+        name = names[update]
+        if name is not None and _rings_of(weighed, update):
+            found[name] = round(own_evidence(weighed, update, conditionals(weighed, update)), 3)
+    return found
 
 
 def _rings_of(weighed: Weighed, update: int) -> list[int]:

@@ -72,7 +72,7 @@ def _compared(state: DetectorState, share: Floats, strata: Ints, updates: Ints) 
         all_strata, in_order = np.arange(len(state.past.rates)), np.array(sorted(halted), dtype=np.int64)
         room = 1.0 - state.trials.upper_share(all_strata, pools, in_order).max(axis=1)
         state.apart.survey(state.bucket, in_order, room, state.samples, state.book.active)
-    return among_remaining(share, state.apart.factor[np.ix_(strata, updates)], np.isin(updates, list(halted)))
+    return among_remaining(share, state.apart.factor[strata[:, None], updates], np.isin(updates, list(halted)))
 
 
 def archive(state: DetectorState) -> None:

@@ -1,6 +1,7 @@
 """Endpoint events, wire format version 1: one JSON object a message, checked completely while it is decoded.
 
-The types are generic in two kinds of text only so that `pipeline.wire.learned` can decode the same types faster.
+The types are generic in two kinds of text, and in the list of updates, only so that `pipeline.wire.learned` can decode
+the same types faster.
 """
 
 from typing import Annotated, Generic, Literal
@@ -41,7 +42,11 @@ class Update(msgspec.Struct, Generic[W], frozen=True, gc=False):
     installed_at: Moment
 
 
-class Event(msgspec.Struct, Generic[W, P], frozen=True, gc=False, tag_field="kind", kw_only=True):
+Updates = Annotated[tuple[Update, ...], msgspec.Meta(max_length=MAX_UPDATES)]
+L = TypeVar("L", bound=Updates, default=Updates)
+
+
+class Event(msgspec.Struct, Generic[W, P, L], frozen=True, gc=False, tag_field="kind", kw_only=True):
     """Fields that every event has; `ts` in unix milliseconds. Unknown fields are ignored."""
 
     v: Literal[1]
@@ -54,23 +59,23 @@ class Event(msgspec.Struct, Generic[W, P], frozen=True, gc=False, tag_field="kin
     model: W
     region: P = ""  # type: ignore[assignment]
     site: P = ""  # type: ignore[assignment]
-    updates: Annotated[tuple[Update[W], ...], msgspec.Meta(max_length=MAX_UPDATES)]
+    updates: L
 
 
-class Boot(Event[W, P], Generic[W, P], frozen=True, gc=False, tag="boot", kw_only=True):
+class Boot(Event[W, P, L], Generic[W, P, L], frozen=True, gc=False, tag="boot", kw_only=True):
     """A host came up; `prior` says how its last session ended, `prior_ended_at` (unix ms) when, if known."""
 
     prior: Literal["clean", "crash", "unknown"]
     prior_ended_at: Moment | None = None
 
 
-class Crash(Event[W, P], Generic[W, P], frozen=True, gc=False, tag="crash", kw_only=True):
+class Crash(Event[W, P, L], Generic[W, P, L], frozen=True, gc=False, tag="crash", kw_only=True):
     """A host crashed at `ts`, reported when it was next able to."""
 
     signature: Signature
 
 
-class Heartbeat(Event[W, P], Generic[W, P], frozen=True, gc=False, tag="heartbeat", kw_only=True):
+class Heartbeat(Event[W, P, L], Generic[W, P, L], frozen=True, gc=False, tag="heartbeat", kw_only=True):
     """A host is up."""
 
 

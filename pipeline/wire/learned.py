@@ -2,16 +2,21 @@
 
 There is one set of rules, in `pipeline.wire.events`. This decoder reads the very same types with their recurring texts
 narrowed to the words learned so far; whatever it refuses, an unseen word or a malformed message, `decode_event` judges.
+
+Where lists of updates are remembered, an event is read without its own. That is known by the bytes of the host's last
+one, or read too.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from pipeline.wire.decode import decode_event
-from pipeline.wire.events import MAX_MESSAGE_BYTES, AnyEvent, Boot, Crash, Heartbeat
+from pipeline.wire.events import MAX_MESSAGE_BYTES, MAX_UPDATES, AnyEvent, Boot, Crash, Heartbeat, Update
+from pipeline.wire.listed import KnownLists
 from pipeline.wire.mending import Mends
 from pipeline.wire.reasons import MalformedMessage
 
@@ -19,16 +24,21 @@ MAX_WORDS = 4096  # past these, learning starts over
 _LEARN_AT = 4  # how often a word is seen among unseen ones before it is learned
 _FIRST_PAUSE, _LONGEST_PAUSE = 64, 65_536  # misses between two lessons: building a decoder takes milliseconds
 
+_HOST, _KEY = b'"host":"', b'"updates"'
+
+Decode = Callable[[bytes], AnyEvent]
 Refuse = Callable[[int, MalformedMessage], None]
 Mended = Callable[[int, AnyEvent, Mends], None]
 
 
 class LearnedDecoder:
-    """Decodes batches of messages exactly as `decode_event` would, and learns their words on the way."""
+    """Decodes batches of messages exactly as `decode_event` would, and learns their words on the way; with `lists`,
+    most events have a `Listed` for their updates."""
 
-    def __init__(self) -> None:
+    def __init__(self, lists: KnownLists | None = None) -> None:
         self.words: frozenset[str] = frozenset()
-        self._fast: Callable[[bytes], AnyEvent] = _nothing_learned
+        self._lists = lists
+        self._fast: Decode = _nothing_learned
         self._seen: Counter[str] = Counter()
         self._misses, self._pause = 0, _FIRST_PAUSE
 
@@ -38,7 +48,7 @@ class LearnedDecoder:
         events: list[AnyEvent] = []
         refused = 0
         if max(map(len, messages), default=0) > MAX_MESSAGE_BYTES:
-            fast: Callable[[bytes], AnyEvent] = decode_event
+            fast: Decode = decode_event
         else:
             fast = self._fast
         rest = iter(messages)
@@ -72,7 +82,7 @@ class LearnedDecoder:
             return
         known = self.words | fresh
         self.words = frozenset(known if len(known) <= MAX_WORDS else sorted(fresh)[:MAX_WORDS])
-        self._fast = _decoder(self.words)
+        self._fast = _decoder(self.words) if self._lists is None else _remembering(self.words, self._lists)
 
 
 def _nothing_learned(_: bytes) -> AnyEvent:
@@ -86,9 +96,56 @@ def _words(event: AnyEvent) -> Iterator[str]:
         yield from (update.vendor, update.product, update.version)
 
 
-def _decoder(words: frozenset[str]) -> Callable[[bytes], AnyEvent]:
+def _decoder(words: frozenset[str], updates: Any = None) -> Decode:
+    """Of events whose words are these; `updates` is the type of their lists, None for lists with these words."""
     known: Any = Literal[tuple(sorted(words))]
     place: Any = Literal[("", *sorted(words))]
-    types: Any = Boot[known, place] | Crash[known, place] | Heartbeat[known, place]
-    decode: Callable[[bytes], AnyEvent] = msgspec.json.Decoder(types).decode
+    listed: Any = updates or _list_of(known)
+    types: Any = Boot[known, place, listed] | Crash[known, place, listed] | Heartbeat[known, place, listed]
+    decode: Decode = msgspec.json.Decoder(types).decode
     return decode
+
+
+def _list_of(word: Any) -> Any:
+    return Annotated[tuple[Update[word], ...], msgspec.Meta(max_length=MAX_UPDATES)]
+
+
+def _remembering(words: frozenset[str], lists: KnownLists) -> Decode:
+    """The same, and the list that a host had before is not read again: what is read is the event with null for it."""
+    whole, without_list = _decoder(words), _decoder(words, type(None))
+    known: Any = Literal[tuple(sorted(words))]
+    decode_list = msgspec.json.Decoder(_list_of(known)).decode
+
+    def decode(message: bytes) -> AnyEvent:
+        if len(message) < lists.worth_bytes:
+            return whole(message)
+        named = message.find(_HOST) + len(_HOST)
+        host = message[named : message.find(b'"', named)]  # what a list is remembered by; whose it is does not matter
+        key = message.find(_KEY)
+        start = message.find(b"[", key)
+        remembered = lists.of_host.get(host)
+        if remembered is None or not message.startswith(remembered.raw, start):
+            return read(message, host, start)
+        end = start + len(remembered.raw)
+        if not _is_only(message, key, start, end):
+            return whole(message)
+        event = without_list(message[:start] + b"null" + message[end:])
+        msgspec.structs.force_setattr(event, "updates", lists.listed(remembered))
+        return event
+
+    def read(message: bytes, host: bytes, start: int) -> AnyEvent:
+        """An event whose list is new."""
+        event, raw = whole(message), message[start : message.rfind(b"]") + 1]
+        if start >= 0 and _KEY not in raw and b"\\" not in raw and lists.has_room(host):
+            with suppress(msgspec.DecodeError):  # other lists may stand behind it: then it is read each time
+                lists.remember(host, raw, decode_list(raw))
+        return event
+
+    return decode
+
+
+def _is_only(message: bytes, key: int, start: int, end: int) -> bool:
+    """Whether what is between these can only be the value of the event's one key `updates`, and nothing is spelled
+    otherwise than we read it."""
+    is_value = message[key + len(_KEY) : start].strip() == b":"
+    return is_value and message.find(_KEY, end) < 0 and b"\\" not in message

@@ -4,17 +4,19 @@ import random
 from collections.abc import Sequence
 from itertools import pairwise
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.combine_reference import T, events, read_partials, reference
 from support.folding import fold_all, partials_all
 
-from pipeline.combine.emit import partials_of
+from pipeline.combine.emit import most_bytes, partials_of
 from pipeline.combine.event_batch import EventBatch
 from pipeline.combine.fold import Fold
 from pipeline.combine.memory import Memory
 from pipeline.wire.cells import BOOT
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
+from pipeline.wire.listed import KnownLists, Remembered
 from pipeline.wire.partials import (
     BUCKET_MS,
     MAX_PARTIAL_BYTES,
@@ -78,6 +80,24 @@ def test_the_fold_is_what_the_wire_format_says(batch: list[AnyEvent]) -> None:
     """Trials, exposures, crashes and samples equal those of the reference, through encoded partials."""
     found = [decode_partial(encode_partial(partial)) for partial in partials(batch, Memory(1 << 10))]
     assert read_partials(found) == reference((event, 0, offset) for offset, event in enumerate(batch))
+
+
+@settings(max_examples=60, deadline=None)
+@given(batches, st.integers(0, 2))
+def test_remembered_lists_fold_alike(batch: list[AnyEvent], every: int) -> None:
+    """Whether the events' lists are remembered, all or some of them, the partials are the same."""
+    lists, columns = KnownLists(), list[AnyEvent]()
+    for number, event in enumerate(batch):
+        listed = lists.listed(Remembered(b"", event.updates)) if number % 3 <= every else event.updates
+        columns.append(msgspec.structs.replace(event, updates=listed))
+    assert partials(columns, Memory(1 << 10)) == partials(batch, Memory(1 << 10))
+
+
+@given(batches)
+def test_what_a_partial_takes_is_told_without_encoding_it(batch: list[AnyEvent]) -> None:
+    """Never less than it takes, so that none is too large; and of a small one not so much that it is encoded."""
+    for partial in partials(batch, Memory(1 << 10)):
+        assert len(encode_partial(partial)) <= most_bytes(partial) < MAX_PARTIAL_BYTES
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,4 +1,4 @@
-"""How the stream is cut does not show; crashes that were cut from a partial are no evidence, and the verdict says so."""
+"""How the stream is cut does not show; crashes cut from a partial are no evidence, and the verdict says so."""
 
 import random
 

@@ -104,6 +104,20 @@ def test_a_restored_detector_goes_on_as_if_nothing_had_been(ordinary_morning: by
         assert one.snapshot() == other.snapshot()
 
 
+def test_a_brief_step_decides_as_a_whole_one(ordinary_morning: bytes, rollout: list[AnyEvent]) -> None:
+    """The same halts and state, and of the updates that verdicts are on the evidence that they give."""
+    whole, brief = after(ordinary_morning), after(ordinary_morning)
+    events, halted = sorted(rollout + outbreak(), key=lambda event: event.ts), 0
+    for first in range(0, len(events), 50):
+        for partial in partials_all(events[first : first + 50], events[first].ts):
+            decisions, found = whole.step(partial), brief.step_briefly(partial)
+            verdicts = {UpdateId(v.vendor, v.product, v.version): v.log10_evidence for v in decisions.verdicts}
+            assert found == (verdicts, decisions.halts)
+            halted += len(found.halts)
+    assert halted == 1
+    assert brief.snapshot() == whole.snapshot()
+
+
 def test_foreign_bytes_are_no_snapshot() -> None:
     """A snapshot of another version is refused, not guessed at."""
     with pytest.raises(ValueError, match="snapshot version"):

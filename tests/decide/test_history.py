@@ -64,7 +64,9 @@ def test_each_ring_has_its_own_hours() -> None:
     for ring, bucket in ((0, 1_000), (0, 1_000 + HISTORY_BUCKETS), (1, 1_000 + HISTORY_BUCKETS)):
         past.crash([0], ring, bucket)
         for place in (0, 15):
-            past.crash_named(ONE, np.array([place]), ring, bucket)
+            slots = np.full((8, 16), -1)
+            slots[0, place] = 7
+            past.crash_named([0], slots, 7, ring, bucket)
     assert past.crashed[0] == 2
     assert (past.named[0, 0], past.named[0, 15]) == (3, 2)
 
@@ -87,7 +89,7 @@ def test_a_late_crash_is_judged_at_the_share_of_its_own_time() -> None:
 
 
 def test_only_crash_reports_list_updates() -> None:
-    """Heartbeats that list nothing: nobody knows who else has the update, so no halt, and the verdict says `unlisted`."""
+    """Heartbeats list nothing: nobody knows who else has the update, so no halt, and the verdict says `unlisted`."""
     detector = Detector("acme", PolicySet())
     events: list[AnyEvent] = [heartbeat(host, T0 + host * 900, ()) for host in range(2_000)]
     events += [crash(host, T0 + HOUR_MS // 2 + host * 997, (GUILTY,), KERNEL_FAULT) for host in range(60)]

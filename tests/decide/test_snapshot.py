@@ -45,8 +45,8 @@ def test_what_an_earlier_version_wrote_is_all_there(before: Detector) -> None:
 
 
 def test_what_an_earlier_version_wrote_goes_on(before: Detector) -> None:
-    """The next minutes are judged on it: what was halted is, and the evidence is that of its crashes (17.576 as version 2
-    judged its open ones)."""
+    """The next minutes are judged on it: what was halted is, and the evidence is that of its crashes (17.576 as
+    version 2 judged its open ones)."""
     moments = range(T0 + 29 * MINUTE_MS, T0 + 35 * MINUTE_MS, MINUTE_MS)
     fed = feed(before, [heartbeat(host, at, installed(host, T0, GUILTY, 4)) for at in moments for host in range(240)])
     told = {verdict.version: verdict for verdict in fed.verdicts if verdict.ring == "canary"}

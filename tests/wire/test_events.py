@@ -4,6 +4,7 @@ import copy
 import json
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -21,6 +22,7 @@ from pipeline.wire.events import (
     check_not_future,
 )
 from pipeline.wire.learned import MAX_WORDS, LearnedDecoder
+from pipeline.wire.listed import KnownLists, Listed
 from pipeline.wire.reasons import MalformedMessage, Reason
 
 T = 1_764_000_000_000
@@ -204,18 +206,79 @@ def test_decoding_never_raises_anything_else(message: bytes) -> None:
         assert all(text.encode().decode() == text for text in texts(decoded))
 
 
+def spelled_out(event: AnyEvent) -> AnyEvent:
+    """The event with its updates themselves, where its list is remembered."""
+    listed: Any = event.updates
+    return msgspec.structs.replace(event, updates=tuple(listed.updates())) if isinstance(listed, Listed) else event
+
+
 @settings(max_examples=60)
-@given(st.lists(messages, max_size=30), st.integers(0, 200))
-def test_the_learned_decoder_decides_alike(batch: list[bytes], lessons: int) -> None:
-    """Whatever it has learned, the fast decoder accepts, refuses and reads exactly as `decode_event` does."""
-    decoder = LearnedDecoder()
+@given(st.lists(messages, max_size=30), st.integers(0, 200), st.booleans())
+def test_the_learned_decoder_decides_alike(batch: list[bytes], lessons: int, remembers: bool) -> None:
+    """Whatever it has learned and remembers, the fast decoder accepts, refuses and reads exactly as `decode_event`."""
+    decoder = LearnedDecoder(KnownLists(worth_bytes=0) if remembers else None)
     decoder.decode_all([orjson.dumps(BOOT | {"site": "ber-3"})] * lessons, lambda *_: pytest.fail("refused"))
     assert bool(decoder.words) == (lessons >= 64)
     refused: dict[int, Reason] = {}
     events = decoder.decode_all(batch, lambda index, error: refused.update({index: error.reason}))
     expected = [decode(message) for message in batch]
     assert refused == {n: outcome for n, outcome in enumerate(expected) if isinstance(outcome, Reason)}
-    assert events == [outcome for outcome in expected if not isinstance(outcome, Reason)]
+    assert [spelled_out(event) for event in events] == [o for o in expected if not isinstance(o, Reason)]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        orjson.dumps(BOOT).replace(b'"v":1', b'"v":1,"updates":[17]'),
+        orjson.dumps(BOOT).replace(b'"v":1', b'"v":1,"updates":17'),
+        orjson.dumps(BOOT).replace(b'"prior"', b'"updates":17,"prior"'),
+        orjson.dumps(BOOT | {"host": "updates"}),
+        orjson.dumps(BOOT).replace(b'"updates":[', b'"updates":null,"x":['),
+        orjson.dumps(BOOT | {"site": "ber-3", "tags": ["x"]}),
+        orjson.dumps(BOOT).replace(b'"v":1', b'"v":1,"\\u0075pdates":[17]'),
+        orjson.dumps(BOOT).replace(b'"v":1', b'"v":1,"x":{"updates":[]}'),
+        orjson.dumps(BOOT).replace(b'"updates":[', b'"updates": [ '),
+        orjson.dumps(BOOT | {"updates": []}),
+        orjson.dumps(BOOT | {"updates": "none"}),
+        orjson.dumps({name: value for name, value in BOOT.items() if name != "updates"}),
+    ],
+    ids=[
+        "twice",
+        "first-a-number",
+        "last-a-number",
+        "a-host",
+        "null",
+        "a-list-behind",
+        "spelled",
+        "deeper",
+        "spaces",
+        "empty",
+        "a-text",
+        "none",
+    ],
+)
+def test_a_remembered_list_is_read_as_any(odd: bytes) -> None:
+    """A list under a key that comes twice, or in another spelling, is refused or read as if none were remembered."""
+    decoder, refused = LearnedDecoder(KnownLists(worth_bytes=0)), list[Reason]()
+    decoder.decode_all([orjson.dumps(BOOT)] * 100, lambda *_: pytest.fail("refused"))
+    for _ in range(2):
+        events = decoder.decode_all([odd], lambda _, error: refused.append(error.reason))
+        expected = decode(odd)
+        assert [spelled_out(event) for event in events] == ([] if isinstance(expected, Reason) else [expected])
+        assert refused == ([expected] if isinstance(expected, Reason) else [])
+        refused.clear()
+
+
+def test_a_list_is_read_once() -> None:
+    """A host that lists the same again has what was read of it; another time of installation is another list."""
+    decoder = LearnedDecoder(KnownLists(worth_bytes=0))
+    decoder.decode_all([orjson.dumps(BOOT)] * 100, lambda *_: pytest.fail("refused"))
+    batch = [BOOT, BOOT | {"updates": [UPDATE | {"installed_at": T - 2}]}, HEARTBEAT, HEARTBEAT, HEARTBEAT]
+    events = decoder.decode_all([orjson.dumps(each) for each in batch], lambda *_: pytest.fail("refused"))
+    lists = [event.updates for event in events]
+    assert [isinstance(each, Listed) for each in lists] == [False, False, False, True, True]
+    assert lists[3] is lists[4]
+    assert [spelled_out(event) for event in events] == [decode(orjson.dumps(each)) for each in batch]
 
 
 def test_the_learned_decoder_keeps_checking_what_it_knows() -> None:
