@@ -69,7 +69,7 @@ class Increment:
         """`plain` shares and `active` (C, U) are of the updates and in the strata of `columns`."""
         self.rings, of_row = distinct(ring_of[columns.strata])
         self.signatures = columns.signatures
-        self._shape = len(self.rings) + len(self.signatures), share.shape[1]
+        self._shape = len(self.rings) + len(self.signatures), plain.shape[1]
         self._crashes = np.zeros((self._shape[0], len(columns.strata)))
         self._crashes[of_row, np.arange(len(columns.strata))] = columns.crashes[0]
         self._crashes[len(self.rings) :] = columns.crashes[1:]

@@ -44,8 +44,8 @@ class Clock(Part):
         return self.bucket * BUCKET_MS
 
     def advance(self, partial: Partial, trials: Ints) -> int:
-        """Go on as far as these reports say, `trials` being the partial's rows by column; the bucket of before. Bucket by
-        bucket, as if each were a partial."""
+        """Go on as far as these reports say, `trials` being the partial's rows by column; the bucket of before.
+        Bucket by bucket, as if each were a partial."""
         before = self.bucket
         crashes = np.array([crash.at // BUCKET_MS for crash in partial.crashes], dtype=np.int64)
         edges = _edges(np.concatenate([trials[0], crashes]), before)

@@ -110,17 +110,14 @@ class Intake:
         self.state, self.policies = state, policies
         self.partial, self.trials, self.strata, self.updates, _ = named
         self.late: dict[int, Bucket] = {}
-        self._signatures = SignaturePlaces(
-            state.names.signatures, state.signature_ages, state.ages.since, state.book, state.history,
-            state.past, state.counts,
-        )  # fmt: skip
+        ages, past = (state.signature_ages, state.ages.since), (state.history, state.past)
+        self._signatures = SignaturePlaces(state.names.signatures, *ages, state.book, *past, state.counts)
         self._control: Counter[int] = Counter()  # stratum → crashed hosts without a halted update
         self._listed: Counter[tuple[int, int]] = Counter()  # stratum, update → those that are no control for it
         self._positions = Positions(self.updates.tolist())
 
     def begin_updates(self, buckets: Ints, updates: Ints, rings: Ints) -> None:
-        """Note first and newest exposures; what history says is fixed when an update first appears, in all and in a
-        ring."""
+        """Note first and newest exposures; history's word is fixed when an update first appears, and in each ring."""
         state, ages = self.state, self.state.ages
         np.maximum.at(ages.seen, updates, np.minimum(buckets, state.bucket))
         fresh = updates[ages.since[updates] == 0]
