@@ -96,15 +96,16 @@ def _flags_of_halt(weighed: Weighed, update: int) -> tuple[str, ...] | None:
 
 
 def doubted_for(weighed: Weighed, update: int) -> list[int]:
-    """Of a halted update, the rivals that later evidence speaks for instead: on hosts that have only one of the two."""
+    """Of a halted update, the rivals that later evidence speaks for instead: on hosts that have only one of the two,
+    they are under suspicion and it is not."""
     if update not in weighed.state.standing.halted:
         return []
-    return [
-        rival
-        for rival in rivals_of(weighed, update)
-        if (theirs := weighed.without(rival, update).log_evidence / LN10) >= SUSPECT
-        and theirs - weighed.without(update, rival).log_evidence / LN10 >= DOUBT
-    ]
+    found = []
+    for rival in rivals_of(weighed, update):
+        mine, theirs = (weighed.without(*pair).log_evidence / LN10 for pair in ((update, rival), (rival, update)))
+        if theirs >= SUSPECT > mine and theirs - mine >= DOUBT:
+            found.append(rival)
+    return found
 
 
 def is_unlisted(weighed: Weighed, update: int) -> bool:

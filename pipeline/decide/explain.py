@@ -23,6 +23,10 @@ SIGNATURE_EXCESS_SHARE = 0.5
 SIGNATURE_EXCESS_ERRORS = 2.5
 
 
+# Of explanations within a factor of 100 people are shown the one that says what crashed.
+SHOWN_SOONER = {"signature": float(np.log(100.0)), "history signature": float(np.log(100.0))}
+
+
 class Historical(NamedTuple):
     """What history expects of each update at the tolerated rate: crashed hosts; +inf without a history."""
 
@@ -171,7 +175,7 @@ class Explained(NamedTuple):
     concurrent: Floats
     historical: Floats
     total: Floats
-    heaviest: Ints
+    heaviest: Ints  # the explanation that is shown
     terms: Floats
     strongest: Floats  # the largest unweighted explanation
     suspicion: Floats  # the evidence if every signature counted: enough to be another's rival
@@ -204,7 +208,10 @@ def explain(totals: Totals, history: Historical) -> Explained:
     total, strongest = np.logaddexp(concurrent, historical), plain.max(axis=0)
     by_signature = ev.log_sum_exp(totals.signatures + layout.log_weights[layout.rows("signature")])
     suspicion = np.logaddexp(total, np.where((totals.signature_exposed > 0).any(axis=1), by_signature, -np.inf))
-    return Explained(concurrent, historical, total, terms.argmax(axis=1), terms, strongest, suspicion, layout)
+    shown = terms.copy()
+    for name, sooner in SHOWN_SOONER.items():
+        shown[:, layout.rows(name)] += sooner
+    return Explained(concurrent, historical, total, shown.argmax(axis=1), terms, strongest, suspicion, layout)
 
 
 def against_history(history: Historical, counting: Bools) -> Floats:

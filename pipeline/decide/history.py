@@ -228,12 +228,17 @@ def shock_factor(control_crashes: Floats, control_expected: Floats) -> Floats:
     return result
 
 
-def common_rate(control_crashes: Floats, control_trials: Floats, usual: Floats) -> Floats:
-    """At what rate a signature may come to every host alike, as far as the control hosts cannot rule it out since it
-    came up, an upper limit; with few of them, as large a shock as SHOCK_LIMIT allows, all of it with that signature.
+def common_crashes(crashes: Floats, exposed: Floats, control: Floats, odds: Floats, usual: Floats) -> Floats:
+    """How many exposed hosts would crash with a signature that comes to every host alike, an upper limit.
+
+    Since it came up: `crashes` of control hosts with it, `exposed` and `control` trials; `odds` of exposure, `usual` all
+    crashes per trial. As far as the control hosts cannot rule it out; while none of them has crashed with it, no more
+    than as large a shock as SHOCK_LIMIT allows, all of it with that signature.
     """
-    upper = control_crashes + 1.0 + LIMIT_ERRORS * np.sqrt(control_crashes + 1.0)
-    result: Floats = np.minimum(upper / np.maximum(control_trials, 1e-9), SHOCK_LIMIT * usual)
+    upper = crashes + 1.0 + LIMIT_ERRORS * np.sqrt(crashes + 1.0)
+    most = upper_exposure(exposed)
+    silent = most * np.minimum(upper / np.maximum(control, 1e-9), SHOCK_LIMIT * usual)
+    result: Floats = np.where(crashes > 0, upper * odds, silent)
     return result
 
 

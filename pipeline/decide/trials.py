@@ -198,6 +198,13 @@ class Trials(Part):
         """Counts on these two scales, kinds together: trials (2, strata), exposed and excluded (2, strata, updates)."""
         return self.trials[1:].sum(axis=1), self.exposed[1:].sum(axis=1), self.excluded[1:].sum(axis=1)
 
+    def slow_odds(self, updates: Ints, active: Bools) -> Floats:
+        """Exposed trials per control trial on the slow scale, in the strata where hosts have the update; (U,)."""
+        exposed, excluded = (counts[2][..., updates].sum(axis=0) for counts in (self.exposed, self.excluded))
+        control = ((self.trials[2].sum(axis=0)[:, None] - exposed - excluded) * active[:, updates]).sum(axis=0)
+        result: Floats = (exposed.sum(axis=0) + 0.5) / np.maximum(control, 0.5)
+        return result
+
     def slow_of(self, update: int) -> tuple[Floats, Floats, Floats]:
         """Slow-scale counts of one update, kinds together: trials, exposed and excluded, (strata,) each."""
         exposed, excluded = self.exposed[2, ..., update].sum(axis=0), self.excluded[2, ..., update].sum(axis=0)

@@ -9,7 +9,7 @@ from pipeline.decide.book import NEW_PLACES, Totals
 from pipeline.decide.buckets import ARCHIVE_MS, Bucket, crash_columns
 from pipeline.decide.conditional import Separation, among_remaining, separate
 from pipeline.decide.explain import Explained, Historical, explain
-from pipeline.decide.history import common_rate, upper_exposure
+from pipeline.decide.history import common_crashes, upper_exposure
 from pipeline.decide.policy import PolicyTable
 from pipeline.decide.state import DetectorState
 
@@ -129,16 +129,21 @@ def _past(state: DetectorState, totals: Totals, tolerated: Floats) -> Historical
         new = (tolerated * upper_exposure(every))[:, None] * book.signature_rate[:, :NEW_PLACES]
         known = (each * most)[:, None] * book.signature_rate[:, NEW_PLACES:]
         usual = np.where(seen > 0, past.usual / seen, worst)
-        new = np.maximum(new, _for_all(state, totals, every, usual, tolerated))
+        seen_new = np.flatnonzero((past.named[:, :NEW_PLACES] > 0).any(axis=1))
+        new[seen_new] = np.maximum(
+            new[seen_new], _for_all(state, totals, seen_new, usual[seen_new], tolerated[seen_new])
+        )
     by_place = np.concatenate([new, known], axis=1)
     by_place[~np.isfinite(past.expected)] = np.inf
     return Historical(past.crashed, expected, past.named, np.where(np.isnan(by_place), np.inf, by_place))
 
 
-def _for_all(state: DetectorState, totals: Totals, every: Floats, usual: Floats, tolerated: Floats) -> Floats:
-    """How many exposed hosts would crash with each new signature if it came to all hosts alike; (U, K)."""
-    book, new = state.book, slice(0, NEW_PLACES)
-    control = np.maximum(state.past.control[:, None] - book.place_control[:, new], 0.0)
-    crashes = np.maximum(totals.signature_crashes - totals.signature_exposed, 0.0)[:, new]
-    exposed = upper_exposure(np.maximum(every[:, None] - book.place_trials[:, new], 0.0))
-    return tolerated[:, None] * exposed * common_rate(crashes, control, usual[:, None])
+def _for_all(state: DetectorState, totals: Totals, updates: Ints, usual: Floats, tolerated: Floats) -> Floats:
+    """How many exposed hosts would crash with each new signature if it came to all hosts alike; (len(updates), K)."""
+    book, where = state.book, (updates, slice(0, NEW_PLACES))
+    crashes = np.maximum(totals.signature_crashes[where] - totals.signature_exposed[where], 0.0)
+    control = np.maximum(state.past.control[updates, None] - book.place_control[where], 0.0)
+    every = state.counts.exposed_trials[updates].sum(axis=1)
+    exposed = np.maximum(every[:, None] - book.place_trials[where], 0.0)
+    odds = np.maximum(state.trials.slow_odds(updates, book.active)[:, None], exposed / (control + 1.0))
+    return tolerated[:, None] * common_crashes(crashes, exposed, control, odds, usual[:, None])

@@ -57,7 +57,7 @@ def test_three_times_the_evidence_would_be_noticed() -> None:
 
 
 def test_a_push_before_an_outage_that_looks_new_keeps_its_bound() -> None:
-    """It did not while a signature against history had no look at the control hosts of its own: 11 of 60 beyond 1000."""
+    """11 of 60 were beyond 1000 while a signature against history had no look at the control hosts of its own."""
     assert exceeded([tops("outage-new", SECONDS, seed) for seed in range(1, 9)], (100.0, 1000.0)) == []
 
 

@@ -7,7 +7,7 @@ from support.decide_world import GUILTY, KERNEL_FAULT, T0, crash, feed, heartbea
 
 from pipeline.decide.arrays import Sizes
 from pipeline.decide.detector import Detector
-from pipeline.decide.history import HISTORY_BUCKETS, SHOCK_LIMIT, History, Past, common_rate
+from pipeline.decide.history import HISTORY_BUCKETS, SHOCK_LIMIT, History, Past, common_crashes
 from pipeline.decide.policy import PolicySet
 from pipeline.decide.trials import Archive
 from pipeline.decide.verdicts import flags_of
@@ -72,11 +72,15 @@ def test_each_ring_has_its_own_hours() -> None:
 
 
 def test_what_control_hosts_leave_open_of_a_common_cause() -> None:
-    """Many calm ones leave little; none leave as large a shock as SHOCK_LIMIT; crashes of theirs leave more."""
-    usual = np.array(1e-4)
-    rates = [float(common_rate(np.array(c), np.array(n), usual)) for c, n in ((0, 1e6), (0, 0), (9, 1e6))]
-    assert rates[0] < 3e-6 < rates[2]
-    assert rates[1] == pytest.approx(SHOCK_LIMIT * 1e-4)
+    """Many calm ones leave little; none leave as large a shock as SHOCK_LIMIT; crashes of theirs leave their like."""
+
+    def expected(crashes: float, control: float) -> float:
+        counts = (np.array(each) for each in (crashes, 1_000.0, control, 0.5, 1e-4))
+        return float(common_crashes(*counts))
+
+    assert expected(0, 1e6) < 0.01
+    assert expected(0, 0) == pytest.approx(SHOCK_LIMIT * 0.1, rel=0.1)
+    assert 0.5 * 9 < expected(9, 0) == expected(9, 1e6) < 0.5 * 18
 
 
 def test_a_late_crash_is_judged_at_the_share_of_its_own_time() -> None:
