@@ -231,9 +231,9 @@ def shock_factor(control_crashes: Floats, control_expected: Floats) -> Floats:
 def common_crashes(crashes: Floats, exposed: Floats, control: Floats, odds: Floats, usual: Floats) -> Floats:
     """How many exposed hosts would crash with a signature that comes to every host alike, an upper limit.
 
-    Since it came up: `crashes` of control hosts with it, `exposed` and `control` trials; `odds` of exposure, `usual` all
-    crashes per trial. As far as the control hosts cannot rule it out; while none of them has crashed with it, no more
-    than as large a shock as SHOCK_LIMIT allows, all of it with that signature.
+    Since it came up: `crashes` of control hosts with it, `exposed` and `control` trials; `odds` of exposure, `usual`
+    all crashes per trial. As far as the control hosts cannot rule it out; while none of them has crashed with it, no
+    more than as large a shock as SHOCK_LIMIT allows, all of it with that signature.
     """
     upper = crashes + 1.0 + LIMIT_ERRORS * np.sqrt(crashes + 1.0)
     most = upper_exposure(exposed)
