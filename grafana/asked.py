@@ -1,5 +1,5 @@
 """`python -m grafana.asked`: the SQL of every dashboard as ClickHouse gets it, as JSON by name, for
-`andon bench queries --also`: of the bench's update and of all, at the end of the bench's events."""
+`andon bench queries --also`: of the bench's update, six hours after its halt, and of all, at the end of its events."""
 
 import json
 import sys
@@ -11,9 +11,10 @@ from grafana.model.dashboard import Dashboard
 from grafana.model.queries import Query, sql
 from grafana.preview.asking import SPANS_MS
 from grafana.preview.macros import ALL, expand
-from pipeline.bench.queries_load import FLEET, HOST, PRODUCT, VENDOR, VERSION
+from pipeline.bench.queries_load import DAYS, FLEET, HOST, PRODUCT, VENDOR, VERSION, halted_ms_before_end
 
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 POINTS = 1_000  # across a picture
 CHOSEN = {"fleet": FLEET, "vendor": VENDOR, "product": PRODUCT, "version": VERSION, "host": HOST}
 
@@ -29,19 +30,20 @@ def _queries(dashboard: Dashboard) -> Iterator[tuple[str, Query]]:
             yield f"choices of {variable.name}", sql(variable.query)
 
 
-def asked(end_ms: int) -> Mapping[str, str]:
-    """SQL by dashboard, panel and what is chosen."""
+def asked(end_ms: int, days: int = DAYS) -> Mapping[str, str]:
+    """SQL by dashboard, panel and what is chosen, over events of so many days until `end_ms`."""
     found = {}
+    of_halt_ms = end_ms - halted_ms_before_end(days) + 6 * HOUR_MS
     for dashboard in DASHBOARDS:
         span_ms = SPANS_MS[dashboard.since]
         of_all = {each.name: ALL if each.has_all else CHOSEN.get(each.name, "") for each in dashboard.variables}
-        for what, values in (("one update", of_all | CHOSEN), ("all", of_all)):
+        for what, values, until_ms in (("one update", of_all | CHOSEN, of_halt_ms), ("all", of_all, end_ms)):
             for name, query in _queries(dashboard):
                 if query.source == "clickhouse":
                     found[f"{dashboard.name}: {name} ({what})"] = expand(
                         query.text,
-                        start_ms=end_ms - span_ms,
-                        end_ms=end_ms,
+                        start_ms=until_ms - span_ms,
+                        end_ms=until_ms,
                         interval_ms=span_ms // POINTS,
                         variables=values,
                     )

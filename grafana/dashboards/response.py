@@ -147,7 +147,7 @@ SELECT at, if(command = '', kind, command) AS what, operator, outcome, why,
 FROM audit
 WHERE {only("fleet")} AND $__timeFilter(at)
 ORDER BY at DESC LIMIT 30"""),
-    width=16,
+    width=24,
     columns={
         "at": Column(unit="dateTimeAsIso", width=180),
         "what": Column(width=90),
@@ -164,7 +164,7 @@ SELECT {NAME}, expires_at AS ends, fleet, {PARTS}
 FROM halts_now
 WHERE {only(*UPDATE)} AND action = 'resume' AND expires_at > now64(3)
 ORDER BY ends LIMIT 20"""),
-    width=8,
+    width=24,
     columns=OF_UPDATE | {"ends": Column(unit="dateTimeAsIso", width=170), "fleet": Column(width=80)},
     no_value="no resume stands",
     links=[("What to do: AndonResumeEnding", f"{common.RUNBOOKS}/AndonResumeEnding")],

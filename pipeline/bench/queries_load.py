@@ -9,6 +9,7 @@ from consumers.clickhouse.schema.layout import Layout
 
 AT_ONCE = 2_000_000
 UPDATES = 20
+DAYS = 10
 FLEET, HOST = "acme", "h-0000227"
 VENDOR, PRODUCT, VERSION = "crowdstrike", "falcon-content", "285"
 STAGING = "staging"
@@ -80,12 +81,17 @@ def fill(client: Client, database: str) -> None:
             pass
 
 
+def halted_ms_before_end(days: int) -> int:
+    """How long before the last event the one halt was issued."""
+    return days * 43_200_000
+
+
 def decide(client: Client, plan: Plan) -> None:
     """A halt in the middle of the events and its acknowledgement, and some verdicts: what the views join with, and what
     was reported around it."""
     update, key = [FLEET, VENDOR, PRODUCT, VERSION], "fleet, vendor, product, version"
     named = ", ".join(f"'{part}'" for part in update)
-    at = f"toDateTime64(today(), 3, 'UTC') - toIntervalHour({plan.days * 12})"
+    at = f"toDateTime64(today(), 3, 'UTC') - toIntervalMillisecond({halted_ms_before_end(plan.days)})"
     client.command(
         f"INSERT INTO halts ({key}, epoch, action, issued_at, stream_time, rings, crashed_hosts) "
         f"SELECT {named}, 1, 'halt', {at}, {at}, ['*'], 5"
