@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, FOOT = 640, 360, 64, 16, 150, 44
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, FOOT = 640, 360, 72, 16, 60, 44
 COLOURS = ("#0f6cbd", "#b35900", "#4b7a47")
 STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#1c2733}.grid{stroke:#d8dde3}.goal{stroke:#8a94a3;stroke-dasharray:4 4}"
