@@ -32,8 +32,16 @@ _DECAYED: Floats = DECAY_PER_BUCKET[:, None] ** np.arange(-AHEAD, DAY_BUCKETS + 
 _DECAYED[:, -1] = 0.0  # from a day on nothing is left
 
 
-def _chosen(updates: Ints | None) -> Ints | slice:
-    return slice(None) if updates is None else updates
+def _places(pools: Floats, strata: Ints) -> tuple[Ints, Ints]:
+    """The pools of each of these strata, one stratum's after the other's, and where each one's begin."""
+    stratum, pool = np.nonzero(pools.T[strata])
+    return pool, np.searchsorted(stratum, np.arange(len(strata)))  # every stratum is in the pool of all
+
+
+def _widest(pooled: Floats, pool: Ints, first: Ints) -> Floats:
+    """The largest share of a stratum's pools that have trials; 1 where none has."""
+    widest: Floats = np.maximum.reduceat(pooled[pool], first, axis=0)
+    return np.where(widest == 0.0, 1.0, widest)
 
 
 def odds_of(share: Floats) -> Floats:
@@ -59,7 +67,7 @@ class Trials(Part):
     excluded: Annotated[Floats, Column("excluded", (3, KINDS, "strata", "updates"), "trials")]
     # (pool, update), as of the last survey
     growth: Annotated[Floats, Plain("growth", lambda: np.ones((1, 8)), "growth of the odds")]
-    pooled: Annotated[Floats, Plain("pooled", lambda: np.ones((1, 8)), "share of trials, slow")]
+    pooled: Annotated[Floats, Plain("pooled", lambda: np.ones((1, 8)), "share of trials, slow; 0 without")]
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,7 +132,8 @@ class Trials(Part):
         np.maximum(others, self.exposed, out=others)
         exposed, eligible = pools @ self.exposed, pools @ others
         self.growth = _growth(exposed, eligible)
-        self.pooled = (exposed[2].sum(axis=0) + 1.0) / (eligible[2].sum(axis=0) + 1.0)
+        trials = eligible[2].sum(axis=0)
+        self.pooled = np.where(trials < FEWEST_TRIALS, 0.0, (exposed[2].sum(axis=0) + 1.0) / (trials + 1.0))
         self._changed()
 
     def upper_share(self, strata: Ints, pools: Floats, updates: Ints | None = None) -> Floats:
@@ -149,31 +158,33 @@ class Trials(Part):
         return upper
 
     def _computed(self, strata: Ints, pools: Floats, updates: Ints | None) -> Floats:
-        growth, pooled = (
-            grown(surveyed, (pools.shape[0], self.exposed.shape[3]), fill=1.0)[: len(pools), _chosen(updates)]
-            for surveyed in (self.growth, self.pooled)
-        )
+        growth, pooled = (self._surveyed(found, pools, updates) for found in (self.growth, self.pooled))
         upper = np.empty((len(strata), growth.shape[1]))
         for rows, exposed, eligible in self._blocks(strata, updates):
             found = estimates(exposed, eligible)
-            stratum, pool = np.nonzero(pools.T[strata[rows]])
-            first = np.searchsorted(stratum, np.arange(len(exposed[0, 0])))  # every stratum is in the pool of all
+            pool, first = _places(pools, strata[rows])
             blind = eligible[2].sum(axis=0) < FEWEST_TRIALS  # no trials here: what its pools say, the most of it
-            widest = np.maximum.reduceat(pooled[pool], first, axis=0)
-            slow = np.minimum(np.where(blind, widest, found.slow), 0.9999)
+            slow = np.minimum(np.where(blind, _widest(pooled, pool, first), found.slow), 0.9999)
             odds = slow / (1.0 - slow) * np.maximum.reduceat(growth[pool], first, axis=0)
             np.maximum(np.where(blind, 0.0, found.largest), odds / (1.0 + odds), out=upper[rows])
         return upper
 
-    def plain_share(self, strata: Ints, updates: Ints | None = None) -> Floats:
+    def plain_share(self, strata: Ints, pools: Floats, updates: Ints | None = None) -> Floats:
         """The share itself, by the trials of the last minutes shrunk to those of the last hour; no limit: for figures
         that people read, and for what has to be beyond chance. As `upper_share`."""
         plain = np.empty((len(strata), self.exposed.shape[3] if updates is None else len(updates)))
+        pooled = self._surveyed(self.pooled, pools, updates)
         for rows, exposed, eligible in self._blocks(strata, updates):
             x, n = exposed[1:].sum(axis=1), eligible[1:].sum(axis=1)
             slow = (x[1] + 0.5) / (n[1] + 1.0)
+            slow = np.where(n[1] < FEWEST_TRIALS, _widest(pooled, *_places(pools, strata[rows])), slow)
             plain[rows] = (SHRINK_TRIALS * slow + x[0]) / (SHRINK_TRIALS + n[0])
         return plain
+
+    def _surveyed(self, found: Floats, pools: Floats, updates: Ints | None) -> Floats:
+        """What the last survey found of each pool and these updates; 1 for what is younger."""
+        room = grown(found, (pools.shape[0], self.exposed.shape[3]), fill=1.0)[: len(pools)]
+        return room if updates is None else room[:, updates]
 
     def lower_share(self, strata: Ints) -> Floats:
         """The mirror image without pools, a lower confidence limit: for clearing."""

@@ -60,7 +60,7 @@ def shares_now(state: DetectorState, strata: Ints, updates: Ints | None = None) 
 
 def plain_now(state: DetectorState, strata: Ints, updates: Ints) -> Floats:
     """The same shares as they are, no limits."""
-    return _compared(state, state.trials.plain_share(strata, updates), strata, updates)
+    return _compared(state, state.trials.plain_share(strata, state.groups.pools, updates), strata, updates)
 
 
 def _compared(state: DetectorState, share: Floats, strata: Ints, updates: Ints) -> Floats:

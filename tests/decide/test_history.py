@@ -9,7 +9,7 @@ from pipeline.decide.arrays import Sizes
 from pipeline.decide.detector import Detector
 from pipeline.decide.history import HISTORY_BUCKETS, SHOCK_LIMIT, History, Past, common_crashes
 from pipeline.decide.policy import PolicySet
-from pipeline.decide.trials import Archive
+from pipeline.decide.trials import Archive, Trials
 from pipeline.decide.verdicts import flags_of
 from pipeline.wire.events import AnyEvent, Signature
 from pipeline.wire.spans import HOUR_MS, MINUTE_MS
@@ -90,6 +90,24 @@ def test_a_late_crash_is_judged_at_the_share_of_its_own_time() -> None:
         archive.add(number, np.full((1, 1), share))
     found = [float(archive.largest(number, np.full((1, 1), 0.25))[0, 0]) for number in (12, 14, 15, 16, 9)]
     assert found == [0.2, 0.3, 0.3, 0.3, 0.5]
+
+
+def test_a_stratum_without_trials_takes_the_share_of_its_pools() -> None:
+    """Of those that have trials; where none has, nothing is known: the share is 1."""
+    trials, at = Trials(), np.array([1_000])
+    trials.resize(Sizes(3, 1, 0))
+    trials.advance(1_000)
+    trials.add_trials(at, ONE, ONE, np.array([400.0]))
+    trials.add_exposures(at, ONE, ONE, ONE, np.array([40.0]), np.array([0.0]))
+    strata = trials.trials.shape[2]
+    pools = np.zeros((3, strata))
+    pools[0, :2] = pools[1, 1] = pools[2, 2] = 1.0  # all but the third; the second; the third
+    trials.survey(pools)
+    for share in (trials.upper_share, trials.plain_share):
+        own, blind, alone = share(np.array([0, 1, 2]), pools)[:, 0]
+        assert own == pytest.approx(0.1, abs=0.005)
+        assert blind == pytest.approx(0.1, abs=0.005)
+        assert alone > 0.99
 
 
 def test_only_crash_reports_list_updates() -> None:
