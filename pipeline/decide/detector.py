@@ -172,11 +172,15 @@ def advance(state: DetectorState, policies: PolicyTable, before: int) -> Passed:
 def _watch(state: DetectorState) -> None:
     """How far crash rates may have risen for all, as the control hosts tell; and who has gone silent."""
     past = state.past
-    trials, exposed, excluded = state.trials.middle_and_slow()
     usual = np.where(state.book.active & ~np.isnan(past.rates), past.rates, 0.0)
-    control = trials[..., None] - exposed - excluded
-    past.watch((np.maximum(control, 0.0, out=control) * usual).sum(axis=1))
-    state.clearing.watch(exposed[1].sum(axis=0), (trials[1, :, None] - excluded[1]).sum(axis=0))
+    expected = np.empty((2, usual.shape[1]))
+    for row, (trials, exposed, excluded) in enumerate(state.trials.middle_and_slow()):
+        control = trials[:, None] - exposed
+        control -= excluded
+        expected[row] = (np.maximum(control, 0.0, out=control) * usual).sum(axis=0)
+        if row:  # the slow scale
+            state.clearing.watch(exposed.sum(axis=0), (trials[:, None] - excluded).sum(axis=0))
+    past.watch(expected)
 
 
 def _forget(state: DetectorState) -> None:

@@ -119,11 +119,13 @@ class Trials(Part):
         weights = self._weights(buckets)
         where = np.ravel_multi_index((kinds, strata, updates), self.exposed.shape[1:])
         for target, counts in ((self.exposed, exposed), (self.excluded, excluded)):
-            some = np.flatnonzero(counts)
-            if len(some):
-                place, weighted = where[some], weights[:, some] * counts[some]
-                for scale in range(3):
-                    np.add.at(target[scale].reshape(-1), place, weighted[scale])
+            place, own, some = where, weights, np.flatnonzero(counts)
+            if not len(some):
+                continue
+            if len(some) < len(counts):
+                place, own, counts = where[some], weights[:, some], counts[some]
+            for scale in range(3):
+                np.add.at(target[scale].reshape(-1), place, own[scale] * counts)
         self._changed()
 
     def survey(self, pools: Floats) -> None:
@@ -205,9 +207,11 @@ class Trials(Part):
             eligible = self.trials[:, :, some, None] - excluded
             yield rows, exposed, np.maximum(eligible, exposed, out=eligible)
 
-    def middle_and_slow(self) -> tuple[Floats, Floats, Floats]:
-        """Counts on these two scales, kinds together: trials (2, strata), exposed and excluded (2, strata, updates)."""
-        return self.trials[1:].sum(axis=1), self.exposed[1:].sum(axis=1), self.excluded[1:].sum(axis=1)
+    def middle_and_slow(self) -> Iterator[tuple[Floats, Floats, Floats]]:
+        """Counts on these two scales, one after the other, kinds together: trials (strata), exposed and excluded
+        (strata, updates)."""
+        for scale in (1, 2):
+            yield self.trials[scale].sum(axis=0), self.exposed[scale].sum(axis=0), self.excluded[scale].sum(axis=0)
 
     def slow_odds(self, updates: Ints, active: Bools) -> Floats:
         """Exposed trials per control trial on the slow scale, in the strata where hosts have the update; (U,)."""
