@@ -13,6 +13,8 @@ from pipeline.wire.partials import Partial
 SUSPECT = 2.0  # log10 evidence from which an update is a suspect
 MAX_SUSPECTS = 8
 LEAD = 0.5  # log10 by which one must explain the separating hosts better than the other
+DOUBT = 2.0  # log10 by which another explains the separating hosts better than one that is halted: it is doubtful
+LISTING_TRIALS = 50.0  # so many within the hour, none of which lists any update: trials here list none
 INSEPARABLE_CRASHES = 20  # crashed hosts after which waiting for one on a separating host ends
 
 
@@ -42,15 +44,16 @@ def _together(guilty: list[tuple[int, tuple[str, ...]]]) -> list[tuple[int, tupl
 
 
 def suspects(weighed: Weighed) -> list[int]:
-    """Updates under suspicion, the most suspect first."""
-    total, names = weighed.explained.total / LN10, weighed.state.names.updates.names
+    """Updates under suspicion, the most suspect first. Whether a signature counts is not asked here: a culprit whose
+    excess does not show yet is a rival of the innocent all the same."""
+    total, names = weighed.explained.suspicion / LN10, weighed.state.names.updates.names
     live = [u for u in np.flatnonzero(total >= SUSPECT).tolist() if names[u] is not None]
     return sorted(live, key=lambda u: -total[u])
 
 
 def rivals_of(weighed: Weighed, update: int) -> list[int]:
     """The other suspects and halted updates with which this suspect shares crashed hosts, most shared first."""
-    if weighed.explained.total[update] < SUSPECT * LN10:
+    if weighed.explained.suspicion[update] < SUSPECT * LN10:
         return []
     if update not in weighed.rivals:
         shared: Counter[int] = Counter()
@@ -71,6 +74,8 @@ def _flags_of_halt(weighed: Weighed, update: int) -> tuple[str, ...] | None:
     explained = weighed.explained
     if crashed[update].sum() < policy.minimum_crashed_hosts or explained.total[update] < enough:
         return None
+    if is_unlisted(weighed, update):
+        return None
     if explained.concurrent[update] < enough and not _history_may(weighed, update):
         return None
     flags: tuple[str, ...] = ()
@@ -88,6 +93,27 @@ def _flags_of_halt(weighed: Weighed, update: int) -> tuple[str, ...] | None:
             return None
         flags = ("inseparable",)
     return flags
+
+
+def doubted_for(weighed: Weighed, update: int) -> list[int]:
+    """Of a halted update, the rivals that later evidence speaks for instead: on hosts that have only one of the two,
+    they are under suspicion and it is not."""
+    if update not in weighed.state.standing.halted:
+        return []
+    found = []
+    for rival in rivals_of(weighed, update):
+        mine, theirs = (weighed.without(*pair).log_evidence / LN10 for pair in ((update, rival), (rival, update)))
+        if theirs >= SUSPECT > mine and theirs - mine >= DOUBT:
+            found.append(rival)
+    return found
+
+
+def is_unlisted(weighed: Weighed, update: int) -> bool:
+    """Whether only crash reports list updates here, no clean trial any: then nobody knows who else has it."""
+    state = weighed.state
+    if state.counts.exposed_trials.any():
+        return False
+    return bool(state.counts.crashed[update].any() and state.trials.trials[2].sum() >= LISTING_TRIALS)
 
 
 def bar_of(weighed: Weighed, update: int) -> float:

@@ -18,12 +18,22 @@ from pipeline.decide.arrays import BLOCK_STRATA, Bools, Column, Floats, Ints, Pa
 from pipeline.decide.buckets import CrashColumns, Entries
 from pipeline.decide.name_index import MAX_RINGS
 
-Rate = Callable[[int], float]  # of a signature: crashes per trial
-
 BETS = len(ev.THETA)
 SIGNATURE_PLACES = 16  # per update: the first half for signatures never seen before it, the second for known ones
-_HALF = SIGNATURE_PLACES // 2  # of which the first half goes to whatever appears, the rest to what hits its hosts
+NEW_PLACES = _HALF = SIGNATURE_PLACES // 2
+# of which the first half goes to whatever appears, the rest to what hits its hosts
 _QUARTER = _HALF // 2
+
+
+class Start(NamedTuple):
+    """What is known when a signature gets a place: its rate from history, and each update's trials until then."""
+
+    rate: float  # crashes per trial
+    trials: Floats  # (U,) exposed ones
+    control: Floats  # (U,)
+
+
+Starting = Callable[[int], Start]  # of a signature, when a place is free for it
 
 
 class Totals(NamedTuple):
@@ -34,7 +44,8 @@ class Totals(NamedTuple):
     strata: Floats  # (S, U)
     signatures: Floats  # (U, K)
     exposed: Floats  # (U,) crashed hosts that had the update
-    expected: Floats  # (U,) as many as a harmless update would have
+    expected: Floats  # (U,) as a harmless update would have, at the plain share
+    crashes: Floats  # (U,) all that were compared
     signature_exposed: Floats  # (U, K)
     signature_expected: Floats  # (U, K)
     signature_crashes: Floats  # (U, K)
@@ -54,11 +65,11 @@ def normalisers(share: Floats, tolerated: Floats, active: Bools) -> Iterator[tup
 class Increment:
     """Evidence and counts of some updates (U) by group: first each ring's crashes, then each signature's (R + G)."""
 
-    def __init__(self, columns: CrashColumns, share: Floats, active: Bools, ring_of: Ints) -> None:
-        """`share` and `active` (C, U) are of the updates and in the strata of `columns`."""
+    def __init__(self, columns: CrashColumns, plain: Floats, active: Bools, ring_of: Ints) -> None:
+        """`plain` shares and `active` (C, U) are of the updates and in the strata of `columns`."""
         self.rings, of_row = distinct(ring_of[columns.strata])
         self.signatures = columns.signatures
-        self._shape = len(self.rings) + len(self.signatures), share.shape[1]
+        self._shape = len(self.rings) + len(self.signatures), plain.shape[1]
         self._crashes = np.zeros((self._shape[0], len(columns.strata)))
         self._crashes[of_row, np.arange(len(columns.strata))] = columns.crashes[0]
         self._crashes[len(self.rings) :] = columns.crashes[1:]
@@ -66,7 +77,7 @@ class Increment:
         exposed = self._placed(columns.exposed, of_row)
         self.exposed: Floats = np.zeros(self._shape)
         add_at(self.exposed, (exposed.group, exposed.update), exposed.hosts)
-        self.expected = self._over_strata(share * active)
+        self.expected = self._over_strata(plain * active)
         self.crashes = self._over_strata(active.astype(np.float64))
         self.evidence: Floats = self.exposed[:, None] * ev.LOG_THETA[:, None]  # (R + G, T, U)
 
@@ -97,11 +108,11 @@ class EvidenceBook(Part):
     """Arrays over (stratum, bet, update) and their sums.
 
     >>> from pipeline.decide.buckets import Bucket, crash_columns
-    >>> book, bucket = EvidenceBook(), Bucket()
+    >>> book, bucket, share = EvidenceBook(), Bucket(), np.full((1, 8), 0.01)
     >>> book.active[0, 0] = True
     >>> for _ in range(3):
     ...     bucket.add(0, exposed=(0,), excluded=())
-    >>> book.close(crash_columns([bucket]), np.full((1, 8), 0.01), np.ones(8), np.zeros(8, dtype=np.int64))
+    >>> book.close(crash_columns([bucket]), share, share, np.ones(8), np.zeros(8, dtype=np.int64))
     >>> bool(book.totals().pooled[0] > np.log(10_000))  # three hosts of a hundredth
     True
     """
@@ -122,10 +133,13 @@ class EvidenceBook(Part):
     signature_exposed: Annotated[Floats, Column("signature_exposed", ("updates", SIGNATURE_PLACES), "crashed hosts")]
     signature_expected: Annotated[Floats, Column("signature_expected", ("updates", SIGNATURE_PLACES), "crashed hosts")]
     signature_crashes: Annotated[Floats, Column("signature_crashes", ("updates", SIGNATURE_PLACES), "crashed hosts")]
+    # of an update when the place was given: exposed trials, control trials
+    place_trials: Annotated[Floats, Column("place_trials", ("updates", SIGNATURE_PLACES), "trials")]
+    place_control: Annotated[Floats, Column("place_control", ("updates", SIGNATURE_PLACES), "trials")]
     # from history; NaN or infinite without one
     signature_rate: Annotated[Floats, Column("signature_rate", ("updates", SIGNATURE_PLACES), "crashes per trial")]
 
-    def assign(self, signature: int, is_new: Bools, live: Ints, rate: Rate) -> None:
+    def assign(self, signature: int, is_new: Bools, live: Ints, start: Starting) -> None:
         """Give `signature` the next free place, for whatever appears, of each live update that has none for it yet.
 
         Order of first appearance after the update is what makes the weights legitimate. `is_new` (updates,): the fleet
@@ -134,35 +148,39 @@ class EvidenceBook(Part):
         """
         missing = live[~(self.slots[live] == signature).any(axis=1)]
         for first, updates in ((0, missing[is_new[missing]]), (_HALF, missing[~is_new[missing]])):
-            self._fill(signature, updates, first, rate)
+            self._fill(signature, updates, first, start)
 
-    def assign_hit(self, signature: int, is_new: Bools, listed: Ints, rate: Rate) -> Ints:
+    def assign_hit(self, signature: int, is_new: Bools, listed: Ints, start: Starting) -> Ints:
         """The same when a crashed host was exposed to `listed`: those of them that get a place by this very crash.
 
         It may be no evidence for them, for they would have no place had it hit a control host instead.
         """
         missing = listed[~(self.slots[listed] == signature).any(axis=1)]
         given = [
-            self._fill(signature, updates, first + _QUARTER, rate)
+            self._fill(signature, updates, first + _QUARTER, start)
             for first, updates in ((0, missing[is_new[missing]]), (_HALF, missing[~is_new[missing]]))
         ]
         return np.concatenate(given)
 
-    def _fill(self, signature: int, updates: Ints, first: int, rate: Rate) -> Ints:
+    def _fill(self, signature: int, updates: Ints, first: int, start: Starting) -> Ints:
         """Those of these updates with a free place in the quarter that begins at `first`, filled in order."""
         if not len(updates):
             return updates
         used = (self.slots[updates, first : first + _QUARTER] != -1).sum(axis=1)
         updates, places = updates[used < _QUARTER], first + used[used < _QUARTER]
         if len(updates):
+            known = start(signature)
             self.slots[updates, places] = signature
-            self.signature_rate[updates, places] = rate(signature)
+            self.signature_rate[updates, places] = known.rate
+            self.place_trials[updates, places] = known.trials[updates]
+            self.place_control[updates, places] = known.control[updates]
         return updates
 
-    def close(self, columns: CrashColumns, share: Floats, tolerated: Floats, ring_of: Ints) -> None:
-        """Enter a bucket for good; `share` (C, U) of all updates in the strata of `columns`."""
+    def close(self, columns: CrashColumns, share: Floats, plain: Floats, tolerated: Floats, ring_of: Ints) -> None:
+        """Enter a bucket for good; `share` and `plain` (C, U) of all updates in the strata of `columns`: the limit that
+        evidence takes, and the share that is expected."""
         active = self.active[columns.strata]
-        added = Increment(columns, share, active, ring_of)
+        added = Increment(columns, plain, active, ring_of)
         crashes, exposed = columns.dense(share.shape[1])
         for rows, normaliser in normalisers(share, tolerated, active):
             added.add(rows, normaliser)
@@ -188,16 +206,16 @@ class EvidenceBook(Part):
             self.signature_crashes[updates, places] += added.crashes[group, updates]
 
     def with_open(
-        self, columns: CrashColumns, updates: Ints, share: Floats, tolerated: Floats, ring_of: Ints
+        self, columns: CrashColumns, updates: Ints, share: Floats, plain: Floats, tolerated: Floats, ring_of: Ints
     ) -> Totals:
         """The evidence with what is still open; nothing is entered. `updates` are those that `columns` reaches, `share`
-        (C, U) theirs in its strata."""
+        and `plain` (C, U) theirs in its strata."""
         closed = self.totals()
         if not len(updates):
             return closed
         totals, columns = Totals(*(array.copy() for array in closed)), columns.among(updates)
         active = self.active[columns.strata[:, None], updates]
-        added = Increment(columns, share, active, ring_of)
+        added = Increment(columns, plain, active, ring_of)
         crashes, exposed = columns.dense(len(updates))
         for rows, normaliser in normalisers(share, tolerated, active):
             added.add(rows, normaliser)
@@ -212,6 +230,7 @@ class EvidenceBook(Part):
         totals.pooled[updates] = _mixture(self.pooled[:, updates] + added.evidence[:rings].sum(axis=0))
         totals.exposed[updates] += added.exposed[:rings].sum(axis=0)
         totals.expected[updates] += added.expected[:rings].sum(axis=0)
+        totals.crashes[updates] += added.crashes[:rings].sum(axis=0)
         self._open_signatures(added, updates, totals)
         return totals
 
@@ -235,6 +254,7 @@ class EvidenceBook(Part):
             self.signature_log,
             self.exposed,
             self.expected,
+            self.crashes,
             self.signature_exposed,
             self.signature_expected,
             self.signature_crashes,

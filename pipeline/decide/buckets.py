@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
-from pipeline.decide.arrays import Floats, Ints, Part, Plain, add_at
+from pipeline.decide.arrays import Floats, Ints, Part, Plain, add_at, int_columns
 from pipeline.decide.name_index import MAX_STRATA
-from pipeline.wire.partials import BUCKET_MS, Partial
+from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, NO_NOTES, TRIAL_COLUMNS, Partial
 from pipeline.wire.spans import DAY_MS, HOUR_MS, MINUTE_MS
 
 MINUTE_BUCKETS, HOUR_BUCKETS, DAY_BUCKETS = MINUTE_MS // BUCKET_MS, HOUR_MS // BUCKET_MS, DAY_MS // BUCKET_MS
@@ -25,6 +26,7 @@ ARCHIVE_MS = 10 * MINUTE_MS  # shares are archived every 10 minutes, for crashes
 AHEAD_SHARE, MIN_AHEAD = 0.02, 5.0
 RECENT_REPORTS = 200.0  # a partial with fewer is judged together with those before it
 _NEGLIGIBLE = 0.01
+MOST_SLICES = 36  # of a bucket each, of one partial; what is older goes with the first
 
 
 class Clock(Part):
@@ -42,10 +44,16 @@ class Clock(Part):
         return self.bucket * BUCKET_MS
 
     def advance(self, partial: Partial, trials: Ints) -> int:
-        """Go on as far as these reports say, `trials` being the partial's rows by column; the bucket of before."""
+        """Go on as far as these reports say, `trials` being the partial's rows by column; the bucket of before.
+        Bucket by bucket, as if each were a partial."""
         before = self.bucket
-        self.recent = recent_reports(self.recent, partial, trials)
-        self.bucket = max(before, stream_bucket(self.recent))
+        crashes = np.array([crash.at // BUCKET_MS for crash in partial.crashes], dtype=np.int64)
+        edges = _edges(np.concatenate([trials[0], crashes]), before)
+        parts = [np.searchsorted(edges, each, side="right") for each in (trials[0], crashes)]
+        for place in range(len(edges) + 1):
+            reports = (trials[:, parts[0] == place], crashes[parts[1] == place]) if len(edges) else (trials, crashes)
+            self.recent = recent_reports(self.recent, *reports)
+            self.bucket = max(self.bucket, stream_bucket(self.recent))
         return before
 
 
@@ -133,10 +141,9 @@ class OpenBuckets:
         self.by_number = {number: Bucket(bucket) for number, bucket in stored.items()}
 
 
-def recent_reports(recent: Floats, partial: Partial, trials: Ints) -> Floats:
-    """(2, n) buckets in ascending order, and reports in each: of this partial, and of `recent` as many as are missing
-    from RECENT_REPORTS. `trials` are the partial's rows, by column."""
-    crashes = np.array([c.at // BUCKET_MS for c in partial.crashes], dtype=np.int64)
+def recent_reports(recent: Floats, trials: Ints, crashes: Ints) -> Floats:
+    """(2, n) buckets in ascending order, and reports in each: of these, and of `recent` as many as are missing
+    from RECENT_REPORTS. `trials` are rows, by column, `crashes` their buckets."""
     buckets = np.concatenate([trials[0], crashes, recent[0]])
     own = float(trials[2].sum() + len(crashes))
     room = max(RECENT_REPORTS - own, 0.0) / max(recent[1].sum(), 1e-9)
@@ -232,3 +239,43 @@ def _entries(parts: list[tuple[int, dict[tuple[int, int], int]]]) -> Entries:
     counts = np.fromiter(chain.from_iterable(counts.values() for _, counts in parts), np.float64, count=sum(sizes))
     group = np.repeat(np.array([group for group, _ in parts], dtype=np.int64), sizes)
     return Entries(group, stratum, update, counts)
+
+
+def by_bucket(partial: Partial, now: int) -> list[Partial]:
+    """The partial by event-time bucket, in order; what lies before or at `now` (stream time) goes with the first.
+
+    Trials, exposures and crashes are divided; samples go with the first, all else with the last. A partial of one
+    bucket is itself.
+    """
+    trials = int_columns(partial.trials, TRIAL_COLUMNS)
+    crashes = np.array([crash.at // BUCKET_MS for crash in partial.crashes], dtype=np.int64)
+    buckets = _edges(np.concatenate([trials[0], crashes]), now)
+    if not len(buckets):
+        return [partial]
+    exposures = int_columns(partial.exposures, EXPOSURE_COLUMNS)
+    parts = [np.searchsorted(buckets, each, side="right") for each in (trials[0], exposures[0], crashes)]
+    first = {"events": 0, "repeats": 0, "undated": 0, "cut": b"", "cut_exposures": b"", "tail": NO_NOTES}
+    between, last = first | {"samples": ()}, {"samples": ()}
+    slices = []
+    for place in range(len(buckets) + 1):
+        in_trials, in_exposures, in_crashes = (part == place for part in parts)
+        more = last if place == len(buckets) else between if place else first
+        mine = {
+            "trials": _blob(trials[:, in_trials]),
+            "exposures": _blob(exposures[:, in_exposures]),
+            "crashes": tuple([partial.crashes[crash] for crash in np.flatnonzero(in_crashes).tolist()]),
+        }
+        slices.append(msgspec.structs.replace(partial, **mine, **more))
+    return slices
+
+
+def _edges(buckets: Ints, now: int) -> Ints:
+    """Those of the buckets that begin a slice, in order."""
+    if not len(buckets) or buckets.max() <= now + 1:
+        return buckets[:0]
+    distinct = np.unique(buckets)
+    return distinct[distinct > now + 1][-MOST_SLICES + 1 :]
+
+
+def _blob(columns: Ints) -> bytes:
+    return columns.T.astype("<i4").tobytes()

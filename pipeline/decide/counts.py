@@ -5,8 +5,8 @@ from typing import Annotated
 import numpy as np
 
 from pipeline.decide.arrays import Bools, Column, Floats, Ints, Part, Plain, Sizes
-from pipeline.decide.book import EvidenceBook
-from pipeline.decide.history import History
+from pipeline.decide.book import EvidenceBook, Start
+from pipeline.decide.history import History, Past
 from pipeline.decide.name_index import MAX_RINGS, NameIndex
 
 
@@ -67,10 +67,12 @@ class SignaturePlaces:
     """Gives signatures their places in the book, while one partial is taken in."""
 
     def __init__(
-        self, names: NameIndex[tuple[str, str]], ages: SignatureAges, since: Ints, book: EvidenceBook, history: History
-    ) -> None:
+        self, names: NameIndex[tuple[str, str]], ages: SignatureAges, since: Ints, book: EvidenceBook,
+        history: History, past: Past, counts: Counts,
+    ) -> None:  # fmt: skip
         """`since` (U,) are the buckets of the updates' first exposures, kept up to date by the caller."""
         self._names, self._ages, self._since, self._book, self._history = names, ages, since, book, history
+        self._past, self._counts = past, counts
 
     def begin_anew(self) -> None:
         """There are updates that no signature has a place with yet."""
@@ -90,7 +92,7 @@ class SignaturePlaces:
             ages.since[position] = max(now, 1)
         if position not in ages.offered:
             ages.offered.add(position)
-            self._book.assign(position, self._new_to(position), np.flatnonzero(self._since > 0), self._rate)
+            self._book.assign(position, self._new_to(position), np.flatnonzero(self._since > 0), self._start)
         ages.seen[position] = max(int(ages.seen[position]), bucket)
         ages.crashes[position] += 1.0
         return position
@@ -108,7 +110,7 @@ class SignaturePlaces:
             return frozenset()
         offered.update(fresh)
         updates = np.array(fresh, dtype=np.int64)
-        given = self._book.assign_hit(signature, self._new_to(signature), updates, self._rate)
+        given = self._book.assign_hit(signature, self._new_to(signature), updates, self._start)
         return frozenset(given.tolist())
 
     def _new_to(self, signature: int) -> Bools:
@@ -116,6 +118,7 @@ class SignaturePlaces:
         result: Bools = self._since <= self._ages.since[signature]
         return result
 
-    def _rate(self, signature: int) -> float:
+    def _start(self, signature: int) -> Start:
         ready = self._history.ready()
-        return self._history.signature_rate(float(self._ages.crashes[signature])) if ready else np.inf
+        rate = self._history.signature_rate(float(self._ages.crashes[signature])) if ready else np.inf
+        return Start(rate, self._counts.exposed_trials.sum(axis=1), self._past.control)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.decide.arrays import int_columns
 from pipeline.decide.attribution import bar_after_resume, judge
-from pipeline.decide.buckets import HOUR_BUCKETS, MINUTE_BUCKETS, OPEN_BUCKETS
+from pipeline.decide.buckets import HOUR_BUCKETS, MINUTE_BUCKETS, OPEN_BUCKETS, by_bucket
 from pipeline.decide.intake import FORGET_AFTER_BUCKETS, name, take_in
 from pipeline.decide.orders import Decisions, HaltOrder, Ruling, Stance
 from pipeline.decide.policy import PolicySet, PolicyTable
@@ -65,14 +65,29 @@ class Detector:
         return self.state.pack()
 
     def step(self, partial: Partial) -> Decisions:
-        """Take in one partial and decide."""
-        concluded = self._conclude(partial)
-        return Decisions(tell(concluded.weighed, concluded.news), concluded.halts) if concluded else NOTHING
+        """Take in one partial and decide: bucket by bucket, so that it does not matter how much is in a partial."""
+        decided = [self._step(each) for each in self._slices(partial)]
+        if len(decided) == 1:
+            return decided[0]
+        verdicts = tuple([verdict for each in decided for verdict in each.verdicts])
+        return Decisions(verdicts, tuple([halt for each in decided for halt in each.halts]))
 
     def step_briefly(self, partial: Partial) -> Brief:
         """The same, for whoever keeps no verdicts: most of a step without a halt goes into writing them."""
+        evidence, halts = dict[UpdateId, float](), list[HaltOrder]()
+        for each in self._slices(partial):
+            if concluded := self._conclude(each):
+                evidence |= told_evidence(concluded.weighed, concluded.news)
+                halts += concluded.halts
+        return Brief(evidence, tuple(halts))
+
+    def _slices(self, partial: Partial) -> list[Partial]:
+        """As if each bucket of it were one, where there is anything to be judged by how many trials there were when."""
+        return by_bucket(partial, self.state.bucket) if partial.crashes or self.state.open.by_number else [partial]
+
+    def _step(self, partial: Partial) -> Decisions:
         concluded = self._conclude(partial)
-        return Brief(told_evidence(concluded.weighed, concluded.news), concluded.halts) if concluded else Brief({}, ())
+        return Decisions(tell(concluded.weighed, concluded.news), concluded.halts) if concluded else NOTHING
 
     def _conclude(self, partial: Partial) -> Concluded | None:
         state, policies = self.state, self.policies
@@ -146,6 +161,7 @@ def advance(state: DetectorState, policies: PolicyTable, before: int) -> Passed:
     state.trials.survey(state.groups.pools)
     state.past.decay([each ** (now - before) if before else 0.0 for each in DECAY_PER_BUCKET])
     state.history.advance(state.clock.now_ms)
+    state.past.settle(state.book.active)
     _watch(state)
     archive(state)
     if now // HOUR_BUCKETS > before // HOUR_BUCKETS:

@@ -13,21 +13,27 @@ import numpy as np
 
 from pipeline.decide import evidence as ev
 from pipeline.decide.arrays import Bools, Floats, Ints
-from pipeline.decide.book import Totals
+from pipeline.decide.book import NEW_PLACES, Totals
 from pipeline.decide.name_index import MAX_STRATA, Registry
 from pipeline.wire.verdicts import Basis, Explanation
 
 # A signature halts only if at least this share of its excess shows in the total: a renamed module is no fault.
 SIGNATURE_EXCESS_SHARE = 0.5
+# And the total's excess must be beyond chance, in standard deviations of what a harmless update would have.
+SIGNATURE_EXCESS_ERRORS = 2.5
+
+
+# Of explanations within a factor of 100 people are shown the one that says what crashed.
+SHOWN_SOONER = {"signature": float(np.log(100.0)), "history signature": float(np.log(100.0))}
 
 
 class Historical(NamedTuple):
     """What history expects of each update at the tolerated rate: crashed hosts; +inf without a history."""
 
+    observed: Floats  # (U,) crashed hosts that are compared with it
     expected: Floats  # (U,)
-    signature_expected: Floats  # (U, K) the same for the signature in each place
-    young: Bools  # (U,) updates so new that what was usual before them still says something
-    settled: Floats  # (U, 1 + K) evidence against history as it last stood, in all and by place
+    named: Floats  # (U, K) the same for the signature in each place
+    signature_expected: Floats  # (U, K)
 
 
 class Moment(NamedTuple):
@@ -35,7 +41,7 @@ class Moment(NamedTuple):
 
     totals: Totals
     counting: Bools  # (U, K) whether the signature in a place counts
-    settled: Floats  # (U, 1 + K) evidence against history, in all and by place
+    past: Floats  # (U, 1 + K) evidence against history, in all and by place
 
 
 class Entry(NamedTuple):
@@ -120,11 +126,11 @@ EXPLANATIONS = (
         lambda now: np.where(now.counting, now.totals.signatures, -np.inf).T, _by_half, _signature,
     ),
     Entry(
-        "history", 0.10, "all strata", "historical", "history", lambda now: now.settled[:, :1].T, _alone, _history
+        "history", 0.10, "all strata", "historical", "history", lambda now: now.past[:, :1].T, _alone, _history
     ),
     Entry(
         "history signature", 0.10, "all strata, one signature", "historical", "history",
-        lambda now: now.settled[:, 1:].T, _by_half, _signature,
+        lambda now: now.past[:, 1:].T, _by_half, _signature,
     ),
 )  # fmt: skip
 
@@ -169,10 +175,10 @@ class Explained(NamedTuple):
     concurrent: Floats
     historical: Floats
     total: Floats
-    heaviest: Ints
+    heaviest: Ints  # the explanation that is shown
     terms: Floats
     strongest: Floats  # the largest unweighted explanation
-    settled: Floats  # (U, 1 + K) evidence against history as it stands now
+    suspicion: Floats  # the evidence if every signature counted: enough to be another's rival
     layout: Layout
 
     @property
@@ -192,7 +198,7 @@ class Explained(NamedTuple):
 def explain(totals: Totals, history: Historical) -> Explained:
     """Weigh the explanations."""
     counting = _signature_counts(totals)
-    now = Moment(totals, counting, against_history(totals, history, counting))
+    now = Moment(totals, counting, against_history(history, counting))
     found = [entry.evidence(now) for entry in EXPLANATIONS]
     layout = layout_of(tuple([len(rows) for rows in found]))
     plain = np.concatenate(found)
@@ -200,29 +206,34 @@ def explain(totals: Totals, history: Historical) -> Explained:
     concurrent = ev.log_sum_exp(terms[:, : layout.concurrent])
     historical = ev.log_sum_exp(terms[:, layout.concurrent :])
     total, strongest = np.logaddexp(concurrent, historical), plain.max(axis=0)
-    return Explained(concurrent, historical, total, terms.argmax(axis=1), terms, strongest, now.settled, layout)
+    by_signature = ev.log_sum_exp(totals.signatures + layout.log_weights[layout.rows("signature")])
+    suspicion = np.logaddexp(total, np.where((totals.signature_exposed > 0).any(axis=1), by_signature, -np.inf))
+    shown = terms.copy()
+    for name, sooner in SHOWN_SOONER.items():
+        shown[:, layout.rows(name)] += sooner
+    return Explained(concurrent, historical, total, shown.argmax(axis=1), terms, strongest, suspicion, layout)
 
 
-def against_history(totals: Totals, history: Historical, counting: Bools) -> Floats:
-    """Natural logs of the evidence against history, in all and by the place of a signature; (U, 1 + K).
-
-    Past its time it stands as `history.settled` has it: what was usual before a release does not stay so for ever.
-    """
-    past = np.full(totals.exposed.shape, -np.inf)
+def against_history(history: Historical, counting: Bools) -> Floats:
+    """Natural logs of the evidence against history, in all and by the place of a signature; (U, 1 + K)."""
+    past = np.full(history.expected.shape, -np.inf)
     some = np.isfinite(history.expected)
-    past[some] = ev.log_mixture(ev.poisson_log_increment(totals.exposed[some], history.expected[some]))
-    places = np.full(totals.signatures.shape, -np.inf)  # a signature no exposed host has crashed with is no evidence
-    seen = np.nonzero(counting & (totals.signature_exposed > 0) & np.isfinite(history.signature_expected))
-    places[seen] = ev.log_mixture(
-        ev.poisson_log_increment(totals.signature_exposed[seen], history.signature_expected[seen])
-    )
-    settled = history.settled.copy()
-    settled[history.young] = np.concatenate([past[:, None], places], axis=1)[history.young]
-    return settled
+    past[some] = ev.log_mixture(ev.poisson_log_increment(history.observed[some], history.expected[some]))
+    places = np.full(history.named.shape, -np.inf)  # a signature no exposed host has crashed with is no evidence
+    seen = np.nonzero(counting & (history.named > 0) & np.isfinite(history.signature_expected))
+    places[seen] = ev.log_mixture(ev.poisson_log_increment(history.named[seen], history.signature_expected[seen]))
+    return np.concatenate([past[:, None], places], axis=1)
 
 
 def _signature_counts(totals: Totals) -> Bools:
-    excess = (totals.exposed - totals.expected)[:, None]
-    of_signature = totals.signature_exposed - totals.signature_expected
-    result: Bools = excess >= SIGNATURE_EXCESS_SHARE * of_signature
+    """Whether the hosts with an update crash more in all, too, at the plain share, and it is not only that crashes are
+    called otherwise: the total's excess is beyond chance, or no other signature misses what this one has; (U, K)."""
+    excess = totals.exposed - totals.expected
+    chance = np.sqrt(np.maximum(totals.expected * (1.0 - totals.expected / np.maximum(totals.crashes, 1.0)), 0.0))
+    missing = totals.signature_expected - totals.signature_exposed
+    elsewhere = -excess - missing.sum(axis=1)  # of crashes without a place, or without a signature
+    most_missing = np.maximum(missing[:, NEW_PLACES:].max(axis=1), np.maximum(elsewhere, 0.0))
+    needed = -SIGNATURE_EXCESS_SHARE * missing
+    told = (excess >= SIGNATURE_EXCESS_ERRORS * chance)[:, None] | (most_missing[:, None] <= needed)
+    result: Bools = (excess[:, None] >= needed) & told
     return result

@@ -141,9 +141,9 @@ def _compared(observed: float, expected: float, control: float, odds: float) -> 
 
 def _against_history(weighed: Weighed, update: int, place: int) -> Counts:
     """What was usual before the release, for as many hosts as may have been exposed by now."""
-    observed, past = weighed.totals.exposed[update], weighed.past.expected[update]
+    observed, past = weighed.past.observed[update], weighed.past.expected[update]
     if place >= 0:
-        observed = weighed.totals.signature_exposed[update, place]
+        observed = weighed.past.named[update, place]
         past = weighed.past.signature_expected[update, place]
     usual = float(past) / weighed.policies.of(update).tolerated_risk
     return Counts(float(observed), usual, relative_risk(float(observed), usual, max(usual, 0.5), 1.0))

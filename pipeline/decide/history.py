@@ -12,18 +12,19 @@ from typing import Annotated
 import numpy as np
 
 from pipeline.decide.arrays import Bools, Column, Floats, Ints, Part, Plain
-from pipeline.decide.book import SIGNATURE_PLACES
+from pipeline.decide.book import NEW_PLACES, SIGNATURE_PLACES, EvidenceBook
 from pipeline.decide.buckets import HOUR_BUCKETS
-from pipeline.wire.partials import Stratum
+from pipeline.decide.name_index import MAX_RINGS
+from pipeline.wire.partials import BUCKET_MS, Stratum
 from pipeline.wire.spans import HOUR_MS
 
 HOURS = 26
 SHRINK_CRASHES = 2.0  # how many crashes of its own outweigh the fleet's rate
 LIMIT_ERRORS = 1.64
-MINIMUM_TRIALS = 500.0
-MINIMUM_CRASHES = 3.0
-MINIMUM_HOURS = 2
-HISTORY_BUCKETS = 2 * HOUR_BUCKETS  # for so long after its release an update is compared with what was usual before
+MINIMUM_TRIALS = 500.0  # with crashes or without: what was never seen in so many is rare
+MINIMUM_BUCKETS = 2 * HOUR_BUCKETS  # of time spanned
+# So long after it came to a ring the update is compared there with what was usual before.
+HISTORY_BUCKETS = 2 * HOUR_BUCKETS
 UNKNOWN_DRIFT = 1.5  # daily drift to allow for while a full day has not been seen
 # Times drift and tolerated risk: while nobody is left to ask, a rise of up to some 15 may be a shock.
 SHOCK_LIMIT = 7.0
@@ -33,16 +34,18 @@ class History(Part):
     """Trials and crashed hosts per (stratum, hour of stream time modulo HOURS).
 
     >>> history = History()
-    >>> history.advance(HOUR_MS)
+    >>> history.advance(HOUR_MS + 1)
     >>> history.trials[0, history.place(HOUR_MS)], history.crashes[0, history.place(HOUR_MS)] = 1_000.0, 5.0
-    >>> history.ready(), history.advance(2 * HOUR_MS), history.ready()
-    (False, None, True)
+    >>> history.advance(3 * HOUR_MS), history.ready(), history.advance(3 * HOUR_MS + 1), history.ready()
+    (None, False, None, True)
     >>> bool(history.upper_rates()[0] > history.crash_rate() == 0.005)
     True
     """
 
     hour: Annotated[int, Plain("hour", int, "hours, unix")]
     first_hour: Annotated[int, Plain("first_hour", int, "hours, unix")]
+    first_ms: Annotated[int, Plain("first_ms", int, "unix ms; 0: of a snapshot that did not have it")]
+    now_ms: Annotated[int, Plain("now_ms", int, "unix ms")]
     trials: Annotated[Floats, Column("trials", ("strata", HOURS), "trials")]
     crashes: Annotated[Floats, Column("crashes", ("strata", HOURS), "crashed hosts")]
 
@@ -50,7 +53,8 @@ class History(Part):
         """Empty the hours that begin."""
         hour = now_ms // HOUR_MS
         if not self.hour:
-            self.hour = self.first_hour = hour
+            self.hour, self.first_hour, self.first_ms = hour, hour, now_ms
+        self.now_ms = max(self.now_ms, now_ms)
         for fresh in range(max(self.hour + 1, hour - HOURS + 1), hour + 1):
             self.trials[:, fresh % HOURS] = 0.0
             self.crashes[:, fresh % HOURS] = 0.0
@@ -63,9 +67,9 @@ class History(Part):
 
     def ready(self) -> bool:
         """Whether there is enough of it to judge by."""
-        seen = self.hour - self.first_hour + 1
-        enough = self.trials.sum() >= MINIMUM_TRIALS and self.crashes.sum() >= MINIMUM_CRASHES
-        return bool(seen >= MINIMUM_HOURS and enough)
+        first_ms = self.first_ms or self.first_hour * HOUR_MS
+        spanned = max(self.now_ms, self.hour * HOUR_MS) - first_ms >= MINIMUM_BUCKETS * BUCKET_MS
+        return bool(spanned and self.trials.sum() >= MINIMUM_TRIALS)
 
     def by_ring(self, strata: Iterable[tuple[int, Stratum]]) -> dict[str, float]:
         """Crashed hosts per trial of these strata, by position; of rings that had trials."""
@@ -80,7 +84,7 @@ class History(Part):
     def upper_rates(self) -> Floats:
         """Crashed hosts per trial and stratum, an upper limit that allows for daily drift."""
         trials, crashes = self.trials.sum(axis=1), self.crashes.sum(axis=1)
-        fleet = (crashes.sum() + 0.5) / (trials.sum() + 1.0)
+        fleet = (crashes.sum() + 1.0) / (trials.sum() + 1.0)
         pseudo_trials = SHRINK_CRASHES / fleet
         raised = SHRINK_CRASHES + crashes + LIMIT_ERRORS * np.sqrt(SHRINK_CRASHES + crashes)
         result: Floats = self.drift() * raised / (pseudo_trials + trials)
@@ -106,16 +110,29 @@ class History(Part):
 
 
 class Past(Part):
-    """What history says of each update, as of its start, and what the hosts without it have shown since."""
+    """What history says of each update, as of its start, and what the hosts without it have shown since.
+
+    An update's hours begin anew in each ring: of a ring's first two hours its crashes and trials are compared with what
+    was usual before. Only a signature never seen before the update stays under history's eye.
+    """
 
     rates: Annotated[
         Floats, Column("rates", ("strata", "updates"), "crashed hosts per trial; NaN without history", np.nan)
     ]
+    ring_since: Annotated[
+        Ints, Column("ring_since", ("updates", MAX_RINGS), "bucket of its first exposure there", dtype=np.int64)
+    ]
+    # in the rings' first hours
+    crashed: Annotated[Floats, Column("past_crashed", ("updates",), "crashed hosts, exposed")]
+    named: Annotated[Floats, Column("past_named", ("updates", SIGNATURE_PLACES), "of those, by place of a signature")]
+    trials: Annotated[Floats, Column("past_trials", ("updates",), "exposed trials")]
+    usual: Annotated[Floats, Column("past_usual", ("updates",), "crashed hosts at history's rates")]
     expected: Annotated[Floats, Column("past_expected", ("updates",), "crashed hosts that history allows")]
+    # since it appeared
     exposure: Annotated[Floats, Column("past_exposure", ("updates",), "tolerated exposed trials")]
+    control: Annotated[Floats, Column("past_control", ("updates",), "control trials")]
+    pending: Annotated[Floats, Column("past_pending", ("strata",), "trials, not yet among the control trials")]
     shock: Annotated[Floats, Column("shock", ("updates",), "times the rate", 1.0)]
-    # evidence against history as it last stood: in all, and by the place of a signature
-    settled: Annotated[Floats, Column("settled", ("updates", 1 + SIGNATURE_PLACES), "ln", -np.inf)]
     # decayed as the trials, by scale
     control_crashes: Annotated[Floats, Column("control_crashes", (3, "strata", "updates"), "crashed control hosts")]
 
@@ -125,15 +142,69 @@ class Past(Part):
         self.rates[:, updates] = history.upper_rates()[:, None] if ready else np.nan
         self.expected[updates] = self.exposure[updates] = 0.0 if ready else np.inf
 
-    def expose(self, strata: Ints, updates: Ints, tolerated: Floats) -> None:
-        """Rows of exposed trials, each times its update's tolerated risk."""
-        allowed = tolerated * self.shock[updates]
+    def begin_rings(self, buckets: Ints, updates: Ints, rings: Ints, ring_of: Ints, history: History) -> None:
+        """Exposures, by row: where an update comes to a ring, what is usual there is fixed as of now."""
+        fresh = self.ring_since[updates, rings] == 0
+        if not fresh.any():
+            return
+        upper = history.upper_rates() if history.ready() else None
+        rows = zip(*(column[fresh].tolist() for column in (buckets, updates, rings)), strict=True)
+        for bucket, update, ring in sorted(rows):
+            if self.ring_since[update, ring]:
+                continue
+            self.ring_since[update, ring] = max(bucket, 1)
+            if upper is None:
+                continue
+            self.rates[ring_of == ring, update] = upper[ring_of == ring]
+            if not np.isfinite(self.expected[update]):
+                self.expected[update] = self.exposure[update] = self.crashed[update] = self.trials[update] = 0.0
+                self.usual[update] = self.named[update] = 0.0
+
+    def is_young(self, buckets: Ints, updates: Ints, rings: Ints) -> Bools:
+        """Whether these moments lie in the first hours of an update in a ring."""
+        result: Bools = buckets - self.ring_since[updates, rings] < HISTORY_BUCKETS
+        return result
+
+    def expose(self, strata: Ints, updates: Ints, trials: Floats, tolerated: Floats, young: Bools) -> None:
+        """Rows of exposed trials, and the tolerated risk of each one's update."""
+        allowed = trials * tolerated * self.shock[updates]
         rates = self.rates[strata, updates]
         known = np.isfinite(rates)
         if not known.all():
             rates = np.where(known, rates, np.nanmax(rates) if known.any() else np.nan)
-        np.add.at(self.expected, updates, allowed * rates)
         np.add.at(self.exposure, updates, allowed)
+        for target, values in ((self.expected, allowed * rates), (self.usual, trials * rates), (self.trials, trials)):
+            np.add.at(target, updates[young], values[young])
+
+    def crash(self, updates: list[int], ring: int, bucket: int) -> None:
+        """A crashed host that counts for these updates."""
+        for update in updates:
+            if bucket - self.ring_since[update, ring] < HISTORY_BUCKETS:
+                self.crashed[update] += 1.0
+
+    def crash_named(self, updates: list[int], slots: Ints, signature: int, ring: int, bucket: int) -> None:
+        """The same of its signature, by the place that each of these updates has for it (`slots`). A signature that the
+        fleet had never seen before the update counts for ever."""
+        counted = np.array(updates, dtype=np.int64)
+        found, places = np.nonzero(slots[counted] == signature)
+        counted = counted[found]
+        counts = (places < NEW_PLACES) | (bucket - self.ring_since[counted, ring] < HISTORY_BUCKETS)
+        self.named[counted[counts], places[counts]] += 1.0
+
+    def take_over(self, since: Ints, exposed_trials: Floats, book: EvidenceBook) -> None:
+        """What a snapshot of before tells: every ring's hours begin with the update."""
+        self.ring_since = np.where(exposed_trials > 0, since[:, None], 0)
+        self.crashed, self.named = book.exposed.copy(), book.signature_exposed.copy()
+        self.trials = exposed_trials.sum(axis=1)
+        self.usual = np.where(np.isfinite(self.expected), self.expected, 0.0)
+        book.place_trials[:] = self.trials[:, None]
+
+    def settle(self, active: Bools) -> None:
+        """Trials since the last time are control trials, but for those that are taken from them as exposed ones;
+        `active` (S, U): where hosts have the updates."""
+        if self.pending.any():
+            self.control += self.pending @ active
+            self.pending[:] = 0.0
 
     def decay(self, by_scale: list[float]) -> None:
         """Time has passed: what is left of the control crashes on each scale."""
@@ -154,6 +225,20 @@ def shock_factor(control_crashes: Floats, control_expected: Floats) -> Floats:
     upper = control_crashes + 1.0 + LIMIT_ERRORS * np.sqrt(control_crashes + 1.0)
     rise = (upper / np.maximum(control_expected, 1e-9)).max(axis=0)
     result: Floats = np.minimum(np.maximum(rise, 1.0), SHOCK_LIMIT)
+    return result
+
+
+def common_crashes(crashes: Floats, exposed: Floats, control: Floats, odds: Floats, usual: Floats) -> Floats:
+    """How many exposed hosts would crash with a signature that comes to every host alike, an upper limit.
+
+    Since it came up: `crashes` of control hosts with it, `exposed` and `control` trials; `odds` of exposure, `usual`
+    all crashes per trial. As far as the control hosts cannot rule it out; while none of them has crashed with it, no
+    more than as large a shock as SHOCK_LIMIT allows, all of it with that signature.
+    """
+    upper = crashes + 1.0 + LIMIT_ERRORS * np.sqrt(crashes + 1.0)
+    most = upper_exposure(exposed)
+    silent = most * np.minimum(upper / np.maximum(control, 1e-9), SHOCK_LIMIT * usual)
+    result: Floats = np.where(crashes > 0, upper * odds, silent)
     return result
 
 

@@ -19,6 +19,7 @@ from pipeline.wire.partials import BUCKET_MS, CUT_COLUMNS, EXPOSURE_COLUMNS, Cra
 from pipeline.wire.spans import DAY_MS, HOUR_MS
 
 FORGET_AFTER_BUCKETS = 8 * DAY_BUCKETS
+NOWHERE = "\x1f"  # the site of reports that name neither site nor signature
 
 
 class Named(NamedTuple):
@@ -109,15 +110,14 @@ class Intake:
         self.state, self.policies = state, policies
         self.partial, self.trials, self.strata, self.updates, _ = named
         self.late: dict[int, Bucket] = {}
-        self._signatures = SignaturePlaces(
-            state.names.signatures, state.signature_ages, state.ages.since, state.book, state.history
-        )
+        ages, past = (state.signature_ages, state.ages.since), (state.history, state.past)
+        self._signatures = SignaturePlaces(state.names.signatures, *ages, state.book, *past, state.counts)
         self._control: Counter[int] = Counter()  # stratum → crashed hosts without a halted update
         self._listed: Counter[tuple[int, int]] = Counter()  # stratum, update → those that are no control for it
         self._positions = Positions(self.updates.tolist())
 
-    def begin_updates(self, buckets: Ints | int, updates: Ints) -> None:
-        """Note first and newest exposures; what history says is fixed when an update first appears."""
+    def begin_updates(self, buckets: Ints, updates: Ints, rings: Ints) -> None:
+        """Note first and newest exposures; history's word is fixed when an update first appears, and in each ring."""
         state, ages = self.state, self.state.ages
         np.maximum.at(ages.seen, updates, np.minimum(buckets, state.bucket))
         fresh = updates[ages.since[updates] == 0]
@@ -128,12 +128,14 @@ class Intake:
             np.minimum.at(first, updates, buckets)
             ages.since[fresh] = np.maximum(first[fresh], 1)
             state.past.begin(fresh, state.history)
+        state.past.begin_rings(buckets, updates, rings, state.groups.ring_of, state.history)
 
     def enter_trials(self) -> None:
         """Clean trials: the exposed share, and history."""
         state, (buckets, cells, trials_seen) = self.state, self.trials
         kinds, strata, counts = kind_of(cells), self.strata[stratum_of(cells)], trials_seen.astype(np.float64)
         state.trials.add_trials(buckets, kinds, strata, counts)
+        np.add.at(state.past.pending, strata, counts)
         hours = buckets * BUCKET_MS // HOUR_MS
         for hour in sorted(set(hours.tolist())):
             some = hours == hour
@@ -149,12 +151,14 @@ class Intake:
         kinds, strata, updates = kind_of(cells), self.strata[stratum_of(cells)], self.updates[listed]
         exposed, excluded = exposures.astype(np.float64), exclusions.astype(np.float64)
         some = exposed > 0
-        self.begin_updates(buckets[some], updates[some])
+        self.begin_updates(buckets[some], updates[some], state.groups.ring_of[strata[some]])
         state.trials.add_exposures(buckets, kinds, strata, updates, exposed, excluded)
         s, u, n = strata[some], updates[some], exposed[some]
         state.book.active[s, u] = True
         add_at(state.counts.exposed_trials, (u, state.groups.ring_of[s]), n)
-        state.past.expose(s, u, n * self.policies.tolerated[u])
+        young = state.past.is_young(buckets[some], u, state.groups.ring_of[s])
+        state.past.expose(s, u, n, self.policies.tolerated[u], young)
+        np.subtract.at(state.past.control, updates, exposed + excluded)
 
     def enter_samples(self) -> None:
         """Clean trials in full."""
@@ -183,7 +187,7 @@ class Intake:
         if not crashed.in_all and not crashed.by_name:
             return Noted.CRASHES_REPEATED
         listed = np.array(crashed.exposed, dtype=np.int64)
-        self.begin_updates(at // BUCKET_MS, listed)
+        self.begin_updates(np.full(len(listed), at // BUCKET_MS), listed, np.full(len(listed), crashed.ring))
         if crashed.in_all:
             state.counts.crashed[listed, crashed.ring] += 1
         if not self._site_admits(crashed):
@@ -216,12 +220,13 @@ class Intake:
 
     def _site_admits(self, crashed: Crashed) -> bool:
         """At most so many hosts of a site and minute count, and as many with any one signature; undated reports, which
-        speak for no update, take no place of theirs."""
+        speak for no update, take no place of theirs. Without site and signature they count like one site's."""
         record = crashed.record
         named = [f"{record.code}\x1f{record.module}"] * crashed.is_named
         kinds = ["undated"] if record.undated else ["hosts"] * crashed.in_all + named
         most = self.policies.policies.default.crashes_per_site_minute
-        return self.state.sites.admit(record.site, record.at, most, kinds)
+        site = record.site or ("" if crashed.is_named else NOWHERE)
+        return self.state.sites.admit(site, record.at, most, kinds)
 
     def _count(self, crashed: Crashed, signature: int, listed: Ints) -> None:
         """Enter it into its bucket, and remember it. With a halted update the host is compared for that one only."""
@@ -232,9 +237,12 @@ class Intake:
         bucket = self._bucket(at)
         if in_all:  # as control the host was counted already with its undated report
             _enter(bucket, crashed, exposed if dated_after_all and not halted else apart, frozenset())
+            state.past.crash([*(exposed if apart is None else apart)], ring, at // BUCKET_MS)
         if by_name and signature >= 0:
             placed = frozenset[int]() if halted else self._signatures.hit(signature, exposed)
             _enter(bucket.signature(signature), crashed, apart, placed)
+            named = [update for update in (exposed if apart is None else apart) if update not in placed]
+            state.past.crash_named(named, state.book.slots, signature, ring, at // BUCKET_MS)
         state.crashes.crashes.append(Retained(at, stratum, signature, exposed, excluded))
         if not in_all:
             return

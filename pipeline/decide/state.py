@@ -21,7 +21,7 @@ from pipeline.decide.notes import Notes
 from pipeline.decide.standing import Spreading, Standing
 from pipeline.decide.trials import Archive, Trials
 
-SNAPSHOT_VERSION = 3
+SNAPSHOT_VERSION = 4
 DISPLACED_AT_ONCE = 256  # to forget some costs as much as to forget one: up to a second, so once in 10 s
 
 
@@ -96,18 +96,21 @@ class DetectorState:
 
 
 def unpack_state(raw: bytes) -> DetectorState:
-    """Raises ValueError when the bytes are no snapshot of this version, or of the one before."""
+    """Raises ValueError when the bytes are no snapshot of this version, or of the two before."""
     data = unpack(raw)
-    if data.get("version") == 2:
+    version = data.get("version")
+    if version not in (2, 3, SNAPSHOT_VERSION):
+        raise ValueError(f"snapshot version {version}, this code reads {SNAPSHOT_VERSION}, 3 and 2")
+    if version == 2:
         data = _from_version_2(data)
-    if data.get("version") != SNAPSHOT_VERSION:
-        raise ValueError(f"snapshot version {data.get('version')}, this code reads {SNAPSHOT_VERSION} and 2")
     state = DetectorState(data["fleet"])
     state.names.restore(data["names"])
     for name, part in state._parts().items():
         if name in data["parts"]:
             part.restore(data["parts"][name])
     state.resize()  # what this version has and that one had not
+    if version != SNAPSHOT_VERSION:
+        state.past.take_over(state.ages.since, state.counts.exposed_trials, state.book)
     return state
 
 

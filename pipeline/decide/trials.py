@@ -1,9 +1,10 @@
 """The exposed share of trials, per update and stratum: what a harmless update's share of the crashes would be.
 
-Counts decay with event time at three half-lives. The share that is used is the largest of nine estimates (each
-half-life, both trial kinds together and each alone), the faster ones shrunk to the slower, or what the growth among
-like strata suggests, plus one standard error: while a rollout ramps up a lagging share would blame the innocent, and
-too large a share only costs evidence.
+Counts decay with event time at three half-lives. A crash is counted among the trials that it is compared with, as an
+exposed one: (x + 1) / (n + 1). The share that is used is the largest of nine such estimates (each half-life, both trial
+kinds together and each alone), the faster ones shrunk to the slower, or what the growth among like strata suggests:
+while a rollout ramps up a lagging share would blame the innocent, and too large a share only costs evidence. What is
+exact of it, and what is not: docs/statistics.md.
 """
 
 from collections.abc import Iterator
@@ -12,21 +13,35 @@ from typing import Annotated, NamedTuple
 import numpy as np
 
 from pipeline.decide.arrays import BLOCK_STRATA, Bools, Column, Floats, Ints, Part, Plain, Sizes, grown
-from pipeline.decide.buckets import DAY_BUCKETS
+from pipeline.decide.buckets import DAY_BUCKETS, OPEN_BUCKETS
 from pipeline.wire.cells import KINDS
 from pipeline.wire.partials import BUCKET_MS
 
 HALF_LIVES_MS = np.array([30_000.0, 300_000.0, 2_400_000.0])  # fast, middle, slow
 ARCHIVED = 24  # shares of 10 minutes each
 ARCHIVE_AFTER = 2  # shares from the start of a crash's 10 minutes to 20 minutes later: an estimate lags behind a push
-SHRINK_TRIALS = 10.0  # how many trials of its own outweigh the slower estimate
+SHRINK_TRIALS = 40.0  # how many trials of its own outweigh the slower estimate: in so many hardly a host crashes
 STANDARD_ERRORS = 1.0
+FEWEST_TRIALS = 0.5  # on the slow scale, of a stratum that can speak for itself
 MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 DECAY_PER_BUCKET = 2.0 ** (-BUCKET_MS / HALF_LIVES_MS)
 
 
-_DECAYED: Floats = DECAY_PER_BUCKET[:, None] ** np.arange(DAY_BUCKETS + 1)  # by age; from a day on nothing is left
-_DECAYED[:, DAY_BUCKETS] = 0.0
+AHEAD = OPEN_BUCKETS  # so far ahead of stream time a trial is as new as it is; further ahead it is no newer
+_DECAYED: Floats = DECAY_PER_BUCKET[:, None] ** np.arange(-AHEAD, DAY_BUCKETS + 1)  # by age
+_DECAYED[:, -1] = 0.0  # from a day on nothing is left
+
+
+def _places(pools: Floats, strata: Ints) -> tuple[Ints, Ints]:
+    """The pools of each of these strata, one stratum's after the other's, and where each one's begin."""
+    stratum, pool = np.nonzero(pools.T[strata])
+    return pool, np.searchsorted(stratum, np.arange(len(strata)))  # every stratum is in the pool of all
+
+
+def _widest(pooled: Floats, pool: Ints, first: Ints) -> Floats:
+    """The largest share of a stratum's pools that have trials; 1 where none has."""
+    widest: Floats = np.maximum.reduceat(pooled[pool], first, axis=0)
+    return np.where(widest == 0.0, 1.0, widest)
 
 
 def odds_of(share: Floats) -> Floats:
@@ -52,6 +67,7 @@ class Trials(Part):
     excluded: Annotated[Floats, Column("excluded", (3, KINDS, "strata", "updates"), "trials")]
     # (pool, update), as of the last survey
     growth: Annotated[Floats, Plain("growth", lambda: np.ones((1, 8)), "growth of the odds")]
+    pooled: Annotated[Floats, Plain("pooled", lambda: np.ones((1, 8)), "share of trials, slow; 0 without")]
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +86,8 @@ class Trials(Part):
     def forget(self, updates: Ints) -> None:
         """Empty freed updates' places."""
         super().forget(updates)
-        self.growth[:, updates[updates < self.growth.shape[1]]] = 1.0
+        for surveyed in (self.growth, self.pooled):
+            surveyed[:, updates[updates < surveyed.shape[1]]] = 1.0
         self._changed()
 
     def advance(self, bucket: int) -> None:
@@ -84,8 +101,8 @@ class Trials(Part):
             self._changed()
 
     def _weights(self, buckets: Ints) -> Floats:
-        """Decay since each bucket, per scale; trials from the future count as of now. Shape (3, rows)."""
-        return np.take(_DECAYED, np.minimum(np.maximum(self.bucket - buckets, 0), DAY_BUCKETS), axis=1)
+        """Decay since each bucket, per scale: the same whenever they are added. Shape (3, rows)."""
+        return np.take(_DECAYED, np.clip(self.bucket - buckets, -AHEAD, DAY_BUCKETS) + AHEAD, axis=1)
 
     def add_trials(self, buckets: Ints, kinds: Ints, strata: Ints, counts: Floats) -> None:
         """Add rows of clean trials."""
@@ -115,7 +132,10 @@ class Trials(Part):
         """Take note of the growth in each pool; `pools` (P, S) says which strata go together."""
         others = self.trials[..., None] - self.excluded
         np.maximum(others, self.exposed, out=others)
-        self.growth = _growth(pools @ self.exposed, pools @ others)
+        exposed, eligible = pools @ self.exposed, pools @ others
+        self.growth = _growth(exposed, eligible)
+        trials = eligible[2].sum(axis=0)
+        self.pooled = np.where(trials < FEWEST_TRIALS, 0.0, (exposed[2].sum(axis=0) + 1.0) / (trials + 1.0))
         self._changed()
 
     def upper_share(self, strata: Ints, pools: Floats, updates: Ints | None = None) -> Floats:
@@ -140,17 +160,33 @@ class Trials(Part):
         return upper
 
     def _computed(self, strata: Ints, pools: Floats, updates: Ints | None) -> Floats:
-        growth = grown(self.growth, (pools.shape[0], self.exposed.shape[3]), fill=1.0)
-        growth = growth[: len(pools)] if updates is None else growth[: len(pools), updates]
+        growth, pooled = (self._surveyed(found, pools, updates) for found in (self.growth, self.pooled))
         upper = np.empty((len(strata), growth.shape[1]))
         for rows, exposed, eligible in self._blocks(strata, updates):
             found = estimates(exposed, eligible)
-            stratum, pool = np.nonzero(pools.T[strata[rows]])
-            first = np.searchsorted(stratum, np.arange(len(exposed[0, 0])))  # every stratum is in the pool of all
-            odds = found.slow / (1.0 - found.slow) * np.maximum.reduceat(growth[pool], first, axis=0)
-            share = np.maximum(found.largest, odds / (1.0 + odds))
-            np.minimum(share + found.error, 1.0, out=upper[rows])
+            pool, first = _places(pools, strata[rows])
+            blind = eligible[2].sum(axis=0) < FEWEST_TRIALS  # no trials here: what its pools say, the most of it
+            slow = np.minimum(np.where(blind, _widest(pooled, pool, first), found.slow), 0.9999)
+            odds = slow / (1.0 - slow) * np.maximum.reduceat(growth[pool], first, axis=0)
+            np.maximum(np.where(blind, 0.0, found.largest), odds / (1.0 + odds), out=upper[rows])
         return upper
+
+    def plain_share(self, strata: Ints, pools: Floats, updates: Ints | None = None) -> Floats:
+        """The share itself, by the trials of the last minutes shrunk to those of the last hour; no limit: for figures
+        that people read, and for what has to be beyond chance. As `upper_share`."""
+        plain = np.empty((len(strata), self.exposed.shape[3] if updates is None else len(updates)))
+        pooled = self._surveyed(self.pooled, pools, updates)
+        for rows, exposed, eligible in self._blocks(strata, updates):
+            x, n = exposed[1:].sum(axis=1), eligible[1:].sum(axis=1)
+            slow = (x[1] + 0.5) / (n[1] + 1.0)
+            slow = np.where(n[1] < FEWEST_TRIALS, _widest(pooled, *_places(pools, strata[rows])), slow)
+            plain[rows] = (SHRINK_TRIALS * slow + x[0]) / (SHRINK_TRIALS + n[0])
+        return plain
+
+    def _surveyed(self, found: Floats, pools: Floats, updates: Ints | None) -> Floats:
+        """What the last survey found of each pool and these updates; 1 for what is younger."""
+        room = grown(found, (pools.shape[0], self.exposed.shape[3]), fill=1.0)[: len(pools)]
+        return room if updates is None else room[:, updates]
 
     def lower_share(self, strata: Ints) -> Floats:
         """The mirror image without pools, a lower confidence limit: for clearing."""
@@ -177,6 +213,13 @@ class Trials(Part):
         for scale in (1, 2):
             yield self.trials[scale].sum(axis=0), self.exposed[scale].sum(axis=0), self.excluded[scale].sum(axis=0)
 
+    def slow_odds(self, updates: Ints, active: Bools) -> Floats:
+        """Exposed trials per control trial on the slow scale, in the strata where hosts have the update; (U,)."""
+        exposed, excluded = (counts[2][..., updates].sum(axis=0) for counts in (self.exposed, self.excluded))
+        control = ((self.trials[2].sum(axis=0)[:, None] - exposed - excluded) * active[:, updates]).sum(axis=0)
+        result: Floats = (exposed.sum(axis=0) + 0.5) / np.maximum(control, 0.5)
+        return result
+
     def slow_of(self, update: int) -> tuple[Floats, Floats, Floats]:
         """Slow-scale counts of one update, kinds together: trials, exposed and excluded, (strata,) each."""
         exposed, excluded = self.exposed[2, ..., update].sum(axis=0), self.excluded[2, ..., update].sum(axis=0)
@@ -198,11 +241,13 @@ class Archive:
         self.shares = [*self.shares[-ARCHIVED + 1 :], (number, share)]
 
     def largest(self, number: int, now: Floats) -> Floats:
-        """The largest share around that time; the largest of all, and of now, when it is longer ago. (S, U), as `now`,
-        which is overwritten."""
+        """The largest share around that time, of now too while what came after that time is not all archived; the
+        largest of all when it is too long ago. (S, U), as `now`, which is overwritten."""
         near = [old for at, old in self.shares if number <= at <= number + ARCHIVE_AFTER]
-        settled = len(near) == ARCHIVE_AFTER + 1  # else what came after that time is not all archived: now counts too
-        for place, old in enumerate(near if settled else [old for _, old in self.shares]):
+        settled = len(near) == ARCHIVE_AFTER + 1
+        if self.shares and number < self.shares[0][0]:
+            near = [old for _, old in self.shares]
+        for place, old in enumerate(near or [old for _, old in self.shares[-1:]]):
             rows, columns = old.shape  # an update that is younger than the archive keeps its share of now
             known = now[:rows, :columns]
             replaced = old if settled and place == 0 else np.maximum(known, old)
@@ -226,9 +271,9 @@ class Archive:
 class Estimates(NamedTuple):
     """Of exposed/eligible; without the first two axes of the counts."""
 
-    slow: Floats  # (x + 1/2) / (n + 1) on the slowest scale, kinds together; positive at zero counts
+    slow: Floats  # (x + 1) / (n + 1) on the slowest scale, kinds together; positive at zero counts
     largest: Floats
-    error: Floats  # STANDARD_ERRORS of the slow one
+    error: Floats  # STANDARD_ERRORS of the slow one, for the limit from below
 
 
 def estimates(exposed: Floats, eligible: Floats) -> Estimates:
@@ -239,7 +284,7 @@ def estimates(exposed: Floats, eligible: Floats) -> Estimates:
     both_exposed, both_eligible = exposed.sum(axis=1), eligible.sum(axis=1)
     trials = both_eligible[2] + 1.0
     shares = np.empty_like(both_exposed)
-    slow = shares[2] = (both_exposed[2] + 0.5) / trials
+    slow = shares[2] = (both_exposed[2] + 1.0) / trials
     faster = SHRINK_TRIALS + both_eligible[:2]
     for scale in (1, 0):
         shares[scale] = (SHRINK_TRIALS * shares[scale + 1] + both_exposed[scale]) / faster[scale]
@@ -252,6 +297,6 @@ def estimates(exposed: Floats, eligible: Floats) -> Estimates:
 def _growth(exposed: Floats, eligible: Floats) -> Floats:
     """By how much the odds of exposure have grown since the slow estimate, at least 1; counts by (scale, kind, …)."""
     found = estimates(exposed, eligible)
-    slow, now = found.slow, np.minimum(found.largest, 0.9999)
+    slow, now = np.minimum(found.slow, 0.9999), np.minimum(found.largest, 0.9999)
     result: Floats = np.maximum(now / (1.0 - now) * (1.0 - slow) / slow, 1.0)
     return result

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.decide.attribution import Due, shock_seen
+from pipeline.decide.attribution import Due, doubted_for, is_unlisted, shock_seen
 from pipeline.decide.buckets import MINUTE_BUCKETS
 from pipeline.decide.clearing import needed_trials
 from pipeline.decide.figures import (
@@ -39,6 +39,8 @@ def flags_of(weighed: Weighed, update: int) -> tuple[str, ...]:
         "masked": bool(2 * state.counts.masked[update] > state.counts.crashed[update].sum()),
         "no_history": not np.isfinite(state.past.expected[update]),
         "overdue": bool(state.clearing.overdue[update]),  # exposed hosts have gone silent
+        "doubtful": bool(doubted_for(weighed, update)),  # halted, and another update explains its hosts better
+        "unlisted": is_unlisted(weighed, update),  # only crash reports list updates: no halt follows
         "after_resume": update in state.standing.resumed,  # operators resumed it once: a higher bar holds
     }
     flags = [flag for flag, holds in said.items() if holds]

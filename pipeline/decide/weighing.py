@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.decide.arrays import Floats, Ints
-from pipeline.decide.book import Totals
+from pipeline.decide.book import NEW_PLACES, Totals
 from pipeline.decide.buckets import ARCHIVE_MS, Bucket, crash_columns
 from pipeline.decide.conditional import Separation, among_remaining, separate
 from pipeline.decide.explain import Explained, Historical, explain
-from pipeline.decide.history import HISTORY_BUCKETS, upper_exposure
+from pipeline.decide.history import common_crashes, upper_exposure
 from pipeline.decide.policy import PolicyTable
 from pipeline.decide.state import DetectorState
 
@@ -54,9 +54,19 @@ def shares_now(state: DetectorState, strata: Ints, updates: Ints | None = None) 
         updates = np.arange(len(state.ages.since))
     if not len(strata):
         return np.zeros((0, len(updates)))
+    share = state.trials.upper_share(strata, state.groups.pools, updates)
+    return _compared(state, share, strata, updates)
+
+
+def plain_now(state: DetectorState, strata: Ints, updates: Ints) -> Floats:
+    """The same shares as they are, no limits."""
+    return _compared(state, state.trials.plain_share(strata, state.groups.pools, updates), strata, updates)
+
+
+def _compared(state: DetectorState, share: Floats, strata: Ints, updates: Ints) -> Floats:
+    """Among the hosts that are compared: `share` (len(strata), len(updates)) is that of all."""
     pools, halted = state.groups.pools, state.standing.halted
-    share = state.trials.upper_share(strata, pools, updates)
-    if not halted:
+    if not halted or not len(strata):
         return share
     if state.apart.is_due(state.bucket, state.past.rates.shape):
         all_strata, in_order = np.arange(len(state.past.rates)), np.array(sorted(halted), dtype=np.int64)
@@ -82,9 +92,13 @@ def close(state: DetectorState, policies: PolicyTable, bucket: Bucket, share: Fl
     crashes = crash_columns([bucket])
     if not len(crashes.strata):
         return
-    share = shares_now(state, crashes.strata) if share is None else share[crashes.strata]
+    if share is None:
+        share = shares_now(state, crashes.strata)
+        plain = plain_now(state, crashes.strata, np.arange(share.shape[1]))
+    else:
+        plain = share = share[crashes.strata]
     ring_of, updates = state.groups.ring_of, share.shape[1]
-    state.book.close(crashes, share, policies.tolerated[:updates], ring_of)
+    state.book.close(crashes, share, plain, policies.tolerated[:updates], ring_of)
     lower = np.minimum(state.trials.lower_share(crashes.strata), share)
     state.clearing.close(crashes, lower, policies.clear_risks[:, :updates], ring_of)
 
@@ -94,25 +108,42 @@ def weigh(state: DetectorState, policies: PolicyTable) -> Weighed:
     crashes = crash_columns(state.open.by_number.values())
     updates = crashes.reached()
     share = shares_now(state, crashes.strata, updates)
-    totals = state.book.with_open(crashes, updates, share, policies.tolerated[updates], state.groups.ring_of)
-    past = _past(state, policies.tolerated[: len(state.ages.since)])
+    plain = plain_now(state, crashes.strata, updates)
+    totals = state.book.with_open(crashes, updates, share, plain, policies.tolerated[updates], state.groups.ring_of)
+    past = _past(state, totals, policies.tolerated[: len(state.ages.since)])
     explained = explain(totals, past)
-    state.past.settled = explained.settled
     return Weighed(state, policies, explained, totals, past, {}, {})
 
 
-def _past(state: DetectorState, tolerated: Floats) -> Historical:
+def _past(state: DetectorState, totals: Totals, tolerated: Floats) -> Historical:
     """What history expects, from an upper limit of the exposed trials: a crash may come before any is seen."""
-    past = state.past
-    seen = state.counts.exposed_trials.sum(axis=1)
+    past, book = state.past, state.book
+    seen, every = past.trials, state.counts.exposed_trials.sum(axis=1)
     most = upper_exposure(seen)
     with np.errstate(invalid="ignore", divide="ignore"):
         worst = np.where(np.isfinite(past.rates), past.rates, 0.0).max(axis=0)
         allowed = tolerated * past.shock
         expected = np.where(seen > 0, past.expected / seen, worst * allowed) * most
-        exposure = np.where(seen > 0, past.exposure / seen, allowed) * most
         expected = np.where(np.isfinite(past.expected), expected, np.inf)
-        by_place = np.where(np.isfinite(past.exposure), exposure, np.inf)[:, None] * state.book.signature_rate
-    since = state.ages.since
-    young = (since > 0) & (state.bucket - since < HISTORY_BUCKETS)
-    return Historical(expected, np.where(np.isnan(by_place), np.inf, by_place), young, past.settled)
+        each = np.where(every > 0, past.exposure / every, allowed)
+        new = (tolerated * upper_exposure(every))[:, None] * book.signature_rate[:, :NEW_PLACES]
+        known = (each * most)[:, None] * book.signature_rate[:, NEW_PLACES:]
+        usual = np.where(seen > 0, past.usual / seen, worst)
+        seen_new = np.flatnonzero((past.named[:, :NEW_PLACES] > 0).any(axis=1))
+        new[seen_new] = np.maximum(
+            new[seen_new], _for_all(state, totals, seen_new, usual[seen_new], tolerated[seen_new])
+        )
+    by_place = np.concatenate([new, known], axis=1)
+    by_place[~np.isfinite(past.expected)] = np.inf
+    return Historical(past.crashed, expected, past.named, np.where(np.isnan(by_place), np.inf, by_place))
+
+
+def _for_all(state: DetectorState, totals: Totals, updates: Ints, usual: Floats, tolerated: Floats) -> Floats:
+    """How many exposed hosts would crash with each new signature if it came to all hosts alike; (len(updates), K)."""
+    book, where = state.book, (updates, slice(0, NEW_PLACES))
+    crashes = np.maximum(totals.signature_crashes[where] - totals.signature_exposed[where], 0.0)
+    control = np.maximum(state.past.control[updates, None] - book.place_control[where], 0.0)
+    every = state.counts.exposed_trials[updates].sum(axis=1)
+    exposed = np.maximum(every[:, None] - book.place_trials[where], 0.0)
+    odds = np.maximum(state.trials.slow_odds(updates, book.active)[:, None], exposed / (control + 1.0))
+    return tolerated[:, None] * common_crashes(crashes, exposed, control, odds, usual[:, None])

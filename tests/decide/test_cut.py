@@ -1,11 +1,18 @@
-"""Crashes that were cut from a partial: counted by the combiner, no evidence, and the verdict says so."""
+"""How the stream is cut does not show; crashes cut from a partial are no evidence, and the verdict says so."""
 
+import random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.decide_world import feed
 from support.folding import partials_all
 
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import PolicySet
 from pipeline.decide.verdicts import flags_of
-from pipeline.wire.events import Crash, Signature, Update
+from pipeline.wire.events import AnyEvent, Crash, Heartbeat, Signature, Update
 from pipeline.wire.partials import MAX_PARTIAL_CRASHES
 from pipeline.wire.spans import MINUTE_MS
 
@@ -26,3 +33,29 @@ def test_a_cut_crash_list_is_flagged() -> None:
     assert detector.weighed is not None
     assert "capped" in flags_of(detector.weighed, 0)
     assert detector.state.counts.crashed.sum() == MAX_PARTIAL_CRASHES
+
+
+@settings(max_examples=3, deadline=None)
+@given(cut_seconds=st.sampled_from((20, 50, 100, 200)), seed=st.integers(0, 1_000))
+def test_evidence_does_not_depend_on_the_cut(cut_seconds: int, seed: int) -> None:
+    """A push within five minutes, and crashes in it: however the same events were cut into partials, each closed bucket
+    is worth the same."""
+    draw = random.Random(seed)
+    update = Update("v", "p", "2", AT)
+    hosts = [(f"h{host}", AT + draw.randrange(5 * MINUTE_MS)) for host in range(120)]
+    events: list[AnyEvent] = []
+    for number in range(400):
+        (host, installed), at = draw.choice(hosts), AT + draw.randrange(-5 * MINUTE_MS, 8 * MINUTE_MS)
+        listed = (msgspec.structs.replace(update, installed_at=installed),) if installed <= at else ()
+        common = {"v": 1, "id": str(number), "fleet": "f", "host": host, "ts": at, "ring": "r", "os": "o", "model": "m"}
+        if number % 20:
+            events.append(Heartbeat(**common, updates=listed))  # type: ignore[arg-type]
+        else:
+            events.append(Crash(**common, updates=listed, signature=Signature("0x50", "m.sys")))  # type: ignore[arg-type]
+    fine, coarse = Detector("f", PolicySet()), Detector("f", PolicySet())
+    feed(fine, events)
+    feed(coarse, events, cut_seconds * 1_000)
+    assert fine.state.bucket == coarse.state.bucket
+    assert fine.state.book.pooled.any()
+    for part in ("pooled", "rings", "strata", "signatures", "exposed", "expected"):
+        assert getattr(fine.state.book, part) == pytest.approx(getattr(coarse.state.book, part), abs=1e-6), part

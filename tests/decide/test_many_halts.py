@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support.folding import partials_all
 
-from pipeline.decide.book import SIGNATURE_PLACES, EvidenceBook
+from pipeline.decide.book import SIGNATURE_PLACES, EvidenceBook, Start
 from pipeline.decide.buckets import Bucket, crash_columns
 from pipeline.decide.conditional import among_remaining, share_factor
 from pipeline.decide.detector import Detector
@@ -19,6 +19,11 @@ T = 1_721_361_600_000
 HOSTS, UPDATES, GUILTY = 24_000, 80, 24
 ALWAYS = np.ones(1, dtype=np.bool_)
 ONLY = np.zeros(1, dtype=np.int64)
+
+
+def start(_: int) -> Start:
+    """Nothing is known of a signature."""
+    return Start(0.0, np.zeros(8), np.zeros(8))
 
 
 def report(host: int, ts: int, signature: str = "") -> AnyEvent:
@@ -103,14 +108,14 @@ def test_a_signature_takes_a_place_by_a_hit_once_the_first_are_taken() -> None:
     book = EvidenceBook()
     quarter = SIGNATURE_PLACES // 4
     for signature in range(quarter + 1):
-        book.assign(signature, ALWAYS, ONLY, 0.0)
+        book.assign(signature, ALWAYS, ONLY, start)
     assert (book.slots[0] >= 0).sum() == quarter
-    assert book.assign_hit(0, ALWAYS, ONLY, 0.0).tolist() == []
+    assert book.assign_hit(0, ALWAYS, ONLY, start).tolist() == []
     for signature in range(quarter, 2 * quarter):
-        assert book.assign_hit(signature, ALWAYS, ONLY, 0.0).tolist() == [0]
-        assert book.assign_hit(signature, ALWAYS, ONLY, 0.0).tolist() == []
-    assert book.assign_hit(99, ALWAYS, ONLY, 0.0).tolist() == []
-    assert book.assign_hit(99, ~ALWAYS, ONLY, 0.0).tolist() == [0]
+        assert book.assign_hit(signature, ALWAYS, ONLY, start).tolist() == [0]
+        assert book.assign_hit(signature, ALWAYS, ONLY, start).tolist() == []
+    assert book.assign_hit(99, ALWAYS, ONLY, start).tolist() == []
+    assert book.assign_hit(99, ~ALWAYS, ONLY, start).tolist() == [0]
 
 
 @pytest.mark.parametrize("share", [0.005, 0.01, 0.02])
@@ -125,12 +130,13 @@ def test_a_place_taken_by_a_hit_is_still_a_fair_bet(share: float) -> None:
         book, bucket = EvidenceBook(), Bucket()
         book.active[0, 0] = True
         for signature in range(SIGNATURE_PLACES // 4):
-            book.assign(signature, ALWAYS, ONLY, 0.0)
+            book.assign(signature, ALWAYS, ONLY, start)
         for _ in range(30):
             signature, hit = draw.choice((50, 51, 52)), draw.random() < share
-            given = book.assign_hit(signature, ALWAYS, ONLY, 0.0).tolist() if hit else []
+            given = book.assign_hit(signature, ALWAYS, ONLY, start).tolist() if hit else []
             bucket.signature(signature).add(0, (0,) if hit and not given else (), tuple(given))
-        book.close(crash_columns([bucket]), np.full((1, 8), share), np.ones(8), np.zeros(8, dtype=np.int64))
+        shares = np.full((1, 8), share)
+        book.close(crash_columns([bucket]), shares, shares, np.ones(8), np.zeros(8, dtype=np.int64))
         logs = book.signature_log[0, SIGNATURE_PLACES // 4 : SIGNATURE_PLACES // 2]
         values.append(float(np.exp(logs[:3]).mean()))
     mean, error = np.mean(values), np.std(values) / np.sqrt(len(values))

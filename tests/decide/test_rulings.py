@@ -96,7 +96,7 @@ def test_what_waits_is_kept_with_its_evidence() -> None:
     """The order as it was decided, until a person releases it; also over a restart."""
     policies = PolicySet(default=Policy(max_halts_per_hour=0))
     detector = Detector("acme", policies)
-    fed = feed(detector, life(T0 - 6 * HOUR_MS, T0 + HOUR_MS, GUILTY) + fault(9, HALF, HALF + 10 * MINUTE_MS, GUILTY))
+    fed = feed(detector, life(T0 - 6 * HOUR_MS, T0 + HOUR_MS, GUILTY) + fault(14, HALF, HALF + 10 * MINUTE_MS, GUILTY))
     (order,) = fed.halts
     again = Detector.restore(detector.snapshot(), policies)
     assert detector.stance(UPDATE).waiting == again.stance(UPDATE).waiting == order

@@ -8,7 +8,7 @@ import pytest
 import zstandard
 from support.decide_world import GUILTY, T0, feed, heartbeat, installed
 
-from pipeline.decide.arrays import Part
+from pipeline.decide.arrays import Part, pack, unpack
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import PolicySet
 from pipeline.decide.state import DetectorState
@@ -45,15 +45,32 @@ def test_what_an_earlier_version_wrote_is_all_there(before: Detector) -> None:
 
 
 def test_what_an_earlier_version_wrote_goes_on(before: Detector) -> None:
-    """The next minutes are judged on it: what was halted is, and the evidence is what version 2 made of them."""
+    """The next minutes are judged on it: what was halted is, and the evidence is that of its crashes (17.576 as
+    version 2 judged its open ones)."""
     moments = range(T0 + 29 * MINUTE_MS, T0 + 35 * MINUTE_MS, MINUTE_MS)
     fed = feed(before, [heartbeat(host, at, installed(host, T0, GUILTY, 4)) for at in moments for host in range(240)])
     told = {verdict.version: verdict for verdict in fed.verdicts if verdict.ring == "canary"}
     assert fed.halts == []
     assert {version: verdict.state for version, verdict in told.items()} == {"126": "halted", "291": "halted"}
-    assert told["291"].log10_evidence == pytest.approx(17.576, abs=0.01)
+    assert told["291"].log10_evidence == pytest.approx(15.364, abs=0.01)
     again = Detector.restore(before.snapshot(), PolicySet())
     assert again.snapshot() == before.snapshot()
+
+
+def test_a_ring_s_hours_of_an_earlier_version_are_the_update_s(before: Detector) -> None:
+    """Version 3 knew no hours by ring, nor what was compared with history: both follow from what it knew."""
+    data = unpack(before.snapshot())
+    data["version"] = 3
+    younger = [name for name in data["parts"]["past"] if name.startswith("past_") or name == "ring_since"]
+    for name in {*younger} - {"past_expected", "past_exposure"}:
+        del data["parts"]["past"][name]
+    again = Detector.restore(pack(data), PolicySet()).state
+    falcon = again.names.updates.get(FALCON)
+    reached = again.counts.exposed_trials[falcon] > 0
+    assert reached.any()
+    assert set(again.past.ring_since[falcon][reached].tolist()) == {again.ages.since[falcon]}
+    assert again.past.crashed[falcon] == again.book.exposed[falcon] > 0
+    assert again.past.trials[falcon] == again.counts.exposed_trials[falcon].sum()
 
 
 def test_a_snapshot_holds_the_declared_names() -> None:

@@ -1,0 +1,131 @@
+"""What counts as history, for how long an update is compared with it, and what the hosts without it leave open."""
+
+import msgspec
+import numpy as np
+import pytest
+from support.decide_world import GUILTY, KERNEL_FAULT, T0, crash, feed, heartbeat
+
+from pipeline.decide.arrays import Sizes
+from pipeline.decide.detector import Detector
+from pipeline.decide.history import HISTORY_BUCKETS, SHOCK_LIMIT, History, Past, common_crashes
+from pipeline.decide.policy import PolicySet
+from pipeline.decide.trials import Archive, Trials
+from pipeline.decide.verdicts import flags_of
+from pipeline.wire.events import AnyEvent, Signature
+from pipeline.wire.spans import HOUR_MS, MINUTE_MS
+
+ONE = np.zeros(1, dtype=np.int64)
+
+
+def history(trials: float, crashes: float, from_ms: int, to_ms: int) -> History:
+    """Of one stratum."""
+    found = History()
+    found.advance(from_ms)
+    found.advance(to_ms)
+    found.trials[0, found.place(to_ms)], found.crashes[0, found.place(to_ms)] = trials, crashes
+    return found
+
+
+@pytest.mark.parametrize(
+    ("minutes", "trials", "ready"), [(38, 5_000, False), (119, 5_000, False), (120, 5_000, True), (120, 499, False)]
+)
+def test_history_is_time_spanned_and_needs_no_crash(minutes: int, trials: float, ready: bool) -> None:
+    """38 minutes across a full hour are no two hours; many trials without a crash are history."""
+    from_ms = T0 + 59 * MINUTE_MS
+    assert history(trials, 0, from_ms, from_ms + minutes * MINUTE_MS).ready() == ready
+
+
+def test_a_rate_without_a_crash_is_a_limit_that_trials_bring_down() -> None:
+    """Some 2 to 5 in the number of trials."""
+    for trials in (1_000.0, 100_000.0):
+        found = history(trials, 0, T0, T0 + 3 * HOUR_MS)
+        assert 2 < found.upper_rates()[0] * trials < 5
+
+
+def test_each_ring_has_its_own_hours() -> None:
+    """Trials and crashes count from an update's first exposure in a ring, for two hours; those of another ring that
+    comes later have theirs. A signature never seen before the update counts for ever."""
+    past, ready = Past(), history(10_000, 5, T0, T0 + 3 * HOUR_MS)
+    past.resize(Sizes(2, 1, 0))
+    past.begin(ONE, ready)
+    rings = np.array([0, 1, *[0] * 6])
+
+    def expose(bucket: int, stratum: int) -> None:
+        at, ring = np.array([bucket]), rings[[stratum]]
+        past.begin_rings(at, ONE, ring, rings, ready)
+        past.expose(np.array([stratum]), ONE, np.array([10.0]), np.array([1.5]), past.is_young(at, ONE, ring))
+
+    expose(1_000, 0)
+    expose(1_000 + HISTORY_BUCKETS, 0)
+    assert past.trials[0] == 10
+    expose(1_000 + HISTORY_BUCKETS, 1)
+    assert past.trials[0] == 20
+    assert past.expected[0] == pytest.approx(1.5 * past.usual[0])
+    for ring, bucket in ((0, 1_000), (0, 1_000 + HISTORY_BUCKETS), (1, 1_000 + HISTORY_BUCKETS)):
+        past.crash([0], ring, bucket)
+        for place in (0, 15):
+            slots = np.full((8, 16), -1)
+            slots[0, place] = 7
+            past.crash_named([0], slots, 7, ring, bucket)
+    assert past.crashed[0] == 2
+    assert (past.named[0, 0], past.named[0, 15]) == (3, 2)
+
+
+def test_what_control_hosts_leave_open_of_a_common_cause() -> None:
+    """Many calm ones leave little; none leave as large a shock as SHOCK_LIMIT; crashes of theirs leave their like."""
+
+    def expected(crashes: float, control: float) -> float:
+        counts = (np.array(each) for each in (crashes, 1_000.0, control, 0.5, 1e-4))
+        return float(common_crashes(*counts))
+
+    assert expected(0, 1e6) < 0.01
+    assert expected(0, 0) == pytest.approx(SHOCK_LIMIT * 0.1, rel=0.1)
+    assert 0.5 * 9 < expected(9, 0) == expected(9, 1e6) < 0.5 * 18
+
+
+def test_a_late_crash_is_judged_at_the_share_of_its_own_time() -> None:
+    """Not at the largest of four hours; of now too while its time is not over; of all when it is older than all."""
+    archive = Archive()
+    for number, share in enumerate((0.1, 0.5, 0.2, 0.2, 0.2, 0.3), 10):
+        archive.add(number, np.full((1, 1), share))
+    found = [float(archive.largest(number, np.full((1, 1), 0.25))[0, 0]) for number in (12, 14, 15, 16, 9)]
+    assert found == [0.2, 0.3, 0.3, 0.3, 0.5]
+
+
+def test_a_stratum_without_trials_takes_the_share_of_its_pools() -> None:
+    """Of those that have trials; where none has, nothing is known: the share is 1."""
+    trials, at = Trials(), np.array([1_000])
+    trials.resize(Sizes(3, 1, 0))
+    trials.advance(1_000)
+    trials.add_trials(at, ONE, ONE, np.array([400.0]))
+    trials.add_exposures(at, ONE, ONE, ONE, np.array([40.0]), np.array([0.0]))
+    strata = trials.trials.shape[2]
+    pools = np.zeros((3, strata))
+    pools[0, :2] = pools[1, 1] = pools[2, 2] = 1.0  # all but the third; the second; the third
+    trials.survey(pools)
+    for share in (trials.upper_share, trials.plain_share):
+        own, blind, alone = share(np.array([0, 1, 2]), pools)[:, 0]
+        assert own == pytest.approx(0.1, abs=0.005)
+        assert blind == pytest.approx(0.1, abs=0.005)
+        assert alone > 0.99
+
+
+def test_only_crash_reports_list_updates() -> None:
+    """Heartbeats list nothing: nobody knows who else has the update, so no halt, and the verdict says `unlisted`."""
+    detector = Detector("acme", PolicySet())
+    events: list[AnyEvent] = [heartbeat(host, T0 + host * 900, ()) for host in range(2_000)]
+    events += [crash(host, T0 + HOUR_MS // 2 + host * 997, (GUILTY,), KERNEL_FAULT) for host in range(60)]
+    fed = feed(detector, events, MINUTE_MS)
+    assert fed.halts == []
+    assert detector.weighed is not None
+    assert detector.weighed.explained.total.max() > 14
+    assert "unlisted" in flags_of(detector.weighed, 0)
+
+
+def test_dirty_boots_without_site_and_signature_are_one_event() -> None:
+    """Forty in a minute count like one site's; with a signature each counts."""
+    for signature, counted in ((Signature("", ""), 3), (KERNEL_FAULT, 40)):
+        detector = Detector("acme", PolicySet())
+        crashes = [crash(host, T0 + host, (GUILTY,), signature) for host in range(40)]
+        feed(detector, [msgspec.structs.replace(each, site="") for each in crashes])
+        assert detector.state.counts.counted.sum() == counted
