@@ -41,7 +41,7 @@ word() { openssl rand -base64 33 | tr '+/' '-_' | tr -d '\n'; }
 password() { [[ -e $1 ]] || word | put "$1"; }
 
 # Kafka: an account a role (deploy/acls.toml), and the brokers' own, which administers.
-roles=(andon-collect andon-combine andon-correlate andon-archive andon-notify andon-operator andon-watch andon-deadletter andon-replay rollout)
+roles=(andon-collect andon-combine andon-correlate andon-archive andon-notify andon-operator andon-watch andon-deadletter andon-replay andon-backup rollout)
 for user in admin "${roles[@]}"; do password "kafka-$user"; done
 if [[ ! -e kafka-jaas.conf ]]; then
     {
@@ -75,7 +75,7 @@ if [[ ! -e kafka.pem ]]; then
 fi
 
 # ClickHouse: the accounts of deploy/clickhouse/users.sql, and the administrator who makes them; Grafana's own login.
-for user in admin andon andon_write andon_read andon_grafana; do password "clickhouse-$user"; done
+for user in admin andon andon_write andon_read andon_grafana andon_backup; do password "clickhouse-$user"; done
 password grafana-admin
 
 # What partials are sealed with; a sender's token, of which the gateway keeps the hash alone.

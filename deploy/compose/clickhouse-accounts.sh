@@ -6,7 +6,7 @@ CLICKHOUSE_PASSWORD=$(cat "$CLICKHOUSE_PASSWORD_FILE")
 export CLICKHOUSE_PASSWORD
 {
     cat /etc/andon/users.sql
-    for user in andon andon_write andon_read andon_grafana; do
+    for user in andon andon_write andon_read andon_grafana andon_backup; do
         hash=$(tr -d '\n' < "/run/secrets/clickhouse-$user" | sha256sum | cut -d' ' -f1)
         echo "ALTER USER $user IDENTIFIED WITH sha256_hash BY '$hash' HOST ANY;"
     done

@@ -27,7 +27,7 @@ BROUGHT = {
 NAMES = packages_distributions()
 NAMED = re.compile(r"(pipeline|consumers)(\.\w+)+:\w+")  # what a table loads by its name
 CLI = file_of("pipeline.cli")  # whose tables name all: groups take their kind from it
-SCIPY = {"pipeline.bench.calibrate", "pipeline.bench.bound"}  # say by themselves that they need andon[dev]
+SCIPY = {"pipeline.bench.nulls.ordinary", "pipeline.bench.nulls.bound"}  # say by themselves that they need andon[dev]
 # Commands that do without a package, and say what is therefore not asked: tests/house/test_installed.py.
 DO_WITHOUT = {"halts": {"clickhouse_connect"}, "audit": {"clickhouse_connect"}}
 
