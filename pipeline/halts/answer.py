@@ -32,4 +32,6 @@ def ask(key: str, settings: dict[str, Any]) -> Answer:
     known = read(place.kafka, Known(place.trusted, key))
     check(known, key)
     now_ms, stored = wall_clock_ms(), asking.wait()
-    return Answer(complete(row_of(known, key, now_ms), stored), known, stored, now_ms)
+    row = complete(row_of(known, key, now_ms), stored)
+    row.proposals = known.proposed(key, now_ms)
+    return Answer(row, known, stored, now_ms)

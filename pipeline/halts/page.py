@@ -9,6 +9,7 @@ from pipeline.halts.facts import DONE, Row
 from pipeline.halts.stored import Stored
 from pipeline.halts.words import clocks_words, commanded, decided_words, item, now_words, obeyed_words, spread_words
 from pipeline.runtime.logging import printable
+from pipeline.status.proposed import approve_words, proposed_words, withdraw_words
 from pipeline.status.times import moment, span
 from pipeline.status.updates import UpdateRow, explain
 from pipeline.wire.halts import Evidence
@@ -46,6 +47,9 @@ def lines(seen: Seen, now_ms: int, width: int) -> list[str]:
     """The page, at most MOST_LINES of them."""
     row = seen.row
     parts = [*_head(row, now_ms, width)]
+    for each in row.proposals[:1]:
+        more = f"; {len(row.proposals) - 1} more: andon halts show" if len(row.proposals) > 1 else ""
+        parts += item("PROPOSED", proposed_words(each, now_ms) + more, width)
     parts += [f"! {printable(problem)}"[:width] for problem in seen.problems[:3]]
     found = row.halt.evidence if row.halt is not None else None
     newest = UpdateRow(row.verdicts) if row.verdicts else None
@@ -203,10 +207,12 @@ def _next(row: Row, width: int) -> Iterator[str]:
         told = ["andon doctor    # why the detector is silent; nothing is permitted meanwhile"]
     elif _is_loose(row):
         told = ["# stop the rollout by hand where it is not confirmed, then again:", *told]
+    for each in row.proposals[:1]:
+        told += ["# another operator approves, or anyone takes it back:", approve_words(each), withdraw_words(each)]
     query = " ".join(f"-p {name}={quote(value)}" for name, value in names.items())
     told.append(f"andon query exposure {query}")
     about = f"{quote('/'.join(row.key.split('/')[1:]))} --fleet {quote(names['fleet'])}"
-    if row.state == "standing":
+    if row.state == "standing" and not row.proposals:
         told += ["# two operators lift it, for a time:", f"andon halts resume {about} --for 4h --reason '…' --key FILE"]
     elif row.state == "pending":
         told += ["# it waits for an operator:", f"andon halts approve {about} --key FILE"]

@@ -1,4 +1,4 @@
-"""`andon halts force | resume | extend | approve`: an operator's command, signed here, answered by the correlator."""
+"""`andon halts force | resume | extend | withdraw | approve`: an operator's order, signed here, and its answer."""
 
 import functools
 import re
@@ -6,11 +6,13 @@ import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 import click
 
 from consumers.rollout.params import Name, Span, UpdateName
+from pipeline.halt.approval import SignedCommand
 from pipeline.halts.reading import Known, read
 from pipeline.halts.sending import Signer, find_command, halt_of, send, signer
 from pipeline.halts.where import OF_CLICKHOUSE, Where, options, where
@@ -110,9 +112,26 @@ def approve(place: Where, own: Signer, what: str, fleet: str, yes: bool, **given
     if proposed.kind not in PROPOSALS:
         raise AndonError(f"{what} is a command to {proposed.kind}: it needs no approval")
     _agree(_proposed(proposed), yes)
+    _order(place, own, "approve", _named(proposal), **given)
+
+
+@click.command("withdraw", epilog=EPILOG)
+@click.argument("id", metavar="ID")
+@click.option("--reason", required=True, help="Why; people will read it.")
+@_asking
+def withdraw(place: Where, own: Signer, id: str, fleet: str, reason: str, **given: Any) -> None:
+    """Take a proposal back, your own or another's: nobody can approve it any more. What is halted stays so."""
+    proposal = find_command(place.kafka, place.trusted, fleet, id)
+    if proposal.command.kind not in PROPOSALS:
+        raise AndonError(f"{id} is a command to {proposal.command.kind}: only a proposal can be withdrawn")
+    _order(place, own, "withdraw", _named(proposal) | {"reason": reason}, **given)
+
+
+def _named(proposal: SignedCommand) -> dict[str, Any]:
+    """What a command says of the proposal that it is about."""
     names = ("fleet", "vendor", "product", "version", "rings", "epoch")
-    about = {name: getattr(proposed, name) for name in names}
-    _order(place, own, "approve", about | {"approves": proposed.id, "digest": command_digest(proposal.raw)}, **given)
+    about = {name: getattr(proposal.command, name) for name in names}
+    return about | {"approves": proposal.command.id, "digest": command_digest(proposal.raw)}
 
 
 def _about(place: Where, fleet: str, update: tuple[str, str, str], rings: tuple[str, ...]) -> dict[str, Any]:
@@ -181,6 +200,7 @@ def _said(words: Command, entry: AuditEntry) -> list[str]:
     if halt := halt_of(entry):
         lines += item(halt.action, f"{', '.join(halt.rings)}; epoch {halt.epoch}; by {halt.decided_by}", WIDTH)
     elif words.kind in PROPOSALS:
-        todo = f"andon halts approve {words.id} --fleet {words.fleet} --key FILE"
-        lines += item("next", f"another operator: {todo}", WIDTH)
+        about = f"{words.id} --fleet {quote(words.fleet)} --key FILE"
+        lines += item("next", f"another operator: andon halts approve {about}", WIDTH)
+        lines += item("", f"or take it back: andon halts withdraw {about} --reason '…'", WIDTH)
     return lines

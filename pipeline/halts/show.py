@@ -11,8 +11,9 @@ from pipeline.halts.facts import Row
 from pipeline.halts.listing import problems
 from pipeline.halts.stored import UNUSED
 from pipeline.halts.where import options
-from pipeline.halts.words import clocks_words, decided_words, item, now_words, spread_words, who
+from pipeline.halts.words import clocks_words, commanded, decided_words, item, now_words, spread_words, who
 from pipeline.runtime.say import say, say_json
+from pipeline.status.proposed import approve_words, proposed_words, withdraw_words
 from pipeline.status.times import moment, span
 from pipeline.status.updates import UpdateRow
 from pipeline.wire.record_keys import parse_key, update_key
@@ -69,6 +70,10 @@ def lines(row: Row, now_ms: int, width: int) -> Iterator[str]:
             yield from item("obeyed", who(obeyed), width)
         if not row.obeyed:
             yield from item("obeyed", "nobody has acknowledged it, and no subscriber's key is known here", width)
+    for each in row.proposals:
+        yield from item("proposed", proposed_words(each, now_ms), width)
+        yield from commanded("", approve_words(each), width)
+        yield from commanded("", withdraw_words(each), width)
     yield from item("spreading", spread_words(row), width)
     fleet, _, update = row.key.partition("/")
     yield from item("next", f"andon halts why {quote(update)} --fleet {quote(parse_key(fleet)[0])}", width)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from pipeline.runtime.logging import printable
 from pipeline.status.layout import Cell, Column, Lines, cell, drawn, figure, table
+from pipeline.status.proposed import waiting
 from pipeline.status.snapshot import HaltRow, Snapshot, StageRow, UnknownRow
 from pipeline.status.times import moment, span
 from pipeline.status.updates import UpdateRow, by_update, grounds
@@ -95,6 +96,7 @@ def _lines_at_least(snapshot: Snapshot, updates: list[UpdateRow]) -> int:
 def _head(snapshot: Snapshot) -> list[RenderableType]:
     parts: list[RenderableType] = [_headline(snapshot)]
     parts += (Text(f"! {printable(problem)}", style="bold yellow") for problem in snapshot.problems)
+    parts += (Text(f"? {words}", style="bold yellow") for words in waiting(snapshot.proposals, snapshot.at))
     if not snapshot.verifies:
         parts.append(Text(f"! {NO_KEYS}", style="bold yellow"))
     return parts
