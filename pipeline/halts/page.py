@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import NamedTuple
 
+from pipeline.halt.issue import DECIDED_BY
 from pipeline.halts.chart import chart
 from pipeline.halts.facts import DONE, Row
 from pipeline.halts.stored import Stored
@@ -28,6 +29,7 @@ FLAGS = {
     "masked": "most of its crashed hosts have another halted update: says little of this one",
     "no_history": "the fleet's history is too short to compare with",
     "overdue": "hosts that have it have gone silent",
+    "after_resume": "operators have resumed it once: to halt again, evidence has to go as far again beyond what it was then",
     "vetoed_by_shock": "hosts without it crash more, too: history alone does not halt",
     "partials_lost": "some reports were lost before they were judged",
 }
@@ -73,6 +75,8 @@ def _head(row: Row, now_ms: int, width: int) -> Iterator[str]:
     rings = "every ring" if "*" in halt.rings else ", ".join(halt.rings)
     made = f"epoch {halt.epoch} by {halt.decided_by}, signed {moment(halt.issued_at)} (wall time); {until}"
     yield from item("", f"{halt.action} in {rings}, {made}", width)
+    if halt.decided_by != DECIDED_BY:
+        yield from item("", f"because, in their words: {halt.reason}", width)
     if halt.evidence is not None:
         yield from item("", f"decided {clocks_words(halt)}", width)
     if row.state == "unknown":
@@ -177,7 +181,7 @@ def _considered(rivals: tuple[Conditional, ...], threshold: float, others: list[
 
 
 def _bound(row: Row, found: Evidence | None, newest: UpdateRow | None) -> str:
-    if row.halt is not None and row.halt.decided_by != "andon":
+    if row.halt is not None and row.halt.decided_by != DECIDED_BY:
         return "a person ordered it: no error bound holds"
     shown = found or (newest.newest if newest is not None else None)
     if shown is None:
@@ -207,8 +211,12 @@ def _next(row: Row, width: int) -> Iterator[str]:
         told = ["andon doctor    # why the detector is silent; nothing is permitted meanwhile"]
     elif _is_loose(row):
         told = ["# stop the rollout by hand where it is not confirmed, then again:", *told]
-    for each in row.proposals[:1]:
-        told += ["# another operator approves, or anyone takes it back:", approve_words(each), withdraw_words(each)]
+    for open_one in row.proposals[:1]:
+        told += [
+            "# another operator approves, or anyone takes it back:",
+            approve_words(open_one),
+            withdraw_words(open_one),
+        ]
     query = " ".join(f"-p {name}={quote(value)}" for name, value in names.items())
     told.append(f"andon query exposure {query}")
     about = f"{quote('/'.join(row.key.split('/')[1:]))} --fleet {quote(names['fleet'])}"
@@ -216,7 +224,8 @@ def _next(row: Row, width: int) -> Iterator[str]:
         told += ["# two operators lift it, for a time:", f"andon halts resume {about} --for 4h --reason '…' --key FILE"]
     elif row.state == "pending":
         told += ["# it waits for an operator:", f"andon halts approve {about} --key FILE"]
-    elif row.state in ("none", "shadow"):
-        told += ["# an operator may halt it by hand:", f"andon halts force {about} --reason '…' --key FILE"]
+    elif row.state in ("none", "shadow", "resumed"):
+        ends = "ends the resume" if row.state == "resumed" else "may halt it by hand"
+        told += [f"# one operator {ends}:", f"andon halts force {about} --reason '…' --key FILE"]
     for number, each in enumerate(told):
         yield from commanded("" if number else "Next", each, width)

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from pipeline.halt.issue import DECIDED_BY
 from pipeline.halts.answer import ask
 from pipeline.halts.facts import Row
 from pipeline.halts.listing import problems
@@ -45,9 +46,13 @@ def lines(row: Row, now_ms: int, width: int) -> Iterator[str]:
     """The page."""
     yield from item(row.state.upper(), row.key, width)
     halt = row.halt
-    if halt is None or halt.evidence is None or row.why != halt.reason:  # else the figures say it, and more
+    if (
+        halt is None or halt.evidence is None or halt.decided_by != DECIDED_BY or row.why != halt.reason
+    ):  # else the figures say it, and more
         yield from item("why", row.why, width)
     if halt is not None:
+        if halt.decided_by != DECIDED_BY and row.why != halt.reason:
+            yield from item("because", f"in their words: {halt.reason}", width)
         ends = (halt.expires_at - now_ms) / 1000
         until = f"for {span(ends)} more, then renewed" if ends > 0 else f"ended {span(-ends)} ago"
         rings = "every ring" if "*" in halt.rings else ", ".join(halt.rings)

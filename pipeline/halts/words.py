@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Iterator
 
+from pipeline.halt.issue import DECIDED_BY
 from pipeline.halts.facts import DONE, UNANSWERED, Obeyed, Row
 from pipeline.runtime.logging import printable
 from pipeline.status.times import moment, span
@@ -130,9 +131,13 @@ def clocks_words(halt: Halt) -> str:
     if halt.evidence is None:
         return "by no crash: a person ordered it"
     crashed = halt.evidence.stream_time
+    if halt.decided_by != DECIDED_BY:  # what they ordered carries the evidence that there was
+        people = "by two operators" if halt.action == "resume" else "by a person"
+        return f"{people}; the evidence beside it is of before, to a crash at {moment(crashed)} (event time)"
     words = f"by a crash at {moment(crashed)} (event time)"
     ago = (halt.issued_at - crashed) / 1000
     if -LIVE_MS <= ago * 1000 <= LIVE_MS:
         return words
+    again = "it stands again" if halt.epoch > 1 else "it was renewed"
     apart = f"{span(ago)} before" if ago > 0 else f"{span(-ago)} after"
-    return f"{words}, {apart} it was signed: a replay, or late reports"
+    return f"{words}, {apart} it was signed: a replay, late reports, or {again} since"

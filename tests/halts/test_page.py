@@ -117,6 +117,24 @@ def story(**other: Any) -> list[Message]:
     ]
 
 
+def test_a_persons_order_is_told_as_one() -> None:
+    """Their reason is on the page of the halt and on the screen, the crash of the evidence that the record carries on is
+    not what decided, and a resume can be ended by one command."""
+    why = "ann saw kiosks \x1b[2J break"
+    forced = halt(5, evidence=EVIDENCE, decided_by="operator:ann", reason=why, issued_at=NOW + HOUR_MS)
+    lifted = halt(4, "resume", evidence=EVIDENCE, reason=why, expires_at=NOW + 9 * HOUR_MS)
+    for order, people in ((forced, "by a person"), (lifted, "by two operators")):
+        told = [*story(flags=("after_resume",))[:-1], order]
+        for said in (text(page(*told)), text(list(show.lines(row(*told), NOW + HOUR_MS, 80)))):
+            assert "ann saw kiosks \\x1b[2J break" in said
+            assert f"{people}; the evidence beside it is of before, to a crash at 2024-07-19 04:08:37Z" in said
+            assert "replay" not in said
+    said = text(page(*told))
+    assert "RESUMED: " in said
+    assert "# one operator ends the resume: andon halts force crowdstrike/falcon-content/291 --fleet acme" in said
+    assert "see docs/design.md" not in said
+
+
 def test_the_screen_says_all_and_fits() -> None:
     """Observed against expected, excess, risk, basis, rings, what else was considered, who obeyed, whether it spreads,
     the bound in words, what to do: at 80 columns, in 40 lines."""
@@ -248,7 +266,7 @@ def test_after_a_replay_both_clocks_are_named() -> None:
     """The crash that decided lies hours before the signature: a replay, or late reports, and it is said."""
     old = msgspec.structs.replace(EVIDENCE, stream_time=NOW - 3 * HOUR_MS)
     said = text(page(*story()[:-1], halt(evidence=old)))
-    assert "(event time), 3 h 0 min before it was signed: a replay, or late reports" in said
+    assert "(event time), 3 h 0 min before it was signed: a replay, late reports, or it was renewed since" in said
     assert "late reports" not in text(page(*story()))
 
 
