@@ -32,10 +32,16 @@ UNCONFIRMED = big(
     no_value="UNKNOWN: NOBODY TELLS",
     links=[("What to do: AndonHaltUnconfirmed", f"{common.RUNBOOKS}/AndonHaltUnconfirmed")],
 )
+# Of a halt that has no sample nobody knows whether it spreads: then only one that does spread says anything.
+_RATE = most("andon_halt_spreading_hosts_per_minute", UPDATE, THIS)
+_STANDS = most("andon_halt_issued_timestamp_seconds", UPDATE, THIS)
+_UNKNOWN = f"count({_STANDS} unless {_RATE})"
+SPREADS = f"(max({_RATE}) > 0) or ((max({_RATE}) or {common.heard(FLEET)}) unless {_UNKNOWN})"
 SPREADING = big(
     "Does a halted update spread?",
-    "Hosts a minute that still install one, as far as reported, of the one that does most.",
-    prom(f"max({metric('andon_halt_spreading_hosts_per_minute', THIS)}) or {common.heard(FLEET)}"),
+    "Hosts a minute that still install one, as far as reported, of the one that does most. Unknown while "
+    "nobody says so of one that stands.",
+    prom(SPREADS),
     unit="cpm",
     says={"0": "NO"},
     steps=((None, GREY), (0, BLUE), (0.1, RED)),
