@@ -1,13 +1,13 @@
 """All that is known of one update: from Kafka, and from ClickHouse where one is configured."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline.halts.facts import Row, row_of
 from pipeline.halts.known import Known
 from pipeline.halts.named import check
 from pipeline.halts.reading import read
 from pipeline.halts.stored import Asking, Stored, complete
-from pipeline.halts.where import where
+from pipeline.halts.where import Where
 from pipeline.runtime.clock import wall_clock_ms
 
 
@@ -20,14 +20,12 @@ class Answer(NamedTuple):
     now_ms: int
 
 
-def ask(key: str, settings: dict[str, Any]) -> Answer:
-    """Both are asked at the same time. `settings` are those of `where`.
+def ask(key: str, place: Where) -> Answer:
+    """Both are asked at the same time.
 
     Raises:
         AndonError: when Kafka does not answer in time, or no record stands under this key.
-        ConfigError: when nothing could be believed.
     """
-    place = where(**settings)
     asking = Asking(place.clickhouse, key).start()
     known = read(place.kafka, Known(place.trusted, key))
     check(known, key)

@@ -29,7 +29,7 @@ FLAGS = {
     "masked": "most of its crashed hosts have another halted update: says little of this one",
     "no_history": "the fleet's history is too short to compare with",
     "overdue": "hosts that have it have gone silent",
-    "after_resume": "operators have resumed it once: to halt again, evidence has to go as far again beyond what it was then",
+    "after_resume": "operators have resumed it once: to halt again, evidence must exceed what it was then, and a bar",
     "vetoed_by_shock": "hosts without it crash more, too: history alone does not halt",
     "partials_lost": "some reports were lost before they were judged",
 }

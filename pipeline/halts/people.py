@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import click
 
-from consumers.rollout.params import Name, Span, UpdateName
+from consumers.rollout.params import Name, Span
 from pipeline.halt.approval import SignedCommand
+from pipeline.halts.named import HaltName, whose
 from pipeline.halts.reading import Known, read
 from pipeline.halts.sending import Signer, find_command, halt_of, send, signer
 from pipeline.halts.where import OF_CLICKHOUSE, Where, options, where
@@ -43,14 +44,21 @@ def _asking(function: F) -> F:
     def run(**given: Any) -> Any:
         settings = {name: given.pop(name) for name in ("kafka", "clickhouse", "trust", "data_dir")}
         place = where(**settings)
-        return function(place=place, own=signer(given.pop("key_file"), place.trusted), **given)
+        own = signer(given.pop("key_file"), place.trusted)
+        given["fleet"], update = whose(place, given["fleet"], given.get("update") or _named_in(given.get("what", "")))
+        return function(place=place, own=own, **given | ({"update": update} if "update" in given else {}))
 
     file = click.Path(path_type=Path, dir_okay=False)
     wrapped: Any = click.option("--answer-within", type=Span(), default=30.0, help="How long to wait: 30s, 2m.")(run)
     wrapped = click.option("--key", "key_file", type=file, required=True, help="File of your private key.")(wrapped)
-    wrapped = click.option("--fleet", required=True, type=Name(), help="Whose update it is.")(wrapped)
+    wrapped = click.option("--fleet", type=Name(), help="Whose update; not needed where there is one.")(wrapped)
     done: F = options(OF_CLICKHOUSE)(wrapped)
     return done
+
+
+def _named_in(what: str) -> tuple[str, ...]:
+    """The update, unless it is the id of a proposal."""
+    return HaltName().convert(what, None, None) if "/" in what else ()
 
 
 def _rings(function: F) -> F:
@@ -60,7 +68,7 @@ def _rings(function: F) -> F:
 
 
 @click.command("force", epilog=EPILOG)
-@click.argument("update", type=UpdateName())
+@click.argument("update", type=HaltName())
 @_rings
 @click.option("--reason", required=True, help="Why; people will read it.")
 @_asking
@@ -71,7 +79,7 @@ def force(place: Where, own: Signer, update: tuple[str, str, str], fleet: str, *
 
 
 @click.command("resume", epilog=EPILOG)
-@click.argument("update", type=UpdateName())
+@click.argument("update", type=HaltName())
 @_rings
 @click.option("--reason", required=True, help="Why; people will read it.")
 @click.option("--for", "span_seconds", type=Span(), required=True, help="How long it may go on: 4h, 2d.")
@@ -83,7 +91,7 @@ def resume(place: Where, own: Signer, update: tuple[str, str, str], fleet: str, 
 
 
 @click.command("extend", epilog=EPILOG)
-@click.argument("update", type=UpdateName())
+@click.argument("update", type=HaltName())
 @click.option("--reason", required=True, help="Why; people will read it.")
 @click.option("--for", "span_seconds", type=Span(), required=True, help="How long it may go on, from now: 4h, 2d.")
 @_asking
@@ -93,14 +101,13 @@ def extend(place: Where, own: Signer, update: tuple[str, str, str], fleet: str, 
 
 
 @click.command("approve", epilog=EPILOG)
-@click.argument("what", metavar="ID | VENDOR/PRODUCT/VERSION")
+@click.argument("what", metavar="ID | [FLEET/]VENDOR/PRODUCT/VERSION")
 @click.option("--yes", is_flag=True, help="Sign without asking.")
 @_asking
 def approve(place: Where, own: Signer, what: str, fleet: str, yes: bool, **given: Any) -> None:
     """Complete another operator's proposal (its ID), or release a halt that waits for a person (its update)."""
     if "/" in what:
-        vendor, product, version = UpdateName().convert(what, None, None)
-        update = (vendor, product, version)
+        _, update = whose(place, fleet, _named_in(what))
         about = _about(place, fleet, update, ())
         _agree([*item("to halt", "/".join(update), WIDTH), *item("in fleet", fleet, WIDTH)], yes)
         _order(place, own, "approve", about, **given)

@@ -11,7 +11,7 @@ from pipeline.halts.answer import ask
 from pipeline.halts.facts import Row
 from pipeline.halts.listing import problems
 from pipeline.halts.stored import UNUSED
-from pipeline.halts.where import options
+from pipeline.halts.where import options, where
 from pipeline.halts.words import clocks_words, commanded, decided_words, item, now_words, spread_words, who
 from pipeline.runtime.say import say, say_json
 from pipeline.status.proposed import approve_words, proposed_words, withdraw_words
@@ -31,7 +31,7 @@ def command(key: str, as_json: bool, **settings: Any) -> None:
     parts = parse_key(key)
     if len(parts) != 4 or not all(parts):
         raise click.UsageError(f"{key!r} should be FLEET/VENDOR/PRODUCT/VERSION, as `andon halts list` prints it")
-    found = ask(update_key(*parts), settings)
+    found = ask(update_key(*parts), where(**settings))
     if as_json:
         say_json(found.row)
         return

@@ -4,12 +4,13 @@ from typing import Any
 
 import click
 
-from consumers.rollout.params import Name, UpdateName
+from consumers.rollout.params import Name
 from pipeline.halts.answer import ask
 from pipeline.halts.listing import problems
+from pipeline.halts.named import HaltName, whose
 from pipeline.halts.page import Seen, lines
 from pipeline.halts.stored import UNUSED
-from pipeline.halts.where import options
+from pipeline.halts.where import options, where
 from pipeline.runtime.say import say, say_json
 from pipeline.wire.record_keys import update_key
 
@@ -17,12 +18,14 @@ COLUMNS = 80
 
 
 @click.command("why")
-@click.argument("update", type=UpdateName())
-@click.option("--fleet", required=True, type=Name(), help="Whose fleet.")
+@click.argument("update", type=HaltName())
+@click.option("--fleet", type=Name(), help="Whose fleet; not needed where there is one.")
 @options(UNUSED)
-def command(update: tuple[str, str, str], fleet: str, as_json: bool, **settings: Any) -> None:
+def command(update: tuple[str, ...], fleet: str | None, as_json: bool, **settings: Any) -> None:
     """Why is it halted, or not; how sure is that, who obeys, does it spread, and what to do: one screen."""
-    found = ask(update_key(fleet, *update), settings)
+    place = where(**settings)
+    fleet, update = whose(place, fleet, update)
+    found = ask(update_key(fleet, *update), place)
     history = found.known.history
     others = [
         verdict

@@ -118,7 +118,7 @@ def story(**other: Any) -> list[Message]:
 
 
 def test_a_persons_order_is_told_as_one() -> None:
-    """Their reason is on the page of the halt and on the screen, the crash of the evidence that the record carries on is
+    """Their reason is on the page of the halt and on the screen, the crash of the evidence that it carries on is
     not what decided, and a resume can be ended by one command."""
     why = "ann saw kiosks \x1b[2J break"
     forced = halt(5, evidence=EVIDENCE, decided_by="operator:ann", reason=why, issued_at=NOW + HOUR_MS)
