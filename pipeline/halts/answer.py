@@ -9,6 +9,7 @@ from pipeline.halts.reading import read
 from pipeline.halts.stored import Asking, Stored, complete
 from pipeline.halts.where import Where
 from pipeline.runtime.clock import wall_clock_ms
+from pipeline.wire.record_keys import parse_key
 
 
 class Answer(NamedTuple):
@@ -18,6 +19,12 @@ class Answer(NamedTuple):
     known: Known
     stored: Stored
     now_ms: int
+
+    @property
+    def read_until(self) -> int | None:
+        """How far the fleet's detector has come, unix ms."""
+        beat = self.known.record.beats.get(parse_key(self.row.key)[0])
+        return None if beat is None else beat.stream_time
 
 
 def ask(key: str, place: Where) -> Answer:

@@ -65,6 +65,7 @@ def lines(found: list[Row], width: int) -> Iterator[str]:
         places = zip(row, widths, strict=True)
         yield " ".join(f"{c:>{w}}" if at in FIGURES else f"{c:{w}}" for at, (c, w) in enumerate(places)).rstrip()
     yield "then, now: crashed hosts with it, in all rings: at the decision, and by now"
+    yield "hosts that fell silent are in neither: andon halts why, andon query silent"
 
 
 def proposals(found: list[Row], now_ms: int, width: int) -> Iterator[str]:

@@ -8,7 +8,17 @@ from pipeline.halt.issue import DECIDED_BY
 from pipeline.halts.chart import chart
 from pipeline.halts.facts import DONE, Row
 from pipeline.halts.stored import Stored
-from pipeline.halts.words import clocks_words, commanded, decided_words, item, now_words, obeyed_words, spread_words
+from pipeline.halts.words import (
+    apart_words,
+    clocks_words,
+    commanded,
+    decided_words,
+    item,
+    now_words,
+    obeyed_words,
+    silent_words,
+    spread_words,
+)
 from pipeline.runtime.logging import printable
 from pipeline.status.proposed import approve_words, proposed_words, withdraw_words
 from pipeline.status.times import moment, span
@@ -43,6 +53,7 @@ class Seen(NamedTuple):
     others: list[Verdict]
     stored: Stored
     problems: list[str]
+    read_until: int | None = None  # unix ms: how far the detector has come, by its heartbeat
 
 
 def lines(seen: Seen, now_ms: int, width: int) -> list[str]:
@@ -56,6 +67,12 @@ def lines(seen: Seen, now_ms: int, width: int) -> list[str]:
     found = row.halt.evidence if row.halt is not None else None
     newest = UpdateRow(row.verdicts) if row.verdicts else None
     parts += [*_figures(found, newest, width), *_where(row, newest, seen.stored, width)]
+    if row.halt is not None:
+        parts += item(
+            "Silent", silent_words(seen.stored.silent, seen.stored.why_not or seen.stored.silent_why_not), width
+        )
+    if apart := apart_words(seen.read_until, seen.stored.heard_until):
+        parts += item("As of", apart, width)
     last = [*_rest(seen, found, newest, width), *_next(row, width)]
     room = MOST_LINES - len(parts) - len(last) - 2
     parts += _chart(seen, width, min(CHART_ROWS, room))

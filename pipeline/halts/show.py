@@ -7,12 +7,22 @@ from typing import Any
 import click
 
 from pipeline.halt.issue import DECIDED_BY
-from pipeline.halts.answer import ask
+from pipeline.halts.answer import Answer, ask
 from pipeline.halts.facts import Row
 from pipeline.halts.listing import problems
 from pipeline.halts.stored import UNUSED
 from pipeline.halts.where import options, where
-from pipeline.halts.words import clocks_words, commanded, decided_words, item, now_words, spread_words, who
+from pipeline.halts.words import (
+    apart_words,
+    clocks_words,
+    commanded,
+    decided_words,
+    item,
+    now_words,
+    silent_words,
+    spread_words,
+    who,
+)
 from pipeline.runtime.say import say, say_json
 from pipeline.status.proposed import approve_words, proposed_words, withdraw_words
 from pipeline.status.times import moment, span
@@ -35,11 +45,19 @@ def command(key: str, as_json: bool, **settings: Any) -> None:
     if as_json:
         say_json(found.row)
         return
-    for line in lines(found.row, found.now_ms, COLUMNS):
+    for line in (*lines(found.row, found.now_ms, COLUMNS), *_stored(found)):
         say(line)
     for problem in problems(found.known, found.now_ms, parts[0]):
         for line in item("!", problem, COLUMNS):
             say(line)
+
+
+def _stored(found: Answer) -> Iterator[str]:
+    """What ClickHouse says besides, and how far it has come."""
+    stored = found.stored
+    yield from item("silent", silent_words(stored.silent, stored.why_not or stored.silent_why_not), COLUMNS)
+    if apart := apart_words(found.read_until, stored.heard_until):
+        yield from item("as of", apart, COLUMNS)
 
 
 def lines(row: Row, now_ms: int, width: int) -> Iterator[str]:

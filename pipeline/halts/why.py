@@ -32,7 +32,9 @@ def command(update: tuple[str, ...], fleet: str | None, as_json: bool, **setting
         for verdict in found.known.record.verdicts.values()
         if verdict.fleet == fleet and (verdict.vendor, verdict.product, verdict.version) != update
     ]
-    seen = Seen(found.row, history, others, found.stored, list(problems(found.known, found.now_ms, fleet)))
+    seen = Seen(
+        found.row, history, others, found.stored, list(problems(found.known, found.now_ms, fleet)), found.read_until
+    )
     if as_json:
         moments = [[verdict.at, verdict.ring, verdict.log10_evidence] for verdict in history]
         say_json({"row": seen.row, "history": moments, "stored": seen.stored, "problems": seen.problems})

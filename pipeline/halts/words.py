@@ -1,7 +1,7 @@
 """Words that several pages of `andon halts` have in common. Pure."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from pipeline.halt.issue import DECIDED_BY
 from pipeline.halts.facts import DONE, UNANSWERED, Obeyed, Row
@@ -15,6 +15,7 @@ from pipeline.wire.words import crashed_words
 
 NAME_COLUMNS = 12
 HUGE_RISK = 10_000.0  # as far as relative risks are told
+APART_MS = MINUTE_MS  # of two readers
 LIVE_MS = 10 * MINUTE_MS  # within so long a live fleet's crash is reported, judged and signed
 
 
@@ -124,6 +125,28 @@ def _figures(
 
 def _times(factor: float) -> str:
     return f"{factor:,.0f}" if factor >= 10 else f"{factor:.2g}"
+
+
+def silent_words(silent: Mapping[str, int] | None, why_not: str) -> str:
+    """How many hosts nobody hears any more since its release: what it may have killed beyond what was reported."""
+    if silent is None:
+        return f"hosts that died without a word are not in these counts; how many is unknown: {why_not}"
+    lists, line = silent["silent_that_listed_it"], silent["silent_in_line"]
+    return (
+        f"{lists + line:,} hosts fell silent since its release and nobody knows what became of them: {lists:,} had "
+        f"listed it, {line:,} were in line for it; {silent['silent_in_as_long_before']:,} in as long before"
+    )
+
+
+def apart_words(read_until: int | None, heard_until: int | None) -> str:
+    """How far detector and ClickHouse have read, where that differs; "" where it does not."""
+    if not read_until or not heard_until or abs(heard_until - read_until) < APART_MS:
+        return ""
+    behind = "the detector is" if heard_until > read_until else "ClickHouse is"
+    return (
+        f"the detector (by now, rings) has read up to {moment(read_until)}, ClickHouse (models, signatures, silent) up "
+        f"to {moment(heard_until)}: {behind} {span(abs(heard_until - read_until) / 1000)} behind; event time"
+    )
 
 
 def clocks_words(halt: Halt) -> str:

@@ -17,6 +17,7 @@ from support.engines import Database
 
 from consumers.clickhouse.ask.named import queries
 from consumers.clickhouse.connect import connect
+from pipeline.halts.stored import Asking
 
 PAGE = (Path(__file__).parents[2] / "docs" / "analysts.md").read_text("utf-8")
 HOSTILE = "x\x1b[2J\u202e<b>'; DROP"
@@ -143,6 +144,18 @@ def test_every_order_has_its_own_row(client: Client) -> None:
     assert (now["epoch"], now["first_issued_at"].replace(tzinfo=UTC), now["reason"]) == (5, at[3], "not fixed")
     took = client.query(queries()["time-to-halt"].sql, parameters={"fleet": "gamma"}).named_results()
     assert [(row["epoch"], row["seconds_decision_to_halt"]) for row in took] == [(1, "0"), (5, "ordered")]
+
+
+def test_what_the_screen_of_a_halt_asks(stored: Database) -> None:
+    """Models, signatures, silent hosts and how far the archive has come: all in one go."""
+    server = msgspec.structs.replace(stored.server, database=stored.name)
+    found = Asking(server, "acme/crowdstrike/content/291").start().wait()
+    assert (found.why_not, found.silent_why_not) == ("", "")
+    assert found.models == [("latitude", 2, 4)]
+    assert found.silent is not None
+    assert found.heard_until == round((NOW - timedelta(minutes=1)).timestamp() * 1000)
+    nobody = Asking(server, "acme/crowdstrike/content/9").start().wait()
+    assert (nobody.silent, "newer updates only" in nobody.silent_why_not) == (None, True)
 
 
 def test_the_numbers_are_right(client: Client) -> None:
