@@ -69,7 +69,7 @@ class Line(Stage):
 
 
 def test_two_operators_lift_a_halt(line: Line) -> None:
-    """A mistaken proposal is seen by all, and withdrawn; of another one an approval of one's own is refused, and another's
+    """A mistaken proposal is seen by all, and withdrawn; of another one an approval of one's own is refused, another's
     lifts the halt, past a kill; and the audit is whole."""
     mistake = line.order("ann", "resume", "acme/v/p/1", "--reason", "wrong", "--for", "2h", "--json")
     wrong = json.loads(json.loads(mistake.stdout)["command"])["id"]
