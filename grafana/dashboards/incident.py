@@ -73,17 +73,23 @@ WITH orders AS
 SELECT row.1 AS what, row.2 AS says
 FROM
 (
-    SELECT arrayJoin(
-        [
+    SELECT 1 AS part, n, row
+    FROM
+    (
+        SELECT [
             (if(action = 'halt', 'Halted', 'Lifted'), concat(formatDateTime(at, '%F %T'), ' UTC by ', who, ', epoch ',
                 toString(epoch), ', rings ', arrayStringConcat(rings, ' '))),
             ('Why', why),
             (if(action = 'halt', 'Stands until', 'Lifted until'), concat(formatDateTime(ends, '%F %T'), ' UTC'))
-        ]) AS row
-    FROM (SELECT * FROM orders ORDER BY epoch DESC, action = 'halt' DESC LIMIT 1)
+        ] AS rows
+        FROM (SELECT * FROM orders ORDER BY epoch DESC, action = 'halt' DESC LIMIT 1)
+    )
+    ARRAY JOIN rows AS row, arrayEnumerate(rows) AS n
     UNION ALL
-    SELECT arrayJoin(
-        [
+    SELECT 2 AS part, n, row
+    FROM
+    (
+        SELECT [
             ('Andon decided', concat(ifNull(formatDateTime(crash_at, '%F %T'), ''), ' UTC by the events, epoch ',
                 toString(epoch), ', policy ', policy)),
             ('Andon said', why),
@@ -95,10 +101,13 @@ FROM
             ('Weighs most', arrayStringConcat(arrayConcat([JSONExtractString(signed, 'evidence', 'explanation', 'code'),
                 JSONExtractString(signed, 'evidence', 'explanation', 'module')],
                 JSONExtract(signed, 'evidence', 'explanation', 'strata', 'Array(String)')), ' '))
-        ]) AS row
-    FROM (SELECT * FROM orders WHERE who = 'andon' AND crash_at IS NOT NULL ORDER BY epoch DESC LIMIT 1)
+        ] AS rows
+        FROM (SELECT * FROM orders WHERE who = 'andon' AND crash_at IS NOT NULL ORDER BY epoch DESC LIMIT 1)
+    )
+    ARRAY JOIN rows AS row, arrayEnumerate(rows) AS n
 )
-WHERE trim(row.2) != ''"""),
+WHERE trim(row.2) != ''
+ORDER BY part, n LIMIT 20"""),
     width=12,
     height=10,
     columns={"what": Column(width=120), "says": Column(custom={"cellOptions": {"type": "auto", "wrapText": True}})},
