@@ -229,9 +229,7 @@ def _halts(snapshot: Snapshot, width: int) -> RenderableType:
     figures = (*times, *map(figure, ("crashed", "evidence")))
     columns = (*map(Column, ("update", "rings", "state")), *figures, Column("decided on", "words"))
     rows = [*map(_halt, snapshot.halts), *map(_unknown, snapshot.unknown)]
-    title = (
-        "Halts (crashed hosts in all rings by now, evidence, what each was decided on; silent ones: andon halts why)"
-    )
+    title = "Halts (crashed in all rings by now, evidence, what each was decided on; silent hosts: andon halts why)"
     return table(width, title, columns, rows)
 
 
