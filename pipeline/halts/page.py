@@ -4,23 +4,25 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import NamedTuple
 
-from pipeline.halt.issue import DECIDED_BY
 from pipeline.halts.chart import chart
 from pipeline.halts.facts import DONE, Row
 from pipeline.halts.stored import Stored
 from pipeline.halts.words import (
+    DECIDED_BY,
     apart_words,
+    approve_words,
     clocks_words,
     commanded,
     decided_words,
     item,
     now_words,
     obeyed_words,
+    proposed_words,
     silent_words,
     spread_words,
+    withdraw_words,
 )
 from pipeline.runtime.logging import printable
-from pipeline.status.proposed import approve_words, proposed_words, withdraw_words
 from pipeline.status.times import moment, span
 from pipeline.status.updates import UpdateRow, explain
 from pipeline.wire.halts import Evidence

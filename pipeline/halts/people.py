@@ -12,16 +12,14 @@ from typing import Any, TypeVar
 import click
 
 from consumers.rollout.params import Name, Span
-from pipeline.halt.approval import SignedCommand
 from pipeline.halts.named import HaltName, whose
 from pipeline.halts.reading import Known, read
-from pipeline.halts.sending import Signer, find_command, halt_of, send, signer
+from pipeline.halts.sending import SignedCommand, Signer, find_command, halt_of, send, signer
 from pipeline.halts.where import OF_CLICKHOUSE, Where, options, where
-from pipeline.halts.words import item
+from pipeline.halts.words import item, moment, span
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.say import say, say_json
-from pipeline.status.times import moment, span
 from pipeline.wire.audit import AuditEntry
 from pipeline.wire.commands import PROPOSALS, Command, CommandKind, command_digest
 from pipeline.wire.record_keys import update_key

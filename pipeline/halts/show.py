@@ -6,25 +6,27 @@ from typing import Any
 
 import click
 
-from pipeline.halt.issue import DECIDED_BY
 from pipeline.halts.answer import Answer, ask
 from pipeline.halts.facts import Row
 from pipeline.halts.listing import problems
 from pipeline.halts.stored import UNUSED
 from pipeline.halts.where import options, where
 from pipeline.halts.words import (
+    DECIDED_BY,
     apart_words,
+    approve_words,
     clocks_words,
     commanded,
     decided_words,
     item,
     now_words,
+    proposed_words,
     silent_words,
     spread_words,
     who,
+    withdraw_words,
 )
 from pipeline.runtime.say import say, say_json
-from pipeline.status.proposed import approve_words, proposed_words, withdraw_words
 from pipeline.status.times import moment, span
 from pipeline.status.updates import UpdateRow
 from pipeline.wire.record_keys import parse_key, update_key

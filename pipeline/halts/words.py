@@ -3,10 +3,14 @@
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
-from pipeline.halt.issue import DECIDED_BY
+from pipeline.halt.issue import DECIDED_BY as DECIDED_BY  # for pages
 from pipeline.halts.facts import DONE, UNANSWERED, Obeyed, Row
 from pipeline.runtime.logging import printable
-from pipeline.status.times import moment, span
+from pipeline.status.proposed import approve_words as approve_words
+from pipeline.status.proposed import proposed_words as proposed_words
+from pipeline.status.proposed import withdraw_words as withdraw_words
+from pipeline.status.times import moment as moment
+from pipeline.status.times import span as span
 from pipeline.status.updates import UpdateRow
 from pipeline.wire.halts import Evidence, Halt
 from pipeline.wire.spans import MINUTE_MS

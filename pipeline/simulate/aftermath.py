@@ -3,25 +3,19 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from confluent_kafka import Message
-
-from pipeline.halt.verify import UNREADABLE
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
-from pipeline.runtime.kafka import PROMPT, KafkaConfig
+from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.logging import printable
-from pipeline.runtime.topic_reader import TopicReader
-from pipeline.runtime.waiting import Deadline, wait_for
+from pipeline.runtime.waiting import wait_for
+from pipeline.simulate.heard import newest_beat, orders
 from pipeline.simulate.run import Run
 from pipeline.simulate.scenario import FASTEST
-from pipeline.wire import topics
-from pipeline.wire.halts import Halt, decode_halt
+from pipeline.wire.halts import Halt
 from pipeline.wire.partials import UpdateId
-from pipeline.wire.record_keys import heartbeat_key
-from pipeline.wire.verdicts import FleetHeartbeat, decode_heartbeat
+from pipeline.wire.verdicts import FleetHeartbeat
 
 HALT_SECONDS = 5.0  # after the last event: a halt takes a fraction of one
-READ_SECONDS = 8.0
 FEW_HOSTS = 2_000
 BEATS_MS = 25_000  # two heartbeats, and what it takes to read them
 FASTEST_TOLD = 1_000.0  # beyond it event time says nothing of who is behind
@@ -42,13 +36,13 @@ def sentences(kafka: KafkaConfig, played: Played) -> Iterator[str]:
     wanted, found, newest = set(guilty) - obeyed, dict[UpdateId, Halt](), dict[UpdateId, Halt]()
 
     def all_found() -> bool:
-        newest.update({_update(halt): halt for halt in _orders(kafka, fleet)})
+        newest.update({_update(halt): halt for halt in orders(kafka, fleet)})
         found.update({of: halt for of, halt in newest.items() if _is_new(halt, played)})
         return wanted <= found.keys()
 
     try:
         wait_for(all_found, HALT_SECONDS)
-        beat = _beat(kafka, fleet) if wanted - found.keys() else None
+        beat = newest_beat(kafka, fleet) if wanted - found.keys() else None
     except AndonError as error:
         yield f"whether it was halted is not known: {error}"
         return
@@ -67,36 +61,6 @@ def _update(halt: Halt) -> UpdateId:
 
 def _is_new(halt: Halt, played: Played) -> bool:
     return halt.action == "halt" and halt.issued_at >= played.since_ms
-
-
-def _orders(kafka: KafkaConfig, fleet: str) -> Iterator[Halt]:
-    for message in _held(kafka, topics.HALTS):
-        try:
-            halt = decode_halt(message.value() or b"")
-        except UNREADABLE:
-            continue
-        if halt.fleet == fleet:
-            yield halt
-
-
-def _beat(kafka: KafkaConfig, fleet: str) -> FleetHeartbeat | None:
-    """The newest of the fleet's detector."""
-    found = None
-    for message in _held(kafka, topics.VERDICTS):
-        if message.key() == heartbeat_key(fleet).encode() and message.value():
-            try:
-                found = decode_heartbeat(message.value() or b"")
-            except UNREADABLE:
-                continue
-    return found
-
-
-def _held(kafka: KafkaConfig, topic: topics.Topic) -> Iterator[Message]:
-    deadline = Deadline(READ_SECONDS)
-    with TopicReader(kafka, "andon-replay", settings=PROMPT) as reader:
-        reader.start(reader.held(kafka.topic_prefix + topic.name))
-        for messages in reader.to_end(deadline.left_seconds):
-            yield from messages
 
 
 def _stands(newest: Halt | None) -> str:

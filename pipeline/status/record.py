@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pipeline.halt.believe import TrustedKeys
+from pipeline.halt.proposals import NEWEST_ENTRIES as NEWEST_ENTRIES  # for who reads
 from pipeline.halt.proposals import Proposals
 from pipeline.halt.safety import SafetyRecord
 from pipeline.wire import topics

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from pipeline.halt.proposals import NEWEST_ENTRIES
 from pipeline.halt.trust import TrustConfig
 from pipeline.local import datadir, stack
 from pipeline.local.machine.usage import Usage, usage
@@ -11,7 +10,7 @@ from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.status import snapshot
-from pipeline.status.record import Shown
+from pipeline.status.record import NEWEST_ENTRIES, Shown
 from pipeline.status.snapshot import Snapshot
 from pipeline.status.sources import Cluster, Followed, Offsets
 from pipeline.wire import topics
