@@ -32,12 +32,17 @@ def gauges(
     yield from _obedience(rows)
     standing = sorted((row for row in rows if row.state in STANDS), key=lambda row: -since_ms[row.key])
     yield metrics.STANDS_SINCE, list(_updates(standing, {row.key: since_ms[row.key] / 1000 for row in standing}))
-    rates = {row.key: row.spreading_hosts_per_minute or 0.0 for row in standing}
-    yield metrics.SPREADING, list(_updates(standing, rates))
+    rates = {row.key: rate for row in standing if (rate := _rate(row)) is not None}
+    yield metrics.SPREADING, list(_updates([row for row in standing if row.key in rates], rates))
     pending = [row for row in rows if row.state == "pending"]
     yield metrics.PENDING_SINCE, list(_updates(pending, {row.key: since_ms[row.key] / 1000 for row in pending}))
     ends = {row.key: row.halt.expires_at / 1000 for row in rows if row.state == "resumed" and row.halt is not None}
     yield metrics.RESUME_ENDS, list(_updates([row for row in rows if row.key in ends], ends))
+
+
+def _rate(row: Row) -> float | None:
+    """None while nobody knows: a zero would say that it does not spread."""
+    return 0.0 if row.flat_since else row.spreading_hosts_per_minute
 
 
 def _is_live(verdict: Verdict, record: SafetyRecord) -> bool:

@@ -57,34 +57,57 @@ FROM machines_spared WHERE {THIS}"""),
 )
 ACCOUNT = table(
     "Why was it halted?",
-    "The first halt of it, in the words of its signed record. All of it: andon halts why.",
+    "The newest order about it and who gave it; and what Andon decided last, with the evidence and the bar of that "
+    "record. All of it: andon halts why.",
     sql(f"""
-WITH
-    (SELECT max(threshold) FROM verdicts WHERE {THIS}) AS threshold,
-    (
-        SELECT argMax(if(explanation_kind = 'signature', concat(explanation_code, ' ', explanation_module),
-                      concat(explanation_kind, ' ', arrayStringConcat(explanation_strata, ' '))), log10_evidence)
-        FROM verdicts WHERE {THIS}
-    ) AS weighs_most
+WITH orders AS
+(
+    SELECT
+        epoch, action, min(halts.issued_at) AS at, argMin(tuple(halts.stream_time), halts.issued_at).1 AS crash_at,
+        argMax(halts.expires_at, halts.issued_at) AS ends, argMin(halts.rings, halts.issued_at) AS rings,
+        argMin(halts.decided_by, halts.issued_at) AS who, argMin(halts.policy, halts.issued_at) AS policy,
+        argMin(halts.reason, halts.issued_at) AS why, argMin(halts.record, halts.issued_at) AS signed
+    FROM halts WHERE {THIS}
+    GROUP BY epoch, action
+)
 SELECT row.1 AS what, row.2 AS says
 FROM
 (
-    SELECT * FROM halts FINAL WHERE {THIS} AND action = 'halt' ORDER BY issued_at LIMIT 1
+    SELECT 1 AS part, n, row
+    FROM
+    (
+        SELECT [
+            (if(action = 'halt', 'Halted', 'Lifted'), concat(formatDateTime(at, '%F %T'), ' UTC by ', who, ', epoch ',
+                toString(epoch), ', rings ', arrayStringConcat(rings, ' '))),
+            ('Why', why),
+            (if(action = 'halt', 'Stands until', 'Lifted until'), concat(formatDateTime(ends, '%F %T'), ' UTC'))
+        ] AS rows
+        FROM (SELECT * FROM orders ORDER BY epoch DESC, action = 'halt' DESC LIMIT 1)
+    )
+    ARRAY JOIN rows AS row, arrayEnumerate(rows) AS n
+    UNION ALL
+    SELECT 2 AS part, n, row
+    FROM
+    (
+        SELECT [
+            ('Andon decided', concat(ifNull(formatDateTime(crash_at, '%F %T'), ''), ' UTC by the events, epoch ',
+                toString(epoch), ', policy ', policy)),
+            ('Andon said', why),
+            ('Crashes', concat(JSONExtractRaw(signed, 'evidence', 'observed'), ', where ',
+                toString(round(JSONExtractFloat(signed, 'evidence', 'expected'), 4)), ' were expected')),
+            ('Evidence', concat('10^', toString(round(JSONExtractFloat(signed, 'evidence', 'log10_evidence'), 1)),
+                ' of 10^', toString(round(JSONExtractFloat(signed, 'evidence', 'threshold'), 1)), ', basis ',
+                JSONExtractString(signed, 'evidence', 'basis'))),
+            ('Weighs most', arrayStringConcat(arrayConcat([JSONExtractString(signed, 'evidence', 'explanation', 'code'),
+                JSONExtractString(signed, 'evidence', 'explanation', 'module')],
+                JSONExtract(signed, 'evidence', 'explanation', 'strata', 'Array(String)')), ' '))
+        ] AS rows
+        FROM (SELECT * FROM orders WHERE who = 'andon' AND crash_at IS NOT NULL ORDER BY epoch DESC LIMIT 1)
+    )
+    ARRAY JOIN rows AS row, arrayEnumerate(rows) AS n
 )
-ARRAY JOIN
-    [
-        ('Why', reason),
-        ('Ordered', concat(formatDateTime(issued_at, '%F %T'), ' UTC, rings ', arrayStringConcat(rings, ' '))),
-        ('Decided', ifNull(concat(formatDateTime(stream_time, '%F %T'), ' UTC, by the events'), '')),
-        ('Decided by', concat(decided_by, ', policy ', policy)),
-        ('Crashes', concat(toString(ifNull(observed, 0)), ', where ', toString(round(ifNull(expected, 0), 4)),
-            ' were expected')),
-        ('Evidence', concat('10^', toString(round(ifNull(log10_evidence, 0), 1)), ' of 10^', toString(threshold),
-            ', basis ', basis)),
-        ('Weighs most', weighs_most),
-        ('Stands until', concat(formatDateTime(expires_at, '%F %T'), ' UTC'))
-    ] AS row
-WHERE row.2 != ''"""),
+WHERE trim(row.2) != ''
+ORDER BY part, n LIMIT 20"""),
     width=12,
     height=10,
     columns={"what": Column(width=120), "says": Column(custom={"cellOptions": {"type": "auto", "wrapText": True}})},
@@ -105,11 +128,11 @@ FROM
     SELECT min(crashed_at), 2, 'first crash with it', '', 'events'
     FROM crashes WHERE fleet = {value("fleet")} AND {reports.LISTED} HAVING count() > 0
     UNION ALL
-    SELECT min(ifNull(stream_time, issued_at)), 3, 'halt decided', arrayStringConcat(any(rings), ' '), 'events'
-    FROM halts WHERE {THIS} AND action = 'halt' GROUP BY epoch
+    SELECT assumeNotNull(stream_time), 3, 'halt decided', arrayStringConcat(argMin(rings, epoch), ' '), 'events'
+    FROM halts WHERE {THIS} AND action = 'halt' AND stream_time IS NOT NULL GROUP BY stream_time
     UNION ALL
-    SELECT min(issued_at), 4, any(if(action = 'halt', 'halt ordered', 'resumed')), any(decided_by), 'clock'
-    FROM halts WHERE {THIS} GROUP BY epoch
+    SELECT min(issued_at), 4, if(action = 'halt', 'halt ordered', 'resumed'), any(decided_by), 'clock'
+    FROM halts WHERE {THIS} GROUP BY epoch, action
     UNION ALL
     SELECT issued_at + toIntervalMillisecond(toInt64(1000 * assumeNotNull(seconds_to_confirmed))), 5, concat(action,
         ' confirmed'), subscriber, 'clock'

@@ -32,10 +32,16 @@ UNCONFIRMED = big(
     no_value="UNKNOWN: NOBODY TELLS",
     links=[("What to do: AndonHaltUnconfirmed", f"{common.RUNBOOKS}/AndonHaltUnconfirmed")],
 )
+# Of a halt that has no sample nobody knows whether it spreads: then only one that does spread says anything.
+_RATE = most("andon_halt_spreading_hosts_per_minute", UPDATE, THIS)
+_STANDS = most("andon_halt_issued_timestamp_seconds", UPDATE, THIS)
+_UNKNOWN = f"count({_STANDS} unless {_RATE})"
+SPREADS = f"(max({_RATE}) > 0) or ((max({_RATE}) or {common.heard(FLEET)}) unless {_UNKNOWN})"
 SPREADING = big(
     "Does a halted update spread?",
-    "Hosts a minute that still install one, as far as reported, of the one that does most.",
-    prom(f"max({metric('andon_halt_spreading_hosts_per_minute', THIS)}) or {common.heard(FLEET)}"),
+    "Hosts a minute that still install one, as far as reported, of the one that does most. Unknown while "
+    "nobody says so of one that stands.",
+    prom(SPREADS),
     unit="cpm",
     says={"0": "NO"},
     steps=((None, GREY), (0, BLUE), (0.1, RED)),
@@ -55,24 +61,31 @@ STEPS = table(
     "How long does each step take?",
     "Halt by halt: from the first installation to the decision and from it to the last new installation by the time "
     "of the events, to the order and from it to the last rollout system that confirmed by the clock on the wall. "
-    "After a replay the decision and the order have nothing to do with each other: that is left empty.",
+    "After a replay the decision and the order have nothing to do with each other: that is left empty, "
+    "and so it is of an order that carries on the evidence of one before: no crash decided that.",
     sql(f"""
 WITH installs AS
 (
     SELECT fleet, vendor, product, version, max(verdicts.last_install) AS last_install
     FROM verdicts WHERE {only(*UPDATE)} GROUP BY fleet, vendor, product, version
 )
-SELECT t.fleet AS fleet, {NAME}, t.decided_at AS decided,
-       t.seconds_release_to_decision AS `to decision`, t.seconds_decision_to_halt AS `to order`,
+SELECT t.fleet AS fleet, {NAME}, t.halted_at AS ordered, if(carried, NULL, t.decided_at) AS decided,
+       if(carried, NULL, t.seconds_release_to_decision) AS `to decision`,
+       if(carried, NULL, t.seconds_decision_to_halt) AS `to order`,
        t.seconds_halt_to_stopped AS `to all stopped`, t.subscribers_stopped AS stopped,
-       if(i.last_install IS NULL, NULL, dateDiff('second', t.decided_at, assumeNotNull(i.last_install)))
+       if(carried OR i.last_install IS NULL, NULL, dateDiff('second', t.decided_at, assumeNotNull(i.last_install)))
            AS `to last install`, t.vendor AS vendor, t.product AS product, t.version AS version
-FROM (SELECT * FROM time_to_halt WHERE {only(*UPDATE)}) AS t
+FROM
+(
+    SELECT *, min(epoch) OVER (PARTITION BY fleet, vendor, product, version, decided_at) < epoch AS carried
+    FROM time_to_halt WHERE {only(*UPDATE)}
+) AS t
 LEFT JOIN installs AS i USING (fleet, vendor, product, version)
 ORDER BY t.halted_at DESC LIMIT 7"""),
     width=24,
     columns=OF_UPDATE
     | {
+        "ordered": Column(unit="dateTimeAsIso", width=180),
         "decided": Column(unit="dateTimeAsIso", width=180),
         "to decision": SECONDS,
         "to order": SECONDS,

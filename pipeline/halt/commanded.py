@@ -13,7 +13,7 @@ from pipeline.halt.approval import SignedCommand, named, why_not_approved
 from pipeline.halt.issue import EVERY_RING, MAX_REASON_CHARS, enforced, finite, union
 from pipeline.runtime.logging import printable
 from pipeline.wire.audit import Effect, Outcome
-from pipeline.wire.commands import AHEAD_MS, MAX_AGE_MS, Command
+from pipeline.wire.commands import AHEAD_MS, MAX_AGE_MS, Command, command_digest
 from pipeline.wire.halts import Halt
 from pipeline.wire.spans import HOUR_MS
 
@@ -71,6 +71,8 @@ def answer(signed: SignedCommand, appended_at_ms: int, known: Known) -> Answer:
         return refused("no_reason", "it gives no reason")
     if command.kind == "force":
         return _force(command, known)
+    if command.kind == "withdraw":
+        return _withdraw(command, known)
     if found := _why_not_proposed(command, known):
         return found
     return Answer("applied", detail=f"proposed: another operator has an hour to approve {command.id}")
@@ -141,6 +143,15 @@ def _approve(signed: SignedCommand, known: Known) -> Answer:
         rings=proposed.rings,
         halt=msgspec.structs.replace(halt, orders=orders),
     )
+
+
+def _withdraw(command: Command, known: Known) -> Answer:
+    """Whoever of the operators asks for it: what stands halted stays so."""
+    proposal = known.proposals.get(command.approves)
+    named_so = (command.key, command.digest)
+    if proposal is None or named_so != (proposal.command.key, command_digest(proposal.raw)):
+        return refused("unknown_proposal", "no such proposal is open: it was never there, was completed, or is too old")
+    return Answer("applied", detail=f"withdrawn: {proposal.command.id} of {proposal.command.operator}")
 
 
 def _superseded(command: Command, known: Known) -> Answer:

@@ -59,7 +59,7 @@ class Ledger:
         owner = trusted.get(command.kid)
         if entry.outcome == "applied" and command.kind in PROPOSALS and owner is not None:
             self._proposals[command.id] = SignedCommand(command, entry.command.encode(), owner)
-        elif entry.outcome == "applied" and command.kind == "approve":
+        elif entry.outcome == "applied" and command.kind in ("approve", "withdraw"):
             self._proposals.pop(command.approves, None)
 
     def _said(self, halt: Halt) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from pipeline.halt.merit import last_install_of, seconds_to_last_install
+from pipeline.halt.proposals import Proposed
 from pipeline.halt.safety import DOUBTS, SafetyRecord
 from pipeline.wire.acks import HaltAck
 from pipeline.wire.halts import Halt
@@ -60,7 +61,8 @@ class Source(Protocol):
 class Row(msgspec.Struct, kw_only=True):
     """One update as `andon halts` sees it; `state` is one of ORDER. `spreading_hosts_per_minute`, `flat_since` and
     `last_install` are as in verdicts, times of the events. `crashed_hosts` are all with it, in all rings: at the
-    decision as the halt has it, and by now, of each ring as of its newest verdict; None where nothing says so."""
+    decision as the halt has it, and by now, of each ring as of its newest verdict; None where nothing says so.
+    `proposals` wait for another operator."""
 
     key: str
     state: str
@@ -74,6 +76,7 @@ class Row(msgspec.Struct, kw_only=True):
     seconds_decision_to_last_install: float | None = None
     crashed_hosts_at_decision: int | None = None
     crashed_hosts_by_now: int | None = None
+    proposals: list[Proposed] = []
 
 
 def rows(known: Source, now_ms: int, fleet: str = "") -> list[Row]:

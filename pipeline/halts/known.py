@@ -5,6 +5,7 @@ from collections import deque
 
 from pipeline.halt.believe import TrustedKeys, believed_ack, believed_halt, believed_word
 from pipeline.halt.errors import UntrustedRecord
+from pipeline.halt.proposals import Proposals, Proposed
 from pipeline.halt.safety import SafetyRecord
 from pipeline.wire.acks import HaltAck
 from pipeline.wire.record_keys import is_heartbeat, key_text, parse_key
@@ -27,6 +28,7 @@ class Known:
         self.acks: list[HaltAck] = []
         self.issued: dict[tuple[str, int], int] = {}
         self.named: set[str] = set()
+        self.proposals = Proposals(trusted)
         self.problems: list[str] = []  # what is therefore unknown, for people
         self.subscribers = sorted(key.name for key in trusted.values() if key.role == "subscriber")
         self._trusted, self._asked = trusted, update_key
@@ -49,6 +51,14 @@ class Known:
         """A record of `fleet.halt-acks`."""
         if not self._asked or key_text(key) == self._asked:
             self._acks.append((key, value))
+
+    def put_audit(self, key: bytes | None, value: bytes | None) -> None:
+        """A record of `fleet.audit`."""
+        self.proposals.put(key, value)
+
+    def proposed(self, key: str, now_ms: int) -> list[Proposed]:
+        """What waits for another operator, of an update's key."""
+        return [each for each in self.proposals.open(self.record.halts, now_ms) if each.key == key]
 
     def _is_asked(self, key: bytes | None) -> bool:
         return bool(self._asked) and _update_of(key) == self._asked

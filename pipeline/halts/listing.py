@@ -17,6 +17,7 @@ from pipeline.halts.words import obeyed_count, spread_word
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.logging import printable
 from pipeline.runtime.say import say, say_json
+from pipeline.status.proposed import approve_words, proposed_words, withdraw_words
 from pipeline.wire.record_keys import fleet_of
 
 WIDE_COLUMNS = 160  # in a file or a pipe
@@ -33,12 +34,16 @@ def command(fleet: str | None, as_json: bool, **settings: Any) -> None:
     place = where(**settings)
     known, now_ms = read(place.kafka, Known(place.trusted)), wall_clock_ms()
     found = rows(known, now_ms, fleet or "")
+    for row in found:
+        row.proposals = known.proposed(row.key, now_ms)
     if as_json:
         for row in found:
             say_json(row)
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE_COLUMNS
     for line in lines(found, max(width, 80) - 1):
+        say(line)
+    for line in proposals(found, now_ms, max(width, 80) - 1):
         say(line)
     for problem in problems(known, now_ms, fleet or ""):
         say(f"! {problem}")
@@ -61,6 +66,16 @@ def lines(found: list[Row], width: int) -> Iterator[str]:
         places = zip(row, widths, strict=True)
         yield " ".join(f"{c:>{w}}" if at in FIGURES else f"{c:{w}}" for at, (c, w) in enumerate(places)).rstrip()
     yield "then, now: crashed hosts with it, in all rings: at the decision, and by now"
+    yield "hosts that fell silent are in neither: andon halts why, andon query silent"
+
+
+def proposals(found: list[Row], now_ms: int, width: int) -> Iterator[str]:
+    """What waits for another operator, and the commands that complete it or take it back."""
+    for row in found:
+        for each in row.proposals:
+            yield from textwrap.wrap(printable(f"PROPOSED of {row.key}: {proposed_words(each, now_ms)}"), width)
+            yield f"  {printable(approve_words(each))}"
+            yield f"  {printable(withdraw_words(each))}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

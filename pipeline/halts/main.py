@@ -9,6 +9,7 @@ COMMANDS = {
     "force": ("pipeline.halts.people:force", "Halt an update now, by your signature alone."),
     "resume": ("pipeline.halts.people:resume", "Propose to lift a halt for a time."),
     "extend": ("pipeline.halts.people:extend", "Propose that a resume stands longer."),
+    "withdraw": ("pipeline.halts.people:withdraw", "Take a proposal back before it is approved."),
     "approve": ("pipeline.halts.people:approve", "Complete another's proposal, or release a halt that waits."),
 }
 

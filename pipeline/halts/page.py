@@ -7,7 +7,21 @@ from typing import NamedTuple
 from pipeline.halts.chart import chart
 from pipeline.halts.facts import DONE, Row
 from pipeline.halts.stored import Stored
-from pipeline.halts.words import clocks_words, commanded, decided_words, item, now_words, obeyed_words, spread_words
+from pipeline.halts.words import (
+    DECIDED_BY,
+    apart_words,
+    approve_words,
+    clocks_words,
+    commanded,
+    decided_words,
+    item,
+    now_words,
+    obeyed_words,
+    proposed_words,
+    silent_words,
+    spread_words,
+    withdraw_words,
+)
 from pipeline.runtime.logging import printable
 from pipeline.status.times import moment, span
 from pipeline.status.updates import UpdateRow, explain
@@ -29,6 +43,7 @@ FLAGS = {
     "masked": "most of its crashed hosts have another halted update: says little of this one",
     "no_history": "the fleet's history is too short to compare with",
     "overdue": "hosts that have it have gone silent",
+    "after_resume": "operators have resumed it once: to halt again, evidence must exceed what it was then, and a bar",
     "vetoed_by_shock": "hosts without it crash more, too: history alone does not halt",
     "partials_lost": "some reports were lost before they were judged",
 }
@@ -42,16 +57,26 @@ class Seen(NamedTuple):
     others: list[Verdict]
     stored: Stored
     problems: list[str]
+    read_until: int | None = None  # unix ms: how far the detector has come, by its heartbeat
 
 
 def lines(seen: Seen, now_ms: int, width: int) -> list[str]:
     """The page, at most MOST_LINES of them."""
     row = seen.row
     parts = [*_head(row, now_ms, width)]
+    for each in row.proposals[:1]:
+        more = f"; {len(row.proposals) - 1} more: andon halts show" if len(row.proposals) > 1 else ""
+        parts += item("PROPOSED", proposed_words(each, now_ms) + more, width)
     parts += [f"! {printable(problem)}"[:width] for problem in seen.problems[:3]]
     found = row.halt.evidence if row.halt is not None else None
     newest = UpdateRow(row.verdicts) if row.verdicts else None
     parts += [*_figures(found, newest, width), *_where(row, newest, seen.stored, width)]
+    if row.halt is not None:
+        parts += item(
+            "Silent", silent_words(seen.stored.silent, seen.stored.why_not or seen.stored.silent_why_not), width
+        )
+    if apart := apart_words(seen.read_until, seen.stored.heard_until):
+        parts += item("As of", apart, width)
     last = [*_rest(seen, found, newest, width), *_next(row, width)]
     room = MOST_LINES - len(parts) - len(last) - 2
     parts += _chart(seen, width, min(CHART_ROWS, room))
@@ -71,6 +96,8 @@ def _head(row: Row, now_ms: int, width: int) -> Iterator[str]:
     rings = "every ring" if "*" in halt.rings else ", ".join(halt.rings)
     made = f"epoch {halt.epoch} by {halt.decided_by}, signed {moment(halt.issued_at)} (wall time); {until}"
     yield from item("", f"{halt.action} in {rings}, {made}", width)
+    if halt.decided_by != DECIDED_BY:
+        yield from item("", f"because, in their words: {halt.reason}", width)
     if halt.evidence is not None:
         yield from item("", f"decided {clocks_words(halt)}", width)
     if row.state == "unknown":
@@ -175,7 +202,7 @@ def _considered(rivals: tuple[Conditional, ...], threshold: float, others: list[
 
 
 def _bound(row: Row, found: Evidence | None, newest: UpdateRow | None) -> str:
-    if row.halt is not None and row.halt.decided_by != "andon":
+    if row.halt is not None and row.halt.decided_by != DECIDED_BY:
         return "a person ordered it: no error bound holds"
     shown = found or (newest.newest if newest is not None else None)
     if shown is None:
@@ -205,14 +232,21 @@ def _next(row: Row, width: int) -> Iterator[str]:
         told = ["andon doctor    # why the detector is silent; nothing is permitted meanwhile"]
     elif _is_loose(row):
         told = ["# stop the rollout by hand where it is not confirmed, then again:", *told]
+    for open_one in row.proposals[:1]:
+        told += [
+            "# another operator approves, or anyone takes it back:",
+            approve_words(open_one),
+            withdraw_words(open_one),
+        ]
     query = " ".join(f"-p {name}={quote(value)}" for name, value in names.items())
     told.append(f"andon query exposure {query}")
     about = f"{quote('/'.join(row.key.split('/')[1:]))} --fleet {quote(names['fleet'])}"
-    if row.state == "standing":
+    if row.state == "standing" and not row.proposals:
         told += ["# two operators lift it, for a time:", f"andon halts resume {about} --for 4h --reason '…' --key FILE"]
     elif row.state == "pending":
         told += ["# it waits for an operator:", f"andon halts approve {about} --key FILE"]
-    elif row.state in ("none", "shadow"):
-        told += ["# an operator may halt it by hand:", f"andon halts force {about} --reason '…' --key FILE"]
+    elif row.state in ("none", "shadow", "resumed"):
+        ends = "ends the resume" if row.state == "resumed" else "may halt it by hand"
+        told += [f"# one operator {ends}:", f"andon halts force {about} --reason '…' --key FILE"]
     for number, each in enumerate(told):
         yield from commanded("" if number else "Next", each, width)

@@ -1,4 +1,4 @@
-"""`andon halts force | resume | extend | approve`: an operator's command, signed here, answered by the correlator."""
+"""`andon halts force | resume | extend | withdraw | approve`: an operator's order, signed here, and its answer."""
 
 import functools
 import re
@@ -6,19 +6,20 @@ import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 import click
 
-from consumers.rollout.params import Name, Span, UpdateName
+from consumers.rollout.params import Name, Span
+from pipeline.halts.named import HaltName, whose
 from pipeline.halts.reading import Known, read
-from pipeline.halts.sending import Signer, find_command, halt_of, send, signer
+from pipeline.halts.sending import SignedCommand, Signer, find_command, halt_of, send, signer
 from pipeline.halts.where import OF_CLICKHOUSE, Where, options, where
-from pipeline.halts.words import item
+from pipeline.halts.words import item, moment, span
 from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.say import say, say_json
-from pipeline.status.times import moment, span
 from pipeline.wire.audit import AuditEntry
 from pipeline.wire.commands import PROPOSALS, Command, CommandKind, command_digest
 from pipeline.wire.record_keys import update_key
@@ -41,14 +42,21 @@ def _asking(function: F) -> F:
     def run(**given: Any) -> Any:
         settings = {name: given.pop(name) for name in ("kafka", "clickhouse", "trust", "data_dir")}
         place = where(**settings)
-        return function(place=place, own=signer(given.pop("key_file"), place.trusted), **given)
+        own = signer(given.pop("key_file"), place.trusted)
+        given["fleet"], update = whose(place, given["fleet"], given.get("update") or _named_in(given.get("what", "")))
+        return function(place=place, own=own, **given | ({"update": update} if "update" in given else {}))
 
     file = click.Path(path_type=Path, dir_okay=False)
     wrapped: Any = click.option("--answer-within", type=Span(), default=30.0, help="How long to wait: 30s, 2m.")(run)
     wrapped = click.option("--key", "key_file", type=file, required=True, help="File of your private key.")(wrapped)
-    wrapped = click.option("--fleet", required=True, type=Name(), help="Whose update it is.")(wrapped)
+    wrapped = click.option("--fleet", type=Name(), help="Whose update; not needed where there is one.")(wrapped)
     done: F = options(OF_CLICKHOUSE)(wrapped)
     return done
+
+
+def _named_in(what: str) -> tuple[str, ...]:
+    """The update, unless it is the id of a proposal."""
+    return HaltName().convert(what, None, None) if "/" in what else ()
 
 
 def _rings(function: F) -> F:
@@ -58,7 +66,7 @@ def _rings(function: F) -> F:
 
 
 @click.command("force", epilog=EPILOG)
-@click.argument("update", type=UpdateName())
+@click.argument("update", type=HaltName())
 @_rings
 @click.option("--reason", required=True, help="Why; people will read it.")
 @_asking
@@ -69,7 +77,7 @@ def force(place: Where, own: Signer, update: tuple[str, str, str], fleet: str, *
 
 
 @click.command("resume", epilog=EPILOG)
-@click.argument("update", type=UpdateName())
+@click.argument("update", type=HaltName())
 @_rings
 @click.option("--reason", required=True, help="Why; people will read it.")
 @click.option("--for", "span_seconds", type=Span(), required=True, help="How long it may go on: 4h, 2d.")
@@ -81,7 +89,7 @@ def resume(place: Where, own: Signer, update: tuple[str, str, str], fleet: str, 
 
 
 @click.command("extend", epilog=EPILOG)
-@click.argument("update", type=UpdateName())
+@click.argument("update", type=HaltName())
 @click.option("--reason", required=True, help="Why; people will read it.")
 @click.option("--for", "span_seconds", type=Span(), required=True, help="How long it may go on, from now: 4h, 2d.")
 @_asking
@@ -91,14 +99,13 @@ def extend(place: Where, own: Signer, update: tuple[str, str, str], fleet: str, 
 
 
 @click.command("approve", epilog=EPILOG)
-@click.argument("what", metavar="ID | VENDOR/PRODUCT/VERSION")
+@click.argument("what", metavar="ID | [FLEET/]VENDOR/PRODUCT/VERSION")
 @click.option("--yes", is_flag=True, help="Sign without asking.")
 @_asking
 def approve(place: Where, own: Signer, what: str, fleet: str, yes: bool, **given: Any) -> None:
     """Complete another operator's proposal (its ID), or release a halt that waits for a person (its update)."""
     if "/" in what:
-        vendor, product, version = UpdateName().convert(what, None, None)
-        update = (vendor, product, version)
+        _, update = whose(place, fleet, _named_in(what))
         about = _about(place, fleet, update, ())
         _agree([*item("to halt", "/".join(update), WIDTH), *item("in fleet", fleet, WIDTH)], yes)
         _order(place, own, "approve", about, **given)
@@ -110,9 +117,26 @@ def approve(place: Where, own: Signer, what: str, fleet: str, yes: bool, **given
     if proposed.kind not in PROPOSALS:
         raise AndonError(f"{what} is a command to {proposed.kind}: it needs no approval")
     _agree(_proposed(proposed), yes)
+    _order(place, own, "approve", _named(proposal), **given)
+
+
+@click.command("withdraw", epilog=EPILOG)
+@click.argument("id", metavar="ID")
+@click.option("--reason", required=True, help="Why; people will read it.")
+@_asking
+def withdraw(place: Where, own: Signer, id: str, fleet: str, reason: str, **given: Any) -> None:
+    """Take a proposal back, your own or another's: nobody can approve it any more. What is halted stays so."""
+    proposal = find_command(place.kafka, place.trusted, fleet, id)
+    if proposal.command.kind not in PROPOSALS:
+        raise AndonError(f"{id} is a command to {proposal.command.kind}: only a proposal can be withdrawn")
+    _order(place, own, "withdraw", _named(proposal) | {"reason": reason}, **given)
+
+
+def _named(proposal: SignedCommand) -> dict[str, Any]:
+    """What a command says of the proposal that it is about."""
     names = ("fleet", "vendor", "product", "version", "rings", "epoch")
-    about = {name: getattr(proposed, name) for name in names}
-    _order(place, own, "approve", about | {"approves": proposed.id, "digest": command_digest(proposal.raw)}, **given)
+    about = {name: getattr(proposal.command, name) for name in names}
+    return about | {"approves": proposal.command.id, "digest": command_digest(proposal.raw)}
 
 
 def _about(place: Where, fleet: str, update: tuple[str, str, str], rings: tuple[str, ...]) -> dict[str, Any]:
@@ -181,6 +205,7 @@ def _said(words: Command, entry: AuditEntry) -> list[str]:
     if halt := halt_of(entry):
         lines += item(halt.action, f"{', '.join(halt.rings)}; epoch {halt.epoch}; by {halt.decided_by}", WIDTH)
     elif words.kind in PROPOSALS:
-        todo = f"andon halts approve {words.id} --fleet {words.fleet} --key FILE"
-        lines += item("next", f"another operator: {todo}", WIDTH)
+        about = f"{words.id} --fleet {quote(words.fleet)} --key FILE"
+        lines += item("next", f"another operator: andon halts approve {about}", WIDTH)
+        lines += item("", f"or take it back: andon halts withdraw {about} --reason '…'", WIDTH)
     return lines

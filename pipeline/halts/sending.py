@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pipeline.halt.approval import SignedCommand, believed_command
+from pipeline.halt.approval import SignedCommand as SignedCommand  # for who orders
+from pipeline.halt.approval import believed_command
 from pipeline.halt.believe import TrustedKeys, believed_entry
 from pipeline.halt.errors import UntrustedRecord
 from pipeline.halt.ledger import halt_of as halt_of

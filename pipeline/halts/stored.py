@@ -38,6 +38,8 @@ EVIDENCE = (
     "SELECT toUnixTimestamp64Milli(at) AS at_ms, max(verdicts.log10_evidence) AS log10 FROM verdicts "
     f"WHERE {_UPDATE} GROUP BY at ORDER BY at DESC LIMIT 2000"
 )
+HEARD = "SELECT toUnixTimestamp64Milli(max(last_seen)) FROM hosts WHERE fleet = {fleet:String}"
+SILENT = ("silent_hosts", "silent_in_line", "silent_that_listed_it", "silent_in_as_long_before")
 OBEDIENCE = (
     "SELECT epoch, action, subscriber, status, detail, "
     "seconds_to_requested, seconds_to_confirmed, seconds_to_effective "
@@ -54,6 +56,9 @@ class Stored(msgspec.Struct, kw_only=True):
     evidence: list[tuple[int, float]] | None = None  # unix ms, log10; oldest first
     obedience: list[dict[str, Any]] | None = None
     last_install: dict[str, Any] | None = None
+    heard_until: int | None = None  # unix ms: newest report of the fleet
+    silent: dict[str, int] | None = None  # a row of the named query, hosts
+    silent_why_not: str = "ClickHouse has not answered"
 
 
 class Asking:
@@ -92,17 +97,32 @@ class Asking:
             found.evidence = [(r[0], r[1]) for r in reversed(self._rows(client, EVIDENCE))]
             found.obedience = list(client.query(OBEDIENCE, parameters=self._given).named_results())
             found.last_install = self._last_install(client)
+            found.heard_until = self._heard_until(client)
             found.why_not = ""
+            found.silent = self._silent(client)  # last, for it takes longest
+            found.silent_why_not = "" if found.silent else "`andon query silent` looks at newer updates only"
         except (Error, AndonError, OSError) as error:
-            found.why_not = f"ClickHouse did not answer: {(str(error).strip().splitlines() or [''])[0][:200]}"
+            why = f"ClickHouse did not answer: {(str(error).strip().splitlines() or [''])[0][:200]}"
+            found.why_not, found.silent_why_not = found.why_not and why, why  # if all but the last has come
+
+    def _heard_until(self, client: "Client") -> int | None:
+        ((heard,),) = self._rows(client, HEARD)
+        return int(heard) or None
+
+    def _silent(self, client: "Client") -> dict[str, int] | None:
+        answer = client.query(queries()["silent"].sql, parameters={"fleet": self._given["fleet"]})
+        row = next((r for r in answer.named_results() if self._is_it(r)), None)
+        return None if row is None else {name: int(row[name]) for name in SILENT}
+
+    def _is_it(self, row: dict[str, Any]) -> bool:
+        return all(row[name] == self._given[name] for name in ("vendor", "product", "version"))
 
     def _rows(self, client: "Client", sql: str) -> list[Any]:
         return list(client.query(sql, parameters=self._given).result_rows)
 
     def _last_install(self, client: "Client") -> dict[str, Any] | None:
         answer = client.query(queries()["last-install"].sql, parameters={"fleet": self._given["fleet"]})
-        names = ("vendor", "product", "version")
-        return next((r for r in answer.named_results() if all(r[n] == self._given[n] for n in names)), None)
+        return next((row for row in answer.named_results() if self._is_it(row)), None)
 
 
 def complete(row: Row, stored: Stored) -> Row:

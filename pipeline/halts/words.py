@@ -1,11 +1,16 @@
 """Words that several pages of `andon halts` have in common. Pure."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+from pipeline.halt.issue import DECIDED_BY as DECIDED_BY  # for pages
 from pipeline.halts.facts import DONE, UNANSWERED, Obeyed, Row
 from pipeline.runtime.logging import printable
-from pipeline.status.times import moment, span
+from pipeline.status.proposed import approve_words as approve_words
+from pipeline.status.proposed import proposed_words as proposed_words
+from pipeline.status.proposed import withdraw_words as withdraw_words
+from pipeline.status.times import moment as moment
+from pipeline.status.times import span as span
 from pipeline.status.updates import UpdateRow
 from pipeline.wire.halts import Evidence, Halt
 from pipeline.wire.spans import MINUTE_MS
@@ -14,6 +19,7 @@ from pipeline.wire.words import crashed_words
 
 NAME_COLUMNS = 12
 HUGE_RISK = 10_000.0  # as far as relative risks are told
+APART_MS = MINUTE_MS  # of two readers
 LIVE_MS = 10 * MINUTE_MS  # within so long a live fleet's crash is reported, judged and signed
 
 
@@ -125,14 +131,40 @@ def _times(factor: float) -> str:
     return f"{factor:,.0f}" if factor >= 10 else f"{factor:.2g}"
 
 
+def silent_words(silent: Mapping[str, int] | None, why_not: str) -> str:
+    """How many hosts nobody hears any more since its release: what it may have killed beyond what was reported."""
+    if silent is None:
+        return f"hosts that died without a word are not in these counts; how many is unknown: {why_not}"
+    lists, line = silent["silent_that_listed_it"], silent["silent_in_line"]
+    return (
+        f"{lists + line:,} hosts fell silent since its release and nobody knows what became of them: {lists:,} had "
+        f"listed it, {line:,} were in line for it; {silent['silent_in_as_long_before']:,} in as long before"
+    )
+
+
+def apart_words(read_until: int | None, heard_until: int | None) -> str:
+    """How far detector and ClickHouse have read, where that differs; "" where it does not."""
+    if not read_until or not heard_until or abs(heard_until - read_until) < APART_MS:
+        return ""
+    behind = "the detector is" if heard_until > read_until else "ClickHouse is"
+    return (
+        f"the detector (by now, rings) has read up to {moment(read_until)}, ClickHouse (models, signatures, silent) up "
+        f"to {moment(heard_until)}: {behind} {span(abs(heard_until - read_until) / 1000)} behind; event time"
+    )
+
+
 def clocks_words(halt: Halt) -> str:
     """When the crash that decided happened; and that the events' time is another than the clock's, where it is."""
     if halt.evidence is None:
         return "by no crash: a person ordered it"
     crashed = halt.evidence.stream_time
+    if halt.decided_by != DECIDED_BY:  # what they ordered carries the evidence that there was
+        people = "by two operators" if halt.action == "resume" else "by a person"
+        return f"{people}; the evidence beside it is of before, to a crash at {moment(crashed)} (event time)"
     words = f"by a crash at {moment(crashed)} (event time)"
     ago = (halt.issued_at - crashed) / 1000
     if -LIVE_MS <= ago * 1000 <= LIVE_MS:
         return words
+    again = "it stands again" if halt.epoch > 1 else "it was renewed"
     apart = f"{span(ago)} before" if ago > 0 else f"{span(-ago)} after"
-    return f"{words}, {apart} it was signed: a replay, or late reports"
+    return f"{words}, {apart} it was signed: a replay, late reports, or {again} since"

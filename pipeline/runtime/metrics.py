@@ -142,7 +142,7 @@ CONFIRM_SECONDS = Family(
 STANDS_SINCE = Family("andon_halt_issued_timestamp_seconds", "Since when it stands halted, unix seconds", UPDATE)
 SPREADING = Family(
     "andon_halt_spreading_hosts_per_minute",
-    "Hosts that still install a halted update",
+    "Hosts that still install a halted update; none while nobody knows",
     UPDATE,
 )
 PENDING_SINCE = Family("andon_halt_pending_timestamp_seconds", "Since when it waits for a person, unix seconds", UPDATE)

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pipeline.halt.believe import TrustedKeys
+from pipeline.halt.proposals import NEWEST_ENTRIES as NEWEST_ENTRIES  # for who reads
+from pipeline.halt.proposals import Proposals
 from pipeline.halt.safety import SafetyRecord
 from pipeline.wire import topics
 from pipeline.wire.record_keys import fleet_of, is_heartbeat
@@ -17,6 +19,7 @@ class Shown:
     def __init__(self, trusted: TrustedKeys | None) -> None:
         self.verifies = trusted is not None
         self.record = SafetyRecord(trusted or {})
+        self.proposals = Proposals(trusted or {})
 
     def verdicts(self, now_ms: int) -> dict[str, Verdict]:
         """Those that are believed, by key; none is `cleared` whose fleet's detector is silent."""

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from pipeline.halt.proposals import Proposed
 from pipeline.halt.safety import SafetyRecord
 from pipeline.local.machine.usage import Usage
 from pipeline.local.stack import StackInfo
@@ -78,6 +79,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     problems: list[str]
     unknown: list[UnknownRow] = []
     updates_total: int = 0  # of verdicts_total verdicts; the verdicts shown are those of `top` updates
+    proposals: list[Proposed] = []  # operators' that wait for another to approve
     verifies: bool = True  # False without trusted keys: then no halt, heartbeat or verdict is believed
 
 

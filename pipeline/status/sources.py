@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.group_offsets import GroupOffsets
@@ -22,6 +22,7 @@ POLL_SECONDS = 0.02
 GROUPS = "andon"  # consumer groups of the stages begin so
 
 Place = tuple[str, int]  # topic, partition
+NOWHERE: Mapping[Place, int] = MappingProxyType({})
 
 
 class Offsets(NamedTuple):
@@ -103,21 +104,24 @@ class Cluster:
 
 
 class Followed:
-    """The records of a compacted topic, as they come; without a value one erases its key."""
+    """The records of a topic, as they come; without a value one erases its key."""
 
     def __init__(
         self, config: KafkaConfig, topic: topics.Topic, take: Callable[[bytes | None, bytes | None], object]
     ) -> None:
-        self._topic = config.topic_prefix + topic.name
+        self._name, self._topic = topic.name, config.topic_prefix + topic.name
         self._take = take
         self._partitions = 0
         self._reader = TopicReader(config, "andon-status")
 
-    def refresh(self, partitions: int, wait_seconds: float) -> None:
-        """Read what is new; the first time, to the end of the topic or for `wait_seconds`."""
+    def refresh(self, partitions: int, wait_seconds: float, starts: Mapping[Place, int] = NOWHERE) -> None:
+        """Read what is new; the first time, to the end of the topic or for `wait_seconds`, from where `starts` says."""
         if partitions != self._partitions:
             self._partitions = partitions
-            self._reader.start(OffsetRange(self._topic, number) for number in range(partitions))
+            self._reader.start(
+                OffsetRange(self._topic, number, starts.get((self._name, number), OFFSET_BEGINNING))
+                for number in range(partitions)
+            )
         deadline = Deadline(wait_seconds)
         while partitions:
             messages = self._reader.poll(POLL_SECONDS)

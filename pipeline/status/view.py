@@ -10,6 +10,7 @@ from rich.text import Text
 
 from pipeline.runtime.logging import printable
 from pipeline.status.layout import Cell, Column, Lines, cell, drawn, figure, table
+from pipeline.status.proposed import waiting
 from pipeline.status.snapshot import HaltRow, Snapshot, StageRow, UnknownRow
 from pipeline.status.times import moment, span
 from pipeline.status.updates import UpdateRow, by_update, grounds
@@ -95,6 +96,7 @@ def _lines_at_least(snapshot: Snapshot, updates: list[UpdateRow]) -> int:
 def _head(snapshot: Snapshot) -> list[RenderableType]:
     parts: list[RenderableType] = [_headline(snapshot)]
     parts += (Text(f"! {printable(problem)}", style="bold yellow") for problem in snapshot.problems)
+    parts += (Text(f"? {words}", style="bold yellow") for words in waiting(snapshot.proposals, snapshot.at))
     if not snapshot.verifies:
         parts.append(Text(f"! {NO_KEYS}", style="bold yellow"))
     return parts
@@ -227,7 +229,7 @@ def _halts(snapshot: Snapshot, width: int) -> RenderableType:
     figures = (*times, *map(figure, ("crashed", "evidence")))
     columns = (*map(Column, ("update", "rings", "state")), *figures, Column("decided on", "words"))
     rows = [*map(_halt, snapshot.halts), *map(_unknown, snapshot.unknown)]
-    title = "Halts (crashed hosts in all rings and evidence by now; and what each was decided on)"
+    title = "Halts (crashed in all rings by now, evidence, what each was decided on; silent hosts: andon halts why)"
     return table(width, title, columns, rows)
 
 

@@ -10,13 +10,14 @@ from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.errors import AndonError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.status import snapshot
-from pipeline.status.record import Shown
+from pipeline.status.record import NEWEST_ENTRIES, Shown
 from pipeline.status.snapshot import Snapshot
 from pipeline.status.sources import Cluster, Followed, Offsets
 from pipeline.wire import topics
 from pipeline.wire.words import counted
 
 CATCH_UP_SECONDS = 5.0
+AUDIT_SECONDS = 1.0  # not every account may read it
 
 
 class Watcher:
@@ -36,6 +37,7 @@ class Watcher:
             trust = TrustConfig(keys_dir=info.keys_dir)
         self._shown = Shown(trust.keys())
         self._verdicts = Followed(kafka, topics.VERDICTS, self._shown.record.take_word)
+        self._audit = Followed(kafka, topics.AUDIT, self._shown.proposals.put)
         self._halts = Followed(kafka, topics.HALTS, self._shown.record.take_halt)
 
     def _stack(self) -> StackInfo | None:
@@ -62,6 +64,8 @@ class Watcher:
         # What a heartbeat names stands on the other topic before it does: in this order nothing seems to be missing.
         self._verdicts.refresh(partitions.get(topics.VERDICTS.name, 0), CATCH_UP_SECONDS)
         self._halts.refresh(partitions.get(topics.HALTS.name, 0), CATCH_UP_SECONDS)
+        tail = {at: max(0, end - NEWEST_ENTRIES) for at, end in offsets.end.items()}
+        self._audit.refresh(partitions.get(topics.AUDIT.name, 0), AUDIT_SECONDS, tail)
         used = {pid: found for pid in (info.pids.values() if info else ()) if (found := usage(pid))}
         now_ms, seconds = wall_clock_ms(), offsets.at_seconds - before.at_seconds
         top = snapshot.top_verdicts(self._shown.verdicts(now_ms), self._top)
@@ -76,6 +80,7 @@ class Watcher:
             groups=snapshot.group_rows(before, offsets),
             fleets=self._shown.beats(),
             halts=snapshot.halt_rows(record.halts, now_ms, doubts, record.verdicts.values()),
+            proposals=self._shown.proposals.open(record.halts, now_ms),
             unknown=snapshot.unknown_rows(record),
             verifies=self._shown.verifies,
             verdicts=top.verdicts,
@@ -101,5 +106,5 @@ class Watcher:
 
     def close(self) -> None:
         """Leave the cluster."""
-        for reader in (self._verdicts, self._halts, self._cluster):
+        for reader in (self._verdicts, self._halts, self._audit, self._cluster):
             reader.close()

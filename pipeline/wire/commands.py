@@ -15,7 +15,8 @@ from pipeline.wire.spans import HOUR_MS
 
 # force: halt it, by one signature. resume, extend: a proposal, to lift a halt for a time, or to let a resume stand
 # longer. approve: completes another operator's proposal, or, naming none, releases a halt that waits for a person.
-CommandKind = Literal["force", "resume", "approve", "extend"]
+# withdraw: takes back an open proposal that it names as an approval does; any operator may, for the halt stays.
+CommandKind = Literal["force", "resume", "approve", "extend", "withdraw"]
 PROPOSALS: tuple[CommandKind, ...] = ("resume", "extend")
 
 MAX_AGE_MS = HOUR_MS  # an older command, or the approval of an older proposal, is refused
@@ -44,7 +45,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: _Time = 0  # of the resume; 0 for others
     at: _Time
     approves: Annotated[str, msgspec.Meta(pattern="^[0-9A-Za-z_-]{0,64}$")] = (
-        ""  # the proposal's id; "": the pending halt
+        ""  # the proposal's id, also of one that is withdrawn; "": the pending halt
     )
     digest: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""  # of the proposal's bytes, as command_digest
     operator: _Name

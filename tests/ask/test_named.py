@@ -17,6 +17,7 @@ from support.engines import Database
 
 from consumers.clickhouse.ask.named import queries
 from consumers.clickhouse.connect import connect
+from pipeline.halts.stored import Asking
 
 PAGE = (Path(__file__).parents[2] / "docs" / "analysts.md").read_text("utf-8")
 HOSTILE = "x\x1b[2J\u202e<b>'; DROP"
@@ -114,6 +115,47 @@ def test_a_halt_whose_record_was_disturbed_is_unknown(client: Client) -> None:
     client.insert("dead_letters", letters, column_names=["reason", "stage", "topic", "at", "key"])
     found = client.query(queries()["halts"].sql, parameters={"fleet": "beta"}).named_results()
     assert {row["version"]: row["standing"] for row in found} == {"1": "unknown", "2": "in force", "3": "resumed"}
+
+
+def test_every_order_has_its_own_row(client: Client) -> None:
+    """Andon's halt, a resume and a person's halt: each with its own time, name and reason, whatever was renewed; only
+    Andon's was decided by a crash."""
+    names = ["fleet", "vendor", "product", "version", "epoch", "action", "issued_at", "stream_time", "expires_at"]
+    at = [NOW + timedelta(minutes=n) for n in range(40)]
+    said = [
+        (1, "halt", 0, "andon", "5 hosts crashed"),
+        (1, "halt", 1, "andon", "5 hosts crashed"),
+        (4, "resume", 2, "operator:ann, operator:bob", "fixed"),
+        (5, "halt", 3, "operator:ann", "not fixed"),
+        (5, "halt", 30, "operator:ann", "not fixed"),
+    ]
+    update = ["gamma", "v", "p", "1"]
+    rows = [[*update, epoch, action, at[n], NOW, at[n] + timedelta(days=1), *who] for epoch, action, n, *who in said]
+    client.insert("halts", rows, column_names=[*names, "decided_by", "reason"])
+    found = list(client.query(queries()["halts"].sql, parameters={"fleet": "gamma"}).named_results())
+    facts = ("epoch", "action", "decided_by", "reason", "standing")
+    assert [tuple(row[name] for name in facts) for row in found] == [
+        (1, "halt", "andon", "5 hosts crashed", "superseded"),
+        (4, "resume", "operator:ann, operator:bob", "fixed", "superseded"),
+        (5, "halt", "operator:ann", "not fixed", "in force"),
+    ]
+    assert [row["first_issued_at"].replace(tzinfo=UTC) for row in found] == [at[0], at[2], at[3]]
+    (now,) = client.query("SELECT * FROM halts_now WHERE fleet = 'gamma'").named_results()
+    assert (now["epoch"], now["first_issued_at"].replace(tzinfo=UTC), now["reason"]) == (5, at[3], "not fixed")
+    took = client.query(queries()["time-to-halt"].sql, parameters={"fleet": "gamma"}).named_results()
+    assert [(row["epoch"], row["seconds_decision_to_halt"]) for row in took] == [(1, "0"), (5, "ordered")]
+
+
+def test_what_the_screen_of_a_halt_asks(stored: Database) -> None:
+    """Models, signatures, silent hosts and how far the archive has come: all in one go."""
+    server = msgspec.structs.replace(stored.server, database=stored.name)
+    found = Asking(server, "acme/crowdstrike/content/291").start().wait()
+    assert (found.why_not, found.silent_why_not) == ("", "")
+    assert found.models == [("latitude", 2, 4)]
+    assert found.silent is not None
+    assert found.heard_until == round((NOW - timedelta(minutes=1)).timestamp() * 1000)
+    nobody = Asking(server, "acme/crowdstrike/content/9").start().wait()
+    assert (nobody.silent, "newer updates only" in nobody.silent_why_not) == (None, True)
 
 
 def test_the_numbers_are_right(client: Client) -> None:

@@ -69,7 +69,18 @@ class Line(Stage):
 
 
 def test_two_operators_lift_a_halt(line: Line) -> None:
-    """A proposal, an approval of one's own that is refused, another's, past a kill; and the audit is whole."""
+    """A mistaken proposal is seen by all, and withdrawn; of another one an approval of one's own is refused, another's
+    lifts the halt, past a kill; and the audit is whole."""
+    mistake = line.order("ann", "resume", "acme/v/p/1", "--reason", "wrong", "--for", "2h", "--json")
+    wrong = json.loads(json.loads(mistake.stdout)["command"])["id"]
+    for words in (("list",), ("why", "v/p/1"), ("show", "acme/v/p/1")):
+        assert f"approve {wrong}" in " ".join(line.andon("halts", *words).stdout.split()), words
+    assert f"approve {wrong}" in line.andon("status", "--once").stdout
+    withdrawn = line.order("bob", "withdraw", wrong, "--reason", "the wrong version")
+    assert (withdrawn.returncode, f"withdrawn: {wrong} of ann" in withdrawn.stdout) == (0, True), withdrawn.stderr
+    gone = line.order("bob", "approve", wrong, "--yes")
+    assert (gone.returncode, "no such proposal is open" in " ".join(gone.stdout.split())) == (5, True)
+    assert wrong not in line.andon("halts", "list").stdout
     proposed = line.order("ann", "resume", "v/p/1", "--reason", "a false \x1b[31malarm", "--for", "1h", "--json")
     assert proposed.returncode == 0, proposed.stderr
     id = json.loads(json.loads(proposed.stdout)["command"])["id"]
@@ -92,7 +103,7 @@ def test_two_operators_lift_a_halt(line: Line) -> None:
     assert [halt.action for halt in line.halts()] == ["halt", "resume", "halt"]
     verified = line.andon("audit", "verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr
-    assert "acme: whole in Kafka: 5 entries" in verified.stdout
+    assert "acme: whole in Kafka: 8 entries" in verified.stdout
     judged = line.andon("backtest", "--from-kafka", "--json")
     assert judged.returncode == 0, judged.stdout + judged.stderr
     rows = [json.loads(row) for row in judged.stdout.splitlines()]

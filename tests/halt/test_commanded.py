@@ -26,7 +26,7 @@ from pipeline.halt.approval import believed_command
 from pipeline.halt.believe import believed_halt
 from pipeline.halt.commanded import Answer, Known, answer
 from pipeline.halt.errors import Unapproved, UntrustedRecord, WrongKey, WrongRole
-from pipeline.wire.commands import command_digest
+from pipeline.wire.commands import command_digest, decode_command
 from pipeline.wire.halts import Halt, decode_halt, encode_halt
 from pipeline.wire.spans import DAY_MS, HOUR_MS, MINUTE_MS
 
@@ -145,6 +145,18 @@ def test_who_lifts_a_halt() -> None:
     assert found.halt is not None
     assert found.halt.decided_by == "operator:ann, operator:bob"
     assert believed_halt(KEY, signed(found.halt), TRUSTED).epoch == 2
+
+
+def test_a_proposal_is_withdrawn() -> None:
+    """By any operator who names its bytes; another text's, or one that is not open, is refused. Nothing is lifted."""
+    raw = proposal()
+    for by in (ANN, BOB):
+        same = {**NAMES, "epoch": 1, "approves": decode_command(raw).id}
+        found = approved(raw, by.says("withdraw", NOW, **same, digest=command_digest(raw)))
+        assert (found.outcome, found.effect, found.halt) == ("applied", "", None)
+        other = approved(raw, by.says("withdraw", NOW, **same, digest=command_digest(b"x")))
+        gone = judged(by.says("withdraw", NOW, **same, digest=command_digest(raw)))
+        assert (other.why, gone.why) == ("unknown_proposal", "unknown_proposal")
 
 
 @pytest.mark.parametrize(

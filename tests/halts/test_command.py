@@ -117,6 +117,17 @@ def test_list_show_and_why(line: Line) -> None:
     )
 
 
+def test_names_as_lists_print_them(line: Line) -> None:
+    """FLEET/VENDOR/PRODUCT/VERSION is understood wherever an update is named; the one fleet needs no name."""
+    for words in ((KEY,), ("/".join(ASKED[1:4]),), (KEY, "--fleet", "acme")):
+        code, said, error = line.ask("why", *words)
+        assert (code, "HALTED: crowdstrike/falcon-content/291 of acme" in said) == (0, True), error
+    code, _, error = line.ask("why", KEY, "--fleet", "beta")
+    assert (code, "is of fleet 'acme', not 'beta'" in error) == (2, True)
+    code, _, error = line.ask("why", "a/b/c/d/e")
+    assert (code, "should be [FLEET/]VENDOR/PRODUCT/VERSION" in error) == (2, True)
+
+
 def test_unknown_names_and_unreachable_servers_are_said_in_time(line: Line) -> None:
     """A near name; a broker that is not there, within ten seconds; a ClickHouse that is not there only leaves out what
     it would add; no keys, and nothing could be believed."""

@@ -117,6 +117,39 @@ def story(**other: Any) -> list[Message]:
     ]
 
 
+def test_silent_hosts_and_two_readers_are_told() -> None:
+    """How many nobody hears any more, or that this is unknown; and how far each has read, where the two differ."""
+    silent = {"silent_hosts": 300, "silent_in_line": 235, "silent_that_listed_it": 32, "silent_in_as_long_before": 2}
+    stored = Stored(silent=silent, heard_until=NOW + 480_000)
+    found = known(*story())
+    seen = Seen(row_of(found, KEY, NOW), found.history, [], stored, [], NOW)
+    said = text(lines(seen, NOW, 80))
+    assert "Silent 267 hosts fell silent since its release and nobody knows what became of them: 32 had listed" in said
+    assert "the detector (by now, rings) has read up to 2024-07-19 04:09:00Z, ClickHouse" in said
+    assert "up to 2024-07-19 04:17:00Z: the detector is 8 min 0 s behind" in said
+    said = text(lines(seen._replace(stored=Stored(why_not="no ClickHouse is configured", heard_until=NOW)), NOW, 80))
+    assert "how many is unknown: no ClickHouse is configured" in said
+    assert "As of" not in said
+
+
+def test_a_persons_order_is_told_as_one() -> None:
+    """Their reason is on the page of the halt and on the screen, the crash of the evidence that it carries on is
+    not what decided, and a resume can be ended by one command."""
+    why = "ann saw kiosks \x1b[2J break"
+    forced = halt(5, evidence=EVIDENCE, decided_by="operator:ann", reason=why, issued_at=NOW + HOUR_MS)
+    lifted = halt(4, "resume", evidence=EVIDENCE, reason=why, expires_at=NOW + 9 * HOUR_MS)
+    for order, people in ((forced, "by a person"), (lifted, "by two operators")):
+        told = [*story(flags=("after_resume",))[:-1], order]
+        for said in (text(page(*told)), text(list(show.lines(row(*told), NOW + HOUR_MS, 80)))):
+            assert "ann saw kiosks \\x1b[2J break" in said
+            assert f"{people}; the evidence beside it is of before, to a crash at 2024-07-19 04:08:37Z" in said
+            assert "replay" not in said
+    said = text(page(*told))
+    assert "RESUMED: " in said
+    assert "# one operator ends the resume: andon halts force crowdstrike/falcon-content/291 --fleet acme" in said
+    assert "see docs/design.md" not in said
+
+
 def test_the_screen_says_all_and_fits() -> None:
     """Observed against expected, excess, risk, basis, rings, what else was considered, who obeyed, whether it spreads,
     the bound in words, what to do: at 80 columns, in 40 lines."""
@@ -215,7 +248,7 @@ def test_what_asks_for_a_person_stands_first() -> None:
         ("1", "unknown"), ("6", "unknown"), ("2", "expired"), ("291", "standing"), ("5", "standing"), ("3", "pending"),
         ("4", "resumed"),
     ]  # fmt: skip
-    *table, legend = listing.lines(found, 79)
+    *table, legend, _ = listing.lines(found, 79)
     assert len(table) == 1 + len(found)
     assert max(map(len, table)) < 80
     assert all(each.key.rpartition("/")[2] in line for each, line in zip(found, table[1:], strict=True))
@@ -248,7 +281,7 @@ def test_after_a_replay_both_clocks_are_named() -> None:
     """The crash that decided lies hours before the signature: a replay, or late reports, and it is said."""
     old = msgspec.structs.replace(EVIDENCE, stream_time=NOW - 3 * HOUR_MS)
     said = text(page(*story()[:-1], halt(evidence=old)))
-    assert "(event time), 3 h 0 min before it was signed: a replay, or late reports" in said
+    assert "(event time), 3 h 0 min before it was signed: a replay, late reports, or it was renewed since" in said
     assert "late reports" not in text(page(*story()))
 
 

@@ -58,6 +58,15 @@ def test_who_owes_an_answer_is_counted_and_who_owes_none_is_zero() -> None:
     assert found[metrics.STANDS_SINCE] == [(OF, NOW / 1000)]
 
 
+def test_whether_it_spreads_is_no_zero_while_nobody_knows() -> None:
+    """A halt without a verdict, or whose verdict does not say, has no sample; what is flat or none has."""
+    assert told(row(halt(1)))[metrics.SPREADING] == []
+    assert told(row(halt(1), verdict("halted")))[metrics.SPREADING] == []
+    calm = verdict("halted", spreading_hosts_per_minute=0.0)
+    assert told(row(halt(1), calm))[metrics.SPREADING] == [(OF, 0.0)]
+    assert told(row(halt(1), verdict("halted", flat_since=NOW)))[metrics.SPREADING] == [(OF, 0.0)]
+
+
 def test_a_resume_owes_nothing_and_says_when_it_ends() -> None:
     """And what waits for a person says since when."""
     resumed = told(row(halt(1), halt(2, "resume"), obeyed=(Obeyed(subscriber="a", status="unanswered"),)))

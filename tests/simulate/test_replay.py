@@ -30,6 +30,7 @@ from pipeline.simulate.simulation import Simulation
 from pipeline.wire.decode import decode_event
 from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.partials import UpdateId
+from pipeline.wire.verdicts import FleetHeartbeat, encode_verdict
 
 pytest.importorskip("noida_db", reason="needs the embedded broker")
 
@@ -227,6 +228,7 @@ def test_a_replay_that_nobody_halts_says_so(broker: str, monkeypatch: pytest.Mon
     """And why that may be; a story in which nothing is at fault says that, too, and one that is halted what by. Without
     a story's name all are listed, and one is played."""
     monkeypatch.setattr("pipeline.simulate.aftermath.HALT_SECONDS", 0.2)
+    monkeypatch.setattr("pipeline.simulate.aftermath.BEATS_MS", 3_600_000)  # no detector is there, nor looked for
     where = ["--speed", "max", "--fleet", "alone", "--bootstrap-servers", broker]
     small = replay("--hosts", "300", *where)
     assert all(name in small for name in scenarios.names())
@@ -240,6 +242,26 @@ def test_a_replay_that_nobody_halts_says_so(broker: str, monkeypatch: pytest.Mon
     producer.produce("fleet.halts", encode_halt(halt), halt.key)
     assert producer.flush(60) == 0
     assert "halt issued: crowdstrike/falcon-content/291 in *" in replay("--hosts", "9", *where)
+
+
+def test_why_none_was_issued_looks_at_the_line_first(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A halt that stands already; a detector that is silent or behind; only then too small a
+    fleet is to blame."""
+    monkeypatch.setattr("pipeline.simulate.aftermath.HALT_SECONDS", 0.1)
+    monkeypatch.setattr("pipeline.simulate.aftermath.BEATS_MS", 0)
+    where = ["--speed", "max", "--hosts", "300", "--bootstrap-servers", broker, "--fleet"]
+    assert "its detector has said nothing since the replay began: look with `andon status`" in replay(*where, "deaf")
+    now_ms = wall_clock_ms()
+    beat = FleetHeartbeat(
+        fleet="late", at=now_ms + 600_000, stream_time=now_ms - 7_200_000, live_updates=0, events=0, offset=0
+    )
+    halt = msgspec.structs.replace(halt_of("halted"), issued_at=now_ms - 600_000, epoch=3)
+    producer = Producer({"bootstrap.servers": broker, "log_level": 0})
+    producer.produce("fleet.verdicts", encode_verdict(beat), beat.key)
+    producer.produce("fleet.halts", encode_halt(halt), halt.key)
+    assert producer.flush(60) == 0
+    assert "has taken in events up to 120 min before now only: a stage is down" in replay(*where, "late")
+    assert "it stands halted since before (epoch 3 by andon)" in replay(*where, "halted")
 
 
 @pytest.mark.parametrize("speed", ["0", "0.5", "-1", "nan", "fast"])
