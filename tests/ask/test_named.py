@@ -171,7 +171,7 @@ def test_without_an_update_is_before_it_on_the_same_days(client: Client) -> None
     store(client, "events", "apart", rows)
     answer = client.query(queries()["with-and-without"].sql, parameters=UPDATE | {"fleet": "apart"})
     (found,) = answer.result_rows
-    assert found == ("m", 22, 1, 4, 3, 22, 1, 4, 3, 1 / 22 - 3 / 4)
+    assert found == ("m", 23, 1, 4, 3, 23, 1, 4, 3, 1 / 23 - 3 / 4)
     ago = timedelta(days=90)
     store(client, "events", "apart", [report("first", at - ago, at - ago, ingested_at=NOW - ago)])
     assert not client.query(queries()["with-and-without"].sql, parameters=UPDATE | {"fleet": "apart"}).result_rows

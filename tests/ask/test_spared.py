@@ -216,6 +216,26 @@ def test_the_limits_of_an_excess_are_limits_of_shares(client: Client) -> None:
     assert row["adjusted_excess_high"] == pytest.approx(-0.5 + (high1**2 + (0.5 - low0) ** 2) ** 0.5, abs=1e-6)
 
 
+def test_a_crash_before_the_installation_is_no_crash_without_it(client: Client) -> None:
+    """Two hosts in five crash, at every hour alike, and half of all hosts install `1` at six in the evening: it is
+    innocent. `2` came with it to a tenth, and crashes them all in the hour after: it is not."""
+    day = "toStartOfDay(now64(3, 'UTC')) - INTERVAL 2 DAY"
+    client.command(
+        "INSERT INTO events (fleet, host, kind, ts, ingested_at, id, "
+        "`updates.vendor`, `updates.product`, `updates.version`, `updates.installed_at`) "
+        "SELECT 'evening', toString(n), kind, at, at, toString(number), arrayMap(v -> 'v', has), arrayMap(v -> 'p', has), "
+        f"has, arrayMap(v -> {day} + INTERVAL 18 HOUR, has) FROM (SELECT number, number % 480 AS n, "
+        "multiIf(number < 480, 'heartbeat', number < 960, 'crash', 'crash') AS kind, "
+        f"{day} + toIntervalMinute(multiIf(number < 480, 1430, number < 960, 30 + 60 * (intDiv(n, 2) % 24), 1110)) AS at, "
+        f"arrayFilter(v -> at >= {day} + INTERVAL 18 HOUR AND n % 2 AND (v = '1' OR n > 432), ['1', '2']) AS has "
+        "FROM numbers(1440) WHERE number < 480 OR (number < 960 AND n < 192) OR (number >= 960 AND n > 432 AND n % 2))"
+    )
+    guilty, innocent = ask(client, "rates", "evening")
+    assert (guilty["version"], innocent["version"]) == ("2", "1")
+    assert guilty["adjusted_excess_low"] > 0.5
+    assert (innocent["adjusted_host_days"], innocent["adjusted_crashed"]) == (240, 48)
+
+
 def test_evidence_is_told_once_for_all_rings(client: Client) -> None:
     """Two records of a moment: the newer one of each ring counts; crashed hosts of all rings, and by ring, the most
     first; a ring without any is not named."""
