@@ -33,6 +33,8 @@ class Decoding:
             self._mended(event.fleet, mends)
 
         self._lines += len(lines)
+        if lines:
+            self._notes.cut_off = _is_beginning(lines[-1])
         return self._decoder.decode_all(lines, refuse, mended)
 
     def _example(self, number: int, line: bytes, detail: str = "") -> Example:
@@ -45,3 +47,8 @@ class Decoding:
             detail = f"id {clock.first.id} of host {clock.first.host} is a day or more ahead of what is around it"
             self._notes.refuse(str(Reason.FUTURE_TIMESTAMP), Example(0, detail, ""), clock.refused)
         return ((fleet, host, ahead_ms) for (fleet, host), ahead_ms in clock.ahead.items())
+
+
+def _is_beginning(line: bytes) -> bool:
+    """Whether that is an object whose end is missing."""
+    return (line := line.strip()).startswith(b"{") and not line.endswith(b"}")

@@ -1,5 +1,6 @@
 """A detector for each fleet, and what came of all that they were shown. Pure."""
 
+from pipeline.backtest.basis import Basis
 from pipeline.backtest.noted import InputNotes
 from pipeline.decide.detector import Detector
 from pipeline.decide.orders import Decisions, HaltOrder, Ruling
@@ -17,11 +18,13 @@ class Judging:
         self.events = self.halts = self.rulings = 0
         self.notes = notes or InputNotes()
         self.max_log10_evidence: dict[UpdateKey, float] = {}
+        self.bases: dict[str, Basis] = {}
         self._policies = policies
         self._detectors: dict[str, Detector] = {}
 
     def step(self, partial: Partial) -> tuple[HaltOrder, ...]:
         """The halts that follow from a partial."""
+        self.bases.setdefault(partial.fleet, Basis()).take_in(partial)
         return self._noted(self._detector(partial.fleet).step(partial))
 
     def rule(self, fleet: str, ruling: Ruling) -> None:
@@ -32,6 +35,16 @@ class Judging:
     def finish(self) -> None:
         """All has been seen."""
         self.notes.fleets = {fleet: detector.summary() for fleet, detector in self._detectors.items()}
+
+    def not_judged(self) -> dict[str, str]:
+        """Why nothing, or not most, of a fleet could be judged, by fleet."""
+        why = {fleet: basis.missing() or basis.partly() for fleet, basis in sorted(self.bases.items())}
+        return {fleet: reason for fleet, reason in why.items() if reason}
+
+    @property
+    def judged_nothing(self) -> bool:
+        """Whether there is no fleet of which anything could be judged."""
+        return not self.halts and all(basis.missing() for basis in self.bases.values())
 
     def _detector(self, fleet: str) -> Detector:
         if fleet not in self._detectors:
