@@ -248,6 +248,18 @@ def test_files_have_times_and_names_too(stored: Database) -> None:
         assert b"more than one is kind" in refused.stderr
 
 
+def test_long_answers_are_csv(stored: Database) -> None:
+    """Seventy megabytes come as a stream, with their header; where they would be made whole, the error says so."""
+    sql = "SELECT number AS n, repeat('x', 1000) AS \"a \"\"name\" FROM numbers(70000)"
+    shown = ask(stored, sql, "--format", "csv")
+    assert shown.returncode == 0, shown.stderr
+    header, first, *_ = shown.stdout.split(b"\n", 2)
+    assert (header, first[:6], shown.stdout.count(b"\n")) == (b'"n","a ""name"', b'0,"xxx', 70_001)
+    refused = ask(stored, sql, "--format", "json")
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert b"--format csv has no such limit" in refused.stderr
+
+
 def test_formats_and_hostile_text(stored: Database) -> None:
     """A table escapes what could drive a terminal; CSV, JSON and Parquet give it as it is."""
     shown = ask(stored, "crashes", "--param", "fleet=acme")

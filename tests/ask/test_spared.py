@@ -239,7 +239,7 @@ def test_a_crash_before_the_installation_is_no_crash_without_it(client: Client) 
     assert guilty["adjusted_excess_low"] > 0.5
     assert (innocent["adjusted_host_days"], innocent["adjusted_crashed"]) == (240 - 24, 24)
     assert innocent["adjusted_excess_low"] < 0 < innocent["adjusted_excess_high"]
-    assert abs(innocent["adjusted_excess"]) < 0.03  # it was -0.6
+    assert abs(innocent["adjusted_excess"]) < 0.03
 
 
 def test_a_resume_makes_nobody_guilty(client: Client) -> None:
