@@ -7,8 +7,11 @@ from pipeline.backtest.noted import Example, InputNotes, example_of
 from pipeline.backtest.stream import StreamClock
 from pipeline.wire.events import AnyEvent
 from pipeline.wire.learned import LearnedDecoder
+from pipeline.wire.looks import LOOKED_AT_BYTES
 from pipeline.wire.mending import Mends
 from pipeline.wire.reasons import MalformedMessage, Reason
+
+SHOWN_LINES = 4
 
 
 class Decoding:
@@ -32,6 +35,8 @@ class Decoding:
             self._notes.mend(mends, self._example(before + index + 1, lines[index]))
             self._mended(event.fleet, mends)
 
+        if not self._lines:
+            self._notes.beginning = b"\n".join(lines[:SHOWN_LINES])[:LOOKED_AT_BYTES]
         self._lines += len(lines)
         if lines:
             self._notes.cut_off = _is_beginning(lines[-1])

@@ -69,7 +69,7 @@ def follow(
             show_not_judged(out, judging.judged_nothing, said(not_judged), judging.notes.cut_off)
         show_summary(out, summary, judging.judged_nothing)
         judging.notes.show(out)
-    usable.check(judging.events, judging.notes.refused)
+    usable.check(judging.events, judging.notes.refused, judging.notes.beginning)
     usable.check_judged(judging.judged_nothing, not_judged)
     return orders
 

@@ -32,6 +32,7 @@ class InputNotes:
         self.refused: Counter[str] = Counter()  # lines, by reason
         self.mended: Counter[str] = Counter()
         self.out_of_order = 0
+        self.beginning = b""  # of the first lines
         self.cut_off = False  # the last line is the beginning of one
         self.first: dict[str, Example] = {}
         self.fleets: dict[str, Mapping[str, Any]] = {}  # the summary of each one's detector

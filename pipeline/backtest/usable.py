@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from pipeline.runtime.errors import AndonError
+from pipeline.wire.looks import hint, is_utf_16
 
 SHOWN_FLEETS = 5
 
@@ -33,8 +34,15 @@ def said(not_judged: Mapping[str, str]) -> str:
     )
 
 
-def check(events: int, refused: Counter[str]) -> None:
-    """Events that were used, and lines that were not, by reason.
+def _hint(beginning: bytes) -> str:
+    if is_utf_16(beginning[:16]):
+        return "; the file is UTF-16 without its mark: save it as UTF-8"
+    words = hint(beginning, "the file")
+    return f"; {words}" if words else ""
+
+
+def check(events: int, refused: Counter[str], beginning: bytes = b"") -> None:
+    """Events that were used, and lines that were not, by reason; how the input begins.
 
     Raises:
         Unusable: when there was no event, or more lines were refused than used: whatever was found then, it is no pass.
@@ -45,6 +53,6 @@ def check(events: int, refused: Counter[str]) -> None:
     if not refused:
         raise Unusable("the input holds no event and no line: nothing was judged")
     if not events:
-        raise Unusable(f"no line of {refused.total():,} was an event ({why}): nothing was judged")
+        raise Unusable(f"no line of {refused.total():,} was an event ({why}): nothing was judged{_hint(beginning)}")
     lines = events + refused.total()
     raise Unusable(f"only {events:,} of {lines:,} lines were events ({why}): too few to judge by")

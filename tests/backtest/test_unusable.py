@@ -40,6 +40,23 @@ def test_what_holds_no_events_is_no_pass(stdin: bytes, words: str, as_json: tupl
         assert "No halt" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("stdin", "words"),
+    [
+        (b"fleet,host,ts,kind\nacme,h,1764000000000,boot\n", "the file looks like CSV"),
+        (line().decode().encode("utf-16-le"), "the file is UTF-16 without its mark"),
+        (b'{"events": [' + line() + b"]}", 'the events stand in "events" of one object'),
+        (b"hello\n", "send JSON objects, one a line"),
+    ],
+    ids=["csv", "utf-16", "wrapped", "words"],
+)
+def test_other_forms_are_told_what_to_do(stdin: bytes, words: str) -> None:
+    """In the words of the gateway."""
+    result = run(stdin=stdin)
+    assert result.exit_code == 1
+    assert words in str(result.exception)
+
+
 def test_some_bad_lines_are_no_reason_to_fail() -> None:
     """A file that is mostly events is judged by them."""
     result = run(stdin=b"\n".join([*map(line, range(100)), b"nonsense", line(7, v=2)]))
