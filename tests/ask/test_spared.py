@@ -218,16 +218,16 @@ def test_the_limits_of_an_excess_are_limits_of_shares(client: Client) -> None:
 
 def test_a_crash_before_the_installation_is_no_crash_without_it(client: Client) -> None:
     """Two hosts in five crash, at every hour alike, and half of all hosts install `1` at six in the evening: it is
-    innocent. `2` came with it to a tenth, crashed them all in the hour after, and was halted: it is not."""
+    innocent. `2` came with it to a tenth, crashed them all in the hour after, and again, and was halted: it is not."""
     day = "toStartOfDay(now64(3, 'UTC')) - INTERVAL 2 DAY"
     client.command(
         "INSERT INTO events (fleet, host, kind, ts, ingested_at, id, "
         "`updates.vendor`, `updates.product`, `updates.version`, `updates.installed_at`) "
         f"SELECT 'evening', toString(n), if(number < 480, 'heartbeat', 'crash') AS kind, {day} + toIntervalMinute("
-        "multiIf(number < 480, 1430, number < 960, 30 + 60 * (intDiv(n, 2) % 24), 1110)) AS at, at, toString(number), "
+        "multiIf(number < 480, 1430, number < 960, 30 + 60 * (intDiv(n, 2) % 24), number < 1440, 1110, 1200)) AS at, at, toString(number), "
         "arrayMap(v -> 'v', has), arrayMap(v -> 'p', has), "
         f"arrayFilter(v -> at >= {day} + INTERVAL 18 HOUR AND n % 2 AND (v = '1' OR n > 432), ['1', '2']) AS has, "
-        f"arrayMap(v -> {day} + INTERVAL 18 HOUR, has) FROM (SELECT number, number % 480 AS n FROM numbers(1440)) "
+        f"arrayMap(v -> {day} + INTERVAL 18 HOUR, has) FROM (SELECT number, number % 480 AS n FROM numbers(1920)) "
         "WHERE number < 480 OR (number < 960 AND n < 192) OR (number >= 960 AND n > 432 AND n % 2)"
     )
     order = ["evening", "v", "p", "2", 1, "halt", world.moment(END_MS)]
@@ -236,6 +236,7 @@ def test_a_crash_before_the_installation_is_no_crash_without_it(client: Client) 
     )
     guilty, innocent = ask(client, "rates", "evening")
     assert (guilty["version"], innocent["version"]) == ("2", "1")
+    assert (guilty["adjusted_host_days"], guilty["adjusted_crashed"]) == (24, 24)
     assert guilty["adjusted_excess_low"] > 0.5
     assert (innocent["adjusted_host_days"], innocent["adjusted_crashed"]) == (240 - 24, 24)
     assert innocent["adjusted_excess_low"] < 0 < innocent["adjusted_excess_high"]
