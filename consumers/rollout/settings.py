@@ -54,15 +54,15 @@ class SubscriberConfig(msgspec.Struct, frozen=True):
                     "`andon keys new subscriber NAME` makes a key"
                 )
         path = Path(self.key_file)
-        key = load_private(path)
-        beside = [read_public(each)[1] for each in files(path.absolute().parent, f"{key.kid}{PUBLIC_SUFFIX}")]
-        for owner in [trusted[key.kid]] if key.kid in trusted else beside:
+        own = load_private(path)
+        beside = [read_public(each)[1] for each in files(path.absolute().parent, f"{own.kid}{PUBLIC_SUFFIX}")]
+        for owner in [trusted[own.kid]] if own.kid in trusted else beside:
             if (owner.role, owner.name) != ("subscriber", self.name):
                 raise ConfigError(
                     f"subscriber.name = {self.name!r} (ANDON_SUBSCRIBER_NAME), but subscriber.key_file = "
                     f"{self.key_file!r} is the key of {owner.role} {owner.name}: nobody would believe what it signs"
                 )
-        return Subscriber(self.name, key)
+        return Subscriber(self.name, own)
 
     def pace(self) -> Pace:
         """How often orders are handed over."""
