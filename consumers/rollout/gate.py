@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from consumers.rollout.rules import Facts, Permission, State, rule_for
-from consumers.rollout.words import Words, span
+from consumers.rollout.words import Words, span, unheard
 from pipeline.halt.believe import TrustedKeys
 from pipeline.halt.safety import DEAF, SafetyRecord
 from pipeline.runtime.wrong import did_you_mean
@@ -135,11 +135,14 @@ class Knowledge:
         }
         goes_on_unheard = rule.permission == "silent" and self._on_silence == "proceed"
         chosen = "; the caller chose to proceed when nobody knows" if goes_on_unheard else ""
+        old = ""
+        if rule.permission != "silent" and (old_seconds := self.record.unheard_seconds(asked.fleet)):
+            old = f"; {unheard(old_seconds)}"
         return Decision(
             state=rule.state,
             permission=rule.permission,
             rule=rule.name,
-            reason=rule.reason.format_map(places) + chosen,
+            reason=rule.reason.format_map(places) + old + chosen,
             **asked._asdict(),
             at=now_ms,
             may_proceed=rule.permission == "yes" or goes_on_unheard,

@@ -72,6 +72,11 @@ def _found(verdict: Verdict) -> str:
     )
 
 
+def unheard(seconds: float) -> str:
+    """Of a detector that lives, and to which nothing comes."""
+    return f"no report of the last {span(seconds)} has come to the detector: they ended, or wait unread"
+
+
 def span(seconds: float) -> str:
     """A duration, about: in its largest unit; never negative."""
     seconds = max(0.0, seconds)

@@ -91,6 +91,8 @@ class Source:
             messages = self._consumer.consume(wanted, left)
             if self._revoked:
                 self._revoked = False
+                for error in filter(None, map(Message.error, messages)):
+                    self.judge(error)  # they may say why: of one who was fenced nothing else ever comes
                 return False
             batch.take(self._new(messages), wall_clock_ms())
             self._lag.saw(messages)

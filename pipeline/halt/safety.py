@@ -15,6 +15,7 @@ from pipeline.wire.record_keys import fleet_of, is_heartbeat, key_text, update_k
 from pipeline.wire.verdicts import HALT_RECORDS_UNREAD, STREAM_TIME_AHEAD, FleetHeartbeat, Verdict
 
 FRESH_MS = 30_000  # three heartbeats: an older one opens nothing
+UNHEARD_SECONDS = 300.0
 DEAF = frozenset({STREAM_TIME_AHEAD, HALT_RECORDS_UNREAD})  # flags of a heartbeat whose detector does not hear all
 ERASED, REPLAYED, MISSING, UNNAMED = "erased", "replayed", "missing", "unnamed"
 DOUBTS: Mapping[str, str] = {
@@ -128,6 +129,13 @@ class SafetyRecord:
         """Whether the fleet's detector lives: its newest heartbeat is signed and not older than FRESH_MS, nor ahead."""
         beat = self.beats.get(fleet)
         return beat is not None and abs(now_ms - beat.at) <= FRESH_MS
+
+    def unheard_seconds(self, fleet: str) -> float | None:
+        """How old the fleet's newest report was when its detector last spoke, if that is more than people expect: they
+        have ended, or wait unread behind a stage that is deaf, and its evidence is as old."""
+        beat = self.beats.get(fleet)
+        seconds = 0.0 if beat is None else (beat.at - beat.stream_time) / 1000
+        return seconds if seconds > UNHEARD_SECONDS else None
 
     def doubts(self) -> list[Doubt]:
         """Keys of which nobody can say what holds, in their order. Of a fleet whose heartbeat counts more halts than it

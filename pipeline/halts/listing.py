@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from consumers.rollout.params import Name
+from consumers.rollout.words import unheard
 from pipeline.halts.facts import Row, rows
 from pipeline.halts.reading import Known, read
 from pipeline.halts.where import OF_CLICKHOUSE, options, where
@@ -88,6 +89,8 @@ def problems(known: Known, now_ms: int, fleet: str = "") -> Iterator[str]:
     for name in sorted(record.beats):
         if not record.is_heard(name, now_ms) and name == (fleet or name):
             yield f"{name}: its detector is silent; whether anything else should be halted is unknown"
+        elif name == (fleet or name) and (seconds := record.unheard_seconds(name)):
+            yield f"{name}: {unheard(seconds)}"
     for key in record.refused:
         if key.count("/") == 2 and fleet_of(key.encode()) == (fleet or fleet_of(key.encode())):
             yield f"{fleet_of(key.encode())}: its newest heartbeat is not believed ({record.refused[key]})"

@@ -9,8 +9,9 @@ from pipeline.local.small_topics import make_topics
 from pipeline.local.supervisor import Supervisor
 from pipeline.runtime.errors import AndonError, ConfigError
 
-READY_SECONDS = 90.0  # each; an idle machine needs five seconds for all, a busy one much more
-MIGRATE_SECONDS = 90.0
+# An idle machine needs five seconds for all; one with forty processes that want its two cores took 100 for the schema.
+READY_SECONDS = 300.0  # each
+MIGRATE_SECONDS = 600.0
 
 
 class Line:

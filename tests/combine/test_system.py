@@ -1,9 +1,10 @@
 """`andon combine` as a process, on both brokers: killed, fenced, flooded, stopped, it counts each event once."""
 
+import signal
 import threading
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -11,29 +12,41 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from support.brokers import AnyBroker, embedded_broker, kafka_only
 from support.waiting import DEADLINE_SECONDS, until
 
+from pipeline.combine.batch import Batch
 from pipeline.combine.config import CombineConfig
+from pipeline.combine.memory import Memory
 from pipeline.combine.sink import MAX_LETTER_BYTES
+from pipeline.combine.source import Source
 from pipeline.combine.stage import Combiner
 from pipeline.combine.transaction import Record, TransactionalProducer
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.ports import free_port
 from pipeline.local.machine.process import Process, andon
 from pipeline.runtime.errors import FatalStageError
-from pipeline.runtime.kafka import KafkaConfig, client_config, consumer_config, producer_config
+from pipeline.runtime.kafka import (
+    KafkaConfig,
+    client_config,
+    consumer_config,
+    producer_config,
+)
 from pipeline.runtime.lifecycle import StopSignal
 from pipeline.runtime.logging import configure
+from pipeline.runtime.quiet import QuietConsumer
 from pipeline.runtime.topic_admin import apply
 from pipeline.runtime.waiting import Deadline
 from pipeline.wire import topics
 from pipeline.wire.events import MAX_MESSAGE_BYTES
+from pipeline.wire.learned import LearnedDecoder
 from pipeline.wire.partials import decode_partial
 from pipeline.wire.reasons import MalformedMessage
 from pipeline.wire.seal import Seal
+from pipeline.wire.spans import HOUR_MS
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +297,44 @@ def test_a_slot_taken_over_in_silence_ends_the_first(line: Line) -> None:
     until("it has its partitions", lambda: b"partitions assigned" in line.log(0).read_bytes())
     line.combiner()
     assert first.wait(DEADLINE_SECONDS) == 70
+
+
+def test_one_that_is_fenced_as_it_loses_its_partitions_is_told(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss, then the fatal error, in one call of the client, as after a long freeze: what came with a loss was left
+    out, nothing else ever came, and it lived on, deaf. (The client is made to say both: brokers do so by chance.)"""
+    lost: list[Callable[[Any, list[TopicPartition]], None]] = []
+
+    def consume(*_: object) -> list[Message]:
+        lost[0](None, [])
+        return [Message(error=KafkaError(KafkaError._FATAL, "fenced"))]
+
+    monkeypatch.setattr(QuietConsumer, "subscribe", lambda *_, on_lost, **__: lost.append(on_lost))
+    monkeypatch.setattr(QuietConsumer, "consume", consume)
+    source = Source(line.kafka, CombineConfig(slot="0"), structlog.get_logger(), lambda _: None)
+    source.open(on_revoke=lambda: None, on_lost=lambda _: None)
+    with pytest.raises(FatalStageError, match="fenced"):
+        source.fill(Batch(LearnedDecoder(), Memory(1 << 10), 72 * HOUR_MS))
+    source.close()
+
+
+def test_one_frozen_for_longer_than_its_session_reads_on_or_ends(line: Line) -> None:
+    """Stopped until the group has given it up, and woken: it counts on, or ends with 70 to be started again; it once
+    lived on, ready to nobody, and read nothing."""
+    first = line.combiner()
+    line.produce(events(1_000))
+    until("all are counted", lambda: line.counted() == 1_000)
+    first.send_signal(signal.SIGSTOP)
+    line.produce(events(1_000))
+    session = Deadline(2 * 12)  # the embedded broker does not tell of a group's members
+    until("its session has ended", lambda: session.has_passed)
+    first.send_signal(signal.SIGCONT)
+    until("it counts on, or has ended", lambda: line.counted() == 2_000 or first.poll() is not None)
+    if first.poll() is not None:
+        assert first.poll() == 70
+        line.combiner()
+        line.look_afresh()
+        until("all are counted", lambda: line.counted() >= 2_000)
+    assert line.counted() == 2_000
 
 
 def test_missing_topics_are_said(broker: AnyBroker, tmp_path: Path) -> None:

@@ -266,6 +266,8 @@ def test_silence_is_said() -> None:
     assert any("is unknown" in words for words in listing.problems(known(halt()), NOW))
     assert any("detector is silent" in words for words in listing.problems(known(beat(NOW)), NOW + 60_000))
     assert not list(listing.problems(known(beat(NOW)), NOW))
+    old = known(beat(NOW, stream_time=NOW - HOUR_MS))
+    assert any("no report of the last 60 min" in words for words in listing.problems(old, NOW))
 
 
 @pytest.mark.parametrize(

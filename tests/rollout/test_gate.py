@@ -40,6 +40,7 @@ CASES: list[tuple[list[Message], str, str, str]] = [
     ([beat(), verdict(version="290")], "unseen", "NOT_ENOUGH_DATA", "crowdstrike/falcon-content has one on 290"),
     ([beat(), verdict(vendor="crowdstrik")], "unseen", "NOT_ENOUGH_DATA", "did you mean acme/crowdstrik/falcon-conte"),
     ([beat(), verdict()], "cleared", "CLEARED", "cleared in this ring: 3 crashed hosts, 9,120 exposed trials"),
+    ([beat(stream_time=NOW - HOUR_MS), verdict()], "cleared", "CLEARED", "no report of the last 60 min has come"),
     ([beat(), verdict("watching")], "watching", "WATCHING", "how much is missing is not known yet"),
     ([beat(), verdict("watching", needs_trials=41_000)], "watching", "WATCHING", "needs 41,000 more trials;"),
     ([beat(), verdict("shadow_halted")], "shadow_watched", "WATCHING", "in shadow"),

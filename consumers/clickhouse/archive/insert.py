@@ -30,8 +30,8 @@ SETTINGS: dict[str, Any] = {
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     # An event may say that it is years old; that must not stop the line.
     "throw_on_max_partitions_per_insert_block": 0,
-    # A batch has hardly two rows of one key, and every query merges by itself: to merge the sets of a part at the insert,
-    # too, took a third of its time.
+    # A batch has hardly two rows of one key, and every query merges by itself: merging here, too, took a third of the
+    # time.
     "optimize_on_insert": 0,
 }
 
