@@ -6,6 +6,7 @@ from pipeline.decide.detector import Detector
 from pipeline.decide.orders import Decisions, HaltOrder, Ruling
 from pipeline.decide.policy import PolicySet
 from pipeline.wire.partials import Partial
+from pipeline.wire.verdicts import MANY_CLOCKS
 
 UpdateKey = tuple[str, str, str, str]  # fleet, vendor, product, version
 
@@ -38,8 +39,17 @@ class Judging:
 
     def not_judged(self) -> dict[str, str]:
         """Why nothing, or not most, of a fleet could be judged, by fleet."""
-        why = {fleet: basis.missing() or basis.partly() for fleet, basis in sorted(self.bases.items())}
+        why = {
+            fleet: basis.missing() or basis.partly() or self._wrong_clocks(fleet)
+            for fleet, basis in sorted(self.bases.items())
+        }
         return {fleet: reason for fleet, reason in why.items() if reason}
+
+    def _wrong_clocks(self, fleet: str) -> str:
+        hosts = self.notes.fleets.get(fleet, {}).get("clocks_ahead", {}).get("hosts", 0)
+        if hosts < MANY_CLOCKS:
+            return ""
+        return f"clocks or time zones of {hosts:,} hosts are wrong: what they installed last could not be judged"
 
     @property
     def judged_nothing(self) -> bool:

@@ -107,3 +107,13 @@ def test_a_part_that_was_not_judged_is_said_first() -> None:
     assert (found["judged"], [*found["not_judged"]], found["cut_off"]) == ("part", ["off"], True)
     whole = json.loads(run("--json", stdin=b"\n".join(rows[:100])).output.splitlines()[-1])
     assert (whole["judged"], whole["not_judged"], whole["cut_off"]) == ("all", {}, False)
+
+
+def test_an_update_that_wrong_clocks_hide_is_said_first() -> None:
+    """Hosts list an update of long ago, which is judged, and one that seems to come only in two hours."""
+    ahead = [{**AHEAD[0], "product": "q"}, {**AHEAD[0], "installed_at": NOW_MS - 3_600_000}]
+    rows = [line(number, NOW_MS + number, updates=ahead) for number in range(100)]
+    result = run(stdin=b"\n".join(rows))
+    assert result.exit_code == 0
+    said = "Not all could be judged: fleet acme: clocks or time zones of 100 hosts are wrong"
+    assert result.output.startswith(said)
