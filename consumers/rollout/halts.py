@@ -36,7 +36,7 @@ class _Halts:
             ConfigError: naming key, value, source and what would be right.
         """
         settings = load_settings()
-        return cls(settings.source(fleets), settings.config.subscriber(), settings.config.pace())
+        return cls(settings.source(fleets), settings.config.subscriber(settings.trusted), settings.config.pace())
 
     def why_not(self) -> list[str]:
         """Why it is not obeying as it should (brokers away, handlers that hang); empty when it is."""

@@ -4,7 +4,7 @@ import click
 
 from consumers.rollout.follower import Source
 from consumers.rollout.halts import Halts
-from consumers.rollout.hooked import Hook
+from consumers.rollout.hooked import Hook, check_command
 from consumers.rollout.settings import SubscriberConfig, trusted_keys
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime.config import configured
@@ -37,9 +37,12 @@ def exec_(
     from pipeline.runtime import logging
     from pipeline.runtime.lifecycle import leave
 
-    source = Source(kafka, trusted_keys(trust), subscriber.fleet_names())
+    check_command(argv[0])
+    trusted = trusted_keys(trust)
+    source = Source(kafka, trusted, subscriber.fleet_names())
     pace = subscriber.pace()
-    halts = Halts(source, subscriber.subscriber(), pace._replace(handler_seconds=pace.handler_seconds + END_SECONDS))
+    own = subscriber.subscriber(trusted)
+    halts = Halts(source, own, pace._replace(handler_seconds=pace.handler_seconds + END_SECONDS))
     log = logging.configure(STAGE)
     serve(metrics, Health(halts.why_not, halts.still_seconds))
     _stop_by_signal(halts)

@@ -1,6 +1,7 @@
 """The handler of `andon hook exec`: a command run for an order, its exit code read as the answer."""
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from consumers.rollout.duties import Status
 from consumers.rollout.handlers import Done
 from consumers.rollout.hook_process import Ran, run
 from consumers.rollout.orders import Order
+from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.logging import printable
 from pipeline.runtime.metrics import HOOK_RUNS, from_zero
 from pipeline.runtime.secrets import is_secret
@@ -22,6 +24,13 @@ EXIT_CODES: Mapping[int, Status] = {0: "confirmed", 113: "requested", 114: "effe
 DETAIL_CHARS = 500  # of the output's end in the acknowledgement
 LOGGED_CHARS = 4_000
 VARIABLES = ("action", "fleet", "vendor", "product", "version", "epoch", "key", "doubt")
+
+
+def check_command(name: str) -> None:
+    """Raises ConfigError when there is no such command: better now than at a halt."""
+    if shutil.which(name) is None:
+        where = "it is not there, or not executable" if os.sep in name else "none of that name is on PATH"
+        raise ConfigError(f"andon hook exec -- {printable(name)}: cannot be started: {where}")
 
 
 class HookFailed(Exception):

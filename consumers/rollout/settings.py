@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -10,8 +11,8 @@ import msgspec
 from consumers.rollout.acknowledging import Subscriber
 from consumers.rollout.duties import Pace
 from consumers.rollout.follower import Source
-from pipeline.halt.believe import TrustedKeys
-from pipeline.halt.signing import load_private
+from pipeline.halt.believe import TrustedKey, TrustedKeys
+from pipeline.halt.signing import PUBLIC_SUFFIX, files, load_private, read_public
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
@@ -43,15 +44,25 @@ class SubscriberConfig(msgspec.Struct, frozen=True):
             raise ConfigError("subscriber.fleets is empty: name at least one fleet (ANDON_SUBSCRIBER_FLEETS)")
         return found
 
-    def subscriber(self) -> Subscriber:
-        """Raises ConfigError when name or key is missing, or the key is not to be used."""
+    def subscriber(self, trusted: Mapping[str, TrustedKey] = MappingProxyType({})) -> Subscriber:
+        """Raises ConfigError when name or key is missing, the key is not to be used, or it is another's by its public
+        half among `trusted` or beside it: nobody would believe what is acknowledged."""
         for key in ("name", "key_file"):
             if not getattr(self, key):
                 raise ConfigError(
                     f"subscriber.{key} is empty: acknowledgements are signed (ANDON_SUBSCRIBER_{key.upper()}); "
                     "`andon keys new subscriber NAME` makes a key"
                 )
-        return Subscriber(self.name, load_private(Path(self.key_file)))
+        path = Path(self.key_file)
+        own = load_private(path)
+        beside = [read_public(each)[1] for each in files(path.absolute().parent, f"{own.kid}{PUBLIC_SUFFIX}")]
+        for owner in [trusted[own.kid]] if own.kid in trusted else beside:
+            if (owner.role, owner.name) != ("subscriber", self.name):
+                raise ConfigError(
+                    f"subscriber.name = {self.name!r} (ANDON_SUBSCRIBER_NAME), but subscriber.key_file = "
+                    f"{self.key_file!r} is the key of {owner.role} {owner.name}: nobody would believe what it signs"
+                )
+        return Subscriber(self.name, own)
 
     def pace(self) -> Pace:
         """How often orders are handed over."""

@@ -1,4 +1,4 @@
-"""halts.py KID.pub.pem… < records: what fleet.halts and the heartbeats of fleet.verdicts say, one record a line.
+"""halts.py KEYS/*.pub.pem < records: what fleet.halts and the heartbeats of fleet.verdicts say, one record a line.
 
 A line is KEY, a tab and the record (kcat -f '%k\\t%s\\n'); of records alone nobody sees which were erased.
 An example to copy: it needs `cryptography` and nothing of Andon. The rules that it keeps stand in README.md beside it.
@@ -43,13 +43,15 @@ def load_keys(paths: Iterable[str], operators: bool = False) -> dict[str, Ed2551
     return keys
 
 
-def verified(record: bytes, keys: Mapping[str, Ed25519PublicKey]) -> Record:
+def verified(record: bytes, keys: Mapping[str, Ed25519PublicKey], whose: str = "detector") -> Record:
     """The record, exactly as it was signed; any exception means: do not believe it."""
     claimed = json.loads(record)
     member = b',"sig":"%s"' % claimed["sig"].encode("ascii")
     if record.count(member) != 1:
         raise ValueError("not a canonical record")
     signed = record.replace(member, b"")
+    if claimed["kid"] not in keys:
+        raise ValueError(f"no key of this {whose} ({claimed['kid']}): name all public keys, KEYS/*.pub.pem")
     keys[claimed["kid"]].verify(base64.b64decode(claimed["sig"], validate=True), signed)
     parsed: Record = json.loads(signed)
     return parsed
@@ -66,7 +68,7 @@ def approved(resume: Record, operators: Operators) -> None:
     """Two operators signed a proposal and its approval for this very resume; any exception means: they did not."""
     orders = [order.encode() for order in resume["orders"]]
     keys = {kid: key for kid, (_, key) in operators.items()}
-    first, second = (verified(order, keys) for order in orders)
+    first, second = (verified(order, keys, "operator") for order in orders)
     same = [(order["fleet"], order["vendor"], order["product"], order["version"]) for order in (first, second, resume)]
     digest = hashlib.sha256(orders[0]).hexdigest()
     holds = (

@@ -8,8 +8,11 @@ from pipeline.backtest.stream import StreamClock
 from pipeline.wire.events import AnyEvent
 from pipeline.wire.learned import LearnedDecoder
 from pipeline.wire.listed import KnownLists
+from pipeline.wire.looks import LOOKED_AT_BYTES
 from pipeline.wire.mending import Mends
 from pipeline.wire.reasons import MalformedMessage, Reason
+
+SHOWN_LINES = 4
 
 
 class Decoding:
@@ -33,7 +36,11 @@ class Decoding:
             self._notes.mend(mends, self._example(before + index + 1, lines[index]))
             self._mended(event.fleet, mends)
 
+        if not self._lines:
+            self._notes.beginning = b"\n".join(lines[:SHOWN_LINES])[:LOOKED_AT_BYTES]
         self._lines += len(lines)
+        if lines:
+            self._notes.cut_off = _is_beginning(lines[-1])
         return self._decoder.decode_all(lines, refuse, mended)
 
     def _example(self, number: int, line: bytes, detail: str = "") -> Example:
@@ -46,3 +53,8 @@ class Decoding:
             detail = f"id {clock.first.id} of host {clock.first.host} is a day or more ahead of what is around it"
             self._notes.refuse(str(Reason.FUTURE_TIMESTAMP), Example(0, detail, ""), clock.refused)
         return ((fleet, host, ahead_ms) for (fleet, host), ahead_ms in clock.ahead.items())
+
+
+def _is_beginning(line: bytes) -> bool:
+    """Whether that is an object whose end is missing."""
+    return (line := line.strip()).startswith(b"{") and not line.endswith(b"}")

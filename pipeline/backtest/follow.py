@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -13,7 +13,8 @@ from pipeline.backtest import usable
 from pipeline.backtest.judging import Judging
 from pipeline.backtest.lines import Advance
 from pipeline.backtest.recorded import Ruled
-from pipeline.backtest.report import row, show, show_summary, summary_of, summary_row
+from pipeline.backtest.report import row, show, show_not_judged, show_summary, summary_of, summary_row
+from pipeline.backtest.usable import said
 from pipeline.decide.orders import HaltOrder
 from pipeline.runtime.console import stderr_console, stdout_console
 from pipeline.runtime.say import say_json
@@ -44,7 +45,7 @@ def follow(
     """Decide, and say what was decided when it is, and what was noted about the input; returns the orders.
 
     Raises:
-        Unusable: when all is said, and too little of the input was events.
+        Unusable: when all is said, and too little of the input was events, or nothing could be judged.
     """
     judging, orders = run.judging, list[HaltOrder]()
     gc.freeze()
@@ -60,13 +61,24 @@ def follow(
             else:
                 show(out, found)
     summary = summary_of(judging, time.perf_counter() - started)
+    not_judged = judging.not_judged()
     if as_json:
-        say_json(summary_row(summary) | judging.notes.row())
+        say_json(summary_row(summary) | judging.notes.row() | _judged_row(judging))
     else:
-        show_summary(out, summary)
+        if not_judged or judging.notes.cut_off:
+            show_not_judged(out, judging.judged_nothing, said(not_judged), judging.notes.cut_off)
+        show_summary(out, summary, judging.judged_nothing)
         judging.notes.show(out)
-    usable.check(judging.events, judging.notes.refused)
+    usable.check(judging.events, judging.notes.refused, judging.notes.beginning)
+    usable.check_judged(judging.judged_nothing, not_judged)
     return orders
+
+
+def _judged_row(judging: Judging) -> dict[str, Any]:
+    """What of the summary of `--json` says how much was judged."""
+    partly = judging.not_judged() or judging.notes.cut_off or judging.notes.refused
+    judged = "nothing" if judging.judged_nothing else "part" if partly else "all"
+    return {"judged": judged, "not_judged": judging.not_judged(), "cut_off": judging.notes.cut_off}
 
 
 def _decided(run: Run[T], batches: Iterable[T]) -> Iterator[HaltOrder | Ruled]:

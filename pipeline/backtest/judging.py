@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 
+from pipeline.backtest.basis import Basis
 from pipeline.backtest.noted import InputNotes
 from pipeline.decide.detector import Detector
 from pipeline.decide.orders import HaltOrder, Ruling
 from pipeline.decide.policy import PolicySet
 from pipeline.wire.partials import Partial, UpdateId
+from pipeline.wire.verdicts import MANY_CLOCKS
 
 UpdateKey = tuple[str, str, str, str]  # fleet, vendor, product, version
 
@@ -19,11 +21,13 @@ class Judging:
         self.events = self.halts = self.rulings = 0
         self.notes = notes or InputNotes()
         self.max_log10_evidence: dict[UpdateKey, float] = {}
+        self.bases: dict[str, Basis] = {}
         self._policies = policies
         self._detectors: dict[str, Detector] = {}
 
     def step(self, partial: Partial) -> tuple[HaltOrder, ...]:
         """The halts that follow from a partial."""
+        self.bases.setdefault(partial.fleet, Basis()).take_in(partial)
         found = self._detector(partial.fleet).step_briefly(partial)
         self.halts += len(found.halts)
         self._note(partial.fleet, found.evidence.items())
@@ -41,6 +45,25 @@ class Judging:
     def finish(self) -> None:
         """All has been seen."""
         self.notes.fleets = {fleet: detector.summary() for fleet, detector in self._detectors.items()}
+
+    def not_judged(self) -> dict[str, str]:
+        """Why nothing, or not most, of a fleet could be judged, by fleet."""
+        why = {
+            fleet: basis.missing() or basis.partly() or self._wrong_clocks(fleet)
+            for fleet, basis in sorted(self.bases.items())
+        }
+        return {fleet: reason for fleet, reason in why.items() if reason}
+
+    def _wrong_clocks(self, fleet: str) -> str:
+        hosts = self.notes.fleets.get(fleet, {}).get("clocks_ahead", {}).get("hosts", 0)
+        if hosts < MANY_CLOCKS:
+            return ""
+        return f"clocks or time zones of {hosts:,} hosts are wrong: what they installed last could not be judged"
+
+    @property
+    def judged_nothing(self) -> bool:
+        """Whether there is no fleet of which anything could be judged."""
+        return not self.halts and all(basis.missing() for basis in self.bases.values())
 
     def _detector(self, fleet: str) -> Detector:
         if fleet not in self._detectors:

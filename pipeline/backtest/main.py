@@ -53,7 +53,7 @@ def command(
     Several files are read one after the other, as one stream: name them in the order of their time. With
     --from-clickhouse there are no files; the last lines say what differs from the halts that went out. So with
     --from-kafka, which repeats what people decided, each at the partial that its answer names. Exit code 1 when
-    there is no event, or most lines are none: that is no pass.
+    there is no event, or most lines are none, or nothing could be judged: that is no pass.
     """
     if bool(files) + from_clickhouse + from_kafka != 1 or (from_clickhouse and since is None):
         raise ConfigError("name FILEs, or --from-clickhouse with --since, or --from-kafka")

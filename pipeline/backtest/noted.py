@@ -32,6 +32,8 @@ class InputNotes:
         self.refused: Counter[str] = Counter()  # lines, by reason
         self.mended: Counter[str] = Counter()
         self.out_of_order = 0
+        self.beginning = b""  # of the first lines
+        self.cut_off = False  # the last line is the beginning of one
         self.first: dict[str, Example] = {}
         self.fleets: dict[str, Mapping[str, Any]] = {}  # the summary of each one's detector
 
@@ -81,7 +83,7 @@ class InputNotes:
         for fleet, noted in sorted(self.fleets.items())[:SHOWN_FLEETS]:
             unused = {what: times for what, times in noted["noted"].items() if what not in self.mended}
             if unused:
-                said.append((f"No evidence in fleet {fleet}: {_counts(unused)}", ""))
+                said.append((f"Set aside in fleet {fleet}, beside what was judged: {_counts(unused)}", ""))
             if (clocks := noted["clocks_ahead"])["hosts"]:
                 said.append((_clocks(fleet, clocks), "yellow"))
         return said

@@ -101,9 +101,18 @@ def _show_halt(console: SafeConsole, halt: HaltOrder) -> None:
     console.print(Text(printable(f"    {halt.reason}{flags}")), soft_wrap=True)
 
 
-def show_summary(console: SafeConsole, summary: Summary) -> None:
+def show_not_judged(console: SafeConsole, nothing: bool, why: str, cut_off: bool) -> None:
+    """Said before anything else of the result."""
+    said = [f"{'Nothing could be judged' if nothing else 'Not all could be judged'}: {why}"] if why else []
+    if cut_off:
+        said.append("The input ends in the middle of a line: it was cut off, and what is missing was not judged")
+    for sentence in said:
+        console.print(Text(printable(sentence), style="bold yellow"), soft_wrap=True)
+
+
+def show_summary(console: SafeConsole, summary: Summary, nothing_judged: bool = False) -> None:
     """What was read, and the updates with the most evidence."""
-    if summary.events and not summary.halts:
+    if summary.events and not summary.halts and not nothing_judged:
         console.print(Text("No halt.", style="bold"))
     if summary.max_log10_evidence:
         table = Table("update", "largest evidence", title="The most suspect updates", title_justify="left")

@@ -10,8 +10,8 @@ from typing import Protocol
 import msgspec
 
 from pipeline.collect.forms import check_form
-from pipeline.collect.forms import hint as hint  # for who answers
 from pipeline.collect.refusals import Refusal
+from pipeline.wire.looks import hint as hint  # for who answers
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -261,6 +261,7 @@ class Correlator:
             self.fleets.reset(assigned, places(table))
             self.reading.reset()
             self.beats.ahead.clear()
+            self.beats.clocks.clear()
             self._committed = dict.fromkeys(assigned, NONE)
             self._told.clear()
             self._disturbed.clear()

@@ -14,7 +14,7 @@ from pipeline.correlate.ports import OutRecord, Ports
 from pipeline.runtime import metrics
 from pipeline.runtime.logging import printable
 from pipeline.wire import topics
-from pipeline.wire.verdicts import FleetHeartbeat, encode_verdict, heartbeat_flags
+from pipeline.wire.verdicts import CLOCKS_AHEAD, MANY_CLOCKS, FleetHeartbeat, encode_verdict, heartbeat_flags
 
 
 class Heartbeats:
@@ -29,6 +29,7 @@ class Heartbeats:
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self.ahead: set[str] = set()  # fleets whose stream time was ahead of the clock at the last heartbeat
+        self.clocks: dict[str, int] = {}  # hosts whose clocks are ahead, of fleets with many, as of the same
         self._fleets, self._halts, self._ports, self._clock, self._log = fleets, halts, ports, clock, log
         self._noted: Counter[str] = Counter()  # as the last heartbeat showed it
 
@@ -45,7 +46,8 @@ class Heartbeats:
             live, newest = live + summary["live_updates"], max(newest, summary["stream_time"])
             unwatched += summary["updates_unwatched"]
             noted.update(summary.get("noted", {}))
-            clocks += summary.get("clocks_ahead", {}).get("hosts", 0)
+            clocks += _clocks_of(summary)
+            self._look_at_clocks(fleet.name, _clocks_of(summary))
             baselines |= {(fleet.name, ring): rate for ring, rate in summary.get("baseline", {}).items()}
             self._look_at_time(fleet, summary, now)
             await self._ports.publish(heartbeat_record(fleet, summary, now, self._halts.complete))
@@ -79,6 +81,20 @@ class Heartbeats:
             ahead_seconds = (summary["stream_time"] - now_ms) // 1000
             self._log.error("stream time is ahead of the clock", fleet=fleet.name, ahead_seconds=ahead_seconds)
 
+    def _look_at_clocks(self, fleet: str, hosts: int) -> None:
+        if hosts < MANY_CLOCKS:
+            self.clocks.pop(fleet, None)
+            return
+        if fleet not in self.clocks:
+            self._log.warning("clocks of hosts are ahead: what they install is no evidence", fleet=fleet, hosts=hosts)
+        self.clocks[fleet] = hosts
+
+
+def _clocks_of(summary: Mapping[str, Any]) -> int:
+    """Hosts whose clocks are ahead."""
+    hosts: int = summary.get("clocks_ahead", {}).get("hosts", 0)
+    return hosts
+
 
 def flags_of(summary: Mapping[str, Any], now_ms: int) -> tuple[str, ...]:
     """Of the heartbeat that says so."""
@@ -99,7 +115,7 @@ def heartbeat_record(
         live_updates=summary["live_updates"],
         events=fleet.events,
         offset=fleet.offset,
-        flags=flags_of(summary, now_ms),
+        flags=(*flags_of(summary, now_ms), *((CLOCKS_AHEAD,) if _clocks_of(summary) >= MANY_CLOCKS else ())),
         audit_seq=fleet.audit.seq,
         audit_digest=fleet.audit.digest,
     )

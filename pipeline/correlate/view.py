@@ -19,6 +19,7 @@ def health(correlator: Correlator, now_ms: int) -> dict[str, Any]:
         "fleets": len(correlator.fleets.by_name),
         "at": now_ms,
         "stream_time_ahead": sorted(correlator.beats.ahead)[:NAMED],
+        "clocks_ahead": dict(sorted(correlator.beats.clocks.items())[:NAMED]),
         "partials_sealed": correlator.partials.seal is not None,
         "partials_unsealed": correlator.partials.unsealed,
     }

@@ -288,10 +288,8 @@ def estimates(exposed: Floats, eligible: Floats) -> Estimates:
     faster = SHRINK_TRIALS + both_eligible[:2]
     for scale in (1, 0):
         shares[scale] = (SHRINK_TRIALS * shares[scale + 1] + both_exposed[scale]) / faster[scale]
-    alone = SHRINK_TRIALS * shares[:, None] + exposed
-    alone /= SHRINK_TRIALS + eligible
-    largest = np.maximum(shares.max(axis=0), alone.max(axis=(0, 1)))
-    return Estimates(slow, largest, STANDARD_ERRORS * np.sqrt(slow * (1.0 - slow) / trials))
+    alone = (SHRINK_TRIALS * shares[:, None] + exposed) / (SHRINK_TRIALS + eligible)
+    return Estimates(slow, np.maximum(shares.max(axis=0), alone.max(axis=(0, 1))), STANDARD_ERRORS * np.sqrt(slow * (1.0 - slow) / trials))
 
 
 def _growth(exposed: Floats, eligible: Floats) -> Floats:

@@ -124,6 +124,18 @@ def _stream_time(ahead: Any) -> list[Finding]:
     return [problem("correlator time", words, advice)]
 
 
+def _clocks(ahead: Any) -> list[Finding]:
+    """Of the fleets with many hosts whose clocks are ahead: they look well, and are judged by few hosts or none."""
+    if not isinstance(ahead, dict) or not ahead:
+        return []
+    named = ", ".join(f"{fleet} ({hosts} hosts)" for fleet, hosts in ahead.items())
+    words = f"clocks or time zones are ahead, so what these hosts install is no evidence: {named}"
+    advice = (
+        "set them: `andon query unused -p fleet=FLEET` counts what was not used, the correlator's /state names hosts"
+    )
+    return [warning("correlator clocks", words, advice)]
+
+
 def _seals(health: Mapping[str, Any]) -> list[Finding]:
     """Whether partials are believed only from the combiner, and whether somebody else wrote some."""
     if health.get("partials_sealed") is False:
@@ -167,6 +179,11 @@ def check_correlator(url: str) -> list[Finding]:
         return [problem("correlator", f"{url}: {plain(error)}", advised(error, advice))]
     if answer.status == 200 and answer.body.get("ready") is True:
         words = f"{url} decides on {counted(answer.body.get('fleets', 0), 'fleet')}"
-        return [ok("correlator", words), *_stream_time(answer.body.get("stream_time_ahead")), *_seals(answer.body)]
+        return [
+            ok("correlator", words),
+            *_stream_time(answer.body.get("stream_time_ahead")),
+            *_clocks(answer.body.get("clocks_ahead")),
+            *_seals(answer.body),
+        ]
     advice = "if this lasts, see its log: nothing may be decided meanwhile"
     return [_not_ready("correlator", url, answer, advice)]

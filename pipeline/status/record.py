@@ -9,7 +9,7 @@ from pipeline.halt.proposals import Proposals
 from pipeline.halt.safety import SafetyRecord
 from pipeline.wire import topics
 from pipeline.wire.record_keys import fleet_of, is_heartbeat
-from pipeline.wire.verdicts import STREAM_TIME_AHEAD, FleetHeartbeat, Verdict
+from pipeline.wire.verdicts import CLOCKS_AHEAD, STREAM_TIME_AHEAD, FleetHeartbeat, Verdict
 from pipeline.wire.words import counted
 
 
@@ -45,6 +45,9 @@ class Shown:
         for beat in self.beats():
             if STREAM_TIME_AHEAD in beat.flags:
                 yield f"{beat.fleet}: stream time is ahead of the clock: crashes of now count late; see `andon doctor`"
+            if CLOCKS_AHEAD in beat.flags:
+                words = "clocks of many hosts are ahead: what they install is no evidence"
+                yield f"{beat.fleet}: {words}; `andon query unused -p fleet={beat.fleet}`"
         hidden = len(self.record.verdicts) - len(self.verdicts(now_ms))
         if hidden:
             yield f"{topics.VERDICTS.name}: {hidden} cleared, which counts for nothing while the detector is silent"

@@ -113,6 +113,8 @@ class FleetHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
 
 STREAM_TIME_AHEAD = "stream_time_ahead"
 HALT_RECORDS_UNREAD = "halt_records_unread"  # the correlator could not read fleet.halts for half a minute
+CLOCKS_AHEAD = "clocks_ahead"  # many hosts' clocks are: what they install is no evidence, however green all looks
+MANY_CLOCKS = 10  # hosts
 AHEAD_MS = 60_000  # past what a bucket waits for: crashes of now then count as late ones, and of yesterday not at all
 
 

@@ -213,7 +213,7 @@ def test_without_an_update_is_before_it_on_the_same_days(client: Client) -> None
     store(client, "events", "apart", rows)
     answer = client.query(queries()["with-and-without"].sql, parameters=UPDATE | {"fleet": "apart"})
     (found,) = answer.result_rows
-    assert found == ("m", 22, 1, 4, 3, 22, 1, 4, 3, 1 / 22 - 3 / 4)
+    assert found == ("m", 23, 1, 4, 3, 23, 1, 4, 3, 1 / 23 - 3 / 4)
     ago = timedelta(days=90)
     store(client, "events", "apart", [report("first", at - ago, at - ago, ingested_at=NOW - ago)])
     assert not client.query(queries()["with-and-without"].sql, parameters=UPDATE | {"fleet": "apart"}).result_rows
@@ -288,6 +288,18 @@ def test_files_have_times_and_names_too(stored: Database) -> None:
         refused = ask(stored, "SELECT kind, host, kind FROM events", "--format", form)
         assert (refused.returncode, refused.stdout) == (2, b"")
         assert b"more than one is kind" in refused.stderr
+
+
+def test_long_answers_are_csv(stored: Database) -> None:
+    """Seventy megabytes come as a stream, with their header; where they would be made whole, the error says so."""
+    sql = "SELECT number AS n, repeat(toString(number % 10), 1000) AS `a name` FROM numbers(70000)"
+    shown = ask(stored, sql, "--format", "csv")
+    assert shown.returncode == 0, shown.stderr
+    header, first, *_ = shown.stdout.split(b"\n", 2)
+    assert (header, first[:6], shown.stdout.count(b"\n")) == (b'"n","a name"', b'0,"000', 70_001)
+    refused = ask(stored, sql, "--format", "json")
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert b"--format csv has no such limit" in refused.stderr
 
 
 def test_formats_and_hostile_text(stored: Database) -> None:

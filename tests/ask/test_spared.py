@@ -216,6 +216,54 @@ def test_the_limits_of_an_excess_are_limits_of_shares(client: Client) -> None:
     assert row["adjusted_excess_high"] == pytest.approx(-0.5 + (high1**2 + (0.5 - low0) ** 2) ** 0.5, abs=1e-6)
 
 
+def test_a_crash_before_the_installation_is_no_crash_without_it(client: Client) -> None:
+    """Two hosts in five crash, at every hour alike, and half of all hosts install `1` at six in the evening: it is
+    innocent. `2` came with it to a tenth, crashed them all in the hour after, and again, and was halted: it is not."""
+    day = "toStartOfDay(now64(3, 'UTC')) - INTERVAL 2 DAY"
+    client.command(
+        "INSERT INTO events (fleet, host, kind, ts, ingested_at, id, "
+        "`updates.vendor`, `updates.product`, `updates.version`, `updates.installed_at`) "
+        f"SELECT 'evening', toString(n), if(number < 480, 'heartbeat', 'crash') AS kind, {day} + toIntervalMinute("
+        "multiIf(number < 480, 1430, number < 960, 30 + 60 * (intDiv(n, 2) % 24), number < 1440, 1110, 1200)) "
+        "AS at, at, toString(number), arrayMap(v -> 'v', has), arrayMap(v -> 'p', has), "
+        f"arrayFilter(v -> at >= {day} + INTERVAL 18 HOUR AND n % 2 AND (v = '1' OR n > 432), ['1', '2']) AS has, "
+        f"arrayMap(v -> {day} + INTERVAL 18 HOUR, has) FROM (SELECT number, number % 480 AS n FROM numbers(1920)) "
+        "WHERE number < 480 OR (number < 960 AND n < 192) OR (number >= 960 AND n > 432 AND n % 2)"
+    )
+    order = ["evening", "v", "p", "2", 1, "halt", world.moment(END_MS)]
+    client.insert(
+        "halts", [order], column_names=["fleet", "vendor", "product", "version", "epoch", "action", "issued_at"]
+    )
+    guilty, innocent = ask(client, "rates", "evening")
+    assert (guilty["version"], innocent["version"]) == ("2", "1")
+    assert (guilty["adjusted_host_days"], guilty["adjusted_crashed"]) == (24, 24)
+    assert guilty["adjusted_excess_low"] > 0.5
+    assert (innocent["adjusted_host_days"], innocent["adjusted_crashed"]) == (240 - 24, 24)
+    assert innocent["adjusted_excess_low"] < 0 < innocent["adjusted_excess_high"]
+    assert abs(innocent["adjusted_excess"]) < 0.03
+
+
+def test_a_resume_makes_nobody_guilty(client: Client) -> None:
+    """Half of the hosts with `1` had `2`, which crashed them and was halted, and resumed since: `1` stays innocent."""
+    client.command(
+        "INSERT INTO events (fleet, host, kind, ts, ingested_at, id, "
+        "`updates.vendor`, `updates.product`, `updates.version`, `updates.installed_at`) "
+        "SELECT 'resumed', toString(number), if(number < 50, 'crash', 'heartbeat'), "
+        f"fromUnixTimestamp64Milli({END_MS - 3 * HOUR_MS}) AS at, at, toString(number), arrayMap(v -> 'v', has), "
+        "arrayMap(v -> 'p', has), multiIf(number < 100, ['1', '2'], number < 200, ['1'], []) AS has, "
+        "arrayMap(v -> at - INTERVAL 1 DAY, has) FROM numbers(300)"
+    )
+    names = ["fleet", "vendor", "product", "version", "epoch", "action", "issued_at"]
+    orders = [("halt", END_MS - 2 * HOUR_MS), ("resume", END_MS - HOUR_MS)]
+    rows = [["resumed", "v", "p", "2", epoch, action, world.moment(at)] for epoch, (action, at) in enumerate(orders, 1)]
+    client.insert("halts", rows, column_names=names)
+    excess = {row["version"]: row["adjusted_excess"] for row in ask(client, "rates", "resumed")}
+    assert excess == {"1": 0, "2": 0.5}
+    of_one = {"vendor": "v", "product": "p", "version": "1"}
+    (row,) = ask(client, "with-and-without", "resumed", **of_one)
+    assert (row["adjusted_crashed_with"], row["adjusted_excess"]) == (0, 0)
+
+
 def test_evidence_is_told_once_for_all_rings(client: Client) -> None:
     """Two records of a moment: the newer one of each ring counts; crashed hosts of all rings, and by ring, the most
     first; a ring without any is not named."""

@@ -130,9 +130,10 @@ CSV = b"fleet,host,ts,kind\nacme,h,1764000000000,boot\n"
         (CSV.replace(b",", b";"), "application/x-ndjson", 422, "looks like CSV"),
         (event(62) + event(63), "application/x-www-form-urlencoded", 422, "use `--data-binary @FILE`"),
         (b"events=%7B%7D&x=1", "application/x-www-form-urlencoded", 422, "looks like a form"),
+        (b'{"events": [' + event(62) + b"]}", "application/json", 422, 'in "events" of one object'),
         (b"hello", "application/json", 422, "send JSON objects, one a line"),
     ],
-    ids=["gzip", "zstd", "utf-16", "utf-16-be", "csv", "semicolons", "curl-d", "form", "words"],
+    ids=["gzip", "zstd", "utf-16", "utf-16-be", "csv", "semicolons", "curl-d", "form", "wrapped", "words"],
 )
 def test_other_forms_are_told_what_to_do(gateway: Gateway, body: bytes, kind: str, status: int, words: str) -> None:
     """What looks like something else than events is named, with the remedy."""

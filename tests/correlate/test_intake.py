@@ -24,7 +24,7 @@ from pipeline.wire.events import MAX_SKEW_MS
 from pipeline.wire.partials import BUCKET_MS, MAX_PARTIAL_BYTES, CrashRecord, Notes, Partial, encode_partial
 from pipeline.wire.seal import SEAL_BYTES, Seal
 from pipeline.wire.spans import DAY_MS, MINUTE_MS
-from pipeline.wire.verdicts import STREAM_TIME_AHEAD, decode_heartbeat
+from pipeline.wire.verdicts import CLOCKS_AHEAD, STREAM_TIME_AHEAD, decode_heartbeat
 
 NOW = 1_790_000_000_000
 LATEST = NOW + MAX_SKEW_MS + BROKERS_APART_MS
@@ -207,6 +207,27 @@ def test_a_stream_time_ahead_of_the_clock_is_said(tmp_path: Path) -> None:
             flags.append(decode_heartbeat(world.records[-1][2]).flags)
             assert health(process, clock.now)["stream_time_ahead"] == ["acme"] * len(flags[-1])
         assert flags == [(STREAM_TIME_AHEAD,), (), (STREAM_TIME_AHEAD,)]
+
+    asyncio.run(scene())
+
+
+def test_clocks_of_many_hosts_are_said(tmp_path: Path) -> None:
+    """Ten hosts whose clocks are ahead: the heartbeat has the flag, health the number; nine are their own trouble."""
+
+    async def scene() -> None:
+        world, clock = World([]), Clock()
+        process = correlator(world, tmp_path, clock)
+        await process.recover(world.bounds(), {})
+        process.began(0, None, 0)
+        for offset, (fleet, hosts) in enumerate([("acme", 10), ("beta", 9)]):
+            ahead = Notes(clocks_ahead={f"h{number}": DAY_MS for number in range(hosts)})
+            told = replace(partial(fleet, 1), tail=ahead)
+            await process.handle(record(offset, encode_partial(told)), process.session)
+        clock.now = NOW
+        await process.heartbeat()
+        beats = [decode_heartbeat(made[2]) for made in world.records if made[1].endswith(b"heartbeat")]
+        assert {beat.fleet: CLOCKS_AHEAD in beat.flags for beat in beats} == {"acme": True, "beta": False}
+        assert health(process, clock.now)["clocks_ahead"] == {"acme": 10}
 
     asyncio.run(scene())
 

@@ -255,4 +255,6 @@ def test_a_resume_needs_two_operators(program: Any, key: SigningKey, tmp_path: P
         line = halt.key.encode() + b"\t" + encode_halt(key.sign(record))
         assert ("new resume" in program.read(line, keys, halts, people)) is is_taken
         assert (halts.doubts == {}) is is_taken
-    assert "not believed" in program.read(line, keys, program.Halts())
+    alone = program.read(halt.key.encode() + b"\t" + encode_halt(key.sign(ordered(resume))), keys, program.Halts())
+    assert alone.startswith("not believed: ValueError('no key of this operator")
+    assert "KEYS/*.pub.pem" in alone

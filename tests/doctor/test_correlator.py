@@ -14,6 +14,7 @@ HEALTHY = {
     "fleets": 2,
     "at": 0,
     "stream_time_ahead": [],
+    "clocks_ahead": {},
     "partials_sealed": True,
     "partials_unsealed": 0,
 }
@@ -52,6 +53,14 @@ def test_a_stream_time_ahead_of_the_clock_is_a_problem() -> None:
         (found,) = [finding for finding in check_correlator(url) if finding.level != "ok"]
     assert (found.level, found.check) == ("problem", "correlator time")
     assert "acme" in found.words
+
+
+def test_clocks_ahead_are_a_warning() -> None:
+    """A fleet that looks well because its hosts' clocks keep them out of the evidence."""
+    with saying(HEALTHY | {"clocks_ahead": {"acme": 574}}) as url:
+        (found,) = [finding for finding in check_correlator(url) if finding.level != "ok"]
+    assert (found.level, found.check) == ("warning", "correlator clocks")
+    assert "acme (574 hosts)" in found.words
 
 
 def test_partials_that_anybody_can_write_are_a_warning_and_those_that_somebody_wrote_a_problem() -> None:

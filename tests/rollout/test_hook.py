@@ -3,13 +3,19 @@
 import json
 import os
 import sys
+from pathlib import Path
 
+import msgspec
 import pytest
 import structlog
 from support.rollout_world import NOW, gate_of, halt
 
-from consumers.rollout.hooked import Hook, HookFailed, HookTimedOut, environment
+from consumers.rollout.hooked import Hook, HookFailed, HookTimedOut, check_command, environment
 from consumers.rollout.orders import Order, Orders
+from consumers.rollout.settings import SubscriberConfig
+from pipeline.halt import keyring
+from pipeline.halt.signing import load_trusted
+from pipeline.runtime.errors import ConfigError
 
 pytestmark = pytest.mark.service
 
@@ -62,3 +68,28 @@ def test_it_gets_the_order_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> Non
     code = "import json, sys, os; print(json.load(sys.stdin)['version'].encode().hex(), os.environ['HALT_RINGS'])"
     assert hook(code)(hostile).detail == f"{hostile.version.encode().hex()} *"
     assert json.loads(json.dumps(hostile.version)) == hostile.version
+
+
+@pytest.mark.parametrize("name", ["./nosuch.sh", "no-such-command", "./plain"])
+def test_a_command_that_is_not_there_is_refused_at_the_start(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at the first halt: by a path, by a name, and one that may not be executed; one that is there is taken."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plain").touch(mode=0o600)
+    with pytest.raises(ConfigError, match="cannot be started"):
+        check_command(name)
+    check_command("sh")
+
+
+def test_a_name_and_a_key_that_disagree_are_refused_at_the_start(tmp_path: Path) -> None:
+    """By the public half beside the private one, or by the one that is trusted: nobody would believe a word."""
+    made = keyring.make("subscriber", "hooky", tmp_path / "keys")
+    trusted = load_trusted(tmp_path / "keys")
+    config = SubscriberConfig(name="other", key_file=str(made.private), fleets="acme")
+    with pytest.raises(ConfigError, match="is the key of subscriber hooky"):
+        config.subscriber()
+    made.public.unlink()
+    with pytest.raises(ConfigError, match="is the key of subscriber hooky"):
+        config.subscriber(trusted)
+    assert msgspec.structs.replace(config, name="hooky").subscriber(trusted).name == "hooky"

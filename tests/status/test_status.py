@@ -27,6 +27,7 @@ from pipeline.status.updates import explain
 from pipeline.status.view import Screen
 from pipeline.wire.halts import Evidence, Halt, encode_halt
 from pipeline.wire.verdicts import (
+    CLOCKS_AHEAD,
     STREAM_TIME_AHEAD,
     Explanation,
     FleetHeartbeat,
@@ -119,6 +120,15 @@ def test_a_heartbeat_shows_its_flags() -> None:
     assert "stream_time_ahead" not in drawn(seen)
     flagged = msgspec.structs.replace(seen.fleets[0], flags=(STREAM_TIME_AHEAD,))
     assert "stream_time_ahead" in drawn(msgspec.structs.replace(seen, fleets=[flagged]))
+
+
+def test_clocks_ahead_are_a_problem_in_words() -> None:
+    """Many hosts whose clocks keep them out of the evidence: what looks green is not, and who they are is one query."""
+    shown = Shown({})
+    shown.record.beats["acme"] = msgspec.structs.replace(beat(NOW), flags=(CLOCKS_AHEAD,))
+    (said,) = shown.problems(NOW)
+    assert said.startswith("acme: clocks of many hosts are ahead")
+    assert "andon query unused" in said
 
 
 def drawn(seen: Snapshot, width: int = 400, height: int | None = None) -> str:

@@ -37,9 +37,11 @@ class CountingDetector:
 
     def __init__(self, fleet: str, events: int = 0, digest: bytes = b"", sums: dict[str, int] | None = None) -> None:
         self.fleet, self.events, self.digest, self.sums = fleet, events, digest, sums or {}
+        self.clocks_ahead = 0
 
     def step(self, partial: Partial) -> Decisions:
         """Count."""
+        self.clocks_ahead = len(partial.notes.clocks_ahead)
         self.events += partial.events
         self.digest = hashlib.sha256(self.digest + msgspec.msgpack.encode(partial)).digest()
         halts = []
@@ -115,6 +117,7 @@ class CountingDetector:
             "updates_unwatched": 0,
             "updates": updates,
             "digest": self.digest.hex(),
+            "clocks_ahead": {"hosts": self.clocks_ahead},
         }
 
 

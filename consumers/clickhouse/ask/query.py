@@ -31,9 +31,16 @@ SHOWN_ROWS = 1000
 Form = Literal["table", "csv", "json", "parquet"]
 # As ClickHouse words them; "…WithNames" has the header that a spreadsheet wants.
 FORMATS = {"csv": "CSVWithNames", "json": "JSON", "parquet": "Parquet"}
+STREAMED_CSV = "CSV"  # without the header, which is put before it: so the embedded engine sends it as it comes
 
 
 SYNTAX_ERROR = 62
+TOO_MUCH = 396
+_ADVICE = {
+    "csv": "ask for less (LIMIT, fewer columns)",
+    "json": "--format csv has no such limit; or ask for less (LIMIT, fewer columns)",
+    "parquet": "--format csv has no such limit; or ask for less (LIMIT, fewer columns)",
+}
 _FORMAT_CLAUSE = re.compile(r"\bFORMAT\s+\w+\s*$", re.IGNORECASE)
 _ENUM = re.compile(r"Enum(8|16)\((?:'(?:[^'\\]|\\.)*'|[^')])*\)")
 _TOTALS = re.compile(
@@ -57,10 +64,11 @@ class Asker:
         with self._client.raw_stream(sql, parameters=parameters, settings=settings, fmt=ROWS_FORMAT) as stream:
             return read_answer(Reading(stream), SHOWN_ROWS)
 
-    def copy(self, sql: str, parameters: Parameters, form: str, out: Sink) -> None:
-        """The answer's bytes, as they come."""
-        with self._client.raw_stream(sql, parameters=parameters, settings=self._settings, fmt=FORMATS[form]) as stream:
+    def copy(self, sql: str, parameters: Parameters, fmt: str, out: Sink, header: bytes = b"") -> None:
+        """The answer's bytes, as they come, behind `header`."""
+        with self._client.raw_stream(sql, parameters=parameters, settings=self._settings, fmt=fmt) as stream:
             read = Reading(stream)
+            out.write(header)
             while chunk := read():
                 out.write(chunk)
 
@@ -155,6 +163,8 @@ def command(
     except Error as error:
         if error.code == SYNTAX_ERROR and _FORMAT_CLAUSE.search(asked.sql):
             raise ConfigError("no FORMAT in the SQL: say --format " + "|".join(FORMATS)) from None
+        if error.code == TOO_MUCH and form != "table":
+            raise AndonError(f"ClickHouse at {clickhouse.url}: {_plain(str(error))}: {_ADVICE[form]}") from None
         raise AndonError(f"ClickHouse at {clickhouse.url}: {printable(_plain(str(error)))}") from None
 
 
@@ -178,19 +188,28 @@ def _answer(asker: Asker, asked: Question, form: Form, raw: bool) -> None:
     to_people = sys.stdout.isatty()
     if form == "parquet" and to_people:
         raise ConfigError("--format parquet is no text: send it to a file")
-    columns = asker.columns(sql, parameters) if form != "csv" else []
-    if equal := [name for name, count in Counter(name for name, _ in columns).items() if count > 1]:
+    columns = asker.columns(sql, parameters)
+    if form != "csv" and (equal := [name for name, count in Counter(name for name, _ in columns).items() if count > 1]):
         raise ConfigError(f"--format {form} tells columns by name, and more than one is {', '.join(equal)}: use AS")
     if form == "parquet":
         sql = _enums_as_strings(sql, columns)
     out: Sink = sys.stdout.buffer
     if to_people:
         out = Terminal(sys.stdout.buffer, safe_json if form == "json" else safe)
-    if form == "csv" and not raw:
-        with closing(Defused(out)) as defused:
-            asker.copy(sql, parameters, form, defused)
-    else:
-        asker.copy(sql, parameters, form, out)
+    if form != "csv":
+        asker.copy(sql, parameters, FORMATS[form], out)
+        return
+    fmt, header = (STREAMED_CSV, _csv_header(columns)) if columns else (FORMATS[form], b"")
+    if raw:
+        asker.copy(sql, parameters, fmt, out, header)
+        return
+    with closing(Defused(out)) as defused:
+        asker.copy(sql, parameters, fmt, defused, header)
+
+
+def _csv_header(columns: list[tuple[str, str]]) -> bytes:
+    """As ClickHouse writes it."""
+    return ",".join('"' + name.replace('"', '""') + '"' for name, _ in columns).encode() + b"\n"
 
 
 def _list(named: dict[str, Named]) -> None:
