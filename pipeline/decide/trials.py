@@ -25,8 +25,6 @@ STANDARD_ERRORS = 1.0
 FEWEST_TRIALS = 0.5  # on the slow scale, of a stratum that can speak for itself
 MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 DECAY_PER_BUCKET = 2.0 ** (-BUCKET_MS / HALF_LIVES_MS)
-
-
 AHEAD = OPEN_BUCKETS  # so far ahead of stream time a trial is as new as it is; further ahead it is no newer
 _DECAYED: Floats = DECAY_PER_BUCKET[:, None] ** np.arange(-AHEAD, DAY_BUCKETS + 1)  # by age
 _DECAYED[:, -1] = 0.0  # from a day on nothing is left
@@ -285,11 +283,13 @@ def estimates(exposed: Floats, eligible: Floats) -> Estimates:
     trials = both_eligible[2] + 1.0
     shares = np.empty_like(both_exposed)
     slow = shares[2] = (both_exposed[2] + 1.0) / trials
-    faster = SHRINK_TRIALS + both_eligible[:2]
     for scale in (1, 0):
-        shares[scale] = (SHRINK_TRIALS * shares[scale + 1] + both_exposed[scale]) / faster[scale]
+        shares[scale] = (SHRINK_TRIALS * shares[scale + 1] + both_exposed[scale]) / (
+            SHRINK_TRIALS + both_eligible[scale]
+        )
     alone = (SHRINK_TRIALS * shares[:, None] + exposed) / (SHRINK_TRIALS + eligible)
-    return Estimates(slow, np.maximum(shares.max(axis=0), alone.max(axis=(0, 1))), STANDARD_ERRORS * np.sqrt(slow * (1.0 - slow) / trials))
+    largest = np.maximum(shares.max(axis=0), alone.max(axis=(0, 1)))
+    return Estimates(slow, largest, STANDARD_ERRORS * np.sqrt(slow * (1.0 - slow) / trials))
 
 
 def _growth(exposed: Floats, eligible: Floats) -> Floats:
