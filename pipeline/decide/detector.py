@@ -69,8 +69,8 @@ class Detector:
         decided = [self._step(each) for each in self._slices(partial)]
         if len(decided) == 1:
             return decided[0]
-        verdicts = tuple([verdict for each in decided for verdict in each.verdicts])
-        return Decisions(verdicts, tuple([halt for each in decided for halt in each.halts]))
+        newest = {verdict.key: verdict for each in decided for verdict in each.verdicts}  # they are said side by side
+        return Decisions(tuple(newest.values()), tuple([halt for each in decided for halt in each.halts]))
 
     def step_briefly(self, partial: Partial) -> Brief:
         """The same, for whoever keeps no verdicts: most of a step without a halt goes into writing them."""

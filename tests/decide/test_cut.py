@@ -35,6 +35,25 @@ def test_a_cut_crash_list_is_flagged() -> None:
     assert detector.state.counts.crashed.sum() == MAX_PARTIAL_CRASHES
 
 
+def test_a_partial_of_many_buckets_tells_each_verdict_once() -> None:
+    """Records of one key are written side by side: two of them could change places, and the newer would not be
+    believed."""
+    listed = (Update("v", "p", "2", AT - MINUTE_MS),)
+    common = {"v": 1, "fleet": "f", "ring": "r", "os": "o", "model": "m"}
+    events: list[AnyEvent] = []
+    for number in range(600):
+        named = common | {"id": str(number), "host": f"h{number}", "ts": AT + number * 1_000}
+        named["updates"] = () if number % 20 and number % 7 else listed
+        if number % 20:
+            events.append(Heartbeat(**named))  # type: ignore[arg-type]
+        else:
+            events.append(Crash(**named, signature=Signature("0x50", "m.sys")))  # type: ignore[arg-type]
+    (partial,) = partials_all(events, AT + 10 * MINUTE_MS)
+    told = [verdict.key for verdict in Detector("f", PolicySet()).step(partial).verdicts]
+    assert told
+    assert len(told) == len(set(told))
+
+
 @settings(max_examples=3, deadline=None)
 @given(cut_seconds=st.sampled_from((20, 50, 100, 200)), seed=st.integers(0, 1_000))
 def test_evidence_does_not_depend_on_the_cut(cut_seconds: int, seed: int) -> None:
