@@ -42,8 +42,9 @@ class Made(NamedTuple):
 
 
 def new_id(at_ms: int) -> str:
-    """Of a backup; later ones sort behind earlier ones."""
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    """Of a backup; later ones sort behind earlier ones, also of the same second."""
+    second = f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y%m%dT%H%M%S}"
+    return f"{second}.{at_ms % 1000:03d}Z-{secrets.token_hex(2)}"
 
 
 def create(source: Source, store: Store, key: SigningKey, known: Iterable[Manifest]) -> Made:

@@ -9,6 +9,7 @@ from support.rollout_world import ANN, DETECTOR, NOW, TRUSTED, halt
 
 from pipeline.backup.again import LEAP, in_force, raised, unanswered
 from pipeline.backup.config import BackupConfig, kept_paths
+from pipeline.backup.create import new_id
 from pipeline.backup.keeping import keep, unneeded
 from pipeline.backup.manifest import Log, Manifest, Piece, believed, encode, unsigned
 from pipeline.backup.packed import Flow, files_under, packed, unpacked
@@ -172,3 +173,9 @@ def test_files_there_and_back(tmp_path: Path) -> None:
     (tmp_path / "archive").write_bytes(b"".join(packed([("../out", tmp_path / "a" / "empty")])))
     with pytest.raises(AndonError, match="no plain file"):
         unpacked(tmp_path / "archive", tmp_path / "back")
+
+
+def test_later_backups_sort_behind_earlier_ones() -> None:
+    """Also of the same second: the newest is what a restore takes."""
+    ids = [new_id(1_700_000_000_000 + at_ms) for at_ms in (0, 1, 2, 9, 10, 99, 100, 999, 1_000)]
+    assert ids == sorted(ids)
