@@ -55,7 +55,11 @@ class SubscriberConfig(msgspec.Struct, frozen=True):
                 )
         path = Path(self.key_file)
         own = load_private(path)
-        beside = [read_public(each)[1] for each in files(path.absolute().parent, f"{own.kid}{PUBLIC_SUFFIX}")]
+        beside = [
+            read_public(each)[1]
+            for each in files(path.absolute().parent, f"{own.kid}{PUBLIC_SUFFIX}")
+            if each.name != f"{own.kid}{PUBLIC_SUFFIX}"  # a name without a role says nothing of whose it is
+        ]
         for owner in [trusted[own.kid]] if own.kid in trusted else beside:
             if (owner.role, owner.name) != ("subscriber", self.name):
                 raise ConfigError(
