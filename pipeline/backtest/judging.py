@@ -62,8 +62,8 @@ class Judging:
 
     @property
     def judged_nothing(self) -> bool:
-        """Whether there is no fleet of which anything could be judged."""
-        return not self.halts and all(basis.missing() for basis in self.bases.values())
+        """Whether there is no fleet of which anything could be judged, and nobody ruled anything."""
+        return not (self.halts or self.rulings) and all(basis.missing() for basis in self.bases.values())
 
     def _detector(self, fleet: str) -> Detector:
         if fleet not in self._detectors:
