@@ -53,7 +53,7 @@ GRANT INSERT ON andon.audit_local TO andon_writer;
 -- owner's, or an administrator's.
 CREATE ROLE IF NOT EXISTS andon_backup;
 GRANT BACKUP ON andon.* TO andon_backup;
--- Newer releases ask for this, too; older ones do not know it: GRANT WRITE ON DISK TO andon_backup;
+-- Newer releases ask for `GRANT WRITE ON DISK TO andon_backup`, too, which older ones do not know.
 
 -- People: can read, and do nothing else.
 CREATE ROLE IF NOT EXISTS andon_reader;

@@ -249,7 +249,8 @@ def test_permissions_are_named_one_by_one() -> None:
     finding = permission_finding(nothing, None)
     assert finding.level == "not checked"
     assert "which stages this account may run: topics lacks " in finding.words
-    assert "; watch lacks READ fleet.commands; collect, combine, archive, subscriber, " in finding.words
+    assert "; watch lacks READ fleet.commands; backup lacks READ fleet.commands, " in finding.words
+    assert "; collect, combine, archive, subscriber, " in finding.words
     finding = permission_finding(allowed | {Resource("transactional id", combine.CombineConfig().identity): None}, None)
     assert finding.level == "warning"
     assert finding.words.startswith("this account may run collect, deadletter: topics lacks ")

@@ -236,7 +236,7 @@ RELIANCES = [
     Reliance(CHDB, "", "Code: 62. DB::Exception:", error_of_the_engine, "how an error is worded"),
 ]
 PRIVATE = {reliance.name for reliance in RELIANCES if reliance.name}
-PROMISED = {"_asdict", "_replace", "_fields", "_exit"}  # the standard library's, documented
+PROMISED = {"_asdict", "_replace", "_fields", "_field_defaults", "_exit"}  # the standard library's, documented
 
 
 @pytest.mark.parametrize("reliance", RELIANCES, ids=[f"{each.package}: {each.name or each.what}" for each in RELIANCES])

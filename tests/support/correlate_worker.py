@@ -17,6 +17,7 @@ import msgspec
 
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.ports import OutRecord
+from pipeline.decide.detector import Brief
 from pipeline.decide.orders import Decisions, HaltOrder, Ruling, Stance
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.web.serving import MetricsConfig
@@ -51,6 +52,13 @@ class CountingDetector:
                 rings = ("*",) if self.sums[update.version] >= 100 else ("canary",)
                 halts.append(self._order(update, rings))
         return Decisions(tuple(self._verdict(update) for update in partial.updates), tuple(halts))
+
+    def step_briefly(self, partial: Partial) -> Brief:
+        """The same."""
+        decided = self.step(partial)
+        return Brief(
+            {UpdateId(v.vendor, v.product, v.version): v.log10_evidence for v in decided.verdicts}, decided.halts
+        )
 
     def _order(self, update: UpdateId, rings: tuple[str, ...]) -> HaltOrder:
         evidence = Evidence(

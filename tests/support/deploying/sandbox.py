@@ -117,7 +117,9 @@ class Network:
     def command(self, container: Container) -> list[str]:
         """The whole command line."""
         inside = _root(self.place) + list(_mounted(container))
-        inside = [*_parents(inside), *inside, *(("--remount-ro", "/") if container.read_only else ())]
+        # In memory first: this very checkout may lie below /tmp.
+        memory = [word for path in container.tmpfs for word in ("--perms", "1777", "--tmpfs", path)]
+        inside = [*memory, *_parents(inside), *inside, *(("--remount-ro", "/") if container.read_only else ())]
         environ = {"PATH": "/opt/andon/bin:/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent", **container.environ}
         inside += [word for name, value in environ.items() for word in ("--setenv", name, value)]
         user = ["setpriv", f"--reuid={container.user}", f"--regid={container.user}", "--no-new-privs"]
@@ -170,8 +172,6 @@ def _parents(words: Sequence[str]) -> Iterable[str]:
 
 
 def _mounted(container: Container) -> Iterable[str]:
-    for path in container.tmpfs:
-        yield from ("--perms", "1777", "--tmpfs", path)
     for mount in sorted(container.mounts, key=lambda mount: mount.target.count("/")):
         yield from ("--bind" if mount.writable else "--ro-bind", str(mount.source), mount.target)
 
