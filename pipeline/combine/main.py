@@ -40,6 +40,7 @@ def run(kafka: KafkaConfig, served: MetricsConfig, partials: PartialsConfig, com
     _bound_heap()
     stop = StopSignal().install()
     from pipeline.combine.stage import Combiner  # here: help does not wait for them
+    from pipeline.runtime.reading.slots import one_process
     from pipeline.runtime.reading.watch import ReadingWatch
 
     log = logging.configure(STAGE)
@@ -47,10 +48,11 @@ def run(kafka: KafkaConfig, served: MetricsConfig, partials: PartialsConfig, com
     seal = seal_of(partials, log)
     watch = ReadingWatch(kafka, STAGE, GROUP, log, EVENTS.name, "folded")
     serve(served, watch.health(), STAGE)
-    combiner = Combiner(kafka, combine, stop, log, seal.sealed if seal else bytes, watch.start().at)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_EVERY)
-    log.info("ready")
-    combiner.run()
+    with one_process(kafka, GROUP, combine.slot):
+        combiner = Combiner(kafka, combine, stop, log, seal.sealed if seal else bytes, watch.start().at)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_COLLECT_EVERY)
+        log.info("ready")
+        combiner.run()
     log.info("stopped")

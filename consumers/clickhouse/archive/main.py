@@ -36,6 +36,7 @@ def command(
     from consumers.clickhouse.archive.convert import Converter  # here: help does not wait for them
     from consumers.clickhouse.archive.insert import Inserter
     from consumers.clickhouse.archive.stage import Archive
+    from pipeline.runtime.reading.slots import one_process
     from pipeline.runtime.reading.watch import ReadingWatch
 
     log = logging.configure(STAGE)
@@ -51,7 +52,8 @@ def command(
     gc.set_threshold(_COLLECT_EVERY)
     inserter = Inserter(clickhouse, log)
     watch.trouble = inserter.trouble
-    stage = Archive(archive, kafka, inserter, log, Converter(kafka.topic_prefix, trusted), watch.start().at)
-    if not stage.run(stop.is_set):
-        log.warning("ClickHouse does not answer: left without it", inserts=inserter.under_way())
+    with one_process(kafka, GROUP, archive.slot):
+        stage = Archive(archive, kafka, inserter, log, Converter(kafka.topic_prefix, trusted), watch.start().at)
+        if not stage.run(stop.is_set):
+            log.warning("ClickHouse does not answer: left without it", inserts=inserter.under_way())
     leave(0)  # Python would wait for requests that are not answered, and who watches the reading still asks the brokers
