@@ -40,7 +40,6 @@ def run(kafka: KafkaConfig, served: MetricsConfig, partials: PartialsConfig, com
     _bound_heap()
     stop = StopSignal().install()
     from pipeline.combine.stage import Combiner  # here: help does not wait for them
-    from pipeline.runtime.reading.slots import one_process
     from pipeline.runtime.reading.watch import ReadingWatch
 
     log = logging.configure(STAGE)
@@ -48,7 +47,7 @@ def run(kafka: KafkaConfig, served: MetricsConfig, partials: PartialsConfig, com
     seal = seal_of(partials, log)
     watch = ReadingWatch(kafka, STAGE, GROUP, log, EVENTS.name, "folded")
     serve(served, watch.health(), STAGE)
-    with one_process(kafka, GROUP, combine.slot):
+    with watch.in_slot(combine.slot):
         combiner = Combiner(kafka, combine, stop, log, seal.sealed if seal else bytes, watch.start().at)
         gc.collect()
         gc.freeze()

@@ -36,7 +36,6 @@ def command(
     from consumers.clickhouse.archive.convert import Converter  # here: help does not wait for them
     from consumers.clickhouse.archive.insert import Inserter
     from consumers.clickhouse.archive.stage import Archive
-    from pipeline.runtime.reading.slots import one_process
     from pipeline.runtime.reading.watch import ReadingWatch
 
     log = logging.configure(STAGE)
@@ -52,7 +51,7 @@ def command(
     gc.set_threshold(_COLLECT_EVERY)
     inserter = Inserter(clickhouse, log)
     watch.trouble = inserter.trouble
-    with one_process(kafka, GROUP, archive.slot):
+    with watch.in_slot(archive.slot):
         stage = Archive(archive, kafka, inserter, log, Converter(kafka.topic_prefix, trusted), watch.start().at)
         if not stage.run(stop.is_set):
             log.warning("ClickHouse does not answer: left without it", inserts=inserter.under_way())
