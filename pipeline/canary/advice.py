@@ -44,9 +44,10 @@ def advice(cells: Sequence[Cell], wish: Wish, least_hosts: int) -> Advice:
 
 
 def _best(best: Cell, wish: Wish) -> Iterator[str]:
+    when = hours_text(best.hours_to_halt.value)
     yield (
         f"Against {best.kind.harm.name}: {_canary(best.kind)} and {hours_text(best.hours)} of waiting. "
-        f"{_halted(best)}, in the median {hours_text(best.hours_to_halt.value)} after the rollout began; by then "
+        f"{_halted(best).capitalize()}, in the median {when} after the rollout began; by then "
         f"{counted(round(best.crashed.value or 0), 'host')} had crashed in the median, {best.crashed_most:,} at most."
     )
     if best.answer == "likely":
@@ -80,7 +81,10 @@ def _none(cells: Sequence[Cell], wish: Wish, least_hosts: int) -> Iterator[str]:
         )
     else:
         more = more_seeds(best.runs, wish)
-        yield f"Against {name}: none of these is enough by these runs, but some may be (--seeds {more} tells). {found}"
+        yield (
+            f"Against {name}: none of these is enough by these runs, but some may be: --seeds {more} tells. The best was "
+            f"{found}"
+        )
     crashed = round(last.crashed.value or 0)
     if crashed < 2 * least_hosts:
         yield (
@@ -122,7 +126,7 @@ def _canary(kind: Kind) -> str:
 
 def _halted(cell: Cell) -> str:
     low, high = cell.chance.low or 0.0, cell.chance.high or 0.0
-    return f"Halted in {cell.halted} of {counted(cell.runs, 'run')} ({low:.0%} to {high:.0%})"
+    return f"halted in {cell.halted} of {counted(cell.runs, 'run')} ({low:.0%} to {high:.0%})"
 
 
 def more_seeds(runs: int, wish: Wish) -> int:

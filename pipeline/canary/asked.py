@@ -94,7 +94,7 @@ def family_of(asked: Asked, harm: Harm, layout: Layout, canary: int, hours: floa
     fault = Fault(risk=harm.risk, boot_share=harm.boot_share, signature=NEW if asked.signature else None)
     beats, rest = asked.heartbeats_per_day, ((REST, asked.hosts - canary),) if layout == "ring" else ()
     return Family(
-        name=f"{harm.name} on {canary}, {layout}",
+        name=UPDATE,  # seeds go by it: what is compared has as much in common as can be
         kind="planned",
         fleet=Fleet(
             asked.hosts,

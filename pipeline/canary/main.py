@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.canary.rehearsal import Outcome
 
 PROCESSES = 2
-CANARIES, HOURS, BOOT_SHARES, LAYOUTS = (400, 1_600), (4.0, 12.0), (0.05,), ("spread", "ring")
+CANARIES, HOURS, BOOT_SHARES, LAYOUTS = (400, 1_600), (4.0, 12.0), (0.1,), ("spread", "ring")
 _rate = click.FloatRange(0, 1_440)
 
 

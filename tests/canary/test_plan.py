@@ -108,7 +108,7 @@ def test_that_no_canary_can_show_it_is_said() -> None:
     assert "no canary of up to 100 hosts can show it within 4 hours with a chance of 90%" in none.text
     assert "the policy halts for 3 at least" in none.text
     unsettled = advice(cells(SEVERE, 100, "spread", *[3.0] * 8, None, None), Wish(), 3)
-    assert "some may be (--seeds 36 tells)" in unsettled.text
+    assert "some may be: --seeds 36 tells. The best was a canary of 100 hosts" in unsettled.text
     harmless = advice(cells(Harm(), 100, "spread", None, None), Wish(), 3)
     assert "halted in 0 of 2 runs" in harmless.text
 
