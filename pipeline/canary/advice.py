@@ -82,8 +82,8 @@ def _none(cells: Sequence[Cell], wish: Wish, least_hosts: int) -> Iterator[str]:
     else:
         more = more_seeds(best.runs, wish)
         yield (
-            f"Against {name}: none of these is enough by these runs, but some may be: --seeds {more} tells. The best was"
-            f" {found}"
+            f"Against {name}: none of these is enough by these runs, but some may be: --seeds {more} tells. The best"
+            f" was {found}"
         )
     crashed = round(last.crashed.value or 0)
     if crashed < 2 * least_hosts:
