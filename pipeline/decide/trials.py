@@ -54,7 +54,7 @@ class Trials(Part):
     >>> trials, zero = Trials(), np.array([0])
     >>> trials.advance(100)
     >>> trials.add_trials(np.array([100]), zero, zero, np.array([400.0]))
-    >>> trials.add_exposures(np.array([100]), zero, zero, zero, np.array([100.0]), np.array([0.0]))
+    >>> trials.add_listed(trials.exposed, np.array([100]), zero, zero, zero, np.array([100.0]))
     >>> bool(trials.lower_share(zero)[0, 0] < 0.25 < trials.upper_share(zero, np.ones((1, 8)))[0, 0] < 0.3)
     True
     """
@@ -98,33 +98,29 @@ class Trials(Part):
             self.bucket = bucket
             self._changed()
 
-    def _weights(self, buckets: Ints) -> Floats:
-        """Decay since each bucket, per scale: the same whenever they are added. Shape (3, rows)."""
-        return np.take(_DECAYED, np.clip(self.bucket - buckets, -AHEAD, DAY_BUCKETS) + AHEAD, axis=1)
+    def _add(self, target: Floats, where: Ints, buckets: Ints, hosts: Floats) -> None:
+        """Add rows, at these places of each scale, by what is left of them: the same whenever they are added."""
+        first = buckets[0]
+        if (buckets == first).all():
+            buckets = buckets[:1]
+        age = np.minimum(np.maximum(self.bucket - buckets, -AHEAD), DAY_BUCKETS) + AHEAD
+        values = _DECAYED[:, age] * hosts
+        scales = np.arange(0, target.size, target[0].size)[:, None]
+        np.add.at(target.reshape(-1), (scales + where).reshape(-1), values.reshape(-1))
+        self._changed()
 
-    def add_trials(self, buckets: Ints, kinds: Ints, strata: Ints, counts: Floats) -> None:
+    def add_trials(self, buckets: Ints, kinds: Ints, strata: Ints, hosts: Floats) -> None:
         """Add rows of clean trials."""
-        weighted = self._weights(buckets) * counts
-        where = np.ravel_multi_index((kinds, strata), self.trials.shape[1:])
-        for scale in range(3):
-            np.add.at(self.trials[scale].reshape(-1), where, weighted[scale])
-        self._changed()
+        if len(buckets):
+            self._add(self.trials, kinds * self.trials.shape[2] + strata, buckets, hosts)
 
-    def add_exposures(
-        self, buckets: Ints, kinds: Ints, strata: Ints, updates: Ints, exposed: Floats, excluded: Floats
+    def add_listed(
+        self, target: Floats, buckets: Ints, kinds: Ints, strata: Ints, updates: Ints, hosts: Floats
     ) -> None:
-        """Add rows of exposed and excluded trials."""
-        weights = self._weights(buckets)
-        where = np.ravel_multi_index((kinds, strata, updates), self.exposed.shape[1:])
-        for target, counts in ((self.exposed, exposed), (self.excluded, excluded)):
-            place, own, some = where, weights, np.flatnonzero(counts)
-            if not len(some):
-                continue
-            if len(some) < len(counts):
-                place, own, counts = where[some], weights[:, some], counts[some]
-            for scale in range(3):
-                np.add.at(target[scale].reshape(-1), place, own[scale] * counts)
-        self._changed()
+        """Add rows of clean trials that list an update, to `exposed` or `excluded`."""
+        if len(buckets):
+            kinds_strata = kinds * target.shape[2] + strata
+            self._add(target, kinds_strata * target.shape[3] + updates, buckets, hosts)
 
     def survey(self, pools: Floats) -> None:
         """Take note of the growth in each pool; `pools` (P, S) says which strata go together."""
