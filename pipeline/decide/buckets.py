@@ -29,11 +29,15 @@ _NEGLIGIBLE = 0.01
 MOST_SLICES = 36  # of a bucket each, of one partial; what is older goes with the first
 
 
+# buckets of the newest reports in ascending order, and how many in each: a list is handled faster than a short array
+Recent = tuple[list[float], list[float]]
+
+
 class Reached(NamedTuple):
     """Stream time, and what it is told by."""
 
     bucket: int
-    recent: Floats  # buckets of the newest reports, how many in each
+    recent: "Recent"
 
     def after(self, reports: Mapping[int, int]) -> "Reached":
         """As far as these further reports, by bucket, say. Bucket by bucket, as if each were a partial."""
@@ -41,7 +45,8 @@ class Reached(NamedTuple):
         edges = slice_edges(reports, bucket)
         for part in by_part(reports, edges) if edges else (reports,):
             recent = recent_reports(recent, part)
-            bucket = max(bucket, stream_bucket(recent))
+            if part:
+                bucket = max(bucket, stream_bucket(recent))
         return Reached(bucket, recent)
 
 
@@ -50,9 +55,7 @@ class Clock(Part):
 
     bucket: Annotated[int, Plain("bucket", int, "bucket")]
     events: Annotated[int, Plain("events", int, "events")]
-    recent: Annotated[
-        Floats, Plain("recent", lambda: np.zeros((2, 0)), "buckets of the newest reports, how many in each")
-    ]
+    recent: Annotated[Recent, Plain("recent", lambda: ([], []), "buckets of the newest reports, how many in each")]
 
     @property
     def now_ms(self) -> int:
@@ -69,6 +72,15 @@ class Clock(Part):
         before = self.bucket
         self.bucket, self.recent = reached
         return before
+
+    def pack(self) -> Any:
+        """What a snapshot holds of it."""
+        return super().pack() | {"recent": np.array(self.recent, dtype=np.float64)}
+
+    def restore(self, stored: Any) -> None:
+        """The inverse."""
+        super().restore(stored)
+        self.recent = tuple(np.asarray(self.recent).tolist())
 
 
 class Bucket:
@@ -155,28 +167,34 @@ class OpenBuckets:
         self.by_number = {number: Bucket(bucket) for number, bucket in stored.items()}
 
 
-def recent_reports(recent: Floats, reports: Mapping[int, int]) -> Floats:
-    """(2, n) buckets in ascending order, and reports in each: of these, and of `recent` as many as are missing
-    from RECENT_REPORTS."""
-    room = max(RECENT_REPORTS - sum(reports.values()), 0.0) / max(float(recent[1].sum()), 1e-9)
-    if not reports and room >= 1.0:
-        return recent
-    found: dict[float, float] = dict(reports)
-    for bucket, many in zip(*recent.tolist(), strict=True):
-        found[bucket] = found.get(bucket, 0.0) + many * min(room, 1.0)
-    kept = sorted(bucket for bucket, many in found.items() if many > _NEGLIGIBLE)
-    return np.array((kept, [found[bucket] for bucket in kept]), dtype=np.float64)
+def recent_reports(recent: Recent, reports: Mapping[int, int]) -> Recent:
+    """Of these, and of `recent` as many as are missing from RECENT_REPORTS."""
+    buckets, before = recent
+    share = max(RECENT_REPORTS - sum(reports.values()), 0.0) / max(float(np.array(before).sum()), 1e-9)
+    counts = [many * share for many in before] if share < 1.0 else before[:]
+    buckets = buckets[:]
+    for bucket, many in reports.items():
+        place = bisect_left(buckets, bucket)
+        if place < len(buckets) and buckets[place] == bucket:
+            counts[place] += many
+        else:
+            buckets.insert(place, bucket)
+            counts.insert(place, many)
+    if min(counts, default=1.0) > _NEGLIGIBLE:
+        return buckets, counts
+    kept = [place for place, many in enumerate(counts) if many > _NEGLIGIBLE]
+    return [buckets[place] for place in kept], [counts[place] for place in kept]
 
 
-def stream_bucket(recent: Floats) -> int:
+def stream_bucket(recent: Recent) -> int:
     """Where these reports put stream time; 0 when there are none."""
-    if not recent.shape[1]:
+    buckets, counts = recent
+    if not buckets:
         return 0
-    buckets, reports = recent[:, ::-1].tolist()
-    beyond = list(accumulate(reports))
+    beyond = list(accumulate(reversed(counts)))
     # Of few reports half. A little less than that: weights are not whole, and must not miss it by rounding.
     enough = min(max(MIN_AHEAD, AHEAD_SHARE * beyond[-1]), (beyond[-1] + 1.0) / 2.0)
-    return int(buckets[min(bisect_left(beyond, enough - 1e-9), len(buckets) - 1)])
+    return int(buckets[max(-1 - bisect_left(beyond, enough - 1e-9), -len(buckets))])
 
 
 class Entries(NamedTuple):

@@ -206,14 +206,17 @@ def _is_asked(state: DetectorState, mine: Slice, passed: Passed) -> bool:
 def _watch(state: DetectorState) -> None:
     """How far crash rates may have risen for all, as the control hosts tell; and who has gone silent."""
     past = state.past
-    usual = np.where(state.book.active & ~np.isnan(past.rates), past.rates, 0.0)
+    usual = np.fmax(past.rates, 0.0) * state.book.active  # 0 without history
     expected = np.empty((2, usual.shape[1]))
-    for row, (trials, exposed, excluded) in enumerate(state.trials.middle_and_slow()):
-        control = trials[:, None] - exposed
+    for scales, trials, exposed, excluded in state.trials.middle_and_slow():
+        control = trials[..., None] - exposed
         control -= excluded
-        expected[row] = (np.maximum(control, 0.0, out=control) * usual).sum(axis=0)
-        if row:  # the slow scale
-            state.clearing.watch(exposed.sum(axis=0), (trials[:, None] - excluded).sum(axis=0))
+        np.maximum(control, 0.0, out=control)
+        control *= usual
+        np.add.reduce(control, axis=1, out=expected[scales])
+    # the last one was the slow scale
+    eligible = np.add.reduce(trials[-1, :, None] - excluded[-1], axis=0)
+    state.clearing.watch(np.add.reduce(exposed[-1], axis=0), eligible)
     past.watch(expected)
 
 

@@ -23,6 +23,7 @@ ARCHIVE_AFTER = 2  # shares from the start of a crash's 10 minutes to 20 minutes
 SHRINK_TRIALS = 40.0  # how many trials of its own outweigh the slower estimate: in so many hardly a host crashes
 STANDARD_ERRORS = 1.0
 FEWEST_TRIALS = 0.5  # on the slow scale, of a stratum that can speak for itself
+SMALL = 1 << 14  # cells times updates: counts of several scales stay in the cache together
 MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 DECAY_PER_BUCKET = 2.0 ** (-BUCKET_MS / HALF_LIVES_MS)
 AHEAD = OPEN_BUCKETS  # so far ahead of stream time a trial is as new as it is; further ahead it is no newer
@@ -201,11 +202,14 @@ class Trials(Part):
             eligible = self.trials[:, :, some, None] - excluded
             yield rows, exposed, np.maximum(eligible, exposed, out=eligible)
 
-    def middle_and_slow(self) -> Iterator[tuple[Floats, Floats, Floats]]:
-        """Counts on these two scales, one after the other, kinds together: trials (strata), exposed and excluded
-        (strata, updates)."""
-        for scale in (1, 2):
-            yield self.trials[scale].sum(axis=0), self.exposed[scale].sum(axis=0), self.excluded[scale].sum(axis=0)
+    def middle_and_slow(self) -> Iterator[tuple[slice, Floats, Floats, Floats]]:
+        """Counts on these two scales, kinds together, as many scales at once as stay in the cache: which of the two,
+        trials (scales, strata), exposed and excluded (scales, strata, updates)."""
+        for first, last in ((1, 3),) if self.exposed[0].size <= SMALL else ((1, 2), (2, 3)):
+            both = (
+                counts[first:last, 0] + counts[first:last, 1] for counts in (self.trials, self.exposed, self.excluded)
+            )
+            yield slice(first - 1, last - 1), *both
 
     def slow_odds(self, updates: Ints, active: Bools) -> Floats:
         """Exposed trials per control trial on the slow scale, in the strata where hosts have the update; (U,)."""
