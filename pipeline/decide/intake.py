@@ -297,7 +297,7 @@ class Intake:
             control[row[stratum], update] -= count
         control *= state.book.active[strata]
         state.past.control_crashes[:, strata] += control
-        expected = control * odds_of(state.trials.upper_share(strata, state.groups.pools))
+        expected = control * odds_of(state.trials.shares(strata, state.groups.pools).upper)
         for place, ring in enumerate(state.groups.ring_of[strata]):
             state.counts.control[:, ring] += control[place]
             state.counts.expected[:, ring] += expected[place]
