@@ -1,11 +1,12 @@
 """Names to array positions: updates, strata and rings, bounded and in order of first appearance."""
 
 from collections.abc import Hashable
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from pipeline.decide.arrays import Column, Floats, Ints, Part, Plain, Sizes, capacity
+from pipeline.wire.cells import kind_of, stratum_of
 from pipeline.wire.partials import Stratum, UpdateId
 
 MAX_UPDATES = 2_048
@@ -107,6 +108,11 @@ class Registry:
         """How many positions each axis must have."""
         return Sizes(len(self.strata), len(self.updates), len(self.signatures))
 
+    @property
+    def changes(self) -> tuple[int, int]:
+        """How often names of updates and strata have come or gone."""
+        return self.updates.changes, self.strata.changes
+
     def stratum(self, stratum: Stratum) -> int:
         """Its position; past the limit, rare ones fold into their ring, and rings into the rest."""
         if (position := self.strata.get(stratum)) >= 0:
@@ -136,3 +142,32 @@ class Registry:
         self.strata = NameIndex(MAX_STRATA, [Stratum(*n) if n else None for n in names["strata"]])
         self.rings = NameIndex(MAX_RINGS, names["rings"])
         self.signatures = NameIndex(MAX_SIGNATURES, [(n[0], n[1]) if n else None for n in names["signatures"]])
+
+
+class Placed(NamedTuple):
+    """Rows of clean trials, by position; `update` is 0 where the rows are of no update."""
+
+    bucket: Ints
+    kind: Ints
+    stratum: Ints
+    ring: Ints
+    update: Ints
+    hosts: Floats
+
+
+class PlacedRows:
+    """Those of a partial's rows that are chosen, to be had slice by slice."""
+
+    def __init__(self, bucket: Ints, cell: Ints, update: Ints, hosts: Ints, strata: Ints, ring_of: Ints) -> None:
+        """`strata` are the positions of the partial's, `update` those of the rows': -1 without one."""
+        chosen = (update >= 0) & (hosts > 0)
+        self._before: Ints = np.concatenate(([0], np.cumsum(chosen)))
+        if not chosen.all():
+            bucket, cell, update, hosts = (column[chosen] for column in (bucket, cell, update, hosts))
+        stratum = strata[stratum_of(cell)]
+        self._rows = Placed(bucket, kind_of(cell), stratum, ring_of[stratum], update, hosts.astype(np.float64))
+
+    def of(self, rows: slice) -> Placed:
+        """Of these rows of the partial."""
+        start, stop = self._before[rows.start], self._before[rows.stop]
+        return Placed(*[column[start:stop] for column in self._rows])
