@@ -200,7 +200,7 @@ def _crashes(admitted: Admitted, last: Ints, exposures: Sequence[Exposure]) -> d
     for report, (at, stratum, undated), listed in zip(admitted.crashes, places, exposures, strict=True):
         event = report.event
         code, module = (event.signature.code, event.signature.module) if isinstance(event, Crash) else ("", "")
-        key = CrashKey(event.fleet, event.host, code, module, at // DAY_MS, undated)
+        key = CrashKey(event.fleet, report.host, code, module, at // DAY_MS, undated)
         crash = FoldedCrash(at, report.partition, report.offset, stratum, event.site, *listed)
         before = crashes.get(key)
         if before is None or crash[:3] < before[:3]:

@@ -17,6 +17,7 @@ class Noted(StrEnum):
     INSTALLED_AT_UNUSABLE = "installed_at_unusable"  # the same: to no version of it exposed, nor control
     UPDATES_UNUSABLE = "updates_unusable"  # updates without name or version: as if not listed
     UPDATES_CUT = "updates_cut"  # updates beyond 64 on one host
+    HOST_RESPELLED = "host_respelled"  # reports of a host in capitals, with a domain …: as of its one name
 
     # Updates listed by trials and crashes that count, once for each that lists one.
     EXPOSURES_EXCLUDED = "exposures_excluded"  # superseded, past the window, or of an undated crash

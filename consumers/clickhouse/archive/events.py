@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from consumers.clickhouse.archive.rows import MILLIS, Rows
 from pipeline.wire.events import MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat, check_not_future
+from pipeline.wire.hosts import HostNames
 from pipeline.wire.learned import LearnedDecoder
 from pipeline.wire.reasons import MalformedMessage
 
@@ -27,10 +28,12 @@ _UPDATE = ("vendor", "product", "version")
 
 
 class EventRows:
-    """Turns messages of `fleet.events` into rows; keeps the words that its decoder has learned."""
+    """Turns messages of `fleet.events` into rows; keeps the words that its decoder has learned. A host is stored under
+    its one name, under which the combiner counts it."""
 
-    def __init__(self) -> None:
+    def __init__(self, hosts: HostNames | None = None) -> None:
         self._decoder = LearnedDecoder()
+        self._hosts = hosts or HostNames()
 
     def __call__(self, values: Sequence[bytes], ingested_at_ms: Sequence[int]) -> Rows:
         """What the combiner refuses is dead-lettered there; here it is left out, by the same rules."""
@@ -41,7 +44,7 @@ class EventRows:
             times = [at for index, at in enumerate(ingested_at_ms) if index not in refused]
         reasons = list(refused.values())
         events, times = _without_future(events, times, reasons)
-        tables = {"events": event_columns(events, times)} if events else {}
+        tables = {"events": event_columns(events, times, self._hosts)} if events else {}
         return Rows(tables, reasons)
 
 
@@ -71,8 +74,13 @@ class _Codes(dict[Hashable, int]):
         return code
 
 
-def event_columns(events: Sequence[AnyEvent], ingested_at_ms: Sequence[int]) -> pa.RecordBatch:
+def event_columns(
+    events: Sequence[AnyEvent],
+    ingested_at_ms: Sequence[int],
+    hosts: HostNames | None = None,
+) -> pa.RecordBatch:
     """Rows of table `events` as an Arrow record batch, in the order given."""
+    names = hosts or HostNames()
     places = _Codes()
     # Comprehensions, here and below: Python reads a field by name in half the time that an attrgetter takes.
     place = _ints([places[type(e), e.fleet, e.ring, e.os, e.model, e.region, e.site] for e in events])
@@ -80,7 +88,7 @@ def event_columns(events: Sequence[AnyEvent], ingested_at_ms: Sequence[int]) -> 
     kind = np.array([KIND[cls] for cls in classes], np.int8)[place]
     columns = {
         **{name: _words(column, place) for name, column in zip(_PLACE, words, strict=True)},
-        "host": pa.array([event.host for event in events], pa.string()),
+        "host": pa.array(names.of([event.host for event in events]), pa.string()),
         "kind": pa.array(kind),
         "ts": _millis([event.ts for event in events]),
         "ingested_at": _millis(ingested_at_ms),
