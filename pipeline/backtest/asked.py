@@ -12,12 +12,12 @@ from pipeline.backtest import lines
 from pipeline.backtest.follow import ReadLines, follow
 from pipeline.backtest.forms import Said
 from pipeline.backtest.noted import InputNotes
+from pipeline.backtest.policies import read_policies
 from pipeline.backtest.report import show_differences
 from pipeline.backtest.run import Backtest, HostNames
 from pipeline.backtest.stored import DAY_SECONDS, Span, differences, halts_then
 from pipeline.backtest.stored import batches as stored_batches
-from pipeline.decide.policy import PolicyError, PolicySet, load_policies
-from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.errors import AndonError
 from pipeline.runtime.logging import printable
 
 
@@ -50,15 +50,3 @@ def of_stored(policy: Path | None, clickhouse: ClickHouseConfig, hosts: HostName
 def files_read(files: Iterable[str], said: Said = lambda _: None) -> ReadLines:
     """Files one after the other, as one stream; `said` gets the forms of them that had to be understood."""
     return lambda advance: (batch for name in files for batch in lines.batches(name, advance, said))
-
-
-def read_policies(path: Path | None) -> PolicySet:
-    """Raises ConfigError when the file cannot be read or says what no policy may."""
-    if path is None:
-        return PolicySet()
-    try:
-        return load_policies(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--policy {path}: cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, PolicyError) as error:
-        raise ConfigError(f"--policy {path}: {error}") from None
