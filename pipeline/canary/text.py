@@ -19,8 +19,8 @@ LEFT = {0, 1, len(HEAD) - 1}
 def head(asked: Asked, wish: Wish, seeds: int, first_seed: int) -> Iterator[str]:
     """What was simulated."""
     yield (
-        f"{asked.hosts:,} hosts; each boots {asked.boots_per_day:g} times, sends {asked.heartbeats_per_day:g} "
-        f"heartbeats and crashes {asked.crashes_per_day:g} times a day."
+        f"{asked.hosts:,} hosts; of each a day: boots {asked.boots_per_day:g}, heartbeats "
+        f"{asked.heartbeats_per_day:g}, ordinary crashes {asked.crashes_per_day:g}."
     )
     yield (
         f"Watched for {hours_text(asked.history_hours)} before; then the canary gets the update within "

@@ -294,11 +294,13 @@ def test_an_impostor_of_the_same_slot_fences_the_first(line: Line) -> None:
 
 
 def test_a_slot_taken_over_in_silence_ends_the_first(line: Line) -> None:
-    """Without any events too a process whose slot another one took ends with 70: it would wait for ever."""
+    """Without any events too a process whose slot another one took ends with 70: it would wait for ever. It says which
+    slot that is, and where who has it runs."""
     first = line.combiner()
     until("it has its partitions", lambda: b"partitions assigned" in line.log(0).read_bytes())
     line.combiner()
     assert first.wait(DEADLINE_SECONDS) == 70
+    assert "slot 0 is taken: the process at 127.0.0.1 is member andon-combine-0 of group " in line.log(0).read_text()
 
 
 def test_one_that_is_fenced_as_it_loses_its_partitions_is_told(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

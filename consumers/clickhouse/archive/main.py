@@ -54,7 +54,8 @@ def command(
     inserter = Inserter(clickhouse, log)
     watch.trouble = inserter.trouble
     convert = Converter(kafka.topic_prefix, trusted, HostNames(hosts.kept))
-    stage = Archive(archive, kafka, inserter, log, convert, watch.start().at)
-    if not stage.run(stop.is_set):
-        log.warning("ClickHouse does not answer: left without it", inserts=inserter.under_way())
+    with watch.in_slot(archive.slot):
+        stage = Archive(archive, kafka, inserter, log, convert, watch.start().at)
+        if not stage.run(stop.is_set):
+            log.warning("ClickHouse does not answer: left without it", inserts=inserter.under_way())
     leave(0)  # Python would wait for requests that are not answered, and who watches the reading still asks the brokers
