@@ -106,7 +106,9 @@ class Detector:
 
     def _slices(self, partial: Partial) -> list[Slice]:
         """As if each bucket of it were one, where there is anything to be judged by how many trials there were when."""
-        return slices_of(partial, self.state.clock.reached, bool(partial.crashes or self.state.open.by_number))
+        clock = self.state.clock
+        by_bucket = bool(partial.crashes or self.state.open.by_number)
+        return slices_of(partial, Reached(clock.bucket, clock.recent), by_bucket)
 
     def _step(self, mine: Slice) -> Decisions:
         concluded = self._conclude(mine)
