@@ -278,7 +278,7 @@ class Columns(NamedTuple):
 class Slice(NamedTuple):
     """What a step takes in: of a partial, all, or what lies in one bucket."""
 
-    partial: Partial  # what is not in columns is its own
+    partial: Partial  # what is not in columns is its own; of several slices none has rows
     columns: Columns  # of the whole partial
     trials: slice  # its own rows
     exposures: slice

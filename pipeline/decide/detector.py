@@ -271,6 +271,7 @@ def _parted(partial: Partial, crashed: list[int], edges: list[int]) -> list[Part
     for crash, bucket in zip(partial.crashes, crashed, strict=True):
         crashes[bisect_right(edges, bucket)].append(crash)
     nothing = {"events": 0, "repeats": 0, "undated": 0, "cut": b"", "cut_exposures": b"", "tail": NO_NOTES}
+    partial = msgspec.structs.replace(partial, trials=b"", exposures=b"")
     between = msgspec.structs.replace(partial, crashes=(), samples=(), **nothing)
     parts = [msgspec.structs.replace(between, crashes=tuple(some)) if some else between for some in crashes]
     parts[0] = msgspec.structs.replace(parts[0], samples=partial.samples)
