@@ -119,7 +119,7 @@ def _past(state: DetectorState, totals: Totals, tolerated: Floats) -> Historical
     seen, every = past.trials, state.counts.exposed_trials.sum(axis=1)
     most = upper_exposure(seen)
     with np.errstate(invalid="ignore", divide="ignore"):
-        worst = np.where(np.isfinite(past.rates), past.rates, 0.0).max(axis=0)
+        worst = np.fmax.reduce(past.rates, axis=0, initial=0.0)
         allowed = tolerated * past.shock
         expected = np.where(seen > 0, past.expected / seen, worst * allowed) * most
         expected = np.where(np.isfinite(past.expected), expected, np.inf)
