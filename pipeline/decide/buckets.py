@@ -62,11 +62,6 @@ class Clock(Part):
         """Unix ms."""
         return self.bucket * BUCKET_MS
 
-    @property
-    def reached(self) -> Reached:
-        """How far it has come."""
-        return Reached(self.bucket, self.recent)
-
     def advance(self, reached: Reached) -> int:
         """Go on as far as that; the bucket of before."""
         before = self.bucket
@@ -227,8 +222,7 @@ class CrashColumns(NamedTuple):
 
     def among(self, updates: Ints) -> "CrashColumns":
         """As far as these updates (in order) are concerned, by their place among them."""
-        exposed, excluded = self.exposed.among(updates), self.excluded.among(updates)
-        return CrashColumns(self.strata, self.signatures, self.crashes, exposed, excluded)
+        return self._replace(exposed=self.exposed.among(updates), excluded=self.excluded.among(updates))
 
     def dense(self, updates: int) -> tuple[Floats, Floats]:
         """Of all crashes: those at risk of counting for each of so many updates, and the exposed ones; (C, U).
@@ -284,7 +278,7 @@ class Columns(NamedTuple):
 class Slice(NamedTuple):
     """What a step takes in: of a partial, all, or what lies in one bucket."""
 
-    partial: Partial  # what is not in columns is its own
+    partial: Partial  # what is not in columns is its own; of several slices none has rows
     columns: Columns  # of the whole partial
     trials: slice  # its own rows
     exposures: slice

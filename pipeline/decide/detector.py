@@ -106,7 +106,9 @@ class Detector:
 
     def _slices(self, partial: Partial) -> list[Slice]:
         """As if each bucket of it were one, where there is anything to be judged by how many trials there were when."""
-        return slices_of(partial, self.state.clock.reached, bool(partial.crashes or self.state.open.by_number))
+        clock = self.state.clock
+        by_bucket = bool(partial.crashes or self.state.open.by_number)
+        return slices_of(partial, Reached(clock.bucket, clock.recent), by_bucket)
 
     def _step(self, mine: Slice) -> Decisions:
         concluded = self._conclude(mine)
@@ -269,6 +271,7 @@ def _parted(partial: Partial, crashed: list[int], edges: list[int]) -> list[Part
     for crash, bucket in zip(partial.crashes, crashed, strict=True):
         crashes[bisect_right(edges, bucket)].append(crash)
     nothing = {"events": 0, "repeats": 0, "undated": 0, "cut": b"", "cut_exposures": b"", "tail": NO_NOTES}
+    partial = msgspec.structs.replace(partial, trials=b"", exposures=b"")
     between = msgspec.structs.replace(partial, crashes=(), samples=(), **nothing)
     parts = [msgspec.structs.replace(between, crashes=tuple(some)) if some else between for some in crashes]
     parts[0] = msgspec.structs.replace(parts[0], samples=partial.samples)

@@ -6,9 +6,8 @@ import numpy as np
 
 from pipeline.decide.arrays import Floats
 from pipeline.decide.attribution import bar_of, rivals_of
-from pipeline.decide.evidence import LN10
+from pipeline.decide.evidence import LN10, MAX_ODDS, odds_of
 from pipeline.decide.name_index import MAX_RINGS
-from pipeline.decide.trials import MAX_ODDS, odds_of
 from pipeline.decide.weighing import Weighed
 from pipeline.wire.verdicts import Basis, Conditional, Explanation
 

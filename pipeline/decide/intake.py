@@ -10,10 +10,10 @@ from pipeline.decide.buckets import ARCHIVE_MS, DAY_BUCKETS, HOUR_BUCKETS, OPEN_
 from pipeline.decide.conditional import Retained
 from pipeline.decide.counts import SignaturePlaces
 from pipeline.decide.dedup import host_key
-from pipeline.decide.name_index import PlacedRows
+from pipeline.decide.evidence import odds_of
+from pipeline.decide.name_index import Positions, Rows, placed_rows
 from pipeline.decide.policy import PolicyTable
 from pipeline.decide.state import DetectorState
-from pipeline.decide.trials import odds_of
 from pipeline.wire.cells import stratum_of
 from pipeline.wire.noted import Noted
 from pipeline.wire.partials import BUCKET_MS, CUT_COLUMNS, EXPOSURE_COLUMNS, CrashRecord, UpdateId
@@ -31,10 +31,8 @@ class Named(NamedTuple):
     updates: Ints  # -1 where there is no place for it now
     made_room: bool  # positions have passed to others
     changes: tuple[int, int]  # how often names had come or gone
-    trials: PlacedRows
-    exposed: PlacedRows
-    excluded: PlacedRows
-    positions: "Positions"
+    rows: Rows
+    positions: Positions
 
     def is_of(self, mine: Slice, changes: tuple[int, int]) -> bool:
         """Whether it holds for this slice as well."""
@@ -60,8 +58,7 @@ class Crashed(NamedTuple):
 
 
 def name(state: DetectorState, mine: Slice, before: Named | None) -> Named:
-    """Give what the partial names its positions, as it has them `before` if it can; every array has room for them
-    afterwards."""
+    """Give what the partial names its positions, or those of `before`; every array has room for them afterwards."""
     if before is not None and before.is_of(mine, state.names.changes):
         return before._replace(mine=mine, made_room=False)
     partial, (trials, exposures) = mine.partial, mine.columns
@@ -72,11 +69,9 @@ def name(state: DetectorState, mine: Slice, before: Named | None) -> Named:
         positions = _in_made_room(state, partial.updates, positions)
     state.ages.unwatched += positions.count(-1)
     state.resize()
-    updates, ring_of = np.array(positions, dtype=np.int64), state.groups.ring_of
-    listed = updates[exposures[2]]
-    rows = [PlacedRows(*exposures[:2], listed, exposures[column], strata, ring_of) for column in (3, 4)]
-    clean = PlacedRows(*trials[:2], np.zeros_like(trials[0]), trials[2], strata, ring_of)
-    return Named(mine, strata, updates, made_room, state.names.changes, clean, *rows, Positions(positions))
+    updates = np.array(positions, dtype=np.int64)
+    rows = placed_rows(trials, exposures, strata, updates, state.groups.ring_of)
+    return Named(mine, strata, updates, made_room, state.names.changes, rows, Positions(positions))
 
 
 def _in_made_room(state: DetectorState, updates: tuple[UpdateId, ...], positions: list[int]) -> list[int]:
@@ -102,23 +97,6 @@ def take_in(state: DetectorState, policies: PolicyTable, named: Named) -> list[t
     state.clock.events += partial.events
     state.spreading.take_in(partial, named.updates, state.standing.halted, state.bucket)
     return sorted(intake.late.items())
-
-
-class Positions(dict[tuple[int, ...], tuple[int, ...]]):
-    """A partial's lists of updates as positions, of those that have one: hosts have many lists in common.
-
-    >>> Positions([7, -1, 5])[0, 1, 2]
-    (7, 5)
-    """
-
-    def __init__(self, updates: list[int]) -> None:
-        super().__init__()
-        self.updates = updates
-
-    def __missing__(self, listed: tuple[int, ...]) -> tuple[int, ...]:
-        updates = self.updates
-        self[listed] = found = tuple([position for each in listed if (position := updates[each]) >= 0])
-        return found
 
 
 class Intake:
@@ -151,7 +129,7 @@ class Intake:
 
     def enter_trials(self) -> None:
         """Clean trials: the exposed share, and history."""
-        state, rows = self.state, self.named.trials.of(self.named.mine.trials)
+        state, rows = self.state, self.named.rows.trials.of(self.named.mine.trials)
         if not len(rows.bucket):
             return
         state.trials.add_trials(rows.bucket, rows.kind, rows.stratum, rows.hosts)
@@ -166,7 +144,7 @@ class Intake:
         """Exposed and excluded trials, and with them what history expects of each update."""
         state, mine = self.state, self.named.mine
         counts = mine.columns.exposures[3:, mine.exposures]
-        exposed, excluded = (each.of(mine.exposures) for each in (self.named.exposed, self.named.excluded))
+        exposed, excluded = (each.of(mine.exposures) for each in self.named.rows[1:])
         unwatched = counts.sum(axis=1) - (exposed.hosts.sum(), excluded.hosts.sum())
         state.notes.note(Noted.EXPOSURES_EXCLUDED, int(counts[1].sum()))
         state.notes.note(Noted.EXPOSURES_UNWATCHED, int(unwatched.sum()))

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from pipeline.decide.arrays import Column, Floats, Ints, Part, Plain, Sizes, capacity
+from pipeline.decide.arrays import Bools, Column, Floats, Ints, Part, Plain, Sizes, capacity
 from pipeline.wire.cells import kind_of, stratum_of
 from pipeline.wire.partials import Stratum, UpdateId
 
@@ -158,16 +158,52 @@ class Placed(NamedTuple):
 class PlacedRows:
     """Those of a partial's rows that are chosen, to be had slice by slice."""
 
-    def __init__(self, bucket: Ints, cell: Ints, update: Ints, hosts: Ints, strata: Ints, ring_of: Ints) -> None:
-        """`strata` are the positions of the partial's, `update` those of the rows': -1 without one."""
-        chosen = (update >= 0) & (hosts > 0)
+    def __init__(self, chosen: Bools, rows: Placed) -> None:
         self._before: Ints = np.concatenate(([0], np.cumsum(chosen)))
-        if not chosen.all():
-            bucket, cell, update, hosts = (column[chosen] for column in (bucket, cell, update, hosts))
-        stratum = strata[stratum_of(cell)]
-        self._rows = Placed(bucket, kind_of(cell), stratum, ring_of[stratum], update, hosts.astype(np.float64))
+        self._rows = rows if chosen.all() else Placed(*[column[chosen] for column in rows])  # type: ignore[arg-type]
 
     def of(self, rows: slice) -> Placed:
         """Of these rows of the partial."""
         start, stop = self._before[rows.start], self._before[rows.stop]
-        return Placed(*[column[start:stop] for column in self._rows])
+        return Placed(*[column[start:stop] for column in self._rows])  # type: ignore[arg-type]
+
+
+class Rows(NamedTuple):
+    """A partial's rows of each sort; those of updates without a position are left out."""
+
+    trials: PlacedRows
+    exposed: PlacedRows
+    excluded: PlacedRows
+
+
+def placed_rows(trials: Ints, exposures: Ints, strata: Ints, updates: Ints, ring_of: Ints) -> Rows:
+    """Of columns; `strata` and `updates` are the positions of the partial's, -1 without one."""
+
+    bucket, cell, hosts = trials
+    stratum = strata[stratum_of(cell)]
+    none = np.zeros_like(bucket)
+    clean = Placed(bucket, kind_of(cell), stratum, ring_of[stratum], none, hosts.astype(np.float64))
+    bucket, cell, listed, exposed, excluded = exposures
+    stratum, update = strata[stratum_of(cell)], updates[listed]
+    every = Placed(bucket, kind_of(cell), stratum, ring_of[stratum], update, exposed.astype(np.float64))
+    others = every._replace(hosts=excluded.astype(np.float64))
+    known = update >= 0
+    chosen = [PlacedRows(known & (rows.hosts > 0), rows) for rows in (every, others)]
+    return Rows(PlacedRows(hosts > 0, clean), *chosen)
+
+
+class Positions(dict[tuple[int, ...], tuple[int, ...]]):
+    """A partial's lists of updates as positions, of those that have one: hosts have many lists in common.
+
+    >>> Positions([7, -1, 5])[0, 1, 2]
+    (7, 5)
+    """
+
+    def __init__(self, updates: list[int]) -> None:
+        super().__init__()
+        self.updates = updates
+
+    def __missing__(self, listed: tuple[int, ...]) -> tuple[int, ...]:
+        updates = self.updates
+        self[listed] = found = tuple([position for each in listed if (position := updates[each]) >= 0])
+        return found

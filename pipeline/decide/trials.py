@@ -24,7 +24,6 @@ SHRINK_TRIALS = 40.0  # how many trials of its own outweigh the slower estimate:
 STANDARD_ERRORS = 1.0
 FEWEST_TRIALS = 0.5  # on the slow scale, of a stratum that can speak for itself
 SMALL = 1 << 14  # cells times updates: counts of several scales stay in the cache together
-MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 DECAY_PER_BUCKET = 2.0 ** (-BUCKET_MS / HALF_LIVES_MS)
 AHEAD = OPEN_BUCKETS  # so far ahead of stream time a trial is as new as it is; further ahead it is no newer
 _DECAYED: Floats = DECAY_PER_BUCKET[:, None] ** np.arange(-AHEAD, DAY_BUCKETS + 1)  # by age
@@ -43,19 +42,11 @@ def _widest(pooled: Floats, pool: Ints, first: Ints) -> Floats:
     return np.where(widest == 0.0, 1.0, widest)
 
 
-def odds_of(share: Floats) -> Floats:
-    """Exposed hosts per control host, at most MAX_ODDS; any shape."""
-    result: Floats = np.minimum(share / np.maximum(1.0 - share, 1.0 / MAX_ODDS), MAX_ODDS)
-    return result
-
-
 class Shares(NamedTuple):
     """The exposed shares of trials, (strata, updates)."""
 
     upper: Floats  # an upper confidence limit
-    # No limit: the trials of the last minutes shrunk to those of the last hour. For figures that people read, and for
-    # what has to be beyond chance.
-    plain: Floats
+    plain: Floats  # the trials of the last minutes shrunk to those of the last hour: for what has to be beyond chance
 
 
 class Trials(Part):
@@ -79,8 +70,7 @@ class Trials(Part):
 
     def __init__(self) -> None:
         super().__init__()
-        # derived: the shares of all updates, where a stratum's are known
-        self._shares = Shares(np.empty((8, 8)), np.empty((8, 8)))
+        self._shares = Shares(np.empty((8, 8)), np.empty((8, 8)))  # derived: of all updates, in strata that are known
         self._known: Bools = np.zeros(8, dtype=np.bool_)
 
     def resize(self, sizes: Sizes) -> None:
@@ -111,8 +101,9 @@ class Trials(Part):
 
     def _add(self, target: Floats, where: Ints, buckets: Ints, hosts: Floats) -> None:
         """Add rows, at these places of each scale, by what is left of them: the same whenever they are added."""
-        first = buckets[0]
-        if (buckets == first).all():
+        if not len(buckets):
+            return
+        if (buckets == buckets[0]).all():
             buckets = buckets[:1]
         age = np.minimum(np.maximum(self.bucket - buckets, -AHEAD), DAY_BUCKETS) + AHEAD
         values = _DECAYED[:, age] * hosts
@@ -122,16 +113,13 @@ class Trials(Part):
 
     def add_trials(self, buckets: Ints, kinds: Ints, strata: Ints, hosts: Floats) -> None:
         """Add rows of clean trials."""
-        if len(buckets):
-            self._add(self.trials, kinds * self.trials.shape[2] + strata, buckets, hosts)
+        self._add(self.trials, kinds * self.trials.shape[2] + strata, buckets, hosts)
 
     def add_listed(
         self, target: Floats, buckets: Ints, kinds: Ints, strata: Ints, updates: Ints, hosts: Floats
     ) -> None:
         """Add rows of clean trials that list an update, to `exposed` or `excluded`."""
-        if len(buckets):
-            kinds_strata = kinds * target.shape[2] + strata
-            self._add(target, kinds_strata * target.shape[3] + updates, buckets, hosts)
+        self._add(target, (kinds * target.shape[2] + strata) * target.shape[3] + updates, buckets, hosts)
 
     def survey(self, pools: Floats) -> None:
         """Take note of the growth in each pool; `pools` (P, S) says which strata go together."""
@@ -197,11 +185,10 @@ class Trials(Part):
 
     def _blocks(self, strata: Ints, updates: Ints | None) -> Iterator[tuple[slice, Floats, Floats]]:
         """Exposed and eligible trials (3, KINDS, rows, U) of a few strata at a time, so that they stay in the cache."""
+        all_of_them = len(strata) == self.trials.shape[2] and bool((np.diff(strata) == 1).all())  # needs no copies
         for first in range(0, len(strata), BLOCK_STRATA):
             rows = slice(first, first + BLOCK_STRATA)
-            some: Ints | slice = strata[rows]
-            if len(strata) == self.trials.shape[2]:  # all of them: no copies
-                some = rows
+            some = rows if all_of_them else strata[rows]
             exposed, excluded = self.exposed[:, :, some], self.excluded[:, :, some]
             if updates is not None:
                 exposed, excluded = exposed[..., updates], excluded[..., updates]
@@ -212,16 +199,17 @@ class Trials(Part):
         """Counts on these two scales, kinds together, as many scales at once as stay in the cache: which of the two,
         trials (scales, strata), exposed and excluded (scales, strata, updates)."""
         for first, last in ((1, 3),) if self.exposed[0].size <= SMALL else ((1, 2), (2, 3)):
-            both = (
-                counts[first:last, 0] + counts[first:last, 1] for counts in (self.trials, self.exposed, self.excluded)
-            )
-            yield slice(first - 1, last - 1), *both
+            trials, exposed, excluded = (each[first:last] for each in (self.trials, self.exposed, self.excluded))
+            together = trials[:, 0] + trials[:, 1], exposed[:, 0] + exposed[:, 1], excluded[:, 0] + excluded[:, 1]
+            yield slice(first - 1, last - 1), *together
 
     def slow_odds(self, updates: Ints, active: Bools) -> Floats:
         """Exposed trials per control trial on the slow scale, in the strata where hosts have the update; (U,)."""
-        exposed, excluded = (counts[2][..., updates].sum(axis=0) for counts in (self.exposed, self.excluded))
-        control = ((self.trials[2].sum(axis=0)[:, None] - exposed - excluded) * active[:, updates]).sum(axis=0)
-        result: Floats = (exposed.sum(axis=0) + 0.5) / np.maximum(control, 0.5)
+        exposed, excluded = ((counts[2, 0] + counts[2, 1])[:, updates] for counts in (self.exposed, self.excluded))
+        control = (self.trials[2, 0] + self.trials[2, 1])[:, None] - exposed
+        control -= excluded
+        control *= active[:, updates]
+        result: Floats = (np.add.reduce(exposed) + 0.5) / np.maximum(np.add.reduce(control), 0.5)
         return result
 
     def slow_of(self, update: int) -> tuple[Floats, Floats, Floats]:
@@ -299,7 +287,7 @@ def estimates(exposed: Floats, eligible: Floats) -> Estimates:
         shares[scale] = (SHRINK_TRIALS * shares[scale + 1] + both_exposed[scale]) / enough[scale]
     alone = (SHRINK_TRIALS * shares)[:, None] + exposed
     alone /= SHRINK_TRIALS + eligible
-    largest = np.maximum.reduce(alone.reshape(-1, *slow.shape))
+    largest = np.maximum.reduce(alone.reshape(alone.shape[0] * alone.shape[1], *slow.shape))
     return Estimates(slow, np.maximum(np.maximum.reduce(shares), largest), both_exposed, both_eligible)
 
 

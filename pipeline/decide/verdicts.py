@@ -156,14 +156,14 @@ def _review(weighed: Weighed) -> None:
     state, standing = weighed.state, weighed.state.standing
     rings = state.names.rings.live()
     log = state.clearing.log_evidence()
-    ten = np.log(10.0)
+    ten, strongest = np.log(10.0), weighed.explained.strongest()
     for update in np.flatnonzero((log.max(axis=0) > 0) & (state.ages.since > 0)).tolist():
         if update in standing.halted or update in standing.resumed:
             continue
         policy = weighed.policies.of(update)
         states = standing.states.setdefault(update, {})
         aged = (state.bucket - state.ages.since[update]) * BUCKET_MS >= policy.reporting_delay_minutes * MINUTE_MS
-        calm = weighed.explained.strongest[update] <= ten
+        calm = strongest[update] <= ten
         target = np.log(len(rings) / policy.clear_alpha)
         for ring, _ in rings:
             earned = aged and calm and not state.clearing.overdue[update] and log[ring, update] >= target

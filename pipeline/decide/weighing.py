@@ -98,13 +98,19 @@ def close(state: DetectorState, policies: PolicyTable, bucket: Bucket, share: Fl
 
 def weigh(state: DetectorState, policies: PolicyTable) -> Weighed:
     """The evidence with what is still open. What history says is settled by it for updates that are young."""
-    crashes = crash_columns(state.open.by_number.values())
-    updates = crashes.reached()
-    shares = shares_now(state, crashes.strata, updates)
-    totals = state.book.with_open(crashes, updates, *shares, policies.tolerated[updates], state.groups.ring_of)
+    totals = _with_open(state, policies) if state.open.by_number else state.book.totals()
     past = _past(state, totals, policies.tolerated[: len(state.ages.since)])
     explained = explain(totals, past)
     return Weighed(state, policies, explained, totals, past, {}, {})
+
+
+def _with_open(state: DetectorState, policies: PolicyTable) -> Totals:
+    crashes = crash_columns(state.open.by_number.values())
+    updates = crashes.reached()
+    if not len(updates):  # evidence can rise for none
+        return state.book.totals()
+    shares = shares_now(state, crashes.strata, updates)
+    return state.book.with_open(crashes, updates, *shares, policies.tolerated[updates], state.groups.ring_of)
 
 
 def _past(state: DetectorState, totals: Totals, tolerated: Floats) -> Historical:
@@ -113,7 +119,7 @@ def _past(state: DetectorState, totals: Totals, tolerated: Floats) -> Historical
     seen, every = past.trials, state.counts.exposed_trials.sum(axis=1)
     most = upper_exposure(seen)
     with np.errstate(invalid="ignore", divide="ignore"):
-        worst = np.where(np.isfinite(past.rates), past.rates, 0.0).max(axis=0)
+        worst = np.fmax.reduce(past.rates, axis=0, initial=0.0)
         allowed = tolerated * past.shock
         expected = np.where(seen > 0, past.expected / seen, worst * allowed) * most
         expected = np.where(np.isfinite(past.expected), expected, np.inf)
