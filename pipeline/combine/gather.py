@@ -17,6 +17,7 @@ from pipeline.combine.admit import Bools, trial_keys
 from pipeline.combine.hashing import Hashes, hash_names
 from pipeline.combine.noting import Noting, furthest
 from pipeline.wire.cells import BOOT, HEARTBEAT
+from pipeline.wire.decode import moment_of
 from pipeline.wire.events import LATEST_MS, MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat
 from pipeline.wire.hosts import HostNames
 from pipeline.wire.listed import Listed, UpdateNames, columns_of
@@ -73,11 +74,8 @@ class CrashReport(NamedTuple):
     @property
     def moment(self) -> tuple[int, int]:
         """CRASH or UNDATED, and when (unix ms): a boot tells of a crash before it."""
-        if not isinstance(self.event, Boot):
-            return CRASH, self.event.ts
-        if self.event.prior_ended_at is None:
-            return UNDATED, self.event.ts
-        return CRASH, min(self.event.prior_ended_at, self.event.ts)
+        undated = isinstance(self.event, Boot) and self.event.prior_ended_at is None
+        return UNDATED if undated else CRASH, moment_of(self.event)
 
 
 class Names(NamedTuple):

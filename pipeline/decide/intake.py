@@ -81,6 +81,7 @@ def take_in(state: DetectorState, policies: PolicyTable, named: Named) -> list[t
     intake.enter_control()
     intake.note_cut()
     state.notes.take_in(named.partial, state.bucket)
+    state.signs.take_in(named.partial, named.strata, named.updates, state.bucket, state.trials.trials[2], state.names)
     state.clock.events += named.partial.events
     state.spreading.take_in(named.partial, named.updates, state.standing.halted, state.bucket)
     return sorted(intake.late.items())

@@ -17,7 +17,7 @@ from pipeline.decide.counts import Ages, Counts, SignatureAges
 from pipeline.decide.dedup import Recent, SiteMinutes
 from pipeline.decide.history import History, Past
 from pipeline.decide.name_index import Registry
-from pipeline.decide.notes import Notes
+from pipeline.decide.notes import Notes, Signs
 from pipeline.decide.standing import Spreading, Standing
 from pipeline.decide.trials import Archive, Trials
 
@@ -34,6 +34,7 @@ class DetectorState:
         self.groups = self.names.groups
         self.clock = Clock()
         self.notes = Notes()
+        self.signs = Signs()
         self.ages = Ages()
         self.signature_ages = SignatureAges()
         self.counts = Counts()

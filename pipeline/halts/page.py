@@ -29,7 +29,7 @@ from pipeline.wire.halts import Evidence
 from pipeline.wire.record_keys import parse_key
 from pipeline.wire.spans import MINUTE_MS
 from pipeline.wire.verdicts import Conditional, Verdict, power_of_ten
-from pipeline.wire.words import counted
+from pipeline.wire.words import HALF_BLIND, counted
 
 CHART_ROWS = 5
 MOST_LINES = 40
@@ -46,6 +46,7 @@ FLAGS = {
     "after_resume": "operators have resumed it once: to halt again, evidence must exceed what it was then, and a bar",
     "vetoed_by_shock": "hosts without it crash more, too: history alone does not halt",
     "partials_lost": "some reports were lost before they were judged",
+    **HALF_BLIND,
 }
 
 

@@ -24,6 +24,7 @@ Moment = Annotated[int, msgspec.Meta(ge=ANCIENT_MS, le=LATEST_MS)]
 
 W = TypeVar("W", bound=Name, default=Name)  # a word that many events share: fleet, ring, vendor, version …
 P = TypeVar("P", bound=Text, default=Text)  # the same, but may be "": a place
+R = TypeVar("R", bound=Moment | None, default=Moment | None)  # None: of a list in which nothing was taken off again
 
 
 class Signature(msgspec.Struct, frozen=True, gc=False):
@@ -33,13 +34,15 @@ class Signature(msgspec.Struct, frozen=True, gc=False):
     module: Text
 
 
-class Update(msgspec.Struct, Generic[W], frozen=True, gc=False):
-    """An update that reached the host; `installed_at` in unix milliseconds."""
+class Update(msgspec.Struct, Generic[W, R], frozen=True, gc=False):
+    """An update that reached the host; `installed_at` in unix milliseconds, and so `removed_at`, when it was taken off
+    again: rolled back, or uninstalled."""
 
     vendor: W
     product: W
     version: W
     installed_at: Moment
+    removed_at: R = None  # type: ignore[assignment]
 
 
 Updates = Annotated[tuple[Update, ...], msgspec.Meta(max_length=MAX_UPDATES)]

@@ -107,7 +107,7 @@ def _decoder(words: frozenset[str], updates: Any = None) -> Decode:
 
 
 def _list_of(word: Any) -> Any:
-    return Annotated[tuple[Update[word], ...], msgspec.Meta(max_length=MAX_UPDATES)]
+    return Annotated[tuple[Update[word, None], ...], msgspec.Meta(max_length=MAX_UPDATES)]
 
 
 def _remembering(words: frozenset[str], lists: KnownLists) -> Decode:

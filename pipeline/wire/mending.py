@@ -79,6 +79,8 @@ def _updates(listed: list[Any], ts: Any, mends: Mends) -> list[Fields]:
         _count(mends, Noted.UPDATES_UNUSABLE, len(listed) - len(usable))
     for update in usable:
         update["installed_at"] = _moment(update.get("installed_at"), ANCIENT_MS, Noted.INSTALLED_AT_UNUSABLE, mends)
+        if update.get("removed_at") is not None:
+            update["removed_at"] = _moment(update["removed_at"], ANCIENT_MS, Noted.REMOVED_AT_UNUSABLE, mends)
     _doubt_versions(usable)
     if len(usable) <= MAX_UPDATES:
         return usable
