@@ -94,13 +94,13 @@ def view_of(state: DetectorState) -> View:
     return View(
         signs=state.signs,
         bucket=state.bucket,
-        updates=state.names.updates.live(),
-        strata=state.names.strata.live(),
+        updates=state.names.updates.names,
+        strata=state.names.strata.names,
         since=state.ages.since,
-        crashed=counts.crashed.sum(axis=1),
-        exposed_trials=counts.exposed_trials.sum(axis=1),
+        crashed=counts.crashed,
+        exposed_trials=counts.exposed_trials,
         trials=trials.trials[2].sum(axis=0),
-        exposed=trials.exposed[2].sum(axis=0),
+        slow=lambda update: trials.slow_of(update)[1],
     )
 
 

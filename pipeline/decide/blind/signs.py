@@ -5,9 +5,9 @@ costs is told in words (`pipeline.wire.words.HALF_BLIND`), and read off in `flag
 strata, and bounded.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
-from zlib import crc32
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,9 @@ BURST = "dirty_boot_burst"  # dirty boots beyond the cap of those that name neit
 SHARED = "shared_host_names"  # under a name that several machines have
 CHANGED = "changed_before_report"  # another version may have been there
 COUNTED = (BLIND_STRATUM, BURST, SHARED, CHANGED)
+
+
+V = TypeVar("V")
 
 
 class Live(Protocol):
@@ -78,13 +81,14 @@ class Signs:
 
     def __init__(self) -> None:
         self.crashed: dict[str, dict[int, int]] = {what: {} for what in COUNTED}
-        self.installers: dict[int, list[int]] = {}  # update → hashes of hosts that installed it lately
+        # product → version's update → hashes of hosts that have installed it since the detector watches
+        self.installers: dict[str, dict[int, list[int]]] = {}
         self.strata: dict[int, int] = {}
         self.began = 0  # the bucket of the first partial: strata of its first hour were there before
         self.cut_at = 0  # bucket in which crashes were last cut off a partial's list; 0: never
         self.shared: dict[str, int] = {}  # host → bucket of its newest crash
         self.bucket = 0  # stream time
-        self._machines: dict[str, tuple[int, int]] = {}  # crashed host → hash of its model, bucket
+        self._machines: dict[int, tuple[int, int]] = {}  # hash of a crashed host → hash of its model, bucket
         self._nowhere: dict[int, int] = {}  # minute → dirty boots that name neither site nor signature
 
     def take_in(self, partial: Partial, strata: Ints, updates: Ints, bucket: int, trials: Floats, names: Named) -> None:
@@ -97,17 +101,20 @@ class Signs:
             self.cut_at = max(self.cut_at, int(np.frombuffer(partial.cut, "<i4")[::CUT_COLUMNS].max()))
         rows = np.frombuffer(partial.notes.installs, "<i4").reshape(-1, INSTALL_COLUMNS)
         if rows.size:
-            self._install(updates[rows[:, 1]], rows[:, 2])
+            self._install(partial, updates, rows)
         if partial.crashes:
             seen = Seen(partial, updates.tolist(), trials.sum(axis=0)[strata].tolist(), names)
             for record in partial.crashes:
                 self._crash(record, seen)
 
-    def _install(self, positions: Ints, hashes: NDArray[np.int32]) -> None:
-        for update in np.unique(positions[positions >= 0]).tolist():
-            known = self.installers.setdefault(update, [])
+    def _install(self, partial: Partial, updates: Ints, rows: NDArray[np.int32]) -> None:
+        for listed in np.unique(rows[:, 1]).tolist():
+            update = int(updates[listed])
+            if update < 0:
+                continue
+            known = self.installers.setdefault(product_of(partial.updates[listed]), {}).setdefault(update, [])
             if len(known) < MOST_INSTALLERS:
-                fresh = dict.fromkeys(hashes[positions == update].tolist())
+                fresh = dict.fromkeys(rows[rows[:, 1] == listed, 2].tolist())
                 known += [host for host in fresh if host not in known][: MOST_INSTALLERS - len(known)]
 
     def _crash(self, record: CrashRecord, seen: Seen) -> None:
@@ -132,8 +139,9 @@ class Signs:
     def _meet(self, record: CrashRecord, model: str) -> bool:
         """Whether it is the host's first crash of a day; if not, and it was of another model then, its name is that of
         several machines."""
-        told, before = crc32(model.encode()), self._machines.pop(record.host, None)
-        self._machines[record.host] = (told, self.bucket)
+        host, told = _hash(record.host), _hash(model)
+        before = self._machines.pop(host, None)
+        self._machines[host] = (told, self.bucket)
         if len(self._machines) > MOST_MACHINES:
             del self._machines[next(iter(self._machines))]
         if before is None or self.bucket - before[1] >= DAY_BUCKETS:
@@ -149,10 +157,10 @@ class Signs:
 
     def forget(self, updates: Ints) -> None:
         """Whoever has these positions next begins anew."""
-        for update in updates.tolist():
-            self.installers.pop(update, None)
-            for counts in self.crashed.values():
-                counts.pop(update, None)
+        gone = set(updates.tolist())
+        left = ((product, _without(versions, gone)) for product, versions in self.installers.items())
+        self.installers = {product: versions for product, versions in left if versions}
+        self.crashed = {what: _without(counts, gone) for what, counts in self.crashed.items()}
 
     def expire(self) -> None:
         """Forget the names that several machines had a day ago."""
@@ -169,3 +177,17 @@ class Signs:
         self.began, self.cut_at, self.bucket = stored["began"], stored["cut_at"], stored["bucket"]
         self._machines = {host: (model, seen) for host, (model, seen) in stored["machines"].items()}
         self._nowhere = stored["nowhere"]
+
+
+def product_of(name: UpdateId) -> str:
+    """One text for it."""
+    return f"{name.vendor}\x1f{name.product}"
+
+
+def _without(counts: dict[int, V], gone: set[int]) -> dict[int, V]:
+    return {update: count for update, count in counts.items() if update not in gone}
+
+
+def _hash(text: str) -> int:
+    """63 bits: a snapshot names no host that is not shown."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
