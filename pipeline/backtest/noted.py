@@ -10,6 +10,7 @@ from rich.text import Text
 from pipeline.runtime.console import SafeConsole
 from pipeline.runtime.logging import printable
 from pipeline.wire.mending import Mends
+from pipeline.wire.noted import Noted
 from pipeline.wire.words import HALF_BLIND, counted
 
 SHOWN_CHARS = 200  # of a line that is an example
@@ -47,6 +48,8 @@ class InputNotes:
     def mend(self, mends: Mends, example: Example) -> None:
         """A line is one, mended."""
         for what, times in mends.items():
+            if what is Noted.UPDATES_REMOVED:  # as it should be
+                continue
             self.mended[what.value] += times
             self.first.setdefault(what.value, example)
 

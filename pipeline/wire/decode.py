@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from pipeline.wire.advice import advice
-from pipeline.wire.events import ANCIENT_MS, MAX_MESSAGE_BYTES, AnyEvent, Boot, refusal
+from pipeline.wire.events import ANCIENT_MS, MAX_MESSAGE_BYTES, MAX_UPDATES, AnyEvent, Boot, Update, refusal
 from pipeline.wire.mending import Mends, mend
 from pipeline.wire.noted import Noted
 from pipeline.wire.reasons import MalformedMessage, Reason
@@ -32,8 +32,8 @@ def decode_event(raw: bytes, mends: Mends | None = None) -> AnyEvent:
         if len(without_mark) < len(raw):
             found[Noted.BYTE_ORDER_MARK] = 1
         event = _second_look(without_mark, refused, found)
-    if any(update.removed_at for update in event.updates):
-        event = without_removed(event, found)
+    if event.removed:
+        event = with_removed(event, found)
     if mends is not None:
         for what, times in found.items():
             mends[what] = mends.get(what, 0) + times
@@ -48,15 +48,22 @@ def moment_of(event: AnyEvent) -> int:
     return event.ts
 
 
-def without_removed(event: AnyEvent, mends: Mends) -> AnyEvent:
-    """The event as of its moment: what had been taken off by then counts like what came long before, so the host is
-    neither exposed to it nor control for it, and the version before it stands again. `mends` counts these."""
+def with_removed(event: AnyEvent, mends: Mends) -> AnyEvent:
+    """The event with what had been taken off again among its updates, as of its moment: what was still there counts as
+    any other; what was gone, like what came long before: the host is neither exposed to it nor control for it. `mends`
+    counts these, and what there is no room for."""
     at, updates = moment_of(event), list(event.updates)
-    for place, update in enumerate(updates):
-        if update.removed_at is not None and update.removed_at <= at:
-            updates[place] = msgspec.structs.replace(update, installed_at=ANCIENT_MS)
+    for each in event.removed:
+        gone = each.removed_at <= at
+        if gone:
             mends[Noted.UPDATES_REMOVED] = mends.get(Noted.UPDATES_REMOVED, 0) + 1
-    return msgspec.structs.replace(event, updates=tuple(updates))
+        name, installed_at = (each.vendor, each.product, each.version), ANCIENT_MS if gone else each.installed_at
+        # It may be listed as well: as it was before, or because it has come again since.
+        updates = [u for u in updates if (u.vendor, u.product, u.version) != name or u.installed_at > each.removed_at]
+        updates.append(Update(*name, installed_at))
+    if len(updates) > MAX_UPDATES:
+        mends[Noted.UPDATES_CUT] = mends.get(Noted.UPDATES_CUT, 0) + len(updates) - MAX_UPDATES
+    return msgspec.structs.replace(event, updates=tuple(updates[:MAX_UPDATES]))
 
 
 def _second_look(raw: bytes, first: Exception, mends: Mends) -> AnyEvent:

@@ -24,7 +24,6 @@ Moment = Annotated[int, msgspec.Meta(ge=ANCIENT_MS, le=LATEST_MS)]
 
 W = TypeVar("W", bound=Name, default=Name)  # a word that many events share: fleet, ring, vendor, version …
 P = TypeVar("P", bound=Text, default=Text)  # the same, but may be "": a place
-R = TypeVar("R", bound=Moment | None, default=Moment | None)  # None: of a list in which nothing was taken off again
 
 
 class Signature(msgspec.Struct, frozen=True, gc=False):
@@ -34,22 +33,28 @@ class Signature(msgspec.Struct, frozen=True, gc=False):
     module: Text
 
 
-class Update(msgspec.Struct, Generic[W, R], frozen=True, gc=False):
-    """An update that reached the host; `installed_at` in unix milliseconds, and so `removed_at`, when it was taken off
-    again: rolled back, or uninstalled."""
+class Update(msgspec.Struct, Generic[W], frozen=True, gc=False):
+    """An update that reached the host; `installed_at` in unix milliseconds."""
 
     vendor: W
     product: W
     version: W
     installed_at: Moment
-    removed_at: R = None  # type: ignore[assignment]
+
+
+class Removal(Update, frozen=True, gc=False):
+    """One that was taken off again at `removed_at` (unix milliseconds): rolled back, or uninstalled."""
+
+    removed_at: Moment
 
 
 Updates = Annotated[tuple[Update, ...], msgspec.Meta(max_length=MAX_UPDATES)]
+Removals = Annotated[tuple[Removal, ...], msgspec.Meta(max_length=MAX_UPDATES)]
 L = TypeVar("L", bound=Updates, default=Updates)
+X = TypeVar("X", bound=Removals, default=Removals)
 
 
-class Event(msgspec.Struct, Generic[W, P, L], frozen=True, gc=False, tag_field="kind", kw_only=True):
+class Event(msgspec.Struct, Generic[W, P, L, X], frozen=True, gc=False, tag_field="kind", kw_only=True):
     """Fields that every event has; `ts` in unix milliseconds. Unknown fields are ignored."""
 
     v: Literal[1]
@@ -63,22 +68,23 @@ class Event(msgspec.Struct, Generic[W, P, L], frozen=True, gc=False, tag_field="
     region: P = ""  # type: ignore[assignment]
     site: P = ""  # type: ignore[assignment]
     updates: L
+    removed: X = ()  # type: ignore[assignment]
 
 
-class Boot(Event[W, P, L], Generic[W, P, L], frozen=True, gc=False, tag="boot", kw_only=True):
+class Boot(Event[W, P, L, X], Generic[W, P, L, X], frozen=True, gc=False, tag="boot", kw_only=True):
     """A host came up; `prior` says how its last session ended, `prior_ended_at` (unix ms) when, if known."""
 
     prior: Literal["clean", "crash", "unknown"]
     prior_ended_at: Moment | None = None
 
 
-class Crash(Event[W, P, L], Generic[W, P, L], frozen=True, gc=False, tag="crash", kw_only=True):
+class Crash(Event[W, P, L, X], Generic[W, P, L, X], frozen=True, gc=False, tag="crash", kw_only=True):
     """A host crashed at `ts`, reported when it was next able to."""
 
     signature: Signature
 
 
-class Heartbeat(Event[W, P, L], Generic[W, P, L], frozen=True, gc=False, tag="heartbeat", kw_only=True):
+class Heartbeat(Event[W, P, L, X], Generic[W, P, L, X], frozen=True, gc=False, tag="heartbeat", kw_only=True):
     """A host is up."""
 
 

@@ -21,7 +21,7 @@ HALF_BLIND = {
     "dirty_boot_burst": "many dirty boots in one minute that name neither site nor signature: counted like one site's, "
     "for it may have been a power cut. Send site, or the bugcheck",
     "changed_before_report": "hosts changed this product after the crash and before they told of it: which version "
-    "crashed is unknown. Send removed_at of what was rolled back",
+    "crashed is unknown. Send what was rolled back in `removed`",
     "crashes_cut": "more crashes came at once than a partial lists: the rest is counted and no evidence, of the hosts "
     "without it either, so its evidence is not exact",
     "sampled": "it is told apart from other updates by a sample of the hosts: cut otherwise, the same stream would "

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from consumers.clickhouse.archive.rows import MILLIS, Rows
 from pipeline.wire.decode import moment_of
-from pipeline.wire.events import MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat, check_not_future
+from pipeline.wire.events import ANCIENT_MS, MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat, check_not_future
 from pipeline.wire.hosts import HostNames
 from pipeline.wire.learned import LearnedDecoder
 from pipeline.wire.reasons import MalformedMessage
@@ -55,9 +55,10 @@ class EventRows:
 def _left(event: AnyEvent) -> None:
     """Aggregates count what a report lists as installed: what had been taken off again is not."""
     at = moment_of(event)
-    left = tuple([each for each in event.updates if each.removed_at is None or each.removed_at > at])
-    if len(left) < len(event.updates):
-        msgspec.structs.force_setattr(event, "updates", left)
+    gone = {(each.vendor, each.product, each.version) for each in event.removed if each.removed_at <= at}
+    if gone:
+        left = [u for u in event.updates if u.installed_at > ANCIENT_MS or (u.vendor, u.product, u.version) not in gone]
+        msgspec.structs.force_setattr(event, "updates", tuple(left))
 
 
 def _without_future(
