@@ -8,6 +8,7 @@ from pipeline.wire.decode import decode_event
 from pipeline.wire.events import MAX_SKEW_MS, check_not_future
 from pipeline.wire.hosts import one_host
 from pipeline.wire.mending import Mends
+from pipeline.wire.noted import Noted
 from pipeline.wire.reasons import MalformedMessage, Reason
 
 MAX_DETAIL_CHARS = 200
@@ -45,7 +46,8 @@ def sort_lines(body: bytes, lines: list[tuple[int, bytes]], route: str, fleet: s
         else:
             events.append((one_host(event.host), raw))
             for what, times in found.items():
-                mended[what] = mended.get(what, 0) + times
+                if what is not Noted.UPDATES_REMOVED:  # as it should be
+                    mended[what] = mended.get(what, 0) + times
     return Sorted(events, refused, mended)
 
 

@@ -3,11 +3,10 @@
 Hosts, times and fleets are read of every event; strata and updates only of those that admission lets count.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain, compress
-from operator import attrgetter
+from operator import attrgetter, ne
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from pipeline.combine.admit import Bools, trial_keys
 from pipeline.combine.hashing import Hashes, hash_names
 from pipeline.combine.noting import Noting, furthest
 from pipeline.wire.cells import BOOT, HEARTBEAT
+from pipeline.wire.decode import moment_of
 from pipeline.wire.events import LATEST_MS, MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat
 from pipeline.wire.hosts import HostNames
 from pipeline.wire.listed import Listed, UpdateNames, columns_of
@@ -73,11 +73,8 @@ class CrashReport(NamedTuple):
     @property
     def moment(self) -> tuple[int, int]:
         """CRASH or UNDATED, and when (unix ms): a boot tells of a crash before it."""
-        if not isinstance(self.event, Boot):
-            return CRASH, self.event.ts
-        if self.event.prior_ended_at is None:
-            return UNDATED, self.event.ts
-        return CRASH, min(self.event.prior_ended_at, self.event.ts)
+        undated = isinstance(self.event, Boot) and self.event.prior_ended_at is None
+        return UNDATED if undated else CRASH, moment_of(self.event)
 
 
 class Names(NamedTuple):
@@ -161,9 +158,9 @@ class Gather:
         spelled = [event.host for event in events]
         hosts = self._hosts.of(spelled)
         if hosts is not spelled:
-            self._count_respelled(
-                [event.fleet for event, host in zip(events, hosts, strict=True) if event.host != host]
-            )
+            changed = np.fromiter(map(ne, spelled, hosts), np.bool_, len(spelled))
+            for name, times in zip(fleets, np.bincount(fleet[changed], minlength=len(fleets)).tolist(), strict=True):
+                self._count_respelled(name, times)
         host_hash = hash_names(hosts)
         keys = trial_keys(_hashes_of(tuple(fleets))[fleet], host_hash, kind.astype(np.uint64))
         return Trials(events, kind, _integers([event.ts for event in events]), fleet, host_hash, keys)
@@ -185,7 +182,8 @@ class Gather:
         events = [report.event for report in crashes]
         kind, time_ms = np.array([report.moment for report in crashes], np.int64).reshape(-1, 2).T
         fleet = _integers([self._fleets[event.fleet] for event in events])
-        self._count_respelled([report.event.fleet for report in crashes if report.event.host != report.host])
+        for report in crashes:
+            self._count_respelled(report.event.fleet, report.event.host != report.host)
         parts = [*self._kept, self._rows(events, kind, time_ms, hash_names([report.host for report in crashes]))]
         return Admitted(
             rows=Rows(*map(np.concatenate, zip(*parts, strict=True))),
@@ -207,9 +205,9 @@ class Gather:
             event = events[place]
             self._noting.clock_ahead(event.fleet, self._hosts.one(event.host), int(worst[place]))
 
-    def _count_respelled(self, fleets: list[str]) -> None:
-        for fleet, times in Counter(fleets).items():
-            self._noting.count(fleet, {Noted.HOST_RESPELLED: times})
+    def _count_respelled(self, fleet: str, times: int) -> None:
+        if times:
+            self._noting.count(fleet, {Noted.HOST_RESPELLED: int(times)})
 
     def _totals(self, crashes: Ints, undated: Ints) -> Ints:
         totals = np.zeros((3, len(self._fleets)), np.int64)

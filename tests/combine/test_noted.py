@@ -62,7 +62,7 @@ def test_hosts_whose_clocks_are_ahead_are_named() -> None:
     (partial,) = partials(raw("fast", ts=NOW + HOUR_MS), raw("zone", installed_at=NOW + 2 * HOUR_MS), crash, raw("ok"))
     assert partial.events == 3
     assert partial.notes.clocks_ahead == {"fast": HOUR_MS, "zone": 2 * HOUR_MS}
-    assert partial.notes.counts == {"exposures_not_yet": 2}
+    assert partial.notes.counts == {"exposures_not_yet": 2, "crashes_version_unknown": 1}
 
 
 def test_of_many_clocks_those_furthest_ahead_are_named() -> None:

@@ -90,3 +90,11 @@ def test_a_batch_of_plain_names_is_not_gone_through() -> None:
     names = [f"h-{number:06d}" for number in range(100)]
     assert HostNames().of(names) is names
     assert not any(map(is_plain, ("H1", "h1.eu", "h1$", "hü", "")))
+    assert HostNames().of(["H1", "h2.corp.example"]) == ["h1", "h2"]
+
+
+@pytest.mark.parametrize("kept", [(), ("eu",), ("*",)])
+@given(names=st.lists(st.from_regex(r"[A-Za-z0-9.\n-]{1,70}", fullmatch=True), max_size=6))
+def test_plain_letters_with_domains_are_the_same_at_once(kept: tuple[str, ...], names: list[str]) -> None:
+    """Batches of names in capitals or with domains take a way of their own, to the same end."""
+    assert list(HostNames(kept).of(names)) == [one_host(name, kept) for name in names]

@@ -8,12 +8,14 @@ from collections.abc import Hashable, Sequence
 from itertools import chain
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from consumers.clickhouse.archive.rows import MILLIS, Rows
-from pipeline.wire.events import MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat, check_not_future
+from pipeline.wire.decode import moment_of
+from pipeline.wire.events import ANCIENT_MS, MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat, check_not_future
 from pipeline.wire.hosts import HostNames
 from pipeline.wire.learned import LearnedDecoder
 from pipeline.wire.reasons import MalformedMessage
@@ -38,7 +40,9 @@ class EventRows:
     def __call__(self, values: Sequence[bytes], ingested_at_ms: Sequence[int]) -> Rows:
         """What the combiner refuses is dead-lettered there; here it is left out, by the same rules."""
         refused: dict[int, str] = {}
-        events = self._decoder.decode_all(values, lambda index, error: refused.__setitem__(index, error.reason))
+        events = self._decoder.decode_all(
+            values, lambda index, error: refused.__setitem__(index, error.reason), lambda _, event, __: _left(event)
+        )
         times = ingested_at_ms
         if refused:
             times = [at for index, at in enumerate(ingested_at_ms) if index not in refused]
@@ -46,6 +50,15 @@ class EventRows:
         events, times = _without_future(events, times, reasons)
         tables = {"events": event_columns(events, times, self._hosts)} if events else {}
         return Rows(tables, reasons)
+
+
+def _left(event: AnyEvent) -> None:
+    """Aggregates count what a report lists as installed: what had been taken off again is not."""
+    at = moment_of(event)
+    gone = {(each.vendor, each.product, each.version) for each in event.removed if each.removed_at <= at}
+    if gone:
+        left = [u for u in event.updates if u.installed_at > ANCIENT_MS or (u.vendor, u.product, u.version) not in gone]
+        msgspec.structs.force_setattr(event, "updates", tuple(left))
 
 
 def _without_future(
