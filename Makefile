@@ -6,6 +6,8 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 WORKERS ?= 3
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 COVER := --cov=pipeline --cov=consumers --cov-report=term
+# Where an image sets it, each of the suite's thousand processes would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 .PHONY: setup setup-deployment demo test test-unit test-all coverage lint format hooks lock bench dist grafana grafana-preview grafana-known clean
 
 setup: .venv/.setup-stamp

@@ -150,6 +150,7 @@ STOOD = lines(
     unit="none",
     width=8,
     decimals=0,
+    limits={"min": 0},
     no_value="nothing was ever halted, or nobody tells",
 )
 COMMANDS = table(
