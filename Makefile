@@ -47,8 +47,7 @@ coverage: setup
 lint: setup setup-deployment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/vulture
+	$(BIN)/vulture & $(BIN)/mypy; types=$$?; wait $$! && exit $$types
 
 format: setup
 	$(BIN)/ruff check --fix .

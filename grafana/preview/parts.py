@@ -5,7 +5,7 @@ from html import escape
 
 from grafana.preview import chart
 from grafana.preview.frames import Field, Frame, Json
-from grafana.preview.values import Look, config_of, look, name_of
+from grafana.preview.values import Config, Look, config_of, look, name_of
 
 CELL_PIXELS = 36  # of a table with small cells
 _LEGEND_SHARE = 0.35  # of a panel, at most: more is scrolled in Grafana
@@ -120,12 +120,12 @@ def _table(panel: Json, frames: Sequence[Frame], width: int, height: int) -> str
     return f'<div class="table" style="height:{height}px">{table}</div>{note}'
 
 
-def _side(field: Field, config: Json) -> str:
+def _side(field: Field, config: Config) -> str:
     asked = str(config.get("custom.align") or "auto")
     return asked if asked != "auto" else "right" if field.kind == "number" else "left"
 
 
-def _cell(field: Field, at: int, config: Json, shown: Look, wide: float) -> str:
+def _cell(field: Field, at: int, config: Config, shown: Look, wide: float) -> str:
     options = config.get("custom.cellOptions") or {}
     kind, value = options.get("type"), field.values[at]
     text = f"<span>{escape(shown.text)}</span>"
