@@ -31,6 +31,7 @@ SECTIONS = (
     "kafka",
     "metrics",
     "partials",
+    "hosts",
     "collect",
     "combine",
     "correlate",
