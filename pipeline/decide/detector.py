@@ -185,7 +185,7 @@ def advance(state: DetectorState, policies: PolicyTable, mine: Slice) -> Passed:
         close(state, policies, bucket, None)
     passed = Passed(bool(due), now // MINUTE_BUCKETS > before // MINUTE_BUCKETS)
     state.trials.advance(now)
-    if _is_asked(state, mine, passed):
+    if shares_are_asked(state, mine, passed):
         state.trials.survey(state.groups.pools)
     state.past.decay([each ** (now - before) if before else 0.0 for each in DECAY_PER_BUCKET])
     state.history.advance(state.clock.now_ms)
@@ -197,7 +197,7 @@ def advance(state: DetectorState, policies: PolicyTable, mine: Slice) -> Passed:
     return passed
 
 
-def _is_asked(state: DetectorState, mine: Slice, passed: Passed) -> bool:
+def shares_are_asked(state: DetectorState, mine: Slice, passed: Passed) -> bool:
     """Whether anybody asks for shares before stream time moves on again: crashes that come, those of open buckets when
     they are weighed or closed, the archive."""
     if mine.crashes_until or mine.until < 0 or state.archive.wants(state.clock.now_ms // ARCHIVE_MS):

@@ -11,9 +11,9 @@ from pipeline.decide.conditional import Retained
 from pipeline.decide.counts import SignaturePlaces
 from pipeline.decide.dedup import host_key
 from pipeline.decide.evidence import odds_of
+from pipeline.decide.name_index import strata_of
 from pipeline.decide.policy import PolicyTable
 from pipeline.decide.state import DetectorState, Named
-from pipeline.wire.cells import stratum_of
 from pipeline.wire.noted import Noted
 from pipeline.wire.partials import BUCKET_MS, CUT_COLUMNS, EXPOSURE_COLUMNS, CrashRecord
 from pipeline.wire.spans import DAY_MS, HOUR_MS
@@ -122,8 +122,8 @@ class Intake:
         """Clean trials in full."""
         samples = self.partial.samples
         if samples:
-            cells = np.fromiter([sample.cell for sample in samples], np.int64, len(samples))
-            self.state.samples.add(samples, self.strata[stratum_of(cells)].tolist(), self._positions)
+            strata = strata_of([sample.cell for sample in samples], self.strata)
+            self.state.samples.add(samples, strata, self._positions)
         self.state.samples.expire(self.state.clock.now_ms)
 
     def enter_crashes(self) -> None:
