@@ -2,7 +2,19 @@
 not have to cost, it does not."""
 
 import pytest
-from support.blind.night import T0, VERSION, Event, Judged, crashes, event, installed_at, night, number_of, update
+from support.blind.night import (
+    HOSTS,
+    T0,
+    VERSION,
+    Event,
+    Judged,
+    crashes,
+    event,
+    installed_at,
+    night,
+    number_of,
+    update,
+)
 
 from pipeline.backtest.noted import InputNotes
 from pipeline.runtime.console import stdout_console
@@ -90,6 +102,19 @@ def test_updates_that_only_crash_reports_list_are_noticed() -> None:
         return each if each["kind"] == "crash" else each | {"updates": other if number_of(each) % 3 else []}
 
     assert Judged(night(bare)).reasons == {"only_crashes_list_it": 1}
+
+
+def test_a_harmless_update_that_only_crash_reports_list_does_not_halt() -> None:
+    """Crashes come to all alike, and no heartbeat lists an update: as if nobody had it but who crashes."""
+    everywhere = [
+        event("crash", host, T0 + 25 * MINUTE_MS + host * 9_000, signature={"code": f"0x{host % 5}", "module": "m"})
+        for host in range(0, HOSTS, 2)
+    ]
+    bare = [each | {"updates": []} for each in night(crashed=0)]
+    judged = Judged(sorted([*bare, *everywhere], key=lambda each: each["ts"]))
+    assert judged.halts == []
+    assert judged.reasons == {"only_crashes_list_it": 1}
+    assert judged.summary["half_blind"]["acme"]["reasons"]["only_crashes_list_it"]["such_as"] == ["v/p/2"]
 
 
 @pytest.mark.parametrize("cut_together", [True, False])

@@ -159,6 +159,17 @@ def test_what_is_not_json_is_told_so(gateway: Gateway, letters: Reader, raw: byt
     letters.wait_until(lambda m: m.value() == raw)
 
 
+def test_spellings_of_a_host_share_a_key(gateway: Gateway, events: Reader) -> None:
+    """So they share a partition, and a combiner; what was removed is no fault of the sender's."""
+    gone = {"vendor": "v", "product": "p", "version": "1", "installed_at": 1_764_000_000_000}
+    removed = [gone | {"removed_at": 1_764_000_001_000}]
+    raws = [event(31, host=name, removed=removed) for name in ("KEY-1", "key-1.corp.example")]
+    assert [gateway.post(raw).body for raw in raws] == [{"accepted": 1, "rejected": []}] * 2
+    for raw in raws:
+        [message] = events.wait_until(lambda m, raw=raw: m.value() == raw)  # type: ignore[misc]
+        assert message.key() == b"key-1"
+
+
 @pytest.mark.parametrize(
     "text", ["<script>alert(1)</script>", "'; DROP TABLE x; --", "\x1b[2J\x1b]0;x\x07", "a\0b", "😀\u202e"]
 )
