@@ -221,6 +221,10 @@ def _watch(state: DetectorState) -> None:
     eligible = np.add.reduce(trials[-1, :, None] - excluded[-1], axis=0)
     state.clearing.watch(np.add.reduce(exposed[-1], axis=0), eligible)
     past.watch(expected)
+    some = past.of_a_day(state.bucket)
+    with_it = exposed[-1][:, some]
+    without = np.maximum(trials[-1, :, None] - with_it - excluded[-1][:, some], 0.0)
+    past.watch_elsewhere(some, without, np.add.reduce(with_it, axis=0))
 
 
 def _forget(state: DetectorState) -> None:

@@ -23,8 +23,11 @@ SHRINK_CRASHES = 2.0  # how many crashes of its own outweigh the fleet's rate
 LIMIT_ERRORS = 1.64
 MINIMUM_TRIALS = 500.0  # with crashes or without: what was never seen in so many is rare
 MINIMUM_BUCKETS = 2 * HOUR_BUCKETS  # of time spanned
-# So long after it came to a ring the update is compared there with what was usual before.
+# So long after it came to a ring the update is compared there with what was usual before,
 HISTORY_BUCKETS = 2 * HOUR_BUCKETS
+# and so long while the hosts without it are at least as many, to show what comes to all, and the past holds a day.
+WATCHED_BUCKETS = 24 * HOUR_BUCKETS
+DAY_HOURS = 20
 UNKNOWN_DRIFT = 1.5  # daily drift to allow for while a full day has not been seen
 # Times drift and tolerated risk: while nobody is left to ask, a rise of up to some 15 may be a shock.
 SHOCK_LIMIT = 7.0
@@ -71,6 +74,10 @@ class History(Part):
         spanned = max(self.now_ms, self.hour * HOUR_MS) - first_ms >= MINIMUM_BUCKETS * BUCKET_MS
         return bool(spanned and self.trials.sum() >= MINIMUM_TRIALS)
 
+    def spans_a_day(self) -> bool:
+        """Whether what is usual at each hour of the day is known, all but."""
+        return self.hour - self.first_hour >= DAY_HOURS
+
     def by_ring(self, strata: Iterable[tuple[int, Stratum]]) -> dict[str, float]:
         """Crashed hosts per trial of these strata, by position; of rings that had trials."""
         trials, crashes = self.trials.sum(axis=1), self.crashes.sum(axis=1)
@@ -92,7 +99,7 @@ class History(Part):
 
     def drift(self) -> float:
         """How far the worst hour of the last day stood above the day's mean; at least 1.2."""
-        if self.hour - self.first_hour < 20:
+        if not self.spans_a_day():
             return UNKNOWN_DRIFT
         trials, crashes = self.trials.sum(axis=0), self.crashes.sum(axis=0)
         fleet = (crashes.sum() + 0.5) / (trials.sum() + 1.0)
@@ -113,7 +120,8 @@ class Past(Part):
     """What history says of each update, as of its start, and what the hosts without it have shown since.
 
     An update's hours begin anew in each ring: of a ring's first two hours its crashes and trials are compared with what
-    was usual before. Only a signature never seen before the update stays under history's eye.
+    was usual before; of its first day, while hosts without the update would show what comes to all. Only a signature
+    never seen before the update stays under history's eye.
     """
 
     rates: Annotated[
@@ -121,6 +129,12 @@ class Past(Part):
     ]
     ring_since: Annotated[
         Ints, Column("ring_since", ("updates", MAX_RINGS), "bucket of its first exposure there", dtype=np.int64)
+    ]
+    knows_day: Annotated[
+        Bools, Column("past_knows_day", ("updates",), "whether the past held a day at the start", False, np.bool_)
+    ]
+    watched: Annotated[
+        Bools, Column("past_watched", ("updates",), "whether hosts without it would show a shock", False, np.bool_)
     ]
     # in the rings' first hours
     crashed: Annotated[Floats, Column("past_crashed", ("updates",), "crashed hosts, exposed")]
@@ -133,6 +147,9 @@ class Past(Part):
     control: Annotated[Floats, Column("past_control", ("updates",), "control trials")]
     pending: Annotated[Floats, Column("past_pending", ("strata",), "trials, not yet among the control trials")]
     shock: Annotated[Floats, Column("shock", ("updates",), "times the rate", 1.0)]
+    elsewhere: Annotated[
+        Floats, Column("past_elsewhere", ("updates",), "crashed hosts without it, in all strata; slow")
+    ]
     # decayed as the trials, by scale
     control_crashes: Annotated[Floats, Column("control_crashes", (3, "strata", "updates"), "crashed control hosts")]
 
@@ -148,6 +165,7 @@ class Past(Part):
         if not fresh.any():
             return
         upper = history.upper_rates() if history.ready() else None
+        self.knows_day[updates[fresh]] = upper is not None and history.spans_a_day()
         rows = zip(*(column[fresh].tolist() for column in (buckets, updates, rings)), strict=True)
         for bucket, update, ring in sorted(rows):
             if self.ring_since[update, ring]:
@@ -161,8 +179,9 @@ class Past(Part):
                 self.usual[update] = self.named[update] = 0.0
 
     def is_young(self, buckets: Ints, updates: Ints, rings: Ints) -> Bools:
-        """Whether these moments lie in the first hours of an update in a ring."""
-        result: Bools = buckets - self.ring_since[updates, rings] < HISTORY_BUCKETS
+        """Whether these moments lie in the first hours of an update in a ring. By what is known before."""
+        most = np.where(self.knows_day[updates] & self.watched[updates], WATCHED_BUCKETS, HISTORY_BUCKETS)
+        result: Bools = buckets - self.ring_since[updates, rings] < most
         return result
 
     def expose(self, strata: Ints, updates: Ints, trials: Floats, tolerated: Floats, young: Bools) -> None:
@@ -180,9 +199,8 @@ class Past(Part):
 
     def crash(self, updates: list[int], ring: int, bucket: int) -> None:
         """A crashed host that counts for these updates."""
-        for update in updates:
-            if bucket - self.ring_since[update, ring] < HISTORY_BUCKETS:
-                self.crashed[update] += 1.0
+        counted = np.array(updates, dtype=np.int64)
+        self.crashed[counted[self.is_young(np.array(bucket), counted, np.array(ring))]] += 1.0
 
     def crash_named(self, updates: list[int], slots: Ints, signature: int, ring: int, bucket: int) -> None:
         """The same of its signature, by the place that each of these updates has for it (`slots`). A signature that the
@@ -190,7 +208,7 @@ class Past(Part):
         counted = np.array(updates, dtype=np.int64)
         found, places = np.nonzero(slots[counted] == signature)
         counted = counted[found]
-        counts = (places < NEW_PLACES) | (bucket - self.ring_since[counted, ring] < HISTORY_BUCKETS)
+        counts = (places < NEW_PLACES) | self.is_young(np.array(bucket), counted, np.array(ring))
         self.named[counted[counts], places[counts]] += 1.0
 
     def take_over(self, since: Ints, exposed_trials: Floats, book: EvidenceBook) -> None:
@@ -212,6 +230,21 @@ class Past(Part):
         """Time has passed: what is left of the control crashes on each scale."""
         for scale in range(3):
             self.control_crashes[scale] *= by_scale[scale]
+        self.elsewhere *= by_scale[-1]
+
+    def of_a_day(self, bucket: int) -> Ints:
+        """Updates whose first hours in some ring are past, and whose first day there is not."""
+        age = bucket - self.ring_since
+        ring = (self.ring_since > 0) & (age >= HISTORY_BUCKETS) & (age < WATCHED_BUCKETS)
+        return np.flatnonzero(self.knows_day & ring.any(axis=1))
+
+    def watch_elsewhere(self, updates: Ints, control: Floats, exposed: Floats) -> None:
+        """Whether the hosts without each of these would show what comes to all, and show nothing: at least as many
+        trials of late, `control` (S, len(updates)) against `exposed`, and no more crashes than usual."""
+        expected = np.nansum(control * self.rates[:, updates], axis=0)
+        rises = control_rises(self.elsewhere[updates], expected, 1.0, LIMIT_ERRORS)
+        self.watched[:] = False
+        self.watched[updates] = (control.sum(axis=0) >= exposed) & ~rises
 
     def watch(self, expected: Floats) -> None:
         """How far crash rates may have risen for all, as the control hosts tell; `expected` (2, U) of them."""

@@ -232,6 +232,7 @@ class Intake:
         control = np.repeat(crashes[:, None].astype(np.float64), len(state.ages.since), axis=1)
         for (stratum, update), count in self._listed.items():
             control[row[stratum], update] -= count
+        state.past.elsewhere += control.sum(axis=0)
         control *= state.book.active[strata]
         state.past.control_crashes[:, strata] += control
         expected = control * odds_of(state.trials.shares(strata, state.groups.pools).upper)

@@ -7,11 +7,12 @@ from support.decide_world import GUILTY, KERNEL_FAULT, T0, crash, feed, heartbea
 
 from pipeline.decide.arrays import Sizes
 from pipeline.decide.detector import Detector
-from pipeline.decide.history import HISTORY_BUCKETS, SHOCK_LIMIT, History, Past, common_crashes
+from pipeline.decide.history import HISTORY_BUCKETS, SHOCK_LIMIT, WATCHED_BUCKETS, History, Past, common_crashes
 from pipeline.decide.policy import PolicySet
 from pipeline.decide.trials import Archive, Trials
 from pipeline.decide.verdicts import flags_of
 from pipeline.wire.events import AnyEvent, Signature
+from pipeline.wire.partials import BUCKET_MS
 from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 
 ONE = np.zeros(1, dtype=np.int64)
@@ -129,3 +130,32 @@ def test_dirty_boots_without_site_and_signature_are_one_event() -> None:
         crashes = [crash(host, T0 + host, (GUILTY,), signature) for host in range(40)]
         feed(detector, [msgspec.structs.replace(each, site="") for each in crashes])
         assert detector.state.counts.counted.sum() == counted
+
+
+@pytest.mark.parametrize(
+    ("past_hours", "control_trials", "crashes_elsewhere", "lasts"),
+    [
+        (21, 100.0, 0.0, WATCHED_BUCKETS),
+        (19, 100.0, 0.0, HISTORY_BUCKETS),
+        (21, 99.0, 0.0, HISTORY_BUCKETS),
+        (21, 100.0, 9.0, HISTORY_BUCKETS),
+    ],
+)
+def test_a_ring_has_a_day_while_enough_others_show_that_nothing_comes_to_all(
+    past_hours: int, control_trials: float, crashes_elsewhere: float, lasts: int
+) -> None:
+    """It takes a past of a day, as many trials without the update as with it, and no rise among those."""
+    past, before = Past(), history(10_000.0, 10.0, T0 - past_hours * HOUR_MS, T0)
+    past.resize(Sizes(1, 1, 1))
+    first = T0 // BUCKET_MS
+    past.begin(ONE, before)
+    past.begin_rings(np.array([first]), ONE, ONE, np.zeros(len(past.rates), dtype=np.int64), before)
+    assert past.of_a_day(first + HISTORY_BUCKETS - 1).tolist() == []
+    some = past.of_a_day(first + HISTORY_BUCKETS)
+    assert some.tolist() == ([0] if past_hours > 20 else [])
+    past.elsewhere[:] = crashes_elsewhere
+    control = np.zeros((len(past.rates), len(some)))
+    control[0] = control_trials
+    past.watch_elsewhere(some, control, np.full(len(some), 100.0))
+    young = [bool(past.is_young(np.array([first + at]), ONE, ONE)[0]) for at in (lasts - 1, lasts)]
+    assert young == [True, False]
