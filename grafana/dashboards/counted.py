@@ -41,6 +41,15 @@ NOTED = lines(
     width=12,
     no_value="nothing, or nobody tells",
 )
+BLIND = lines(
+    "Where does telemetry show less than it seems to?",
+    "Updates whose figures say less than they seem to, by the reason; what each costs: docs/design.md, half-blind "
+    "telemetry.",
+    prom(f"max by (reason) ({metric('andon_half_blind_updates', HERE)})", "{{reason}}"),
+    unit="none",
+    width=12,
+    no_value="nowhere, or nobody tells",
+)
 USUAL = lines(
     "What is usual?",
     "Crashed hosts for each boot and heartbeat of a ring, of the last day and without halted updates: what the "
@@ -88,7 +97,7 @@ STATE = [
         no_value="no process here writes to a disk, or nobody tells",
     ),
 ]
-STATE += [USUAL, NOTED]
+STATE += [USUAL, NOTED, BLIND]
 COUNTED = [
     _small(
         "How do updates stand?",
