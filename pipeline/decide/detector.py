@@ -24,12 +24,12 @@ from pipeline.decide.buckets import (
     by_part,
     slice_edges,
 )
-from pipeline.decide.intake import FORGET_AFTER_BUCKETS, Named, name, take_in
+from pipeline.decide.intake import FORGET_AFTER_BUCKETS, take_in
 from pipeline.decide.orders import Decisions, HaltOrder, Ruling, Stance
 from pipeline.decide.policy import PolicySet, PolicyTable
-from pipeline.decide.state import DetectorState, unpack_state
+from pipeline.decide.state import DetectorState, Named, name, unpack_state
 from pipeline.decide.trials import DECAY_PER_BUCKET
-from pipeline.decide.verdicts import impose, news, summary, tell, told_evidence
+from pipeline.decide.verdicts import half_blind, impose, news, summary, tell, told_evidence
 from pipeline.decide.weighing import Weighed, archive, archived, close, weigh
 from pipeline.wire.partials import (
     BUCKET_MS,
@@ -166,6 +166,7 @@ class Detector:
             "strata": len(state.names.strata.live()),
             "updates_unwatched": state.ages.unwatched,
             **state.notes.summary(),
+            "half_blind": half_blind(state),
             "remembered_crashes": len(state.hosts.seen) + len(state.host_signatures.seen),
             "history_ready": state.history.ready(),
             "baseline": state.history.by_ring(state.names.strata.live()),
@@ -229,6 +230,7 @@ def _forget(state: DetectorState) -> None:
     if gone := [update for update, _ in state.names.updates.live() if stale[update]]:
         state.forget(gone)
     state.notes.forget_clocks(state.bucket)
+    state.signs.expire()
 
 
 def slices_of(partial: Partial, begun: Reached, by_bucket: bool) -> list[Slice]:

@@ -6,36 +6,20 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.decide.arrays import Ints, add_at, int_columns, places
-from pipeline.decide.buckets import ARCHIVE_MS, DAY_BUCKETS, HOUR_BUCKETS, OPEN_BUCKETS, Bucket, Slice
+from pipeline.decide.buckets import ARCHIVE_MS, DAY_BUCKETS, HOUR_BUCKETS, OPEN_BUCKETS, Bucket
 from pipeline.decide.conditional import Retained
 from pipeline.decide.counts import SignaturePlaces
 from pipeline.decide.dedup import host_key
 from pipeline.decide.evidence import odds_of
-from pipeline.decide.name_index import Positions, Rows, placed_rows, strata_of
 from pipeline.decide.policy import PolicyTable
-from pipeline.decide.state import DetectorState
+from pipeline.decide.state import DetectorState, Named
+from pipeline.wire.cells import stratum_of
 from pipeline.wire.noted import Noted
-from pipeline.wire.partials import BUCKET_MS, CUT_COLUMNS, EXPOSURE_COLUMNS, CrashRecord, UpdateId
+from pipeline.wire.partials import BUCKET_MS, CUT_COLUMNS, EXPOSURE_COLUMNS, CrashRecord
 from pipeline.wire.spans import DAY_MS, HOUR_MS
 
 FORGET_AFTER_BUCKETS = 8 * DAY_BUCKETS
 NOWHERE = "\x1f"  # the site of reports that name neither site nor signature
-
-
-class Named(NamedTuple):
-    """A slice of a partial, and the positions of what the partial names."""
-
-    mine: Slice
-    strata: Ints
-    updates: Ints  # -1 where there is no place for it now
-    made_room: bool  # positions have passed to others
-    changes: tuple[int, int]  # how often names had come or gone
-    rows: Rows
-    positions: Positions
-
-    def is_of(self, mine: Slice, changes: tuple[int, int]) -> bool:
-        """Whether it holds for this slice as well."""
-        return self.mine.columns is mine.columns and self.changes == changes and -1 not in self.positions.updates
 
 
 class Crashed(NamedTuple):
@@ -56,31 +40,6 @@ class Crashed(NamedTuple):
         return bool(self.record.code or self.record.module)
 
 
-def name(state: DetectorState, mine: Slice, before: Named | None) -> Named:
-    """Give what the partial names its positions, or those of `before`; every array has room for them afterwards."""
-    if before is not None and before.is_of(mine, state.names.changes):
-        return before._replace(mine=mine, made_room=False)
-    partial, (trials, exposures) = mine.partial, mine.columns
-    strata = np.array([state.names.stratum(each) for each in partial.strata], dtype=np.int64)
-    positions = [state.names.updates.add(each) for each in partial.updates]
-    made_room = -1 in positions and state.ages.room_made_at < state.bucket
-    if made_room:
-        positions = _in_made_room(state, partial.updates, positions)
-    state.ages.unwatched += positions.count(-1)
-    state.resize()
-    updates = np.array(positions, dtype=np.int64)
-    rows = placed_rows(trials, exposures, strata, updates, state.groups.ring_of)
-    return Named(mine, strata, updates, made_room, state.names.changes, rows, Positions(positions))
-
-
-def _in_made_room(state: DetectorState, updates: tuple[UpdateId, ...], positions: list[int]) -> list[int]:
-    """Others give way, once in a bucket, to those that found no place."""
-    state.ages.room_made_at = state.bucket
-    state.resize()
-    state.make_room({state.names.updates.get(each) for each in updates})
-    return [state.names.updates.add(each) if at < 0 else at for each, at in zip(updates, positions, strict=True)]
-
-
 def take_in(state: DetectorState, policies: PolicyTable, named: Named) -> list[tuple[int, Bucket]]:
     """Enter everything; stream time has been moved on before. The crashes of closed buckets are left to the caller, by
     the 10 minutes that they belong to."""
@@ -91,10 +50,11 @@ def take_in(state: DetectorState, policies: PolicyTable, named: Named) -> list[t
     intake.enter_crashes()
     intake.enter_control()
     intake.note_cut()
-    partial = named.mine.partial
-    state.notes.take_in(partial, state.bucket)
+    partial, bucket = named.mine.partial, state.bucket
+    state.notes.take_in(partial, bucket)
+    state.signs.take_in(partial, named.strata, named.updates, bucket, state.trials.trials[2], state.names)
     state.clock.events += partial.events
-    state.spreading.take_in(partial, named.updates, state.standing.halted, state.bucket)
+    state.spreading.take_in(partial, named.updates, state.standing.halted, bucket)
     return sorted(intake.late.items())
 
 
@@ -162,8 +122,8 @@ class Intake:
         """Clean trials in full."""
         samples = self.partial.samples
         if samples:
-            strata = strata_of([sample.cell for sample in samples], self.strata)
-            self.state.samples.add(samples, strata, self._positions)
+            cells = np.fromiter([sample.cell for sample in samples], np.int64, len(samples))
+            self.state.samples.add(samples, self.strata[stratum_of(cells)].tolist(), self._positions)
         self.state.samples.expire(self.state.clock.now_ms)
 
     def enter_crashes(self) -> None:

@@ -192,12 +192,6 @@ def placed_rows(trials: Ints, exposures: Ints, strata: Ints, updates: Ints, ring
     return Rows(PlacedRows(hosts > 0, clean), *chosen)
 
 
-def strata_of(cells: list[int], strata: Ints) -> list[int]:
-    """The positions of the strata of these cells."""
-    placed: list[int] = strata[stratum_of(np.array(cells, dtype=np.int64))].tolist()
-    return placed
-
-
 class Positions(dict[tuple[int, ...], tuple[int, ...]]):
     """A partial's lists of updates as positions, of those that have one: hosts have many lists in common.
 
