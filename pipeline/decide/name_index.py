@@ -1,6 +1,6 @@
 """Names to array positions: updates, strata and rings, bounded and in order of first appearance."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -52,6 +52,12 @@ class NameIndex(Generic[K]):
         self._index[name] = position
         self.changes += 1
         return position
+
+    def add_all(self, names: Sequence[K]) -> list[int]:
+        """The positions of all of them; nearly always they have one."""
+        index = self._index
+        known = [index.get(name, -1) for name in names]
+        return [self.add(name) for name in names] if -1 in known else known
 
     def remove(self, position: int) -> None:
         """Free a position."""
