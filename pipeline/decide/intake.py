@@ -122,8 +122,8 @@ class Intake:
         """Clean trials in full."""
         samples = self.partial.samples
         if samples:
-            strata = strata_of([sample.cell for sample in samples], self.strata)
-            self.state.samples.add(samples, strata, self._positions)
+            cells = np.fromiter([sample.cell for sample in samples], np.int64, len(samples))
+            self.state.samples.add(samples, self.strata[stratum_of(cells)].tolist(), self._positions)
         self.state.samples.expire(self.state.clock.now_ms)
 
     def enter_crashes(self) -> None:

@@ -1,6 +1,6 @@
 """Names to array positions: updates, strata and rings, bounded and in order of first appearance."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -52,6 +52,12 @@ class NameIndex(Generic[K]):
         self._index[name] = position
         self.changes += 1
         return position
+
+    def add_all(self, names: Sequence[K]) -> list[int]:
+        """The positions of all of them; nearly always they have one."""
+        index = self._index
+        known = [index.get(name, -1) for name in names]
+        return [self.add(name) for name in names] if -1 in known else known
 
     def remove(self, position: int) -> None:
         """Free a position."""
@@ -190,12 +196,6 @@ def placed_rows(trials: Ints, exposures: Ints, strata: Ints, updates: Ints, ring
     known = update >= 0
     chosen = [PlacedRows(known & (rows.hosts > 0), rows) for rows in (every, others)]
     return Rows(PlacedRows(hosts > 0, clean), *chosen)
-
-
-def strata_of(cells: list[int], strata: Ints) -> list[int]:
-    """The positions of the strata of these cells."""
-    placed: list[int] = strata[stratum_of(np.array(cells, dtype=np.int64))].tolist()
-    return placed
 
 
 class Positions(dict[tuple[int, ...], tuple[int, ...]]):

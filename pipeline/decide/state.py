@@ -147,7 +147,7 @@ def name(state: DetectorState, mine: Slice, before: Named | None) -> Named:
         return before._replace(mine=mine, made_room=False)
     partial, (trials, exposures) = mine.partial, mine.columns
     strata = np.array([state.names.stratum(each) for each in partial.strata], dtype=np.int64)
-    positions = [state.names.updates.add(each) for each in partial.updates]
+    positions = state.names.updates.add_all(partial.updates)
     made_room = -1 in positions and state.ages.room_made_at < state.bucket
     if made_room:
         positions = _in_made_room(state, mine, positions)
