@@ -18,6 +18,7 @@ from pipeline.decide.dedup import Recent, SiteMinutes
 from pipeline.decide.history import History, Past
 from pipeline.decide.name_index import Registry
 from pipeline.decide.notes import Notes
+from pipeline.decide.silence.silence import Silence
 from pipeline.decide.standing import Spreading, Standing
 from pipeline.decide.trials import Archive, Trials
 
@@ -52,6 +53,7 @@ class DetectorState:
         self.sites = SiteMinutes()
         self.standing = Standing()
         self.spreading = Spreading()
+        self.silence = Silence()
         self._sized = Sizes(-1, -1, -1)
 
     @property
