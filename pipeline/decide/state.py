@@ -11,14 +11,13 @@ import numpy as np
 from pipeline.decide.arrays import Part, Sizes, pack, unpack
 from pipeline.decide.book import EvidenceBook
 from pipeline.decide.buckets import Clock, OpenBuckets
-from pipeline.decide.clearing import Clearing
+from pipeline.decide.clearing import Clearing, Silence
 from pipeline.decide.conditional import Apart, CrashList, Samples
 from pipeline.decide.counts import Ages, Counts, SignatureAges
 from pipeline.decide.dedup import Recent, SiteMinutes
 from pipeline.decide.history import History, Past
 from pipeline.decide.name_index import Registry
 from pipeline.decide.notes import Notes
-from pipeline.decide.silence.silence import Silence
 from pipeline.decide.standing import Spreading, Standing
 from pipeline.decide.trials import Archive, Trials
 
