@@ -164,7 +164,7 @@ def _distinct(samples: list[Sample], names: Names) -> list[Sample]:
     distinct: list[Sample] = []
     for sample in samples:
         if distinct and distinct[-1][:3] == sample[:3]:
-            distinct[-1] = min(distinct[-1], sample, key=lambda each: _by_name(each, names))
+            distinct[-1] = min(distinct[-1], sample, key=lambda each: (_by_name(each, names), each.place))
         else:
             distinct.append(sample)
     return distinct

@@ -16,6 +16,7 @@ from pipeline.decide.silence.silence import YOUNG_HOURS, Arrived
 from pipeline.decide.state import DetectorState
 from pipeline.wire.partials import Partial
 
+MOST_ARRIVED = 256  # updates: those on the most hosts
 RING_TRIALS = 10.0  # of its ring that are counted among a stratum's own, where an update may have come
 
 
@@ -121,6 +122,9 @@ def _arrived(state: DetectorState, policies: PolicyTable) -> Arrived:
     since, ring_of = state.past.ring_since, state.groups.ring_of[: len(state.names.strata)]
     is_young = (since > 0) & (state.bucket - since < YOUNG_HOURS * HOUR_BUCKETS)
     updates = np.flatnonzero(is_young.any(axis=1))
+    if len(updates) > MOST_ARRIVED:
+        hosts = state.counts.exposed_trials[updates].sum(axis=1)
+        updates = np.sort(updates[np.argsort(-hosts, kind="stable")[:MOST_ARRIVED]])
     trials = state.trials.trials[2].sum(axis=0)[: len(ring_of)]
     exposed = state.trials.exposed[2][..., updates].sum(axis=0)[: len(ring_of)]
     alike = (ring_of[:, None] == ring_of).astype(np.float64)

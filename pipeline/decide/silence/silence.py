@@ -29,6 +29,7 @@ HOURS, YOUNG_HOURS = 30, 5  # usual is what was before the last five hours, in w
 ENOUGH_HOURS = 500.0  # host hours before which nothing is usual
 SHRINK = 2.0  # how many silent hosts of its own outweigh the fleet's rate
 MOST_SLOTS = 256
+MOST_SPOKEN = 1 << 16  # silent hosts of which it is known what they said
 DRIFT = 2.0  # a stratum may fall silent so much oftener, against others, than it used to
 
 
@@ -185,25 +186,22 @@ class Silence:
         most = most_share(shares, weights[: len(shares)], arrived.tolerated)
         more = shares > most  # where it is rather than elsewhere; (S, N)
         usual = (more * weights[: len(shares), None]).sum(axis=0) / max(weights.sum(), 1e-12)
-        for host in silent.tolist():
-            stratum = int(self.hosts.stratum[host])
-            said = []
-            for place, update in enumerate(arrived.updates.tolist()):
-                e, p = float(shares[stratum, place]), float(most[place])
-                if not p:
-                    continue
-                self._add(update, e, p, theta, 1.0)
-                told, hosts = self.told.get(update, NONE_TOLD), float(more[stratum, place])
-                self.told[update] = Told(told.observed + hosts, told.expected + float(usual[place]))
-                if more[stratum, place]:
-                    said.append([update, e, p, float(usual[place])])
-            if said:
-                self.spoke[int(self.hosts.hash[host])] = said
+        strata = self.hosts.stratum[silent]
+        many = np.bincount(strata, minlength=MAX_STRATA).astype(np.float64)[: len(shares)]
+        won = np.tensordot(many, np.log1p(shares[..., None] * (theta - 1.0)), axes=1)  # (N, bets)
+        lost = len(silent) * np.log1p(most[:, None] * (theta - 1.0))
+        for place in np.flatnonzero(most > 0).tolist():
+            update, told = int(arrived.updates[place]), self.of(int(arrived.updates[place]))
+            self.logs[update] = self.logs.get(update, 0.0) + won[place] - lost[place]
+            seen, expected = float(many @ more[:, place]), len(silent) * float(usual[place])
+            self.told[update] = Told(told.observed + seen, told.expected + expected)
+        for host, stratum in zip(self.hosts.hash[silent].tolist(), strata.tolist(), strict=True):
+            for place in np.flatnonzero(more[stratum]).tolist():
+                said = [int(arrived.updates[place]), float(shares[stratum, place]), float(most[place])]
+                self.spoke.setdefault(host, []).append([*said, float(usual[place])])
+        for host in list(self.spoke)[: max(len(self.spoke) - MOST_SPOKEN, 0)]:
+            del self.spoke[host]  # what it said stands for good
         return True
-
-    def _add(self, update: int, e: float, p: float, theta: Floats, sign: float) -> None:
-        before = self.logs.get(update, np.zeros(len(theta)))
-        self.logs[update] = before + sign * (np.log1p((theta - 1.0) * e) - np.log1p((theta - 1.0) * p))
 
     def _return(self, back: Hashes, theta: Floats) -> bool:
         """Hosts that are heard of again take back what they said against an update; what they said for it stays."""
@@ -211,7 +209,7 @@ class Silence:
         for host in back.tolist():
             for update, e, p, expected in self.spoke.pop(host, ()):
                 if update in self.logs:
-                    self._add(update, e, p, theta, -1.0)
+                    self.logs[update] = self.logs[update] - np.log1p(e * (theta - 1.0)) + np.log1p(p * (theta - 1.0))
                     told = self.told[update]
                     self.told[update] = Told(told.observed - 1.0, told.expected - expected)
                     changed = True
@@ -242,7 +240,8 @@ class Silence:
         for each in (self.logs, self.told):
             for update in gone & each.keys():
                 del each[update]
-        self.spoke = {host: [one for one in said if one[0] not in gone] for host, said in self.spoke.items()}
+        spoke = ((host, [one for one in said if one[0] not in gone]) for host, said in self.spoke.items())
+        self.spoke = {host: said for host, said in spoke if said}
 
     def pack(self) -> dict[str, Any]:
         """What a snapshot holds of it."""
