@@ -29,6 +29,8 @@ HOURS, YOUNG_HOURS = 30, 5  # usual is what was before the last five hours, in w
 ENOUGH_HOURS = 500.0  # host hours before which nothing is usual
 SHRINK = 2.0  # how many silent hosts of its own outweigh the fleet's rate
 MOST_SLOTS = 256
+SITES = (1 << 15) - 1  # the part of a place's number that is its site's, 0 for none
+MOST_WAITING = 1 << 16  # samples
 MOST_SPOKEN = 1 << 16  # silent hosts of which it is known what they said
 DRIFT = 2.0  # a stratum may fall silent so much oftener, against others, than it used to
 
@@ -92,8 +94,11 @@ class Silence:
     def advance(self, now: int, arrived: Callable[[], Arrived], theta: Floats) -> bool:
         """Judge as of every fifth minute before `now` whose samples have come; whether evidence has changed."""
         upto, changed = now - LATE, False
+        if sum(len(each.hash) for each in self._heard) > MOST_WAITING:  # many reports of long ago
+            changed = self._return(self.hosts.hear(self._come(self.minute), self.minute), theta)
         if not self.minute or upto - self.minute > HOURS * 60:
             self.minute = (upto - 1) // EVERY * EVERY
+            self.at_risk[:] = self.fallen[:] = 0.0
         while self.minute + EVERY <= upto:
             self.minute += EVERY
             back = self.hosts.hear(self._come(self.minute), self.minute)
@@ -135,7 +140,8 @@ class Silence:
     def _groups(self, hosts: Ints) -> list[tuple[str, Ints]]:
         """What may fail for many hosts at once, and each of these hosts' part of it."""
         place, slot = self.hosts.place[hosts].astype(np.int64), self.hosts.slot[hosts].astype(np.int64)
-        return [("all", np.zeros_like(place)), ("region", region_of(place)), ("site", place), ("slot", slot)]
+        region, site = region_of(place), (place ^ region_of(place)) & SITES  # two sites may look like one
+        return [("all", np.zeros_like(place)), ("region", region), ("site", site), ("slot", slot + 1)]
 
     def _listen(self, minute: int, able: Bools) -> None:
         """Of whom less than half came that was to come, or no more than that within the hour."""
@@ -144,9 +150,8 @@ class Silence:
         expected = np.minimum(LOOK / self.hosts.waits()[hosts], 1.0)
         came = (self.hosts.last[hosts] > minute - LOOK).astype(np.float64)
         for kind, group in self._groups(hosts):
-            numbers, place = np.unique(group, return_inverse=True)
-            most, heard = (np.bincount(place, each, len(numbers)) for each in (expected, came))
-            for number in numbers[(most >= FEWEST_DUE) & (heard < DEAF_SHARE * most)].tolist():
+            most, heard = (np.bincount(group, each) for each in (expected, came))
+            for number in np.flatnonzero((most >= FEWEST_DUE) & (heard < DEAF_SHARE * most)).tolist():
                 self.deaf[f"{kind} {number}"] = minute
 
     def _unheard(self, silent: Ints, minute: int) -> Bools:
@@ -164,7 +169,7 @@ class Silence:
         chosen = []
         for host, place in zip(silent.tolist(), hosts.place[silent].tolist(), strict=True):
             known[place] = known.get(place, 0) + 1
-            if not place or known[place] <= PER_SITE:
+            if not place & SITES or known[place] <= PER_SITE:
                 chosen.append(host)
         return np.array(chosen, np.int64)
 
