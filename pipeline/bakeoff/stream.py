@@ -17,7 +17,7 @@ from pipeline.bakeoff.world import CRASH, UNDATED_BOOT, Events, World
 from pipeline.combine.gather import CRASH as DATED
 from pipeline.combine.gather import UNDATED, CrashReport, Rows
 from pipeline.combine.hashing import hash_names
-from pipeline.wire.cells import HEARTBEAT
+from pipeline.wire.cells import HEARTBEAT, place_of
 from pipeline.wire.events import MAX_UPDATES, Boot, Crash, Update
 from pipeline.wire.partials import Partial
 from pipeline.wire.spans import DAY_MS
@@ -40,6 +40,7 @@ class Stream:
         self._hash = hash_names(self.names)  # however they are spelled
         models = world.family.fleet.models
         self._stratum = hosts.stratum(models)
+        self._place = np.array([place_of(*self._site(site)) for site in range(world.family.fleet.sites)], np.int64)
         shape = (len(hosts.rings), len(SYSTEMS), models)
         systems = tuple(SYSTEMS)
         usual = [(hosts.rings[ring], systems[system], f"model-{model}") for ring, system, model in np.ndindex(*shape)]
@@ -116,6 +117,7 @@ class Stream:
             stratum=self._places(host, at, kind),
             time_ms=at,
             host_hash=self._hash[host],
+            place=self._place[self._world.hosts.site[host]],
             listed=listed,
             update=self._world.installs.update[row],
             installed_ms=self._installed[row, host[event]],
@@ -144,6 +146,10 @@ class Stream:
         event, row = np.nonzero(live.T)
         return event, row
 
+    def _site(self, site: int) -> tuple[str, str]:
+        """Its region and its name, as events have them."""
+        return REGIONS[site % len(REGIONS)], "" if self._world.family.telling.nameless_sites else f"site-{site}"
+
     def _reports(self, chunk: Events, crashes: Ints, offset: int) -> tuple[CrashReport, ...]:
         names = [self.names[host] for host in chunk.host[crashes].tolist()]
         crashed = zip(crashes.tolist(), names, strict=True)
@@ -155,11 +161,10 @@ class Stream:
         where = self._places(chunk.host[place : place + 1], chunk.at[place : place + 1] + FRIDAY_MS, chunk.kind[place])
         _, ring, system, model = self._strata[int(where[0])]
         form = 0 if chunk.kind[place] <= HEARTBEAT else place % self._forms
-        site = int(self._world.hosts.site[host])
-        named = "" if self._world.family.telling.nameless_sites else f"site-{site}"
+        region, site = self._site(int(self._world.hosts.site[host]))
         common: dict[str, Any] = {
             "v": 1, "id": f"{host}-{place}", "fleet": FLEET, "host": spelled(self.names[host], form), "ring": ring,
-            "os": system, "model": model, "region": REGIONS[site % len(REGIONS)], "site": named, "updates": updates,
+            "os": system, "model": model, "region": region, "site": site, "updates": updates,
         }  # fmt: skip
         if chunk.kind[place] == CRASH:
             look = int(chunk.look[place])

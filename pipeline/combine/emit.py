@@ -253,4 +253,5 @@ def _sample(sample: Sample, strata: _Numbers, updates: _Numbers) -> SampleRecord
         host_hash=sample.host_hash,
         exposed=updates.all(sample.exposed),
         excluded=updates.all(sample.excluded),
+        place=sample.place,
     )

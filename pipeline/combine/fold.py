@@ -73,6 +73,7 @@ class Sample(NamedTuple):
     host_hash: int
     exposed: tuple[int, ...]
     excluded: tuple[int, ...]
+    place: int
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,8 @@ def _samples(admitted: Admitted, chosen: Ints, listed: Sequence[Exposure]) -> tu
     rows = admitted.rows
     cell, minute = cell_of(rows.stratum[chosen], rows.kind[chosen]), rows.time_ms[chosen] // MINUTE_MS
     hashes = rows.host_hash[chosen]
-    columns = zip(minute.tolist(), cell.tolist(), hashes.tolist(), listed, strict=True)
-    samples = [Sample(m, c, host_hash, exposed, excluded) for m, c, host_hash, (exposed, excluded) in columns]
+    columns = zip(minute.tolist(), cell.tolist(), hashes.tolist(), listed, rows.place[chosen].tolist(), strict=True)
+    samples = [Sample(m, c, host_hash, *exposure, place) for m, c, host_hash, exposure, place in columns]
     again = (cell[1:] == cell[:-1]) & (minute[1:] == minute[:-1]) & (hashes[1:] == hashes[:-1])
     return tuple(_distinct(samples, admitted.names) if again.any() else samples)
 
@@ -172,7 +173,7 @@ def _distinct(samples: list[Sample], names: Names) -> list[Sample]:
     distinct: list[Sample] = []
     for sample in samples:
         if distinct and distinct[-1][:3] == sample[:3]:
-            distinct[-1] = min(distinct[-1], sample, key=lambda each: _by_name(each, names))
+            distinct[-1] = min(distinct[-1], sample, key=lambda each: (_by_name(each, names), each.place))
         else:
             distinct.append(sample)
     return distinct

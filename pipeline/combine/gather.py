@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pipeline.combine.admit import Bools, trial_keys
 from pipeline.combine.hashing import Hashes, hash_names
 from pipeline.combine.noting import Noting, furthest
-from pipeline.wire.cells import BOOT, HEARTBEAT
+from pipeline.wire.cells import BOOT, HEARTBEAT, place_of
 from pipeline.wire.decode import moment_of
 from pipeline.wire.events import LATEST_MS, MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat
 from pipeline.wire.hosts import HostNames
@@ -51,12 +51,14 @@ class Trials(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Trials that count and crashes, one entry each; the updates that they list stand in the last two, in order."""
+    """Trials that count and crashes, one entry each; the updates that they list stand in the last two, in order.
+    `place` is the number of region and site."""
 
     kind: Ints
     stratum: Ints
     time_ms: Ints
     host_hash: Hashes
+    place: Ints
     listed: Ints  # how many updates
     update: Ints
     installed_ms: Ints
@@ -225,6 +227,7 @@ class Gather:
             stratum=_integers([strata[event.fleet, event.ring, event.os, event.model] for event in events]),
             time_ms=time_ms,
             host_hash=host_hash,
+            place=_integers([place_of(event.region, event.site) for event in events]),
             listed=listed,
             update=update,
             installed_ms=installed_ms,

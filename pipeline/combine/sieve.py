@@ -40,7 +40,7 @@ class SampleSieve:
     def note(self, fold: Fold) -> None:
         """The fold's samples were written."""
         names, last, where = fold.names.strata, (-1, -1), None
-        for minute, cell, host_hash, _, _ in fold.samples:
+        for minute, cell, host_hash, *_ in fold.samples:
             if where is None or (minute, cell) != last:
                 last, where = (minute, cell), (names[stratum_of(cell)], kind_of(cell), minute)
             self.note_hash(where, host_hash)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.wire.cells import cell_count
+from pipeline.wire.cells import PLACE_BITS, cell_count
 from pipeline.wire.events import (
     ANCIENT_MS,
     LATEST_MS,
@@ -123,6 +123,7 @@ def _check_samples(partial: Partial, latest_ms: int) -> None:
     _within("samples: host_hash", [sample.host_hash for sample in samples], 0, LARGEST_HASH)
     for sample in samples:
         _within("samples: cell", (sample.cell,), 0, cells - 1)
+        _within("samples: place", (sample.place,), 0, (1 << PLACE_BITS) - 1)
         _check_listed("samples", sample.exposed + sample.excluded, updates)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.decide.evidence import LN10
+from pipeline.decide.evidence import LN10, log_mixture
 from pipeline.decide.history import LIMIT_ERRORS, control_rises
 from pipeline.decide.weighing import Weighed
 from pipeline.wire.partials import Partial
@@ -72,13 +72,16 @@ def _flags_of_halt(weighed: Weighed, update: int) -> tuple[str, ...] | None:
     policy, crashed = weighed.policies.of(update), weighed.state.counts.crashed
     enough = bar_of(weighed, update) * LN10
     explained = weighed.explained
-    if crashed[update].sum() < policy.minimum_crashed_hosts or explained.total[update] < enough:
+    lost = crashed[update].sum() + weighed.state.silence.of(update).observed
+    if lost < policy.minimum_crashed_hosts or explained.total[update] < enough:
         return None
     if is_unlisted(weighed, update):
         return None
     if explained.concurrent[update] < enough and not _history_may(weighed, update):
         return None
-    flags: tuple[str, ...] = ()
+    flags = _flags_of_silence(weighed, update, enough)
+    if flags is None:
+        return None
     for rival in rivals_of(weighed, update):
         mine = weighed.without(update, rival)
         if mine.log_evidence >= enough:
@@ -93,6 +96,21 @@ def _flags_of_halt(weighed: Weighed, update: int) -> tuple[str, ...] | None:
             return None
         flags = ("inseparable",)
     return flags
+
+
+def _flags_of_silence(weighed: Weighed, update: int, enough: float) -> tuple[str, ...] | None:
+    """Of a halt that rests on silent hosts, which told of nothing: what came with it to the same hosts may have done it
+    as well. None while another explains them as well, and they are few."""
+    explained, silence = weighed.explained, weighed.state.silence
+    others = np.delete(explained.terms[update], explained.layout.rows("silence"))
+    if np.logaddexp.reduce(others) >= enough:
+        return ()
+    mine = explained.of("silence")[update, 0]
+    rivals = [explained.of("silence")[other, 0] for other in silence.logs if other != update]
+    if mine - max(rivals, default=-np.inf) >= LEAD * LN10:
+        return ()
+    beaten = mine - max(rivals) <= -LEAD * LN10
+    return None if beaten or silence.of(update).observed < INSEPARABLE_CRASHES else ("inseparable",)
 
 
 def doubted_for(weighed: Weighed, update: int) -> list[int]:
@@ -114,6 +132,12 @@ def is_unlisted(weighed: Weighed, update: int) -> bool:
     if state.counts.exposed_trials.any():
         return False
     return bool(state.counts.crashed[update].any() and state.trials.trials[2].sum() >= LISTING_TRIALS)
+
+
+def falling_silent(weighed: Weighed, update: int) -> bool:
+    """Whether hosts fall silent rather where the update has just come: evidence of ten, and three hosts."""
+    told, log = weighed.state.silence.of(update), weighed.state.silence.logs.get(update)
+    return log is not None and told.observed >= 3 and bool(log_mixture(log) >= LN10)
 
 
 def bar_of(weighed: Weighed, update: int) -> float:

@@ -9,6 +9,7 @@ from pipeline.decide import evidence as ev
 from pipeline.decide.arrays import Column, Floats, Ints, Part
 from pipeline.decide.buckets import CrashColumns
 from pipeline.decide.name_index import MAX_RINGS
+from pipeline.decide.silence.silence import Silence as Silence  # for who keeps both
 
 # Exposed hosts count as overdue when their share of trials falls below this part of its peak: they went silent.
 OVERDUE_SHARE = 0.8

@@ -30,7 +30,7 @@ from pipeline.decide.policy import PolicySet, PolicyTable
 from pipeline.decide.state import DetectorState, Named, name, unpack_state
 from pipeline.decide.trials import DECAY_PER_BUCKET
 from pipeline.decide.verdicts import half_blind, impose, news, summary, tell, told_evidence
-from pipeline.decide.weighing import Weighed, archive, archived, close, weigh
+from pipeline.decide.weighing import Weighed, archive, archived, close, hear, weigh
 from pipeline.wire.partials import (
     BUCKET_MS,
     EXPOSURE_COLUMNS,
@@ -122,12 +122,13 @@ class Detector:
         self._read_policies()
         for number, bucket in take_in(state, policies, named):
             close(state, policies, bucket, archived(state, number))
+        heard = hear(state, policies, partial, named.strata)
         if named.made_room:
             self.weighed = None  # it speaks of others
-        if not (partial.crashes or passed.closed or passed.minute):
+        if not (partial.crashes or passed.closed or passed.minute or heard):
             return None  # clean trials alone can only lower the evidence
         self.weighed = weighed = weigh(state, policies)
-        due = judge(weighed, partial) if partial.crashes or passed.closed else []
+        due = judge(weighed, partial) if partial.crashes or passed.closed or heard else []
         orders = impose(weighed, due)
         return Concluded(weighed, news(weighed, passed.minute), orders)
 
@@ -169,6 +170,7 @@ class Detector:
             "half_blind": half_blind(state),
             "remembered_crashes": len(state.hosts.seen) + len(state.host_signatures.seen),
             "history_ready": state.history.ready(),
+            "silence": state.silence.summary(),
             "baseline": state.history.by_ring(state.names.strata.live()),
             "updates": summary(self.weighed),
         }

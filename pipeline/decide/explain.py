@@ -42,6 +42,7 @@ class Moment(NamedTuple):
     totals: Totals
     counting: Bools  # (U, K) whether the signature in a place counts
     past: Floats  # (U, 1 + K) evidence against history, in all and by place
+    silence: Floats  # (U,) of hosts that fell silent
 
 
 class Entry(NamedTuple):
@@ -51,7 +52,7 @@ class Entry(NamedTuple):
     weight: float  # the share of the error budget that all its rows have together
     pools: str  # whose crashes a row takes together
     basis: Basis  # against hosts without the update, or against what was usual
-    counts: Literal["rings", "signature", "history"]  # which counts a person is shown
+    counts: Literal["rings", "signature", "history", "silence"]  # which counts a person is shown
     evidence: Callable[[Moment], Floats]  # (rows, U) natural logs; each an e-process by itself
     shared: Callable[[float, int], Floats]  # ln of each row's part of the weight
     words: Callable[[Registry, int, int], Explanation]  # by row, and the signature in that place (-1: none)
@@ -105,6 +106,10 @@ def _history(names: Registry, row: int, signature: int) -> Explanation:
     return Explanation(kind="history")
 
 
+def _silence(names: Registry, row: int, signature: int) -> Explanation:
+    return Explanation(kind="silence")
+
+
 def _name(names: list[str | None], place: int) -> str:
     return (names[place] if place < len(names) else None) or ""
 
@@ -112,7 +117,7 @@ def _name(names: list[str | None], place: int) -> str:
 # Concurrent ones first: what history says is told apart.
 EXPLANATIONS = (
     Entry(
-        "pooled", 0.30, "all strata", "concurrent", "rings", lambda now: now.totals.pooled[None], _alone, _pooled
+        "pooled", 0.25, "all strata", "concurrent", "rings", lambda now: now.totals.pooled[None], _alone, _pooled
     ),
     Entry(
         "ring", 0.15, "the strata of a ring", "concurrent", "rings", lambda now: now.totals.rings, _by_rank, _ring
@@ -124,6 +129,10 @@ EXPLANATIONS = (
     Entry(
         "signature", 0.25, "all strata, one signature", "concurrent", "signature",
         lambda now: np.where(now.counting, now.totals.signatures, -np.inf).T, _by_half, _signature,
+    ),
+    Entry(
+        "silence", 0.05, "hosts that fell silent", "concurrent", "silence", lambda now: now.silence[None], _alone,
+        _silence,
     ),
     Entry(
         "history", 0.10, "all strata", "historical", "history", lambda now: now.past[:, :1].T, _alone, _history
@@ -201,10 +210,10 @@ class Explained(NamedTuple):
         return self.layout.find(int((self.terms[update] + self.layout.sooner).argmax()))
 
 
-def explain(totals: Totals, history: Historical) -> Explained:
-    """Weigh the explanations."""
+def explain(totals: Totals, history: Historical, silence: Floats) -> Explained:
+    """Weigh the explanations; `silence` (U,) is the natural log of what silent hosts say."""
     counting = _signature_counts(totals)
-    now = Moment(totals, counting, against_history(history, counting))
+    now = Moment(totals, counting, against_history(history, counting), silence)
     found = [entry.evidence(now) for entry in EXPLANATIONS]
     layout = layout_of(tuple([len(rows) for rows in found]))
     plain = np.concatenate(found)

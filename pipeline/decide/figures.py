@@ -140,6 +140,9 @@ def counts_of(weighed: Weighed, update: int, rings: tuple[int, ...], odds: float
     entry, row = weighed.explained.heaviest_of(update)
     if entry.counts == "history" and np.isfinite(weighed.state.past.expected[update]):
         return _against_history(weighed, update, row if entry.name == "history signature" else -1)
+    if entry.counts == "silence":
+        told = weighed.state.silence.of(update)
+        return _compared(told.observed, told.expected, max(told.expected, 0.5), 1.0)
     if entry.counts == "signature":
         return _of_signature(weighed, update, row)
     counts = weighed.state.counts

@@ -11,9 +11,9 @@ from pipeline.decide.conditional import Retained
 from pipeline.decide.counts import SignaturePlaces
 from pipeline.decide.dedup import host_key
 from pipeline.decide.evidence import odds_of
-from pipeline.decide.name_index import strata_of
 from pipeline.decide.policy import PolicyTable
 from pipeline.decide.state import DetectorState, Named
+from pipeline.wire.cells import stratum_of
 from pipeline.wire.noted import Noted
 from pipeline.wire.partials import BUCKET_MS, CUT_COLUMNS, EXPOSURE_COLUMNS, CrashRecord
 from pipeline.wire.spans import DAY_MS, HOUR_MS

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.decide.arrays import Ints, Part, Sizes, pack, unpack
 from pipeline.decide.book import EvidenceBook
 from pipeline.decide.buckets import Clock, OpenBuckets, Slice
-from pipeline.decide.clearing import Clearing
+from pipeline.decide.clearing import Clearing, Silence
 from pipeline.decide.conditional import Apart, CrashList, Samples
 from pipeline.decide.counts import Ages, Counts, SignatureAges
 from pipeline.decide.dedup import Recent, SiteMinutes
@@ -53,6 +53,7 @@ class DetectorState:
         self.sites = SiteMinutes()
         self.standing = Standing()
         self.spreading = Spreading()
+        self.silence = Silence()
         self._sized = Sizes(-1, -1, -1)
 
     @property

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.decide.attribution import Due, doubted_for, is_unlisted, shock_seen
+from pipeline.decide.attribution import Due, doubted_for, falling_silent, is_unlisted, shock_seen
 from pipeline.decide.buckets import MINUTE_BUCKETS
 from pipeline.decide.clearing import needed_trials
 from pipeline.decide.figures import (
@@ -44,6 +44,9 @@ def flags_of(weighed: Weighed, update: int) -> tuple[str, ...]:
         "overdue": bool(state.clearing.overdue[update]),  # exposed hosts have gone silent
         "doubtful": bool(doubted_for(weighed, update)),  # halted, and another update explains its hosts better
         "unlisted": is_unlisted(weighed, update),  # only crash reports list updates: no halt follows
+        # where it has just come hosts fell silent that told of nothing: that they had it is inferred
+        "falling_silent": falling_silent(weighed, update),
+        "unheard": state.silence.unheard(),  # some place, or all, was not heard of: silence there is no evidence
         "sampled": rests_on_samples(weighed, update),  # told apart from others by a sample of the hosts
         "after_resume": update in state.standing.resumed,  # operators resumed it once: a higher bar holds
     }

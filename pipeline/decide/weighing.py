@@ -6,13 +6,19 @@ import numpy as np
 
 from pipeline.decide.arrays import Floats, Ints
 from pipeline.decide.book import NEW_PLACES, Totals
-from pipeline.decide.buckets import ARCHIVE_MS, Bucket, crash_columns
+from pipeline.decide.buckets import ARCHIVE_MS, HOUR_BUCKETS, MINUTE_BUCKETS, Bucket, crash_columns
 from pipeline.decide.conditional import Separation, among_remaining, separate
+from pipeline.decide.evidence import THETA, log_mixture
 from pipeline.decide.explain import Explained, Historical, explain
 from pipeline.decide.history import common_crashes, upper_exposure
 from pipeline.decide.policy import PolicyTable
+from pipeline.decide.silence.silence import YOUNG_HOURS, Arrived
 from pipeline.decide.state import DetectorState
 from pipeline.decide.trials import Shares
+from pipeline.wire.partials import Partial
+
+MOST_ARRIVED = 256  # updates: those on the most hosts
+RING_TRIALS = 10.0  # of its ring that are counted among a stratum's own, where an update may have come
 
 
 class Weighed(NamedTuple):
@@ -96,11 +102,41 @@ def close(state: DetectorState, policies: PolicyTable, bucket: Bucket, share: Fl
     state.clearing.close(crashes, lower, policies.clear_risks[:, :updates], ring_of)
 
 
+def hear(state: DetectorState, policies: PolicyTable, partial: Partial, strata: Ints) -> bool:
+    """Take note of who was heard, and judge the minutes that are over; whether evidence has changed. `strata` are the
+    positions of the partial's."""
+    state.silence.take_in(partial, strata)
+    return state.silence.advance(state.bucket // MINUTE_BUCKETS, lambda: _arrived(state, policies), THETA)
+
+
+def _arrived(state: DetectorState, policies: PolicyTable) -> Arrived:
+    """What has come to a ring lately, and its share among those that were heard of: a stratum's, shrunk to its ring's.
+    Where one of these is halted, it alone is asked."""
+    since, ring_of = state.past.ring_since, state.groups.ring_of[: len(state.names.strata)]
+    is_young = (since > 0) & (state.bucket - since < YOUNG_HOURS * HOUR_BUCKETS)
+    updates = np.flatnonzero(is_young.any(axis=1))
+    if len(updates) > MOST_ARRIVED:
+        hosts = state.counts.exposed_trials[updates].sum(axis=1)
+        updates = np.sort(updates[np.argsort(-hosts, kind="stable")[:MOST_ARRIVED]])
+    trials = state.trials.trials[2].sum(axis=0)[: len(ring_of)]
+    exposed = state.trials.exposed[2][..., updates].sum(axis=0)[: len(ring_of)]
+    alike = (ring_of[:, None] == ring_of).astype(np.float64)
+    by_ring = (alike @ exposed) / np.maximum(alike @ trials, 1.0)[:, None]
+    shares = (exposed + RING_TRIALS * by_ring) / (trials + RING_TRIALS)[:, None]
+    shares = np.minimum(shares, 1.0) * is_young[updates][:, ring_of].T
+    halted = np.isin(updates, list(state.standing.halted))
+    shares[:, ~halted] *= ~(shares[:, halted] > 0).any(axis=1)[:, None]
+    return Arrived(updates, shares, policies.tolerated[updates])
+
+
 def weigh(state: DetectorState, policies: PolicyTable) -> Weighed:
     """The evidence with what is still open. What history says is settled by it for updates that are young."""
     totals = _with_open(state, policies) if state.open.by_number else state.book.totals()
     past = _past(state, totals, policies.tolerated[: len(state.ages.since)])
-    explained = explain(totals, past)
+    silence: Floats = np.zeros(len(state.ages.since))
+    for update, log in state.silence.logs.items():
+        silence[update] = log_mixture(log)
+    explained = explain(totals, past, silence)
     return Weighed(state, policies, explained, totals, past, {}, {})
 
 

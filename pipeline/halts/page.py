@@ -44,6 +44,8 @@ FLAGS = {
     "masked": "most of its crashed hosts have another halted update: says little of this one",
     "no_history": "the fleet's history is too short to compare with",
     "overdue": "hosts that have it have gone silent",
+    "falling_silent": "hosts where it has just come fall silent and tell of nothing: that they had it is inferred",
+    "unheard": "a site, a region, a combiner or all was hardly heard of lately: silence there is no evidence",
     "after_resume": "operators have resumed it once: to halt again, evidence must exceed what it was then, and a bar",
     "vetoed_by_shock": "hosts without it crash more, too: history alone does not halt",
     "partials_lost": "some reports were lost before they were judged",

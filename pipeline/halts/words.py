@@ -108,7 +108,11 @@ def decided_words(found: Evidence) -> str:
 def now_words(newest: UpdateRow) -> str:
     """How it stands by now, in all rings: of the newest verdict of each."""
     most = max(newest.verdicts, key=lambda verdict: verdict.crashed_hosts)
-    whole = newest.newest.explanation.kind in ("signature", "history")  # then each ring has the update's figures
+    whole = newest.newest.explanation.kind in (
+        "signature",
+        "history",
+        "silence",
+    )  # then each ring has the update's figures
     observed = most.observed if whole else sum(verdict.observed for verdict in newest.verdicts)
     return _figures(newest.newest, observed, newest.expected, most.relative_risk, newest.crashed_hosts)
 

@@ -44,8 +44,8 @@ class UpdateRow:
 
     @property
     def expected(self) -> float:
-        """Of a signature, or against history, each ring has the update's; else each has its own."""
-        if self.newest.explanation.kind in ("signature", "history"):
+        """Of a signature, of silent hosts, or against history, each ring has the update's; else each has its own."""
+        if self.newest.explanation.kind in ("signature", "history", "silence"):
             return self.newest.expected
         return sum(verdict.expected for verdict in self.verdicts)
 

@@ -4,11 +4,15 @@ The functions take a number or an array of them, and answer alike. A stratum is 
 goes with: a partial's strata, a fold's.
 """
 
+from functools import lru_cache
 from typing import TypeVar
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
+PLACE_BITS = 30
+_SITE_BITS = 15
 BOOT, HEARTBEAT = 0, 1  # the kinds of clean trials
 KINDS = 2
 
@@ -33,3 +37,20 @@ def kind_of(cell: Numbers) -> Numbers:
 def cell_count(strata: int) -> int:
     """How many cells so many strata have; every cell's number is below it."""
     return KINDS * strata
+
+
+@lru_cache(maxsize=1 << 14)
+def place_of(region: str, site: str) -> int:
+    """The number of a place, PLACE_BITS; few have one in common. 0 for none.
+
+    >>> place_of("", ""), region_of(place_of("eu", "ber")) == region_of(place_of("eu", "muc"))
+    (0, True)
+    """
+    if not region and not site:
+        return 0
+    return (crc32(region.encode()) % (1 << _SITE_BITS)) << _SITE_BITS | crc32(site.encode()) % (1 << _SITE_BITS)
+
+
+def region_of(place: Numbers) -> Numbers:
+    """The part of a place's number that is its region's."""
+    return place >> _SITE_BITS

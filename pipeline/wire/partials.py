@@ -64,6 +64,7 @@ class SampleRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     host_hash: int
     exposed: tuple[int, ...]
     excluded: tuple[int, ...]
+    place: int = 0  # its region and site as one number (`pipeline.wire.cells`); 0: it names none, or is of before
 
 
 class Notes(msgspec.Struct, frozen=True, array_like=True):

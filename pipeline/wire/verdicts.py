@@ -18,9 +18,10 @@ Basis = Literal["concurrent", "historical"]
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """The reading of the evidence that weighs most: all strata, a ring, a stratum, a signature, or history."""
+    """The reading of the evidence that weighs most: all strata, a ring, a stratum, a signature, history, or hosts that
+    fell silent, of which it is inferred that they had the update."""
 
-    kind: Literal["pooled", "ring", "stratum", "signature", "history"]
+    kind: Literal["pooled", "ring", "stratum", "signature", "history", "silence"]
     code: str = ""
     module: str = ""
     strata: tuple[str, ...] = ()

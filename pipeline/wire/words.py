@@ -37,6 +37,8 @@ def counted(number: int, one: str, many: str = "") -> str:
 def crashed_words(observed: int, crashed_hosts: int, explanation: Explanation) -> str:
     """The hosts that evidence rests on, and how many crashed in all where those are more: of a signature, or because
     a cap counts no more."""
+    if explanation.kind == "silence":
+        return f"{counted(observed, 'host')} fell silent where it had just come (inferred: they told of nothing)"
     names = {
         "signature": f" with {explanation.code or '?'} / {explanation.module or '?'}",
         "history": " against history",

@@ -14,7 +14,7 @@ from pipeline.combine.emit import most_bytes, partials_of
 from pipeline.combine.event_batch import EventBatch
 from pipeline.combine.fold import Fold
 from pipeline.combine.memory import Memory
-from pipeline.wire.cells import BOOT
+from pipeline.wire.cells import BOOT, place_of, region_of
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
 from pipeline.wire.listed import KnownLists, Remembered
 from pipeline.wire.partials import (
@@ -23,6 +23,7 @@ from pipeline.wire.partials import (
     MAX_PARTIAL_CRASHES,
     SAMPLES_PER_CELL_MINUTE,
     Partial,
+    SampleRecord,
     decode_partial,
     encode_partial,
 )
@@ -177,6 +178,26 @@ def test_a_host_twice_in_a_minute_takes_one_place_of_the_sample() -> None:
     batch: list[AnyEvent] = [heartbeat(host, start + n) for host in hosts for n in range(3)]
     (partial,) = partials_all(batch, T)
     assert len(partial.samples) == SAMPLES_PER_CELL_MINUTE
+
+
+def test_a_sample_says_where_its_host_is() -> None:
+    """Hosts of one region have the region's part in common, whatever their site; a sample of before there was a place
+    reads as none, and one of now is read by who knows of none."""
+    places = [("eu", "ber"), ("eu", "muc"), ("us", "ber"), ("", "")]
+    batch = [
+        msgspec.structs.replace(heartbeat(f"h{n}", T), region=region, site=site)
+        for n, (region, site) in enumerate(places)
+    ]
+    (partial,) = partials_all(batch, T)
+    found = [sample.place for sample in decode_partial(encode_partial(partial)).samples]
+    assert sorted(found) == sorted(place_of(*place) for place in places)
+    assert len(set(found)) == 4
+    assert len({region_of(place) for place in found}) == 3
+    raw = msgspec.msgpack.encode(partial.samples[0])
+    before = msgspec.msgpack.encode(msgspec.msgpack.decode(raw)[:-1])
+    assert msgspec.msgpack.decode(before, type=SampleRecord).place == 0
+    old = msgspec.defstruct("Old", list(SampleRecord.__annotations__.items())[:-1], array_like=True)
+    assert msgspec.msgpack.decode(raw, type=old).host_hash == partial.samples[0].host_hash  # type: ignore[attr-defined]
 
 
 def test_every_event_is_counted_once_over_all_partials() -> None:

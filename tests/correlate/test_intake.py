@@ -73,6 +73,7 @@ BAD: dict[str, Callable[[Partial], Partial]] = {
     "crashes: update ": crash(later=(10_000,)),
     "samples: minute": sample(minute=LATEST // MINUTE_MS + 1),
     "samples: host_hash": sample(host_hash=-1),
+    "samples: place": sample(place=1 << 30),
     "samples: 65 updates": sample(exposed=(0,) * 65),
     "ingested_at_ms": fields(ingested_at_ms=LATEST + 1),
     "events": fields(events=50_001),

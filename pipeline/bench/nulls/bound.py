@@ -11,6 +11,7 @@ from pipeline.bakeoff.spec import Family, Fault
 from pipeline.bakeoff.stream import FLEET, Stream
 from pipeline.bakeoff.world import World, make
 from pipeline.bench.nulls.kinds import TELLINGS, null_family
+from pipeline.bench.nulls.silences import quieted
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.runtime.errors import AndonError
@@ -29,7 +30,9 @@ ONE_RING = (("broad", 1.0),)
 MOST_CRASHES_A_DAY = 4.0
 # There it cannot be done: installations follow crashes, something else than the one rollout makes the evidence, or
 # there are too few crashes for it to get far however they are drawn.
-NOT_TILTED = frozenset({"repair", "outage", "outage-new", "renamed", "simpson-unmeasured", "fast", "tiny", "sparse"})
+NOT_TILTED = frozenset(
+    {"repair", "outage", "outage-new", "renamed", "simpson-unmeasured", "fast", "tiny", "sparse", "night", "unheard"}
+)
 FEWEST_REACHED = 5  # fleets, as telling as so many of equal weight, before anything is said of how rarely it happens
 NO_LIMIT = PolicySet(default=Policy(max_halts_per_hour=0))
 
@@ -56,7 +59,7 @@ class Deep(NamedTuple):
 
 def tops(kind: str, cut_seconds: int, seed: int) -> Tops:
     """One fleet of a kind through fold and detector."""
-    world = make(null_family(kind, seed), seed)
+    world = quieted(make(null_family(kind, seed), seed), kind)
     highest = np.full(len(world.updates), -np.inf)
     for _, found in _evidence(world, cut_seconds):
         np.maximum(highest, found, out=highest)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.bakeoff.spec import RINGS, STRANGE, Family, Fault, Fleet, Push, Shock, Telling
+from pipeline.bakeoff.spec import RINGS, STRANGE, Family, Fault, Fleet, Push, Shock, Telling, Where
 
 AT_EDGE = Fault(risk=1.5, signature=None)
 ROLLOUTS = 24
@@ -132,10 +132,33 @@ def _unmeasured(rng: Draw) -> Family:
     return _simpson(rng, in_model=False)
 
 
+def _followed(rng: Draw, kind: str, warm_hours: float, at: tuple[float, float]) -> Family:
+    """Some followed for more than a day, and each rollout to one ring or one model, so that silence has its say."""
+    fleet = _fleet(rng, int(rng.integers(300, 900)))
+    places = [Where(ring=ring) for ring, _ in RINGS] + [Where(model=f"model-{model}") for model in range(3)]
+    pushes = tuple(
+        push._replace(at=float(rng.uniform(*at)), where=places[number % len(places)], fault=None)
+        for number, push in enumerate(_pushes(rng, (5, 60), share=0.9)[:12])
+    )
+    return _family(kind, fleet, pushes, warm_hours=warm_hours, hours=6.0)
+
+
+def _night(rng: Draw) -> Family:
+    """From about 18 o'clock to 8 the machines of two models are off, as the night before; pushed to in the hours
+    before."""
+    return _followed(rng, "switched off in the evening after a push", 40.0, (0.0, 2.5))
+
+
+def _unheard(rng: Draw) -> Family:
+    """Soon after the pushes reports are lost for a time: of a site, a region, all, some machines of all or of these."""
+    return _followed(rng, "not heard of after a push", 33.0, (0.0, 1.5))
+
+
 KINDS: dict[str, Callable[[Draw], Family]] = {
     "fast": _fast, "outage": _old_outage,
     "outage-new": _new_outage, "seldom": _seldom, "tiny": _tiny, "sparse": _sparse, "ramp": _ramp, "renamed": _renamed,
     "simpson-known": _known_model, "simpson-unmeasured": _unmeasured, "repair": _repair, "edge": _edge,
+    "night": _night, "unheard": _unheard,
 }  # fmt: skip
 
 
