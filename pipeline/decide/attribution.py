@@ -14,7 +14,6 @@ SUSPECT = 2.0  # log10 evidence from which an update is a suspect
 MAX_SUSPECTS = 8
 LEAD = 0.5  # log10 by which one must explain the separating hosts better than the other
 DOUBT = 2.0  # log10 by which another explains the separating hosts better than one that is halted: it is doubtful
-LISTING_TRIALS = 50.0  # so many within the hour, none of which lists any update: trials here list none
 INSEPARABLE_CRASHES = 20  # crashed hosts after which waiting for one on a separating host ends
 
 
@@ -109,11 +108,13 @@ def doubted_for(weighed: Weighed, update: int) -> list[int]:
 
 
 def is_unlisted(weighed: Weighed, update: int) -> bool:
-    """Whether only crash reports list updates here, no clean trial any: then nobody knows who else has it."""
-    state = weighed.state
-    if state.counts.exposed_trials.any():
+    """Whether nobody knows who else has it: only crash reports list updates here, no clean trial any; or it is not
+    known yet whether trials of a kind list any."""
+    trials = weighed.state.trials
+    if not weighed.state.counts.crashed[update].any():
         return False
-    return bool(state.counts.crashed[update].any() and state.trials.trials[2].sum() >= LISTING_TRIALS)
+    silent = trials.silent()
+    return bool((silent & ~trials.deaf).any() or (silent.any() and not trials.listed.any()))
 
 
 def bar_of(weighed: Weighed, update: int) -> float:

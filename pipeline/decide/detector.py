@@ -158,6 +158,8 @@ def advance(state: DetectorState, policies: PolicyTable, before: int) -> Passed:
     for _, bucket in due:
         close(state, policies, bucket, None)
     state.trials.advance(now)
+    if state.trials.listen():
+        state.begin_anew()
     state.trials.survey(state.groups.pools)
     state.past.decay([each ** (now - before) if before else 0.0 for each in DECAY_PER_BUCKET])
     state.history.advance(state.clock.now_ms)

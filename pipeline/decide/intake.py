@@ -135,6 +135,7 @@ class Intake:
         state, (buckets, cells, trials_seen) = self.state, self.trials
         kinds, strata, counts = kind_of(cells), self.strata[stratum_of(cells)], trials_seen.astype(np.float64)
         state.trials.add_trials(buckets, kinds, strata, counts)
+        state.trials.hear(kinds, counts, state.ages.since)
         np.add.at(state.past.pending, strata, counts)
         hours = buckets * BUCKET_MS // HOUR_MS
         for hour in sorted(set(hours.tolist())):

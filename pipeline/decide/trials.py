@@ -8,7 +8,7 @@ exact of it, and what is not: docs/statistics.md.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,10 @@ from pipeline.wire.cells import KINDS
 from pipeline.wire.partials import BUCKET_MS
 
 HALF_LIVES_MS = np.array([30_000.0, 300_000.0, 2_400_000.0])  # fast, middle, slow
-ARCHIVED = 24  # shares of 10 minutes each
-ARCHIVE_AFTER = 2  # shares from the start of a crash's 10 minutes to 20 minutes later: an estimate lags behind a push
 SHRINK_TRIALS = 40.0  # how many trials of its own outweigh the slower estimate: in so many hardly a host crashes
 STANDARD_ERRORS = 1.0
 FEWEST_TRIALS = 0.5  # on the slow scale, of a stratum that can speak for itself
+LISTING_TRIALS = 50.0  # so many within the hour that list no update, and trials of their kind may list none
 MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 DECAY_PER_BUCKET = 2.0 ** (-BUCKET_MS / HALF_LIVES_MS)
 AHEAD = OPEN_BUCKETS  # so far ahead of stream time a trial is as new as it is; further ahead it is no newer
@@ -63,6 +62,9 @@ class Trials(Part):
     trials: Annotated[Floats, Column("trials", (3, KINDS, "strata"), "trials")]
     exposed: Annotated[Floats, Column("exposed", (3, KINDS, "strata", "updates"), "trials")]
     excluded: Annotated[Floats, Column("excluded", (3, KINDS, "strata", "updates"), "trials")]
+    listed: Annotated[Bools, Plain("listed", lambda: np.zeros(KINDS, dtype=np.bool_), "kinds that ever listed updates")]
+    heard: Annotated[Floats, Plain("heard", lambda: np.zeros(KINDS), "trials without any, since others listed some")]
+    deaf: Annotated[Bools, Plain("deaf", lambda: np.zeros(KINDS, dtype=np.bool_), "kinds that are known to list none")]
     # (pool, update), as of the last survey
     growth: Annotated[Floats, Plain("growth", lambda: np.ones((1, 8)), "growth of the odds")]
     pooled: Annotated[Floats, Plain("pooled", lambda: np.ones((1, 8)), "share of trials, slow; 0 without")]
@@ -80,6 +82,11 @@ class Trials(Part):
     def _changed(self) -> None:
         """No share is known any more."""
         self._known = np.zeros(0, dtype=np.bool_)
+
+    def restore(self, stored: Any) -> None:
+        """What a snapshot of before does not say of the kinds, its counts do."""
+        super().restore(stored)
+        self.listed |= self.exposed[2].any(axis=(1, 2))
 
     def forget(self, updates: Ints) -> None:
         """Empty freed updates' places."""
@@ -120,15 +127,34 @@ class Trials(Part):
             place, own, some = where, weights, np.flatnonzero(counts)
             if not len(some):
                 continue
+            self.listed[kinds[some]] = True
             if len(some) < len(counts):
                 place, own, counts = where[some], weights[:, some], counts[some]
             for scale in range(3):
                 np.add.at(target[scale].reshape(-1), place, own[scale] * counts)
         self._changed()
 
+    def silent(self) -> Bools:
+        """(KINDS,) whose trials may not tell who has an update: so many of late, and none that ever listed one."""
+        result: Bools = ~self.listed & (self.trials[2].sum(axis=1) >= LISTING_TRIALS)
+        return result
+
+    def hear(self, kinds: Ints, counts: Floats, since: Ints) -> None:
+        """Note rows of clean trials once an update is known (`since` its first exposure)."""
+        if not self.listed.all() and since.any():
+            self.heard += np.bincount(kinds, counts, minlength=KINDS) * ~self.listed
+
+    def listen(self) -> bool:
+        """Whether a kind is found to list no updates: an hour's trials of it have come since others listed some. From
+        now on its trials do not count."""
+        before = self.deaf.copy()
+        self.deaf = self.silent() & (self.deaf | (self.heard >= self.trials[2].sum(axis=1)))
+        return bool((self.deaf & ~before).any())
+
     def survey(self, pools: Floats) -> None:
         """Take note of the growth in each pool; `pools` (P, S) says which strata go together."""
         others = self.trials[..., None] - self.excluded
+        others[:, self.deaf] = 0.0
         np.maximum(others, self.exposed, out=others)
         exposed, eligible = pools @ self.exposed, pools @ others
         self.growth = _growth(exposed, eligible)
@@ -195,7 +221,8 @@ class Trials(Part):
         return lower
 
     def _blocks(self, strata: Ints, updates: Ints | None) -> Iterator[tuple[slice, Floats, Floats]]:
-        """Exposed and eligible trials (3, KINDS, rows, U) of a few strata at a time, so that they stay in the cache."""
+        """Exposed and eligible trials (3, KINDS, rows, U) of a few strata at a time, so that they stay in the cache;
+        of kinds that list no updates none is eligible."""
         for first in range(0, len(strata), BLOCK_STRATA):
             rows = slice(first, first + BLOCK_STRATA)
             some = strata[rows]
@@ -203,6 +230,7 @@ class Trials(Part):
             if updates is not None:
                 exposed, excluded = exposed[..., updates], excluded[..., updates]
             eligible = self.trials[:, :, some, None] - excluded
+            eligible[:, self.deaf] = 0.0
             yield rows, exposed, np.maximum(eligible, exposed, out=eligible)
 
     def middle_and_slow(self) -> Iterator[tuple[Floats, Floats, Floats]]:
@@ -222,48 +250,6 @@ class Trials(Part):
         """Slow-scale counts of one update, kinds together: trials, exposed and excluded, (strata,) each."""
         exposed, excluded = self.exposed[2, ..., update].sum(axis=0), self.excluded[2, ..., update].sum(axis=0)
         return self.trials[2].sum(axis=0), exposed, excluded
-
-
-class Archive:
-    """The shares of every 10 minutes, for crashes that are reported late: number of the 10 minutes, share (S, U)."""
-
-    def __init__(self) -> None:
-        self.shares: list[tuple[int, Floats]] = []
-
-    def wants(self, number: int) -> bool:
-        """Whether these 10 minutes are not there yet."""
-        return not self.shares or self.shares[-1][0] < number
-
-    def add(self, number: int, share: Floats) -> None:
-        """The oldest give way."""
-        self.shares = [*self.shares[-ARCHIVED + 1 :], (number, share)]
-
-    def largest(self, number: int, now: Floats) -> Floats:
-        """The largest share around that time, of now too while what came after that time is not all archived; the
-        largest of all when it is too long ago. (S, U), as `now`, which is overwritten."""
-        near = [old for at, old in self.shares if number <= at <= number + ARCHIVE_AFTER]
-        settled = len(near) == ARCHIVE_AFTER + 1
-        if self.shares and number < self.shares[0][0]:
-            near = [old for _, old in self.shares]
-        for place, old in enumerate(near or [old for _, old in self.shares[-1:]]):
-            rows, columns = old.shape  # an update that is younger than the archive keeps its share of now
-            known = now[:rows, :columns]
-            replaced = old if settled and place == 0 else np.maximum(known, old)
-            known[:] = np.where(np.isnan(old), known, replaced)
-        return now
-
-    def forget(self, updates: Ints) -> None:
-        """Whoever has their positions next was not there then."""
-        for _, share in self.shares:
-            share[:, updates[updates < share.shape[1]]] = np.nan
-
-    def pack(self) -> list[tuple[int, Floats]]:
-        """What a snapshot holds of it."""
-        return self.shares
-
-    def restore(self, stored: list[tuple[int, Floats]]) -> None:
-        """The inverse."""
-        self.shares = [(number, share) for number, share in stored]
 
 
 class Estimates(NamedTuple):
