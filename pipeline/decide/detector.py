@@ -160,7 +160,7 @@ def advance(state: DetectorState, policies: PolicyTable, before: int) -> Passed:
     state.trials.advance(now)
     if state.trials.listen():
         state.begin_anew()
-    state.trials.survey(state.groups.pools)
+    state.trials.survey(state.groups.pools, float(state.history.crashes.sum()), float(state.history.trials.sum()))
     state.past.decay([each ** (now - before) if before else 0.0 for each in DECAY_PER_BUCKET])
     state.history.advance(state.clock.now_ms)
     state.past.settle(state.book.active)

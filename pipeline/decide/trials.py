@@ -18,7 +18,8 @@ from pipeline.wire.cells import KINDS
 from pipeline.wire.partials import BUCKET_MS
 
 HALF_LIVES_MS = np.array([30_000.0, 300_000.0, 2_400_000.0])  # fast, middle, slow
-SHRINK_TRIALS = 40.0  # how many trials of its own outweigh the slower estimate: in so many hardly a host crashes
+SHRINK_TRIALS = 40.0  # how many trials of its own outweigh the slower estimate, at most
+MISSED_CRASHES = 0.4  # so many harmless hosts may crash in as many trials, while the estimate lags
 STANDARD_ERRORS = 1.0
 FEWEST_TRIALS = 0.5  # on the slow scale, of a stratum that can speak for itself
 LISTING_TRIALS = 50.0  # so many within the hour that list no update, and trials of their kind may list none
@@ -65,6 +66,7 @@ class Trials(Part):
     listed: Annotated[Bools, Plain("listed", lambda: np.zeros(KINDS, dtype=np.bool_), "kinds that ever listed updates")]
     heard: Annotated[Floats, Plain("heard", lambda: np.zeros(KINDS), "trials without any, since others listed some")]
     deaf: Annotated[Bools, Plain("deaf", lambda: np.zeros(KINDS, dtype=np.bool_), "kinds that are known to list none")]
+    shrink: Annotated[float, Plain("shrink", lambda: SHRINK_TRIALS, "trials that outweigh the slower estimate")]
     # (pool, update), as of the last survey
     growth: Annotated[Floats, Plain("growth", lambda: np.ones((1, 8)), "growth of the odds")]
     pooled: Annotated[Floats, Plain("pooled", lambda: np.ones((1, 8)), "share of trials, slow; 0 without")]
@@ -151,13 +153,15 @@ class Trials(Part):
         self.deaf = self.silent() & (self.deaf | (self.heard >= self.trials[2].sum(axis=1)))
         return bool((self.deaf & ~before).any())
 
-    def survey(self, pools: Floats) -> None:
-        """Take note of the growth in each pool; `pools` (P, S) says which strata go together."""
+    def survey(self, pools: Floats, crashes: float, trials: float) -> None:
+        """Take note of the growth in each pool; `pools` (P, S) says which strata go together. Of the fleet's past:
+        crashed hosts, and trials."""
+        self.shrink = min(SHRINK_TRIALS, MISSED_CRASHES * (trials + 1.0) / (crashes + 1.0))
         others = self.trials[..., None] - self.excluded
         others[:, self.deaf] = 0.0
         np.maximum(others, self.exposed, out=others)
         exposed, eligible = pools @ self.exposed, pools @ others
-        self.growth = _growth(exposed, eligible)
+        self.growth = _growth(exposed, eligible, self.shrink)
         trials = eligible[2].sum(axis=0)
         self.pooled = np.where(trials < FEWEST_TRIALS, 0.0, (exposed[2].sum(axis=0) + 1.0) / (trials + 1.0))
         self._changed()
@@ -187,7 +191,7 @@ class Trials(Part):
         growth, pooled = (self._surveyed(found, pools, updates) for found in (self.growth, self.pooled))
         upper = np.empty((len(strata), growth.shape[1]))
         for rows, exposed, eligible in self._blocks(strata, updates):
-            found = estimates(exposed, eligible)
+            found = estimates(exposed, eligible, self.shrink)
             pool, first = _places(pools, strata[rows])
             blind = eligible[2].sum(axis=0) < FEWEST_TRIALS  # no trials here: what its pools say, the most of it
             slow = np.minimum(np.where(blind, _widest(pooled, pool, first), found.slow), 0.9999)
@@ -216,7 +220,7 @@ class Trials(Part):
         """The mirror image without pools, a lower confidence limit: for clearing."""
         lower = np.empty((len(strata), self.exposed.shape[3]))
         for rows, exposed, eligible in self._blocks(strata, None):
-            others = estimates(eligible - exposed, eligible)
+            others = estimates(eligible - exposed, eligible, self.shrink)
             np.maximum(1.0 - others.largest - others.error, 0.0, out=lower[rows])
         return lower
 
@@ -260,27 +264,25 @@ class Estimates(NamedTuple):
     error: Floats  # STANDARD_ERRORS of the slow one, for the limit from below
 
 
-def estimates(exposed: Floats, eligible: Floats) -> Estimates:
+def estimates(exposed: Floats, eligible: Floats, shrink: float) -> Estimates:
     """From counts of shape (scale, kind, …).
 
-    For the largest, the faster scales, and each kind alone, are shrunk as by SHRINK_TRIALS trials at the slower share.
+    For the largest, the faster scales, and each kind alone, are shrunk as by so many trials at the slower share.
     """
     both_exposed, both_eligible = exposed.sum(axis=1), eligible.sum(axis=1)
     trials = both_eligible[2] + 1.0
     shares = np.empty_like(both_exposed)
     slow = shares[2] = (both_exposed[2] + 1.0) / trials
     for scale in (1, 0):
-        shares[scale] = (SHRINK_TRIALS * shares[scale + 1] + both_exposed[scale]) / (
-            SHRINK_TRIALS + both_eligible[scale]
-        )
-    alone = (SHRINK_TRIALS * shares[:, None] + exposed) / (SHRINK_TRIALS + eligible)
+        shares[scale] = (shrink * shares[scale + 1] + both_exposed[scale]) / (shrink + both_eligible[scale])
+    alone = (shrink * shares[:, None] + exposed) / (shrink + eligible)
     largest = np.maximum(shares.max(axis=0), alone.max(axis=(0, 1)))
     return Estimates(slow, largest, STANDARD_ERRORS * np.sqrt(slow * (1.0 - slow) / trials))
 
 
-def _growth(exposed: Floats, eligible: Floats) -> Floats:
+def _growth(exposed: Floats, eligible: Floats, shrink: float) -> Floats:
     """By how much the odds of exposure have grown since the slow estimate, at least 1; counts by (scale, kind, …)."""
-    found = estimates(exposed, eligible)
+    found = estimates(exposed, eligible, shrink)
     slow, now = np.minimum(found.slow, 0.9999), np.minimum(found.largest, 0.9999)
     result: Floats = np.maximum(now / (1.0 - now) * (1.0 - slow) / slow, 1.0)
     return result

@@ -103,7 +103,7 @@ def test_a_stratum_without_trials_takes_the_share_of_its_pools() -> None:
     strata = trials.trials.shape[2]
     pools = np.zeros((3, strata))
     pools[0, :2] = pools[1, 1] = pools[2, 2] = 1.0  # all but the third; the second; the third
-    trials.survey(pools)
+    trials.survey(pools, 0.0, 400.0)
     for share in (trials.upper_share, trials.plain_share):
         own, blind, alone = share(np.array([0, 1, 2]), pools)[:, 0]
         assert own == pytest.approx(0.1, abs=0.005)
