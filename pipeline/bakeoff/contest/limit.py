@@ -16,9 +16,9 @@ from pipeline.bakeoff.contest.oracle import ALPHA, LEAST_HOSTS
 from pipeline.bakeoff.hosts import NEVER, Floats, Ints
 from pipeline.bakeoff.spec import SYSTEMS, Family
 from pipeline.bakeoff.world import CRASH, CRASH_BOOT, TOLERATED, World, make
-from pipeline.decide import evidence as ev
 from pipeline.wire.spans import MINUTE_MS
 
+BETS = np.array([1.5, 2, 2.5, 3, 4, 6, 8, 12, 20, 40, 80, 160, 400, 1024], dtype=np.float64)  # relative risks
 SMALLEST_SHARE = 1e-4  # where hardly a host has it, nobody can know how few
 
 
@@ -56,10 +56,10 @@ def limit_of(world: World, row: int) -> Limit:
     """Of the fault of one push."""
     update, truth, family = world.installs.update[row], world.truth, world.family
     told = told_of(world, row)
-    null = ev.null_share(told.share, TOLERATED)
-    by_bet = np.cumsum(ev.bernoulli_log_increment(told.exposed, np.ones_like(null), null), axis=0).max(
-        axis=1, initial=0
-    )
+    odds = TOLERATED * told.share
+    null = odds / (odds + 1.0 - told.share)
+    increments = told.exposed[:, None] * np.log(BETS) - np.log(1.0 + null[:, None] * (BETS - 1.0))
+    by_bet = np.cumsum(increments, axis=0).max(axis=1, initial=0.0)
     if told.is_named:  # it never comes without the update: that is the best bet of all
         sure = np.where(told.exposed > 0, -np.log(null), -np.inf)
         by_bet = np.maximum(by_bet, np.cumsum(sure))
@@ -67,7 +67,7 @@ def limit_of(world: World, row: int) -> Limit:
     place = int(enough.argmax()) if enough.any() else len(enough)
     until = int(told.sent[place]) if place < len(enough) else NEVER
     mine = (truth.crash_update == update) & (truth.crash_ms <= until)
-    highest = float(by_bet[: place + 1].max(initial=0.0)) / ev.LN10
+    highest = float(by_bet[: place + 1].max(initial=0.0)) / np.log(10.0)
     crashed = len(np.unique(truth.crash_host[mine]))
     return Limit(family.name, family.fleet.hosts, world.pushes[row].name, crashed, until < NEVER, highest)
 
