@@ -6,9 +6,10 @@ import numpy as np
 
 from pipeline.decide.arrays import Floats
 from pipeline.decide.attribution import bar_of, rivals_of
-from pipeline.decide.evidence import LN10
+from pipeline.decide.blind.flags import View, is_sampled
+from pipeline.decide.evidence import LN10, MAX_ODDS, odds_of
 from pipeline.decide.name_index import MAX_RINGS
-from pipeline.decide.trials import MAX_ODDS, odds_of
+from pipeline.decide.state import DetectorState
 from pipeline.decide.weighing import Weighed
 from pipeline.wire.verdicts import Basis, Conditional, Explanation
 
@@ -84,6 +85,33 @@ def explanation_of(weighed: Weighed, update: int) -> Explanation:
     entry, row = weighed.explained.heaviest_of(update)
     places = weighed.state.book.slots[update]
     return entry.words(weighed.state.names, row, int(places[row]) if row < len(places) else -1)
+
+
+def view_of(state: DetectorState) -> View:
+    """What says how much of the fleet telemetry shows."""
+    trials, counts = state.trials, state.counts
+    return View(
+        signs=state.signs,
+        bucket=state.bucket,
+        updates=state.names.updates.names,
+        strata=state.names.strata.names,
+        since=state.ages.since,
+        crashed=counts.crashed,
+        exposed_trials=counts.exposed_trials,
+        trials=trials.trials[2].sum(axis=0),
+        slow=lambda update: trials.slow_of(update)[1],
+    )
+
+
+def half_blind(state: DetectorState) -> dict[str, object]:
+    """Where telemetry says less than it seems to, for people, fit for JSON."""
+    return view_of(state).summary()
+
+
+def rests_on_samples(weighed: Weighed, update: int) -> bool:
+    """Whether the evidence is told apart from another update's by hosts of which only some were kept."""
+    halted = weighed.state.standing.halted
+    return bool((halted.keys() - {update}) or rivals_of(weighed, update)) and is_sampled(weighed.state.samples.kept())
 
 
 def conditionals(weighed: Weighed, update: int) -> tuple[Conditional, ...]:
