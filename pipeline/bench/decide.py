@@ -18,7 +18,7 @@ from pipeline.decide import evidence as ev
 from pipeline.decide.buckets import ARCHIVE_MS, OPEN_BUCKETS
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
-from pipeline.decide.trials import ARCHIVED
+from pipeline.decide.samples import ARCHIVED
 from pipeline.wire.cells import HEARTBEAT, cell_of
 from pipeline.wire.partials import BUCKET_MS, CrashRecord, Partial, SampleRecord, Stratum, UpdateId
 

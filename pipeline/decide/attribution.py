@@ -14,8 +14,10 @@ SUSPECT = 2.0  # log10 evidence from which an update is a suspect
 MAX_SUSPECTS = 8
 LEAD = 0.5  # log10 by which one must explain the separating hosts better than the other
 DOUBT = 2.0  # log10 by which another explains the separating hosts better than one that is halted: it is doubtful
-LISTING_TRIALS = 50.0  # so many within the hour, none of which lists any update: trials here list none
 INSEPARABLE_CRASHES = 20  # crashed hosts after which waiting for one on a separating host ends
+TOLD_CRASHES = 5.0  # on separating hosts, if the update is at fault alone: by then they have said what they can
+ASKED_BINS = 6  # of 10 minutes, whose samples tell how many hosts have one of two updates only
+ASKED_HOSTS = 20.0
 
 
 class Due(NamedTuple):
@@ -92,7 +94,7 @@ def _flags_of_halt(weighed: Weighed, update: int) -> tuple[str, ...] | None:
         lead = (mine.log_evidence - theirs.log_evidence) / LN10
         if lead >= LEAD:
             continue
-        if lead <= -LEAD or min(crashed[update].sum(), crashed[rival].sum()) < INSEPARABLE_CRASHES:
+        if lead <= -LEAD or not _told_all(weighed, update, rival):
             return None
         flags = ("inseparable",)
     return flags
@@ -113,6 +115,27 @@ def _flags_of_silence(weighed: Weighed, update: int, enough: float) -> tuple[str
     return None if beaten or silence.of(update).observed < INSEPARABLE_CRASHES else ("inseparable",)
 
 
+def _told_all(weighed: Weighed, update: int, rival: int) -> bool:
+    """Whether waiting for a crash on hosts that have only one of the two is of no use any more: each has crashed
+    INSEPARABLE_CRASHES hosts; or there are no such hosts, or so many that they would have told by now."""
+    pairs = ((update, rival), (rival, update))
+    crashed = weighed.state.counts.crashed
+    if min(crashed[update].sum(), crashed[rival].sum()) >= INSEPARABLE_CRASHES:
+        return True
+    return all(_has_told(weighed, *pair) for pair in pairs)
+
+
+def _has_told(weighed: Weighed, update: int, rival: int) -> bool:
+    """Of the hosts that have `update` without `rival`: they are too few, or, were it at fault alone, enough of them
+    would have crashed."""
+    samples, strata = weighed.state.samples, len(weighed.state.groups.ring_of)
+    since = samples.newest_bin - ASKED_BINS + 1
+    alone, every = (float(samples.shares(update, without, strata, since).exposed.sum()) for without in (rival, -1))
+    share = alone / max(every, 1.0)
+    would = share * weighed.state.counts.crashed[update].sum()
+    return every >= ASKED_HOSTS and (share * INSEPARABLE_CRASHES < 1.0 or bool(would >= TOLD_CRASHES))
+
+
 def doubted_for(weighed: Weighed, update: int) -> list[int]:
     """Of a halted update, the rivals that later evidence speaks for instead: on hosts that have only one of the two,
     they are under suspicion and it is not."""
@@ -127,11 +150,13 @@ def doubted_for(weighed: Weighed, update: int) -> list[int]:
 
 
 def is_unlisted(weighed: Weighed, update: int) -> bool:
-    """Whether only crash reports list updates here, no clean trial any: then nobody knows who else has it."""
-    state = weighed.state
-    if state.counts.exposed_trials.any():
+    """Whether nobody knows who else has it: only crash reports list updates here, no clean trial any; or it is not
+    known yet whether trials of a kind list any."""
+    trials = weighed.state.trials
+    if not weighed.state.counts.crashed[update].any():
         return False
-    return bool(state.counts.crashed[update].any() and state.trials.trials[2].sum() >= LISTING_TRIALS)
+    silent = trials.silent()
+    return bool((silent & ~trials.deaf).any() or (silent.any() and not trials.listed.any()))
 
 
 def falling_silent(weighed: Weighed, update: int) -> bool:

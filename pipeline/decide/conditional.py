@@ -16,7 +16,8 @@ from pipeline.decide import evidence as ev
 from pipeline.decide.arrays import Bools, Floats, Ints, Part, Plain
 from pipeline.decide.buckets import MINUTE_BUCKETS
 from pipeline.decide.samples import BIN_MS, KEPT_BINS, upper_sample_share
-from pipeline.decide.samples import Samples as Samples  # for who keeps them
+from pipeline.decide.samples import Archive as Archive  # for who keeps them
+from pipeline.decide.samples import Samples as Samples
 from pipeline.wire.partials import BUCKET_MS
 
 RETAINED_CRASHES = 5_000

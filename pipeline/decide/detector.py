@@ -187,6 +187,8 @@ def advance(state: DetectorState, policies: PolicyTable, mine: Slice) -> Passed:
         close(state, policies, bucket, None)
     passed = Passed(bool(due), now // MINUTE_BUCKETS > before // MINUTE_BUCKETS)
     state.trials.advance(now)
+    if state.trials.listen(float(state.history.crashes.sum()), float(state.history.trials.sum())):
+        state.begin_anew()
     if shares_are_asked(state, mine, passed):
         state.trials.survey(state.groups.pools)
     state.past.decay([each ** (now - before) if before else 0.0 for each in DECAY_PER_BUCKET])

@@ -92,6 +92,7 @@ class Intake:
         if not len(rows.bucket):
             return
         state.trials.add_trials(rows.bucket, rows.kind, rows.stratum, rows.hosts)
+        state.trials.hear(rows.kind, rows.hosts, state.ages.since)
         np.add.at(state.past.pending, rows.stratum, rows.hosts)
         hours = rows.bucket // HOUR_BUCKETS
         for hour in sorted(set(hours.tolist())):

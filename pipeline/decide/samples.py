@@ -1,4 +1,5 @@
-"""Clean trials with their full update lists: from them, the share of any sub-population is estimated.
+"""Clean trials with their full update lists: from them, the share of any sub-population is estimated. And the shares of
+earlier times.
 
 Kept per stratum and 10 minutes, the smallest host hashes first (bottom-k: mergeable, and the same host counts once).
 """
@@ -16,6 +17,8 @@ BIN_MINUTES = 10
 BIN_MS = BIN_MINUTES * MINUTE_MS
 KEPT_BINS = 72
 SAMPLES_PER_STRATUM_BIN = 48
+ARCHIVED = 24  # shares of 10 minutes each
+ARCHIVE_AFTER = 2  # shares from the start of a crash's 10 minutes to 20 minutes later: an estimate lags behind a push
 
 Updates = tuple[int, ...]  # positions
 
@@ -205,3 +208,45 @@ def upper_sample_share(counts: Shares, strata: Ints, bins: Ints) -> Floats:
     columns = np.clip(bins - counts.first_bin, 0, counts.eligible.shape[1] - 1)
     result: Floats = np.minimum(np.maximum(upper, by_bin[None, :])[strata, columns], 1.0)
     return result
+
+
+class Archive:
+    """The shares of every 10 minutes, for crashes that are reported late: number of the 10 minutes, share (S, U)."""
+
+    def __init__(self) -> None:
+        self.shares: list[tuple[int, Floats]] = []
+
+    def wants(self, number: int) -> bool:
+        """Whether these 10 minutes are not there yet."""
+        return not self.shares or self.shares[-1][0] < number
+
+    def add(self, number: int, share: Floats) -> None:
+        """The oldest give way."""
+        self.shares = [*self.shares[-ARCHIVED + 1 :], (number, share)]
+
+    def largest(self, number: int, now: Floats) -> Floats:
+        """The largest share around that time, of now too while what came after that time is not all archived; the
+        largest of all when it is too long ago. (S, U), as `now`, which is overwritten."""
+        near = [old for at, old in self.shares if number <= at <= number + ARCHIVE_AFTER]
+        settled = len(near) == ARCHIVE_AFTER + 1
+        if self.shares and number < self.shares[0][0]:
+            near = [old for _, old in self.shares]
+        for place, old in enumerate(near or [old for _, old in self.shares[-1:]]):
+            rows, columns = old.shape  # an update that is younger than the archive keeps its share of now
+            known = now[:rows, :columns]
+            replaced = old if settled and place == 0 else np.maximum(known, old)
+            known[:] = np.where(np.isnan(old), known, replaced)
+        return now
+
+    def forget(self, updates: Ints) -> None:
+        """Whoever has their positions next was not there then."""
+        for _, share in self.shares:
+            share[:, updates[updates < share.shape[1]]] = np.nan
+
+    def pack(self) -> list[tuple[int, Floats]]:
+        """What a snapshot holds of it."""
+        return self.shares
+
+    def restore(self, stored: list[tuple[int, Floats]]) -> None:
+        """The inverse."""
+        self.shares = [(number, share) for number, share in stored]

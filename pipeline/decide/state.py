@@ -12,14 +12,14 @@ from pipeline.decide.arrays import Ints, Part, Sizes, pack, unpack
 from pipeline.decide.book import EvidenceBook
 from pipeline.decide.buckets import Clock, OpenBuckets, Slice
 from pipeline.decide.clearing import Clearing, Silence
-from pipeline.decide.conditional import Apart, CrashList, Samples
+from pipeline.decide.conditional import Apart, Archive, CrashList, Samples
 from pipeline.decide.counts import Ages, Counts, SignatureAges
 from pipeline.decide.dedup import Recent, SiteMinutes
 from pipeline.decide.history import History, Past
 from pipeline.decide.name_index import Positions, Registry, Rows, placed_rows
 from pipeline.decide.notes import Notes, Signs
 from pipeline.decide.standing import Spreading, Standing
-from pipeline.decide.trials import Archive, Trials
+from pipeline.decide.trials import Trials
 
 SNAPSHOT_VERSION = 4
 DISPLACED_AT_ONCE = 256  # to forget some costs as much as to forget one: up to a second, so once in 10 s
@@ -90,6 +90,12 @@ class DetectorState:
                 part.forget(gone)
         for update in updates:
             self.names.updates.remove(update)
+
+    def begin_anew(self) -> None:
+        """Trials were taken for hosts without updates that did not say: what was concluded from them is nothing."""
+        everyone = np.arange(len(self.ages.since))
+        for part in (self.book, self.clearing, self.archive, self.signature_ages):
+            part.forget(everyone)
 
     def pack(self) -> bytes:
         """The whole state; `unpack_state` is the inverse."""

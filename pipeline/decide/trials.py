@@ -8,7 +8,7 @@ exact of it, and what is not: docs/statistics.md.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
@@ -18,12 +18,12 @@ from pipeline.wire.cells import KINDS
 from pipeline.wire.partials import BUCKET_MS
 
 HALF_LIVES_MS = np.array([30_000.0, 300_000.0, 2_400_000.0])  # fast, middle, slow
-ARCHIVED = 24  # shares of 10 minutes each
-ARCHIVE_AFTER = 2  # shares from the start of a crash's 10 minutes to 20 minutes later: an estimate lags behind a push
-SHRINK_TRIALS = 40.0  # how many trials of its own outweigh the slower estimate: in so many hardly a host crashes
+SHRINK_TRIALS = 40.0  # how many trials of its own outweigh the slower estimate, at most
+MISSED_CRASHES = 0.4  # so many harmless hosts may crash in as many trials, while the estimate lags
 STANDARD_ERRORS = 1.0
 FEWEST_TRIALS = 0.5  # on the slow scale, of a stratum that can speak for itself
 SMALL = 1 << 14  # cells times updates: counts of several scales stay in the cache together
+LISTING_TRIALS = 50.0  # so many within the hour that list no update, and trials of their kind may list none
 DECAY_PER_BUCKET = 2.0 ** (-BUCKET_MS / HALF_LIVES_MS)
 AHEAD = OPEN_BUCKETS  # so far ahead of stream time a trial is as new as it is; further ahead it is no newer
 _DECAYED: Floats = DECAY_PER_BUCKET[:, None] ** np.arange(-AHEAD, DAY_BUCKETS + 1)  # by age
@@ -64,6 +64,10 @@ class Trials(Part):
     trials: Annotated[Floats, Column("trials", (3, KINDS, "strata"), "trials")]
     exposed: Annotated[Floats, Column("exposed", (3, KINDS, "strata", "updates"), "trials")]
     excluded: Annotated[Floats, Column("excluded", (3, KINDS, "strata", "updates"), "trials")]
+    listed: Annotated[Bools, Plain("listed", lambda: np.zeros(KINDS, dtype=np.bool_), "kinds that ever listed updates")]
+    heard: Annotated[Floats, Plain("heard", lambda: np.zeros(KINDS), "trials without any, since others listed some")]
+    deaf: Annotated[Bools, Plain("deaf", lambda: np.zeros(KINDS, dtype=np.bool_), "kinds that are known to list none")]
+    shrink: Annotated[float, Plain("shrink", lambda: SHRINK_TRIALS, "trials that outweigh the slower estimate")]
     # (pool, update), as of the last survey
     growth: Annotated[Floats, Plain("growth", lambda: np.ones((1, 8)), "growth of the odds")]
     pooled: Annotated[Floats, Plain("pooled", lambda: np.ones((1, 8)), "share of trials, slow; 0 without")]
@@ -81,6 +85,11 @@ class Trials(Part):
     def _changed(self) -> None:
         """No share is known any more."""
         self._known = np.zeros(0, dtype=np.bool_)
+
+    def restore(self, stored: Any) -> None:
+        """What a snapshot of before does not say of the kinds, its counts do."""
+        super().restore(stored)
+        self.listed |= self.exposed[2].any(axis=(1, 2))
 
     def forget(self, updates: Ints) -> None:
         """Empty freed updates' places."""
@@ -120,13 +129,33 @@ class Trials(Part):
     ) -> None:
         """Add rows of clean trials that list an update, to `exposed` or `excluded`."""
         self._add(target, (kinds * target.shape[2] + strata) * target.shape[3] + updates, buckets, hosts)
+        self.listed[kinds] = True
+
+    def silent(self) -> Bools:
+        """(KINDS,) whose trials may not tell who has an update: so many of late, and none that ever listed one."""
+        result: Bools = ~self.listed & (self.trials[2].sum(axis=1) >= LISTING_TRIALS)
+        return result
+
+    def hear(self, kinds: Ints, counts: Floats, since: Ints) -> None:
+        """Note rows of clean trials once an update is known (`since` its first exposure)."""
+        if not self.listed.all() and since.any():
+            self.heard += np.bincount(kinds, counts, minlength=KINDS) * ~self.listed
+
+    def listen(self, crashes: float, trials: float) -> bool:
+        """Whether a kind is found to list no updates: an hour's trials of it have come since others listed some. From
+        now on its trials do not count. Of the fleet's past: crashed hosts and trials, by which shares may lag."""
+        self.shrink = min(SHRINK_TRIALS, MISSED_CRASHES * (trials + 1.0) / (crashes + 1.0))
+        before = self.deaf.copy()
+        self.deaf = self.silent() & (self.deaf | (self.heard >= self.trials[2].sum(axis=1)))
+        return bool((self.deaf & ~before).any())
 
     def survey(self, pools: Floats) -> None:
         """Take note of the growth in each pool; `pools` (P, S) says which strata go together."""
         others = self.trials[..., None] - self.excluded
+        others[:, self.deaf] = 0.0
         np.maximum(others, self.exposed, out=others)
         exposed, eligible = pools @ self.exposed, pools @ others
-        self.growth = _growth(exposed, eligible)
+        self.growth = _growth(exposed, eligible, self.shrink)
         trials = eligible[2].sum(axis=0)
         self.pooled = np.where(trials < FEWEST_TRIALS, 0.0, (exposed[2].sum(axis=0) + 1.0) / (trials + 1.0))
         self._changed()
@@ -155,7 +184,7 @@ class Trials(Part):
         growth, pooled = (self._surveyed(found, pools, updates) for found in (self.growth, self.pooled))
         shares = Shares(*np.empty((2, len(strata), growth.shape[1])))
         for rows, exposed, eligible in self._blocks(strata, updates):
-            found = estimates(exposed, eligible)
+            found = estimates(exposed, eligible, self.shrink)
             pool, first = _places(pools, strata[rows])
             slow, largest, x, n = found.slow, found.largest, found.exposed, found.eligible
             plain = (x[2] + 0.5) / (n[2] + 1.0)
@@ -179,12 +208,13 @@ class Trials(Part):
         """The mirror image without pools, a lower confidence limit: for clearing."""
         lower = np.empty((len(strata), self.exposed.shape[3]))
         for rows, exposed, eligible in self._blocks(strata, None):
-            others = estimates(eligible - exposed, eligible)
+            others = estimates(eligible - exposed, eligible, self.shrink)
             np.maximum(1.0 - others.largest - others.error(), 0.0, out=lower[rows])
         return lower
 
     def _blocks(self, strata: Ints, updates: Ints | None) -> Iterator[tuple[slice, Floats, Floats]]:
-        """Exposed and eligible trials (3, KINDS, rows, U) of a few strata at a time, so that they stay in the cache."""
+        """Exposed and eligible trials (3, KINDS, rows, U) of a few strata at a time, so that they stay in the cache;
+        of kinds that list no updates none is eligible."""
         all_of_them = len(strata) == self.trials.shape[2] and bool((np.diff(strata) == 1).all())  # needs no copies
         for first in range(0, len(strata), BLOCK_STRATA):
             rows = slice(first, first + BLOCK_STRATA)
@@ -193,6 +223,7 @@ class Trials(Part):
             if updates is not None:
                 exposed, excluded = exposed[..., updates], excluded[..., updates]
             eligible = self.trials[:, :, some, None] - excluded
+            eligible[:, self.deaf] = 0.0
             yield rows, exposed, np.maximum(eligible, exposed, out=eligible)
 
     def middle_and_slow(self) -> Iterator[tuple[slice, Floats, Floats, Floats]]:
@@ -218,48 +249,6 @@ class Trials(Part):
         return self.trials[2].sum(axis=0), exposed, excluded
 
 
-class Archive:
-    """The shares of every 10 minutes, for crashes that are reported late: number of the 10 minutes, share (S, U)."""
-
-    def __init__(self) -> None:
-        self.shares: list[tuple[int, Floats]] = []
-
-    def wants(self, number: int) -> bool:
-        """Whether these 10 minutes are not there yet."""
-        return not self.shares or self.shares[-1][0] < number
-
-    def add(self, number: int, share: Floats) -> None:
-        """The oldest give way."""
-        self.shares = [*self.shares[-ARCHIVED + 1 :], (number, share)]
-
-    def largest(self, number: int, now: Floats) -> Floats:
-        """The largest share around that time, of now too while what came after that time is not all archived; the
-        largest of all when it is too long ago. (S, U), as `now`, which is overwritten."""
-        near = [old for at, old in self.shares if number <= at <= number + ARCHIVE_AFTER]
-        settled = len(near) == ARCHIVE_AFTER + 1
-        if self.shares and number < self.shares[0][0]:
-            near = [old for _, old in self.shares]
-        for place, old in enumerate(near or [old for _, old in self.shares[-1:]]):
-            rows, columns = old.shape  # an update that is younger than the archive keeps its share of now
-            known = now[:rows, :columns]
-            replaced = old if settled and place == 0 else np.maximum(known, old)
-            known[:] = np.where(np.isnan(old), known, replaced)
-        return now
-
-    def forget(self, updates: Ints) -> None:
-        """Whoever has their positions next was not there then."""
-        for _, share in self.shares:
-            share[:, updates[updates < share.shape[1]]] = np.nan
-
-    def pack(self) -> list[tuple[int, Floats]]:
-        """What a snapshot holds of it."""
-        return self.shares
-
-    def restore(self, stored: list[tuple[int, Floats]]) -> None:
-        """The inverse."""
-        self.shares = [(number, share) for number, share in stored]
-
-
 class Estimates(NamedTuple):
     """Of exposed/eligible; without the first two axes of the counts."""
 
@@ -274,26 +263,26 @@ class Estimates(NamedTuple):
         return result
 
 
-def estimates(exposed: Floats, eligible: Floats) -> Estimates:
+def estimates(exposed: Floats, eligible: Floats, shrink: float) -> Estimates:
     """From counts of shape (scale, kind, …).
 
-    For the largest, the faster scales, and each kind alone, are shrunk as by SHRINK_TRIALS trials at the slower share.
+    For the largest, the faster scales, and each kind alone, are shrunk as by so many trials at the slower share.
     """
     both_exposed, both_eligible = exposed[:, 0] + exposed[:, 1], eligible[:, 0] + eligible[:, 1]
     shares = np.empty_like(both_exposed)
     slow = shares[2] = (both_exposed[2] + 1.0) / (both_eligible[2] + 1.0)
-    enough = SHRINK_TRIALS + both_eligible[:2]
+    enough = shrink + both_eligible[:2]
     for scale in (1, 0):
-        shares[scale] = (SHRINK_TRIALS * shares[scale + 1] + both_exposed[scale]) / enough[scale]
-    alone = (SHRINK_TRIALS * shares)[:, None] + exposed
-    alone /= SHRINK_TRIALS + eligible
+        shares[scale] = (shrink * shares[scale + 1] + both_exposed[scale]) / enough[scale]
+    alone = (shrink * shares)[:, None] + exposed
+    alone /= shrink + eligible
     largest = np.maximum.reduce(alone.reshape(alone.shape[0] * alone.shape[1], *slow.shape))
     return Estimates(slow, np.maximum(np.maximum.reduce(shares), largest), both_exposed, both_eligible)
 
 
-def _growth(exposed: Floats, eligible: Floats) -> Floats:
+def _growth(exposed: Floats, eligible: Floats, shrink: float) -> Floats:
     """By how much the odds of exposure have grown since the slow estimate, at least 1; counts by (scale, kind, …)."""
-    found = estimates(exposed, eligible)
+    found = estimates(exposed, eligible, shrink)
     slow, now = np.minimum(found.slow, 0.9999), np.minimum(found.largest, 0.9999)
     result: Floats = np.maximum(now / (1.0 - now) * (1.0 - slow) / slow, 1.0)
     return result

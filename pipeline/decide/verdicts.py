@@ -40,7 +40,7 @@ def flags_of(weighed: Weighed, update: int) -> tuple[str, ...]:
         "capped": bool(state.counts.capped[update]),  # crashes beyond a cap, of a site or a partial, are no evidence
         # most of its crashed hosts have a halted update too, and are no evidence about this one
         "masked": bool(2 * state.counts.masked[update] > state.counts.crashed[update].sum()),
-        "no_history": not np.isfinite(state.past.expected[update]),
+        "no_history": not np.isfinite(weighed.past.expected[update]),
         "overdue": bool(state.clearing.overdue[update]),  # exposed hosts have gone silent
         "doubtful": bool(doubted_for(weighed, update)),  # halted, and another update explains its hosts better
         "unlisted": is_unlisted(weighed, update),  # only crash reports list updates: no halt follows

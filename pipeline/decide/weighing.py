@@ -152,23 +152,24 @@ def _with_open(state: DetectorState, policies: PolicyTable) -> Totals:
 def _past(state: DetectorState, totals: Totals, tolerated: Floats) -> Historical:
     """What history expects, from an upper limit of the exposed trials: a crash may come before any is seen."""
     past, book = state.past, state.book
+    known = np.isfinite(past.expected) & (not state.trials.silent().any())  # who has it such trials do not tell
     seen, every = past.trials, state.counts.exposed_trials.sum(axis=1)
     most = upper_exposure(seen)
     with np.errstate(invalid="ignore", divide="ignore"):
         worst = np.fmax.reduce(past.rates, axis=0, initial=0.0)
         allowed = tolerated * past.shock
         expected = np.where(seen > 0, past.expected / seen, worst * allowed) * most
-        expected = np.where(np.isfinite(past.expected), expected, np.inf)
+        expected = np.where(known, expected, np.inf)
         each = np.where(every > 0, past.exposure / every, allowed)
         new = (tolerated * upper_exposure(every))[:, None] * book.signature_rate[:, :NEW_PLACES]
-        known = (each * most)[:, None] * book.signature_rate[:, NEW_PLACES:]
+        old = (each * most)[:, None] * book.signature_rate[:, NEW_PLACES:]
         usual = np.where(seen > 0, past.usual / seen, worst)
         seen_new = np.flatnonzero((past.named[:, :NEW_PLACES] > 0).any(axis=1))
         new[seen_new] = np.maximum(
             new[seen_new], _for_all(state, totals, seen_new, usual[seen_new], tolerated[seen_new])
         )
-    by_place = np.concatenate([new, known], axis=1)
-    by_place[~np.isfinite(past.expected)] = np.inf
+    by_place = np.concatenate([new, old], axis=1)
+    by_place[~known] = np.inf
     return Historical(past.crashed, expected, past.named, np.where(np.isnan(by_place), np.inf, by_place))
 
 

@@ -40,7 +40,7 @@ FLAGS = {
     "inseparable": "no host tells it from one that travels with it: both are halted",
     "capped": "crashes beyond the cap per site and minute, or partial, are not counted",
     "doubtful": "later evidence speaks for another update instead: see what it says on hosts without this one",
-    "unlisted": "only crash reports list updates here, no clean trial any: no halt follows from it",
+    "unlisted": "only crash reports list updates here, or perhaps heartbeats do not: no halt follows from it",
     "masked": "most of its crashed hosts have another halted update: says little of this one",
     "no_history": "the fleet's history is too short to compare with",
     "overdue": "hosts that have it have gone silent",

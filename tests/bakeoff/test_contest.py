@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from pipeline.bakeoff.contenders.table import CONTENDERS
 from pipeline.bakeoff.contest.figures import by_family, row, summarise
+from pipeline.bakeoff.contest.limit import limits
 from pipeline.bakeoff.contest.main import chosen, command
 from pipeline.bakeoff.contest.page import page
 from pipeline.bakeoff.contest.run import ORACLE, Score, Stop, run, score
@@ -107,6 +108,19 @@ def test_nobody_who_keeps_the_bound_beats_the_oracle(three: list[Score]) -> None
     """Andon has the same alpha and the same three hosts: in no family fewer hosts crash until its halt."""
     crashed = {(found.family, found.contender): found.crashed for found in three}
     assert all(crashed[family, "andon"] >= crashed[family, ORACLE] for family, _ in crashed)
+
+
+def test_nobody_who_compares_beats_the_limit(three: list[Score]) -> None:
+    """Andon in a fleet without history worth the name needs as many crashed hosts at least; three crashed hosts of a
+    hundredth are too few for anybody, and undated reports say nothing."""
+    lines = CliRunner().invoke(command, ["--limit", "--json", "--family", "x1000-300"]).output.splitlines()
+    (found,) = [json.loads(line) for line in lines]
+    assert found["found"] is True
+    (mine,) = [s.crashed for s in three if (s.family, s.contender) == ("x1000-300", "andon")]
+    assert mine >= found["crashed"] >= 3
+    few, undated = limits([BY_NAME[name] for name in ("three-hosts-three-sites", "next-boot-undated")], 1)
+    assert (few.found, few.crashed, undated.found, undated.highest) == (False, 3, False, 0.0)
+    assert 2 < few.highest < 6
 
 
 def test_the_page_shows_every_rule_and_escapes_what_it_shows(three: list[Score]) -> None:

@@ -16,9 +16,10 @@ from support.decide_world import (
     life,
 )
 
+from pipeline.decide.attribution import INSEPARABLE_CRASHES
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import PolicySet
-from pipeline.wire.events import AnyEvent, Update
+from pipeline.wire.events import AnyEvent, Crash, Update
 from pipeline.wire.partials import BUCKET_MS
 from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 
@@ -108,6 +109,27 @@ def test_updates_on_the_same_hosts_are_inseparable(
     fed = go_on(ordinary_morning, [with_traveller(event, share) for event in events], BUCKET_MS)
     assert fed.halted == {(update.vendor, update.product, update.version) for update in halted}
     assert {"inseparable" in halt.evidence.flags for halt in fed.halts} == {flag}
+    if flag:  # no host has one alone: nothing is gained by waiting for it
+        assert {halt.evidence.crashed_hosts < INSEPARABLE_CRASHES for halt in fed.halts} == {True}
+
+
+def test_what_crashes_only_with_another_halts_with_it(ordinary_morning: bytes) -> None:
+    """A third of the hosts has both, as many have one alone, and by now those would have told: neither is at fault
+    alone."""
+    events = life(T0, T0 + HOUR_MS, GUILTY)
+    events += fault(60, T0 + 20 * MINUTE_MS, T0 + 50 * MINUTE_MS, GUILTY)
+    events = [with_traveller(each, 3) if int(each.host[1:]) // 10 % 3 != 1 else other(each) for each in events]
+    both = {GUILTY, TRAVELLER}
+    kept = [e for e in events if not isinstance(e, Crash) or e.signature != KERNEL_FAULT or both <= {*e.updates}]
+    fed = go_on(ordinary_morning, kept, BUCKET_MS)
+    halted = {halt.product: halt.evidence for halt in fed.halts}
+    assert halted.keys() == {update.product for update in both}
+    assert {found.crashed_hosts < INSEPARABLE_CRASHES for found in halted.values()} == {True}
+
+
+def other(event: AnyEvent) -> AnyEvent:
+    """The event of a host that has got the other update instead."""
+    return msgspec.structs.replace(event, updates=tuple(TRAVELLER if u == GUILTY else u for u in event.updates))
 
 
 def with_traveller(event: AnyEvent, share: int) -> AnyEvent:

@@ -3,13 +3,14 @@
 import msgspec
 import numpy as np
 import pytest
-from support.decide_world import GUILTY, KERNEL_FAULT, T0, crash, feed, heartbeat
+from support.decide_world import GUILTY, KERNEL_FAULT, T0, boot_after, crash, feed, heartbeat
 
 from pipeline.decide.arrays import Sizes
 from pipeline.decide.detector import Detector
 from pipeline.decide.history import HISTORY_BUCKETS, SHOCK_LIMIT, WATCHED_BUCKETS, History, Past, common_crashes
 from pipeline.decide.policy import PolicySet
-from pipeline.decide.trials import Archive, Trials
+from pipeline.decide.samples import Archive
+from pipeline.decide.trials import Trials
 from pipeline.decide.verdicts import flags_of
 from pipeline.wire.events import AnyEvent, Signature
 from pipeline.wire.partials import BUCKET_MS
@@ -121,6 +122,27 @@ def test_only_crash_reports_list_updates() -> None:
     assert detector.weighed is not None
     assert detector.weighed.explained.total.max() > 14
     assert "unlisted" in flags_of(detector.weighed, 0)
+
+
+def test_heartbeats_that_list_no_updates_are_no_trials() -> None:
+    """Boots list them, heartbeats do not, and half of the hosts have it: it is held until that is known, then boots
+    alone are trials; no history. Once heartbeats list something they count again."""
+    detector, boots = Detector("acme", PolicySet()), range(0, 2_000, 5)
+    events: list[AnyEvent] = [heartbeat(host, T0 + minute * MINUTE_MS + host, ()) for minute in range(0, 120, 30)
+                              for host in range(2_000)]  # fmt: skip
+    listed = [(heartbeat(host, T0 + host * 3_000, (GUILTY,) * (host % 2)), T0 + host * 3_000) for host in boots]
+    events += [msgspec.structs.replace(boot_after(*each), prior="clean", prior_ended_at=None) for each in listed]
+    events += [crash(host, T0 + host * 3_600, (GUILTY,) * (host % 2), KERNEL_FAULT) for host in range(1, 2_000, 33)]
+    fed = feed(detector, events, MINUTE_MS)
+    assert fed.halts == []
+    assert detector.weighed is not None
+    assert detector.state.trials.deaf.tolist() == [False, True]
+    assert detector.weighed.explained.log10[0] < 1
+    assert detector.state.book.exposed[0] > 10
+    assert "no_history" in flags_of(detector.weighed, 0)
+    restored = Detector.restore(detector.snapshot(), PolicySet())
+    feed(restored, [heartbeat(1, T0 + 2 * HOUR_MS, (GUILTY,)), heartbeat(2, T0 + 2 * HOUR_MS + MINUTE_MS, ())])
+    assert not restored.state.trials.deaf.any()
 
 
 def test_dirty_boots_without_site_and_signature_are_one_event() -> None:

@@ -55,13 +55,14 @@ def contenders(names: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--again", multiple=True, help="This contender has been changed: run it anew.")
 @click.option("--no-run", is_flag=True, help="Report on what --scores holds.")
 @click.option("--list", "listing", is_flag=True, help="Name the families with their kinds, and run none.")
+@click.option("--limit", is_flag=True, help="How far a comparison could get at best, fault by fault; run no rule.")
 @click.option("--json", "as_json", is_flag=True, help="One row for each family and contender, and for all (`*`).")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with a picture a family.")
 @click.option("--markdown", is_flag=True, help="The tables of docs/bakeoff.md.")
 def command(
     quick: bool, wanted: tuple[str, ...], seeds: int | None, first_seed: int, processes: int, names: tuple[str, ...],
-    scores: Path | None, again: tuple[str, ...], no_run: bool, listing: bool, as_json: bool, html: Path | None,
-    markdown: bool,
+    scores: Path | None, again: tuple[str, ...], no_run: bool, listing: bool, limit: bool, as_json: bool,
+    html: Path | None, markdown: bool,
 ) -> None:  # fmt: skip
     """Run every contender on the same seeded event streams, and judge each by the truth."""
     from pipeline.bakeoff.contest import figures, page, running, text  # with numpy, which help does without
@@ -70,6 +71,9 @@ def command(
     if listing:
         for family in families:
             say(f"{family.name}\t{family.kind}\t{family.fleet.hosts} hosts")
+        return
+    if limit:
+        _tell_limits(families, first_seed, as_json)
         return
     began = time.monotonic()
     contenders(again)
@@ -96,3 +100,14 @@ def command(
         page.write_page(html, families, summaries)
     spent = sum(os.times()[:4])
     say(f"{len(done)} of {len(todo)} runs, {time.monotonic() - began:.0f} s, {spent:.0f} s of processors", err=True)
+
+
+def _tell_limits(families: list[Family], seed: int, as_json: bool) -> None:
+    from pipeline.bakeoff.contest.limit import limits
+
+    for found in limits(families, seed):
+        if as_json:
+            say_json(found._asdict())
+        else:
+            reached = "" if found.found else f"\tnot found, 10^{found.highest:.1f} at most"
+            say(f"{found.family}\t{found.push}\t{found.hosts} hosts\t{found.crashed} crashed{reached}")
