@@ -185,7 +185,7 @@ def advance(state: DetectorState, policies: PolicyTable, mine: Slice) -> Passed:
         close(state, policies, bucket, None)
     passed = Passed(bool(due), now // MINUTE_BUCKETS > before // MINUTE_BUCKETS)
     state.trials.advance(now)
-    if state.trials.listen(float(state.history.crashes.sum()), float(state.history.trials.sum())):
+    if state.trials.listen(*state.history.settled()):
         state.begin_anew()
     if _is_asked(state, mine, passed):
         state.trials.survey(state.groups.pools)
