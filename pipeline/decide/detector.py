@@ -187,7 +187,7 @@ def advance(state: DetectorState, policies: PolicyTable, mine: Slice) -> Passed:
         close(state, policies, bucket, None)
     passed = Passed(bool(due), now // MINUTE_BUCKETS > before // MINUTE_BUCKETS)
     state.trials.advance(now)
-    if state.trials.listen(float(state.history.crashes.sum()), float(state.history.trials.sum())):
+    if state.trials.listen(*state.history.settled()):
         state.begin_anew()
     if shares_are_asked(state, mine, passed):
         state.trials.survey(state.groups.pools)

@@ -106,6 +106,15 @@ class History(Part):
         hourly = (4.0 + crashes) / (4.0 / fleet + trials)
         return float(np.clip(hourly.max() / fleet, 1.2, 3.0))
 
+    def settled(self) -> tuple[float, float]:
+        """Crashed hosts and trials before this hour, which what crashes now does not change; of all in the first."""
+        now = self.hour % HOURS
+        crashes, trials = self.crashes.sum(axis=0), self.trials.sum(axis=0)
+        before = float(trials.sum() - trials[now])
+        if not before:
+            return float(crashes.sum()), float(trials.sum())
+        return float(crashes.sum() - crashes[now]), before
+
     def crash_rate(self) -> float:
         """Crashed hosts per trial, over all."""
         return float(self.crashes.sum() / max(self.trials.sum(), 1.0))
