@@ -5,16 +5,26 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.decide.alarm.telling import Clues, record_of, threshold_of
 from pipeline.decide.evidence import LN10
 from pipeline.decide.history import LIMIT_ERRORS, control_rises
+from pipeline.decide.policy import PolicyTable
+from pipeline.decide.samples import KEPT_BINS
 from pipeline.decide.weighing import Weighed
-from pipeline.wire.partials import Partial
+from pipeline.wire.partials import BUCKET_MS, Partial
+from pipeline.wire.spans import DAY_MS, MINUTE_MS
+from pipeline.wire.verdicts import AlarmRing, AlarmSignature, FleetAlarm, Suspect
 
 SUSPECT = 2.0  # log10 evidence from which an update is a suspect
 MAX_SUSPECTS = 8
 LEAD = 0.5  # log10 by which one must explain the separating hosts better than the other
 DOUBT = 2.0  # log10 by which another explains the separating hosts better than one that is halted: it is doubtful
 LISTING_TRIALS = 50.0  # so many within the hour, none of which lists any update: trials here list none
+# Of the hosts with an update so many at most do not have the halted one that hides it: there is nobody to judge it on.
+HIDDEN_SHARE = 0.05
+HIDDEN_COST = 1.2  # log10 that such evidence costs more: it is one more explanation, with a weight of a sixteenth
+ALONE_SHARE = 0.25  # of a halted update's crashed hosts, without the other: more, and it explains crashes by itself
+CLUES = 5  # signatures, rings and suspects that an alarm names
 INSEPARABLE_CRASHES = 20  # crashed hosts after which waiting for one on a separating host ends
 
 
@@ -26,15 +36,18 @@ class Due(NamedTuple):
     flags: tuple[str, ...]
 
 
-def judge(weighed: Weighed, partial: Partial) -> list[Due]:
-    """The halts that are due after this partial."""
+def judge(weighed: Weighed, partial: Partial, minute_passed: bool = False) -> list[Due]:
+    """The halts that are due after this partial. Once a minute also of what halted updates hide."""
     guilty: list[tuple[int, tuple[str, ...]]] = []
     for update in suspects(weighed):
         if update not in weighed.state.standing.halted and len(guilty) < MAX_SUSPECTS:
             flags = _flags_of_halt(weighed, update)
             if flags is not None:
                 guilty.append((update, flags))
-    return [Due(update, _decided_at(weighed, update, partial), flags) for update, flags in _together(guilty)]
+    found = _together(guilty)
+    if minute_passed and not found:
+        found = [(update, ()) for update in _overlooked(weighed)]
+    return [Due(update, _decided_at(weighed, update, partial), flags) for update, flags in found]
 
 
 def _together(guilty: list[tuple[int, tuple[str, ...]]]) -> list[tuple[int, tuple[str, ...]]]:
@@ -52,8 +65,9 @@ def suspects(weighed: Weighed) -> list[int]:
 
 
 def rivals_of(weighed: Weighed, update: int) -> list[int]:
-    """The other suspects and halted updates with which this suspect shares crashed hosts, most shared first."""
-    if weighed.explained.suspicion[update] < SUSPECT * LN10:
+    """The other suspects and halted updates with which this suspect, or halted update, shares crashed hosts, most shared
+    first."""
+    if weighed.explained.suspicion[update] < SUSPECT * LN10 and update not in weighed.state.standing.halted:
         return []
     if update not in weighed.rivals:
         shared: Counter[int] = Counter()
@@ -95,6 +109,57 @@ def _flags_of_halt(weighed: Weighed, update: int) -> tuple[str, ...] | None:
     return flags
 
 
+def _overlooked(weighed: Weighed) -> list[int]:
+    """Updates that no host has without a halted one, and that explain the crashed hosts far better than that does: by
+    evidence on its hosts that reaches the threshold by itself."""
+    due = []
+    for update, rival in hidden(weighed):
+        if update in weighed.state.standing.halted:
+            continue
+        enough = (bar_of(weighed, update) + HIDDEN_COST) * LN10
+        if weighed.among_hosts_of(update, rival).log_evidence >= enough and _explains_little(weighed, rival, update):
+            due.append(update)
+    return due
+
+
+def hidden(weighed: Weighed) -> list[tuple[int, int]]:
+    """Updates, and for each the halted one that nearly all of its hosts have: there is nobody to judge it on without
+    that. The most hidden first."""
+    state, standing = weighed.state, weighed.state.standing
+    least = weighed.policies.policies.default.minimum_crashed_hosts
+    masked = np.flatnonzero(state.counts.masked >= least).tolist() if standing.halted else []
+    names, found = state.names.updates.names, []
+    for update in sorted(masked, key=lambda u: -state.counts.masked[u]):
+        if update in standing.resumed or names[update] is None:
+            continue
+        shared = Counter(u for c in state.crashes.crashes if update in c.exposed for u in c.exposed)
+        rivals = [u for u, _ in shared.most_common() if u in standing.halted and u != update]
+        if rivals and _is_hidden(weighed, update, rivals[0]):
+            found.append((update, rivals[0]))
+        if len(found) == MAX_SUSPECTS:
+            break
+    return found
+
+
+def _is_hidden(weighed: Weighed, update: int, rival: int) -> bool:
+    """Whether hardly a host has the update without the rival, as far as samples tell."""
+    samples, strata = weighed.state.samples, len(weighed.state.groups.ring_of)
+    since = samples.newest_bin - KEPT_BINS + 1
+    without, among = (samples.shares(update, rival, strata, since, has).exposed.sum() for has in (False, True))
+    return bool(without <= HIDDEN_SHARE * (without + among))
+
+
+def _explains_little(weighed: Weighed, halted: int, update: int) -> bool:
+    """Whether the halted update, for its part, is hardly seen to crash hosts that do not have the other: it is not
+    under suspicion there, and few of them crashed within half a day before the other came and since."""
+    if weighed.without(halted, update).log_evidence >= SUSPECT * LN10:
+        return False
+    crashes = [c for c in weighed.state.crashes.crashes if halted in c.exposed]
+    since = int(weighed.state.ages.since[update]) * BUCKET_MS
+    alone = sum(update not in c.exposed for c in crashes if c.at >= since - DAY_MS // 2)
+    return alone <= ALONE_SHARE * sum(update in c.exposed for c in crashes)
+
+
 def doubted_for(weighed: Weighed, update: int) -> list[int]:
     """Of a halted update, the rivals that later evidence speaks for instead: on hosts that have only one of the two,
     they are under suspicion and it is not."""
@@ -105,7 +170,48 @@ def doubted_for(weighed: Weighed, update: int) -> list[int]:
         mine, theirs = (weighed.without(*pair).log_evidence / LN10 for pair in ((update, rival), (rival, update)))
         if theirs >= SUSPECT > mine and theirs - mine >= DOUBT:
             found.append(rival)
+    for other, rival in hidden(weighed):
+        theirs = weighed.among_hosts_of(other, rival).log_evidence / LN10 - HIDDEN_COST
+        if rival == update and theirs >= SUSPECT + DOUBT and _explains_little(weighed, update, other):
+            found.append(other)
     return found
+
+
+def alarm_threshold(policies: PolicyTable) -> float:
+    """ln of the evidence at which the fleet's alarm sounds."""
+    return threshold_of(policies.policies.default.alarm_alpha)
+
+
+def alarm_of(weighed: Weighed) -> FleetAlarm:
+    """The fleet's alarm as it is now, and what speaks for whom: it sounds, or has just ended."""
+    state, threshold = weighed.state, alarm_threshold(weighed.policies)
+    found = _clues(weighed, state.alarm.since * MINUTE_MS)
+    return record_of(state.fleet, state.clock.now_ms, state.alarm, threshold, found)
+
+
+def _clues(weighed: Weighed, since_ms: int) -> Clues:
+    """What the hosts that crashed since then (unix ms) have in common, those aside that a halted update explains."""
+    state, halted = weighed.state, weighed.state.standing.halted.keys()
+    crashes = [c for c in state.crashes.crashes if c.at >= since_ms and halted.isdisjoint(c.exposed)]
+    signatures = Counter(c.signature for c in crashes).most_common(CLUES)
+    rings = Counter(int(state.groups.ring_of[c.stratum]) for c in crashes).most_common(CLUES)
+    listed = Counter(update for c in crashes for update in c.exposed)
+    evidence, names = weighed.explained.suspicion / LN10, state.names
+    likeliest = sorted(listed, key=lambda u: (-max(float(evidence[u]), SUSPECT), -listed[u]))[:CLUES]
+    return Clues(
+        tuple([AlarmSignature(*_signature_of(weighed, which), hosts) for which, hosts in signatures]),
+        tuple([AlarmRing(names.rings.names[ring] or "", hosts) for ring, hosts in rings]),
+        tuple(
+            [
+                Suspect("/".join(names.updates.names[u] or ()), listed[u], round(float(evidence[u]), 3))
+                for u in likeliest
+            ]
+        ),
+    )
+
+
+def _signature_of(weighed: Weighed, which: int) -> tuple[str, str]:
+    return (weighed.state.names.signatures.names[which] if which >= 0 else None) or ("", "")
 
 
 def is_unlisted(weighed: Weighed, update: int) -> bool:

@@ -8,17 +8,17 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.decide.arrays import int_columns
-from pipeline.decide.attribution import bar_after_resume, judge
-from pipeline.decide.buckets import HOUR_BUCKETS, MINUTE_BUCKETS, OPEN_BUCKETS, by_bucket
+from pipeline.decide.attribution import alarm_of, alarm_threshold, bar_after_resume, judge
+from pipeline.decide.buckets import ARCHIVE_MS, HOUR_BUCKETS, MINUTE_BUCKETS, OPEN_BUCKETS, by_bucket
 from pipeline.decide.intake import FORGET_AFTER_BUCKETS, name, take_in
-from pipeline.decide.orders import Decisions, HaltOrder, Ruling, Stance
+from pipeline.decide.orders import Decisions, FleetAlarm, HaltOrder, Ruling, Stance
 from pipeline.decide.policy import PolicySet, PolicyTable
 from pipeline.decide.state import DetectorState, unpack_state
 from pipeline.decide.trials import DECAY_PER_BUCKET
 from pipeline.decide.verdicts import impose, news, summary, tell, told_evidence
 from pipeline.decide.weighing import Weighed, archive, archived, close, weigh
 from pipeline.wire.partials import TRIAL_COLUMNS, Partial, UpdateId
-from pipeline.wire.spans import HOUR_MS
+from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 
 NOTHING = Decisions((), ())
 
@@ -28,6 +28,7 @@ class Passed(NamedTuple):
 
     closed: bool  # whether buckets were entered for good
     minute: bool
+    alarm: str = ""  # what has changed of the fleet's alarm
 
 
 class Concluded(NamedTuple):
@@ -36,6 +37,7 @@ class Concluded(NamedTuple):
     weighed: Weighed
     news: list[int]  # updates whose verdicts are told now
     halts: tuple[HaltOrder, ...]
+    alarm: FleetAlarm | None
 
 
 class Brief(NamedTuple):
@@ -43,6 +45,7 @@ class Brief(NamedTuple):
 
     evidence: dict[UpdateId, float]
     halts: tuple[HaltOrder, ...]
+    alarms: tuple[FleetAlarm, ...] = ()
 
 
 class Detector:
@@ -70,16 +73,18 @@ class Detector:
         if len(decided) == 1:
             return decided[0]
         newest = {verdict.key: verdict for each in decided for verdict in each.verdicts}  # they are said side by side
-        return Decisions(tuple(newest.values()), tuple([halt for each in decided for halt in each.halts]))
+        alarm = next((each.alarm for each in reversed(decided) if each.alarm), None)
+        return Decisions(tuple(newest.values()), tuple([halt for each in decided for halt in each.halts]), alarm)
 
     def step_briefly(self, partial: Partial) -> Brief:
         """The same, for whoever keeps no verdicts: most of a step without a halt goes into writing them."""
-        evidence, halts = dict[UpdateId, float](), list[HaltOrder]()
+        evidence, halts, alarms = dict[UpdateId, float](), list[HaltOrder](), list[FleetAlarm]()
         for each in self._slices(partial):
             if concluded := self._conclude(each):
                 evidence |= told_evidence(concluded.weighed, concluded.news)
                 halts += concluded.halts
-        return Brief(evidence, tuple(halts))
+                alarms += [concluded.alarm] if concluded.alarm else []
+        return Brief(evidence, tuple(halts), tuple(alarms))
 
     def _slices(self, partial: Partial) -> list[Partial]:
         """As if each bucket of it were one, where there is anything to be judged by how many trials there were when."""
@@ -87,7 +92,9 @@ class Detector:
 
     def _step(self, partial: Partial) -> Decisions:
         concluded = self._conclude(partial)
-        return Decisions(tell(concluded.weighed, concluded.news), concluded.halts) if concluded else NOTHING
+        if concluded is None:
+            return NOTHING
+        return Decisions(tell(concluded.weighed, concluded.news), concluded.halts, concluded.alarm)
 
     def _conclude(self, partial: Partial) -> Concluded | None:
         state, policies = self.state, self.policies
@@ -98,14 +105,18 @@ class Detector:
         self._read_policies()
         for number, bucket in take_in(state, policies, named):
             close(state, policies, bucket, archived(state, number))
+            state.alarm.enter_crashes((2 * number + 1) * ARCHIVE_MS // (2 * MINUTE_MS), bucket.crashes)
+        state.alarm.enter_trials(trials[0], trials[2])
+        state.alarm.hear(partial, named.updates, state.standing.halted.keys())
         if named.made_room:
             self.weighed = None  # it speaks of others
         if not (partial.crashes or passed.closed or passed.minute):
             return None  # clean trials alone can only lower the evidence
         self.weighed = weighed = weigh(state, policies)
-        due = judge(weighed, partial) if partial.crashes or passed.closed else []
+        due = judge(weighed, partial, passed.minute) if partial.crashes or passed.closed else []
         orders = impose(weighed, due)
-        return Concluded(weighed, news(weighed, passed.minute), orders)
+        alarm = alarm_of(weighed) if passed.alarm else None
+        return Concluded(weighed, news(weighed, passed.minute), orders, alarm)
 
     def rule(self, ruling: Ruling) -> Decisions:
         """Take in what people have decided; it holds from the next partial on. The verdicts that are news."""
@@ -143,6 +154,7 @@ class Detector:
             "updates_unwatched": state.ages.unwatched,
             **state.notes.summary(),
             "remembered_crashes": len(state.hosts.seen) + len(state.host_signatures.seen),
+            "alarm": state.alarm.summary(),
             "history_ready": state.history.ready(),
             "baseline": state.history.by_ring(state.names.strata.live()),
             "updates": summary(self.weighed),
@@ -155,8 +167,9 @@ def advance(state: DetectorState, policies: PolicyTable, before: int) -> Passed:
     if now == before:
         return Passed(False, False)
     due = state.open.close(now - OPEN_BUCKETS)
-    for _, bucket in due:
+    for number, bucket in due:
         close(state, policies, bucket, None)
+        state.alarm.enter_crashes(number // MINUTE_BUCKETS, bucket.crashes)
     state.trials.advance(now)
     state.trials.survey(state.groups.pools)
     state.past.decay([each ** (now - before) if before else 0.0 for each in DECAY_PER_BUCKET])
@@ -166,7 +179,14 @@ def advance(state: DetectorState, policies: PolicyTable, before: int) -> Passed:
     archive(state)
     if now // HOUR_BUCKETS > before // HOUR_BUCKETS:
         _forget(state)
-    return Passed(bool(due), now // MINUTE_BUCKETS > before // MINUTE_BUCKETS)
+    is_new = now // MINUTE_BUCKETS > before // MINUTE_BUCKETS
+    return Passed(bool(due), is_new, _watch_fleet(state, policies) if is_new else "")
+
+
+def _watch_fleet(state: DetectorState, policies: PolicyTable) -> str:
+    """A minute has passed: what has changed of the fleet's alarm."""
+    state.alarm.explain(state.standing.halted.keys(), ((c.at, c.exposed) for c in state.crashes.crashes))
+    return state.alarm.pass_minute(state.bucket // MINUTE_BUCKETS, alarm_threshold(policies))
 
 
 def _watch(state: DetectorState) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.decide.arrays import Floats
-from pipeline.decide.attribution import bar_of, rivals_of
+from pipeline.decide.attribution import bar_of, doubted_for, rivals_of
 from pipeline.decide.evidence import LN10
 from pipeline.decide.name_index import MAX_RINGS
 from pipeline.decide.trials import MAX_ODDS, odds_of
@@ -51,6 +51,7 @@ class Facts(NamedTuple):
     all_odds: float
     rings: tuple[int, ...]  # all there are
     crash_rate: float  # crashed hosts per trial
+    doubted_for: tuple[str, ...]  # updates that later evidence speaks for instead of this one, which is halted
 
 
 def relative_risk(observed: float, expected: float, control: float, odds: float) -> tuple[float, float]:
@@ -152,7 +153,7 @@ def _against_history(weighed: Weighed, update: int, place: int) -> Counts:
 def facts_of(weighed: Weighed, update: int) -> Facts:
     """The evidence on an update, for a person to judge."""
     conditional = conditionals(weighed, update)
-    ring_of = weighed.state.groups.ring_of
+    ring_of, names = weighed.state.groups.ring_of, weighed.state.names.updates.names
     trials = weighed.state.trials.slow_of(update)
     by_ring = [np.bincount(ring_of[: len(each)], each, minlength=MAX_RINGS).astype(np.float64) for each in trials]
     return Facts(
@@ -165,6 +166,7 @@ def facts_of(weighed: Weighed, update: int) -> Facts:
         all_odds=float(_odds(*(counts.sum(keepdims=True) for counts in by_ring))[0]),
         crash_rate=weighed.state.history.crash_rate(),
         rings=tuple([ring for ring, _ in weighed.state.names.rings.live()]),
+        doubted_for=tuple(["/".join(names[u] or ()) for u in doubted_for(weighed, update)]),
     )
 
 

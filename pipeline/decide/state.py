@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.decide.alarm.watch import Alarm
 from pipeline.decide.arrays import Part, Sizes, pack, unpack
 from pipeline.decide.book import EvidenceBook
 from pipeline.decide.buckets import Clock, OpenBuckets
@@ -52,6 +53,7 @@ class DetectorState:
         self.sites = SiteMinutes()
         self.standing = Standing()
         self.spreading = Spreading()
+        self.alarm = Alarm()
         self._sized = Sizes(-1, -1, -1)
 
     @property

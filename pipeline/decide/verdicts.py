@@ -216,6 +216,7 @@ def record(weighed: Weighed, update: int, ring: int, facts: Facts, flags: tuple[
         spreading_hosts_per_minute=spread.spreading_hosts_per_minute,
         flat_since=spread.flat_since,
         last_install=spread.last_install,
+        doubted_for=facts.doubted_for,
     )
 
 

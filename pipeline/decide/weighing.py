@@ -12,6 +12,7 @@ from pipeline.decide.explain import Explained, Historical, explain
 from pipeline.decide.history import common_crashes, upper_exposure
 from pipeline.decide.policy import PolicyTable
 from pipeline.decide.state import DetectorState
+from pipeline.wire.partials import BUCKET_MS
 
 
 class Weighed(NamedTuple):
@@ -27,15 +28,24 @@ class Weighed(NamedTuple):
     past: Historical
     rivals: dict[int, list[int]]
     separations: dict[tuple[int, int], Separation]
+    among: dict[tuple[int, int], Separation]
 
     def without(self, update: int, rival: int) -> Separation:
         """Evidence about `update` on hosts without `rival`."""
         if (update, rival) not in self.separations:
-            state, risk = self.state, self.policies.of(update).tolerated_risk
-            signature, strata = self.leading_signature(update), len(state.groups.ring_of)
-            found = separate(state.crashes, state.samples, update, rival, signature, risk, strata)
-            self.separations[update, rival] = found
+            self.separations[update, rival] = self._separate(update, rival)
         return self.separations[update, rival]
+
+    def among_hosts_of(self, update: int, rival: int) -> Separation:
+        """Evidence about `update` on hosts that have `rival`, since it came."""
+        if (update, rival) not in self.among:
+            self.among[update, rival] = self._separate(update, rival, int(self.state.ages.since[update]) * BUCKET_MS)
+        return self.among[update, rival]
+
+    def _separate(self, update: int, rival: int, with_since_ms: int = 0) -> Separation:
+        state, risk = self.state, self.policies.of(update).tolerated_risk
+        signature, strata = self.leading_signature(update), len(state.groups.ring_of)
+        return separate(state.crashes, state.samples, update, rival, signature, risk, strata, with_since_ms)
 
     def leading_signature(self, update: int) -> int:
         """The signature that explains most of the evidence, or -1."""
@@ -112,7 +122,7 @@ def weigh(state: DetectorState, policies: PolicyTable) -> Weighed:
     totals = state.book.with_open(crashes, updates, share, plain, policies.tolerated[updates], state.groups.ring_of)
     past = _past(state, totals, policies.tolerated[: len(state.ages.since)])
     explained = explain(totals, past)
-    return Weighed(state, policies, explained, totals, past, {}, {})
+    return Weighed(state, policies, explained, totals, past, {}, {}, {})
 
 
 def _past(state: DetectorState, totals: Totals, tolerated: Floats) -> Historical:

@@ -6,7 +6,8 @@ parts, never from how it ends: `acme/v/p/-/heartbeat` is the verdict on a versio
 
 from urllib.parse import quote, unquote
 
-HEARTBEAT = "heartbeat"
+HEARTBEAT, ALARM = "heartbeat", "alarm"
+_OF_FLEETS = frozenset({HEARTBEAT, ALARM})
 
 
 def update_key(fleet: str, vendor: str, product: str, version: str) -> str:
@@ -22,6 +23,12 @@ def verdict_key(fleet: str, vendor: str, product: str, version: str, ring: str) 
 def heartbeat_key(fleet: str) -> str:
     """`fleet/-/heartbeat`: three parts, so it never equals a verdict's key of five."""
     return quote(fleet, safe=" !$&'()*+,;=:@") + "/-/" + HEARTBEAT
+
+
+def alarm_key(fleet: str) -> str:
+    """`fleet/-/alarm`, of three parts like the heartbeat's: what an endpoint calls a vendor or a product makes five on
+    `fleet.verdicts` and four on `fleet.halts`."""
+    return quote(fleet, safe=" !$&'()*+,;=:@") + "/-/" + ALARM
 
 
 def fleet_key(fleet: str) -> str:
@@ -41,8 +48,22 @@ def key_text(key: bytes | None) -> str:
 
 def is_heartbeat(key: bytes | None) -> bool:
     """Whether a record of `fleet.verdicts` is a fleet's heartbeat: by the key's parts, of which there are three."""
+    return _kind_of(key) == HEARTBEAT
+
+
+def is_alarm(key: bytes | None) -> bool:
+    """Whether it is a fleet's alarm."""
+    return _kind_of(key) == ALARM
+
+
+def is_of_fleet(key: bytes | None) -> bool:
+    """Whether it is about a fleet as a whole, and no update's verdict: its heartbeat, or its alarm."""
+    return _kind_of(key) in _OF_FLEETS
+
+
+def _kind_of(key: bytes | None) -> str:
     parts = key_text(key).split("/")
-    return len(parts) == 3 and parts[1:] == ["-", HEARTBEAT]
+    return parts[2] if len(parts) == 3 and parts[1] == "-" else ""
 
 
 def fleet_of(key: bytes | None) -> str:
