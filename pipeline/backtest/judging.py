@@ -30,6 +30,8 @@ class Judging:
         self.bases.setdefault(partial.fleet, Basis()).take_in(partial)
         found = self._detector(partial.fleet).step_briefly(partial)
         self.halts += len(found.halts)
+        for alarm in found.alarms:
+            self.notes.alarms[alarm.fleet, alarm.since] = alarm
         self._note(partial.fleet, found.evidence.items())
         self._note(
             partial.fleet, ((UpdateId(h.vendor, h.product, h.version), h.evidence.log10_evidence) for h in found.halts)
@@ -44,6 +46,8 @@ class Judging:
 
     def finish(self) -> None:
         """All has been seen."""
+        for detector in self._detectors.values():
+            detector.look_for_doubt()
         self.notes.fleets = {fleet: detector.summary() for fleet, detector in self._detectors.items()}
 
     def not_judged(self) -> dict[str, str]:

@@ -65,7 +65,7 @@ def suspects(weighed: Weighed) -> list[int]:
 
 
 def rivals_of(weighed: Weighed, update: int) -> list[int]:
-    """The other suspects and halted updates with which this suspect, or halted update, shares crashed hosts, most shared
+    """The other suspects and halted updates with which this one, if it is either, shares crashed hosts, most shared
     first."""
     if weighed.explained.suspicion[update] < SUSPECT * LN10 and update not in weighed.state.standing.halted:
         return []

@@ -139,6 +139,15 @@ class Detector:
         waiting = self.state.standing.waiting_order(self.state.names.updates.get(update))
         return Stance(policy.digest, round(policy.max_resume_hours * HOUR_MS), waiting)
 
+    def look_for_doubt(self) -> None:
+        """Of every halt, whether later evidence speaks against it, as verdicts on all of them would tell."""
+        if self.weighed is not None:
+            tell(self.weighed, sorted(self.state.standing.halted))
+
+    def _doubted(self) -> list[tuple[str, list[str]]]:
+        names = self.state.names.updates.names
+        return [("/".join(names[update] or ()), found) for update, found in self.state.standing.doubted.items()]
+
     def _read_policies(self) -> None:
         self.policies.read(self.state.names, len(self.state.ages.since))
 
@@ -155,6 +164,7 @@ class Detector:
             **state.notes.summary(),
             "remembered_crashes": len(state.hosts.seen) + len(state.host_signatures.seen),
             "alarm": state.alarm.summary(),
+            "doubtful": {name: list(found) for name, found in self._doubted()},
             "history_ready": state.history.ready(),
             "baseline": state.history.by_ring(state.names.strata.live()),
             "updates": summary(self.weighed),

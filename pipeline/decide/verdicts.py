@@ -131,6 +131,7 @@ def tell(weighed: Weighed, updates: list[int]) -> tuple[Verdict, ...]:
     verdicts: list[Verdict] = []
     for update in updates:
         facts, flags = facts_of(weighed, update), flags_of(weighed, update)
+        weighed.state.standing.doubt(update, facts.doubted_for)
         verdicts += [record(weighed, update, ring, facts, flags) for ring in _rings_of(weighed, update)]
     return tuple(verdicts)
 

@@ -54,15 +54,20 @@ def test_a_fleet_that_crashes_for_no_known_reason_sounds_until_it_does_so_no_mor
     assert detector.summary()["alarm"] == {"sounds": True, "since": first.alarms[0].since, "times": 1}
     then = feed(detector, without_updates(T0 + HOUR_MS // 2, T0 + 2 * HOUR_MS))
     told = first.alarms + then.alarms
-    assert not first.halts and not then.halts
+    assert not first.halts
+    assert not then.halts
     assert {alarm.key for alarm in told} == {"acme/-/alarm"}
-    assert is_alarm(told[0].key.encode()) and is_of_fleet(told[0].key.encode())
-    assert told[0].state == "sounding" and T0 <= told[0].since < told[0].at < T0 + 25 * MINUTE_MS
-    assert told[0].rise > told[0].tolerated_rise == 5 and told[0].log10_evidence > told[0].threshold > 6
+    assert is_alarm(told[0].key.encode())
+    assert is_of_fleet(told[0].key.encode())
+    assert told[0].state == "sounding"
+    assert T0 <= told[0].since < told[0].at < T0 + 25 * MINUTE_MS
+    assert told[0].rise > told[0].tolerated_rise == 5
+    assert told[0].log10_evidence > told[0].threshold > 6
     assert (told[0].signatures[0].code, told[0].signatures[0].module) == ("0x50", "csagent.sys")
     assert [alarm.state for alarm in told[:-1]] == ["sounding"] * (len(told) - 1)
     assert (told[-1].state, told[-1].ended) == ("over", "usual")
-    assert told[-1].over_at < T0 + 75 * MINUTE_MS and told[-1].crashed_hosts >= 100
+    assert told[-1].over_at < T0 + 75 * MINUTE_MS
+    assert told[-1].crashed_hosts >= 100
     assert not detector.summary()["alarm"]["sounds"]
 
 
@@ -137,4 +142,5 @@ def test_ten_times_the_worst_hour_is_one() -> None:
     rates = rates.copy()
     rates[3 * 1_440 + 700 : 3 * 1_440 + 745] *= 10
     assert minutes(alarm, rates, trials, seed=2) == 1
-    assert not alarm.sounds and alarm.minutes.usual().per_minute < 2.5
+    assert not alarm.sounds
+    assert alarm.minutes.usual().per_minute < 2.5

@@ -61,7 +61,8 @@ def test_a_halt_that_later_evidence_speaks_against_is_doubtful() -> None:
     halted one's verdict, and halted by itself."""
     fed = story(range(4), [(range(4), 12), (range(5, 6), 80)])
     assert [halt.vendor for halt in fed.halts] == ["first", "second"]
-    assert "doubtful" in flags(fed, HALTED) and "doubtful" not in flags(fed, OTHER)
+    assert "doubtful" in flags(fed, HALTED)
+    assert "doubtful" not in flags(fed, OTHER)
     assert doubted_for(fed, HALTED) == ("second/content/2",)
     assert doubted_for(fed, OTHER) == ()
 
@@ -79,7 +80,8 @@ def test_what_comes_on_hosts_of_a_halted_update_only_is_compared_with_how_that_e
     that have the other, too."""
     fed = story(range(1), [(range(4), 6), (range(1), 80)], LATER, alone=-1)
     assert [halt.vendor for halt in fed.halts] == ["first", "second"]
-    assert "doubtful" in flags(fed, HALTED) and doubted_for(fed, HALTED) == ("second/content/2",)
+    assert "doubtful" in flags(fed, HALTED)
+    assert doubted_for(fed, HALTED) == ("second/content/2",)
 
 
 def test_what_a_halted_update_explains_is_nobody_elses_fault() -> None:
