@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from pipeline.wire.verdicts import Explanation, FleetAlarm, power_of_ten
+from pipeline.wire.verdicts import AlarmSignature, Explanation, FleetAlarm, power_of_ten
 
 NAMED_SUSPECTS = 3
 # Why an alarm is over.
@@ -36,6 +36,10 @@ def doubted_words(doubted_for: Iterable[str]) -> str:
     )
 
 
+def _signature(found: AlarmSignature) -> str:
+    return f"{found.code or '?'} / {found.module or '?'}"
+
+
 def alarm_words(alarm: FleetAlarm | None) -> str:
     """An unattributed alarm that sounds, for people; None: its record is not there."""
     if alarm is None:
@@ -47,14 +51,11 @@ def alarm_words(alarm: FleetAlarm | None) -> str:
         if "no_history" in alarm.flags
         else ("as many as in its worst usual hour")
     )
+    hosts = f"{counted(alarm.crashed_hosts, 'host')} crashed since {since:%Y-%m-%d %H:%MZ} (event time)"
     parts = [
-        f"UNATTRIBUTED ALARM: {counted(alarm.crashed_hosts, 'host')} crashed since {since:%Y-%m-%d %H:%MZ} "
-        f"(event time) and nobody can be named, where {usual} would be usual ({as_usual}): {alarm.rise:,.3g} times as many",
-        *[
-            f"most with {s.code or '?'} / {s.module or '?'} ({s.hosts:,})"
-            for s in alarm.signatures[:1]
-            if s.code or s.module
-        ],
+        f"UNATTRIBUTED ALARM: {hosts} and nobody can be named, where {usual} would be usual ({as_usual}): "
+        f"{alarm.rise:,.3g} times as many",
+        *[f"most with {_signature(s)} ({s.hosts:,})" for s in alarm.signatures[:1] if s.code or s.module],
         *[f"most in ring {ring.ring} ({ring.hosts:,})" for ring in alarm.rings[:1]],
     ]
     suspects = [
