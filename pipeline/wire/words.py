@@ -54,7 +54,7 @@ def alarm_words(alarm: FleetAlarm | None) -> str:
     hosts = f"{counted(alarm.crashed_hosts, 'host')} crashed since {since:%Y-%m-%d %H:%MZ} (event time)"
     parts = [
         f"UNATTRIBUTED ALARM: {hosts} and nobody can be named, where {usual} would be usual ({as_usual}): "
-        f"{alarm.rise:,.3g} times as many",
+        f"{alarm.rise:,.3g} times as many, {alarm.tolerated_rise:g} are tolerated",
         *[f"most with {_signature(s)} ({s.hosts:,})" for s in alarm.signatures[:1] if s.code or s.module],
         *[f"most in ring {ring.ring} ({ring.hosts:,})" for ring in alarm.rings[:1]],
     ]

@@ -25,15 +25,15 @@ HOUR_MINUTES = 60
 MINIMUM_MINUTES = 60.0  # of those with reports
 MINIMUM_TRIALS, MINIMUM_CRASHES = 500.0, 20.0  # one of the two
 LIMIT_ERRORS = 1.64
-SHRINK_CRASHES = 4.0  # an hour is told by its own crashes once they are more
+SHRINK_CRASHES = 16.0  # an hour is told by its own crashes once they are more: of few the worst is chance
 # Crashed hosts per trial that are taken for usual where nothing is known; few fleets are that bad for long.
 UNKNOWN_RATE = 0.02
 UNKNOWN_TRIALS = 100.0  # in the window: of fewer nothing is said where nothing is known
 
 
 class Usual(NamedTuple):
-    """Crashed hosts per trial, and per minute, in the worst hour that is usual; trials per minute; and how much is
-    known of it: whether anything is, whether a day is."""
+    """Crashed hosts per trial, and per minute, in the worst hour that is usual, or in the mean while no day is known;
+    trials per minute; whether anything is known, and a day."""
 
     per_trial: float
     per_minute: float
@@ -152,14 +152,14 @@ class Minutes:
             return Usual(UNKNOWN_RATE, 0.0, 0.0, is_known=False, has_day=False)
         most = crashed + 2.0 + LIMIT_ERRORS * float(np.sqrt(crashed + 2.0))
         known = self.hourly_minutes > 0
-        of_trials, of_minutes = most / max(trials, 1.0), most / minutes
-        return Usual(
-            max(of_trials, self._worst(self.hourly_trials, of_trials)),
-            max(of_minutes, self._worst(self.hourly_minutes, of_minutes)),
-            trials / minutes,
-            is_known=True,
-            has_day=bool(known.sum() >= DAY_HOURS),
-        )
+        rates = [most / max(trials, 1.0), most / minutes]
+        has_day = bool(known.sum() >= DAY_HOURS)
+        if has_day:
+            rates = [
+                max(r, self._worst(of, r))
+                for r, of in zip(rates, (self.hourly_trials, self.hourly_minutes), strict=True)
+            ]
+        return Usual(rates[0], rates[1], trials / minutes, True, has_day)
 
     def _worst(self, of: Floats, mean: float) -> float:
         """The largest rate of an hour, each shrunk to the mean."""

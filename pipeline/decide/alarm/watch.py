@@ -68,6 +68,7 @@ class Alarm:
         self.times = 0  # it has sounded
         self.crashed = self.expected = 0.0  # of minutes that have left the window
         self.log_evidence = 0.0
+        self.most = 0.0  # the evidence of the newest one that is over
         self.frozen: list[float | bool] = []  # what was usual when it crossed
         self.hosts: dict[int, int] = {}  # that crash while it sounds, and when they did last
         self.spared: dict[int, int] = {}  # hosts told by undated reports that list a halted update
@@ -224,7 +225,7 @@ class Alarm:
     def _end(self, now: int, why: Ended) -> Change:
         self.over, self.ended = now, why
         self.sounds_since = self.crossed = 0
-        self.log_evidence = 0.0
+        self.most, self.log_evidence = self.log_evidence, 0.0
         self.apart = [[self.since, now]] if why != "lasting" else []
         self.anew = now + (2 * SETTLED if why == "lasting" else 0)  # until hours of it are what is usual
         self.hosts.clear()
@@ -240,9 +241,8 @@ class Alarm:
         last = max(self.over or self.minutes.now, first)
         crashed = self.crashed + float(self.minutes.crashed_in(first, last).sum())
         expected = self.expected + float(usual.expected(self.minutes.trials_in(first, last)).sum())
-        return Standing(
-            self.since, self.over, self.ended, crashed, expected, _rise(usual), self.log_evidence, usual.is_known
-        )
+        evidence = self.log_evidence if self.sounds else self.most
+        return Standing(self.since, self.over, self.ended, crashed, expected, _rise(usual), evidence, usual.is_known)
 
 
 def _rise(usual: Usual) -> float:
