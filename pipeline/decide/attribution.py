@@ -24,6 +24,7 @@ LISTING_TRIALS = 50.0  # so many within the hour, none of which lists any update
 HIDDEN_SHARE = 0.05
 HIDDEN_COST = 1.2  # log10 that such evidence costs more: it is one more explanation, with a weight of a sixteenth
 ALONE_SHARE = 0.25  # of a halted update's crashed hosts, without the other: more, and it explains crashes by itself
+HIDDEN = "hidden"
 CLUES = 5  # signatures, rings and suspects that an alarm names
 INSEPARABLE_CRASHES = 20  # crashed hosts after which waiting for one on a separating host ends
 
@@ -124,21 +125,27 @@ def _overlooked(weighed: Weighed) -> list[int]:
 
 def hidden(weighed: Weighed) -> list[tuple[int, int]]:
     """Updates, and for each the halted one that nearly all of its hosts have: there is nobody to judge it on without
-    that. The most hidden first."""
+    that. Of those with most crashed hosts."""
+    if HIDDEN not in weighed.pairs:
+        weighed.pairs[HIDDEN] = [
+            (update, rival) for update, rival in _masked(weighed) if _is_hidden(weighed, update, rival)
+        ]
+    return weighed.pairs[HIDDEN]
+
+
+def _masked(weighed: Weighed) -> list[tuple[int, int]]:
+    """The updates of which most crashed hosts had a halted one too, each with the one that most of them had."""
     state, standing = weighed.state, weighed.state.standing
     least = weighed.policies.policies.default.minimum_crashed_hosts
     masked = np.flatnonzero(state.counts.masked >= least).tolist() if standing.halted else []
-    names, found = state.names.updates.names, []
-    for update in sorted(masked, key=lambda u: -state.counts.masked[u]):
-        if update in standing.resumed or names[update] is None:
-            continue
-        shared = Counter(u for c in state.crashes.crashes if update in c.exposed for u in c.exposed)
-        rivals = [u for u, _ in shared.most_common() if u in standing.halted and u != update]
-        if rivals and _is_hidden(weighed, update, rivals[0]):
-            found.append((update, rivals[0]))
-        if len(found) == MAX_SUSPECTS:
-            break
-    return found
+    watched = [u for u in masked if u not in standing.resumed and state.names.updates.names[u] is not None]
+    shared = {u: Counter[int]() for u in sorted(watched, key=lambda u: -state.counts.masked[u])[:MAX_SUSPECTS]}
+    for crash in state.crashes.crashes if shared else ():
+        halted = [u for u in crash.exposed if u in standing.halted]
+        for update in crash.exposed if halted else ():
+            if update in shared:
+                shared[update].update(u for u in halted if u != update)
+    return [(update, rivals.most_common(1)[0][0]) for update, rivals in shared.items() if rivals]
 
 
 def _is_hidden(weighed: Weighed, update: int, rival: int) -> bool:

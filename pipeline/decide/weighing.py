@@ -29,6 +29,7 @@ class Weighed(NamedTuple):
     rivals: dict[int, list[int]]
     separations: dict[tuple[int, int], Separation]
     among: dict[tuple[int, int], Separation]
+    pairs: dict[str, list[tuple[int, int]]]
 
     def without(self, update: int, rival: int) -> Separation:
         """Evidence about `update` on hosts without `rival`."""
@@ -122,7 +123,7 @@ def weigh(state: DetectorState, policies: PolicyTable) -> Weighed:
     totals = state.book.with_open(crashes, updates, share, plain, policies.tolerated[updates], state.groups.ring_of)
     past = _past(state, totals, policies.tolerated[: len(state.ages.since)])
     explained = explain(totals, past)
-    return Weighed(state, policies, explained, totals, past, {}, {}, {})
+    return Weighed(state, policies, explained, totals, past, {}, {}, {}, {})
 
 
 def _past(state: DetectorState, totals: Totals, tolerated: Floats) -> Historical:
