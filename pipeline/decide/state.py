@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.decide.alarm.watch import Alarm
 from pipeline.decide.arrays import Part, Sizes, pack, unpack
 from pipeline.decide.book import EvidenceBook
 from pipeline.decide.buckets import Clock, OpenBuckets
@@ -18,7 +17,7 @@ from pipeline.decide.counts import Ages, Counts, SignatureAges
 from pipeline.decide.dedup import Recent, SiteMinutes
 from pipeline.decide.history import History, Past
 from pipeline.decide.name_index import Registry
-from pipeline.decide.notes import Notes
+from pipeline.decide.notes import Alarm, Notes
 from pipeline.decide.standing import Spreading, Standing
 from pipeline.decide.trials import Archive, Trials
 
