@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.decide_world import GUILTY, HOSTS, KERNEL_FAULT, T0, crash, fault, feed, heartbeat, installed, life
 
+from pipeline.decide.alarm.rise import BETS, log_rise
 from pipeline.decide.alarm.telling import threshold_of
 from pipeline.decide.alarm.watch import Alarm
 from pipeline.decide.detector import Detector
@@ -144,3 +145,17 @@ def test_ten_times_the_worst_hour_is_one() -> None:
     assert minutes(alarm, rates, trials, seed=2) == 1
     assert not alarm.sounds
     assert alarm.minutes.usual().per_minute < 2.5
+
+
+def test_the_bound_holds_at_its_edge() -> None:
+    """Crashes exactly as many as are tolerated: within so many minutes the detector reaches minutes / alpha in
+    hardly more than alpha of the runs; and what is computed at once is the sum of what began at each minute."""
+    alpha, runs, length, expected = 0.05, 2_000, 240, 1.5
+    crashed = np.random.default_rng(3).poisson(expected, (runs, length)).astype(np.float64)
+    sums, reached = np.zeros((runs, len(BETS))), np.zeros(runs, dtype=np.bool_)
+    for minute in range(length):
+        sums = (sums + 1.0) * BETS ** crashed[:, minute, None] * np.exp(-(BETS - 1.0) * expected)
+        reached |= sums.mean(axis=1) >= length / alpha
+    assert reached.mean() <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / runs)
+    whole, _ = log_rise(crashed[0], np.full(length, expected))
+    assert whole == pytest.approx(float(np.log(sums[0].mean())))
