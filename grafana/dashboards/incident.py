@@ -32,12 +32,13 @@ HAVING count() > 0"""),
 DOUBT = big(
     "Is the halt in doubt?",
     "What later evidence speaks for instead, on hosts that have only one of the two. It stands until people lift it.",
-    sql(f"SELECT arrayStringConcat(doubted_for, ', ') AS `rather` FROM doubtful_halts WHERE {THIS}"),
+    sql(f"""
+SELECT if(empty(found), 'nothing speaks against it', arrayStringConcat(found, ', ')) AS rather
+FROM (SELECT groupUniqArrayArray(doubted_for) AS found FROM doubtful_halts WHERE {THIS})"""),
     unit="none",
     width=5,
-    columns={"rather": Column(colour=RED)},
     steps=((None, GREY),),
-    no_value="nothing speaks against it",
+    no_value="nobody tells",
     links=[("What to do: AndonHaltDoubtful", f"{common.RUNBOOKS}/AndonHaltDoubtful")],
     **TEXTS,
 )
