@@ -30,6 +30,7 @@ COMMANDS = {
     "demo": ("pipeline.demo.main:command", "Start the line, replay 19 July 2024, give the account."),
     "doctor": ("pipeline.doctor.main:command", "Check every server that Andon is configured for."),
     "size": ("pipeline.size.main:command", "How much so many endpoints need."),
+    "plan": ("pipeline.canary.main:command", "How large a canary, for how long, for which fault."),
     "topics": ("pipeline.access.main:command", "Create or verify the topics of a cluster."),
     "collect": ("pipeline.collect.main:command", "Stage: the HTTP gateway."),
     "token": ("pipeline.collect.tokens:command", "Make a gateway token for a fleet."),

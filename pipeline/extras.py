@@ -20,6 +20,7 @@ NEEDED = {
     "correlate": "line", "archive": "line", "clickhouse": "local", "migrate": "line", "query": "line",
     "backfill": "line", "forget": "line", "backup": "line", "notify": "line", "deadletter": "line", "replay": "line",
     "backtest": "line", "hosts-to-restore": "line", "bench": "local", "bakeoff": "bakeoff",
+    "plan": "bakeoff",
 }  # fmt: skip
 
 

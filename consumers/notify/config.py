@@ -8,6 +8,7 @@ import msgspec
 
 from consumers.notify.outbox import Pace
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.secrets import refuse_other_readers
 
 Doc = msgspec.Meta
 MAX_URLS = 8
@@ -78,4 +79,6 @@ class NotifyConfig(msgspec.Struct, frozen=True):
         for key, file in (("token_file", self.token_file), ("ca_file", self.ca_file)):
             if file and not Path(file).is_file():
                 raise ConfigError(f"notify.{key} = {file!r}: there is no such file")
+        if self.token_file:
+            refuse_other_readers(Path(self.token_file), f"notify.token_file = {self.token_file!r}")
         return [Access(url, self.token_file, self.ca_file, self.timeout_seconds) for url in urls]

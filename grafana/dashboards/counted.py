@@ -1,5 +1,7 @@
 """What stages hold, and whatever else they count: the lower half of pipeline health."""
 
+from collections.abc import Mapping
+
 from grafana.model.kinds import lines
 from grafana.model.panels import Panel
 from grafana.model.queries import Query, metric, prom
@@ -10,9 +12,14 @@ SMALL = {"width": 6, "height": 6}
 
 
 def _small(
-    title: str, description: str, *queries: Query, unit: str = "ops", no_value: str = "none, or nobody tells"
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str = "ops",
+    no_value: str = "none, or nobody tells",
+    limits: Mapping[str, float] | None = None,
 ) -> Panel:
-    return lines(title, description, *queries, unit=unit, no_value=no_value, **SMALL)
+    return lines(title, description, *queries, unit=unit, no_value=no_value, limits=limits or {}, **SMALL)
 
 
 def rate(name: str) -> str:
@@ -33,6 +40,15 @@ NOTED = lines(
     unit="none",
     width=12,
     no_value="nothing, or nobody tells",
+)
+BLIND = lines(
+    "Where does telemetry show less than it seems to?",
+    "Updates whose figures say less than they seem to, by the reason; what each costs: docs/design.md, half-blind "
+    "telemetry.",
+    prom(f"max by (reason) ({metric('andon_half_blind_updates', HERE)})", "{{reason}}"),
+    unit="none",
+    width=12,
+    no_value="nowhere, or nobody tells",
 )
 USUAL = lines(
     "What is usual?",
@@ -65,6 +81,7 @@ STATE = [
         "A checkpoint of one fleet: 99 of 100 are faster.",
         prom(P99.format(metric("andon_checkpoint_seconds_bucket", HERE)), "99 %"),
         unit="s",
+        limits={"min": 0},
         no_value="nothing was saved in this time, or nobody tells",
     ),
     _small(
@@ -76,10 +93,11 @@ STATE = [
             "{{stage}} {{directory}}",
         ),
         unit="percentunit",
+        limits={"min": 0, "max": 1},
         no_value="no process here writes to a disk, or nobody tells",
     ),
 ]
-STATE += [USUAL, NOTED]
+STATE += [USUAL, NOTED, BLIND]
 COUNTED = [
     _small(
         "How do updates stand?",

@@ -9,7 +9,7 @@ from grafana.model.panels import Column
 from grafana.model.queries import chosen, metric, most, only, prom, sql
 
 FLEET, THIS = chosen("fleet"), chosen(*UPDATE)
-SECONDS = Column(unit="s", width=130)
+SECONDS = Column(unit="s", width=110)
 
 
 UNANSWERED = big(
@@ -85,8 +85,9 @@ ORDER BY t.halted_at DESC LIMIT 7"""),
     width=24,
     columns=OF_UPDATE
     | {
-        "ordered": Column(unit="dateTimeAsIso", width=180),
-        "decided": Column(unit="dateTimeAsIso", width=180),
+        "fleet": Column(width=120),
+        "ordered": Column(unit="dateTimeAsIso", width=170),
+        "decided": Column(unit="dateTimeAsIso", width=170),
         "to decision": SECONDS,
         "to order": SECONDS,
         "to all stopped": SECONDS,
@@ -110,10 +111,11 @@ ORDER BY issued_at DESC, subscriber LIMIT 10"""),
     height=12,
     columns=OF_UPDATE
     | {
-        "ordered": Column(unit="dateTimeAsIso", width=180),
-        "action": Column(width=80),
-        "update": Column(link=common.TO_INCIDENT, width=260),
-        "status": Column(states=True, width=130),
+        "ordered": Column(unit="dateTimeAsIso", width=170),
+        "fleet": Column(width=90),
+        "action": Column(width=75),
+        "update": Column(link=common.TO_INCIDENT, width=240),
+        "status": Column(states=True, width=120),
         "asked to stop": SECONDS,
         "has stopped": SECONDS,
         "no new host": SECONDS,
@@ -148,6 +150,7 @@ STOOD = lines(
     unit="none",
     width=8,
     decimals=0,
+    limits={"min": 0},
     no_value="nothing was ever halted, or nobody tells",
 )
 COMMANDS = table(
@@ -164,8 +167,9 @@ ORDER BY at DESC LIMIT 30"""),
     columns={
         "at": Column(unit="dateTimeAsIso", width=180),
         "what": Column(width=90),
+        "operator": Column(width=110),
         "outcome": Column(width=90),
-        "update": Column(width=260),
+        "update": Column(width=300),
     },
     no_value="nobody has ordered anything in this time",
 )
@@ -173,12 +177,12 @@ ENDS = table(
     "Which resumes stand, and until when?",
     "An update whose newest order is a resume. When it ends, its halt stands again.",
     sql(f"""
-SELECT {NAME}, expires_at AS ends, fleet, {PARTS}
+SELECT fleet, {NAME}, expires_at AS ends, {PARTS}
 FROM halts_now
 WHERE {only(*UPDATE)} AND action = 'resume' AND expires_at > now64(3)
 ORDER BY ends LIMIT 20"""),
     width=24,
-    columns=OF_UPDATE | {"ends": Column(unit="dateTimeAsIso", width=170), "fleet": Column(width=80)},
+    columns=OF_UPDATE | {"ends": Column(unit="dateTimeAsIso", width=170), "fleet": Column(width=120)},
     no_value="no resume stands",
     links=[("What to do: AndonResumeEnding", f"{common.RUNBOOKS}/AndonResumeEnding")],
 )

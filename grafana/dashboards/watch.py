@@ -131,10 +131,10 @@ ORDER BY `last hour` DESC, `hosts so far` DESC LIMIT 7"""),
     height=9,
     columns=OF_UPDATE
     | {
-        "fleet": Column(width=90),
-        "rings": Column(width=150),
-        "hosts so far": Column(width=110),
-        "last hour": Column(width=90),
+        "fleet": Column(width=88),
+        "rings": Column(width=110),
+        "hosts so far": Column(width=100),
+        "last hour": Column(width=80),
     },
     no_value="nobody has installed anything within three days",
 )
@@ -154,11 +154,11 @@ ORDER BY state IN ('halted', 'pending') DESC, evidence DESC LIMIT 7"""),
     height=9,
     columns=OF_UPDATE
     | {
-        "state": Column(states=True, width=130),
-        "evidence": Column(unit="none", decimals=1, width=80),
-        "limit": Column(unit="none", width=60),
-        "crashed": Column(unit="none", width=80),
-        "fleet": Column(width=90),
+        "state": Column(states=True, width=120),
+        "evidence": Column(unit="none", decimals=1, width=85),
+        "limit": Column(unit="none", width=50),
+        "crashed": Column(unit="none", width=70),
+        "fleet": Column(width=88),
     },
     no_value="no update is under watch",
 )
@@ -175,10 +175,11 @@ ORDER BY issued_at DESC, subscriber LIMIT 6"""),
     width=12,
     columns=OF_UPDATE
     | {
-        "status": Column(states=True, width=130),
-        "after": Column(unit="s", width=90),
-        "ordered": Column(width=80),
-        "fleet": Column(width=90),
+        "status": Column(states=True, width=120),
+        "after": Column(unit="s", width=75),
+        "ordered": Column(width=70),
+        "subscriber": Column(width=110),
+        "fleet": Column(width=88),
     },
     no_value="nothing was ordered",
 )

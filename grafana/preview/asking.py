@@ -112,7 +112,9 @@ def _from_prometheus(target: Json, asked: Asked, values: Mapping[str, str]) -> l
     )
     end = asked.end_ms / 1000
     if target["range"]:
-        span = {"start": end - asked.span_ms / 1000, "end": end, "step": asked.interval_ms / 1000}
+        step = asked.interval_ms / 1000
+        # A whole number of steps: the last is the end, all that there is where Prometheus runs for minutes.
+        span = {"start": end - asked.span_ms // asked.interval_ms * step, "end": end, "step": step}
         found = _asked(asked.prometheus, "query_range", {"query": expression} | span)["result"]
     else:
         found = _asked(asked.prometheus, "query", {"query": expression, "time": end})["result"]

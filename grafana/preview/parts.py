@@ -5,7 +5,7 @@ from html import escape
 
 from grafana.preview import chart
 from grafana.preview.frames import Field, Frame, Json
-from grafana.preview.values import Look, config_of, look, name_of
+from grafana.preview.values import Config, Look, config_of, look, name_of
 
 CELL_PIXELS = 36  # of a table with small cells
 _LEGEND_SHARE = 0.35  # of a panel, at most: more is scrolled in Grafana
@@ -103,14 +103,14 @@ def _table(panel: Json, frames: Sequence[Frame], width: int, height: int) -> str
     rest = max(0, width - sum(asked)) / max(1, asked.count(0))
     widths = [each or max(90.0, rest) for each in asked]
     head = "".join(
-        f'<th style="width:{wide:.0f}px;text-align:{_side(field)}">{escape(field.name)}</th>'
-        for (field, _), wide in zip(fields, widths, strict=True)
+        f'<th style="width:{wide:.0f}px;text-align:{_side(field, config)}">{escape(field.name)}</th>'
+        for (field, config), wide in zip(fields, widths, strict=True)
     )
     rows = []
     for at in range(frame.length):
         cells = []
         for (field, config), wide in zip(fields, widths, strict=True):
-            cells.append(_cell(field, at, config.get("custom.cellOptions") or {}, look(field.values[at], config), wide))
+            cells.append(_cell(field, at, config, look(field.values[at], config), wide))
         rows.append(f"<tr>{''.join(cells)}</tr>")
     fit = (height - CELL_PIXELS) // CELL_PIXELS
     notes = [f"{frame.length - fit} rows below, scrolls"] if frame.length > fit else []
@@ -120,14 +120,16 @@ def _table(panel: Json, frames: Sequence[Frame], width: int, height: int) -> str
     return f'<div class="table" style="height:{height}px">{table}</div>{note}'
 
 
-def _side(field: Field) -> str:
-    return "right" if field.kind == "number" else "left"
+def _side(field: Field, config: Config) -> str:
+    asked = str(config.get("custom.align") or "auto")
+    return asked if asked != "auto" else "right" if field.kind == "number" else "left"
 
 
-def _cell(field: Field, at: int, options: Json, shown: Look, wide: float) -> str:
+def _cell(field: Field, at: int, config: Config, shown: Look, wide: float) -> str:
+    options = config.get("custom.cellOptions") or {}
     kind, value = options.get("type"), field.values[at]
     text = f"<span>{escape(shown.text)}</span>"
-    style = f"text-align:{_side(field)};width:{wide:.0f}px;max-width:{wide:.0f}px"
+    style = f"text-align:{_side(field, config)};width:{wide:.0f}px;max-width:{wide:.0f}px"
     if kind == "color-background" and shown.colour and value is not None:
         style += f";background:{escape(shown.colour)};color:#fff"
     if kind == "gauge" and isinstance(value, float):

@@ -12,32 +12,33 @@ from pipeline.backtest import lines
 from pipeline.backtest.follow import ReadLines, follow
 from pipeline.backtest.forms import Said
 from pipeline.backtest.noted import InputNotes
+from pipeline.backtest.policies import read_policies
 from pipeline.backtest.report import show_differences
-from pipeline.backtest.run import Backtest
+from pipeline.backtest.run import Backtest, HostNames
 from pipeline.backtest.stored import DAY_SECONDS, Span, differences, halts_then
 from pipeline.backtest.stored import batches as stored_batches
-from pipeline.decide.policy import PolicyError, PolicySet, load_policies
-from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.errors import AndonError
 from pipeline.runtime.logging import printable
 
 
-def of_files(policy: Path | None, files: Iterable[str], as_json: bool) -> None:
+def of_files(policy: Path | None, hosts: HostNames, files: Iterable[str], as_json: bool) -> None:
     """Raises ConfigError when a file or the policy cannot be read, AndonError when that is no pass."""
     policies = read_policies(policy)
     names = list(files)
     sizes = [lines.check(name) for name in names]
     notes = InputNotes()
     read = files_read(names, lambda form: notes.forms.update([form]))
-    follow(Backtest(policies, notes), read, sum(sizes) if all(sizes) else None, as_json)
+    follow(Backtest(policies, notes, hosts), read, sum(sizes) if all(sizes) else None, as_json)
 
 
-def of_stored(policy: Path | None, clickhouse: ClickHouseConfig, span: Span, as_json: bool) -> None:
+def of_stored(policy: Path | None, clickhouse: ClickHouseConfig, hosts: HostNames, span: Span, as_json: bool) -> None:
     """Raises ConfigError when the policy cannot be read, AndonError when ClickHouse does not answer to the end."""
     policies = read_policies(policy)
     try:
         client = connect(clickhouse, database=clickhouse.database, timeout_seconds=DAY_SECONDS)
         then = halts_then(client, span)
-        orders = follow(Backtest(policies), lambda advance: stored_batches(client, span, advance), None, as_json)
+        run = Backtest(policies, hosts=hosts)
+        orders = follow(run, lambda advance: stored_batches(client, span, advance), None, as_json)
     except CutOff as error:
         sys.stdout.flush()
         raise AndonError(f"ClickHouse at {clickhouse.url}: {error}; so are the halts printed") from None
@@ -49,15 +50,3 @@ def of_stored(policy: Path | None, clickhouse: ClickHouseConfig, span: Span, as_
 def files_read(files: Iterable[str], said: Said = lambda _: None) -> ReadLines:
     """Files one after the other, as one stream; `said` gets the forms of them that had to be understood."""
     return lambda advance: (batch for name in files for batch in lines.batches(name, advance, said))
-
-
-def read_policies(path: Path | None) -> PolicySet:
-    """Raises ConfigError when the file cannot be read or says what no policy may."""
-    if path is None:
-        return PolicySet()
-    try:
-        return load_policies(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--policy {path}: cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, PolicyError) as error:
-        raise ConfigError(f"--policy {path}: {error}") from None

@@ -3,9 +3,9 @@ out."""
 
 from pathlib import Path
 
-from pipeline.backtest.asked import read_policies
 from pipeline.backtest.follow import follow
 from pipeline.backtest.judging import Judging
+from pipeline.backtest.policies import read_policies
 from pipeline.backtest.recorded import Recorded, halts_then
 from pipeline.backtest.replayed import Recording
 from pipeline.backtest.report import show_differences

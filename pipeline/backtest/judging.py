@@ -46,8 +46,6 @@ class Judging:
 
     def finish(self) -> None:
         """All has been seen."""
-        for detector in self._detectors.values():
-            detector.look_for_doubt()
         self.notes.fleets = {fleet: detector.summary() for fleet, detector in self._detectors.items()}
 
     def not_judged(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pipeline.runtime.config import configured
 from pipeline.runtime.errors import ConfigError
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.partials import PartialsConfig
+from pipeline.wire.hosts import HostNames, HostsConfig
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
 NEVER = datetime(2100, 1, 1)  # later than any event may say
@@ -32,6 +33,7 @@ NEVER = datetime(2100, 1, 1)  # later than any event may say
     ("kafka", KafkaConfig),
     ("trust", TrustConfig),
     ("partials", PartialsConfig),
+    ("hosts", HostsConfig),
     unused=("cluster", "timeout_seconds"),
 )
 def command(
@@ -39,6 +41,7 @@ def command(
     kafka: KafkaConfig,
     trust: TrustConfig,
     partials: PartialsConfig,
+    hosts: HostsConfig,
     files: tuple[str, ...],
     policy: Path | None,
     as_json: bool,
@@ -67,10 +70,10 @@ def command(
     if from_kafka:
         of_kafka(policy, kafka, trust, partials, as_json)
     elif files:
-        asked.of_files(policy, files, as_json)
+        asked.of_files(policy, HostNames(hosts.kept), files, as_json)
     else:
         first, last = ((moment or NEVER).replace(tzinfo=UTC) for moment in (since, until))
-        asked.of_stored(policy, clickhouse, stored.Span(first, last, fleet), as_json)
+        asked.of_stored(policy, clickhouse, HostNames(hosts.kept), stored.Span(first, last, fleet), as_json)
 
 
 def _refuse(**options: object) -> None:

@@ -11,13 +11,15 @@ from rich.text import Text
 from pipeline.runtime.console import SafeConsole
 from pipeline.runtime.logging import printable
 from pipeline.wire.mending import Mends
+from pipeline.wire.noted import Noted
 from pipeline.wire.spans import MINUTE_MS
 from pipeline.wire.verdicts import FleetAlarm
-from pipeline.wire.words import ENDED, alarm_words, doubted_words
+from pipeline.wire.words import ENDED, HALF_BLIND, alarm_words, counted, doubted_words
 
 SHOWN_CHARS = 200  # of a line that is an example
 SHOWN_FLEETS = SHOWN_ALARMS = 5
 NAMED_FLEETS = 100
+SHOWN_BLIND = 3  # updates
 
 
 class Example(NamedTuple):
@@ -50,6 +52,8 @@ class InputNotes:
     def mend(self, mends: Mends, example: Example) -> None:
         """A line is one, mended."""
         for what, times in mends.items():
+            if what is Noted.UPDATES_REMOVED:  # as it should be
+                continue
             self.mended[what.value] += times
             self.first.setdefault(what.value, example)
 
@@ -67,6 +71,7 @@ class InputNotes:
             "clocks_ahead": {fleet: noted["clocks_ahead"] for fleet, noted in fleets.items()},
             "alarms": [_alarm_row(alarm) for alarm in self.alarms.values()],
             "doubtful": {fleet: noted["doubtful"] for fleet, noted in fleets.items()},
+            "half_blind": {fleet: noted["half_blind"] for fleet, noted in fleets.items()},
         }
 
     def show(self, console: SafeConsole) -> None:
@@ -99,6 +104,7 @@ class InputNotes:
             ]
             if (clocks := noted["clocks_ahead"])["hosts"]:
                 said.append((_clocks(fleet, clocks), "yellow"))
+            said += [(sentence, "yellow") for sentence in _half_blind(fleet, noted["half_blind"])]
         return said
 
     def _example(self, what: str) -> str:
@@ -134,3 +140,15 @@ def _clocks(fleet: str, clocks: Mapping[str, Any]) -> str:
     furthest: Sequence[Mapping[str, Any]] = clocks["furthest"]
     named = ", ".join(f"{each['host']} by {each['ahead_seconds']:,} s" for each in furthest[:3])
     return f"Clocks or time zones of {clocks['hosts']:,} hosts of fleet {fleet} are ahead: {named}"
+
+
+def _half_blind(fleet: str, found: Mapping[str, Any]) -> list[str]:
+    """What telemetry does not show of the fleet, and what that costs; a sentence a reason."""
+    said = [
+        f"Half-blind in fleet {fleet}: {reason} of {counted(each['updates'], 'update')}, such as "
+        f"{', '.join(each['such_as'][:SHOWN_BLIND])}: {HALF_BLIND[reason]}"
+        for reason, each in found["reasons"].items()
+    ]
+    if (shared := found["shared_host_names"])["hosts"]:
+        said.append(f"Several machines report as {', '.join(shared['such_as'])}, and count as one each")
+    return said

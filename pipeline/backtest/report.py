@@ -70,6 +70,8 @@ def _halt_row(halt: HaltOrder) -> dict[str, Any]:
     }
     if halt.mode != "enforce":
         record["mode"] = halt.mode
+    if evidence.flags:
+        record["flags"] = evidence.flags
     return record
 
 

@@ -13,6 +13,7 @@ from pipeline.backtest.order import Order
 from pipeline.backtest.stream import StreamClock
 from pipeline.combine.emit import partials_of
 from pipeline.combine.event_batch import EventBatch
+from pipeline.combine.memory import HostNames as HostNames
 from pipeline.combine.memory import Memory
 from pipeline.decide.orders import HaltOrder
 from pipeline.decide.policy import PolicySet
@@ -32,11 +33,11 @@ KNOWN_HOSTS = 200_000  # crashed hosts remembered: another crash of the same hos
 class Backtest:
     """One run over a stream of lines."""
 
-    def __init__(self, policies: PolicySet, notes: InputNotes | None = None) -> None:
+    def __init__(self, policies: PolicySet, notes: InputNotes | None = None, hosts: HostNames | None = None) -> None:
         self.judging = Judging(policies, notes)
         self.notes = self.judging.notes
         self._decoding = Decoding(self.notes, lambda fleet, mends: self._batch.note(fleet, mends))
-        self._memory = Memory()
+        self._memory = Memory(hosts=hosts)
         self._rest: list[bytes] = []  # too few yet to be decoded together
         self._clock = StreamClock()
         self._order = Order()
@@ -96,7 +97,7 @@ class Backtest:
         self._fold_in(events[start:])
 
     def _is_new(self, event: AnyEvent) -> bool:
-        host = f"{event.fleet}/{event.host}"
+        host = f"{event.fleet}/{self._memory.hosts.one(event.host)}"
         if host in self._known:
             return False
         if len(self._known) >= KNOWN_HOSTS:

@@ -61,8 +61,7 @@ def populate(family: Family, rng: np.random.Generator) -> Hosts:
     """Draw what each host is. A re-imaged host is two: one that goes when the other is born."""
     fleet, end = family.fleet, span_ms(family)
     size = fleet.hosts
-    rings = dict(fleet.rings)
-    ring = rng.choice(len(rings), size, p=list(rings.values()))
+    rings, ring = dict(fleet.rings), _rings(fleet, rng)
     system = rng.choice(len(SYSTEMS), size, p=list(SYSTEMS.values()))
     model = np.minimum(rng.exponential(fleet.models / 3, size).astype(np.int64), fleet.models - 1)
     site = rng.integers(0, fleet.sites, size)
@@ -77,6 +76,14 @@ def populate(family: Family, rng: np.random.Generator) -> Hosts:
     twice = np.concatenate((np.arange(size), again))
     born, gone = np.concatenate((born, when)), np.concatenate((gone, np.full(again.size, NEVER)))
     return Hosts(hosts.rings, ring[twice], system[twice], model[twice], site[twice], trait[twice], born, gone)
+
+
+def _rings(fleet: Fleet, rng: np.random.Generator) -> Ints:
+    """(H,): drawn by their shares, or as many of each as there are to be."""
+    sizes = [size for _, size in fleet.rings]
+    if sum(sizes) > 1.5:  # numbers
+        return rng.permutation(np.repeat(np.arange(len(sizes)), np.array(sizes, np.int64)))
+    return rng.choice(len(sizes), fleet.hosts, p=sizes)
 
 
 def _trait(fleet: Fleet, model: Ints, rng: np.random.Generator) -> Mask:

@@ -57,7 +57,7 @@ class Fleet(NamedTuple):
     drift_a_day: float = 1.0  # factor
     weekend: float = 1.0  # share of the machines that are on, and crash, on Saturday and Sunday
     reimaged_share: float = 0.0  # get a new name and start with nothing, at some moment of the story
-    rings: tuple[tuple[str, float], ...] = RINGS
+    rings: tuple[tuple[str, float], ...] = RINGS  # shares of the hosts, or numbers that add up to all of them
 
 
 class Fault(NamedTuple):

@@ -37,8 +37,7 @@ class Stream:
         self._world, self._cut_ms, self._forms = world, cut_ms, world.family.telling.spellings
         hosts, size = world.hosts, len(world.hosts.ring)
         self.names = [f"h{number:07d}" for number in range(size)]
-        spellings = [hash_names([spelled(name, form) for name in self.names]) for form in range(self._forms)]
-        self._hash = np.stack(spellings)  # (forms, H)
+        self._hash = hash_names(self.names)  # however they are spelled
         models = world.family.fleet.models
         self._stratum = hosts.stratum(models)
         shape = (len(hosts.rings), len(SYSTEMS), models)
@@ -102,7 +101,7 @@ class Stream:
         is_clean = chunk.kind <= HEARTBEAT
         clean, crashes = np.flatnonzero(is_clean), np.flatnonzero(~is_clean)
         at = chunk.at + FRIDAY_MS
-        counts = self._folding.admit(chunk.kind[clean], at[clean], self._hash[0, chunk.host[clean]])
+        counts = self._folding.admit(chunk.kind[clean], at[clean], self._hash[chunk.host[clean]])
         rows = self._rows(chunk, np.concatenate((clean[counts], crashes)))
         reports, now_ms = self._reports(chunk, crashes, offset), int(chunk.sent[-1]) + FRIDAY_MS
         return self._folding.fold(rows, reports, int((~counts).sum()), int(at.max()), now_ms)
@@ -116,7 +115,7 @@ class Stream:
             kind=np.where(kind <= HEARTBEAT, kind, np.where(kind == UNDATED_BOOT, UNDATED, DATED)),
             stratum=self._places(host, at, kind),
             time_ms=at,
-            host_hash=self._hash[np.where(kind <= HEARTBEAT, 0, kept % self._forms), host],
+            host_hash=self._hash[host],
             listed=listed,
             update=self._world.installs.update[row],
             installed_ms=self._installed[row, host[event]],
@@ -146,7 +145,9 @@ class Stream:
         return event, row
 
     def _reports(self, chunk: Events, crashes: Ints, offset: int) -> tuple[CrashReport, ...]:
-        return tuple(CrashReport(self.crash(chunk, place), 0, offset + place) for place in crashes.tolist())
+        names = [self.names[host] for host in chunk.host[crashes].tolist()]
+        crashed = zip(crashes.tolist(), names, strict=True)
+        return tuple(CrashReport(self.crash(chunk, place), name, 0, offset + place) for place, name in crashed)
 
     def crash(self, chunk: Events, place: int, updates: tuple[Update, ...] = ()) -> Boot | Crash:
         """The event itself, of a crash."""

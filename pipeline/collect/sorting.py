@@ -6,15 +6,17 @@ from pipeline.collect.members import may_repeat, names_another_fleet
 from pipeline.wire.deadletter import DeadLetter
 from pipeline.wire.decode import decode_event
 from pipeline.wire.events import MAX_SKEW_MS, check_not_future
+from pipeline.wire.hosts import one_host
 from pipeline.wire.mending import Mends
+from pipeline.wire.noted import Noted
 from pipeline.wire.reasons import MalformedMessage, Reason
 
 MAX_DETAIL_CHARS = 200
 
 
 class Sorted(NamedTuple):
-    """A request's lines: what goes to the broker as (host, bytes), and what does not as (line, letter); and what is
-    mended in those that go, by its word."""
+    """A request's lines: what goes to the broker as (host, bytes), the host by its one name, what does not as (line,
+    letter); and what is mended in those that go, by its word."""
 
     events: list[tuple[str, bytes]]
     refused: list[tuple[int, DeadLetter]]
@@ -42,9 +44,10 @@ def sort_lines(body: bytes, lines: list[tuple[int, bytes]], route: str, fleet: s
             detail = error.detail[:MAX_DETAIL_CHARS]
             refused.append((number, DeadLetter(raw, None, error.reason, detail, route, -1, -1, "collect")))
         else:
-            events.append((event.host, raw))
+            events.append((one_host(event.host), raw))
             for what, times in found.items():
-                mended[what] = mended.get(what, 0) + times
+                if what is not Noted.UPDATES_REMOVED:  # as it should be
+                    mended[what] = mended.get(what, 0) + times
     return Sorted(events, refused, mended)
 
 

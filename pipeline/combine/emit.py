@@ -29,7 +29,7 @@ from pipeline.wire.partials import (
 
 # What these take encoded at most: numbers take up to nine bytes, a text in UTF-8 four a character and five beside.
 _TEXT_BYTES = 4 * MAX_TEXT_CHARS + 5 + 9
-_RECORD_BYTES = 5 * MAX_UPDATES + 64
+_RECORD_BYTES = 5 * MAX_UPDATES + 72
 _HEAD_BYTES = 256
 
 Ints = npt.NDArray[np.int64]
@@ -205,6 +205,7 @@ class _Writer:
             *(rows[:, 2] for rows in (share.exposures, share.cut_exposures)),
             share.installs[:, 1],
             list(set(chain.from_iterable(chain.from_iterable((each.exposed, each.excluded) for each in records)))),
+            [update for _, crash in share.crashes for update in crash.later],
         )
         return strata, updates
 
@@ -235,6 +236,7 @@ def _crash(key: CrashKey, crash: FoldedCrash, strata: _Numbers, updates: _Number
         partition=crash.partition,
         offset=crash.offset,
         undated=key.undated,
+        later=updates.all(crash.later),
     )
 
 

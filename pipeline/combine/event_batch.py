@@ -23,7 +23,7 @@ class EventBatch:
     def __init__(self, memory: Memory, window_ms: int = DEFAULT_WINDOW_MS) -> None:
         self._memory = memory
         self._window_ms = window_ms
-        self._gather = Gather()
+        self._gather = Gather(memory.hosts)
 
     def add(self, events: Sequence[AnyEvent], position: Position) -> None:
         """Take in events; `position` tells an event's partition and offset from its index (asked for crashes only)."""

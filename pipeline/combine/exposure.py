@@ -46,6 +46,18 @@ class Exposures(NamedTuple):
         )
         return list(zip(exposed, excluded, strict=True))
 
+    def later(self, first_row: int, names: Sequence[tuple[str, ...]]) -> dict[int, tuple[int, ...]]:
+        """By row, from this one on: updates that came only after its moment, of whose products it lists nothing that
+        was there before."""
+        found: dict[int, tuple[int, ...]] = {}
+        for row in sorted({row for row in self.owner[self.early].tolist() if row >= first_row}):
+            places = range(self.first_update[row], self.first_update[row + 1])
+            there = {names[self.update[place]][:2] for place in places if self.status[place] != NEITHER}
+            unknown = dict.fromkeys(int(self.update[place]) for place in places if self.status[place] == NEITHER)
+            if kept := tuple(update for update in unknown if names[update][:2] not in there):
+                found[row] = kept
+        return found
+
 
 def _slices(row: Ints, update: Ints, rows: int) -> list[tuple[int, ...]]:
     """The updates of each row; `row` ascends."""

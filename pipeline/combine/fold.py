@@ -5,7 +5,7 @@ into batches does not show in the sums.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ class Counts(NamedTuple):
 
 class CrashKey(NamedTuple):
     """Of the crashes of a batch that have all of this in common, the earliest is kept. With the day, because a crash of
-    last week, reported late, must not hide today's."""
+    last week, reported late, must not hide today's; with the model, because a name that two machines have must show."""
 
     fleet: str
     host: str
@@ -49,6 +49,7 @@ class CrashKey(NamedTuple):
     module: str
     day: int
     undated: bool
+    model: str
 
 
 class FoldedCrash(NamedTuple):
@@ -61,6 +62,7 @@ class FoldedCrash(NamedTuple):
     site: str
     exposed: tuple[int, ...]
     excluded: tuple[int, ...]
+    later: tuple[int, ...] = ()
 
 
 class Sample(NamedTuple):
@@ -95,7 +97,8 @@ def fold_of(admitted: Admitted, candidates: Ints, window_ms: int) -> Fold:
     chosen = _chosen(admitted.rows, candidates)
     last = np.arange(admitted.clean, admitted.rows.kind.size)
     listed = exposures.of(np.concatenate((chosen, last)))
-    crashes = _crashes(admitted, last, listed[chosen.size :])
+    later = exposures.later(admitted.clean, admitted.names.updates)
+    crashes = _crashes(admitted, last, listed[chosen.size :], later)
     return Fold(
         names=admitted.names,
         totals=admitted.totals,
@@ -105,7 +108,7 @@ def fold_of(admitted: Admitted, candidates: Ints, window_ms: int) -> Fold:
         crashes=crashes,
         samples=_samples(admitted, chosen, listed[: chosen.size]),
         installs=_installs(admitted, exposures),
-        notes=admitted.noting.notes(_not_yet(admitted, exposures), _repeated(admitted, crashes)),
+        notes=admitted.noting.notes(_not_yet(admitted, exposures), _repeated(admitted, crashes), _unknown(crashes)),
     )
 
 
@@ -127,6 +130,12 @@ def _repeated(admitted: Admitted, crashes: dict[CrashKey, FoldedCrash]) -> dict[
     fleets = Counter(report.event.fleet for report in admitted.crashes)
     fleets.subtract(key.fleet for key in crashes)
     return {fleet: {Noted.CRASHES_REPEATED: times} for fleet, times in fleets.items() if times}
+
+
+def _unknown(crashes: Mapping[CrashKey, FoldedCrash]) -> dict[str, Mends]:
+    """By fleet, how many crashes are of hosts that had an unknown version of a product."""
+    fleets = Counter(key.fleet for key, crash in crashes.items() if crash.later)
+    return {fleet: {Noted.CRASHES_VERSION_UNKNOWN: times} for fleet, times in fleets.items()}
 
 
 def _counts(admitted: Admitted, exposures: Exposures) -> tuple[Counts, Counts]:
@@ -190,18 +199,22 @@ def _by_name(sample: Sample, names: Names) -> list[list[tuple[str, ...]]]:
     return [sorted(names.updates[number] for number in numbers) for numbers in (sample.exposed, sample.excluded)]
 
 
-def _crashes(admitted: Admitted, last: Ints, exposures: Sequence[Exposure]) -> dict[CrashKey, FoldedCrash]:
-    """The earliest crash of each key; `exposures` are those of the `last` rows, which are the crashes'."""
+def _crashes(
+    admitted: Admitted, last: Ints, exposures: Sequence[Exposure], later: Mapping[int, tuple[int, ...]]
+) -> dict[CrashKey, FoldedCrash]:
+    """The earliest crash of each key; `exposures` are those of the `last` rows, which are the crashes', and `later`, by
+    row, what took the place of an unknown version."""
     rows = admitted.rows
     places = zip(
         rows.time_ms[last].tolist(), rows.stratum[last].tolist(), (rows.kind[last] == UNDATED).tolist(), strict=True
     )
     crashes: dict[CrashKey, FoldedCrash] = {}
-    for report, (at, stratum, undated), listed in zip(admitted.crashes, places, exposures, strict=True):
+    reports = zip(admitted.crashes, last.tolist(), places, exposures, strict=True)
+    for report, row, (at, stratum, undated), listed in reports:
         event = report.event
         code, module = (event.signature.code, event.signature.module) if isinstance(event, Crash) else ("", "")
-        key = CrashKey(event.fleet, event.host, code, module, at // DAY_MS, undated)
-        crash = FoldedCrash(at, report.partition, report.offset, stratum, event.site, *listed)
+        key = CrashKey(event.fleet, report.host, code, module, at // DAY_MS, undated, event.model)
+        crash = FoldedCrash(at, report.partition, report.offset, stratum, event.site, *listed, later.get(row, ()))
         before = crashes.get(key)
         if before is None or crash[:3] < before[:3]:
             crashes[key] = crash

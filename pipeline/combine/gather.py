@@ -6,7 +6,7 @@ Hosts, times and fleets are read of every event; strata and updates only of thos
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain, compress
-from operator import attrgetter
+from operator import attrgetter, ne
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,9 +16,12 @@ from pipeline.combine.admit import Bools, trial_keys
 from pipeline.combine.hashing import Hashes, hash_names
 from pipeline.combine.noting import Noting, furthest
 from pipeline.wire.cells import BOOT, HEARTBEAT
+from pipeline.wire.decode import moment_of
 from pipeline.wire.events import LATEST_MS, MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat
+from pipeline.wire.hosts import HostNames
 from pipeline.wire.listed import Listed, UpdateNames, columns_of
 from pipeline.wire.mending import Mends
+from pipeline.wire.noted import Noted
 
 Ints = npt.NDArray[np.int64]
 Position = Callable[[int], tuple[int, int]]  # of the event's index: its Kafka partition and offset
@@ -60,20 +63,18 @@ class Rows(NamedTuple):
 
 
 class CrashReport(NamedTuple):
-    """A crash as it was read."""
+    """A crash as it was read, and the host that it counts for."""
 
     event: Boot | Crash
+    host: str
     partition: int
     offset: int
 
     @property
     def moment(self) -> tuple[int, int]:
         """CRASH or UNDATED, and when (unix ms): a boot tells of a crash before it."""
-        if not isinstance(self.event, Boot):
-            return CRASH, self.event.ts
-        if self.event.prior_ended_at is None:
-            return UNDATED, self.event.ts
-        return CRASH, min(self.event.prior_ended_at, self.event.ts)
+        undated = isinstance(self.event, Boot) and self.event.prior_ended_at is None
+        return UNDATED if undated else CRASH, moment_of(self.event)
 
 
 class Names(NamedTuple):
@@ -102,9 +103,11 @@ class Admitted(NamedTuple):
 
 
 class Gather:
-    """Takes events apart. Clean trials keep their order within a kind, and that is all that matters of it."""
+    """Takes events apart. Clean trials keep their order within a kind, and that is all that matters of it. From here on
+    a host has one name, however it is spelled."""
 
-    def __init__(self) -> None:
+    def __init__(self, hosts: HostNames | None = None) -> None:
+        self._hosts = hosts or HostNames()
         self._fleets: Index[str] = Index()
         self._strata: Index[tuple[str, ...]] = Index()
         self._updates: Index[tuple[str, ...]] = Index()
@@ -133,7 +136,7 @@ class Gather:
                 boots.append(event)
             else:
                 assert not isinstance(event, Heartbeat)
-                self._crashes.append(CrashReport(event, *position(index)))
+                self._crashes.append(CrashReport(event, self._hosts.one(event.host), *position(index)))
 
     def note(self, fleet: str, mends: Mends) -> None:
         """What was mended in an event of this fleet."""
@@ -143,16 +146,22 @@ class Gather:
     def note_clock(self, fleet: str, host: str, ahead_ms: int) -> None:
         """An event was refused: its host's clock is ahead."""
         self._fleets[fleet]
-        self._noting.clock_ahead(fleet, host, ahead_ms)
+        self._noting.clock_ahead(fleet, self._hosts.one(host), ahead_ms)
 
     def take_trials(self) -> Trials:
         """The clean trials since the last call; `keep` is told which of them count."""
         events: list[Boot | Heartbeat] = [*self._boots, *self._heartbeats]
         kind = np.repeat((BOOT, HEARTBEAT), (len(self._boots), len(self._heartbeats)))
         self._boots, self._heartbeats = [], []
-        host_hash = hash_names([event.host for event in events])
         fleets = self._fleets
         fleet = _integers([fleets[event.fleet] for event in events])
+        spelled = [event.host for event in events]
+        hosts = self._hosts.of(spelled)
+        if hosts is not spelled:
+            changed = np.fromiter(map(ne, spelled, hosts), np.bool_, len(spelled))
+            for name, times in zip(fleets, np.bincount(fleet[changed], minlength=len(fleets)).tolist(), strict=True):
+                self._count_respelled(name, times)
+        host_hash = hash_names(hosts)
         keys = trial_keys(_hashes_of(tuple(fleets))[fleet], host_hash, kind.astype(np.uint64))
         return Trials(events, kind, _integers([event.ts for event in events]), fleet, host_hash, keys)
 
@@ -173,7 +182,9 @@ class Gather:
         events = [report.event for report in crashes]
         kind, time_ms = np.array([report.moment for report in crashes], np.int64).reshape(-1, 2).T
         fleet = _integers([self._fleets[event.fleet] for event in events])
-        parts = [*self._kept, self._rows(events, kind, time_ms, hash_names([event.host for event in events]))]
+        for report in crashes:
+            self._count_respelled(report.event.fleet, report.event.host != report.host)
+        parts = [*self._kept, self._rows(events, kind, time_ms, hash_names([report.host for report in crashes]))]
         return Admitted(
             rows=Rows(*map(np.concatenate, zip(*parts, strict=True))),
             crashes=crashes,
@@ -191,7 +202,12 @@ class Gather:
         owner = np.repeat(np.arange(rows.listed.size), rows.listed)
         worst = furthest(rows.listed.size, owner, rows.installed_ms - rows.time_ms[owner])
         for place in np.flatnonzero(worst > MAX_SKEW_MS).tolist():
-            self._noting.clock_ahead(events[place].fleet, events[place].host, int(worst[place]))
+            event = events[place]
+            self._noting.clock_ahead(event.fleet, self._hosts.one(event.host), int(worst[place]))
+
+    def _count_respelled(self, fleet: str, times: int) -> None:
+        if times:
+            self._noting.count(fleet, {Noted.HOST_RESPELLED: int(times)})
 
     def _totals(self, crashes: Ints, undated: Ints) -> Ints:
         totals = np.zeros((3, len(self._fleets)), np.int64)

@@ -6,12 +6,14 @@ All of it is soft: forgotten, a host may count once more in its hour, and more s
 from pipeline.combine.admit import Admission
 from pipeline.combine.fold import Fold
 from pipeline.combine.sieve import SampleSieve
+from pipeline.wire.hosts import HostNames as HostNames  # for who makes one
 
 
 class Memory:
     """Batches ask it before they are folded, one after the other. After each comes `commit` or `rollback`."""
 
-    def __init__(self, entries: int = 1 << 22) -> None:
+    def __init__(self, entries: int = 1 << 22, hosts: HostNames | None = None) -> None:
+        self.hosts = hosts or HostNames()
         self.admission = Admission(entries)
         self.sieve = SampleSieve()
 

@@ -7,7 +7,7 @@ from structlog.typing import FilteringBoundLogger
 from pipeline.combine.batch import Batch
 from pipeline.combine.config import STAGE, CombineConfig
 from pipeline.combine.guard import RejectGuard
-from pipeline.combine.memory import Memory
+from pipeline.combine.memory import HostNames, Memory
 from pipeline.combine.sink import Sink
 from pipeline.combine.source import Source, Tell
 from pipeline.combine.transaction import AbortedError
@@ -31,10 +31,11 @@ class Combiner:
         log: FilteringBoundLogger,
         seal: Callable[[bytes], bytes] = bytes,  # which leaves them as they are
         tell: Tell = lambda _: None,
+        hosts: HostNames | None = None,
     ) -> None:
         self._config, self._stop, self._log = config, stop, log
         self._decoder = LearnedDecoder()
-        self._memory = Memory(config.admission_entries)
+        self._memory = Memory(config.admission_entries, hosts)
         self._source = Source(kafka, config, log, tell)
         self.sink = Sink(kafka, config, seal, log)
         self._guard = RejectGuard(config.max_rejected_share, config.rejected_window)

@@ -112,7 +112,7 @@ def _check_crashes(partial: Partial, latest_ms: int) -> None:
     _within("crashes: place", [n for crash in crashes for n in (crash.partition, crash.offset)], 0, LARGEST_OFFSET)
     for crash in crashes:
         _within("crashes: stratum", (crash.stratum,), 0, strata - 1)
-        _check_listed("crashes", crash.exposed + crash.excluded, updates)
+        _check_listed("crashes", crash.exposed + crash.excluded + crash.later, updates)
 
 
 def _check_samples(partial: Partial, latest_ms: int) -> None:

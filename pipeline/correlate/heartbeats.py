@@ -39,6 +39,7 @@ class Heartbeats:
         self.clocks: dict[str, int] = {}  # hosts whose clocks are ahead, of fleets with many, as of the same
         self._fleets, self._halts, self._ports, self._clock, self._log = fleets, halts, ports, clock, log
         self._noted: Counter[str] = Counter()  # as the last heartbeat showed it
+        self._blind: Counter[str] = Counter()  # the same
 
     async def beat(self, is_ready: Callable[[], bool]) -> None:
         """One of each fleet, signed."""
@@ -46,6 +47,7 @@ class Heartbeats:
         live, newest, unwatched, clocks = 0, 0, 0, 0
         baselines: dict[tuple[str, str], float] = {}
         noted = Counter(dict.fromkeys(self._noted, 0))  # what was shown before goes back to nothing
+        blind = Counter(dict.fromkeys(self._blind, 0))
         for fleet in list(self._fleets.by_name.values()):
             if not is_ready():
                 return  # what stands halted is not known yet, and must not be signed
@@ -53,6 +55,8 @@ class Heartbeats:
             live, newest = live + summary["live_updates"], max(newest, summary["stream_time"])
             unwatched += summary["updates_unwatched"]
             noted.update(summary.get("noted", {}))
+            reasons = summary.get("half_blind", {}).get("reasons", {})
+            blind.update({reason: each["updates"] for reason, each in reasons.items()})
             clocks += _clocks_of(summary)
             self._look_at_clocks(fleet.name, _clocks_of(summary))
             baselines |= {(fleet.name, ring): rate for ring, rate in summary.get("baseline", {}).items()}
@@ -62,9 +66,11 @@ class Heartbeats:
         metrics.LIVE_UPDATES.set(live)
         metrics.UNWATCHED_UPDATES.set(unwatched)
         metrics.CLOCKS_AHEAD.set(clocks)
-        self._noted = noted
+        self._noted, self._blind = noted, blind
         for what, times in noted.items():
             metrics.NOTED.labels(what).set(times)
+        for reason, updates in blind.items():
+            metrics.HALF_BLIND.labels(reason).set(updates)
         metrics.STREAM_TIME.labels(STAGE).set(newest / 1000)
 
     def _show_fleets(self, baselines: Mapping[tuple[str, str], float]) -> None:

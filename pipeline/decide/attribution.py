@@ -10,6 +10,7 @@ from pipeline.decide.evidence import LN10
 from pipeline.decide.history import LIMIT_ERRORS, control_rises
 from pipeline.decide.policy import PolicyTable
 from pipeline.decide.samples import KEPT_BINS
+from pipeline.decide.state import DetectorState
 from pipeline.decide.weighing import Weighed
 from pipeline.wire.partials import BUCKET_MS, Partial
 from pipeline.wire.spans import DAY_MS, MINUTE_MS
@@ -184,14 +185,25 @@ def doubted_for(weighed: Weighed, update: int) -> list[int]:
     return found
 
 
-def alarm_threshold(policies: PolicyTable) -> float:
-    """ln of the evidence at which the fleet's alarm sounds."""
+def better_culprits(weighed: Weighed, update: int) -> tuple[str, ...]:
+    """The names of those."""
+    names = weighed.state.names.updates.names
+    return tuple(["/".join(names[rival] or ()) for rival in doubted_for(weighed, update)])
+
+
+def watch_fleet(state: DetectorState, policies: PolicyTable) -> str:
+    """A minute has passed: what has changed of the fleet's alarm, "" for nothing."""
+    state.alarm.explain(state.standing.halted.keys(), ((c.at, c.exposed) for c in state.crashes.crashes))
+    return state.alarm.pass_minute(state.clock.now_ms // MINUTE_MS, _alarm_threshold(policies))
+
+
+def _alarm_threshold(policies: PolicyTable) -> float:
     return threshold_of(policies.policies.default.alarm_alpha)
 
 
 def alarm_of(weighed: Weighed) -> FleetAlarm:
     """The fleet's alarm as it is now, and what speaks for whom: it sounds, or has just ended."""
-    state, threshold = weighed.state, alarm_threshold(weighed.policies)
+    state, threshold = weighed.state, _alarm_threshold(weighed.policies)
     found = _clues(weighed, state.alarm.since * MINUTE_MS)
     return record_of(state.fleet, state.clock.now_ms, state.alarm, threshold, found)
 

@@ -210,10 +210,7 @@ class EvidenceBook(Part):
     ) -> Totals:
         """The evidence with what is still open; nothing is entered. `updates` are those that `columns` reaches, `share`
         and `plain` (C, U) theirs in its strata."""
-        closed = self.totals()
-        if not len(updates):
-            return closed
-        totals, columns = Totals(*(array.copy() for array in closed)), columns.among(updates)
+        totals, columns = Totals(*[array.copy() for array in self.totals()]), columns.among(updates)
         active = self.active[columns.strata[:, None], updates]
         added = Increment(columns, plain, active, ring_of)
         crashes, exposed = columns.dense(len(updates))

@@ -6,16 +6,16 @@ Stream time is event time as far as it has come. One host's fast clock does not 
 more; a smaller one it may, by what ingestion lets pass.
 """
 
-from collections.abc import Iterable
-from itertools import chain
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping
+from itertools import accumulate, chain
 from typing import Annotated, Any, NamedTuple
 
-import msgspec
 import numpy as np
 
-from pipeline.decide.arrays import Floats, Ints, Part, Plain, add_at, int_columns
+from pipeline.decide.arrays import Floats, Ints, Part, Plain, add_at
 from pipeline.decide.name_index import MAX_STRATA
-from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, NO_NOTES, TRIAL_COLUMNS, Partial
+from pipeline.wire.partials import BUCKET_MS, Partial
 from pipeline.wire.spans import DAY_MS, HOUR_MS, MINUTE_MS
 
 MINUTE_BUCKETS, HOUR_BUCKETS, DAY_BUCKETS = MINUTE_MS // BUCKET_MS, HOUR_MS // BUCKET_MS, DAY_MS // BUCKET_MS
@@ -29,32 +29,53 @@ _NEGLIGIBLE = 0.01
 MOST_SLICES = 36  # of a bucket each, of one partial; what is older goes with the first
 
 
+# buckets of the newest reports in ascending order, and how many in each: a list is handled faster than a short array
+Recent = tuple[list[float], list[float]]
+
+
+class Reached(NamedTuple):
+    """Stream time, and what it is told by."""
+
+    bucket: int
+    recent: "Recent"
+
+    def after(self, reports: Mapping[int, int]) -> "Reached":
+        """As far as these further reports, by bucket, say. Bucket by bucket, as if each were a partial."""
+        bucket, recent = self
+        edges = slice_edges(reports, bucket)
+        for part in by_part(reports, edges) if edges else (reports,):
+            recent = recent_reports(recent, part)
+            if part:
+                bucket = max(bucket, stream_bucket(recent))
+        return Reached(bucket, recent)
+
+
 class Clock(Part):
     """Stream time, and what it is told by."""
 
     bucket: Annotated[int, Plain("bucket", int, "bucket")]
     events: Annotated[int, Plain("events", int, "events")]
-    recent: Annotated[
-        Floats, Plain("recent", lambda: np.zeros((2, 0)), "buckets of the newest reports, how many in each")
-    ]
+    recent: Annotated[Recent, Plain("recent", lambda: ([], []), "buckets of the newest reports, how many in each")]
 
     @property
     def now_ms(self) -> int:
         """Unix ms."""
         return self.bucket * BUCKET_MS
 
-    def advance(self, partial: Partial, trials: Ints) -> int:
-        """Go on as far as these reports say, `trials` being the partial's rows by column; the bucket of before.
-        Bucket by bucket, as if each were a partial."""
+    def advance(self, reached: Reached) -> int:
+        """Go on as far as that; the bucket of before."""
         before = self.bucket
-        crashes = np.array([crash.at // BUCKET_MS for crash in partial.crashes], dtype=np.int64)
-        edges = _edges(np.concatenate([trials[0], crashes]), before)
-        parts = [np.searchsorted(edges, each, side="right") for each in (trials[0], crashes)]
-        for place in range(len(edges) + 1):
-            reports = (trials[:, parts[0] == place], crashes[parts[1] == place]) if len(edges) else (trials, crashes)
-            self.recent = recent_reports(self.recent, *reports)
-            self.bucket = max(self.bucket, stream_bucket(self.recent))
+        self.bucket, self.recent = reached
         return before
+
+    def pack(self) -> Any:
+        """What a snapshot holds of it."""
+        return super().pack() | {"recent": np.array(self.recent, dtype=np.float64)}
+
+    def restore(self, stored: Any) -> None:
+        """The inverse."""
+        super().restore(stored)
+        self.recent = tuple(np.asarray(self.recent).tolist())
 
 
 class Bucket:
@@ -141,27 +162,34 @@ class OpenBuckets:
         self.by_number = {number: Bucket(bucket) for number, bucket in stored.items()}
 
 
-def recent_reports(recent: Floats, trials: Ints, crashes: Ints) -> Floats:
-    """(2, n) buckets in ascending order, and reports in each: of these, and of `recent` as many as are missing
-    from RECENT_REPORTS. `trials` are rows, by column, `crashes` their buckets."""
-    buckets = np.concatenate([trials[0], crashes, recent[0]])
-    own = float(trials[2].sum() + len(crashes))
-    room = max(RECENT_REPORTS - own, 0.0) / max(recent[1].sum(), 1e-9)
-    weights = np.concatenate([trials[2], np.ones(len(crashes)), recent[1] * min(room, 1.0)])
-    distinct, place = np.unique(buckets, return_inverse=True)
-    reports = np.bincount(place, weights, minlength=len(distinct))
-    kept = reports > _NEGLIGIBLE
-    return np.stack((distinct[kept], reports[kept]))
+def recent_reports(recent: Recent, reports: Mapping[int, int]) -> Recent:
+    """Of these, and of `recent` as many as are missing from RECENT_REPORTS."""
+    buckets, before = recent
+    share = max(RECENT_REPORTS - sum(reports.values()), 0.0) / max(float(np.array(before).sum()), 1e-9)
+    counts = [many * share for many in before] if share < 1.0 else before[:]
+    buckets = buckets[:]
+    for bucket, many in reports.items():
+        place = bisect_left(buckets, bucket)
+        if place < len(buckets) and buckets[place] == bucket:
+            counts[place] += many
+        else:
+            buckets.insert(place, bucket)
+            counts.insert(place, many)
+    if min(counts, default=1.0) > _NEGLIGIBLE:
+        return buckets, counts
+    kept = [place for place, many in enumerate(counts) if many > _NEGLIGIBLE]
+    return [buckets[place] for place in kept], [counts[place] for place in kept]
 
 
-def stream_bucket(recent: Floats) -> int:
+def stream_bucket(recent: Recent) -> int:
     """Where these reports put stream time; 0 when there are none."""
-    if not recent.shape[1]:
+    buckets, counts = recent
+    if not buckets:
         return 0
-    buckets, beyond = recent[0, ::-1], np.cumsum(recent[1, ::-1])
+    beyond = list(accumulate(reversed(counts)))
     # Of few reports half. A little less than that: weights are not whole, and must not miss it by rounding.
     enough = min(max(MIN_AHEAD, AHEAD_SHARE * beyond[-1]), (beyond[-1] + 1.0) / 2.0)
-    return int(buckets[min(int(np.searchsorted(beyond, enough - 1e-9)), len(buckets) - 1)])
+    return int(buckets[max(-1 - bisect_left(beyond, enough - 1e-9), -len(buckets))])
 
 
 class Entries(NamedTuple):
@@ -194,8 +222,7 @@ class CrashColumns(NamedTuple):
 
     def among(self, updates: Ints) -> "CrashColumns":
         """As far as these updates (in order) are concerned, by their place among them."""
-        exposed, excluded = self.exposed.among(updates), self.excluded.among(updates)
-        return CrashColumns(self.strata, self.signatures, self.crashes, exposed, excluded)
+        return self._replace(exposed=self.exposed.among(updates), excluded=self.excluded.among(updates))
 
     def dense(self, updates: int) -> tuple[Floats, Floats]:
         """Of all crashes: those at risk of counting for each of so many updates, and the exposed ones; (C, U).
@@ -241,41 +268,33 @@ def _entries(parts: list[tuple[int, dict[tuple[int, int], int]]]) -> Entries:
     return Entries(group, stratum, update, counts)
 
 
-def by_bucket(partial: Partial, now: int) -> list[Partial]:
-    """The partial by event-time bucket, in order; what lies before or at `now` (stream time) goes with the first.
+class Columns(NamedTuple):
+    """A partial's rows, by column."""
 
-    Trials, exposures and crashes are divided; samples go with the first, all else with the last. A partial of one
-    bucket is itself.
-    """
-    trials = int_columns(partial.trials, TRIAL_COLUMNS)
-    crashes = np.array([crash.at // BUCKET_MS for crash in partial.crashes], dtype=np.int64)
-    buckets = _edges(np.concatenate([trials[0], crashes]), now)
-    if not len(buckets):
-        return [partial]
-    exposures = int_columns(partial.exposures, EXPOSURE_COLUMNS)
-    parts = [np.searchsorted(buckets, each, side="right") for each in (trials[0], exposures[0], crashes)]
-    first = {"events": 0, "repeats": 0, "undated": 0, "cut": b"", "cut_exposures": b"", "tail": NO_NOTES}
-    between, last = first | {"samples": ()}, {"samples": ()}
-    slices = []
-    for place in range(len(buckets) + 1):
-        in_trials, in_exposures, in_crashes = (part == place for part in parts)
-        more = last if place == len(buckets) else between if place else first
-        mine = {
-            "trials": _blob(trials[:, in_trials]),
-            "exposures": _blob(exposures[:, in_exposures]),
-            "crashes": tuple([partial.crashes[crash] for crash in np.flatnonzero(in_crashes).tolist()]),
-        }
-        slices.append(msgspec.structs.replace(partial, **mine, **more))
-    return slices
+    trials: Ints  # (3, rows): bucket, cell, trials
+    exposures: Ints  # (5, rows): bucket, cell, update, exposed, excluded
 
 
-def _edges(buckets: Ints, now: int) -> Ints:
+class Slice(NamedTuple):
+    """What a step takes in: of a partial, all, or what lies in one bucket."""
+
+    partial: Partial  # what is not in columns is its own; of several slices none has rows
+    columns: Columns  # of the whole partial
+    trials: slice  # its own rows
+    exposures: slice
+    reached: Reached
+    until: int  # stream time of the next one that moves it on; -1: nobody knows
+    crashes_until: bool  # whether crashes are taken in before
+
+
+def slice_edges(reports: Iterable[int], now: int) -> list[int]:
     """Those of the buckets that begin a slice, in order."""
-    if not len(buckets) or buckets.max() <= now + 1:
-        return buckets[:0]
-    distinct = np.unique(buckets)
-    return distinct[distinct > now + 1][-MOST_SLICES + 1 :]
+    return sorted({bucket for bucket in reports if bucket > now + 1})[-MOST_SLICES + 1 :]
 
 
-def _blob(columns: Ints) -> bytes:
-    return columns.T.astype("<i4").tobytes()
+def by_part(reports: Mapping[int, int], edges: list[int]) -> list[dict[int, int]]:
+    """Reports by bucket, for each slice."""
+    parts: list[dict[int, int]] = [{} for _ in range(len(edges) + 1)]
+    for at, many in reports.items():
+        parts[bisect_right(edges, at)][at] = many
+    return parts

@@ -3,21 +3,35 @@
 Pure: time is stream time (event time as far as it has been seen), state is a value that can be packed and restored.
 """
 
+from bisect import bisect_right
+from collections import Counter
+from itertools import pairwise
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
-from pipeline.decide.arrays import int_columns
-from pipeline.decide.attribution import alarm_of, alarm_threshold, bar_after_resume, judge
-from pipeline.decide.buckets import ARCHIVE_MS, HOUR_BUCKETS, MINUTE_BUCKETS, OPEN_BUCKETS, by_bucket
-from pipeline.decide.intake import FORGET_AFTER_BUCKETS, name, take_in
+from pipeline.decide.arrays import Ints, int_columns
+from pipeline.decide.attribution import alarm_of, bar_after_resume, judge, watch_fleet
+from pipeline.decide.buckets import (
+    ARCHIVE_MS,
+    HOUR_BUCKETS,
+    MINUTE_BUCKETS,
+    OPEN_BUCKETS,
+    Columns,
+    Reached,
+    Slice,
+    by_part,
+    slice_edges,
+)
+from pipeline.decide.intake import FORGET_AFTER_BUCKETS, take_in
 from pipeline.decide.orders import Decisions, FleetAlarm, HaltOrder, Ruling, Stance
 from pipeline.decide.policy import PolicySet, PolicyTable
-from pipeline.decide.state import DetectorState, unpack_state
+from pipeline.decide.state import DetectorState, Named, name, unpack_state
 from pipeline.decide.trials import DECAY_PER_BUCKET
-from pipeline.decide.verdicts import impose, news, summary, tell, told_evidence
+from pipeline.decide.verdicts import doubtful, half_blind, impose, news, summary, tell, told_evidence
 from pipeline.decide.weighing import Weighed, archive, archived, close, weigh
-from pipeline.wire.partials import TRIAL_COLUMNS, Partial, UpdateId
+from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, NO_NOTES, TRIAL_COLUMNS, CrashRecord, Partial, UpdateId
 from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 
 NOTHING = Decisions((), ())
@@ -54,6 +68,7 @@ class Detector:
     def __init__(self, fleet: str, policies: PolicySet) -> None:
         self.policies = PolicyTable(policies)
         self.state = DetectorState(fleet)
+        self._named: Named | None = None  # of the last slice
         self.weighed: Weighed | None = None  # as of the last step that could change evidence
 
     @classmethod
@@ -86,27 +101,28 @@ class Detector:
                 alarms += [concluded.alarm] if concluded.alarm else []
         return Brief(evidence, tuple(halts), tuple(alarms))
 
-    def _slices(self, partial: Partial) -> list[Partial]:
+    def _slices(self, partial: Partial) -> list[Slice]:
         """As if each bucket of it were one, where there is anything to be judged by how many trials there were when."""
-        return by_bucket(partial, self.state.bucket) if partial.crashes or self.state.open.by_number else [partial]
+        clock = self.state.clock
+        by_bucket = bool(partial.crashes or self.state.open.by_number)
+        return slices_of(partial, Reached(clock.bucket, clock.recent), by_bucket)
 
-    def _step(self, partial: Partial) -> Decisions:
-        concluded = self._conclude(partial)
+    def _step(self, mine: Slice) -> Decisions:
+        concluded = self._conclude(mine)
         if concluded is None:
             return NOTHING
         return Decisions(tell(concluded.weighed, concluded.news), concluded.halts, concluded.alarm)
 
-    def _conclude(self, partial: Partial) -> Concluded | None:
-        state, policies = self.state, self.policies
-        trials = int_columns(partial.trials, TRIAL_COLUMNS)
+    def _conclude(self, mine: Slice) -> Concluded | None:
+        state, policies, partial = self.state, self.policies, mine.partial
         self._read_policies()
-        passed = advance(state, policies, state.clock.advance(partial, trials))
-        named = name(state, partial, trials)
+        passed = advance(state, policies, mine)
+        self._named = named = name(state, mine, self._named)
         self._read_policies()
         for number, bucket in take_in(state, policies, named):
             close(state, policies, bucket, archived(state, number))
             state.alarm.enter_crashes((2 * number + 1) * ARCHIVE_MS // (2 * MINUTE_MS), bucket.crashes)
-        state.alarm.enter_trials(trials[0], trials[2])
+        state.alarm.enter_trials(*mine.columns.trials[:, mine.trials][[0, 2]])
         state.alarm.hear(partial, named.updates, state.standing.halted.keys())
         if named.made_room:
             self.weighed = None  # it speaks of others
@@ -139,15 +155,6 @@ class Detector:
         waiting = self.state.standing.waiting_order(self.state.names.updates.get(update))
         return Stance(policy.digest, round(policy.max_resume_hours * HOUR_MS), waiting)
 
-    def look_for_doubt(self) -> None:
-        """Of every halt, whether later evidence speaks against it, as verdicts on all of them would tell."""
-        if self.weighed is not None:
-            tell(self.weighed, sorted(self.state.standing.halted))
-
-    def _doubted(self) -> list[tuple[str, list[str]]]:
-        names = self.state.names.updates.names
-        return [("/".join(names[update] or ()), found) for update, found in self.state.standing.doubted.items()]
-
     def _read_policies(self) -> None:
         self.policies.read(self.state.names, len(self.state.ages.since))
 
@@ -162,17 +169,19 @@ class Detector:
             "strata": len(state.names.strata.live()),
             "updates_unwatched": state.ages.unwatched,
             **state.notes.summary(),
+            "half_blind": half_blind(state),
             "remembered_crashes": len(state.hosts.seen) + len(state.host_signatures.seen),
             "alarm": state.alarm.summary(),
-            "doubtful": {name: list(found) for name, found in self._doubted()},
+            "doubtful": doubtful(state),
             "history_ready": state.history.ready(),
             "baseline": state.history.by_ring(state.names.strata.live()),
             "updates": summary(self.weighed),
         }
 
 
-def advance(state: DetectorState, policies: PolicyTable, before: int) -> Passed:
-    """Stream time has moved on from that bucket: close what is past, let counts decay, archive shares."""
+def advance(state: DetectorState, policies: PolicyTable, mine: Slice) -> Passed:
+    """Stream time moves on to that of the slice: close what is past, let counts decay, archive shares."""
+    before = state.clock.advance(mine.reached)
     now = state.bucket
     if now == before:
         return Passed(False, False)
@@ -180,8 +189,10 @@ def advance(state: DetectorState, policies: PolicyTable, before: int) -> Passed:
     for number, bucket in due:
         close(state, policies, bucket, None)
         state.alarm.enter_crashes(number // MINUTE_BUCKETS, bucket.crashes)
+    passed = Passed(bool(due), now // MINUTE_BUCKETS > before // MINUTE_BUCKETS)
     state.trials.advance(now)
-    state.trials.survey(state.groups.pools)
+    if _is_asked(state, mine, passed):
+        state.trials.survey(state.groups.pools)
     state.past.decay([each ** (now - before) if before else 0.0 for each in DECAY_PER_BUCKET])
     state.history.advance(state.clock.now_ms)
     state.past.settle(state.book.active)
@@ -189,27 +200,32 @@ def advance(state: DetectorState, policies: PolicyTable, before: int) -> Passed:
     archive(state)
     if now // HOUR_BUCKETS > before // HOUR_BUCKETS:
         _forget(state)
-    is_new = now // MINUTE_BUCKETS > before // MINUTE_BUCKETS
-    return Passed(bool(due), is_new, _watch_fleet(state, policies) if is_new else "")
+    return passed._replace(alarm=watch_fleet(state, policies)) if passed.minute else passed
 
 
-def _watch_fleet(state: DetectorState, policies: PolicyTable) -> str:
-    """A minute has passed: what has changed of the fleet's alarm."""
-    state.alarm.explain(state.standing.halted.keys(), ((c.at, c.exposed) for c in state.crashes.crashes))
-    return state.alarm.pass_minute(state.bucket // MINUTE_BUCKETS, alarm_threshold(policies))
+def _is_asked(state: DetectorState, mine: Slice, passed: Passed) -> bool:
+    """Whether anybody asks for shares before stream time moves on again: crashes that come, those of open buckets when
+    they are weighed or closed, the archive."""
+    if mine.crashes_until or mine.until < 0 or state.archive.wants(state.clock.now_ms // ARCHIVE_MS):
+        return True
+    numbers = state.open.by_number
+    return bool(numbers) and (any(passed) or min(numbers) <= mine.until - OPEN_BUCKETS)
 
 
 def _watch(state: DetectorState) -> None:
     """How far crash rates may have risen for all, as the control hosts tell; and who has gone silent."""
     past = state.past
-    usual = np.where(state.book.active & ~np.isnan(past.rates), past.rates, 0.0)
+    usual = np.fmax(past.rates, 0.0) * state.book.active  # 0 without history
     expected = np.empty((2, usual.shape[1]))
-    for row, (trials, exposed, excluded) in enumerate(state.trials.middle_and_slow()):
-        control = trials[:, None] - exposed
+    for scales, trials, exposed, excluded in state.trials.middle_and_slow():
+        control = trials[..., None] - exposed
         control -= excluded
-        expected[row] = (np.maximum(control, 0.0, out=control) * usual).sum(axis=0)
-        if row:  # the slow scale
-            state.clearing.watch(exposed.sum(axis=0), (trials[:, None] - excluded).sum(axis=0))
+        np.maximum(control, 0.0, out=control)
+        control *= usual
+        np.add.reduce(control, axis=1, out=expected[scales])
+    # the last one was the slow scale
+    eligible = np.add.reduce(trials[-1, :, None] - excluded[-1], axis=0)
+    state.clearing.watch(np.add.reduce(exposed[-1], axis=0), eligible)
     past.watch(expected)
 
 
@@ -220,3 +236,63 @@ def _forget(state: DetectorState) -> None:
     if gone := [update for update, _ in state.names.updates.live() if stale[update]]:
         state.forget(gone)
     state.notes.forget_clocks(state.bucket)
+    state.signs.expire()
+
+
+def slices_of(partial: Partial, begun: Reached, by_bucket: bool) -> list[Slice]:
+    """The partial by event-time bucket, in order; what lies before or at stream time goes with the first. All of it at
+    once unless `by_bucket`.
+
+    Trials, exposures and crashes are divided; samples go with the first, all else with the last.
+    """
+    trials, exposures = int_columns(partial.trials, TRIAL_COLUMNS), int_columns(partial.exposures, EXPOSURE_COLUMNS)
+    crashed = [crash.at // BUCKET_MS for crash in partial.crashes]
+    reports = Counter[int](crashed)
+    for bucket, many in zip(trials[0].tolist(), trials[2].tolist(), strict=True):
+        reports[bucket] += many
+    edges = slice_edges(reports, begun.bucket) if by_bucket else []
+    if not edges:
+        whole = slice(0, trials.shape[1]), slice(0, exposures.shape[1])
+        return [Slice(partial, Columns(trials, exposures), *whole, begun.after(reports), -1, bool(crashed))]
+    (trials, of_trials), (exposures, of_exposures) = (_divided(rows, edges) for rows in (trials, exposures))
+    columns, slices = Columns(trials, exposures), list[Slice]()
+    divided = zip(_parted(partial, crashed, edges), of_trials, of_exposures, by_part(reports, edges), strict=True)
+    for part, trial_rows, exposure_rows, mine in divided:
+        begun = begun.after(mine)
+        slices.append(Slice(part, columns, trial_rows, exposure_rows, begun, -1, False))
+    return _looking_ahead(slices)
+
+
+def _divided(columns: Ints, edges: list[int]) -> tuple[Ints, list[slice]]:
+    """The rows, those of a bucket together, and where each slice's are."""
+    part = np.searchsorted(edges, columns[0], side="right")
+    if (part[1:] < part[:-1]).any():  # not as a combiner writes them
+        order = np.argsort(part, kind="stable")
+        columns, part = columns[:, order], part[order]
+    ends = np.searchsorted(part, np.arange(len(edges) + 1), side="right").tolist()
+    return columns, [slice(start, end) for start, end in pairwise([0, *ends])]
+
+
+def _parted(partial: Partial, crashed: list[int], edges: list[int]) -> list[Partial]:
+    """The partial for each slice, as far as it is not columns; `crashed` are the buckets of its crashes."""
+    crashes: list[list[CrashRecord]] = [[] for _ in range(len(edges) + 1)]
+    for crash, bucket in zip(partial.crashes, crashed, strict=True):
+        crashes[bisect_right(edges, bucket)].append(crash)
+    nothing = {"events": 0, "repeats": 0, "undated": 0, "cut": b"", "cut_exposures": b"", "tail": NO_NOTES}
+    partial = msgspec.structs.replace(partial, trials=b"", exposures=b"")
+    between = msgspec.structs.replace(partial, crashes=(), samples=(), **nothing)
+    parts = [msgspec.structs.replace(between, crashes=tuple(some)) if some else between for some in crashes]
+    parts[0] = msgspec.structs.replace(parts[0], samples=partial.samples)
+    parts[-1] = msgspec.structs.replace(partial, crashes=tuple(crashes[-1]), samples=())
+    return parts
+
+
+def _looking_ahead(slices: list[Slice]) -> list[Slice]:
+    """What each one can know of those after it."""
+    until, crashes, found = -1, False, list[Slice]()
+    for place, each in reversed(list(enumerate(slices))):
+        if place + 1 < len(slices) and slices[place + 1].reached.bucket != each.reached.bucket:
+            until, crashes = slices[place + 1].reached.bucket, False
+        crashes |= bool(each.partial.crashes)
+        found.append(each._replace(until=until, crashes_until=crashes))
+    return found[::-1]

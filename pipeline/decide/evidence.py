@@ -27,6 +27,13 @@ WEIGHT: Floats = np.exp(LOG_WEIGHT)
 PHI_WEIGHT: Floats = np.exp(LOG_PHI_WEIGHT)
 
 LN10 = float(np.log(10.0))
+MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
+
+
+def odds_of(share: Floats) -> Floats:
+    """Exposed hosts per control host, at most MAX_ODDS; any shape."""
+    result: Floats = np.minimum(share / np.maximum(1.0 - share, 1.0 / MAX_ODDS), MAX_ODDS)
+    return result
 
 
 def null_share(exposed_share: Floats, tolerated_risk: float | Floats) -> Floats:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from pipeline.decide import evidence as ev
-from pipeline.decide.arrays import Bools, Floats, Ints
+from pipeline.decide.arrays import Bools, Floats
 from pipeline.decide.book import NEW_PLACES, Totals
 from pipeline.decide.name_index import MAX_STRATA, Registry
 from pipeline.wire.verdicts import Basis, Explanation
@@ -147,6 +147,7 @@ class Layout(NamedTuple):
 
     ends: tuple[int, ...]
     log_weights: Floats
+    sooner: Floats  # what is added to a term when the one is looked for that people are shown
     concurrent: int  # how many terms, which come first, use no history
 
     def rows(self, name: str) -> slice:
@@ -166,7 +167,8 @@ def layout_of(rows: tuple[int, ...]) -> Layout:
     ends = tuple(accumulate(rows))
     weights = [entry.shared(entry.weight, many) for entry, many in zip(EXPLANATIONS, rows, strict=True)]
     concurrent = sum(many for entry, many in zip(EXPLANATIONS, rows, strict=True) if entry.basis == "concurrent")
-    return Layout(ends, np.concatenate(weights), concurrent)
+    sooner = [np.full(many, SHOWN_SOONER.get(entry.name, 0.0)) for entry, many in zip(EXPLANATIONS, rows, strict=True)]
+    return Layout(ends, np.concatenate(weights), np.concatenate(sooner), concurrent)
 
 
 class Explained(NamedTuple):
@@ -175,9 +177,8 @@ class Explained(NamedTuple):
     concurrent: Floats
     historical: Floats
     total: Floats
-    heaviest: Ints  # the explanation that is shown
     terms: Floats
-    strongest: Floats  # the largest unweighted explanation
+    plain: Floats  # (E, U) the same without their weights
     suspicion: Floats  # the evidence if every signature counted: enough to be another's rival
     layout: Layout
 
@@ -190,9 +191,14 @@ class Explained(NamedTuple):
         """The terms of one explanation; (U, rows)."""
         return self.terms[:, self.layout.rows(name)]
 
+    def strongest(self) -> Floats:
+        """The largest explanation without its weight, (U,)."""
+        result: Floats = self.plain.max(axis=0)
+        return result
+
     def heaviest_of(self, update: int) -> Term:
-        """The explanation that weighs most."""
-        return self.layout.find(int(self.heaviest[update]))
+        """The explanation that is shown: it weighs most."""
+        return self.layout.find(int((self.terms[update] + self.layout.sooner).argmax()))
 
 
 def explain(totals: Totals, history: Historical) -> Explained:
@@ -205,13 +211,10 @@ def explain(totals: Totals, history: Historical) -> Explained:
     terms = (plain + layout.log_weights[:, None]).T
     concurrent = ev.log_sum_exp(terms[:, : layout.concurrent])
     historical = ev.log_sum_exp(terms[:, layout.concurrent :])
-    total, strongest = np.logaddexp(concurrent, historical), plain.max(axis=0)
+    total = np.logaddexp(concurrent, historical)
     by_signature = ev.log_sum_exp(totals.signatures + layout.log_weights[layout.rows("signature")])
     suspicion = np.logaddexp(total, np.where((totals.signature_exposed > 0).any(axis=1), by_signature, -np.inf))
-    shown = terms.copy()
-    for name, sooner in SHOWN_SOONER.items():
-        shown[:, layout.rows(name)] += sooner
-    return Explained(concurrent, historical, total, shown.argmax(axis=1), terms, strongest, suspicion, layout)
+    return Explained(concurrent, historical, total, terms, plain, suspicion, layout)
 
 
 def against_history(history: Historical, counting: Bools) -> Floats:

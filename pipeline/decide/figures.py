@@ -5,10 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.decide.arrays import Floats
-from pipeline.decide.attribution import bar_of, doubted_for, rivals_of
-from pipeline.decide.evidence import LN10
+from pipeline.decide.attribution import bar_of, better_culprits, rivals_of
+from pipeline.decide.blind.flags import View, is_sampled
+from pipeline.decide.evidence import LN10, MAX_ODDS, odds_of
 from pipeline.decide.name_index import MAX_RINGS
-from pipeline.decide.trials import MAX_ODDS, odds_of
+from pipeline.decide.state import DetectorState
 from pipeline.decide.weighing import Weighed
 from pipeline.wire.verdicts import Basis, Conditional, Explanation
 
@@ -87,6 +88,33 @@ def explanation_of(weighed: Weighed, update: int) -> Explanation:
     return entry.words(weighed.state.names, row, int(places[row]) if row < len(places) else -1)
 
 
+def view_of(state: DetectorState) -> View:
+    """What says how much of the fleet telemetry shows."""
+    trials, counts = state.trials, state.counts
+    return View(
+        signs=state.signs,
+        bucket=state.bucket,
+        updates=state.names.updates.names,
+        strata=state.names.strata.names,
+        since=state.ages.since,
+        crashed=counts.crashed,
+        exposed_trials=counts.exposed_trials,
+        trials=trials.trials[2].sum(axis=0),
+        slow=lambda update: trials.slow_of(update)[1],
+    )
+
+
+def half_blind(state: DetectorState) -> dict[str, object]:
+    """Where telemetry says less than it seems to, for people, fit for JSON."""
+    return view_of(state).summary()
+
+
+def rests_on_samples(weighed: Weighed, update: int) -> bool:
+    """Whether the evidence is told apart from another update's by hosts of which only some were kept."""
+    halted = weighed.state.standing.halted
+    return bool((halted.keys() - {update}) or rivals_of(weighed, update)) and is_sampled(weighed.state.samples.kept())
+
+
 def conditionals(weighed: Weighed, update: int) -> tuple[Conditional, ...]:
     """Evidence without each other suspect, for updates under suspicion."""
     found = []
@@ -153,7 +181,7 @@ def _against_history(weighed: Weighed, update: int, place: int) -> Counts:
 def facts_of(weighed: Weighed, update: int) -> Facts:
     """The evidence on an update, for a person to judge."""
     conditional = conditionals(weighed, update)
-    ring_of, names = weighed.state.groups.ring_of, weighed.state.names.updates.names
+    ring_of = weighed.state.groups.ring_of
     trials = weighed.state.trials.slow_of(update)
     by_ring = [np.bincount(ring_of[: len(each)], each, minlength=MAX_RINGS).astype(np.float64) for each in trials]
     return Facts(
@@ -166,8 +194,14 @@ def facts_of(weighed: Weighed, update: int) -> Facts:
         all_odds=float(_odds(*(counts.sum(keepdims=True) for counts in by_ring))[0]),
         crash_rate=weighed.state.history.crash_rate(),
         rings=tuple([ring for ring, _ in weighed.state.names.rings.live()]),
-        doubted_for=tuple(["/".join(names[u] or ()) for u in doubted_for(weighed, update)]),
+        doubted_for=better_culprits(weighed, update),
     )
+
+
+def doubtful(state: DetectorState) -> dict[str, list[str]]:
+    """Halts in doubt, as last told, and what later evidence speaks for instead."""
+    names = state.names.updates.names
+    return {"/".join(names[update] or ()): list(found) for update, found in state.standing.doubted.items()}
 
 
 def _odds(trials: Floats, exposed: Floats, excluded: Floats) -> Floats:

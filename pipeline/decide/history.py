@@ -168,11 +168,13 @@ class Past(Part):
     def expose(self, strata: Ints, updates: Ints, trials: Floats, tolerated: Floats, young: Bools) -> None:
         """Rows of exposed trials, and the tolerated risk of each one's update."""
         allowed = trials * tolerated * self.shock[updates]
+        np.add.at(self.exposure, updates, allowed)
+        if not young.any():
+            return
         rates = self.rates[strata, updates]
         known = np.isfinite(rates)
         if not known.all():
             rates = np.where(known, rates, np.nanmax(rates) if known.any() else np.nan)
-        np.add.at(self.exposure, updates, allowed)
         for target, values in ((self.expected, allowed * rates), (self.usual, trials * rates), (self.trials, trials)):
             np.add.at(target, updates[young], values[young])
 

@@ -6,30 +6,20 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.decide.arrays import Ints, add_at, int_columns, places
-from pipeline.decide.buckets import ARCHIVE_MS, DAY_BUCKETS, OPEN_BUCKETS, Bucket
+from pipeline.decide.buckets import ARCHIVE_MS, DAY_BUCKETS, HOUR_BUCKETS, OPEN_BUCKETS, Bucket
 from pipeline.decide.conditional import Retained
 from pipeline.decide.counts import SignaturePlaces
 from pipeline.decide.dedup import host_key
+from pipeline.decide.evidence import odds_of
 from pipeline.decide.policy import PolicyTable
-from pipeline.decide.state import DetectorState
-from pipeline.decide.trials import odds_of
-from pipeline.wire.cells import kind_of, stratum_of
+from pipeline.decide.state import DetectorState, Named
+from pipeline.wire.cells import stratum_of
 from pipeline.wire.noted import Noted
-from pipeline.wire.partials import BUCKET_MS, CUT_COLUMNS, EXPOSURE_COLUMNS, CrashRecord, Partial, UpdateId
+from pipeline.wire.partials import BUCKET_MS, CUT_COLUMNS, EXPOSURE_COLUMNS, CrashRecord
 from pipeline.wire.spans import DAY_MS, HOUR_MS
 
 FORGET_AFTER_BUCKETS = 8 * DAY_BUCKETS
 NOWHERE = "\x1f"  # the site of reports that name neither site nor signature
-
-
-class Named(NamedTuple):
-    """A partial, and the positions of what it names."""
-
-    partial: Partial
-    trials: Ints  # (3, rows): bucket, cell, trials
-    strata: Ints
-    updates: Ints  # -1 where there is no place for it now
-    made_room: bool  # positions have passed to others
 
 
 class Crashed(NamedTuple):
@@ -50,76 +40,42 @@ class Crashed(NamedTuple):
         return bool(self.record.code or self.record.module)
 
 
-def name(state: DetectorState, partial: Partial, trials: Ints) -> Named:
-    """Give what the partial names its positions; every array has room for them afterwards."""
-    strata = np.array([state.names.stratum(each) for each in partial.strata], dtype=np.int64)
-    positions = [state.names.updates.add(each) for each in partial.updates]
-    made_room = -1 in positions and state.ages.room_made_at < state.bucket
-    if made_room:
-        positions = _in_made_room(state, partial.updates, positions)
-    state.ages.unwatched += positions.count(-1)
-    state.resize()
-    return Named(partial, trials, strata, np.array(positions, dtype=np.int64), made_room)
-
-
-def _in_made_room(state: DetectorState, updates: tuple[UpdateId, ...], positions: list[int]) -> list[int]:
-    """Others give way, once in a bucket, to those that found no place."""
-    state.ages.room_made_at = state.bucket
-    state.resize()
-    state.make_room({state.names.updates.get(each) for each in updates})
-    return [state.names.updates.add(each) if at < 0 else at for each, at in zip(updates, positions, strict=True)]
-
-
 def take_in(state: DetectorState, policies: PolicyTable, named: Named) -> list[tuple[int, Bucket]]:
     """Enter everything; stream time has been moved on before. The crashes of closed buckets are left to the caller, by
     the 10 minutes that they belong to."""
     intake = Intake(state, policies, named)
     intake.enter_trials()
-    intake.enter_exposures(int_columns(named.partial.exposures, EXPOSURE_COLUMNS))
+    intake.enter_exposures()
     intake.enter_samples()
     intake.enter_crashes()
     intake.enter_control()
     intake.note_cut()
-    state.notes.take_in(named.partial, state.bucket)
-    state.clock.events += named.partial.events
-    state.spreading.take_in(named.partial, named.updates, state.standing.halted, state.bucket)
+    partial, bucket = named.mine.partial, state.bucket
+    state.notes.take_in(partial, bucket)
+    state.signs.take_in(partial, named.strata, named.updates, bucket, state.trials.trials[2], state.names)
+    state.clock.events += partial.events
+    state.spreading.take_in(partial, named.updates, state.standing.halted, bucket)
     return sorted(intake.late.items())
 
 
-class Positions(dict[tuple[int, ...], tuple[int, ...]]):
-    """A partial's lists of updates as positions, of those that have one: hosts have many lists in common.
-
-    >>> Positions([7, -1, 5])[0, 1, 2]
-    (7, 5)
-    """
-
-    def __init__(self, updates: list[int]) -> None:
-        super().__init__()
-        self._updates = updates
-
-    def __missing__(self, listed: tuple[int, ...]) -> tuple[int, ...]:
-        updates = self._updates
-        self[listed] = found = tuple([position for each in listed if (position := updates[each]) >= 0])
-        return found
-
-
 class Intake:
-    """Of one partial; `late` collects crashes of closed buckets."""
+    """Of one slice; `late` collects crashes of closed buckets."""
 
     def __init__(self, state: DetectorState, policies: PolicyTable, named: Named) -> None:
-        self.state, self.policies = state, policies
-        self.partial, self.trials, self.strata, self.updates, _ = named
+        self.state, self.policies, self.named = state, policies, named
+        self.partial, self.strata, self._positions = named.mine.partial, named.strata, named.positions
         self.late: dict[int, Bucket] = {}
         ages, past = (state.signature_ages, state.ages.since), (state.history, state.past)
         self._signatures = SignaturePlaces(state.names.signatures, *ages, state.book, *past, state.counts)
         self._control: Counter[int] = Counter()  # stratum → crashed hosts without a halted update
         self._listed: Counter[tuple[int, int]] = Counter()  # stratum, update → those that are no control for it
-        self._positions = Positions(self.updates.tolist())
 
     def begin_updates(self, buckets: Ints, updates: Ints, rings: Ints) -> None:
         """Note first and newest exposures; history's word is fixed when an update first appears, and in each ring."""
-        state, ages = self.state, self.state.ages
+        state, ages, past = self.state, self.state.ages, self.state.past
         np.maximum.at(ages.seen, updates, np.minimum(buckets, state.bucket))
+        if past.ring_since[updates, rings].all():  # then they are known, too
+            return
         fresh = updates[ages.since[updates] == 0]
         if len(fresh):
             fresh = np.unique(fresh)
@@ -127,38 +83,40 @@ class Intake:
             first = np.full(len(ages.since), state.bucket)
             np.minimum.at(first, updates, buckets)
             ages.since[fresh] = np.maximum(first[fresh], 1)
-            state.past.begin(fresh, state.history)
-        state.past.begin_rings(buckets, updates, rings, state.groups.ring_of, state.history)
+            past.begin(fresh, state.history)
+        past.begin_rings(buckets, updates, rings, state.groups.ring_of, state.history)
 
     def enter_trials(self) -> None:
         """Clean trials: the exposed share, and history."""
-        state, (buckets, cells, trials_seen) = self.state, self.trials
-        kinds, strata, counts = kind_of(cells), self.strata[stratum_of(cells)], trials_seen.astype(np.float64)
-        state.trials.add_trials(buckets, kinds, strata, counts)
-        np.add.at(state.past.pending, strata, counts)
-        hours = buckets * BUCKET_MS // HOUR_MS
+        state, rows = self.state, self.named.rows.trials.of(self.named.mine.trials)
+        if not len(rows.bucket):
+            return
+        state.trials.add_trials(rows.bucket, rows.kind, rows.stratum, rows.hosts)
+        np.add.at(state.past.pending, rows.stratum, rows.hosts)
+        hours = rows.bucket // HOUR_BUCKETS
         for hour in sorted(set(hours.tolist())):
             some = hours == hour
-            np.add.at(state.history.trials[:, state.history.place(hour * HOUR_MS)], strata[some], counts[some])
+            place = state.history.place(hour * HOUR_MS)
+            np.add.at(state.history.trials[:, place], rows.stratum[some], rows.hosts[some])
 
-    def enter_exposures(self, columns: Ints) -> None:
+    def enter_exposures(self) -> None:
         """Exposed and excluded trials, and with them what history expects of each update."""
-        state = self.state
-        known = self.updates[columns[2]] >= 0
-        state.notes.note(Noted.EXPOSURES_EXCLUDED, int(columns[4].sum()))
-        state.notes.note(Noted.EXPOSURES_UNWATCHED, int(columns[3:, ~known].sum()))
-        buckets, cells, listed, exposures, exclusions = columns if known.all() else columns[:, known]
-        kinds, strata, updates = kind_of(cells), self.strata[stratum_of(cells)], self.updates[listed]
-        exposed, excluded = exposures.astype(np.float64), exclusions.astype(np.float64)
-        some = exposed > 0
-        self.begin_updates(buckets[some], updates[some], state.groups.ring_of[strata[some]])
-        state.trials.add_exposures(buckets, kinds, strata, updates, exposed, excluded)
-        s, u, n = strata[some], updates[some], exposed[some]
+        state, mine = self.state, self.named.mine
+        counts = mine.columns.exposures[3:, mine.exposures]
+        exposed, excluded = (each.of(mine.exposures) for each in self.named.rows[1:])
+        unwatched = counts.sum(axis=1) - (exposed.hosts.sum(), excluded.hosts.sum())
+        state.notes.note(Noted.EXPOSURES_EXCLUDED, int(counts[1].sum()))
+        state.notes.note(Noted.EXPOSURES_UNWATCHED, int(unwatched.sum()))
+        for rows, target in ((exposed, state.trials.exposed), (excluded, state.trials.excluded)):
+            state.trials.add_listed(target, rows.bucket, rows.kind, rows.stratum, rows.update, rows.hosts)
+            np.subtract.at(state.past.control, rows.update, rows.hosts)
+        if not len(exposed.bucket):
+            return
+        buckets, _, s, ring, u, n = exposed
+        self.begin_updates(buckets, u, ring)
         state.book.active[s, u] = True
-        add_at(state.counts.exposed_trials, (u, state.groups.ring_of[s]), n)
-        young = state.past.is_young(buckets[some], u, state.groups.ring_of[s])
-        state.past.expose(s, u, n, self.policies.tolerated[u], young)
-        np.subtract.at(state.past.control, updates, exposed + excluded)
+        add_at(state.counts.exposed_trials, (u, ring), n)
+        state.past.expose(s, u, n, self.policies.tolerated[u], state.past.is_young(buckets, u, ring))
 
     def enter_samples(self) -> None:
         """Clean trials in full."""
@@ -256,10 +214,12 @@ class Intake:
 
     def note_cut(self) -> None:
         """Crashes that did not fit into the partial are not known by host, so they are no evidence: it is said."""
+        if not self.partial.cut and not self.partial.cut_exposures:
+            return
         cut = int_columns(self.partial.cut, CUT_COLUMNS)
         exposures = int_columns(self.partial.cut_exposures, EXPOSURE_COLUMNS)
         self.state.notes.note(Noted.CRASHES_CUT, int(cut[2].sum()))
-        updates = self.updates[exposures[2, exposures[3] > 0]]
+        updates = self.named.updates[exposures[2, exposures[3] > 0]]
         self.state.counts.capped[updates[updates >= 0]] = 1.0
 
     def enter_control(self) -> None:
@@ -274,7 +234,7 @@ class Intake:
             control[row[stratum], update] -= count
         control *= state.book.active[strata]
         state.past.control_crashes[:, strata] += control
-        expected = control * odds_of(state.trials.upper_share(strata, state.groups.pools))
+        expected = control * odds_of(state.trials.shares(strata, state.groups.pools).upper)
         for place, ring in enumerate(state.groups.ring_of[strata]):
             state.counts.control[:, ring] += control[place]
             state.counts.expected[:, ring] += expected[place]

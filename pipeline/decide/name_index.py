@@ -1,11 +1,12 @@
 """Names to array positions: updates, strata and rings, bounded and in order of first appearance."""
 
 from collections.abc import Hashable
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from pipeline.decide.arrays import Column, Floats, Ints, Part, Plain, Sizes, capacity
+from pipeline.decide.arrays import Bools, Column, Floats, Ints, Part, Plain, Sizes, capacity
+from pipeline.wire.cells import kind_of, stratum_of
 from pipeline.wire.partials import Stratum, UpdateId
 
 MAX_UPDATES = 2_048
@@ -107,6 +108,11 @@ class Registry:
         """How many positions each axis must have."""
         return Sizes(len(self.strata), len(self.updates), len(self.signatures))
 
+    @property
+    def changes(self) -> tuple[int, int]:
+        """How often names of updates and strata have come or gone."""
+        return self.updates.changes, self.strata.changes
+
     def stratum(self, stratum: Stratum) -> int:
         """Its position; past the limit, rare ones fold into their ring, and rings into the rest."""
         if (position := self.strata.get(stratum)) >= 0:
@@ -136,3 +142,68 @@ class Registry:
         self.strata = NameIndex(MAX_STRATA, [Stratum(*n) if n else None for n in names["strata"]])
         self.rings = NameIndex(MAX_RINGS, names["rings"])
         self.signatures = NameIndex(MAX_SIGNATURES, [(n[0], n[1]) if n else None for n in names["signatures"]])
+
+
+class Placed(NamedTuple):
+    """Rows of clean trials, by position; `update` is 0 where the rows are of no update."""
+
+    bucket: Ints
+    kind: Ints
+    stratum: Ints
+    ring: Ints
+    update: Ints
+    hosts: Floats
+
+
+class PlacedRows:
+    """Those of a partial's rows that are chosen, to be had slice by slice."""
+
+    def __init__(self, chosen: Bools, rows: Placed) -> None:
+        self._before: Ints = np.concatenate(([0], np.cumsum(chosen)))
+        self._rows = rows if chosen.all() else Placed(*[column[chosen] for column in rows])  # type: ignore[arg-type]
+
+    def of(self, rows: slice) -> Placed:
+        """Of these rows of the partial."""
+        start, stop = self._before[rows.start], self._before[rows.stop]
+        return Placed(*[column[start:stop] for column in self._rows])  # type: ignore[arg-type]
+
+
+class Rows(NamedTuple):
+    """A partial's rows of each sort; those of updates without a position are left out."""
+
+    trials: PlacedRows
+    exposed: PlacedRows
+    excluded: PlacedRows
+
+
+def placed_rows(trials: Ints, exposures: Ints, strata: Ints, updates: Ints, ring_of: Ints) -> Rows:
+    """Of columns; `strata` and `updates` are the positions of the partial's, -1 without one."""
+
+    bucket, cell, hosts = trials
+    stratum = strata[stratum_of(cell)]
+    none = np.zeros_like(bucket)
+    clean = Placed(bucket, kind_of(cell), stratum, ring_of[stratum], none, hosts.astype(np.float64))
+    bucket, cell, listed, exposed, excluded = exposures
+    stratum, update = strata[stratum_of(cell)], updates[listed]
+    every = Placed(bucket, kind_of(cell), stratum, ring_of[stratum], update, exposed.astype(np.float64))
+    others = every._replace(hosts=excluded.astype(np.float64))
+    known = update >= 0
+    chosen = [PlacedRows(known & (rows.hosts > 0), rows) for rows in (every, others)]
+    return Rows(PlacedRows(hosts > 0, clean), *chosen)
+
+
+class Positions(dict[tuple[int, ...], tuple[int, ...]]):
+    """A partial's lists of updates as positions, of those that have one: hosts have many lists in common.
+
+    >>> Positions([7, -1, 5])[0, 1, 2]
+    (7, 5)
+    """
+
+    def __init__(self, updates: list[int]) -> None:
+        super().__init__()
+        self.updates = updates
+
+    def __missing__(self, listed: tuple[int, ...]) -> tuple[int, ...]:
+        updates = self.updates
+        self[listed] = found = tuple([position for each in listed if (position := updates[each]) >= 0])
+        return found

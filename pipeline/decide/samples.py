@@ -104,6 +104,10 @@ class Samples:
                 kept[host_hash] = Sample(positions[record.exposed], positions[record.excluded])
         self._untranslated[number] = []
 
+    def kept(self) -> list[int]:
+        """How many hosts of each stratum and bin."""
+        return [len(hosts) for strata in self._bins.values() for hosts in strata.values()]
+
     def pack(self) -> dict[int, dict[int, dict[int, Sample]]]:
         """What a snapshot holds of it."""
         return self.bins

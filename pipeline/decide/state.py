@@ -4,20 +4,20 @@ A part knows by itself how to make room, forget and be stored. A snapshot is ver
 attributes of one large object is read by the names that the columns declare.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.decide.arrays import Part, Sizes, pack, unpack
+from pipeline.decide.arrays import Ints, Part, Sizes, pack, unpack
 from pipeline.decide.book import EvidenceBook
-from pipeline.decide.buckets import Clock, OpenBuckets
+from pipeline.decide.buckets import Clock, OpenBuckets, Slice
 from pipeline.decide.clearing import Clearing
 from pipeline.decide.conditional import Apart, CrashList, Samples
 from pipeline.decide.counts import Ages, Counts, SignatureAges
 from pipeline.decide.dedup import Recent, SiteMinutes
 from pipeline.decide.history import History, Past
-from pipeline.decide.name_index import Registry
-from pipeline.decide.notes import Alarm, Notes
+from pipeline.decide.name_index import Positions, Registry, Rows, placed_rows
+from pipeline.decide.notes import Alarm, Notes, Signs
 from pipeline.decide.standing import Spreading, Standing
 from pipeline.decide.trials import Archive, Trials
 
@@ -34,6 +34,7 @@ class DetectorState:
         self.groups = self.names.groups
         self.clock = Clock()
         self.notes = Notes()
+        self.signs = Signs()
         self.ages = Ages()
         self.signature_ages = SignatureAges()
         self.counts = Counts()
@@ -123,3 +124,44 @@ def _from_version_2(data: dict[str, Any]) -> dict[str, Any]:
     parts |= {name: data[name] for name in ("samples", "crashes", "open", "sites")}
     parts |= {"hosts": hosts[0], "host_signatures": hosts[1]}
     return {"version": SNAPSHOT_VERSION, "fleet": plain["name"], "names": data["slots"], "parts": parts}
+
+
+class Named(NamedTuple):
+    """A slice of a partial, and the positions of what the partial names."""
+
+    mine: Slice
+    strata: Ints
+    updates: Ints  # -1 where there is no place for it now
+    made_room: bool  # positions have passed to others
+    changes: tuple[int, int]  # how often names had come or gone
+    rows: Rows
+    positions: Positions
+
+    def is_of(self, mine: Slice, changes: tuple[int, int]) -> bool:
+        """Whether it holds for this slice as well."""
+        return self.mine.columns is mine.columns and self.changes == changes and -1 not in self.positions.updates
+
+
+def name(state: DetectorState, mine: Slice, before: Named | None) -> Named:
+    """Give what the partial names its positions, or those of `before`; every array has room for them afterwards."""
+    if before is not None and before.is_of(mine, state.names.changes):
+        return before._replace(mine=mine, made_room=False)
+    partial, (trials, exposures) = mine.partial, mine.columns
+    strata = np.array([state.names.stratum(each) for each in partial.strata], dtype=np.int64)
+    positions = [state.names.updates.add(each) for each in partial.updates]
+    made_room = -1 in positions and state.ages.room_made_at < state.bucket
+    if made_room:
+        positions = _in_made_room(state, mine, positions)
+    state.ages.unwatched += positions.count(-1)
+    state.resize()
+    updates = np.array(positions, dtype=np.int64)
+    rows = placed_rows(trials, exposures, strata, updates, state.groups.ring_of)
+    return Named(mine, strata, updates, made_room, state.names.changes, rows, Positions(positions))
+
+
+def _in_made_room(state: DetectorState, mine: Slice, positions: list[int]) -> list[int]:
+    """Others give way, once in a bucket, to those that found no place."""
+    state.ages.room_made_at, updates = state.bucket, mine.partial.updates
+    state.resize()
+    state.make_room({state.names.updates.get(each) for each in updates})
+    return [state.names.updates.add(each) if at < 0 else at for each, at in zip(updates, positions, strict=True)]

@@ -23,7 +23,7 @@ ARCHIVE_AFTER = 2  # shares from the start of a crash's 10 minutes to 20 minutes
 SHRINK_TRIALS = 40.0  # how many trials of its own outweigh the slower estimate: in so many hardly a host crashes
 STANDARD_ERRORS = 1.0
 FEWEST_TRIALS = 0.5  # on the slow scale, of a stratum that can speak for itself
-MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
+SMALL = 1 << 14  # cells times updates: counts of several scales stay in the cache together
 DECAY_PER_BUCKET = 2.0 ** (-BUCKET_MS / HALF_LIVES_MS)
 AHEAD = OPEN_BUCKETS  # so far ahead of stream time a trial is as new as it is; further ahead it is no newer
 _DECAYED: Floats = DECAY_PER_BUCKET[:, None] ** np.arange(-AHEAD, DAY_BUCKETS + 1)  # by age
@@ -42,10 +42,11 @@ def _widest(pooled: Floats, pool: Ints, first: Ints) -> Floats:
     return np.where(widest == 0.0, 1.0, widest)
 
 
-def odds_of(share: Floats) -> Floats:
-    """Exposed hosts per control host, at most MAX_ODDS; any shape."""
-    result: Floats = np.minimum(share / np.maximum(1.0 - share, 1.0 / MAX_ODDS), MAX_ODDS)
-    return result
+class Shares(NamedTuple):
+    """The exposed shares of trials, (strata, updates)."""
+
+    upper: Floats  # an upper confidence limit
+    plain: Floats  # the trials of the last minutes shrunk to those of the last hour: for what has to be beyond chance
 
 
 class Trials(Part):
@@ -54,8 +55,8 @@ class Trials(Part):
     >>> trials, zero = Trials(), np.array([0])
     >>> trials.advance(100)
     >>> trials.add_trials(np.array([100]), zero, zero, np.array([400.0]))
-    >>> trials.add_exposures(np.array([100]), zero, zero, zero, np.array([100.0]), np.array([0.0]))
-    >>> bool(trials.lower_share(zero)[0, 0] < 0.25 < trials.upper_share(zero, np.ones((1, 8)))[0, 0] < 0.3)
+    >>> trials.add_listed(trials.exposed, np.array([100]), zero, zero, zero, np.array([100.0]))
+    >>> bool(trials.lower_share(zero)[0, 0] < 0.25 < trials.shares(zero, np.ones((1, 8))).upper[0, 0] < 0.3)
     True
     """
 
@@ -69,7 +70,7 @@ class Trials(Part):
 
     def __init__(self) -> None:
         super().__init__()
-        self._upper: Floats = np.empty((8, 8))  # derived: the upper shares of all updates, where a stratum's are known
+        self._shares = Shares(np.empty((8, 8)), np.empty((8, 8)))  # derived: of all updates, in strata that are known
         self._known: Bools = np.zeros(8, dtype=np.bool_)
 
     def resize(self, sizes: Sizes) -> None:
@@ -98,33 +99,27 @@ class Trials(Part):
             self.bucket = bucket
             self._changed()
 
-    def _weights(self, buckets: Ints) -> Floats:
-        """Decay since each bucket, per scale: the same whenever they are added. Shape (3, rows)."""
-        return np.take(_DECAYED, np.clip(self.bucket - buckets, -AHEAD, DAY_BUCKETS) + AHEAD, axis=1)
+    def _add(self, target: Floats, where: Ints, buckets: Ints, hosts: Floats) -> None:
+        """Add rows, at these places of each scale, by what is left of them: the same whenever they are added."""
+        if not len(buckets):
+            return
+        if (buckets == buckets[0]).all():
+            buckets = buckets[:1]
+        age = np.minimum(np.maximum(self.bucket - buckets, -AHEAD), DAY_BUCKETS) + AHEAD
+        values = _DECAYED[:, age] * hosts
+        scales = np.arange(0, target.size, target[0].size)[:, None]
+        np.add.at(target.reshape(-1), (scales + where).reshape(-1), values.reshape(-1))
+        self._changed()
 
-    def add_trials(self, buckets: Ints, kinds: Ints, strata: Ints, counts: Floats) -> None:
+    def add_trials(self, buckets: Ints, kinds: Ints, strata: Ints, hosts: Floats) -> None:
         """Add rows of clean trials."""
-        weighted = self._weights(buckets) * counts
-        where = np.ravel_multi_index((kinds, strata), self.trials.shape[1:])
-        for scale in range(3):
-            np.add.at(self.trials[scale].reshape(-1), where, weighted[scale])
-        self._changed()
+        self._add(self.trials, kinds * self.trials.shape[2] + strata, buckets, hosts)
 
-    def add_exposures(
-        self, buckets: Ints, kinds: Ints, strata: Ints, updates: Ints, exposed: Floats, excluded: Floats
+    def add_listed(
+        self, target: Floats, buckets: Ints, kinds: Ints, strata: Ints, updates: Ints, hosts: Floats
     ) -> None:
-        """Add rows of exposed and excluded trials."""
-        weights = self._weights(buckets)
-        where = np.ravel_multi_index((kinds, strata, updates), self.exposed.shape[1:])
-        for target, counts in ((self.exposed, exposed), (self.excluded, excluded)):
-            place, own, some = where, weights, np.flatnonzero(counts)
-            if not len(some):
-                continue
-            if len(some) < len(counts):
-                place, own, counts = where[some], weights[:, some], counts[some]
-            for scale in range(3):
-                np.add.at(target[scale].reshape(-1), place, own[scale] * counts)
-        self._changed()
+        """Add rows of clean trials that list an update, to `exposed` or `excluded`."""
+        self._add(target, (kinds * target.shape[2] + strata) * target.shape[3] + updates, buckets, hosts)
 
     def survey(self, pools: Floats) -> None:
         """Take note of the growth in each pool; `pools` (P, S) says which strata go together."""
@@ -136,50 +131,44 @@ class Trials(Part):
         self.pooled = np.where(trials < FEWEST_TRIALS, 0.0, (exposed[2].sum(axis=0) + 1.0) / (trials + 1.0))
         self._changed()
 
-    def upper_share(self, strata: Ints, pools: Floats, updates: Ints | None = None) -> Floats:
-        """The share of these updates (None: of all) in these strata, an upper confidence limit; shape (len(strata),
-        len(updates)).
+    def shares(self, strata: Ints, pools: Floats, updates: Ints | None = None) -> Shares:
+        """The shares of these updates (None: of all) in these strata.
 
         `pools` (P, S) says which strata go together (all, a ring, a system, a model). A stratum has few trials of its
         own in the last minute; its pools have more, so the largest growth of a pool is taken for the stratum's own.
         """
         shape = self.exposed.shape[2:]
         if self._known.shape != shape[:1]:
-            self._known, self._upper = np.zeros(shape[0], dtype=np.bool_), np.empty(shape)
-        new = strata[~self._known[strata]]
-        if updates is None:
-            if len(new):
-                self._upper[new] = self._computed(new, pools, None)
-                self._known[new] = True
-            return self._upper[strata]
-        upper = self._upper[strata[:, None], updates]
-        if len(new):
-            upper[~self._known[strata]] = self._computed(new, pools, updates)
-        return upper
+            self._known, self._shares = np.zeros(shape[0], dtype=np.bool_), Shares(np.empty(shape), np.empty(shape))
+        known = self._known[strata]
+        if updates is not None and not known.any():
+            return self._computed(strata, pools, updates)
+        if not known.all():  # whatever updates are asked for, some were of all of them
+            new = strata[~known]
+            for kept, found in zip(self._shares, self._computed(new, pools, None), strict=True):
+                kept[new] = found
+            self._known[new] = True
+        where = strata if updates is None else (strata[:, None], updates)
+        return Shares(*[kept[where] for kept in self._shares])
 
-    def _computed(self, strata: Ints, pools: Floats, updates: Ints | None) -> Floats:
+    def _computed(self, strata: Ints, pools: Floats, updates: Ints | None) -> Shares:
         growth, pooled = (self._surveyed(found, pools, updates) for found in (self.growth, self.pooled))
-        upper = np.empty((len(strata), growth.shape[1]))
+        shares = Shares(*np.empty((2, len(strata), growth.shape[1])))
         for rows, exposed, eligible in self._blocks(strata, updates):
             found = estimates(exposed, eligible)
             pool, first = _places(pools, strata[rows])
-            blind = eligible[2].sum(axis=0) < FEWEST_TRIALS  # no trials here: what its pools say, the most of it
-            slow = np.minimum(np.where(blind, _widest(pooled, pool, first), found.slow), 0.9999)
+            slow, largest, x, n = found.slow, found.largest, found.exposed, found.eligible
+            plain = (x[2] + 0.5) / (n[2] + 1.0)
+            blind = n[2] < FEWEST_TRIALS  # no trials here: what its pools say, the most of it
+            if blind.any():
+                widest = _widest(pooled, pool, first)
+                slow, plain = np.where(blind, widest, slow), np.where(blind, widest, plain)
+                largest = np.where(blind, 0.0, largest)
+            shares.plain[rows] = (SHRINK_TRIALS * plain + x[1]) / (SHRINK_TRIALS + n[1])
+            slow = np.minimum(slow, 0.9999)
             odds = slow / (1.0 - slow) * np.maximum.reduceat(growth[pool], first, axis=0)
-            np.maximum(np.where(blind, 0.0, found.largest), odds / (1.0 + odds), out=upper[rows])
-        return upper
-
-    def plain_share(self, strata: Ints, pools: Floats, updates: Ints | None = None) -> Floats:
-        """The share itself, by the trials of the last minutes shrunk to those of the last hour; no limit: for figures
-        that people read, and for what has to be beyond chance. As `upper_share`."""
-        plain = np.empty((len(strata), self.exposed.shape[3] if updates is None else len(updates)))
-        pooled = self._surveyed(self.pooled, pools, updates)
-        for rows, exposed, eligible in self._blocks(strata, updates):
-            x, n = exposed[1:].sum(axis=1), eligible[1:].sum(axis=1)
-            slow = (x[1] + 0.5) / (n[1] + 1.0)
-            slow = np.where(n[1] < FEWEST_TRIALS, _widest(pooled, *_places(pools, strata[rows])), slow)
-            plain[rows] = (SHRINK_TRIALS * slow + x[0]) / (SHRINK_TRIALS + n[0])
-        return plain
+            np.maximum(largest, odds / (1.0 + odds), out=shares.upper[rows])
+        return shares
 
     def _surveyed(self, found: Floats, pools: Floats, updates: Ints | None) -> Floats:
         """What the last survey found of each pool and these updates; 1 for what is younger."""
@@ -191,31 +180,36 @@ class Trials(Part):
         lower = np.empty((len(strata), self.exposed.shape[3]))
         for rows, exposed, eligible in self._blocks(strata, None):
             others = estimates(eligible - exposed, eligible)
-            np.maximum(1.0 - others.largest - others.error, 0.0, out=lower[rows])
+            np.maximum(1.0 - others.largest - others.error(), 0.0, out=lower[rows])
         return lower
 
     def _blocks(self, strata: Ints, updates: Ints | None) -> Iterator[tuple[slice, Floats, Floats]]:
         """Exposed and eligible trials (3, KINDS, rows, U) of a few strata at a time, so that they stay in the cache."""
+        all_of_them = len(strata) == self.trials.shape[2] and bool((np.diff(strata) == 1).all())  # needs no copies
         for first in range(0, len(strata), BLOCK_STRATA):
             rows = slice(first, first + BLOCK_STRATA)
-            some = strata[rows]
+            some = rows if all_of_them else strata[rows]
             exposed, excluded = self.exposed[:, :, some], self.excluded[:, :, some]
             if updates is not None:
                 exposed, excluded = exposed[..., updates], excluded[..., updates]
             eligible = self.trials[:, :, some, None] - excluded
             yield rows, exposed, np.maximum(eligible, exposed, out=eligible)
 
-    def middle_and_slow(self) -> Iterator[tuple[Floats, Floats, Floats]]:
-        """Counts on these two scales, one after the other, kinds together: trials (strata), exposed and excluded
-        (strata, updates)."""
-        for scale in (1, 2):
-            yield self.trials[scale].sum(axis=0), self.exposed[scale].sum(axis=0), self.excluded[scale].sum(axis=0)
+    def middle_and_slow(self) -> Iterator[tuple[slice, Floats, Floats, Floats]]:
+        """Counts on these two scales, kinds together, as many scales at once as stay in the cache: which of the two,
+        trials (scales, strata), exposed and excluded (scales, strata, updates)."""
+        for first, last in ((1, 3),) if self.exposed[0].size <= SMALL else ((1, 2), (2, 3)):
+            trials, exposed, excluded = (each[first:last] for each in (self.trials, self.exposed, self.excluded))
+            together = trials[:, 0] + trials[:, 1], exposed[:, 0] + exposed[:, 1], excluded[:, 0] + excluded[:, 1]
+            yield slice(first - 1, last - 1), *together
 
     def slow_odds(self, updates: Ints, active: Bools) -> Floats:
         """Exposed trials per control trial on the slow scale, in the strata where hosts have the update; (U,)."""
-        exposed, excluded = (counts[2][..., updates].sum(axis=0) for counts in (self.exposed, self.excluded))
-        control = ((self.trials[2].sum(axis=0)[:, None] - exposed - excluded) * active[:, updates]).sum(axis=0)
-        result: Floats = (exposed.sum(axis=0) + 0.5) / np.maximum(control, 0.5)
+        exposed, excluded = ((counts[2, 0] + counts[2, 1])[:, updates] for counts in (self.exposed, self.excluded))
+        control = (self.trials[2, 0] + self.trials[2, 1])[:, None] - exposed
+        control -= excluded
+        control *= active[:, updates]
+        result: Floats = (np.add.reduce(exposed) + 0.5) / np.maximum(np.add.reduce(control), 0.5)
         return result
 
     def slow_of(self, update: int) -> tuple[Floats, Floats, Floats]:
@@ -271,7 +265,13 @@ class Estimates(NamedTuple):
 
     slow: Floats  # (x + 1) / (n + 1) on the slowest scale, kinds together; positive at zero counts
     largest: Floats
-    error: Floats  # STANDARD_ERRORS of the slow one, for the limit from below
+    exposed: Floats  # (scale, ...) kinds together
+    eligible: Floats
+
+    def error(self) -> Floats:
+        """STANDARD_ERRORS of the slow one, for the limit from below."""
+        result: Floats = STANDARD_ERRORS * np.sqrt(self.slow * (1.0 - self.slow) / (self.eligible[2] + 1.0))
+        return result
 
 
 def estimates(exposed: Floats, eligible: Floats) -> Estimates:
@@ -279,17 +279,16 @@ def estimates(exposed: Floats, eligible: Floats) -> Estimates:
 
     For the largest, the faster scales, and each kind alone, are shrunk as by SHRINK_TRIALS trials at the slower share.
     """
-    both_exposed, both_eligible = exposed.sum(axis=1), eligible.sum(axis=1)
-    trials = both_eligible[2] + 1.0
+    both_exposed, both_eligible = exposed[:, 0] + exposed[:, 1], eligible[:, 0] + eligible[:, 1]
     shares = np.empty_like(both_exposed)
-    slow = shares[2] = (both_exposed[2] + 1.0) / trials
+    slow = shares[2] = (both_exposed[2] + 1.0) / (both_eligible[2] + 1.0)
+    enough = SHRINK_TRIALS + both_eligible[:2]
     for scale in (1, 0):
-        shares[scale] = (SHRINK_TRIALS * shares[scale + 1] + both_exposed[scale]) / (
-            SHRINK_TRIALS + both_eligible[scale]
-        )
-    alone = (SHRINK_TRIALS * shares[:, None] + exposed) / (SHRINK_TRIALS + eligible)
-    largest = np.maximum(shares.max(axis=0), alone.max(axis=(0, 1)))
-    return Estimates(slow, largest, STANDARD_ERRORS * np.sqrt(slow * (1.0 - slow) / trials))
+        shares[scale] = (SHRINK_TRIALS * shares[scale + 1] + both_exposed[scale]) / enough[scale]
+    alone = (SHRINK_TRIALS * shares)[:, None] + exposed
+    alone /= SHRINK_TRIALS + eligible
+    largest = np.maximum.reduce(alone.reshape(alone.shape[0] * alone.shape[1], *slow.shape))
+    return Estimates(slow, np.maximum(np.maximum.reduce(shares), largest), both_exposed, both_eligible)
 
 
 def _growth(exposed: Floats, eligible: Floats) -> Floats:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.decide.attribution import Due, doubted_for, is_unlisted, shock_seen
+from pipeline.decide.attribution import Due, better_culprits, doubted_for, is_unlisted, shock_seen
 from pipeline.decide.buckets import MINUTE_BUCKETS
 from pipeline.decide.clearing import needed_trials
 from pipeline.decide.figures import (
@@ -15,7 +15,11 @@ from pipeline.decide.figures import (
     facts_of,
     figures,
     own_evidence,
+    rests_on_samples,
+    view_of,
 )
+from pipeline.decide.figures import doubtful as doubtful  # for who summarizes
+from pipeline.decide.figures import half_blind as half_blind
 from pipeline.decide.orders import HaltOrder
 from pipeline.decide.standing import Mode
 from pipeline.decide.weighing import Weighed
@@ -41,12 +45,13 @@ def flags_of(weighed: Weighed, update: int) -> tuple[str, ...]:
         "overdue": bool(state.clearing.overdue[update]),  # exposed hosts have gone silent
         "doubtful": bool(doubted_for(weighed, update)),  # halted, and another update explains its hosts better
         "unlisted": is_unlisted(weighed, update),  # only crash reports list updates: no halt follows
+        "sampled": rests_on_samples(weighed, update),  # told apart from others by a sample of the hosts
         "after_resume": update in state.standing.resumed,  # operators resumed it once: a higher bar holds
     }
     flags = [flag for flag, holds in said.items() if holds]
     if basis_of(weighed, update) == "historical" and shock_seen(weighed, update):
         flags.append("vetoed_by_shock")
-    return tuple(flags)
+    return (*flags, *view_of(state).of(update))
 
 
 def impose(weighed: Weighed, due: list[Due]) -> tuple[HaltOrder, ...]:
@@ -143,6 +148,7 @@ def told_evidence(weighed: Weighed, updates: list[int]) -> dict[UpdateId, float]
         name = names[update]
         if name is not None and _rings_of(weighed, update):
             found[name] = round(own_evidence(weighed, update, conditionals(weighed, update)), 3)
+            weighed.state.standing.doubt(update, better_culprits(weighed, update))
     return found
 
 
@@ -157,14 +163,14 @@ def _review(weighed: Weighed) -> None:
     state, standing = weighed.state, weighed.state.standing
     rings = state.names.rings.live()
     log = state.clearing.log_evidence()
-    ten = np.log(10.0)
+    ten, strongest = np.log(10.0), weighed.explained.strongest()
     for update in np.flatnonzero((log.max(axis=0) > 0) & (state.ages.since > 0)).tolist():
         if update in standing.halted or update in standing.resumed:
             continue
         policy = weighed.policies.of(update)
         states = standing.states.setdefault(update, {})
         aged = (state.bucket - state.ages.since[update]) * BUCKET_MS >= policy.reporting_delay_minutes * MINUTE_MS
-        calm = weighed.explained.strongest[update] <= ten
+        calm = strongest[update] <= ten
         target = np.log(len(rings) / policy.clear_alpha)
         for ring, _ in rings:
             earned = aged and calm and not state.clearing.overdue[update] and log[ring, update] >= target

@@ -12,6 +12,7 @@ from pipeline.decide.explain import Explained, Historical, explain
 from pipeline.decide.history import common_crashes, upper_exposure
 from pipeline.decide.policy import PolicyTable
 from pipeline.decide.state import DetectorState
+from pipeline.decide.trials import Shares
 from pipeline.wire.partials import BUCKET_MS
 
 
@@ -55,33 +56,26 @@ class Weighed(NamedTuple):
         return int(self.state.book.slots[update, place]) if np.isfinite(concurrent[place]) else -1
 
 
-def shares_now(state: DetectorState, strata: Ints, updates: Ints | None = None) -> Floats:
+def shares_now(state: DetectorState, strata: Ints, updates: Ints | None = None) -> Shares:
     """What a harmless update's share of the crashes would be; (len(strata), len(updates)), None for all updates.
 
     Hosts with a halted update are in no comparison but that update's own: the others' shares are then those among the
     hosts that remain, by a survey that is made anew when it is due.
     """
+    shares = state.trials.shares(strata, state.groups.pools, updates)
+    if not state.standing.halted or not len(strata):
+        return shares
     if updates is None:
         updates = np.arange(len(state.ages.since))
-    if not len(strata):
-        return np.zeros((0, len(updates)))
-    share = state.trials.upper_share(strata, state.groups.pools, updates)
-    return _compared(state, share, strata, updates)
-
-
-def plain_now(state: DetectorState, strata: Ints, updates: Ints) -> Floats:
-    """The same shares as they are, no limits."""
-    return _compared(state, state.trials.plain_share(strata, state.groups.pools, updates), strata, updates)
+    return Shares(*[_compared(state, share, strata, updates) for share in shares])
 
 
 def _compared(state: DetectorState, share: Floats, strata: Ints, updates: Ints) -> Floats:
     """Among the hosts that are compared: `share` (len(strata), len(updates)) is that of all."""
     pools, halted = state.groups.pools, state.standing.halted
-    if not halted or not len(strata):
-        return share
     if state.apart.is_due(state.bucket, state.past.rates.shape):
         all_strata, in_order = np.arange(len(state.past.rates)), np.array(sorted(halted), dtype=np.int64)
-        room = 1.0 - state.trials.upper_share(all_strata, pools, in_order).max(axis=1)
+        room = 1.0 - state.trials.shares(all_strata, pools, in_order).upper.max(axis=1)
         state.apart.survey(state.bucket, in_order, room, state.samples, state.book.active)
     return among_remaining(share, state.apart.factor[strata[:, None], updates], np.isin(updates, list(halted)))
 
@@ -90,12 +84,12 @@ def archive(state: DetectorState) -> None:
     """Keep the shares of every 10 minutes, for crashes that are reported late."""
     number, strata = state.clock.now_ms // ARCHIVE_MS, len(state.names.strata)
     if strata and state.archive.wants(number):
-        state.archive.add(number, shares_now(state, np.arange(strata)))
+        state.archive.add(number, shares_now(state, np.arange(strata)).upper)
 
 
 def archived(state: DetectorState, number: int) -> Floats:
     """The largest share around those 10 minutes; (S, U), S all strata."""
-    return state.archive.largest(number, shares_now(state, np.arange(len(state.names.strata))))
+    return state.archive.largest(number, shares_now(state, np.arange(len(state.names.strata))).upper)
 
 
 def close(state: DetectorState, policies: PolicyTable, bucket: Bucket, share: Floats | None) -> None:
@@ -104,8 +98,7 @@ def close(state: DetectorState, policies: PolicyTable, bucket: Bucket, share: Fl
     if not len(crashes.strata):
         return
     if share is None:
-        share = shares_now(state, crashes.strata)
-        plain = plain_now(state, crashes.strata, np.arange(share.shape[1]))
+        share, plain = shares_now(state, crashes.strata)
     else:
         plain = share = share[crashes.strata]
     ring_of, updates = state.groups.ring_of, share.shape[1]
@@ -116,14 +109,19 @@ def close(state: DetectorState, policies: PolicyTable, bucket: Bucket, share: Fl
 
 def weigh(state: DetectorState, policies: PolicyTable) -> Weighed:
     """The evidence with what is still open. What history says is settled by it for updates that are young."""
-    crashes = crash_columns(state.open.by_number.values())
-    updates = crashes.reached()
-    share = shares_now(state, crashes.strata, updates)
-    plain = plain_now(state, crashes.strata, updates)
-    totals = state.book.with_open(crashes, updates, share, plain, policies.tolerated[updates], state.groups.ring_of)
+    totals = _with_open(state, policies) if state.open.by_number else state.book.totals()
     past = _past(state, totals, policies.tolerated[: len(state.ages.since)])
     explained = explain(totals, past)
     return Weighed(state, policies, explained, totals, past, {}, {}, {}, {})
+
+
+def _with_open(state: DetectorState, policies: PolicyTable) -> Totals:
+    crashes = crash_columns(state.open.by_number.values())
+    updates = crashes.reached()
+    if not len(updates):  # evidence can rise for none
+        return state.book.totals()
+    shares = shares_now(state, crashes.strata, updates)
+    return state.book.with_open(crashes, updates, *shares, policies.tolerated[updates], state.groups.ring_of)
 
 
 def _past(state: DetectorState, totals: Totals, tolerated: Floats) -> Historical:
@@ -132,7 +130,7 @@ def _past(state: DetectorState, totals: Totals, tolerated: Floats) -> Historical
     seen, every = past.trials, state.counts.exposed_trials.sum(axis=1)
     most = upper_exposure(seen)
     with np.errstate(invalid="ignore", divide="ignore"):
-        worst = np.where(np.isfinite(past.rates), past.rates, 0.0).max(axis=0)
+        worst = np.fmax.reduce(past.rates, axis=0, initial=0.0)
         allowed = tolerated * past.shock
         expected = np.where(seen > 0, past.expected / seen, worst * allowed) * most
         expected = np.where(np.isfinite(past.expected), expected, np.inf)

@@ -22,6 +22,7 @@ def examine(found: Targets) -> list[Finding]:
         lambda: stage("combiner", "combine", found.doctor.combine_url),
         lambda: correlator(found),
         lambda: halts(found),
+        lambda: stage("notify", "notify", found.doctor.notify_url),
         lambda: stage("archive", "archive", found.doctor.archive_url),
         lambda: stored(found),
     ]
@@ -57,7 +58,7 @@ def gateway(found: Targets) -> list[Finding]:
 
 
 def stage(check: str, name: str, url: str) -> list[Finding]:
-    """The combiner or the archive, if configured."""
+    """The combiner, notify or the archive, if configured."""
     if not url:
         return [not_configured(check, f"--{name}-url (doctor.{name}_url) names one")]
     return check_stage(check, name, url)

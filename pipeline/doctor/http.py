@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pipeline.doctor.finding import ANSWER_SECONDS, Finding, Hung, clock_finding, ok, plain, problem, warning
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.secrets import refuse_other_readers
 from pipeline.wire.words import counted
 
 MAX_ANSWER_BYTES = 1 << 20
@@ -97,6 +98,7 @@ def check_token(url: str, token_file: str) -> Finding:
         token = Path(token_file).read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"doctor.gateway_token_file = {token_file!r}: cannot be read: {error}") from None
+    refuse_other_readers(Path(token_file), f"doctor.gateway_token_file = {token_file!r}")
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson"}
     try:
         status = ask(url.rstrip("/") + "/v1/events", b"", headers).status
@@ -152,7 +154,7 @@ def _seals(health: Mapping[str, Any]) -> list[Finding]:
 
 
 def check_stage(check: str, stage: str, url: str) -> list[Finding]:
-    """Whether the combiner or the archive gets on, by its own word."""
+    """Whether the combiner, notify or the archive gets on, by its own word."""
     check_url(f"doctor.{stage}_url", url)
     try:
         answer = ask(url.rstrip("/") + "/readyz")

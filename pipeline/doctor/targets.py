@@ -27,6 +27,7 @@ class DoctorConfig(msgspec.Struct, frozen=True):
     combine_url: Annotated[str, Doc(description="http(s)://host:port of the combiner's metrics")] = ""
     correlate_url: Annotated[str, Doc(description="http(s)://host:port of the correlator's web view")] = ""
     archive_url: Annotated[str, Doc(description="http(s)://host:port of the archive's metrics")] = ""
+    notify_url: Annotated[str, Doc(description="http(s)://host:port of notify's metrics")] = ""
     max_skew_seconds: Annotated[float, Doc(gt=0, description="difference of clocks that is tolerated")] = 5.0
 
 
@@ -55,6 +56,7 @@ def targets(
         combine_url=doctor.combine_url or info.metrics_url("combine"),
         correlate_url=doctor.correlate_url or info.correlate_url,
         archive_url=doctor.archive_url or info.metrics_url("archive"),
+        notify_url=doctor.notify_url or info.metrics_url("notify"),
     )
     trust = TrustConfig(keys_dir=info.keys_dir)
     is_open = not info.kafka_username

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pipeline.halt.errors import UntrustedRecord
 from pipeline.halt.issue import renewal_due
 from pipeline.halt.signing import TrustedKeys, verify
-from pipeline.wire.epochs import MAX_EPOCH
 from pipeline.wire.halts import Halt
+from pipeline.wire.record_keys import MAX_EPOCH
 
 MAX_FLOORS = 100_000  # keys; those of halts that are believed come beside
 

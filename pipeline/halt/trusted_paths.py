@@ -1,12 +1,12 @@
 """Whether others could have put a file where it is: owners, rights and links, of it and of every directory above."""
 
-import grp
 import os
 import pwd
 import stat
 from pathlib import Path
 
 from pipeline.runtime.errors import ConfigError
+from pipeline.runtime.secrets import is_own_group
 
 MAX_BYTES = 65_536  # of a key's file; a PEM has some hundred
 
@@ -99,25 +99,11 @@ def _check_alone(path: Path, status: os.stat_result, is_above: bool) -> None:
     if is_above and status.st_mode & stat.S_ISVTX:
         return
     others = status.st_mode & stat.S_IWOTH
-    if others or (status.st_mode & stat.S_IWGRP and not _is_own_group(status)):
+    if others or (status.st_mode & stat.S_IWGRP and not is_own_group(status.st_gid, status.st_uid)):
         mode, right = stat.S_IMODE(status.st_mode), "o-w" if others else "g-w"
         raise ConfigError(
             f"{path} has mode {mode:04o}: others could put a key there that would be believed; chmod {right}"
         )
-
-
-def _is_own_group(status: os.stat_result) -> bool:
-    """Whether the group is the private one of its owner, or ours, as many systems give each user: nobody else is in it.
-    Kubernetes gives a volume to root and, by `fsGroup`, to the group of the pod's user."""
-    return any(_is_private(status.st_gid, uid) for uid in (status.st_uid, os.geteuid()))
-
-
-def _is_private(gid: int, uid: int) -> bool:
-    try:
-        group, owner = grp.getgrgid(gid), pwd.getpwuid(uid)
-    except KeyError:
-        return False
-    return group.gr_gid == owner.pw_gid and group.gr_name == owner.pw_name and set(group.gr_mem) <= {owner.pw_name}
 
 
 def _user(uid: int) -> str:

@@ -29,12 +29,13 @@ from pipeline.wire.halts import Evidence
 from pipeline.wire.record_keys import parse_key
 from pipeline.wire.spans import MINUTE_MS
 from pipeline.wire.verdicts import Conditional, Verdict, power_of_ten
-from pipeline.wire.words import counted, doubted_words
+from pipeline.wire.words import HALF_BLIND, counted, doubted_words
 
 CHART_ROWS = 5
 MOST_LINES = 40
 AFTER_MS = 10 * MINUTE_MS  # that a chart goes on after the threshold was reached
 AT_ONCE = 3  # rings, rivals
+BLIND_REASONS = 2  # said in words, at most
 FLAGS = {
     "inseparable": "no host tells it from one that travels with it: both are halted",
     "capped": "crashes beyond the cap per site and minute, or partial, are not counted",
@@ -46,6 +47,7 @@ FLAGS = {
     "after_resume": "operators have resumed it once: to halt again, evidence must exceed what it was then, and a bar",
     "vetoed_by_shock": "hosts without it crash more, too: history alone does not halt",
     "partials_lost": "some reports were lost before they were judged",
+    **HALF_BLIND,
 }
 
 
@@ -77,7 +79,10 @@ def lines(seen: Seen, now_ms: int, width: int) -> list[str]:
         )
     if apart := apart_words(seen.read_until, seen.stored.heard_until):
         parts += item("As of", apart, width)
-    last = [*_rest(seen, found, newest, width), *_next(row, width)]
+    for reasons in range(BLIND_REASONS, -1, -1):  # what to do next must have room
+        last = [*_rest(seen, found, newest, width, reasons), *_next(row, width)]
+        if len(parts) + len(last) <= MOST_LINES:
+            break
     room = MOST_LINES - len(parts) - len(last) - 2
     parts += _chart(seen, width, min(CHART_ROWS, room))
     return (parts + last)[:MOST_LINES]
@@ -170,18 +175,28 @@ def _around_the_rise(points: list[tuple[int, float]], threshold: float) -> list[
     return [(at, value) for at, value in points if at <= end]
 
 
-def _rest(seen: Seen, found: Evidence | None, newest: UpdateRow | None, width: int) -> Iterator[str]:
+def _rest(seen: Seen, found: Evidence | None, newest: UpdateRow | None, width: int, reasons: int) -> Iterator[str]:
     row = seen.row
     rivals = found.conditional if found is not None else (newest.newest.conditional if newest is not None else ())
     threshold = found.threshold if found is not None else (newest.newest.threshold if newest is not None else 6.0)
     yield from item("Considered", _considered(rivals, threshold, seen.others), width)
     flags = dict.fromkeys([*(found.flags if found else ()), *(newest.newest.flags if newest else ())])
     if flags:
-        yield from item("But", "; ".join(f"{flag}: {FLAGS.get(flag, 'see docs/design.md')}" for flag in flags), width)
+        yield from item("But", _flags(list(flags), reasons), width)
     if row.halt is not None:
         yield from item("Obeyed", obeyed_words(row.obeyed), width)
     yield from item("Spreading", spread_words(row), width)
     yield from item("Sure?", _bound(row, found, newest), width)
+
+
+def _flags(flags: list[str], reasons: int) -> str:
+    """In words; of those that say how little telemetry shows so many: each takes lines."""
+    shown = [flag for flag in flags if flag not in HALF_BLIND]
+    blind = [flag for flag in flags if flag in HALF_BLIND]
+    said = [f"{flag}: {FLAGS.get(flag, 'see docs/design.md')}" for flag in shown + blind[:reasons]]
+    if more := blind[reasons:]:
+        said.append(f"and {', '.join(more)}: see docs/design.md, half-blind telemetry")
+    return "; ".join(said)
 
 
 def _considered(rivals: tuple[Conditional, ...], threshold: float, others: list[Verdict]) -> str:

@@ -18,7 +18,7 @@ import msgspec
 
 from pipeline.runtime import renamed
 from pipeline.runtime.errors import ConfigError
-from pipeline.runtime.secrets import is_secret
+from pipeline.runtime.secrets import is_secret, refuse_other_readers
 from pipeline.runtime.wrong import Wrong, convert, did_you_mean
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -31,6 +31,7 @@ SECTIONS = (
     "kafka",
     "metrics",
     "partials",
+    "hosts",
     "collect",
     "combine",
     "correlate",
@@ -137,6 +138,8 @@ def _of_file(section: str, known: Set[str], file: Path | None) -> Values:
         if key not in known:  # its value stays unsaid: it may be a secret under a misspelt name
             near = did_you_mean(key, known)
             raise ConfigError(f"{file}: unknown key {section}.{key}; known: {', '.join(sorted(known))}{near}")
+        if file is not None and value and is_secret(key):
+            refuse_other_readers(file, f"[{section}] {key}")
         values[key] = (value, str(file))
     return values
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from pipeline.runtime.errors import ConfigError
-from pipeline.runtime.secrets import read_secret
+from pipeline.runtime.secrets import read_secret, refuse_other_readers
 
 Doc = msgspec.Meta
 
@@ -61,6 +61,8 @@ def check(config: KafkaConfig) -> None:
         path = getattr(config, key)
         if path and not Path(path).is_file():
             raise ConfigError(f"kafka.{key} = {path!r}: there is no such file")
+    if protocol.endswith("SSL") and config.ssl_key_file:
+        refuse_other_readers(Path(config.ssl_key_file), f"kafka.ssl_key_file = {config.ssl_key_file!r}")
     if protocol.endswith("SSL") and (config.ssl_ca_file or config.ssl_certificate_file):
         tls_context(config)
 

@@ -83,6 +83,9 @@ LIVE_UPDATES = Gauge("andon_live_updates", "Updates under watch")
 UNWATCHED_UPDATES = Gauge("andon_unwatched_updates", "Times that there was no place for an update")
 UNDERSTOOD = Counter("andon_understood", "Bodies that came in another form and were understood", ["stage", "form"])
 NOTED = Gauge("andon_noted", "Input that became no evidence, or was mended, by its word (docs/design.md)", ["what"])
+HALF_BLIND = Gauge(
+    "andon_half_blind_updates", "Updates of which telemetry shows less than it seems to (docs/design.md)", ["reason"]
+)
 CLOCKS_AHEAD = Gauge("andon_clocks_ahead_hosts", "Hosts whose clocks were ahead within the last day")
 COMMANDS = Counter("andon_commands", "Operators' commands answered", ["status", "reason"])
 AUDIT_FAULTS = Counter("andon_audit_faults", "Entries of fleet.audit found changed, missing or moved", ["what"])

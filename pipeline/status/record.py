@@ -10,7 +10,9 @@ from pipeline.halt.safety import SafetyRecord
 from pipeline.wire import topics
 from pipeline.wire.record_keys import fleet_of, is_heartbeat, is_of_fleet, update_key
 from pipeline.wire.verdicts import CLOCKS_AHEAD, STREAM_TIME_AHEAD, FleetAlarm, FleetHeartbeat, Verdict
-from pipeline.wire.words import alarm_words, counted, doubted_words
+from pipeline.wire.words import HALF_BLIND, alarm_words, counted, doubted_words
+
+REASONS = 3  # said of a fleet whose telemetry is half-blind
 
 
 class Shown:
@@ -66,6 +68,19 @@ class Shown:
             if CLOCKS_AHEAD in beat.flags:
                 words = "clocks of many hosts are ahead: what they install is no evidence"
                 yield f"{beat.fleet}: {words}; `andon query unused -p fleet={beat.fleet}`"
+        yield from self._half_blind()
         hidden = len(self.record.verdicts) - len(self.verdicts(now_ms))
         if hidden:
             yield f"{topics.VERDICTS.name}: {hidden} cleared, which counts for nothing while the detector is silent"
+
+    def _half_blind(self) -> Iterator[str]:
+        """What telemetry does not show of updates, by the flags of their verdicts."""
+        found: dict[str, dict[str, set[tuple[str, ...]]]] = {}
+        for verdict in self.record.verdicts.values():
+            for flag in HALF_BLIND.keys() & set(verdict.flags) - {"sampled"}:
+                name = (verdict.vendor, verdict.product, verdict.version)
+                found.setdefault(verdict.fleet, {}).setdefault(flag, set()).add(name)
+        for fleet, reasons in sorted(found.items()):
+            most = sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0]))
+            for flag, names in most[:REASONS]:
+                yield f"{fleet}: {flag} of {counted(len(names), 'update')}: {HALF_BLIND[flag]}"

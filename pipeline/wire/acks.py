@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from pipeline.wire.canonical import canonical_json
-from pipeline.wire.epochs import Epoch
+from pipeline.wire.record_keys import Epoch
 
 # requested: the rollout system was asked. confirmed: it says that it has stopped (or goes on, for a resume).
 # effective: hosts no longer get the update. failed: it could not be done. ignored: the subscriber is not concerned.

@@ -42,11 +42,19 @@ class Update(msgspec.Struct, Generic[W], frozen=True, gc=False):
     installed_at: Moment
 
 
+class Removal(Update, frozen=True, gc=False):
+    """One that was taken off again at `removed_at` (unix milliseconds): rolled back, or uninstalled."""
+
+    removed_at: Moment
+
+
 Updates = Annotated[tuple[Update, ...], msgspec.Meta(max_length=MAX_UPDATES)]
+Removals = Annotated[tuple[Removal, ...], msgspec.Meta(max_length=MAX_UPDATES)]
 L = TypeVar("L", bound=Updates, default=Updates)
+X = TypeVar("X", bound=Removals, default=Removals)
 
 
-class Event(msgspec.Struct, Generic[W, P, L], frozen=True, gc=False, tag_field="kind", kw_only=True):
+class Event(msgspec.Struct, Generic[W, P, L, X], frozen=True, gc=False, tag_field="kind", kw_only=True):
     """Fields that every event has; `ts` in unix milliseconds. Unknown fields are ignored."""
 
     v: Literal[1]
@@ -60,22 +68,23 @@ class Event(msgspec.Struct, Generic[W, P, L], frozen=True, gc=False, tag_field="
     region: P = ""  # type: ignore[assignment]
     site: P = ""  # type: ignore[assignment]
     updates: L
+    removed: X = ()  # type: ignore[assignment]
 
 
-class Boot(Event[W, P, L], Generic[W, P, L], frozen=True, gc=False, tag="boot", kw_only=True):
+class Boot(Event[W, P, L, X], Generic[W, P, L, X], frozen=True, gc=False, tag="boot", kw_only=True):
     """A host came up; `prior` says how its last session ended, `prior_ended_at` (unix ms) when, if known."""
 
     prior: Literal["clean", "crash", "unknown"]
     prior_ended_at: Moment | None = None
 
 
-class Crash(Event[W, P, L], Generic[W, P, L], frozen=True, gc=False, tag="crash", kw_only=True):
+class Crash(Event[W, P, L, X], Generic[W, P, L, X], frozen=True, gc=False, tag="crash", kw_only=True):
     """A host crashed at `ts`, reported when it was next able to."""
 
     signature: Signature
 
 
-class Heartbeat(Event[W, P, L], Generic[W, P, L], frozen=True, gc=False, tag="heartbeat", kw_only=True):
+class Heartbeat(Event[W, P, L, X], Generic[W, P, L, X], frozen=True, gc=False, tag="heartbeat", kw_only=True):
     """A host is up."""
 
 

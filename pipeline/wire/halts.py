@@ -11,8 +11,7 @@ from pipeline.wire.acks import HaltAck
 from pipeline.wire.audit import AuditEntry
 from pipeline.wire.canonical import canonical_json
 from pipeline.wire.commands import Command
-from pipeline.wire.epochs import Epoch
-from pipeline.wire.record_keys import update_key
+from pipeline.wire.record_keys import Epoch, update_key
 from pipeline.wire.verdicts import Basis, Conditional, Explanation, Word
 
 

@@ -10,7 +10,7 @@ one, or read too.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 import msgspec
 
@@ -101,7 +101,9 @@ def _decoder(words: frozenset[str], updates: Any = None) -> Decode:
     known: Any = Literal[tuple(sorted(words))]
     place: Any = Literal[("", *sorted(words))]
     listed: Any = updates or _list_of(known)
-    types: Any = Boot[known, place, listed] | Crash[known, place, listed] | Heartbeat[known, place, listed]
+    none: Any = tuple[()]  # who removed something is read by `decode_event`
+    kinds = (Boot[known, place, listed, none], Crash[known, place, listed, none], Heartbeat[known, place, listed, none])
+    types: Any = Union[kinds]  # noqa: UP007
     decode: Decode = msgspec.json.Decoder(types).decode
     return decode
 

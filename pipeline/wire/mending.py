@@ -39,6 +39,8 @@ def mend(fields: Fields, mends: Mends) -> None:
         _mend_text(signature, "module", _last_part, mends)
     if isinstance(updates := fields.get("updates"), list):
         fields["updates"] = _updates(updates, fields.get("ts"), mends)
+    if "removed" in fields:
+        fields["removed"] = _removed(fields["removed"], fields.get("ts"), mends)
 
 
 def unit_of(value: object) -> tuple[str, int] | None:
@@ -86,6 +88,14 @@ def _updates(listed: list[Any], ts: Any, mends: Mends) -> list[Fields]:
     since_ms = ts - RECENT_MS if isinstance(ts, int) else ANCIENT_MS
     ranked = sorted(range(len(usable)), key=lambda place: _rank(usable[place], since_ms), reverse=True)
     return [usable[place] for place in sorted(ranked[:MAX_UPDATES])]
+
+
+def _removed(listed: Any, ts: Any, mends: Mends) -> list[Fields]:
+    """The same of what was taken off again. Removed at an unknown time, it counts as long gone."""
+    usable = _updates(listed if isinstance(listed, list) else [], ts, mends)
+    for update in usable:
+        update["removed_at"] = _moment(update.get("removed_at"), ANCIENT_MS, Noted.REMOVED_AT_UNUSABLE, mends)
+    return usable
 
 
 def _doubt_versions(updates: list[Fields]) -> None:

@@ -17,10 +17,13 @@ class Noted(StrEnum):
     INSTALLED_AT_UNUSABLE = "installed_at_unusable"  # the same: to no version of it exposed, nor control
     UPDATES_UNUSABLE = "updates_unusable"  # updates without name or version: as if not listed
     UPDATES_CUT = "updates_cut"  # updates beyond 64 on one host
+    REMOVED_AT_UNUSABLE = "removed_at_unusable"  # the same: removed, and nobody knows when
+    HOST_RESPELLED = "host_respelled"  # reports of a host in capitals, with a domain …: as of its one name
 
     # Updates listed by trials and crashes that count, once for each that lists one.
     EXPOSURES_EXCLUDED = "exposures_excluded"  # superseded, past the window, or of an undated crash
     EXPOSURES_NOT_YET = "exposures_not_yet"  # installed only after the moment of the trial or the crash
+    UPDATES_REMOVED = "updates_removed"  # listed, and taken off again before that moment: neither exposed nor control
     EXPOSURES_UNWATCHED = "exposures_unwatched"  # of updates for which the detector had no place
 
     # Crashes.
@@ -28,4 +31,5 @@ class Noted(StrEnum):
     CRASHES_LATE = "crashes_late"  # reported more than a day after: no evidence
     CRASHES_CUT = "crashes_cut"  # beyond 5,000 in a partial: counted, not used
     CRASHES_REPEATED = "crashes_repeated"  # of a host that counts already in these 24 hours
+    CRASHES_VERSION_UNKNOWN = "crashes_version_unknown"  # a product was changed before they were reported
     CRASHES_CAPPED = "crashes_capped"  # of a site and minute that count already three

@@ -39,7 +39,8 @@ class CrashRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One crash in full. `at` is the moment of the crash (unix ms), `stratum` and the updates are indices into the
     partial's dictionaries; `excluded` updates make the host neither exposed nor control for them.
     `partition` and `offset` say where the event stands in `fleet.events`; `undated`: a boot's report of a crash before
-    it, at an unknown moment, so that `at` is the boot's and no update is exposed."""
+    it, at an unknown moment, so that `at` is the boot's and no update is exposed. `later` are updates installed only
+    after the crash, of products of which nothing is listed that was there before: which version crashed is unknown."""
 
     at: int
     host: str
@@ -52,6 +53,7 @@ class CrashRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     partition: int
     offset: int
     undated: bool = False
+    later: tuple[int, ...] = ()
 
 
 class SampleRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -4,10 +4,15 @@ Parts are percent-encoded, so a "/" inside a vendor's name cannot forge another 
 parts, never from how it ends: `acme/v/p/-/heartbeat` is the verdict on a version "-" in a ring "heartbeat".
 """
 
+from typing import Annotated
 from urllib.parse import quote, unquote
+
+import msgspec
 
 HEARTBEAT, ALARM = "heartbeat", "alarm"
 _OF_FLEETS = frozenset({HEARTBEAT, ALARM})
+MAX_EPOCH = 2**53 - 1  # the largest integer that every JSON reader keeps exact
+Epoch = Annotated[int, msgspec.Meta(ge=1, le=MAX_EPOCH)]  # what is newer of one halt key
 
 
 def update_key(fleet: str, vendor: str, product: str, version: str) -> str:

@@ -14,6 +14,7 @@ from pipeline.wire.acks import HaltAck
 from pipeline.wire.decode import decode_event
 from pipeline.wire.events import Boot, Crash
 from pipeline.wire.halts import Halt, encode_halt
+from pipeline.wire.hosts import HostNames
 from pipeline.wire.topics import DEADLETTER, HALT_ACKS, HALTS, VERDICTS
 from pipeline.wire.verdicts import (
     AlarmSignature,
@@ -56,6 +57,15 @@ def test_events_without_updates() -> None:
     """No update at all in a batch: empty lists, not missing ones."""
     raw = msgspec.json.encode(msgspec.json.decode(EVENTS[0]) | {"updates": []})
     assert event_columns([decode_event(raw)], [NOW]).to_pylist()[0]["updates.product"] == []
+
+
+def test_a_host_is_stored_under_its_one_name() -> None:
+    """As the combiner counts it, or ClickHouse would count one machine three times."""
+    names = ("H-1", "h-1.corp.example", "h-1")
+    values = [msgspec.json.encode(msgspec.json.decode(EVENTS[0]) | {"host": name}) for name in names]
+    stored = EventRows()(values, [NOW] * len(values)).tables["events"].column("host").to_pylist()
+    kept = EventRows(HostNames(("*",)))(values, [NOW] * len(values)).tables["events"].column("host").to_pylist()
+    assert (stored, kept) == (["h-1"] * 3, ["h-1", "h-1.corp.example", "h-1"])
 
 
 def test_refused_events_are_counted_and_left_out() -> None:

@@ -86,6 +86,22 @@ def test_credit_waits_for_an_acknowledgement(client: Client, truths: dict[str, w
     )
 
 
+def test_a_halt_of_what_nobody_has_fails_no_other(client: Client, truths: dict[str, world.Truth]) -> None:
+    """A halt ahead of any rollout, of a fleet of one host: at most that one, and the other fleets' rows are there."""
+    assert truths
+    client.command(
+        "INSERT INTO events (fleet, host, kind, ts, ingested_at, id, "
+        "`updates.vendor`, `updates.product`, `updates.version`, `updates.installed_at`) "
+        f"SELECT 'ahead', 'h', 'heartbeat', fromUnixTimestamp64Milli({END_MS} - number * {HOUR_MS}) AS at, at, "
+        "toString(number), ['crowdstrike'], ['falcon-content'], ['290'], [at - INTERVAL 1 DAY] FROM numbers(24)"
+    )
+    world.store_halt(client, "ahead", END_MS - 2 * HOUR_MS, END_MS - 2 * HOUR_MS)
+    row = spared(client, "ahead")
+    assert (row["proof"], row["hosts_with_it"], row["silent_hosts"]) == ("unproven", 0, 0)
+    assert (row["spared_low"], row["spared_high"]) == (0, 1)
+    assert spared(client, "heeded")["proof"] == "installations ended"
+
+
 def test_a_rollout_that_had_ended_by_itself_proves_nothing(client: Client) -> None:
     """Half of the hosts had the update for half a day when it was halted: no curve shows that anything was stopped."""
     halted = END_MS - 3 * HOUR_MS

@@ -10,12 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.bakeoff.contenders.table import CONTENDERS
-from pipeline.bakeoff.contest.figures import by_family, quantile, rate, row, summarise
+from pipeline.bakeoff.contest.figures import by_family, row, summarise
 from pipeline.bakeoff.contest.main import chosen, command
 from pipeline.bakeoff.contest.page import page
 from pipeline.bakeoff.contest.run import ORACLE, Score, Stop, run, score
 from pipeline.bakeoff.families import FAMILIES
 from pipeline.bakeoff.hosts import NEVER
+from pipeline.bakeoff.limits import quantile, rate
 from pipeline.bakeoff.protocol import Call, Step
 from pipeline.bakeoff.reading import Reader, past_of
 from pipeline.bakeoff.spec import Family, Fault, Fleet, Push

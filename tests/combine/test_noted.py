@@ -5,9 +5,11 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
 from pipeline.combine.batch import Batch
 from pipeline.combine.emit import partials_of
-from pipeline.combine.event_batch import DEFAULT_WINDOW_MS
+from pipeline.combine.event_batch import DEFAULT_WINDOW_MS, EventBatch
 from pipeline.combine.memory import Memory
 from pipeline.correlate.check import check_partial
+from pipeline.wire.decode import decode_event
+from pipeline.wire.hosts import HostNames
 from pipeline.wire.learned import LearnedDecoder
 from pipeline.wire.partials import MAX_CLOCKS_AHEAD, Notes, Partial
 from pipeline.wire.spans import HOUR_MS, MINUTE_MS
@@ -60,7 +62,7 @@ def test_hosts_whose_clocks_are_ahead_are_named() -> None:
     (partial,) = partials(raw("fast", ts=NOW + HOUR_MS), raw("zone", installed_at=NOW + 2 * HOUR_MS), crash, raw("ok"))
     assert partial.events == 3
     assert partial.notes.clocks_ahead == {"fast": HOUR_MS, "zone": 2 * HOUR_MS}
-    assert partial.notes.counts == {"exposures_not_yet": 2}
+    assert partial.notes.counts == {"exposures_not_yet": 2, "crashes_version_unknown": 1}
 
 
 def test_of_many_clocks_those_furthest_ahead_are_named() -> None:
@@ -75,3 +77,22 @@ def test_repeats_within_a_batch_are_counted() -> None:
     crash = raw("a", kind="crash", signature={"code": "0x1", "module": ""})
     (partial,) = partials(*[crash] * 5)
     assert (len(partial.crashes), partial.notes.counts) == (1, {"crashes_repeated": 4})
+
+
+def test_a_host_has_one_name_however_it_is_spelled() -> None:
+    """Three spellings: one trial an hour, one crashed host, one hash among the samples; the others are counted."""
+    names = ("h-1", "H-1", "h-1.corp.example")
+    crash = {"kind": "crash", "signature": {"code": "0x1", "module": ""}}
+    (partial,) = partials(*map(raw, names), *(raw(name, **crash) for name in names))
+    assert [(found.host, partial.repeats) for found in partial.crashes] == [("h-1", 2)]
+    assert len(partial.samples) == 1
+    assert partial.notes.counts == {"host_respelled": 4, "crashes_repeated": 2}
+
+
+def test_a_domain_that_is_kept_is_part_of_the_name() -> None:
+    """As `hosts.keep_domains` says: two machines called web-1."""
+    batch = EventBatch(Memory(1 << 12, HostNames(("eu.example",))))
+    names = ("web-1.EU.example", "web-1.us.example", "web-1")
+    batch.add([decode_event(raw(name)) for name in names], lambda index: (0, index))
+    (partial,) = partials_of(batch.fold(), "0", NOW)
+    assert (partial.events, partial.repeats) == (3, 1)

@@ -70,6 +70,7 @@ BAD: dict[str, Callable[[Partial], Partial]] = {
     "crashes: stratum": crash(stratum=10_000),
     "crashes: 65 updates": crash(exposed=(0,) * 65),
     "crashes: update": crash(excluded=(10_000,)),
+    "crashes: update ": crash(later=(10_000,)),
     "samples: minute": sample(minute=LATEST // MINUTE_MS + 1),
     "samples: host_hash": sample(host_hash=-1),
     "samples: 65 updates": sample(exposed=(0,) * 65),

@@ -98,13 +98,13 @@ def test_a_stratum_without_trials_takes_the_share_of_its_pools() -> None:
     trials.resize(Sizes(3, 1, 0))
     trials.advance(1_000)
     trials.add_trials(at, ONE, ONE, np.array([400.0]))
-    trials.add_exposures(at, ONE, ONE, ONE, np.array([40.0]), np.array([0.0]))
+    trials.add_listed(trials.exposed, at, ONE, ONE, ONE, np.array([40.0]))
     strata = trials.trials.shape[2]
     pools = np.zeros((3, strata))
     pools[0, :2] = pools[1, 1] = pools[2, 2] = 1.0  # all but the third; the second; the third
     trials.survey(pools)
-    for share in (trials.upper_share, trials.plain_share):
-        own, blind, alone = share(np.array([0, 1, 2]), pools)[:, 0]
+    for share in trials.shares(np.array([0, 1, 2]), pools):
+        own, blind, alone = share[:, 0]
         assert own == pytest.approx(0.1, abs=0.005)
         assert blind == pytest.approx(0.1, abs=0.005)
         assert alone > 0.99

@@ -109,13 +109,13 @@ def trials_with(exposed: float, total: float, strata: int = 2) -> Trials:
         at = np.array([1_000]), np.array([0]), np.array([stratum])
         trials.add_trials(*at, np.array([total]))
     here = np.array([1_000]), np.array([0]), np.array([0])
-    trials.add_exposures(*here, np.array([0]), np.array([exposed]), np.array([0.0]))
+    trials.add_listed(trials.exposed, *here, np.array([0]), np.array([exposed]))
     return trials
 
 
 def upper(exposed: float, total: float) -> float:
     trials = trials_with(exposed, total)
-    return float(trials.upper_share(np.array([0]), np.ones((1, trials.trials.shape[2])))[0, 0])
+    return float(trials.shares(np.array([0]), np.ones((1, trials.trials.shape[2]))).upper[0, 0])
 
 
 def lower(exposed: float, total: float) -> float:

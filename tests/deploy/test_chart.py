@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ import yaml
 from support.deploying.chart import CHART, Object, rendered, sources
 from support.sources import ROOT
 from support.waiting import DEADLINE_SECONDS
+
+from pipeline.halt.signing import load_or_create, load_private, load_trusted
 
 pytestmark = pytest.mark.service
 
@@ -38,6 +41,7 @@ ALL = SITE | {
     "nodeSelector": {"disk": "ssd"},
     "imagePullSecrets": [{"name": "registry"}],
     "priorityClassName": "high",
+    "backup": {"enabled": True, "recipients": "age1", "storeClaim": "store", "diskClaim": "disk"},
 }
 
 
@@ -118,7 +122,10 @@ def test_every_pod_is_nobodys() -> None:
     objects = rendered(ALL)
     policies = [each["spec"]["podSelector"]["matchLabels"] for each in objects if each["kind"] == "NetworkPolicy"]
     budgets = [each["spec"]["selector"]["matchLabels"] for each in objects if each["kind"] == "PodDisruptionBudget"]
-    for owner in (each for each in objects if each["kind"] in ("StatefulSet", "Deployment", "Job")):
+    jobs = [each["spec"]["jobTemplate"] | {"kind": "Job"} for each in objects if each["kind"] == "CronJob"]
+    assert len(jobs) == 1
+    owners = [each for each in objects if each["kind"] in ("StatefulSet", "Deployment", "Job")]
+    for owner in (*owners, *jobs):
         template = owner["spec"]["template"]
         spec, labels = template["spec"], template["metadata"]["labels"].items()
         assert spec["securityContext"]["runAsNonRoot"]
@@ -134,6 +141,35 @@ def test_every_pod_is_nobodys() -> None:
                 name: spec["containers"][0][name]["httpGet"]["path"] for name in ("livenessProbe", "readinessProbe")
             }
             assert probes == {"livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+
+
+def test_a_backups_pod_has_keys_that_may_be_signed_with(tmp_path: Path) -> None:
+    """A Secret's files are root's, and readable to a group: the pod's first container makes them its own, beside the
+    public keys, and nothing else of the volume is there."""
+    (job,) = (
+        each["spec"]["jobTemplate"]["spec"]["template"]["spec"] for each in rendered(ALL) if each["kind"] == "CronJob"
+    )
+    first, create = job["initContainers"]
+    key = load_or_create(tmp_path / "made")
+    for name in ("key", "trust", "own"):
+        (tmp_path / name).mkdir()
+    for name in ("signing.key.pem", "backup.key.pem"):
+        shutil.copy(tmp_path / "made" / "signing.key.pem", tmp_path / "key" / name)
+        (tmp_path / "key" / name).chmod(0o440)
+    shutil.copy(tmp_path / "made" / f"{key.kid}.pub.pem", tmp_path / "trust")
+    places = {each["mountPath"]: str(tmp_path / Path(each["mountPath"]).name) for each in first["volumeMounts"]}
+    (*shell, script) = first["command"]
+    for inside, here in places.items():
+        script = script.replace(inside, here)
+    subprocess.run([*shell, script], check=True, timeout=DEADLINE_SECONDS)
+    own = {
+        each["mountPath"]: tmp_path / "own" / each["subPath"]
+        for each in create["volumeMounts"]
+        if each["name"] == "own"
+    }
+    assert load_private(own["/etc/andon/backup-keys"] / "backup.key.pem").kid == key.kid
+    assert load_or_create(own["/var/lib/andon/keys"]).kid == key.kid
+    assert load_trusted(own["/var/lib/andon/keys"]).keys() == {key.kid}
 
 
 def test_no_secret_is_written_in_it() -> None:

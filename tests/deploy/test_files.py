@@ -112,9 +112,14 @@ def test_the_units_by_systemd(tmp_path: Path) -> None:
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    units = sorted(path.name.replace("@.", "@0.") for path in (tmp_path / "etc/systemd/system").glob("andon*.service"))
-    assert len(units) == len(STAGES) + 2
-    assert run("systemd-analyze", f"--root={tmp_path}", "--man=no", "--recursive-errors=no", "verify", *units) == ""
+    installed = tmp_path / "etc/systemd/system"
+    units = sorted(path.name.replace("@.", "@0.") for path in installed.glob("andon*.service"))
+    assert len(units) == len(STAGES) + 3
+    every = [*units, "andon.target", "andon-backup.timer"]
+    assert sorted(path.name.replace("@.", "@0.") for path in installed.glob("andon*.*") if path.is_file()) == sorted(
+        every
+    )
+    assert run("systemd-analyze", f"--root={tmp_path}", "--man=no", "--recursive-errors=no", "verify", *every) == ""
     for unit in units:
         said = run("systemd-analyze", f"--root={tmp_path}", "security", "--offline=true", "--no-pager", unit)
         found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)

@@ -31,6 +31,7 @@ from pipeline.runtime.secrets import is_secret
 from pipeline.runtime.web.serving import MetricsConfig
 from pipeline.status.main import StatusConfig
 from pipeline.wire import topics
+from pipeline.wire.hosts import HostsConfig
 from pipeline.wire.partials import UpdateId
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +41,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "kafka": KafkaConfig,
     "metrics": MetricsConfig,
     "partials": PartialsConfig,
+    "hosts": HostsConfig,
     "collect": CollectConfig,
     "combine": CombineConfig,
     "correlate": CorrelateConfig,

@@ -11,6 +11,7 @@ import pytest
 from pipeline.bench.faults.main import SCENARIOS
 from pipeline.bench.maxsprt import critical_value
 from pipeline.decide import evidence, explain, history
+from pipeline.decide.blind.flags import REASONS
 from pipeline.decide.detector import Detector
 from pipeline.decide.policy import Policy, PolicySet
 from pipeline.wire import topics
@@ -22,6 +23,7 @@ from pipeline.wire.partials import PARTIAL_VERSION, Partial, Stratum
 from pipeline.wire.reasons import Reason
 from pipeline.wire.spans import DAY_MS, HOUR_MS
 from pipeline.wire.verdicts import State
+from pipeline.wire.words import HALF_BLIND
 
 ROOT = Path(__file__).parents[2]
 DESIGN = (ROOT / "docs" / "design.md").read_text("utf-8")
@@ -77,8 +79,13 @@ def test_examples_decode() -> None:
 def test_flags_are_the_codes() -> None:
     """Each flag is one that the detector gives, or the correlator that feeds it."""
     rooms = ("decide", "correlate")
-    code = "".join(path.read_text("utf-8") for room in rooms for path in (ROOT / "pipeline" / room).glob("*.py"))
-    assert {flag for flag in words(table("flag")) if f'"{flag}"' not in code} == set()
+    code = "".join(path.read_text("utf-8") for room in rooms for path in (ROOT / "pipeline" / room).rglob("*.py"))
+    assert {flag for flag in words(table("flag | what")) if f'"{flag}"' not in code} == set()
+
+
+def test_half_blind_telemetry_is_explained() -> None:
+    """Each reason has words for people, and a row that says how it is told and what it costs."""
+    assert words(table("flag | told by | what it costs")) == HALF_BLIND.keys() == {*REASONS, "sampled"}
 
 
 def test_faults_are_the_benches() -> None:

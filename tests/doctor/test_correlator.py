@@ -7,7 +7,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from consumers.clickhouse.connect import ClickHouseConfig
+from pipeline.doctor.examine import stage
 from pipeline.doctor.http import check_correlator, check_stage
+from pipeline.doctor.targets import DoctorConfig, targets
+from pipeline.local.stack import StackInfo, StageInfo
+from pipeline.runtime.kafka import KafkaConfig
 
 HEALTHY = {
     "ready": True,
@@ -82,3 +87,17 @@ def test_a_stage_that_does_not_get_on_is_a_problem_with_its_own_words() -> None:
         assert (found.level, found.words) == ("problem", f"{url} answers, but is not ready: inserts fail")
     (found,) = check_stage("combiner", "combine", url)
     assert (found.level, found.advice) == ("problem", "start `andon combine`, or correct doctor.combine_url")
+
+
+def test_notify_is_looked_at() -> None:
+    """That of the local line, unless another is named; one that reaches no Alertmanager is a problem, in its words."""
+    info = StackInfo(
+        supervisor_pid=1, started_at=0, data_dir="", fleet="acme", bootstrap_servers="h:1",
+        stages={"notify": StageInfo(metrics_port=9109)},
+    )  # fmt: skip
+    assert targets(DoctorConfig(), KafkaConfig(), ClickHouseConfig(), info).doctor.notify_url == "http://127.0.0.1:9109"
+    with saying({"ready": False, "why_not": ["http://am:9093 does not answer"]}) as url:
+        named = targets(DoctorConfig(notify_url=url), KafkaConfig(), ClickHouseConfig(), info)
+        (found,) = stage("notify", "notify", named.doctor.notify_url)
+    assert (found.check, found.level) == ("notify", "problem")
+    assert "http://am:9093 does not answer" in found.words

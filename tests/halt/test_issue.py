@@ -16,8 +16,8 @@ from pipeline.halt.issue import issue, renew, renewal_due
 from pipeline.halt.register import HaltRegister
 from pipeline.halt.signing import load_or_create, load_trusted, verify
 from pipeline.runtime.errors import ConfigError
-from pipeline.wire.epochs import MAX_EPOCH
 from pipeline.wire.halts import Evidence, Halt, canonical_bytes, decode_halt, encode_halt
+from pipeline.wire.record_keys import MAX_EPOCH
 from pipeline.wire.verdicts import Conditional, Explanation
 
 NOW = 1_790_000_000_000

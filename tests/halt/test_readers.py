@@ -18,8 +18,8 @@ from pipeline.halt.safety import SafetyRecord
 from pipeline.halt.signing import SigningKey
 from pipeline.wire import topics
 from pipeline.wire.acks import HaltAck, encode_ack
-from pipeline.wire.epochs import MAX_EPOCH
 from pipeline.wire.halts import Halt
+from pipeline.wire.record_keys import MAX_EPOCH
 
 OPERATOR, SUBSCRIBER, REVOKED = (SigningKey(Ed25519PrivateKey.generate()) for _ in range(3))
 KEYS = TRUSTED | {

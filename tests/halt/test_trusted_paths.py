@@ -133,3 +133,19 @@ def test_a_private_key_is_loaded_where_nobody_else_could_have_put_it(tmp_path: P
     path.parent.chmod(0o777)
     with pytest.raises(ConfigError, match="chmod o-w"):
         load_private(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_group_may_write_where_nobody_else_is_in_it(tmp_path: Path) -> None:
+    """Its owner's private group, as many systems make directories, and Kubernetes volumes; not a group of others."""
+    load_or_create(tmp_path / "keys")
+    public = next((tmp_path / "keys").glob("*.pub.pem"))
+    for path, mode in ((tmp_path / "keys", 0o2775), (public, 0o664)):
+        os.chown(path, 0, 0)
+        path.chmod(mode)
+        assert len(load_trusted(tmp_path / "keys")) == 1
+        os.chown(path, 0, NOBODY)
+        path.chmod(mode)
+        with pytest.raises(ConfigError, match=rf"{path.name} has mode {mode:04o}: .*chmod g-w"):
+            load_trusted(tmp_path / "keys")
+        os.chown(path, 0, 0)

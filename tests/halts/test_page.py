@@ -36,6 +36,7 @@ from pipeline.wire import topics
 from pipeline.wire.acks import HaltAck, encode_ack
 from pipeline.wire.halts import Evidence
 from pipeline.wire.verdicts import Conditional, Explanation
+from pipeline.wire.words import HALF_BLIND
 
 KEY = ASKED.halt_key
 SCCM, INTUNE = (SigningKey(Ed25519PrivateKey.generate()) for _ in range(2))
@@ -149,6 +150,18 @@ def test_a_persons_order_is_told_as_one() -> None:
     assert "RESUMED: " in said
     assert "# one operator ends the resume: andon halts force crowdstrike/falcon-content/291 --fleet acme" in said
     assert "see docs/design.md" not in said
+
+
+def test_half_blind_telemetry_is_said_in_words() -> None:
+    """What it costs; and however many reasons there are, what to do next stands there."""
+    few = text(page(*story(flags=("strata_without_trials",))))
+    assert (
+        "strata_without_trials: its crashes come from strata (ring, os, model) that no boot or heartbeat names" in few
+    )
+    found = page(*story(flags=tuple(HALF_BLIND)))
+    assert len(found) <= MOST_LINES
+    assert "Next" in text(found)
+    assert "andon halts resume" in text(found)
 
 
 def test_the_screen_says_all_and_fits() -> None:

@@ -127,11 +127,11 @@ def test_a_directory_keeps_its_kind_of_broker(tmp_path: Path, kafka_jars: KafkaJ
         kafka_line.prepare("kafka", tmp_path / "broker", 1, 2)
 
 
-def test_up_on_kafka(kafka_jars: KafkaJars, tmp_path: Path) -> None:
+def test_up_on_kafka(kafka_jars: KafkaJars, tmp_path: Path, schema: Path) -> None:
     """The whole line on Apache Kafka: a halt for the guilty update alone, every event in ClickHouse, and all of it
     there again after a stop."""
     needs("kcat", "curl")
-    line = Line(tmp_path / "line", "--broker", "kafka")
+    line = Line(tmp_path / "line", "--broker", "kafka", schema=schema)
     try:
         sent = incident("acme", "guilty", "innocent")
         assert line.curl_send(b"\n".join(sent))[0] == 202

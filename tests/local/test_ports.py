@@ -1,11 +1,13 @@
 """Free ports, with several processes looking for one at the same time."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from pipeline.local.machine import ports
+from pipeline.local.machine.listeners import strangers
 
 LOOK = """
 from pipeline.local.machine import ports
@@ -21,3 +23,20 @@ def test_what_another_process_found_is_not_found_again() -> None:
     found = ports.free_port()
     said = subprocess.run([sys.executable, "-c", LOOK.format(found)], capture_output=True, text=True, check=True)
     assert int(said.stdout) != found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who listens")
+@pytest.mark.service
+def test_what_an_ending_process_leaves_open_is_no_strangers() -> None:
+    """Its files are not shown any more, and the engine's threads still hold the port: that "others" had taken it was
+    said of the line's own ClickHouse. One that lives, and does not hold it, is told of the stranger."""
+    with ports.bind_free() as listener:
+        listener.listen()
+        port = listener.getsockname()[1]
+        assert strangers(os.getpid(), port) == []
+        assert strangers(os.getppid(), port) != []
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        assert strangers(ended.pid, port) is None
+        ended.wait()
+        assert strangers(ended.pid, port) is None

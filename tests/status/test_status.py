@@ -36,6 +36,7 @@ from pipeline.wire.verdicts import (
     Verdict,
     encode_verdict,
 )
+from pipeline.wire.words import HALF_BLIND
 
 NOW = 1_721_362_140_000  # 2024-07-19T04:09:00Z
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[bold red]‮<script>\n'; DROP TABLE andon.events; --\x00"
@@ -130,6 +131,18 @@ def test_clocks_ahead_are_a_problem_in_words() -> None:
     (said,) = shown.problems(NOW)
     assert said.startswith("acme: clocks of many hosts are ahead")
     assert "andon query unused" in said
+
+
+def test_half_blind_telemetry_is_a_problem_in_words() -> None:
+    """Which reason, of how many updates, and what it costs: a line each, the most frequent first."""
+    shown = Shown({})
+    flagged = {"a": ("version_per_host", "capped"), "b": ("version_per_host", "strata_move"), "c": ("sampled",)}
+    shown.record.verdicts |= {
+        name: msgspec.structs.replace(verdict(name, 1.0), flags=flags) for name, flags in flagged.items()
+    }
+    first, second = shown.problems(NOW)
+    assert first == f"acme: version_per_host of 2 updates: {HALF_BLIND['version_per_host']}"
+    assert second.startswith("acme: strata_move of 1 update: os names a build")
 
 
 def drawn(seen: Snapshot, width: int = 400, height: int | None = None) -> str:

@@ -43,12 +43,18 @@ def wait_for(what: str, look: Callable[[], T | None], seconds: float = DEADLINE_
 
 
 class Line:
-    """`andon up` in a process of its own; where everything is, it tells in stack.json, `at_first` once it was ready."""
+    """`andon up` in a process of its own; where everything is, it tells in stack.json, `at_first` once it was ready.
+    With a `schema`, the directory of an engine that was migrated before, it need not be migrated again."""
 
-    def __init__(self, data_dir: Path, *options: str, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *options: str, environ: Mapping[str, str] | None = None, schema: Path | None = None
+    ) -> None:
         self.data_dir = data_dir
         self.output = data_dir.with_name(data_dir.name + ".out")
         self.log = data_dir / "logs" / "andon.log"
+        if schema is not None:
+            data_dir.mkdir(mode=0o700)
+            shutil.copytree(schema, data_dir / "clickhouse", symlinks=True)
         with self.output.open("wb") as output:
             argv = [ANDON, "up", "--data-dir", str(data_dir), *options]
             self.process = subprocess.Popen(

@@ -118,11 +118,11 @@ def test_hangup_ends_a_stage_in_order(line: Line) -> None:
     wait_for("tokens are read", lambda: "tokens read again" in line.log.read_text("utf-8"))
 
 
-def test_a_clean_stop_leaves_no_process_and_no_port(tmp_path: Path) -> None:
+def test_a_clean_stop_leaves_no_process_and_no_port(tmp_path: Path, schema: Path) -> None:
     """SIGTERM: exit code 0; every process, also those that stages started, and every port is gone. Before that its
     broker is killed, which may lose what was just sent, and what is sent after it counts as ever."""
     needs("kcat")
-    line = Line(tmp_path / "line")
+    line = Line(tmp_path / "line", schema=schema)
     line.kcat_send("fleet.events", [encode(event("before", "h", now_ms()))])
     wait_for("folded", lambda: line.folded("before") == 1)
     combiner = line.info["stages"]["combine"]["pid"]

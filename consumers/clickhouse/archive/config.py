@@ -4,6 +4,8 @@ from typing import Annotated
 
 import msgspec
 
+from pipeline.wire.hosts import HostsConfig as HostsConfig  # its command reads it, too
+
 Doc = msgspec.Meta
 
 STAGE = "archive"

@@ -12,15 +12,16 @@ from consumers.clickhouse.archive.intent import Range
 from consumers.clickhouse.archive.records import ROUTES, Record, record_rows
 from consumers.clickhouse.archive.rows import Rows
 from pipeline.halt.signing import TrustedKeys
+from pipeline.wire.hosts import HostNames as HostNames
 from pipeline.wire.topics import EVENTS
 
 
 class Converter:
     """Of one process: what the decoder of events has learned is kept."""
 
-    def __init__(self, topic_prefix: str, trusted: TrustedKeys | None = None) -> None:
+    def __init__(self, topic_prefix: str, trusted: TrustedKeys | None = None, hosts: HostNames | None = None) -> None:
         self._prefix, self._trusted = topic_prefix, trusted
-        self._event_rows = EventRows()
+        self._event_rows = EventRows(hosts)
         pa.array(())  # looks for pandas, which takes most of a second where there is one: no batch should wait for it
         self.routes = {topic_prefix + name: route for name, route in ROUTES.items()}
 

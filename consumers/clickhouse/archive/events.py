@@ -8,12 +8,15 @@ from collections.abc import Hashable, Sequence
 from itertools import chain
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from consumers.clickhouse.archive.rows import MILLIS, Rows
-from pipeline.wire.events import MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat, check_not_future
+from pipeline.wire.decode import moment_of
+from pipeline.wire.events import ANCIENT_MS, MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat, check_not_future
+from pipeline.wire.hosts import HostNames
 from pipeline.wire.learned import LearnedDecoder
 from pipeline.wire.reasons import MalformedMessage
 
@@ -27,22 +30,35 @@ _UPDATE = ("vendor", "product", "version")
 
 
 class EventRows:
-    """Turns messages of `fleet.events` into rows; keeps the words that its decoder has learned."""
+    """Turns messages of `fleet.events` into rows; keeps the words that its decoder has learned. A host is stored under
+    its one name, under which the combiner counts it."""
 
-    def __init__(self) -> None:
+    def __init__(self, hosts: HostNames | None = None) -> None:
         self._decoder = LearnedDecoder()
+        self._hosts = hosts or HostNames()
 
     def __call__(self, values: Sequence[bytes], ingested_at_ms: Sequence[int]) -> Rows:
         """What the combiner refuses is dead-lettered there; here it is left out, by the same rules."""
         refused: dict[int, str] = {}
-        events = self._decoder.decode_all(values, lambda index, error: refused.__setitem__(index, error.reason))
+        events = self._decoder.decode_all(
+            values, lambda index, error: refused.__setitem__(index, error.reason), lambda _, event, __: _left(event)
+        )
         times = ingested_at_ms
         if refused:
             times = [at for index, at in enumerate(ingested_at_ms) if index not in refused]
         reasons = list(refused.values())
         events, times = _without_future(events, times, reasons)
-        tables = {"events": event_columns(events, times)} if events else {}
+        tables = {"events": event_columns(events, times, self._hosts)} if events else {}
         return Rows(tables, reasons)
+
+
+def _left(event: AnyEvent) -> None:
+    """Aggregates count what a report lists as installed: what had been taken off again is not."""
+    at = moment_of(event)
+    gone = {(each.vendor, each.product, each.version) for each in event.removed if each.removed_at <= at}
+    if gone:
+        left = [u for u in event.updates if u.installed_at > ANCIENT_MS or (u.vendor, u.product, u.version) not in gone]
+        msgspec.structs.force_setattr(event, "updates", tuple(left))
 
 
 def _without_future(
@@ -71,8 +87,13 @@ class _Codes(dict[Hashable, int]):
         return code
 
 
-def event_columns(events: Sequence[AnyEvent], ingested_at_ms: Sequence[int]) -> pa.RecordBatch:
+def event_columns(
+    events: Sequence[AnyEvent],
+    ingested_at_ms: Sequence[int],
+    hosts: HostNames | None = None,
+) -> pa.RecordBatch:
     """Rows of table `events` as an Arrow record batch, in the order given."""
+    names = hosts or HostNames()
     places = _Codes()
     # Comprehensions, here and below: Python reads a field by name in half the time that an attrgetter takes.
     place = _ints([places[type(e), e.fleet, e.ring, e.os, e.model, e.region, e.site] for e in events])
@@ -80,7 +101,7 @@ def event_columns(events: Sequence[AnyEvent], ingested_at_ms: Sequence[int]) -> 
     kind = np.array([KIND[cls] for cls in classes], np.int8)[place]
     columns = {
         **{name: _words(column, place) for name, column in zip(_PLACE, words, strict=True)},
-        "host": pa.array([event.host for event in events], pa.string()),
+        "host": pa.array(names.of([event.host for event in events]), pa.string()),
         "kind": pa.array(kind),
         "ts": _millis([event.ts for event in events]),
         "ingested_at": _millis(ingested_at_ms),

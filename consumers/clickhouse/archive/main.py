@@ -4,7 +4,7 @@ import gc
 
 import click
 
-from consumers.clickhouse.archive.config import GROUP, STAGE, ArchiveConfig
+from consumers.clickhouse.archive.config import GROUP, STAGE, ArchiveConfig, HostsConfig
 from consumers.clickhouse.connect import ClickHouseConfig
 from pipeline.halt.trust import TrustConfig
 from pipeline.runtime import logging
@@ -23,6 +23,7 @@ _COLLECT_EVERY = 100_000  # allocations: a batch makes many objects and no cycle
     ("kafka", KafkaConfig),
     ("metrics", MetricsConfig),
     ("trust", TrustConfig),
+    ("hosts", HostsConfig),
 )
 def command(
     archive: ArchiveConfig,
@@ -30,10 +31,11 @@ def command(
     kafka: KafkaConfig,
     metrics: MetricsConfig,
     trust: TrustConfig,
+    hosts: HostsConfig,
 ) -> None:
     """Foreground; SIGTERM stores what is held and stops."""
     stop = StopSignal().install()
-    from consumers.clickhouse.archive.convert import Converter  # here: help does not wait for them
+    from consumers.clickhouse.archive.convert import Converter, HostNames  # here: help does not wait for them
     from consumers.clickhouse.archive.insert import Inserter
     from consumers.clickhouse.archive.stage import Archive
     from pipeline.runtime.reading.watch import ReadingWatch
@@ -51,7 +53,9 @@ def command(
     gc.set_threshold(_COLLECT_EVERY)
     inserter = Inserter(clickhouse, log)
     watch.trouble = inserter.trouble
-    stage = Archive(archive, kafka, inserter, log, Converter(kafka.topic_prefix, trusted), watch.start().at)
-    if not stage.run(stop.is_set):
-        log.warning("ClickHouse does not answer: left without it", inserts=inserter.under_way())
+    convert = Converter(kafka.topic_prefix, trusted, HostNames(hosts.kept))
+    with watch.in_slot(archive.slot):
+        stage = Archive(archive, kafka, inserter, log, convert, watch.start().at)
+        if not stage.run(stop.is_set):
+            log.warning("ClickHouse does not answer: left without it", inserts=inserter.under_way())
     leave(0)  # Python would wait for requests that are not answered, and who watches the reading still asks the brokers

@@ -22,6 +22,7 @@ from pipeline.runtime.config import configured
 from pipeline.runtime.console import stdout_console
 from pipeline.runtime.errors import AndonError, ConfigError
 from pipeline.runtime.say import say, say_json
+from pipeline.wire.hosts import one_host
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -160,7 +161,8 @@ def command(clickhouse: ClickHouseConfig, fleet: str, host: str, yes: bool, as_j
             what = " of ".join(filter(None, (host and f"host {host!r}", fleet and f"fleet {fleet!r}")))
             click.confirm(f"Drop everything about {what} in {clickhouse.url}?", abort=True, err=True)
         client = connect(clickhouse, timeout_seconds=FILL_SECONDS)
-        found, expired = Forget(client, Layout(clickhouse.database, clickhouse.cluster), Subject(fleet, host)).run()
+        layout = Layout(clickhouse.database, clickhouse.cluster)
+        found, expired = _both([Forget(client, layout, Subject(fleet, name)).run() for name in _names(host)])
     except Error as error:
         raise AndonError(f"ClickHouse at {clickhouse.url}: {error}") from None
     remains = (*REMAINS, *(HOST_REMAINS if host else FLEET_REMAINS), *([str(expired)] if expired.sets else ()))
@@ -171,6 +173,24 @@ def command(clickhouse: ClickHouseConfig, fleet: str, host: str, yes: bool, as_j
         _show(found, remains)
     if any(row.after for row in found):
         raise SystemExit(1)
+
+
+def _names(host: str) -> list[str]:
+    """As it was given, and the one under which it is stored."""
+    return list(dict.fromkeys((host, one_host(host)))) if host else [host]
+
+
+def _both(runs: list[tuple[list[Found], Expired]]) -> tuple[list[Found], Expired]:
+    """What was found of either name."""
+    sums: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in (row for found, _ in runs for row in found):
+        before, after = sums.get(row[:2], (0, 0))
+        sums[row[:2]] = before + row.before, after + row.after
+    expired = [expired for _, expired in runs]
+    return (
+        [Found(*name, *counts) for name, counts in sums.items()],
+        Expired(sum(each.sets for each in expired), max(each.expire_on for each in expired)),
+    )
 
 
 def _warn_of_unknown(clickhouse: ClickHouseConfig, fleet: str, host: str) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from pipeline.bakeoff.contenders.table import CONTENDERS
-from pipeline.bakeoff.contest.figures import Figure, Summary
+from pipeline.bakeoff.contest.figures import Summary
 from pipeline.bakeoff.contest.run import ORACLE
+from pipeline.bakeoff.limits import Figure
 from pipeline.bakeoff.spec import Family
 
 TITLES = {entry.name: entry.title for entry in CONTENDERS} | {ORACLE: "Oracle"}

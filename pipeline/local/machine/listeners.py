@@ -34,14 +34,15 @@ class Listener(NamedTuple):
 
 
 def strangers(pid: int, port: int) -> list[Listener] | None:
-    """Those who listen on the port and are not this process; None while nobody listens. On another system than Linux
-    nobody is known to be a stranger."""
+    """Those who listen on the port and are not this process; None while nobody listens, and when the process has ended:
+    what it leaves open for a moment is no stranger's. On another system than Linux nobody is known to be a stranger."""
     if sys.platform != "linux":
         return []
     found = list(_listeners(port))
     if not found:
         return None
-    own = _sockets(pid)
+    if (own := _sockets(pid)) is None:
+        return None
     return [listener for listener in found if listener.inode not in own]
 
 
@@ -72,13 +73,16 @@ def _listening(table: Path) -> Iterator[list[str]]:
         yield words
 
 
-def _sockets(pid: int) -> set[int]:
-    """The inodes of the sockets that a process has open."""
+def _sockets(pid: int) -> set[int] | None:
+    """The inodes of the sockets that a process has open; None when it has ended. Of one that is ending, the threads of
+    an engine for one, the kernel shows no file any more while some thread still holds them all."""
     folder, found = f"/proc/{pid}/fd", set()
     try:
         names = os.listdir(folder)
-    except OSError:  # it has ended
-        return set()
+    except OSError:
+        names = []
+    if not names:
+        return None
     for name in names:
         try:
             target = os.readlink(f"{folder}/{name}")

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import structlog
@@ -12,6 +13,7 @@ from pipeline.runtime.errors import AndonError, FatalStageError, TopicMadeAnewEr
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.log_offsets import LogOffsets
 from pipeline.runtime.reading.progress import LOOK_MS, Place, Progress, Standing
+from pipeline.runtime.reading.slots import one_process
 from pipeline.runtime.topic_reader import OffsetRange, TopicReader
 from pipeline.runtime.web.serving import Health, Turns
 
@@ -64,6 +66,10 @@ class ReadingWatch:
         logs = LogOffsets(self._kafka, self._client_id)
         threading.Thread(target=self._run, args=(logs,), name="reading", daemon=True).start()
         return self
+
+    def in_slot(self, slot: str | int) -> AbstractContextManager[None]:
+        """For the stage's life; see `one_process`."""
+        return one_process(self._kafka, self._group, slot)
 
     def at(self, places: Mapping[Place, int]) -> None:
         """The stage's loop has turned: all that is assigned to it, topics as the cluster names them, and the offset

@@ -1,0 +1,1 @@
+"""Nights of a small fleet whose telemetry is half-blind."""
