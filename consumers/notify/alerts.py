@@ -15,7 +15,7 @@ from pipeline.halts.words import decided_words, now_words, obeyed_words, spread_
 from pipeline.runtime.logging import printable
 from pipeline.status.updates import UpdateRow
 from pipeline.wire.record_keys import parse_key
-from pipeline.wire.words import crashed_words
+from pipeline.wire.words import crashed_words, doubted_words
 
 HALTED, PENDING = "AndonHalt", "AndonHaltPending"
 STANDS = ("standing", "expired", "unknown")  # none of these permits anything
@@ -61,7 +61,11 @@ def _annotations(row: Row, names: list[str]) -> dict[str, str]:
     if halt is None:
         return found | {"description": f"{summary}: {row.why}; {why}"}
     rings = f"ring{'s' if len(halt.rings) > 1 else ''} {', '.join(map(printable, halt.rings))}"
-    parts = [f"{summary}, {rings}, {_clock(halt.issued_at)}: {_because(row)}", _stopped(row), _spreads(row), why]
+    doubt = _doubted(row)
+    if doubt:
+        found |= {"doubtful": doubt}
+    because = f"{summary}, {rings}, {_clock(halt.issued_at)}: {_because(row)}"
+    parts = [because, doubt, _stopped(row), _spreads(row), why]
     return found | {
         "description": "; ".join(part for part in parts if part),
         "rings": ", ".join(map(printable, halt.rings)),
@@ -105,6 +109,11 @@ def _stopped(row: Row) -> str:
         return "no rollout system has acknowledged it, and none is known here"
     confirmed = sum(each.has_confirmed for each in row.obeyed)
     return f"{confirmed} of {len(row.obeyed)} rollout systems have stopped"
+
+
+def _doubted(row: Row) -> str:
+    """Of a halt that stands: whether it is the wrong one."""
+    return printable(doubted_words(row.doubted_for)) if row.state in STANDS else ""
 
 
 def _spreads(row: Row) -> str:

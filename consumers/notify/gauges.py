@@ -26,6 +26,10 @@ def gauges(
     """Each family with its series, those first that matter most. `since_ms`: by halt key, unix ms."""
     yield metrics.HEARTBEAT, [((printable(fleet),), beat.at / 1000) for fleet, beat in sorted(record.beats.items())]
     yield metrics.FLEET_EVENTS, [((printable(fleet),), beat.events) for fleet, beat in sorted(record.beats.items())]
+    alarmed = sorted(fleet for fleet in record.beats if record.is_alarmed(fleet))
+    yield metrics.FLEET_ALARM, [((printable(fleet),), float(fleet in alarmed)) for fleet in sorted(record.beats)]
+    told = ((fleet, record.alarm_of(fleet)) for fleet in alarmed)
+    yield metrics.FLEET_ALARM_RISE, [((printable(fleet),), alarm.rise) for fleet, alarm in told if alarm is not None]
     yield from _live(verdict for verdict in record.verdicts.values() if _is_live(verdict, record))
     states = Counter((_parts(row)[0], row.state) for row in rows if row.state != "none")
     yield metrics.HALT_STATES, [(of, count) for of, count in sorted(states.items())]
@@ -34,6 +38,8 @@ def gauges(
     yield metrics.STANDS_SINCE, list(_updates(standing, {row.key: since_ms[row.key] / 1000 for row in standing}))
     rates = {row.key: rate for row in standing if (rate := _rate(row)) is not None}
     yield metrics.SPREADING, list(_updates([row for row in standing if row.key in rates], rates))
+    doubtful = [row for row in standing if row.doubted_for]
+    yield metrics.DOUBTFUL, list(_updates(doubtful, {row.key: 1.0 for row in doubtful}))
     pending = [row for row in rows if row.state == "pending"]
     yield metrics.PENDING_SINCE, list(_updates(pending, {row.key: since_ms[row.key] / 1000 for row in pending}))
     ends = {row.key: row.halt.expires_at / 1000 for row in rows if row.state == "resumed" and row.halt is not None}

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from consumers.rollout.gate import Knowledge, Question
-from pipeline.wire.record_keys import fleet_of, heartbeat_key, is_heartbeat, key_text
+from pipeline.wire.record_keys import alarm_key, fleet_of, heartbeat_key, is_heartbeat, key_text
 
 Record = tuple[bytes | None, bytes | None]  # key and value
 MAX_WORDS = 64  # of a key of fleet.verdicts: enough for a rate of trials, and for junk before the newest heartbeat
@@ -36,6 +36,7 @@ class Backlog:
 
     def __init__(self, asked: Question) -> None:
         self._asked, self._beat = asked, heartbeat_key(asked.fleet)
+        self._alarm = alarm_key(asked.fleet)
         self._words: dict[bytes, deque[Record]] = {}
         self._halts: deque[Record] = deque(maxlen=MAX_HALTS)
         self._others: dict[bytes, Record] = {}
@@ -46,7 +47,7 @@ class Backlog:
         if is_heartbeat(key) and key_text(key) != self._beat:
             if key in self._fleets or len(self._fleets) < MAX_FLEETS:
                 self._fleets[key or b""] = key, value
-        elif is_heartbeat(key) or self._is_the_update(key):
+        elif is_heartbeat(key) or key_text(key) == self._alarm or self._is_the_update(key):
             self._words.setdefault(key or b"", deque(maxlen=MAX_WORDS)).append((key, value))
 
     def _is_the_update(self, key: bytes | None) -> bool:

@@ -15,9 +15,9 @@ from pipeline.halt.believe import TrustedKeys
 from pipeline.halt.safety import DEAF, SafetyRecord
 from pipeline.runtime.wrong import did_you_mean
 from pipeline.wire.halts import Halt
-from pipeline.wire.record_keys import is_heartbeat, key_text, parse_key, update_key, verdict_key
+from pipeline.wire.record_keys import is_of_fleet, key_text, parse_key, update_key, verdict_key
 from pipeline.wire.spans import MINUTE_MS
-from pipeline.wire.verdicts import AHEAD_MS, FleetHeartbeat, Verdict
+from pipeline.wire.verdicts import AHEAD_MS, FleetAlarm, FleetHeartbeat, Verdict
 
 EVERY_RING = "*"
 Shadow = Literal["watching", "halted", "cleared"]
@@ -52,7 +52,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     Times in unix ms. `missing_trials` is how many trials are missing until a harmless update would be cleared, 0 when
     that is not known; `missing_seconds` how long they take at the rate of late, None when that is not. `may_proceed`:
-    whether the rollout may go on, by what the caller chose for silence (`on_silence`), too.
+    whether the rollout may go on, by what the caller chose for silence (`on_silence`), too. `alarm` is the fleet's
+    unattributed alarm while it sounds; of a halt in doubt `verdict.doubted_for` names what is to blame instead.
     """
 
     state: State
@@ -72,6 +73,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     halt: Halt | None = None
     verdict: Verdict | None = None
     heartbeat: FleetHeartbeat | None = None
+    alarm: FleetAlarm | None = None
 
 
 class _Known(NamedTuple):
@@ -83,6 +85,8 @@ class _Known(NamedTuple):
     pending: str  # the ring that a pending verdict is about
     doubt: str
     refused: str
+    is_alarmed: bool
+    alarm: FleetAlarm | None
 
 
 class Knowledge:
@@ -103,7 +107,7 @@ class Knowledge:
     def take_word(self, key: bytes | None, value: bytes | None) -> str:
         """A record of `fleet.verdicts`; "" when it is believed, else why not."""
         reason = self.record.take_word(key, value)
-        verdict = None if reason or is_heartbeat(key) else self.record.verdicts.get(key_text(key))
+        verdict = None if reason or is_of_fleet(key) else self.record.verdicts.get(key_text(key))
         if verdict is not None:
             named = update_key(verdict.fleet, verdict.vendor, verdict.product, verdict.version)
             self._rings.setdefault(named, set()).add(verdict.ring)
@@ -126,7 +130,9 @@ class Knowledge:
         facts = self._facts(asked, known, now_ms)
         rule = rule_for(facts)
         trials, seconds = self._missing(known.verdict) if facts.verdict == "watching" else (0, None)
-        words = Words(now_ms, self._unread, known.halt, known.verdict, known.beat, known.doubt, known.refused)
+        words = Words(
+            now_ms, self._unread, known.halt, known.verdict, known.beat, known.doubt, known.refused, known.alarm
+        )
         places = words.places() | {
             "pending": known.pending,
             "missing": missing_words(trials, seconds),
@@ -152,6 +158,7 @@ class Knowledge:
             halt=known.halt,
             verdict=known.verdict,
             heartbeat=known.beat,
+            alarm=known.alarm,
         )
 
     # -- facts
@@ -166,6 +173,8 @@ class Knowledge:
             self._pending(asked, halt),
             record.doubt_of(asked.fleet, key),
             record.refusal_of(asked.verdict_key),
+            record.is_alarmed(asked.fleet),
+            record.alarm_of(asked.fleet),
         )
 
     def _pending(self, asked: Question, halt: Halt | None) -> str:
@@ -184,6 +193,7 @@ class Knowledge:
             doubt="yes" if known.doubt else "no",
             detector=detector_of(known.beat, self.record.is_heard(asked.fleet, now_ms)),
             verdict=_verdict(known, now_ms),
+            alarm="sounding" if known.is_alarmed else "none",
             shadow=self._shadow,
         )
 

@@ -159,7 +159,7 @@ def _order(
 ) -> Order | None:
     """What the table says of these rings; None when there is nothing to do."""
     doubt = "yes" if known.doubt else "no"
-    rule = rule_for(Facts("read", record, doubt, known.detector, verdict="none", shadow="watching"))
+    rule = rule_for(Facts("read", record, doubt, known.detector, verdict="none", alarm="none", shadow="watching"))
     if rule.permission not in ("never", "yes"):
         return None
     halt = known.halt

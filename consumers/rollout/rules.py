@@ -48,6 +48,10 @@ FACTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "cleared": "",
             "watching": "",
         },
+        "alarm": {
+            "none": "the fleet's newest heartbeat names no alarm",
+            "sounding": "it does (`unattributed_alarm`): the fleet crashes far more than ever, for no known reason",
+        },
         "shadow": {
             "watching": "what the caller takes `shadow_halted` for, unless told otherwise",
             "halted": "",
@@ -65,6 +69,7 @@ class Facts(NamedTuple):
     doubt: str
     detector: str
     verdict: str
+    alarm: str
     shadow: str
 
 
@@ -105,7 +110,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("unread", {"topics": ("unread",)}, "DETECTOR_SILENT", "silent", "{unread}"),
     # Halted, whether or not the detector lives.
-    Rule("halted", {"record": ("halt",)}, "HALTED", "never", "halted in {rings} by {decided_by}: {because}"),
+    Rule("halted", {"record": ("halt",)}, "HALTED", "never", "halted in {rings} by {decided_by}: {because}{doubted}"),
     Rule("doubtful", {"doubt": ("yes",)}, "HALTED", "never", "its halt record cannot be trusted: {doubt}"),
     Rule(
         "unverifiable", {"verdict": ("unverifiable",)}, "HALTED", "never",
@@ -145,12 +150,14 @@ RULES: tuple[Rule, ...] = (
         "ahead", {"verdict": ("ahead",)}, "DETECTOR_SILENT", "silent",
         "the verdict on this ring is dated {ahead} ahead of this clock",
     ),
-    Rule("cleared", {"verdict": ("cleared",)}, "CLEARED", "yes", "cleared in this ring: {found}"),
-    # Not yet.
     Rule(
         "shadow_halted", {"verdict": ("shadow_halted",), "shadow": ("halted",)}, "HALTED", "never",
         "it would be halted, were it not in shadow: {found}",
     ),
+    # While a fleet crashes for no known reason no update is known not to be it; a person may know better: see resumed.
+    Rule("alarmed", {"alarm": ("sounding",)}, "WATCHING", "wait", "{alarm}"),
+    Rule("cleared", {"verdict": ("cleared",)}, "CLEARED", "yes", "cleared in this ring: {found}"),
+    # Not yet.
     Rule(
         "shadow_passes", {"verdict": ("shadow_halted",), "shadow": ("cleared",)}, "CLEARED", "yes",
         "halted in shadow only, which the caller lets pass: {found}",

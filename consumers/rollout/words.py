@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from pipeline.halt.safety import DEAF, DOUBTS
 from pipeline.wire.halts import Halt
-from pipeline.wire.verdicts import FleetHeartbeat, Verdict, power_of_ten
+from pipeline.wire.verdicts import FleetAlarm, FleetHeartbeat, Verdict, power_of_ten
+from pipeline.wire.words import alarm_words, doubted_words
 
 NOT_BELIEVED: Mapping[str, str] = {
     "malformed": "its newest record is none",
@@ -25,6 +26,7 @@ class Words(NamedTuple):
     beat: FleetHeartbeat | None
     doubt: str  # a reason of DOUBTS
     refused: str  # why the verdict's newest record is not believed
+    alarm: FleetAlarm | None = None
 
     def places(self) -> dict[str, str]:
         """By name, for `Rule.reason`."""
@@ -34,6 +36,8 @@ class Words(NamedTuple):
             "doubt": DOUBTS.get(self.doubt, self.doubt),
             "refused": NOT_BELIEVED.get(self.refused, self.refused),
             "silent": self._silent(),
+            "alarm": alarm_words(self.alarm),
+            "doubted": "",
             "flags": ", ".join(sorted(DEAF & set(self.beat.flags))) if self.beat else "",
         }
         if halt is not None:
@@ -51,6 +55,7 @@ class Words(NamedTuple):
                 "verdict": verdict.state,
                 "ahead": span((verdict.at - self.now_ms) / 1000),
                 "found": _found(verdict),
+                "doubted": _doubted(verdict),
             }
         evidence = verdict.log10_evidence if verdict is not None else None
         return found | {"evidence": "unknown" if evidence is None else power_of_ten(evidence)}
@@ -70,6 +75,11 @@ def _found(verdict: Verdict) -> str:
         f"{verdict.crashed_hosts:,} crashed hosts, {verdict.exposed_trials:,} exposed trials, "
         f"evidence {power_of_ten(verdict.log10_evidence)} of 10^{verdict.threshold:g}{flags}"
     )
+
+
+def _doubted(verdict: Verdict) -> str:
+    words = doubted_words(verdict.doubted_for)
+    return f"; {words}; the halt stands until people lift it" if words else ""
 
 
 def unheard(seconds: float) -> str:

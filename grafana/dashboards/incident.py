@@ -29,13 +29,26 @@ HAVING count() > 0"""),
     links=[("What to do: AndonHaltIssued", f"{common.RUNBOOKS}/AndonHaltIssued")],
     **TEXTS,
 )
+DOUBT = big(
+    "Is the halt in doubt?",
+    "What later evidence speaks for instead, on hosts that have only one of the two. It stands until people lift it.",
+    sql(f"""
+SELECT if(empty(found), 'nothing speaks against it', arrayStringConcat(found, ', ')) AS rather
+FROM (SELECT groupUniqArrayArray(doubted_for) AS found FROM doubtful_halts WHERE {THIS})"""),
+    unit="none",
+    width=5,
+    steps=((None, GREY),),
+    no_value="nobody tells",
+    links=[("What to do: AndonHaltDoubtful", f"{common.RUNBOOKS}/AndonHaltDoubtful")],
+    **TEXTS,
+)
 HOSTS = big(
     "How many have it, and how many crashed?",
     "Hosts that reported with it installed, and of these such that reported a crash, whatever crashed them. Over all "
     "time.",
     sql(f"SELECT hosts AS `have it`, crashed_hosts AS `of these crashed` FROM crash_rate_by_update WHERE {THIS}"),
     unit="none",
-    width=6,
+    width=5,
     columns={"of these crashed": Column(colour=RED)},
     steps=((None, GREY), (0, BLUE)),
     no_value="nobody has reported it",
@@ -49,7 +62,7 @@ SPARED = big(
 SELECT spared_low AS `at least`, spared_high AS `at most`, proof, silent_hosts AS `fell silent`
 FROM machines_spared WHERE {THIS}"""),
     unit="none",
-    width=14,
+    width=10,
     columns={"proof": Column(colour=GREY), "fell silent": Column(colour=GREY)},
     steps=((None, GREY), (0, BLUE)),
     no_value="it was never halted",
@@ -227,7 +240,7 @@ DASHBOARD = Dashboard(
     "Andon: incident",
     "One update: what happened, when, to whom, and what stopped it?",
     rows=[
-        Row("", [STATE, HOSTS, SPARED]),
+        Row("", [STATE, DOUBT, HOSTS, SPARED]),
         Row("The account", [ACCOUNT, TIMELINE]),
         Row("How it went", [PER_MINUTE, rates(*UPDATE), SPREADS, SO_FAR]),
         Row("Who, and what else", [hit(), reports.SIGNATURES, reports.RIVALS]),

@@ -6,14 +6,14 @@ from grafana.dashboards.evidence import RATES, worst
 from grafana.dashboards.hit import hit
 from grafana.model.colours import BLUE, GREY, ORANGE, RED
 from grafana.model.dashboard import Dashboard, Row
-from grafana.model.kinds import alerts, bars, big, table
+from grafana.model.kinds import alerts, bars, big, lines, table
 from grafana.model.panels import Column
 from grafana.model.queries import chosen, metric, most, only, prom, sql
 
 FLEET = chosen("fleet")
 THIS = chosen(*UPDATE)
 STANDING, PENDING_STATE = 'state=~"standing|expired|unknown"', 'state="pending"'
-BIG = {"width": 6, "height": 5}
+BIG = {"width": 5, "height": 5}
 
 HALTED = big(
     "Is anything halted?",
@@ -60,6 +60,40 @@ LISTENS = big(
     no_value="UNKNOWN: NOBODY TELLS",
     links=[("What to do: AndonDetectorSilent", f"{common.RUNBOOKS}/AndonDetectorSilent")],
     **BIG,
+)
+ALARM = big(
+    "Crashes for no reason?",
+    "Fleets whose unattributed alarm sounds: they crash far more than they ever did, and no update can be named. "
+    "Nothing is halted by it; `andon status` says what the crashed hosts have in common.",
+    prom(f"sum({most('andon_fleet_alarm', ('fleet',), FLEET)}) or {common.heard(FLEET)}"),
+    unit="none",
+    says={"0": "NONE"},
+    steps=((None, GREY), (0, BLUE), (1, RED)),
+    no_value="UNKNOWN: NOBODY TELLS",
+    links=[("What to do: AndonFleetAlarm", f"{common.RUNBOOKS}/AndonFleetAlarm")],
+    **BIG | {"width": 4},
+)
+RISE = lines(
+    "How much more do they crash than usual?",
+    "Crashed hosts that nobody can be named for, times as many as in the worst usual hour; while the alarm sounds.",
+    prom(most("andon_fleet_alarm_rise_ratio", ("fleet",), FLEET), "{{fleet}}"),
+    unit="none",
+    width=12,
+    no_value="no alarm sounds, or nobody tells",
+)
+DOUBTFUL = table(
+    "Which halts are in doubt?",
+    "Updates that stand halted while later evidence speaks for another one, on hosts that have only one of the "
+    "two. They stand until people lift them.",
+    sql(f"""
+SELECT fleet, {NAME}, arrayStringConcat(doubted_for, ', ') AS `rather`, at AS said, {PARTS}
+FROM doubtful_halts
+WHERE {only(*UPDATE)}
+ORDER BY said DESC LIMIT 5"""),
+    width=12,
+    columns=OF_UPDATE | {"fleet": Column(width=90)},
+    no_value="no halt is in doubt",
+    links=[("What to do: AndonHaltDoubtful", f"{common.RUNBOOKS}/AndonHaltDoubtful")],
 )
 EVIDENCE = bars(
     "How near is each update to a halt?",
@@ -181,9 +215,10 @@ DASHBOARD = Dashboard(
     "Andon: rollout watch",
     "What goes out now, what does it do to machines, and does it stop when it is halted?",
     rows=[
-        Row("", [HALTED, PENDING, OBEYED, LISTENS]),
+        Row("", [HALTED, PENDING, OBEYED, LISTENS, ALARM]),
         Row("What goes out, and how near to a halt", [EVIDENCE, GOING_OUT, BOARD, RATES]),
         Row("Halts, and who is hit", [WHO_OBEYED, hit(), SIGNATURES._replace(width=12), ALERTS._replace(width=12)]),
+        Row("Alarms and doubt", [RISE, DOUBTFUL]),
     ],
     variables=[
         common.PROMETHEUS, common.CLICKHOUSE, common.JOB, common.fleets(has_all=True), *common.updates(has_all=True),

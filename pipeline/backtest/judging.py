@@ -30,6 +30,8 @@ class Judging:
         self.bases.setdefault(partial.fleet, Basis()).take_in(partial)
         found = self._detector(partial.fleet).step_briefly(partial)
         self.halts += len(found.halts)
+        for alarm in found.alarms:
+            self.notes.alarms[alarm.fleet, alarm.since] = alarm
         self._note(partial.fleet, found.evidence.items())
         self._note(
             partial.fleet, ((UpdateId(h.vendor, h.product, h.version), h.evidence.log10_evidence) for h in found.halts)

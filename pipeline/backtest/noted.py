@@ -5,16 +5,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 from rich.text import Text
 
 from pipeline.runtime.console import SafeConsole
 from pipeline.runtime.logging import printable
 from pipeline.wire.mending import Mends
 from pipeline.wire.noted import Noted
-from pipeline.wire.words import HALF_BLIND, counted
+from pipeline.wire.spans import MINUTE_MS
+from pipeline.wire.verdicts import FleetAlarm
+from pipeline.wire.words import ENDED, HALF_BLIND, alarm_words, counted, doubted_words
 
 SHOWN_CHARS = 200  # of a line that is an example
-SHOWN_FLEETS = 5
+SHOWN_FLEETS = SHOWN_ALARMS = 5
 NAMED_FLEETS = 100
 SHOWN_BLIND = 3  # updates
 
@@ -38,6 +41,7 @@ class InputNotes:
         self.beginning = b""  # of the first lines
         self.cut_off = False  # the last line is the beginning of one
         self.first: dict[str, Example] = {}
+        self.alarms: dict[tuple[str, int], FleetAlarm] = {}  # by fleet and beginning, as last told
         self.fleets: dict[str, Mapping[str, Any]] = {}  # the summary of each one's detector
 
     def refuse(self, reason: str, example: Example, times: int = 1) -> None:
@@ -65,6 +69,8 @@ class InputNotes:
             "noted": {fleet: noted["noted"] for fleet, noted in fleets.items()},
             "noted_first": {fleet: noted["noted_first"] for fleet, noted in fleets.items()},
             "clocks_ahead": {fleet: noted["clocks_ahead"] for fleet, noted in fleets.items()},
+            "alarms": [_alarm_row(alarm) for alarm in self.alarms.values()],
+            "doubtful": {fleet: noted["doubtful"] for fleet, noted in fleets.items()},
             "half_blind": {fleet: noted["half_blind"] for fleet, noted in fleets.items()},
         }
 
@@ -86,10 +92,16 @@ class InputNotes:
         if self.out_of_order:
             late = f"{self.out_of_order:,} events came long after later ones and count where they came: sort the file"
             said.append((late, "yellow"))
+        for alarm in list(self.alarms.values())[:SHOWN_ALARMS]:
+            said.append((f"Fleet {alarm.fleet}: {alarm_words(alarm)}{_ending(alarm)}", "bold yellow"))
         for fleet, noted in sorted(self.fleets.items())[:SHOWN_FLEETS]:
             unused = {what: times for what, times in noted["noted"].items() if what not in self.mended}
             if unused:
                 said.append((f"Set aside in fleet {fleet}, beside what was judged: {_counts(unused)}", ""))
+            said += [
+                (f"The halt of {update} in fleet {fleet} is {doubted_words(better)}", "bold yellow")
+                for update, better in noted["doubtful"].items()
+            ]
             if (clocks := noted["clocks_ahead"])["hosts"]:
                 said.append((_clocks(fleet, clocks), "yellow"))
             said += [(sentence, "yellow") for sentence in _half_blind(fleet, noted["half_blind"])]
@@ -100,6 +112,19 @@ class InputNotes:
             return what
         place = f"first in line {example.line:,}" if example.line else "first"
         return f"{what}, {place}: {example.detail or example.text}"
+
+
+def _ending(alarm: FleetAlarm) -> str:
+    if alarm.state == "sounding":
+        return "; it sounds to the end"
+    minutes = (alarm.over_at - alarm.since) // MINUTE_MS
+    return f"; over after {minutes:,} min ({ENDED[alarm.ended]})"
+
+
+def _alarm_row(alarm: FleetAlarm) -> dict[str, Any]:
+    """Of what it said last, without its signature."""
+    found: dict[str, Any] = msgspec.to_builtins(alarm)
+    return {name: value for name, value in found.items() if name not in ("v", "kid", "sig", "kind")}
 
 
 def example_of(number: int, line: bytes, detail: str = "") -> Example:

@@ -112,7 +112,8 @@ class Correlator:
             if not self.commander.is_ahead(order.fleet, order.key):
                 await self.halts.obey(order)
         flagged = (records.with_loss(verdict, self._lost_at_ms(verdict.fleet)) for verdict in decisions.verdicts)
-        signed = map(self.issuer.signed, flagged)
+        words = (*flagged, *((decisions.alarm,) if decisions.alarm else ()))
+        signed = map(self.issuer.signed, words)
         await asyncio.gather(*map(self._ports.publish, map(records.verdict_record, signed)))
         if decisions.halts:
             await self.commander.note(following)

@@ -14,7 +14,14 @@ from pipeline.correlate.ports import OutRecord, Ports
 from pipeline.runtime import metrics
 from pipeline.runtime.logging import printable
 from pipeline.wire import topics
-from pipeline.wire.verdicts import CLOCKS_AHEAD, MANY_CLOCKS, FleetHeartbeat, encode_verdict, heartbeat_flags
+from pipeline.wire.verdicts import (
+    CLOCKS_AHEAD,
+    MANY_CLOCKS,
+    UNATTRIBUTED_ALARM,
+    FleetHeartbeat,
+    encode_verdict,
+    heartbeat_flags,
+)
 
 
 class Heartbeats:
@@ -107,6 +114,15 @@ def flags_of(summary: Mapping[str, Any], now_ms: int) -> tuple[str, ...]:
     return heartbeat_flags(summary["stream_time"], now_ms)
 
 
+def _more_flags(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a reader should know of the fleet, that makes its detector no worse."""
+    said = {
+        CLOCKS_AHEAD: _clocks_of(summary) >= MANY_CLOCKS,
+        UNATTRIBUTED_ALARM: summary.get("alarm", {}).get("sounds", False),
+    }
+    return tuple([flag for flag, holds in said.items() if holds])
+
+
 def heartbeat_record(
     fleet: FleetProgress,
     summary: Mapping[str, Any],
@@ -121,7 +137,7 @@ def heartbeat_record(
         live_updates=summary["live_updates"],
         events=fleet.events,
         offset=fleet.offset,
-        flags=(*flags_of(summary, now_ms), *((CLOCKS_AHEAD,) if _clocks_of(summary) >= MANY_CLOCKS else ())),
+        flags=flags_of(summary, now_ms) + _more_flags(summary),
         audit_seq=fleet.audit.seq,
         audit_digest=fleet.audit.digest,
     )

@@ -13,7 +13,7 @@ from pipeline.wire.partials import decode_partial
 from pipeline.wire.reasons import MalformedMessage, Reason
 from pipeline.wire.seal import Seal
 from pipeline.wire.spans import DAY_MS
-from pipeline.wire.verdicts import Verdict, encode_verdict
+from pipeline.wire.verdicts import Verdict, Word, encode_verdict
 
 TOPIC = topics.PARTIALS.name
 Read = Partial | DeadLetter
@@ -77,7 +77,7 @@ def halt_record(halt: Halt) -> OutRecord:
     return OutRecord(topics.HALTS.name, halt.key.encode(), encode_halt(halt))
 
 
-def verdict_record(verdict: Verdict) -> OutRecord:
+def verdict_record(verdict: Word) -> OutRecord:
     """For `fleet.verdicts`; signed before."""
     return OutRecord(topics.VERDICTS.name, verdict.key.encode(), encode_verdict(verdict))
 

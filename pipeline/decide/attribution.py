@@ -7,13 +7,20 @@ import numpy as np
 
 from pipeline.decide.evidence import LN10, log_mixture
 from pipeline.decide.history import LIMIT_ERRORS, control_rises
+from pipeline.decide.samples import KEPT_BINS
 from pipeline.decide.weighing import Weighed
-from pipeline.wire.partials import Partial
+from pipeline.wire.partials import BUCKET_MS, Partial
+from pipeline.wire.spans import DAY_MS
 
 SUSPECT = 2.0  # log10 evidence from which an update is a suspect
 MAX_SUSPECTS = 8
 LEAD = 0.5  # log10 by which one must explain the separating hosts better than the other
 DOUBT = 2.0  # log10 by which another explains the separating hosts better than one that is halted: it is doubtful
+# Of the hosts with an update so many at most do not have the halted one that hides it: there is nobody to judge it on.
+HIDDEN_SHARE = 0.05
+HIDDEN_COST = 1.2  # log10 that such evidence costs more: it is one more explanation, with a weight of a sixteenth
+ALONE_SHARE = 0.25  # of a halted update's crashed hosts, without the other: more, and it explains crashes by itself
+HIDDEN = "hidden"
 INSEPARABLE_CRASHES = 20  # crashed hosts after which waiting for one on a separating host ends
 TOLD_CRASHES = 5.0  # on separating hosts, if the update is at fault alone: by then they have said what they can
 ASKED_BINS = 6  # of 10 minutes, whose samples tell how many hosts have one of two updates only
@@ -28,15 +35,18 @@ class Due(NamedTuple):
     flags: tuple[str, ...]
 
 
-def judge(weighed: Weighed, partial: Partial) -> list[Due]:
-    """The halts that are due after this partial."""
+def judge(weighed: Weighed, partial: Partial, minute_passed: bool = False) -> list[Due]:
+    """The halts that are due after this partial. Once a minute also of what halted updates hide."""
     guilty: list[tuple[int, tuple[str, ...]]] = []
     for update in suspects(weighed):
         if update not in weighed.state.standing.halted and len(guilty) < MAX_SUSPECTS:
             flags = _flags_of_halt(weighed, update)
             if flags is not None:
                 guilty.append((update, flags))
-    return [Due(update, _decided_at(weighed, update, partial), flags) for update, flags in _together(guilty)]
+    found = _together(guilty)
+    if minute_passed and not found:
+        found = [(update, ()) for update in _overlooked(weighed)]
+    return [Due(update, _decided_at(weighed, update, partial), flags) for update, flags in found]
 
 
 def _together(guilty: list[tuple[int, tuple[str, ...]]]) -> list[tuple[int, tuple[str, ...]]]:
@@ -54,8 +64,9 @@ def suspects(weighed: Weighed) -> list[int]:
 
 
 def rivals_of(weighed: Weighed, update: int) -> list[int]:
-    """The other suspects and halted updates with which this suspect shares crashed hosts, most shared first."""
-    if weighed.explained.suspicion[update] < SUSPECT * LN10:
+    """The other suspects and halted updates with which this one, if it is either, shares crashed hosts, most shared
+    first."""
+    if weighed.explained.suspicion[update] < SUSPECT * LN10 and update not in weighed.state.standing.halted:
         return []
     if update not in weighed.rivals:
         shared: Counter[int] = Counter()
@@ -136,6 +147,63 @@ def _has_told(weighed: Weighed, update: int, rival: int) -> bool:
     return every >= ASKED_HOSTS and (share * INSEPARABLE_CRASHES < 1.0 or bool(would >= TOLD_CRASHES))
 
 
+def _overlooked(weighed: Weighed) -> list[int]:
+    """Updates that no host has without a halted one, and that explain the crashed hosts far better than that does: by
+    evidence on its hosts that reaches the threshold by itself."""
+    due = []
+    for update, rival in hidden(weighed):
+        if update in weighed.state.standing.halted:
+            continue
+        enough = (bar_of(weighed, update) + HIDDEN_COST) * LN10
+        if weighed.among_hosts_of(update, rival).log_evidence >= enough and _explains_little(weighed, rival, update):
+            due.append(update)
+    return due
+
+
+def hidden(weighed: Weighed) -> list[tuple[int, int]]:
+    """Updates, and for each the halted one that nearly all of its hosts have: there is nobody to judge it on without
+    that. Of those with most crashed hosts."""
+    if HIDDEN not in weighed.pairs:
+        weighed.pairs[HIDDEN] = [
+            (update, rival) for update, rival in _masked(weighed) if _is_hidden(weighed, update, rival)
+        ]
+    return weighed.pairs[HIDDEN]
+
+
+def _masked(weighed: Weighed) -> list[tuple[int, int]]:
+    """The updates of which most crashed hosts had a halted one too, each with the one that most of them had."""
+    state, standing = weighed.state, weighed.state.standing
+    least = weighed.policies.policies.default.minimum_crashed_hosts
+    masked = np.flatnonzero(state.counts.masked >= least).tolist() if standing.halted else []
+    watched = [u for u in masked if u not in standing.resumed and state.names.updates.names[u] is not None]
+    shared = {u: Counter[int]() for u in sorted(watched, key=lambda u: -state.counts.masked[u])[:MAX_SUSPECTS]}
+    for crash in state.crashes.crashes if shared else ():
+        halted = [u for u in crash.exposed if u in standing.halted]
+        for update in crash.exposed if halted else ():
+            if update in shared:
+                shared[update].update(u for u in halted if u != update)
+    return [(update, rivals.most_common(1)[0][0]) for update, rivals in shared.items() if rivals]
+
+
+def _is_hidden(weighed: Weighed, update: int, rival: int) -> bool:
+    """Whether hardly a host has the update without the rival, as far as samples tell."""
+    samples, strata = weighed.state.samples, len(weighed.state.groups.ring_of)
+    since = samples.newest_bin - KEPT_BINS + 1
+    without, among = (samples.shares(update, rival, strata, since, has).exposed.sum() for has in (False, True))
+    return bool(without <= HIDDEN_SHARE * (without + among))
+
+
+def _explains_little(weighed: Weighed, halted: int, update: int) -> bool:
+    """Whether the halted update, for its part, is hardly seen to crash hosts that do not have the other: it is not
+    under suspicion there, and few of them crashed within half a day before the other came and since."""
+    if weighed.without(halted, update).log_evidence >= SUSPECT * LN10:
+        return False
+    crashes = [c for c in weighed.state.crashes.crashes if halted in c.exposed]
+    since = int(weighed.state.ages.since[update]) * BUCKET_MS
+    alone = sum(update not in c.exposed for c in crashes if c.at >= since - DAY_MS // 2)
+    return alone <= ALONE_SHARE * sum(update in c.exposed for c in crashes)
+
+
 def doubted_for(weighed: Weighed, update: int) -> list[int]:
     """Of a halted update, the rivals that later evidence speaks for instead: on hosts that have only one of the two,
     they are under suspicion and it is not."""
@@ -146,7 +214,17 @@ def doubted_for(weighed: Weighed, update: int) -> list[int]:
         mine, theirs = (weighed.without(*pair).log_evidence / LN10 for pair in ((update, rival), (rival, update)))
         if theirs >= SUSPECT > mine and theirs - mine >= DOUBT:
             found.append(rival)
+    for other, rival in hidden(weighed):
+        theirs = weighed.among_hosts_of(other, rival).log_evidence / LN10 - HIDDEN_COST
+        if rival == update and theirs >= SUSPECT + DOUBT and _explains_little(weighed, update, other):
+            found.append(other)
     return found
+
+
+def better_culprits(weighed: Weighed, update: int) -> tuple[str, ...]:
+    """The names of those."""
+    names = weighed.state.names.updates.names
+    return tuple(["/".join(names[rival] or ()) for rival in doubted_for(weighed, update)])
 
 
 def is_unlisted(weighed: Weighed, update: int) -> bool:

@@ -70,18 +70,31 @@ def _less(listed: tuple[int, ...], gone: frozenset[int]) -> tuple[int, ...]:
 
 
 def separate(
-    crashes: CrashList, samples: Samples, update: int, without: int, signature: int, tolerated_risk: float, strata: int
+    crashes: CrashList,
+    samples: Samples,
+    update: int,
+    without: int,
+    signature: int,
+    tolerated_risk: float,
+    strata: int,
+    with_since_ms: int = 0,
 ) -> Separation:
-    """Evidence about `update` over hosts without `without`: exposed, control and trials alike.
+    """Evidence about `update` over hosts without `without`: exposed, control and trials alike. Or, from
+    `with_since_ms` (unix ms) on if that is given, over the hosts with it.
 
     Half the weight is on all crashes, half on those with `signature` (-1 for none).
     """
-    chosen = [c for c in crashes.crashes if without not in c.exposed and update not in c.excluded]
+    has = with_since_ms > 0
+    chosen = [
+        c
+        for c in crashes.crashes
+        if (without in c.exposed) == has and update not in c.excluded and c.at >= with_since_ms
+    ]
     if not chosen:
         return Separation(0.0, 0, 0.0)
     newest = samples.newest_bin
     since = max(min(c.at for c in chosen) // BIN_MS, newest - KEPT_BINS + 1)
-    counts = samples.shares(update, without, strata, since)
+    counts = samples.shares(update, without, strata, since, has)
     where = np.array([c.stratum for c in chosen])
     reached = counts.exposed.sum(axis=1) > 0
     exposed = np.array([update in c.exposed for c in chosen])

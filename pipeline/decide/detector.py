@@ -25,22 +25,24 @@ from pipeline.decide.buckets import (
     slice_edges,
 )
 from pipeline.decide.intake import FORGET_AFTER_BUCKETS, take_in
-from pipeline.decide.orders import Decisions, HaltOrder, Ruling, Stance
+from pipeline.decide.orders import Brief, Decisions, FleetAlarm, HaltOrder, Ruling, Stance
 from pipeline.decide.policy import PolicySet, PolicyTable
 from pipeline.decide.state import DetectorState, Named, name, unpack_state
 from pipeline.decide.trials import DECAY_PER_BUCKET
-from pipeline.decide.verdicts import half_blind, impose, news, summary, tell, told_evidence
-from pipeline.decide.weighing import Weighed, archive, archived, close, hear, weigh
-from pipeline.wire.partials import (
-    BUCKET_MS,
-    EXPOSURE_COLUMNS,
-    NO_NOTES,
-    TRIAL_COLUMNS,
-    CrashRecord,
-    Partial,
-    UpdateId,
+from pipeline.decide.verdicts import (
+    alarm_of,
+    doubtful,
+    half_blind,
+    impose,
+    news,
+    summary,
+    tell,
+    told_evidence,
+    watch_fleet,
 )
-from pipeline.wire.spans import HOUR_MS
+from pipeline.decide.weighing import Weighed, archive, archived, close, hear, watch, weigh
+from pipeline.wire.partials import BUCKET_MS, EXPOSURE_COLUMNS, NO_NOTES, TRIAL_COLUMNS, CrashRecord, Partial, UpdateId
+from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 
 NOTHING = Decisions((), ())
 
@@ -50,6 +52,7 @@ class Passed(NamedTuple):
 
     closed: bool  # whether buckets were entered for good
     minute: bool
+    alarm: str = ""  # what has changed of the fleet's alarm
 
 
 class Concluded(NamedTuple):
@@ -58,13 +61,7 @@ class Concluded(NamedTuple):
     weighed: Weighed
     news: list[int]  # updates whose verdicts are told now
     halts: tuple[HaltOrder, ...]
-
-
-class Brief(NamedTuple):
-    """Decisions without verdicts: of the updates that they would be on, the evidence (log10) that they would give."""
-
-    evidence: dict[UpdateId, float]
-    halts: tuple[HaltOrder, ...]
+    alarm: FleetAlarm | None
 
 
 class Detector:
@@ -93,16 +90,18 @@ class Detector:
         if len(decided) == 1:
             return decided[0]
         newest = {verdict.key: verdict for each in decided for verdict in each.verdicts}  # they are said side by side
-        return Decisions(tuple(newest.values()), tuple([halt for each in decided for halt in each.halts]))
+        alarm = next((each.alarm for each in reversed(decided) if each.alarm), None)
+        return Decisions(tuple(newest.values()), tuple([halt for each in decided for halt in each.halts]), alarm)
 
     def step_briefly(self, partial: Partial) -> Brief:
         """The same, for whoever keeps no verdicts: most of a step without a halt goes into writing them."""
-        evidence, halts = dict[UpdateId, float](), list[HaltOrder]()
+        evidence, halts, alarms = dict[UpdateId, float](), list[HaltOrder](), list[FleetAlarm]()
         for each in self._slices(partial):
             if concluded := self._conclude(each):
                 evidence |= told_evidence(concluded.weighed, concluded.news)
                 halts += concluded.halts
-        return Brief(evidence, tuple(halts))
+                alarms += [concluded.alarm] if concluded.alarm else []
+        return Brief(evidence, tuple(halts), tuple(alarms))
 
     def _slices(self, partial: Partial) -> list[Slice]:
         """As if each bucket of it were one, where there is anything to be judged by how many trials there were when."""
@@ -112,7 +111,9 @@ class Detector:
 
     def _step(self, mine: Slice) -> Decisions:
         concluded = self._conclude(mine)
-        return Decisions(tell(concluded.weighed, concluded.news), concluded.halts) if concluded else NOTHING
+        if concluded is None:
+            return NOTHING
+        return Decisions(tell(concluded.weighed, concluded.news), concluded.halts, concluded.alarm)
 
     def _conclude(self, mine: Slice) -> Concluded | None:
         state, policies, partial = self.state, self.policies, mine.partial
@@ -122,15 +123,19 @@ class Detector:
         self._read_policies()
         for number, bucket in take_in(state, policies, named):
             close(state, policies, bucket, archived(state, number))
+            state.alarm.enter_crashes((2 * number + 1) * ARCHIVE_MS // (2 * MINUTE_MS), bucket.crashes)
+        state.alarm.enter_trials(*mine.columns.trials[:, mine.trials][[0, 2]])
+        state.alarm.hear(partial, named.updates, state.standing.halted.keys())
         heard = hear(state, policies, partial, named.strata)
         if named.made_room:
             self.weighed = None  # it speaks of others
         if not (partial.crashes or passed.closed or passed.minute or heard):
             return None  # clean trials alone can only lower the evidence
         self.weighed = weighed = weigh(state, policies)
-        due = judge(weighed, partial) if partial.crashes or passed.closed or heard else []
+        due = judge(weighed, partial, passed.minute) if partial.crashes or passed.closed or heard else []
         orders = impose(weighed, due)
-        return Concluded(weighed, news(weighed, passed.minute), orders)
+        alarm = alarm_of(weighed) if passed.alarm else None
+        return Concluded(weighed, news(weighed, passed.minute), orders, alarm)
 
     def rule(self, ruling: Ruling) -> Decisions:
         """Take in what people have decided; it holds from the next partial on. The verdicts that are news."""
@@ -169,6 +174,8 @@ class Detector:
             **state.notes.summary(),
             "half_blind": half_blind(state),
             "remembered_crashes": len(state.hosts.seen) + len(state.host_signatures.seen),
+            "alarm": state.alarm.summary(),
+            "doubtful": doubtful(state),
             "history_ready": state.history.ready(),
             "silence": state.silence.summary(),
             "baseline": state.history.by_ring(state.names.strata.live()),
@@ -183,8 +190,9 @@ def advance(state: DetectorState, policies: PolicyTable, mine: Slice) -> Passed:
     if now == before:
         return Passed(False, False)
     due = state.open.close(now - OPEN_BUCKETS)
-    for _, bucket in due:
+    for number, bucket in due:
         close(state, policies, bucket, None)
+        state.alarm.enter_crashes(number // MINUTE_BUCKETS, bucket.crashes)
     passed = Passed(bool(due), now // MINUTE_BUCKETS > before // MINUTE_BUCKETS)
     state.trials.advance(now)
     if state.trials.listen(*state.history.settled()):
@@ -194,11 +202,11 @@ def advance(state: DetectorState, policies: PolicyTable, mine: Slice) -> Passed:
     state.past.decay([each ** (now - before) if before else 0.0 for each in DECAY_PER_BUCKET])
     state.history.advance(state.clock.now_ms)
     state.past.settle(state.book.active)
-    _watch(state)
+    watch(state)
     archive(state)
     if now // HOUR_BUCKETS > before // HOUR_BUCKETS:
         _forget(state)
-    return passed
+    return passed._replace(alarm=watch_fleet(state, policies)) if passed.minute else passed
 
 
 def shares_are_asked(state: DetectorState, mine: Slice, passed: Passed) -> bool:
@@ -208,27 +216,6 @@ def shares_are_asked(state: DetectorState, mine: Slice, passed: Passed) -> bool:
         return True
     numbers = state.open.by_number
     return bool(numbers) and (any(passed) or min(numbers) <= mine.until - OPEN_BUCKETS)
-
-
-def _watch(state: DetectorState) -> None:
-    """How far crash rates may have risen for all, as the control hosts tell; and who has gone silent."""
-    past = state.past
-    usual = np.fmax(past.rates, 0.0) * state.book.active  # 0 without history
-    expected = np.empty((2, usual.shape[1]))
-    for scales, trials, exposed, excluded in state.trials.middle_and_slow():
-        control = trials[..., None] - exposed
-        control -= excluded
-        np.maximum(control, 0.0, out=control)
-        control *= usual
-        np.add.reduce(control, axis=1, out=expected[scales])
-    # the last one was the slow scale
-    eligible = np.add.reduce(trials[-1, :, None] - excluded[-1], axis=0)
-    state.clearing.watch(np.add.reduce(exposed[-1], axis=0), eligible)
-    past.watch(expected)
-    some = past.of_a_day(state.bucket)
-    with_it = exposed[-1][:, some]
-    without = np.maximum(trials[-1, :, None] - with_it - excluded[-1][:, some], 0.0)
-    past.watch_elsewhere(some, without, np.add.reduce(with_it, axis=0))
 
 
 def _forget(state: DetectorState) -> None:

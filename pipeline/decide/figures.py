@@ -1,19 +1,24 @@
 """The figures that a person needs to judge an update: counts, relative risk, explanation, conditional evidence."""
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.decide.alarm.telling import Clues, record_of, threshold_of
 from pipeline.decide.arrays import Floats
-from pipeline.decide.attribution import bar_of, rivals_of
+from pipeline.decide.attribution import SUSPECT, bar_of, better_culprits, rivals_of
 from pipeline.decide.blind.flags import View, is_sampled
 from pipeline.decide.evidence import LN10, MAX_ODDS, odds_of
 from pipeline.decide.name_index import MAX_RINGS
+from pipeline.decide.policy import PolicyTable
 from pipeline.decide.state import DetectorState
 from pipeline.decide.weighing import Weighed
-from pipeline.wire.verdicts import Basis, Conditional, Explanation
+from pipeline.wire.spans import MINUTE_MS
+from pipeline.wire.verdicts import AlarmRing, AlarmSignature, Basis, Conditional, Explanation, FleetAlarm, Suspect
 
 ERRORS_95 = 1.96
+CLUES = 5  # signatures, rings and suspects that an alarm names
 MAX_RELATIVE_RISK = 10_000.0  # a larger one tells a reader no more
 
 
@@ -52,6 +57,7 @@ class Facts(NamedTuple):
     all_odds: float
     rings: tuple[int, ...]  # all there are
     crash_rate: float  # crashed hosts per trial
+    doubted_for: tuple[str, ...]  # updates that later evidence speaks for instead of this one, which is halted
 
 
 def relative_risk(observed: float, expected: float, control: float, odds: float) -> tuple[float, float]:
@@ -196,7 +202,14 @@ def facts_of(weighed: Weighed, update: int) -> Facts:
         all_odds=float(_odds(*(counts.sum(keepdims=True) for counts in by_ring))[0]),
         crash_rate=weighed.state.history.crash_rate(),
         rings=tuple([ring for ring, _ in weighed.state.names.rings.live()]),
+        doubted_for=better_culprits(weighed, update),
     )
+
+
+def doubtful(state: DetectorState) -> dict[str, list[str]]:
+    """Halts in doubt, as last told, and what later evidence speaks for instead."""
+    names = state.names.updates.names
+    return {"/".join(names[update] or ()): list(found) for update, found in state.standing.doubted.items()}
 
 
 def _odds(trials: Floats, exposed: Floats, excluded: Floats) -> Floats:
@@ -221,3 +234,45 @@ def figures(weighed: Weighed, update: int, facts: Facts, ring: int | None = None
         explanation=facts.explanation,
         conditional=facts.conditional,
     )
+
+
+def watch_fleet(state: DetectorState, policies: PolicyTable) -> str:
+    """A minute has passed: what has changed of the fleet's alarm, "" for nothing."""
+    state.alarm.explain(state.standing.halted.keys(), ((c.at, c.exposed) for c in state.crashes.crashes))
+    return state.alarm.pass_minute(state.clock.now_ms // MINUTE_MS, _alarm_threshold(policies))
+
+
+def _alarm_threshold(policies: PolicyTable) -> float:
+    return threshold_of(policies.policies.default.alarm_alpha)
+
+
+def alarm_of(weighed: Weighed) -> FleetAlarm:
+    """The fleet's alarm as it is now, and what speaks for whom: it sounds, or has just ended."""
+    state, threshold = weighed.state, _alarm_threshold(weighed.policies)
+    found = _clues(weighed, state.alarm.since * MINUTE_MS)
+    return record_of(state.fleet, state.clock.now_ms, state.alarm, threshold, found)
+
+
+def _clues(weighed: Weighed, since_ms: int) -> Clues:
+    """What the hosts that crashed since then (unix ms) have in common, those aside that a halted update explains."""
+    state, halted = weighed.state, weighed.state.standing.halted.keys()
+    crashes = [c for c in state.crashes.crashes if c.at >= since_ms and halted.isdisjoint(c.exposed)]
+    signatures = Counter(c.signature for c in crashes).most_common(CLUES)
+    rings = Counter(int(state.groups.ring_of[c.stratum]) for c in crashes).most_common(CLUES)
+    listed = Counter(update for c in crashes for update in c.exposed)
+    evidence, names = weighed.explained.suspicion / LN10, state.names
+    likeliest = sorted(listed, key=lambda u: (-max(float(evidence[u]), SUSPECT), -listed[u]))[:CLUES]
+    return Clues(
+        tuple([AlarmSignature(*_signature_of(weighed, which), hosts) for which, hosts in signatures]),
+        tuple([AlarmRing(names.rings.names[ring] or "", hosts) for ring, hosts in rings]),
+        tuple(
+            [
+                Suspect("/".join(names.updates.names[u] or ()), listed[u], round(float(evidence[u]), 3))
+                for u in likeliest
+            ]
+        ),
+    )
+
+
+def _signature_of(weighed: Weighed, which: int) -> tuple[str, str]:
+    return (weighed.state.names.signatures.names[which] if which >= 0 else None) or ("", "")

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+from pipeline.decide.alarm.watch import Alarm as Alarm  # for who keeps both
 from pipeline.decide.arrays import Part, Plain
 from pipeline.decide.blind.signs import Signs as Signs  # for who keeps both
 from pipeline.decide.buckets import DAY_BUCKETS

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 from pipeline.wire.halts import Evidence
 from pipeline.wire.partials import UpdateId
 from pipeline.wire.record_keys import update_key
+from pipeline.wire.verdicts import FleetAlarm as FleetAlarm
 from pipeline.wire.verdicts import Verdict
 
 
@@ -47,7 +48,16 @@ class Stance(NamedTuple):
 
 
 class Decisions(NamedTuple):
-    """What one step concluded: verdicts that are news, and halts."""
+    """What one step concluded: verdicts that are news, halts, and the fleet's alarm when there is news of it."""
 
     verdicts: tuple[Verdict, ...]
     halts: tuple[HaltOrder, ...]
+    alarm: FleetAlarm | None = None
+
+
+class Brief(NamedTuple):
+    """Decisions without verdicts: of the updates that they would be on, the evidence (log10) that they would give."""
+
+    evidence: dict[UpdateId, float]
+    halts: tuple[HaltOrder, ...]
+    alarms: tuple[FleetAlarm, ...] = ()

@@ -39,6 +39,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # A power cut crashes a whole site at once and is one event: crashes counted per site and minute.
     # It belongs to no single update, so only [default] may say it.
     crashes_per_site_minute: Annotated[int, Meta(ge=1, le=1_000_000)] = 3
+    # The fleet's unattributed alarm: at most this chance of a false one a day. It is of no update: only [default].
+    alarm_alpha: Annotated[float, Meta(gt=0, le=0.1)] = 0.001
     # After a resume the evidence is kept: the same update halts again only when it has grown by this (log10) since, so
     # that what is new must reach by itself what alpha asks for.
     resumed_bar: Annotated[float, Meta(ge=0, le=1_000)] = 6.0
@@ -60,10 +62,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 BUILT_IN = Policy()
-YOUNGER_KEYS = frozenset({"resumed_bar", "max_resume_hours"})
+YOUNGER_KEYS = frozenset({"resumed_bar", "max_resume_hours", "alarm_alpha"})
 KEYS = frozenset(field.name for field in msgspec.structs.fields(Policy))
 TABLES = frozenset({"default", "update"})
-RULE_KEYS = KEYS - {"crashes_per_site_minute"} | {"vendor", "product"}
+RULE_KEYS = KEYS - {"crashes_per_site_minute", "alarm_alpha"} | {"vendor", "product"}
 
 
 class Rule(msgspec.Struct, frozen=True):

@@ -159,14 +159,16 @@ class Samples:
             self._columns[number] = _Columns(np.array(strata, dtype=np.int64), exposed, excluded)
         return self._columns[number]
 
-    def shares(self, update: int, without: int, strata: int, since_bin: int) -> Shares:
-        """Hosts that do not have `without`, and those of them exposed to `update`, per stratum and bin."""
+    def shares(self, update: int, without: int, strata: int, since_bin: int, has: bool = False) -> Shares:
+        """Hosts that do not have `without`, or those that do, and those of them exposed to `update`, per stratum and
+        bin."""
         width = max(max(self._bins, default=since_bin) - since_bin + 1, 1)
         eligible, exposed = np.zeros((strata, width)), np.zeros((strata, width))
         for at in self._bins:
             if at >= since_bin:
                 columns = self._bin(at)
-                fit = ~columns.having(without, columns.exposed) & ~columns.having(update, columns.excluded)
+                fit = columns.having(without, columns.exposed) == has
+                fit &= ~columns.having(update, columns.excluded)
                 hit = fit & columns.having(update, columns.exposed)
                 eligible[:, at - since_bin] = np.bincount(columns.stratum[fit], minlength=strata)
                 exposed[:, at - since_bin] = np.bincount(columns.stratum[hit], minlength=strata)

@@ -38,6 +38,9 @@ class Standing(Part):
     # its order, as plain values: it waits for a person
     waiting: Annotated[dict[int, Any], Plain("waiting", dict, "order", by_update=True)]
     forced: Annotated[dict[int, list[str]], Plain("forced", dict, "rings that operators have halted", by_update=True)]
+    doubted: Annotated[
+        dict[int, list[str]], Plain("doubted", dict, "what speaks for others instead, as last told", by_update=True)
+    ]
     # evidence (log10) that halts it again, and the rings of the resume
     resumed: Annotated[dict[int, Any], Plain("resumed", dict, "log10 evidence, rings", by_update=True)]
 
@@ -89,6 +92,12 @@ class Standing(Part):
         self.resumed[update] = [bar, sorted(rings)]
         for gone in (self.halted, self.forced, self.states):
             gone.pop(update, None)
+
+    def doubt(self, update: int, doubted_for: Sequence[str]) -> None:
+        """It is told what later evidence speaks for instead of this halt; nothing, if it stands to reason."""
+        self.doubted.pop(update, None)
+        if doubted_for:
+            self.doubted[update] = list(doubted_for)
 
     def of(self, update: int, ring: int, name: str) -> str:
         """The state of an update in a ring, by its position and name."""

@@ -17,7 +17,7 @@ from pipeline.decide.counts import Ages, Counts, SignatureAges
 from pipeline.decide.dedup import Recent, SiteMinutes
 from pipeline.decide.history import History, Past
 from pipeline.decide.name_index import Positions, Registry, Rows, placed_rows
-from pipeline.decide.notes import Notes, Signs
+from pipeline.decide.notes import Alarm, Notes, Signs
 from pipeline.decide.standing import Spreading, Standing
 from pipeline.decide.trials import Trials
 
@@ -54,6 +54,7 @@ class DetectorState:
         self.standing = Standing()
         self.spreading = Spreading()
         self.silence = Silence()
+        self.alarm = Alarm()
         self._sized = Sizes(-1, -1, -1)
 
     @property

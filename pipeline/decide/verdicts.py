@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.decide.attribution import Due, doubted_for, falling_silent, is_unlisted, shock_seen
+from pipeline.decide.attribution import Due, better_culprits, doubted_for, falling_silent, is_unlisted, shock_seen
 from pipeline.decide.buckets import MINUTE_BUCKETS
 from pipeline.decide.clearing import needed_trials
 from pipeline.decide.figures import (
@@ -18,7 +18,10 @@ from pipeline.decide.figures import (
     rests_on_samples,
     view_of,
 )
+from pipeline.decide.figures import alarm_of as alarm_of
+from pipeline.decide.figures import doubtful as doubtful  # for who summarizes
 from pipeline.decide.figures import half_blind as half_blind
+from pipeline.decide.figures import watch_fleet as watch_fleet
 from pipeline.decide.orders import HaltOrder
 from pipeline.decide.standing import Mode
 from pipeline.decide.weighing import Weighed
@@ -138,6 +141,7 @@ def tell(weighed: Weighed, updates: list[int]) -> tuple[Verdict, ...]:
     verdicts: list[Verdict] = []
     for update in updates:
         facts, flags = facts_of(weighed, update), flags_of(weighed, update)
+        weighed.state.standing.doubt(update, facts.doubted_for)
         verdicts += [record(weighed, update, ring, facts, flags) for ring in _rings_of(weighed, update)]
     return tuple(verdicts)
 
@@ -149,6 +153,7 @@ def told_evidence(weighed: Weighed, updates: list[int]) -> dict[UpdateId, float]
         name = names[update]
         if name is not None and _rings_of(weighed, update):
             found[name] = round(own_evidence(weighed, update, conditionals(weighed, update)), 3)
+            weighed.state.standing.doubt(update, better_culprits(weighed, update))
     return found
 
 
@@ -223,6 +228,7 @@ def record(weighed: Weighed, update: int, ring: int, facts: Facts, flags: tuple[
         spreading_hosts_per_minute=spread.spreading_hosts_per_minute,
         flat_since=spread.flat_since,
         last_install=spread.last_install,
+        doubted_for=facts.doubted_for,
     )
 
 

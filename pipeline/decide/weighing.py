@@ -15,7 +15,7 @@ from pipeline.decide.policy import PolicyTable
 from pipeline.decide.silence.silence import YOUNG_HOURS, Arrived
 from pipeline.decide.state import DetectorState
 from pipeline.decide.trials import Shares
-from pipeline.wire.partials import Partial
+from pipeline.wire.partials import BUCKET_MS, Partial
 
 MOST_ARRIVED = 256  # updates: those on the most hosts
 RING_TRIALS = 10.0  # of its ring that are counted among a stratum's own, where an update may have come
@@ -34,15 +34,25 @@ class Weighed(NamedTuple):
     past: Historical
     rivals: dict[int, list[int]]
     separations: dict[tuple[int, int], Separation]
+    among: dict[tuple[int, int], Separation]
+    pairs: dict[str, list[tuple[int, int]]]
 
     def without(self, update: int, rival: int) -> Separation:
         """Evidence about `update` on hosts without `rival`."""
         if (update, rival) not in self.separations:
-            state, risk = self.state, self.policies.of(update).tolerated_risk
-            signature, strata = self.leading_signature(update), len(state.groups.ring_of)
-            found = separate(state.crashes, state.samples, update, rival, signature, risk, strata)
-            self.separations[update, rival] = found
+            self.separations[update, rival] = self._separate(update, rival)
         return self.separations[update, rival]
+
+    def among_hosts_of(self, update: int, rival: int) -> Separation:
+        """Evidence about `update` on hosts that have `rival`, since it came."""
+        if (update, rival) not in self.among:
+            self.among[update, rival] = self._separate(update, rival, int(self.state.ages.since[update]) * BUCKET_MS)
+        return self.among[update, rival]
+
+    def _separate(self, update: int, rival: int, with_since_ms: int = 0) -> Separation:
+        state, risk = self.state, self.policies.of(update).tolerated_risk
+        signature, strata = self.leading_signature(update), len(state.groups.ring_of)
+        return separate(state.crashes, state.samples, update, rival, signature, risk, strata, with_since_ms)
 
     def leading_signature(self, update: int) -> int:
         """The signature that explains most of the evidence, or -1."""
@@ -102,6 +112,27 @@ def close(state: DetectorState, policies: PolicyTable, bucket: Bucket, share: Fl
     state.clearing.close(crashes, lower, policies.clear_risks[:, :updates], ring_of)
 
 
+def watch(state: DetectorState) -> None:
+    """How far crash rates may have risen for all, as the control hosts tell; and who has gone silent."""
+    past = state.past
+    usual = np.fmax(past.rates, 0.0) * state.book.active  # 0 without history
+    expected = np.empty((2, usual.shape[1]))
+    for scales, trials, exposed, excluded in state.trials.middle_and_slow():
+        control = trials[..., None] - exposed
+        control -= excluded
+        np.maximum(control, 0.0, out=control)
+        control *= usual
+        np.add.reduce(control, axis=1, out=expected[scales])
+    # the last one was the slow scale
+    eligible = np.add.reduce(trials[-1, :, None] - excluded[-1], axis=0)
+    state.clearing.watch(np.add.reduce(exposed[-1], axis=0), eligible)
+    past.watch(expected)
+    some = past.of_a_day(state.bucket)
+    with_it = exposed[-1][:, some]
+    without = np.maximum(trials[-1, :, None] - with_it - excluded[-1][:, some], 0.0)
+    past.watch_elsewhere(some, without, np.add.reduce(with_it, axis=0))
+
+
 def hear(state: DetectorState, policies: PolicyTable, partial: Partial, strata: Ints) -> bool:
     """Take note of who was heard, and judge the minutes that are over; whether evidence has changed. `strata` are the
     positions of the partial's."""
@@ -137,7 +168,7 @@ def weigh(state: DetectorState, policies: PolicyTable) -> Weighed:
     for update, log in state.silence.logs.items():
         silence[update] = log_mixture(log)
     explained = explain(totals, past, silence)
-    return Weighed(state, policies, explained, totals, past, {}, {})
+    return Weighed(state, policies, explained, totals, past, {}, {}, {}, {})
 
 
 def _with_open(state: DetectorState, policies: PolicyTable) -> Totals:

@@ -12,7 +12,7 @@ from pipeline.halt.verify import verify_signature as verify_signature
 from pipeline.wire.acks import HaltAck, decode_ack
 from pipeline.wire.audit import AuditEntry, decode_entry
 from pipeline.wire.halts import Halt, decode_halt
-from pipeline.wire.verdicts import FleetHeartbeat, Verdict, decode_record
+from pipeline.wire.verdicts import Word, decode_record
 
 
 def believed_halt(key: bytes | None, raw: bytes, trusted: TrustedKeys) -> Halt:
@@ -33,7 +33,7 @@ def believed_halt(key: bytes | None, raw: bytes, trusted: TrustedKeys) -> Halt:
     return halt
 
 
-def believed_word(key: bytes | None, raw: bytes, trusted: TrustedKeys) -> Verdict | FleetHeartbeat:
+def believed_word(key: bytes | None, raw: bytes, trusted: TrustedKeys) -> Word:
     """What a record of `fleet.verdicts` says, when a trusted key signed these very bytes for this key.
 
     Raises:

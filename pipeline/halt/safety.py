@@ -11,8 +11,16 @@ from pipeline.halt.accounted import Accounted
 from pipeline.halt.believe import TrustedKeys, believed_halt, believed_word
 from pipeline.halt.errors import UntrustedRecord
 from pipeline.wire.halts import Halt
-from pipeline.wire.record_keys import fleet_of, is_heartbeat, key_text, update_key
-from pipeline.wire.verdicts import HALT_RECORDS_UNREAD, STREAM_TIME_AHEAD, FleetHeartbeat, Verdict
+from pipeline.wire.record_keys import fleet_of, is_alarm, is_heartbeat, key_text, update_key
+from pipeline.wire.verdicts import (
+    HALT_RECORDS_UNREAD,
+    STREAM_TIME_AHEAD,
+    UNATTRIBUTED_ALARM,
+    FleetAlarm,
+    FleetHeartbeat,
+    Verdict,
+    Word,
+)
 
 FRESH_MS = 30_000  # three heartbeats: an older one opens nothing
 UNHEARD_SECONDS = 300.0
@@ -54,6 +62,7 @@ class SafetyRecord:
         self.halts: dict[str, Halt] = {}  # by key: the newest that was believed
         self.beats: dict[str, FleetHeartbeat] = {}  # by fleet
         self.verdicts: dict[str, Verdict] = {}  # by key
+        self.alarms: dict[str, FleetAlarm] = {}  # by fleet: what it says, whether or not it still sounds
         self.refused: dict[str, str] = {}  # keys of fleet.verdicts whose newest record is not believed, and why
         self.touched: set[str] = set()  # keys of fleet.halts whose record has come; who follows changes empties it
         self._doubts: dict[str, str] = {}
@@ -100,24 +109,48 @@ class SafetyRecord:
 
     def _word(self, key: bytes | None, name: str, value: bytes | None) -> str:
         if value is None:  # as of a fleet that was forgotten; what is not there opens nothing
-            self.verdicts.pop(name, None)
-            if is_heartbeat(key):
-                self.beats.pop(fleet_of(key), None)
-                self.accounted(fleet_of(key)).hear(None)
+            self._forget(key, name)
             return ""
         try:
             record = believed_word(key, value, self._trusted)
         except UntrustedRecord as error:
             return error.reason
-        known = self.beats.get(record.fleet) if isinstance(record, FleetHeartbeat) else self.verdicts.get(name)
+        known = self._known(record)
         if known is not None and record.at < known.at:
             return REPLAYED
         if isinstance(record, FleetHeartbeat):
             self.beats[record.fleet] = record
             self.accounted(record.fleet).hear(record)
+        elif isinstance(record, FleetAlarm):
+            self.alarms[record.fleet] = record
         else:
             self.verdicts[name] = record
         return ""
+
+    def _forget(self, key: bytes | None, name: str) -> None:
+        self.verdicts.pop(name, None)
+        if is_alarm(key):
+            self.alarms.pop(fleet_of(key), None)
+        if is_heartbeat(key):
+            self.beats.pop(fleet_of(key), None)
+            self.accounted(fleet_of(key)).hear(None)
+
+    def _known(self, record: Word) -> Word | None:
+        """The newest that was believed under its key."""
+        if isinstance(record, FleetHeartbeat):
+            return self.beats.get(record.fleet)
+        return self.alarms.get(record.fleet) if isinstance(record, FleetAlarm) else self.verdicts.get(record.key)
+
+    def is_alarmed(self, fleet: str) -> bool:
+        """Whether the fleet's unattributed alarm sounds: its heartbeat says so, whatever became of the alarm's own
+        record, which only says more."""
+        beat = self.beats.get(fleet)
+        return beat is not None and UNATTRIBUTED_ALARM in beat.flags
+
+    def alarm_of(self, fleet: str) -> FleetAlarm | None:
+        """What the alarm that sounds says, if that is known."""
+        alarm = self.alarms.get(fleet) if self.is_alarmed(fleet) else None
+        return alarm if alarm is not None and alarm.state == "sounding" else None
 
     def refusal_of(self, key: str) -> str:
         """Why the newest record of a key of `fleet.verdicts` is not believed, "" when it is. One that is only older

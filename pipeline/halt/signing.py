@@ -29,7 +29,7 @@ from pipeline.wire.acks import HaltAck
 from pipeline.wire.audit import AuditEntry
 from pipeline.wire.commands import Command
 from pipeline.wire.halts import Halt, canonical_bytes, decode_halt, encode_halt
-from pipeline.wire.verdicts import FleetHeartbeat, Verdict
+from pipeline.wire.verdicts import FleetAlarm, FleetHeartbeat, Verdict, Word
 
 PRIVATE_NAME = "signing.key.pem"
 PUBLIC_SUFFIX, REVOKED_SUFFIX = ".pub.pem", ".revoked"
@@ -40,7 +40,7 @@ _PUBLIC_NAME = re.compile(
     rf"(?:({'|'.join(get_args(Role))})\.({_OWNER.pattern})\.)?({_KID.pattern}){re.escape(PUBLIC_SUFFIX)}"
 )
 
-R = TypeVar("R", Verdict, FleetHeartbeat, HaltAck, Command, AuditEntry)
+R = TypeVar("R", Verdict, FleetHeartbeat, FleetAlarm, Word, HaltAck, Command, AuditEntry)
 
 
 def key_id(public: Ed25519PublicKey) -> str:
@@ -82,7 +82,7 @@ class SigningKey:
         own = msgspec.structs.replace(record, kid=self.kid, sig="")
         return msgspec.structs.replace(own, sig=self._signature(own))
 
-    def _signature(self, record: Halt | Verdict | FleetHeartbeat | HaltAck | Command | AuditEntry) -> str:
+    def _signature(self, record: Halt | Word | HaltAck | Command | AuditEntry) -> str:
         return self.sign_bytes(canonical_bytes(record))
 
 

@@ -62,7 +62,7 @@ class Row(msgspec.Struct, kw_only=True):
     """One update as `andon halts` sees it; `state` is one of ORDER. `spreading_hosts_per_minute`, `flat_since` and
     `last_install` are as in verdicts, times of the events. `crashed_hosts` are all with it, in all rings: at the
     decision as the halt has it, and by now, of each ring as of its newest verdict; None where nothing says so.
-    `proposals` wait for another operator."""
+    `proposals` wait for another operator. `doubted_for`: what later evidence speaks for instead of a halted update."""
 
     key: str
     state: str
@@ -77,6 +77,7 @@ class Row(msgspec.Struct, kw_only=True):
     crashed_hosts_at_decision: int | None = None
     crashed_hosts_by_now: int | None = None
     proposals: list[Proposed] = []
+    doubted_for: list[str] = []
 
 
 def rows(known: Source, now_ms: int, fleet: str = "") -> list[Row]:
@@ -109,6 +110,7 @@ def _row(known: Source, key: str, about: Iterable[Verdict], acks: Iterable[HaltA
         row.obeyed = obedience(acks, halt, known.issued.get((key, halt.epoch), 0), known.subscribers)
     newest = max(verdicts, key=lambda verdict: verdict.at, default=None)
     if newest is not None:
+        row.doubted_for = sorted({name for verdict in verdicts for name in verdict.doubted_for})
         row.crashed_hosts_by_now = sum(verdict.crashed_hosts for verdict in verdicts)
         row.spreading_hosts_per_minute = newest.spreading_hosts_per_minute
         row.flat_since, row.last_install = newest.flat_since, last_install_of(verdicts)

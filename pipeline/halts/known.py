@@ -8,7 +8,7 @@ from pipeline.halt.errors import UntrustedRecord
 from pipeline.halt.proposals import Proposals, Proposed
 from pipeline.halt.safety import SafetyRecord
 from pipeline.wire.acks import HaltAck
-from pipeline.wire.record_keys import is_heartbeat, key_text, parse_key
+from pipeline.wire.record_keys import is_heartbeat, is_of_fleet, key_text, parse_key
 from pipeline.wire.verdicts import Verdict
 
 PENDING = b'"pending"'
@@ -67,9 +67,9 @@ class Known:
 
     def settle(self) -> None:
         """Believe what is to be believed: heartbeats and halts all, of other verdicts those that halts need."""
-        self.named = {_update_of(key) for key in self._words if not is_heartbeat(key)} | {*map(key_text, self._halts)}
+        self.named = {_update_of(key) for key in self._words if not is_of_fleet(key)} | {*map(key_text, self._halts)}
         for key, records in self._words.items():
-            if is_heartbeat(key) or self._is_asked(key) or self._is_needed(key, records):
+            if is_of_fleet(key) or self._is_asked(key) or self._is_needed(key, records):
                 for record in records:
                     self._take_word(*record)
         for records in self._halts.values():

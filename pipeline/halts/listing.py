@@ -18,7 +18,8 @@ from pipeline.runtime.clock import wall_clock_ms
 from pipeline.runtime.logging import printable
 from pipeline.runtime.say import say, say_json
 from pipeline.status.proposed import approve_words, proposed_words, withdraw_words
-from pipeline.wire.record_keys import fleet_of
+from pipeline.wire.record_keys import fleet_of, is_heartbeat, is_of_fleet
+from pipeline.wire.words import alarm_words, doubted_words
 
 WIDE_COLUMNS = 160  # in a file or a pipe
 RINGS_COLUMNS = 9
@@ -43,7 +44,7 @@ def command(fleet: str | None, as_json: bool, **settings: Any) -> None:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE_COLUMNS
     for line in lines(found, max(width, 80) - 1):
         say(line)
-    for line in proposals(found, now_ms, max(width, 80) - 1):
+    for line in (*doubts(found, max(width, 80) - 1), *proposals(found, now_ms, max(width, 80) - 1)):
         say(line)
     for problem in problems(known, now_ms, fleet or ""):
         say(f"! {problem}")
@@ -67,6 +68,13 @@ def lines(found: list[Row], width: int) -> Iterator[str]:
         yield " ".join(f"{c:>{w}}" if at in FIGURES else f"{c:{w}}" for at, (c, w) in enumerate(places)).rstrip()
     yield "then, now: crashed hosts with it, in all rings: at the decision, and by now"
     yield "hosts that fell silent are in neither: andon halts why, andon query silent"
+
+
+def doubts(found: list[Row], width: int) -> Iterator[str]:
+    """Halts that later evidence speaks against, and what it speaks for."""
+    for row in found:
+        if words := doubted_words(row.doubted_for):
+            yield from textwrap.wrap(printable(f"{row.key}: {words}; the halt stands until people lift it"), width)
 
 
 def proposals(found: list[Row], now_ms: int, width: int) -> Iterator[str]:
@@ -106,9 +114,13 @@ def problems(known: Known, now_ms: int, fleet: str = "") -> Iterator[str]:
             yield f"{name}: its detector is silent; whether anything else should be halted is unknown"
         elif name == (fleet or name) and (seconds := record.unheard_seconds(name)):
             yield f"{name}: {unheard(seconds)}"
+        if name == (fleet or name) and record.is_alarmed(name):
+            yield f"{name}: {alarm_words(record.alarm_of(name))}"
     for key in record.refused:
-        if key.count("/") == 2 and fleet_of(key.encode()) == (fleet or fleet_of(key.encode())):
-            yield f"{fleet_of(key.encode())}: its newest heartbeat is not believed ({record.refused[key]})"
+        place = key.encode()
+        if is_of_fleet(place) and fleet_of(place) == (fleet or fleet_of(place)):
+            what = "heartbeat" if is_heartbeat(place) else "alarm"
+            yield f"{fleet_of(place)}: its newest {what} is not believed ({record.refused[key]})"
     if not record.beats or (fleet and fleet not in record.beats):
         yield "no heartbeat of a detector is to be believed: that nothing stands is unknown"
     yield from known.problems

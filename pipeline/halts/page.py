@@ -29,7 +29,7 @@ from pipeline.wire.halts import Evidence
 from pipeline.wire.record_keys import parse_key
 from pipeline.wire.spans import MINUTE_MS
 from pipeline.wire.verdicts import Conditional, Verdict, power_of_ten
-from pipeline.wire.words import HALF_BLIND, counted
+from pipeline.wire.words import HALF_BLIND, counted, doubted_words
 
 CHART_ROWS = 5
 MOST_LINES = 40
@@ -109,6 +109,8 @@ def _head(row: Row, now_ms: int, width: int) -> Iterator[str]:
         yield from item("", f"decided {clocks_words(halt)}", width)
     if row.state == "unknown":
         yield from item("UNKNOWN", row.why, width)
+    if words := doubted_words(row.doubted_for):
+        yield from item("DOUBTFUL", words.removeprefix("doubtful: ") + "; it stands until people lift it", width)
 
 
 def _figures(found: Evidence | None, newest: UpdateRow | None, width: int) -> Iterator[str]:

@@ -30,7 +30,7 @@ from pipeline.runtime.say import say, say_json
 from pipeline.status.times import moment, span
 from pipeline.status.updates import UpdateRow
 from pipeline.wire.record_keys import parse_key, update_key
-from pipeline.wire.words import counted
+from pipeline.wire.words import counted, doubted_words
 
 COLUMNS = 80
 
@@ -87,6 +87,8 @@ def lines(row: Row, now_ms: int, width: int) -> Iterator[str]:
         yield from item("by now", now_words(UpdateRow(row.verdicts)), width)
     else:
         yield from item("by now", "unknown: no verdict on it is to be believed", width)
+    if words := doubted_words(row.doubted_for):
+        yield from item("DOUBTFUL", words.removeprefix("doubtful: "), width)
     for verdict in row.verdicts:
         words = f"{verdict.ring}: {verdict.state}, by now {counted(verdict.crashed_hosts, 'crashed host')}"
         yield from item("ring", f"{words}, {counted(verdict.exposed_trials, 'exposed trial')}", width)

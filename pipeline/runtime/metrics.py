@@ -149,6 +149,15 @@ SPREADING = Family(
     UPDATE,
 )
 PENDING_SINCE = Family("andon_halt_pending_timestamp_seconds", "Since when it waits for a person, unix seconds", UPDATE)
+DOUBTFUL = Family(
+    "andon_halt_doubtful", "1 while it stands halted and later evidence speaks for another update instead", UPDATE
+)
+FLEET_ALARM = Family("andon_fleet_alarm", "Whether its unattributed alarm sounds, by its heartbeat: 1 or 0", ("fleet",))
+FLEET_ALARM_RISE = Family(
+    "andon_fleet_alarm_rise_ratio",
+    "Crashed hosts that nobody can be named for, as against its worst usual hour; while its alarm sounds",
+    ("fleet",),
+)
 RESUME_ENDS = Family("andon_resume_expires_timestamp_seconds", "When a resume that stands ends, unix seconds", UPDATE)
 EVIDENCE = Family("andon_update_evidence_log10", "Evidence against it, of the ring with the most", UPDATE)
 THRESHOLD = Family("andon_update_threshold_log10", "Evidence that halts it", UPDATE)

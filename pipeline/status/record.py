@@ -8,9 +8,9 @@ from pipeline.halt.proposals import NEWEST_ENTRIES as NEWEST_ENTRIES  # for who 
 from pipeline.halt.proposals import Proposals
 from pipeline.halt.safety import SafetyRecord
 from pipeline.wire import topics
-from pipeline.wire.record_keys import fleet_of, is_heartbeat
-from pipeline.wire.verdicts import CLOCKS_AHEAD, STREAM_TIME_AHEAD, FleetHeartbeat, Verdict
-from pipeline.wire.words import HALF_BLIND, counted
+from pipeline.wire.record_keys import fleet_of, is_heartbeat, is_of_fleet, update_key
+from pipeline.wire.verdicts import CLOCKS_AHEAD, STREAM_TIME_AHEAD, FleetAlarm, FleetHeartbeat, Verdict
+from pipeline.wire.words import HALF_BLIND, alarm_words, counted, doubted_words
 
 REASONS = 3  # said of a fleet whose telemetry is half-blind
 
@@ -32,18 +32,36 @@ class Shown:
         """Newest heartbeats, by fleet."""
         return [beat for _, beat in sorted(self.record.beats.items())]
 
+    def alarms(self) -> list[FleetAlarm]:
+        """What the fleets' alarms say that sound, by fleet."""
+        found = (self.record.alarm_of(fleet) for fleet in sorted(self.record.beats))
+        return [alarm for alarm in found if alarm is not None]
+
+    def _doubted(self) -> set[str]:
+        """Halts that later evidence speaks against; each once, whatever rings say so."""
+        return {
+            f"{update_key(v.fleet, v.vendor, v.product, v.version)}: {doubted_words(v.doubted_for)}"
+            for v in self.record.verdicts.values()
+            if v.doubted_for
+        }
+
     def problems(self, now_ms: int) -> Iterator[str]:
         """In words, for people."""
         if not self.verifies:
             return  # everything is refused, and the screen says why
         refused = {key: why for key, why in self.record.refused.items() if key.count("/")}
         for key, why in sorted(refused.items()):
-            if is_heartbeat(key.encode()):
-                yield f"{fleet_of(key.encode())}: its newest heartbeat is not believed ({why})"
-        count = Counter(why for key, why in refused.items() if not is_heartbeat(key.encode()))
+            if is_of_fleet(key.encode()):
+                what = "heartbeat" if is_heartbeat(key.encode()) else "alarm"
+                yield f"{fleet_of(key.encode())}: its newest {what} is not believed ({why})"
+        count = Counter(why for key, why in refused.items() if not is_of_fleet(key.encode()))
         for why, number in sorted(count.items()):
             verdicts = counted(number, "verdict that is", "verdicts that are")
             yield f"{topics.VERDICTS.name}: {verdicts} not believed, and not shown ({why})"
+        for beat in self.beats():
+            if self.record.is_alarmed(beat.fleet):
+                yield f"{beat.fleet}: {alarm_words(self.record.alarm_of(beat.fleet))}"
+        yield from sorted(self._doubted())
         for beat in self.beats():
             if STREAM_TIME_AHEAD in beat.flags:
                 yield f"{beat.fleet}: stream time is ahead of the clock: crashes of now count late; see `andon doctor`"

@@ -14,7 +14,7 @@ from pipeline.status.sources import Offsets, Place, summed
 from pipeline.status.updates import by_update
 from pipeline.wire.halts import Halt
 from pipeline.wire.record_keys import update_key
-from pipeline.wire.verdicts import FleetHeartbeat, Verdict
+from pipeline.wire.verdicts import FleetAlarm, FleetHeartbeat, Verdict
 
 K = TypeVar("K")  # of mappings whose keys are as good as none here
 
@@ -80,6 +80,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     unknown: list[UnknownRow] = []
     updates_total: int = 0  # of verdicts_total verdicts; the verdicts shown are those of `top` updates
     proposals: list[Proposed] = []  # operators' that wait for another to approve
+    alarms: list[FleetAlarm] = []  # that sound
     verifies: bool = True  # False without trusted keys: then no halt, heartbeat or verdict is believed
 
 

@@ -79,6 +79,7 @@ class Watcher:
             topics_per_second=snapshot.produced_per_second(before, offsets),
             groups=snapshot.group_rows(before, offsets),
             fleets=self._shown.beats(),
+            alarms=self._shown.alarms(),
             halts=snapshot.halt_rows(record.halts, now_ms, doubts, record.verdicts.values()),
             proposals=self._shown.proposals.open(record.halts, now_ms),
             unknown=snapshot.unknown_rows(record),

@@ -12,7 +12,7 @@ from pipeline.wire.audit import AuditEntry
 from pipeline.wire.canonical import canonical_json
 from pipeline.wire.commands import Command
 from pipeline.wire.record_keys import Epoch, update_key
-from pipeline.wire.verdicts import Basis, Conditional, Explanation, FleetHeartbeat, Verdict
+from pipeline.wire.verdicts import Basis, Conditional, Explanation, Word
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,14 +68,14 @@ class Halt(msgspec.Struct, frozen=True, kw_only=True):
 _decoder = msgspec.json.Decoder(Halt)
 
 
-def canonical_bytes(record: Halt | HaltAck | Command | AuditEntry | Verdict | FleetHeartbeat) -> bytes:
+def canonical_bytes(record: Halt | HaltAck | Command | AuditEntry | Word) -> bytes:
     """The bytes that are signed."""
     fields = _fields(record)
     del fields["sig"]
     return canonical_json(fields)
 
 
-def _fields(record: Halt | HaltAck | Command | AuditEntry | Verdict | FleetHeartbeat) -> dict[str, Any]:
+def _fields(record: Halt | HaltAck | Command | AuditEntry | Word) -> dict[str, Any]:
     """Without `orders` where there are none: records of before it had a name are still what was signed."""
     fields: dict[str, Any] = msgspec.to_builtins(record)
     if not fields.get("orders", True):

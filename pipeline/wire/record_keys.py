@@ -9,7 +9,8 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-HEARTBEAT = "heartbeat"
+HEARTBEAT, ALARM = "heartbeat", "alarm"
+_OF_FLEETS = frozenset({HEARTBEAT, ALARM})
 MAX_EPOCH = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 Epoch = Annotated[int, msgspec.Meta(ge=1, le=MAX_EPOCH)]  # what is newer of one halt key
 
@@ -29,6 +30,12 @@ def heartbeat_key(fleet: str) -> str:
     return quote(fleet, safe=" !$&'()*+,;=:@") + "/-/" + HEARTBEAT
 
 
+def alarm_key(fleet: str) -> str:
+    """`fleet/-/alarm`, of three parts like the heartbeat's: what an endpoint calls a vendor or a product makes five on
+    `fleet.verdicts` and four on `fleet.halts`."""
+    return quote(fleet, safe=" !$&'()*+,;=:@") + "/-/" + ALARM
+
+
 def fleet_key(fleet: str) -> str:
     """The fleet alone, the key of `fleet.audit`."""
     return quote(fleet, safe=" !$&'()*+,;=:@")
@@ -46,8 +53,22 @@ def key_text(key: bytes | None) -> str:
 
 def is_heartbeat(key: bytes | None) -> bool:
     """Whether a record of `fleet.verdicts` is a fleet's heartbeat: by the key's parts, of which there are three."""
+    return _kind_of(key) == HEARTBEAT
+
+
+def is_alarm(key: bytes | None) -> bool:
+    """Whether it is a fleet's alarm."""
+    return _kind_of(key) == ALARM
+
+
+def is_of_fleet(key: bytes | None) -> bool:
+    """Whether it is about a fleet as a whole, and no update's verdict: its heartbeat, or its alarm."""
+    return _kind_of(key) in _OF_FLEETS
+
+
+def _kind_of(key: bytes | None) -> str:
     parts = key_text(key).split("/")
-    return len(parts) == 3 and parts[1:] == ["-", HEARTBEAT]
+    return parts[2] if len(parts) == 3 and parts[1] == "-" else ""
 
 
 def fleet_of(key: bytes | None) -> str:

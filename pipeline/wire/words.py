@@ -1,6 +1,13 @@
 """Words that screens and records have in common. Pure."""
 
-from pipeline.wire.verdicts import Explanation
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from pipeline.wire.verdicts import AlarmSignature, Explanation, FleetAlarm, power_of_ten
+
+NAMED_SUSPECTS = 3
+# Why an alarm is over.
+ENDED = {"": "", "usual": "as few crash as usual", "named": "a halt explains it", "lasting": "it has lasted for a day"}
 
 # Flags of a verdict that say: telemetry shows less of this than it seems to; and what that costs. `andon halts why`,
 # `status` and a backtest show them, docs/design.md has the same table.
@@ -47,3 +54,40 @@ def crashed_words(observed: int, crashed_hosts: int, explanation: Explanation) -
     if observed < crashed_hosts:
         return f"{observed:,} of {counted(crashed_hosts, 'crashed host')}{place}"
     return f"{counted(observed, 'host')} crashed{place}"
+
+
+def doubted_words(doubted_for: Iterable[str]) -> str:
+    """Of a halt that is in doubt: what later evidence speaks for instead; "" of one that is not."""
+    named = ", ".join(doubted_for)
+    return (
+        f"doubtful: on hosts that have only one of the two, later evidence speaks for {named} instead" if named else ""
+    )
+
+
+def _signature(found: AlarmSignature) -> str:
+    return f"{found.code or '?'} / {found.module or '?'}"
+
+
+def alarm_words(alarm: FleetAlarm | None) -> str:
+    """An unattributed alarm that sounds, for people; None: its record is not there."""
+    if alarm is None:
+        return "UNATTRIBUTED ALARM: the fleet crashes far more than it ever did; the record that says more is not there"
+    since = datetime.fromtimestamp(alarm.since / 1000, UTC)
+    usual = f"{alarm.usual:,.0f}" if alarm.usual >= 10 else f"{alarm.usual:.2g}"
+    as_usual = (
+        "so many would be much in any fleet; this one was not known"
+        if "no_history" in alarm.flags
+        else ("as many as in its worst usual hour")
+    )
+    hosts = f"{counted(alarm.crashed_hosts, 'host')} crashed since {since:%Y-%m-%d %H:%MZ} (event time)"
+    parts = [
+        f"UNATTRIBUTED ALARM: {hosts} and nobody can be named, where {usual} would be usual ({as_usual}): "
+        f"{alarm.rise:,.3g} times as many, {alarm.tolerated_rise:g} are tolerated",
+        *[f"most with {_signature(s)} ({s.hosts:,})" for s in alarm.signatures[:1] if s.code or s.module],
+        *[f"most in ring {ring.ring} ({ring.hosts:,})" for ring in alarm.rings[:1]],
+    ]
+    suspects = [
+        f"{s.update} (on {s.hosts:,}, {power_of_ten(s.log10_evidence)})" for s in alarm.suspects[:NAMED_SUSPECTS]
+    ]
+    parts.append(f"listed by most, none of them named: {', '.join(suspects)}" if suspects else "they list no update")
+    return "; ".join(parts)

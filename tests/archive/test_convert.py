@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+from msgspec.structs import replace
 
 from consumers.clickhouse.archive.events import KIND, PRIOR, EventRows, event_columns
 from consumers.clickhouse.archive.records import Record, record_rows
@@ -15,9 +16,22 @@ from pipeline.wire.events import Boot, Crash
 from pipeline.wire.halts import Halt, encode_halt
 from pipeline.wire.hosts import HostNames
 from pipeline.wire.topics import DEADLETTER, HALT_ACKS, HALTS, VERDICTS
-from pipeline.wire.verdicts import Explanation, FleetHeartbeat, Verdict, encode_verdict
+from pipeline.wire.verdicts import (
+    AlarmSignature,
+    Explanation,
+    FleetAlarm,
+    FleetHeartbeat,
+    Suspect,
+    Verdict,
+    encode_verdict,
+)
 
 NOW = 1_795_000_000_000
+VERDICT = Verdict(
+    fleet="acme", vendor="v", product="p", version="1", ring="canary", state="watching", at=NOW,
+    log10_evidence=1, threshold=6, basis="concurrent", observed=3, expected=1, relative_risk=(1, 2),
+    crashed_hosts=3, exposed_trials=9, explanation=Explanation("pooled"), flags=("capped",),
+)  # fmt: skip
 EVENTS = [value for _, value in messages(EventLoad(3000, 100, 20, 60.0, NOW, 7))]
 
 
@@ -72,13 +86,8 @@ def record(value: bytes | None, key: bytes = b"k", offset: int = 5) -> Record:
 
 def test_records_become_rows() -> None:
     """Verdicts and heartbeats part; a dead letter keeps its bytes; tombstones and nonsense give no row."""
-    verdict = Verdict(
-        fleet="acme", vendor="v", product="p", version="1", ring="canary", state="watching", at=NOW,
-        log10_evidence=1, threshold=6, basis="concurrent", observed=3, expected=1, relative_risk=(1, 2),
-        crashed_hosts=3, exposed_trials=9, explanation=Explanation("pooled"), flags=("capped",),
-    )  # fmt: skip
     beat = FleetHeartbeat(fleet="acme", at=NOW, stream_time=NOW, live_updates=1, events=2, offset=3)
-    found = [encode_verdict(verdict), encode_verdict(beat)]
+    found = [encode_verdict(VERDICT), encode_verdict(beat)]
     rows = record_rows(
         VERDICTS.name, [record(found[0]), record(found[1], b"acme/-/heartbeat"), record(None), record(b"[")]
     )
@@ -135,10 +144,25 @@ def test_halts_are_believed_or_kept_apart(tmp_path: Path) -> None:
 
 def test_a_version_that_looks_like_a_heartbeat_is_a_verdict() -> None:
     """Five parts are a verdict, however they end."""
-    odd = Verdict(
-        fleet="acme", vendor="v", product="p", version="-", ring="heartbeat", state="watching", at=NOW,
-        log10_evidence=1, threshold=6, basis="concurrent", observed=3, expected=1, relative_risk=(1, 2),
-        crashed_hosts=3, exposed_trials=9, explanation=Explanation("pooled"),
-    )  # fmt: skip
+    odd = replace(VERDICT, version="-", ring="heartbeat")
     rows = record_rows(VERDICTS.name, [record(encode_verdict(odd), odd.key.encode())])
     assert rows.tables["verdicts"].num_rows == 1
+
+
+def test_an_alarm_is_a_row_of_its_own_and_no_verdict_forges_it() -> None:
+    """By its key of three parts; a verdict that an endpoint's names bring near it stays a verdict."""
+    said = FleetAlarm(
+        fleet="acme", state="sounding", at=NOW, since=NOW - 60_000, crashed_hosts=152, usual=12.0, tolerated_rise=3.0,
+        log10_evidence=9.0, threshold=6.2, signatures=(AlarmSignature("0x50", "csagent.sys", 140),),
+        suspects=(Suspect("v/p/1", 90, 3.1),), flags=("no_history",),
+    )  # fmt: skip
+    rows = record_rows(VERDICTS.name, [record(encode_verdict(said), said.key.encode())])
+    (row,) = rows.tables["alarms"].to_pylist()
+    assert (row["fleet"], row["state"], row["over_at"], row["crashed_hosts"]) == ("acme", "sounding", None, 152)
+    assert (row["signatures"], row["rings"], row["suspects"]) == (["0x50 / csagent.sys"], [], ["v/p/1"])
+    assert row["rise"] == 152 / 12
+    near = replace(VERDICT, vendor="-", product="alarm", version="x", doubted_for=("v/p/2",))
+    found = record_rows(VERDICTS.name, [record(encode_verdict(near), near.key.encode())])
+    assert found.tables["verdicts"].column("doubted_for").to_pylist() == [["v/p/2"]]
+    forged = record_rows(VERDICTS.name, [record(encode_verdict(near), b"acme/-/alarm")])
+    assert (list(forged.tables), forged.refused) == (["dead_letters"], ["unreadable_record"])

@@ -44,12 +44,15 @@ def row(number: int) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def stored(module_database: Database) -> Database:
-    """Ten hosts, a halt with its acknowledgement and renewal, verdicts and a dead letter."""
+    """Ten hosts, a halt with its acknowledgement and renewal, a verdict, an alarm and a dead letter."""
     client = module_database.client()
     client.insert("events", [row(number) for number in range(10)], column_names=[*NAMES, *LISTS])
     update, key = ["acme", "crowdstrike", "content", "291"], ["fleet", "vendor", "product", "version"]
-    verdict = [*update, "broad", NOW, "halted", 7.0, 6.0]
-    client.insert("verdicts", [verdict], column_names=[*key, "ring", "at", "state", "log10_evidence", "threshold"])
+    verdict = [*update, "broad", NOW, "halted", 7.0, 6.0, ["doubtful"], ["v/p/2"]]
+    names = [*key, "ring", "at", "state", "log10_evidence", "threshold", "flags", "doubted_for"]
+    client.insert("verdicts", [verdict], column_names=names)
+    alarm = ["acme", NOW, NOW, "sounding", 152, 12.0]
+    client.insert("alarms", [alarm], column_names=["fleet", "at", "since", "state", "crashed_hosts", "usual"])
     decided = NOW - timedelta(minutes=5)
     halts = [[*update, 1, "halt", NOW + timedelta(minutes=n), decided, ["*"], 2, f"because {HOSTILE}"] for n in (0, 30)]
     names = [*key, "epoch", "action", "issued_at", "stream_time", "rings", "crashed_hosts", "reason"]

@@ -197,7 +197,7 @@ def test_people_read_what_it_costs(capsys: pytest.CaptureFixture[str]) -> None:
     judged = Judged(night(on_crashes=lambda crash: crash | {"os": "recovery"}))
     notes = InputNotes()
     half_blind = judged.summary["half_blind"]["acme"]
-    notes.fleets = {"acme": {"noted": {}, "clocks_ahead": {"hosts": 0}, "half_blind": half_blind}}
+    notes.fleets = {"acme": {"noted": {}, "clocks_ahead": {"hosts": 0}, "doubtful": {}, "half_blind": half_blind}}
     notes.show(stdout_console())
     said = " ".join(capsys.readouterr().out.split())
     assert f"strata_without_trials of 1 update, such as v/p/2: {HALF_BLIND['strata_without_trials']}" in said

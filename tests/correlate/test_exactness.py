@@ -27,9 +27,10 @@ from pipeline.correlate.correlator import PLACED_MS
 from pipeline.correlate.halt_watch import DISTURBED
 from pipeline.correlate.ports import Bounds
 from pipeline.correlate.view import state
+from pipeline.halt.safety import SafetyRecord
 from pipeline.halt.signing import load_or_create, load_trusted, verify
 from pipeline.wire.halts import encode_halt
-from pipeline.wire.partials import encode_partial
+from pipeline.wire.partials import UpdateId, encode_partial
 from pipeline.wire.record_keys import is_heartbeat
 from pipeline.wire.verdicts import decode_heartbeat
 
@@ -197,6 +198,24 @@ def test_shadow_orders_are_not_published(tmp_path: Path) -> None:
     asyncio.run(live(world, tmp_path))
     assert epochs(world) == []
     assert [topic for topic, *_ in world.records] == ["fleet.verdicts"]
+
+
+def test_an_alarm_is_a_signed_word_and_no_halt(tmp_path: Path) -> None:
+    """It goes onto fleet.verdicts under its own key, the next heartbeat says so too, and fleet.halts has nothing."""
+
+    async def scene() -> World:
+        world = World([encode_partial(partial("acme", 5, (UpdateId("alarmed", "p", "1"),)))])
+        process = await live(world, tmp_path)
+        await process.heartbeat()
+        return world
+
+    world = asyncio.run(scene())
+    record = SafetyRecord(load_trusted(tmp_path))
+    assert [topic for topic, *_ in world.records] == ["fleet.verdicts"] * 3
+    assert world.records[1][1] == b"acme/-/alarm"
+    assert [record.take_word(key, value) for _, key, value, _ in world.records] == ["", "", ""]
+    assert record.is_alarmed("acme")
+    assert record.alarm_of("acme") is not None
 
 
 def test_unreadable_state_is_built_again_from_what_is_retained(tmp_path: Path) -> None:

@@ -38,8 +38,10 @@ SILENT = {
     ("What was understood after all?", "andon_understood_total"): "no body came in another form",
     ("How long does it take to save?", "andon_checkpoint_seconds_bucket"): "state is not saved in every minute",
     ("What is read again?", "andon_read_again_total"): "no client handed anything over again",
+    ("How much more do they crash than usual?", "andon_fleet_alarm_rise_ratio"): "no alarm sounded",
     ("What does the supervisor keep?", "andon_process_restarts_total"): "no process was started anew",
 }
+WELL = {"Which halts are in doubt?"}  # the one halt was right
 OF_RESUMES = {"annotation Resumes", "Which resumes stand, and until when?"}
 HOSTILE = "') OR 1 = 1 -- %27 ${fleet} \\' UNION ALL SELECT 1 -- 日本\n\\"
 each_board = pytest.mark.parametrize("uid", list(BOARDS))
@@ -84,7 +86,7 @@ def test_clickhouse_finds_what_its_panels_need(watched: Watched, uid: str, is_na
             values |= LIFTED_UPDATE
         answer = watched.clickhouse.query(sql_of(target["rawSql"], board, values))
         rows, names = answer.result_rows, list(answer.column_names)
-        assert rows or (title in OF_RESUMES and values.get("version") == HALTED[2]), title
+        assert rows or title in WELL or (title in OF_RESUMES and values.get("version") == HALTED[2]), title
         assert all(math.isfinite(value) for row in rows for value in row if isinstance(value, float)), title
         if title.startswith("annotation "):
             assert names == ["time", "text", "tags"] or not rows

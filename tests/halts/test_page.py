@@ -12,6 +12,7 @@ from support.rollout_world import (
     STRANGER,
     TRUSTED,
     Message,
+    alarm,
     altered,
     beat,
     halt,
@@ -354,3 +355,23 @@ def test_a_chart_marks_the_threshold_and_cuts_what_lies_far_beyond() -> None:
     assert [line for line in found if "10^6" in line and "┄" in line]
     assert found[0].endswith("█")
     assert chart([(NOW, -0.5)], 6.0, 60, 5)[-1].split()[0] == "04:09:00Z"
+
+
+def test_doubt_and_an_alarm_are_on_every_page() -> None:
+    """What later evidence speaks for instead, and what the fleet's alarm says; neither where there is none."""
+    doubt = {"flags": ("doubtful",), "doubted_for": ("microsoft/cumulative-update/kb5040442",)}
+    alarmed = [*story(**doubt), alarm(), beat(NOW + 56_000, (KEY, 1), flags=("unattributed_alarm",))]
+    found = known(*alarmed)
+    (one,) = rows(found, NOW)
+    assert one.doubted_for == ["microsoft/cumulative-update/kb5040442"]
+    listed = " ".join([*listing.doubts([one], 200), *listing.problems(found, NOW + 60_000)])
+    shown = text(list(show.lines(row(*alarmed), NOW + 60_000, 80)))
+    for said in (listed, shown, text(page(*alarmed))):
+        assert "later evidence speaks for microsoft/cumulative-update/kb5040442 instead" in said
+    for said in (listed, text(page(*alarmed))):
+        assert "acme: UNATTRIBUTED ALARM: 152 hosts" in said
+    calm = text([*page(*story()), *listing.doubts(rows(known(*story()), NOW), 200)])
+    assert "ALARM" not in calm
+    assert "DOUBTFUL" not in calm
+    forged = known(*story(), alarm(key=None))
+    assert "acme: its newest alarm is not believed (bad_signature)" in " ".join(listing.problems(forged, NOW))

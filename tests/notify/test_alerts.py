@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from support.rollout_world import DETECTOR, NAMES, NOW, STRANGER, TRUSTED, Message, beat, halt, instead, verdict
+from support.rollout_world import DETECTOR, NAMES, NOW, STRANGER, TRUSTED, Message, alarm, beat, halt, instead, verdict
 
 from consumers.notify.alerts import MAX_TEXT_CHARS, Alert, alerts_of
 from pipeline.halt.believe import TrustedKey
 from pipeline.halt.signing import SigningKey
-from pipeline.halts.facts import row_of
+from pipeline.halts.facts import row_of, rows
 from pipeline.halts.known import Known
 from pipeline.wire import topics
 from pipeline.wire.acks import HaltAck, encode_ack
@@ -123,3 +123,23 @@ def test_hostile_names_and_words_stay_text_and_bounded() -> None:
     assert all(text.isprintable() and len(text) <= MAX_TEXT_CHARS for text in texts)
     assert "'crowdstrike/falcon-content/1;" in found.annotations["why"]
     assert DETECTOR.kid not in "".join(texts)
+
+
+def test_a_halt_in_doubt_says_for_whom() -> None:
+    """In the sentence and by itself; not once people have lifted it, nor of one that nobody doubts."""
+    doubtful = verdict("halted", flags=("doubtful",), doubted_for=("v/p/2",))
+    found = told(halt(1), doubtful, beat())["AndonHalt"].annotations
+    assert "later evidence speaks for v/p/2 instead" in found["description"]
+    assert found["doubtful"].startswith("doubtful: ")
+    assert "doubtful" not in told(halt(1), verdict("halted"), beat())["AndonHalt"].annotations
+    assert "doubtful" not in told(halt(1), halt(2, "resume"), doubtful, beat())["AndonHalt"].annotations
+
+
+def test_an_alarm_of_the_fleet_is_no_halt() -> None:
+    """`andon notify` tells of halts: the alarm's record makes no row, whoever signed it, and is no update's."""
+    known = Known(TRUSTED)
+    for _, key, value in [alarm(), beat(flags=("unattributed_alarm",)), verdict(vendor="-", product="alarm")]:
+        known.put_word(key, value)
+    known.settle()
+    assert rows(known, NOW + 1) == []
+    assert known.named == {"acme/-/alarm/291"}

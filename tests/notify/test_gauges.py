@@ -4,7 +4,7 @@ import json
 import time
 
 from prometheus_client import generate_latest
-from support.rollout_world import NAMES, NOW, TRUSTED, beat, halt, verdict
+from support.rollout_world import NAMES, NOW, TRUSTED, alarm, beat, halt, verdict
 
 from consumers.notify.gauges import LIVE_MS, MAX_UPDATES, gauges
 from pipeline.halt.safety import SafetyRecord
@@ -65,6 +65,23 @@ def test_whether_it_spreads_is_no_zero_while_nobody_knows() -> None:
     calm = verdict("halted", spreading_hosts_per_minute=0.0)
     assert told(row(halt(1), calm))[metrics.SPREADING] == [(OF, 0.0)]
     assert told(row(halt(1), verdict("halted", flat_since=NOW)))[metrics.SPREADING] == [(OF, 0.0)]
+
+
+def test_a_halt_in_doubt_and_an_alarm_are_gauges() -> None:
+    """One while the halt stands and later evidence speaks for another; the alarm as the heartbeat has it."""
+    doubtful = verdict("halted", flags=("doubtful",), doubted_for=("v/p/2",))
+    assert told(row(halt(1), doubtful))[metrics.DOUBTFUL] == [(OF, 1.0)]
+    assert told(row(halt(1), verdict("halted")))[metrics.DOUBTFUL] == []
+    assert told(row(halt(1), halt(2, "resume"), doubtful))[metrics.DOUBTFUL] == []
+    record = SafetyRecord(TRUSTED)
+    for _, key, value in [beat(NOW, flags=("unattributed_alarm",)), beat(NOW, fleet="calm"), alarm()]:
+        assert record.take_word(key, value) == ""
+    found = dict(gauges([], {}, record))
+    assert found[metrics.FLEET_ALARM] == [(("acme",), 1.0), (("calm",), 0.0)]
+    assert found[metrics.FLEET_ALARM_RISE] == [(("acme",), 152 / 12)]
+    _, key, value = beat(NOW + 10_000)
+    assert record.take_word(key, value) == ""
+    assert dict(gauges([], {}, record))[metrics.FLEET_ALARM][0] == (("acme",), 0.0)
 
 
 def test_a_resume_owes_nothing_and_says_when_it_ends() -> None:

@@ -33,13 +33,15 @@ def test_the_file_is_valid() -> None:
         (HALT, "wake"),
         (HALT | {"alertname": "AndonHaltPending"}, "wake"),
         ({"alertname": "AndonDetectorSilent", "severity": "critical", "fleet": "acme"}, "wake"),
+        ({"alertname": "AndonFleetAlarm", "severity": "critical", "fleet": "acme"}, "wake"),
+        (HALT | {"alertname": "AndonHaltDoubtful", "severity": "warning"}, "ticket"),
         ({"alertname": "AndonDeadLettersRising", "severity": "warning"}, "ticket"),
         ({"alertname": "AndonSaid", "severity": "info"}, "nobody"),
         ({"alertname": "SomebodyElses"}, "ticket"),
         ({"alertname": "AndonHostsSilent", "severity": "critical", "grafana_folder": "Andon"}, "wake"),
         ({"alertname": "DatasourceError", "severity": "critical", "rulename": "AndonHostsSilent"}, "ticket"),
     ],
-    ids=["halt", "pending", "critical", "warning", "info", "other", "grafana", "blind"],
+    ids=["halt", "pending", "critical", "alarm", "doubtful", "warning", "info", "other", "grafana", "blind"],
 )
 def test_what_is_critical_wakes_and_a_warning_is_a_ticket(labels: dict[str, str], receiver: str) -> None:
     """And what nobody thought of is a ticket, too."""

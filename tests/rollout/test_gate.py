@@ -12,6 +12,7 @@ from support.rollout_world import (
     STRANGER,
     TRUSTED,
     Message,
+    alarm,
     altered,
     beat,
     feed,
@@ -28,6 +29,7 @@ from pipeline.wire import topics
 KEY = ASKED.halt_key
 CUT: dict[str, object] = {"standing_total": 2}  # a heartbeat that counts one halt more than it names
 OTHER = KEY.replace("291", "292")
+ALARMED = ("unattributed_alarm",)
 STEP_MS = FRESH_MS + 10_000  # so that of two heartbeats only the newer one can be fresh
 
 CASES: list[tuple[list[Message], str, str, str]] = [
@@ -43,6 +45,20 @@ CASES: list[tuple[list[Message], str, str, str]] = [
     ([beat(stream_time=NOW - HOUR_MS), verdict()], "cleared", "CLEARED", "no report of the last 60 min has come"),
     ([beat(), verdict("watching")], "watching", "WATCHING", "how much is missing is not known yet"),
     ([beat(), verdict("watching", needs_trials=41_000)], "watching", "WATCHING", "needs 41,000 more trials;"),
+    ([beat(flags=ALARMED), verdict(), alarm()], "alarmed", "WATCHING", "152 hosts crashed since 2024-07-19 03:09Z"),
+    ([beat(flags=ALARMED), verdict(), alarm()], "alarmed", "WATCHING", "none of them named: v/p/1 (on 90, 10^3.1)"),
+    ([beat(flags=ALARMED), alarm()], "alarmed", "WATCHING", "most with 0x50 / csagent.sys (140)"),
+    ([beat(flags=ALARMED), verdict()], "alarmed", "WATCHING", "the record that says more is not there"),
+    ([beat(flags=ALARMED), verdict(), alarm(key=None)], "alarmed", "WATCHING", "is not there"),
+    ([beat(), verdict(), alarm()], "cleared", "CLEARED", "cleared in this ring"),
+    ([beat(), verdict(vendor="-", product="alarm")], "unseen", "NOT_ENOUGH_DATA", "no verdict on this version"),
+    ([beat(flags=ALARMED), verdict(), alarm(), halt()], "halted", "HALTED", "5 hosts crashed"),
+    ([beat(flags=ALARMED), verdict(), alarm(), halt(2, "resume")], "resumed", "CLEARED", "resumed by"),
+    ([beat(NOW - HOUR_MS, flags=ALARMED), verdict(), alarm()], "silent", "DETECTOR_SILENT", "old"),
+    (
+        [beat(), verdict("halted", flags=("doubtful",), doubted_for=("v/p/2",)), halt()],
+        "halted", "HALTED", "later evidence speaks for v/p/2 instead; the halt stands until people lift it",
+    ),
     ([beat(), verdict("shadow_halted")], "shadow_watched", "WATCHING", "in shadow"),
     ([beat(), verdict("pending")], "pending", "HALTED", "waits for a person"),
     ([beat(), verdict(), verdict("pending", ring="canary")], "pending", "HALTED", "(in ring canary)"),

@@ -57,7 +57,7 @@ def test_silence_is_the_callers_choice_only_where_nothing_stands() -> None:
 
 def test_the_first_rule_that_fits_holds() -> None:
     """A halt above all; a resume above a verdict; nothing above an old heartbeat but what forbids."""
-    calm = Facts("read", "none", "no", "heard", "cleared", "watching")
+    calm = Facts("read", "none", "no", "heard", "cleared", "none", "watching")
     assert rule_for(calm).name == "cleared"
     assert rule_for(calm._replace(record="halt", detector="silent")).name == "halted"
     assert rule_for(calm._replace(record="resume", verdict="halted")).name == "resumed"

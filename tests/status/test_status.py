@@ -30,6 +30,7 @@ from pipeline.wire.verdicts import (
     CLOCKS_AHEAD,
     STREAM_TIME_AHEAD,
     Explanation,
+    FleetAlarm,
     FleetHeartbeat,
     StandingHalt,
     Verdict,
@@ -489,6 +490,26 @@ def test_heartbeats_and_cleared_verdicts_are_signed_and_fresh(shown: Shown, key:
         assert shown.record.take_word(heartbeat, encode_verdict(key.sign_word(beat(at)))) == reason
     assert list(shown.verdicts(NOW)) == [cleared.key]
     assert shown.verdicts(NOW + 1) == {}
+
+
+def test_an_alarm_and_a_halt_in_doubt_are_said(shown: Shown, key: SigningKey) -> None:
+    """While the heartbeat names the alarm; a vendor "-" with a product "alarm" is none."""
+    alarm = FleetAlarm(
+        fleet="acme", state="sounding", at=NOW, since=NOW, crashed_hosts=152, usual=12.0, tolerated_rise=3.0,
+        log10_evidence=9.0, threshold=6.2,
+    )  # fmt: skip
+    odd = msgspec.structs.replace(verdict("v", 9.0), vendor="-", product="alarm", doubted_for=("v/p/2",))
+    named = msgspec.structs.replace(beat(NOW), flags=("unattributed_alarm",))
+    for word in (odd, alarm, named):
+        assert shown.record.take_word(word.key.encode(), encode_verdict(key.sign_word(word))) == ""
+    assert [each.crashed_hosts for each in shown.alarms()] == [152]
+    said = screen_of(shown)
+    assert "UNATTRIBUTED ALARM: 152 hosts crashed since" in said
+    assert "later evidence speaks for v/p/2 instead" in said
+    later = beat(NOW + 10_000)
+    assert shown.record.take_word(later.key.encode(), encode_verdict(key.sign_word(later))) == ""
+    assert "ALARM" not in screen_of(shown)
+    assert shown.alarms() == []
 
 
 def test_a_version_that_looks_like_a_heartbeat_is_a_verdict(shown: Shown, key: SigningKey) -> None:

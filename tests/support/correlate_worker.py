@@ -17,14 +17,13 @@ import msgspec
 
 from pipeline.correlate.config import CorrelateConfig
 from pipeline.correlate.ports import OutRecord
-from pipeline.decide.detector import Brief
-from pipeline.decide.orders import Decisions, HaltOrder, Ruling, Stance
+from pipeline.decide.orders import Brief, Decisions, HaltOrder, Ruling, Stance
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.web.serving import MetricsConfig
 from pipeline.wire.halts import Evidence
 from pipeline.wire.partials import PARTIAL_VERSION, Partial, UpdateId
 from pipeline.wire.spans import DAY_MS
-from pipeline.wire.verdicts import Explanation, Verdict
+from pipeline.wire.verdicts import Explanation, FleetAlarm, Verdict
 
 STREAM_START = 1_790_000_000_000
 ACCOUNT = "CORRELATE_WORKER_ACCOUNT"
@@ -38,7 +37,7 @@ class CountingDetector:
 
     def __init__(self, fleet: str, events: int = 0, digest: bytes = b"", sums: dict[str, int] | None = None) -> None:
         self.fleet, self.events, self.digest, self.sums = fleet, events, digest, sums or {}
-        self.clocks_ahead = 0
+        self.clocks_ahead, self.alarmed = 0, False
 
     def step(self, partial: Partial) -> Decisions:
         """Count."""
@@ -51,7 +50,9 @@ class CountingDetector:
             if self.sums[update.version] >= 50:
                 rings = ("*",) if self.sums[update.version] >= 100 else ("canary",)
                 halts.append(self._order(update, rings))
-        return Decisions(tuple(self._verdict(update) for update in partial.updates), tuple(halts))
+        self.alarmed |= any(update.vendor == "alarmed" for update in partial.updates)
+        alarm = self._alarm() if self.alarmed else None
+        return Decisions(tuple(self._verdict(update) for update in partial.updates), tuple(halts), alarm)
 
     def step_briefly(self, partial: Partial) -> Brief:
         """The same."""
@@ -76,6 +77,19 @@ class CountingDetector:
         )
         mode = update.vendor if update.vendor in ("shadow", "pending") else "enforce"
         return HaltOrder(mode, self.fleet, *update, rings, "digest", "counted \x1b[31m", evidence)
+
+    def _alarm(self) -> FleetAlarm:
+        return FleetAlarm(
+            fleet=self.fleet,
+            state="sounding",
+            at=STREAM_START,
+            since=STREAM_START,
+            crashed_hosts=152,
+            usual=12.0,
+            tolerated_rise=3.0,
+            log10_evidence=9.0,
+            threshold=6.2,
+        )
 
     def _verdict(self, update: UpdateId) -> Verdict:
         return Verdict(
@@ -126,6 +140,7 @@ class CountingDetector:
             "updates": updates,
             "digest": self.digest.hex(),
             "clocks_ahead": {"hosts": self.clocks_ahead},
+            "alarm": {"sounds": self.alarmed},
         }
 
 

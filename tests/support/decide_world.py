@@ -7,7 +7,7 @@ from pipeline.decide.detector import Detector
 from pipeline.decide.orders import HaltOrder
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
 from pipeline.wire.spans import HOUR_MS
-from pipeline.wire.verdicts import Verdict
+from pipeline.wire.verdicts import FleetAlarm, Verdict
 from support.folding import partials_all
 
 T0 = 1_721_361_600_000  # when the update under test begins; hours and buckets begin there too
@@ -81,9 +81,12 @@ def fault(hosts: int, from_ms: int, to_ms: int, update: Update, share: int = 10)
 class Fed:
     """What a detector said to a stream of events."""
 
-    def __init__(self, halts: Sequence[HaltOrder], verdicts: Sequence[Verdict]) -> None:
+    def __init__(
+        self, halts: Sequence[HaltOrder], verdicts: Sequence[Verdict], alarms: Sequence[FleetAlarm] = ()
+    ) -> None:
         self.halts = list(halts)
         self.verdicts = list(verdicts)
+        self.alarms = list(alarms)
 
     @property
     def halted(self) -> set[tuple[str, str, str]]:
@@ -98,6 +101,7 @@ def feed(detector: Detector, events: Iterable[AnyEvent], cut_ms: int = 10_000) -
     """Events in the order of their time, a partial for each `cut_ms` of it."""
     halts: list[HaltOrder] = []
     verdicts: list[Verdict] = []
+    alarms: list[FleetAlarm] = []
     batches: dict[int, list[AnyEvent]] = {}
     for event in sorted(events, key=lambda e: e.ts):
         batches.setdefault(event.ts // cut_ms, []).append(event)
@@ -106,4 +110,5 @@ def feed(detector: Detector, events: Iterable[AnyEvent], cut_ms: int = 10_000) -
             decisions = detector.step(partial)
             halts += decisions.halts
             verdicts += decisions.verdicts
-    return Fed(halts, verdicts)
+            alarms += [decisions.alarm] if decisions.alarm else []
+    return Fed(halts, verdicts, alarms)

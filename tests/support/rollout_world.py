@@ -15,7 +15,17 @@ from pipeline.halt.signing import SigningKey
 from pipeline.wire import topics
 from pipeline.wire.commands import Command, command_digest, decode_command, encode_command
 from pipeline.wire.halts import Halt, encode_halt
-from pipeline.wire.verdicts import Explanation, FleetHeartbeat, StandingHalt, Verdict, encode_verdict
+from pipeline.wire.verdicts import (
+    AlarmRing,
+    AlarmSignature,
+    Explanation,
+    FleetAlarm,
+    FleetHeartbeat,
+    StandingHalt,
+    Suspect,
+    Verdict,
+    encode_verdict,
+)
 
 NOW = 1_721_362_140_000  # 2024-07-19T04:09:00Z
 ASKED = Question("acme", "crowdstrike", "falcon-content", "291", "broad")
@@ -116,6 +126,19 @@ def verdict(state: str = "cleared", key: SigningKey | None = DETECTOR, **other: 
         "explanation": Explanation("pooled"),
     }  # fmt: skip
     record = Verdict(**NAMES | fields | other)
+    record = record if key is None else key.sign_word(record)
+    return topics.VERDICTS.name, record.key.encode(), encode_verdict(record)
+
+
+def alarm(key: SigningKey | None = DETECTOR, **other: Any) -> Message:
+    """The fleet's alarm, which sounds."""
+    fields: dict[str, Any] = {
+        "fleet": "acme", "state": "sounding", "at": NOW, "since": NOW - HOUR_MS, "crashed_hosts": 152, "usual": 12.0,
+        "tolerated_rise": 3.0, "log10_evidence": 9.0, "threshold": 6.158,
+        "signatures": (AlarmSignature("0x50", "csagent.sys", 140),), "rings": (AlarmRing("broad", 120),),
+        "suspects": (Suspect("v/p/1", 90, 3.1),),
+    }  # fmt: skip
+    record = FleetAlarm(**fields | other)
     record = record if key is None else key.sign_word(record)
     return topics.VERDICTS.name, record.key.encode(), encode_verdict(record)
 

@@ -17,9 +17,17 @@ from pipeline.wire.acks import decode_ack
 from pipeline.wire.audit import decode_entry
 from pipeline.wire.commands import decode_command
 from pipeline.wire.halts import Evidence, decode_halt
-from pipeline.wire.record_keys import is_heartbeat
+from pipeline.wire.record_keys import is_alarm, is_heartbeat
 from pipeline.wire.topics import AUDIT, DEADLETTER, EVENTS, HALT_ACKS, HALTS, VERDICTS
-from pipeline.wire.verdicts import FleetHeartbeat, Verdict, decode_heartbeat, decode_verdict
+from pipeline.wire.verdicts import (
+    FleetAlarm,
+    FleetHeartbeat,
+    Verdict,
+    Word,
+    decode_alarm,
+    decode_heartbeat,
+    decode_verdict,
+)
 
 Fields = dict[str, Any]
 UNREADABLE, ERASED_HALT = "unreadable_record", "erased_halt"
@@ -47,13 +55,16 @@ class Record(NamedTuple):
 def _word(record: Record, raw: bytes, trusted: TrustedKeys | None) -> tuple[str, Fields]:
     if trusted is not None:
         return _word_fields(believed_word(record.key, raw, trusted), raw)
-    return _word_fields(decode_heartbeat(raw) if is_heartbeat(record.key) else decode_verdict(raw), raw)
+    decode = decode_heartbeat if is_heartbeat(record.key) else decode_alarm if is_alarm(record.key) else decode_verdict
+    return _word_fields(decode(raw), raw)
 
 
-def _word_fields(verdict: Verdict | FleetHeartbeat, raw: bytes) -> tuple[str, Fields]:
+def _word_fields(verdict: Word, raw: bytes) -> tuple[str, Fields]:
     if isinstance(verdict, FleetHeartbeat):
         names = ("fleet", "at", "stream_time", "live_updates", "events", "offset")
         return "heartbeats", {name: getattr(verdict, name) for name in names}
+    if isinstance(verdict, FleetAlarm):
+        return "alarms", _alarm_fields(verdict) | {"record": raw}
     fields: Fields = {name: getattr(verdict, name) for name in _VERDICT}
     fields |= {name: getattr(verdict, name) or None for name in ("flat_since", "last_install")}  # 0 is unknown
     fields["relative_risk_low"], fields["relative_risk_high"] = verdict.relative_risk
@@ -62,6 +73,20 @@ def _word_fields(verdict: Verdict | FleetHeartbeat, raw: bytes) -> tuple[str, Fi
     return "verdicts", fields | {"record": raw}
 
 
+def _alarm_fields(alarm: FleetAlarm) -> Fields:
+    fields: Fields = {name: getattr(alarm, name) for name in _ALARM}
+    return fields | {
+        "over_at": alarm.over_at or None,
+        "signatures": [f"{each.code} / {each.module}" for each in alarm.signatures],
+        "rings": [each.ring for each in alarm.rings],
+        "suspects": [each.update for each in alarm.suspects],
+    }
+
+
+_ALARM = (
+    "fleet", "at", "state", "since", "ended", "crashed_hosts", "usual", "rise", "tolerated_rise", "log10_evidence",
+    "threshold", "flags",
+)  # fmt: skip
 _VERDICT = set(Verdict.__struct_fields__) - {"v", "relative_risk", "explanation", "conditional", "kid", "sig"}
 _HALT = ("fleet", "vendor", "product", "version", "epoch", "action", "rings", "issued_at", "expires_at")
 _HALT_ALSO = ("decided_by", "policy", "reason", "kid")
@@ -115,15 +140,15 @@ class Route(NamedTuple):
 
 ROUTES = {
     EVENTS.name: Route(None, False, ("events",)),
-    VERDICTS.name: Route(_word, True, ("verdicts", "heartbeats")),
+    VERDICTS.name: Route(_word, True, ("verdicts", "heartbeats", "alarms")),
     HALTS.name: Route(_halt, True, ("halts",)),
     HALT_ACKS.name: Route(_ack, False, ("halt_acks",)),
     DEADLETTER.name: Route(_dead_letter, False, ("dead_letters",)),
     AUDIT.name: Route(_audit, False, ("audit",)),  # the last: where letters stand follows from the order
 }
 
-_TIMES = {"at", "stream_time", "issued_at", "expires_at", "flat_since", "last_install"}
-_LISTS = {"rings", "flags", "explanation_strata"}
+_TIMES = {"at", "stream_time", "issued_at", "expires_at", "flat_since", "last_install", "since", "over_at"}
+_LISTS = {"rings", "flags", "explanation_strata", "doubted_for", "signatures", "suspects"}
 _BYTES = {"record", "key", "value"}
 _ARROW = {str: pa.string(), float: pa.float64(), int: pa.int64()}  # the first that a column has a value of
 

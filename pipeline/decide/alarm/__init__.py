@@ -1,0 +1,1 @@
+"""The alarm of a fleet that crashes far more than it ever did, when nobody can say why."""
