@@ -7,7 +7,8 @@ from support.decide_world import GUILTY, KERNEL_FAULT, T0, boot_after, crash, fe
 
 from pipeline.decide.arrays import Sizes
 from pipeline.decide.detector import Detector
-from pipeline.decide.history import HISTORY_BUCKETS, SHOCK_LIMIT, WATCHED_BUCKETS, History, Past, common_crashes
+from pipeline.decide.evidence import SHOCK_LIMIT, common_crashes
+from pipeline.decide.history import HISTORY_BUCKETS, WATCHED_BUCKETS, History, Past
 from pipeline.decide.policy import PolicySet
 from pipeline.decide.samples import Archive
 from pipeline.decide.trials import Trials
@@ -55,7 +56,7 @@ def test_each_ring_has_its_own_hours() -> None:
     def expose(bucket: int, stratum: int) -> None:
         at, ring = np.array([bucket]), rings[[stratum]]
         past.begin_rings(at, ONE, ring, rings, ready)
-        past.expose(np.array([stratum]), ONE, np.array([10.0]), np.array([1.5]), past.is_young(at, ONE, ring))
+        past.expose(np.array([stratum]), ONE, np.array([10.0]), np.array([1.5]), past.is_young(at, ONE, ring), ONE > 0)
 
     expose(1_000, 0)
     expose(1_000 + HISTORY_BUCKETS, 0)
