@@ -182,3 +182,18 @@ def test_a_ring_has_a_day_while_enough_others_show_that_nothing_comes_to_all(
     past.watch_elsewhere(some, control, np.full(len(some), 100.0))
     young = [bool(past.is_young(np.array([first + at]), ONE, ONE)[0]) for at in (lasts - 1, lasts)]
     assert young == [True, False]
+
+
+@pytest.mark.parametrize(("boots", "surge"), [(10_000.0, 1.0), (400.0, 25.0), (0.0, 100.0)])
+def test_a_push_that_makes_hosts_boot_is_expected_to_bring_what_boots_bring(boots: float, surge: float) -> None:
+    """Ten exposed boots are expected to crash as often as all the trials that there were for as many in the past."""
+    past, before = Past(), history(10_000.0, 10.0, T0 - 3 * HOUR_MS, T0)
+    before.boots[before.place(T0)] = boots
+    past.resize(Sizes(1, 1, 1))
+    at = np.array([T0 // BUCKET_MS])
+    past.begin(ONE, before)
+    past.begin_rings(at, ONE, ONE, np.zeros(len(past.rates), dtype=np.int64), before)
+    past.expose(ONE, ONE, np.array([10.0]), np.array([1.5]), ONE == 0, ONE == 0)
+    assert past.surge()[0] == pytest.approx(surge, rel=0.01)
+    past.expose(ONE, ONE, np.array([990.0]), np.array([1.5]), ONE == 0, ONE > 0)
+    assert past.surge()[0] == pytest.approx(max(1.0, surge / 100), rel=0.01)
