@@ -28,7 +28,7 @@ HISTORY_BUCKETS = 2 * HOUR_BUCKETS
 # and so long while the hosts without it are at least as many, to show what comes to all, and the past holds a day.
 WATCHED_BUCKETS = 24 * HOUR_BUCKETS
 DAY_HOURS = 20
-MOST_TRIALS_A_BOOT = 100.0
+MOST_TRIALS_A_BOOT = 10.0  # more, and servers that boot once a month could never be judged by their past
 UNKNOWN_DRIFT = 1.5  # daily drift to allow for while a full day has not been seen
 
 

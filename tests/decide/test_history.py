@@ -184,7 +184,7 @@ def test_a_ring_has_a_day_while_enough_others_show_that_nothing_comes_to_all(
     assert young == [True, False]
 
 
-@pytest.mark.parametrize(("boots", "surge"), [(10_000.0, 1.0), (400.0, 25.0), (0.0, 100.0)])
+@pytest.mark.parametrize(("boots", "surge"), [(10_000.0, 1.0), (4_000.0, 2.5), (0.0, 10.0)])
 def test_a_push_that_makes_hosts_boot_is_expected_to_bring_what_boots_bring(boots: float, surge: float) -> None:
     """Ten exposed boots are expected to crash as often as all the trials that there were for as many in the past."""
     past, before = Past(), history(10_000.0, 10.0, T0 - 3 * HOUR_MS, T0)
