@@ -118,11 +118,13 @@ class Silence:
     def _judge(self, minute: int, arrived: Callable[[], Arrived], theta: Floats) -> bool:
         hosts = self.hosts
         steady = hosts.steady(minute)
-        able = steady & (hosts.silent_since == 0)
-        self._listen(minute, able | (steady & (hosts.silent_since > minute - DAY) & ~hosts.counted))
         hour = minute // 60 % HOURS
         if minute % 60 == 0:
             self.at_risk[:, hour] = self.fallen[:, hour] = 0.0
+        if not steady.any():
+            return False
+        able = steady & (hosts.silent_since == 0)
+        self._listen(minute, able | (steady & (hosts.silent_since > minute - DAY) & ~hosts.counted))
         count = np.bincount(hosts.stratum[able], minlength=MAX_STRATA).astype(np.float64)
         self.at_risk[:, hour] += count * EVERY / 60.0
         silent = hosts.due(minute)
