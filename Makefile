@@ -28,9 +28,9 @@ setup-deployment: .venv/.deployment-stamp
 demo: setup
 	$(BIN)/andon demo
 
-# Of every kind of test at least one: what CI runs, with COVERED=yes, so that it says the same as `make coverage`.
+# Of every kind of test at least one: what CI runs.
 test: setup setup-deployment
-	$(PYTEST) -m "not slow" --durations=30 $(if $(COVERED),$(COVER))
+	$(PYTEST) -m "not slow" --durations=30
 
 # What needs no service: within a minute.
 test-unit: setup

@@ -24,8 +24,8 @@ SMALL = Asked(hosts=600, boots_per_day=4.0, history_hours=2.5, models=1, install
 @pytest.mark.parametrize(("past_hours", "is_halted"), [(21.0, True), (4.0, False)])
 def test_a_ring_of_its_own_is_judged_by_a_day_of_past(past_hours: float, is_halted: bool) -> None:
     """Hosts boot once a day, so within two hours hardly any crash; the past speaks for longer when it holds a day."""
-    asked = Asked(hosts=4_000, history_hours=past_hours, models=1)
-    found = rehearse(Task(asked, Harm(boot_share=0.5), "ring", 400, 12.0, 1, Policy()))
+    asked = Asked(hosts=1_200, history_hours=past_hours, models=1, heartbeats_per_day=8.0)
+    found = rehearse(Task(asked, Harm(boot_share=0.5), "ring", 400, 10.0, 1, Policy()))
     assert (found.halted_hours is not None) == is_halted
 
 
