@@ -49,7 +49,7 @@ class Asked(NamedTuple):
     crashes_per_day: float = 0.004
     silent_share: float = 0.0  # of the hosts that the fault crashes: not heard of again
     install_minutes: float = 60.0  # within which the canary gets it
-    history_hours: float = 4.0  # that the detector has watched before; it keeps 26
+    history_hours: float = 24.0  # that the detector has watched before; it keeps 26
     models: int = 5
     signature: bool = False  # whether crashes of the fault look like none before, or like any
 
