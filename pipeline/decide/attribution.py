@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.decide.evidence import LN10, log_mixture
-from pipeline.decide.history import LIMIT_ERRORS, control_rises
+from pipeline.decide.evidence import LIMIT_ERRORS, LN10, control_rises, log_mixture
 from pipeline.decide.samples import KEPT_BINS
 from pipeline.decide.weighing import Weighed
 from pipeline.wire.partials import BUCKET_MS, Partial

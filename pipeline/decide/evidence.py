@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 # Bets: the relative risks that the mixture considers, beyond the tolerated one. Denser where evidence grows slowly.
 THETA: Floats = np.array([1.5, 2, 2.5, 3, 4, 6, 8, 12, 20, 40, 80, 160, 400, 1024], dtype=np.float64)
@@ -27,6 +28,9 @@ WEIGHT: Floats = np.exp(LOG_WEIGHT)
 PHI_WEIGHT: Floats = np.exp(LOG_PHI_WEIGHT)
 
 LN10 = float(np.log(10.0))
+LIMIT_ERRORS = 1.64
+# Times drift and tolerated risk: while nobody is left to ask, a rise of up to some 15 may be a shock.
+SHOCK_LIMIT = 7.0
 MAX_ODDS = 50.0  # of exposure, where control hosts stand for exposed ones
 
 
@@ -83,4 +87,43 @@ def log_sum_exp(terms: Floats) -> Floats:
     with np.errstate(divide="ignore"):
         shifted = terms - peak[..., None]
         result: Floats = peak + np.log(np.exp(shifted, out=shifted).sum(axis=-1))
+    return result
+
+
+def shock_factor(control_crashes: Floats, control_expected: Floats) -> Floats:
+    """By how much crash rates may have risen for everyone, as far as the control hosts cannot rule it out.
+
+    Counts by (scale, update), the fastest scale left out; the scale that leaves the most room counts, for a shock may
+    have begun just now.
+    """
+    upper = control_crashes + 1.0 + LIMIT_ERRORS * np.sqrt(control_crashes + 1.0)
+    rise = (upper / np.maximum(control_expected, 1e-9)).max(axis=0)
+    result: Floats = np.minimum(np.maximum(rise, 1.0), SHOCK_LIMIT)
+    return result
+
+
+def common_crashes(crashes: Floats, exposed: Floats, control: Floats, odds: Floats, usual: Floats) -> Floats:
+    """How many exposed hosts would crash with a signature that comes to every host alike, an upper limit.
+
+    Since it came up: `crashes` of control hosts with it, `exposed` and `control` trials; `odds` of exposure, `usual`
+    all crashes per trial. As far as the control hosts cannot rule it out; while none of them has crashed with it, no
+    more than as large a shock as SHOCK_LIMIT allows, all of it with that signature.
+    """
+    upper = crashes + 1.0 + LIMIT_ERRORS * np.sqrt(crashes + 1.0)
+    most = upper_exposure(exposed)
+    silent = most * np.minimum(upper / np.maximum(control, 1e-9), SHOCK_LIMIT * usual)
+    result: Floats = np.where(crashes > 0, upper * odds, silent)
+    return result
+
+
+def upper_exposure(trials: Floats) -> Floats:
+    """An upper limit of the trials that the exposed hosts have stood, from those that have been seen."""
+    result: Floats = trials + 2.0 + 2.0 * np.sqrt(trials + 1.0)
+    return result
+
+
+def control_rises(control_crashes: Floats, control_expected: Floats, tolerated: float, errors: float) -> Bools:
+    """Whether control hosts crash more than history allows: an outage is going on (three crashes at least)."""
+    expected = tolerated * control_expected
+    result: Bools = (control_crashes >= 3) & (control_crashes > expected + errors * np.sqrt(expected))
     return result

@@ -7,20 +7,20 @@ a shock of that size.
 """
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
 from pipeline.decide.arrays import Bools, Column, Floats, Ints, Part, Plain
 from pipeline.decide.book import NEW_PLACES, SIGNATURE_PLACES, EvidenceBook
 from pipeline.decide.buckets import HOUR_BUCKETS
+from pipeline.decide.evidence import LIMIT_ERRORS, control_rises, shock_factor
 from pipeline.decide.name_index import MAX_RINGS
 from pipeline.wire.partials import BUCKET_MS, Stratum
 from pipeline.wire.spans import HOUR_MS
 
 HOURS = 26
 SHRINK_CRASHES = 2.0  # how many crashes of its own outweigh the fleet's rate
-LIMIT_ERRORS = 1.64
 MINIMUM_TRIALS = 500.0  # with crashes or without: what was never seen in so many is rare
 MINIMUM_BUCKETS = 2 * HOUR_BUCKETS  # of time spanned
 # So long after it came to a ring the update is compared there with what was usual before,
@@ -28,9 +28,8 @@ HISTORY_BUCKETS = 2 * HOUR_BUCKETS
 # and so long while the hosts without it are at least as many, to show what comes to all, and the past holds a day.
 WATCHED_BUCKETS = 24 * HOUR_BUCKETS
 DAY_HOURS = 20
+MOST_TRIALS_A_BOOT = 10.0  # more, and servers that boot once a month could never be judged by their past
 UNKNOWN_DRIFT = 1.5  # daily drift to allow for while a full day has not been seen
-# Times drift and tolerated risk: while nobody is left to ask, a rise of up to some 15 may be a shock.
-SHOCK_LIMIT = 7.0
 
 
 class History(Part):
@@ -51,6 +50,7 @@ class History(Part):
     now_ms: Annotated[int, Plain("now_ms", int, "unix ms")]
     trials: Annotated[Floats, Column("trials", ("strata", HOURS), "trials")]
     crashes: Annotated[Floats, Column("crashes", ("strata", HOURS), "crashed hosts")]
+    boots: Annotated[Floats, Plain("boots", lambda: np.zeros(HOURS), "of all trials, those that are boots")]
 
     def advance(self, now_ms: int) -> None:
         """Empty the hours that begin."""
@@ -61,7 +61,19 @@ class History(Part):
         for fresh in range(max(self.hour + 1, hour - HOURS + 1), hour + 1):
             self.trials[:, fresh % HOURS] = 0.0
             self.crashes[:, fresh % HOURS] = 0.0
+            self.boots[fresh % HOURS] = 0.0
         self.hour = max(self.hour, hour)
+
+    def restore(self, stored: Any) -> None:
+        """Of a snapshot that did not count boots each trial is as good as a boot."""
+        super().restore(stored)
+        if "boots" not in stored:
+            self.boots = self.trials.sum(axis=0)
+
+    def trials_a_boot(self) -> float:
+        """How many trials there were for each boot: so much more a boot stands for, if it is boots that crash."""
+        trials, boots = float(self.trials.sum()), float(self.boots.sum())
+        return float(np.clip((trials + 1.0) / (boots + 1.0), 1.0, MOST_TRIALS_A_BOOT))
 
     def place(self, at_ms: int) -> int:
         """The hour's column; what is too old counts into the newest hour."""
@@ -151,6 +163,8 @@ class Past(Part):
     trials: Annotated[Floats, Column("past_trials", ("updates",), "exposed trials")]
     usual: Annotated[Floats, Column("past_usual", ("updates",), "crashed hosts at history's rates")]
     expected: Annotated[Floats, Column("past_expected", ("updates",), "crashed hosts that history allows")]
+    boots_expected: Annotated[Floats, Column("past_boots_expected", ("updates",), "the same, were it boots that crash")]
+    boot_worth: Annotated[Floats, Column("past_boot_worth", ("updates",), "trials a boot, as of its start", 1.0)]
     # since it appeared
     exposure: Annotated[Floats, Column("past_exposure", ("updates",), "tolerated exposed trials")]
     control: Annotated[Floats, Column("past_control", ("updates",), "control trials")]
@@ -167,6 +181,7 @@ class Past(Part):
         ready = history.ready()
         self.rates[:, updates] = history.upper_rates()[:, None] if ready else np.nan
         self.expected[updates] = self.exposure[updates] = 0.0 if ready else np.inf
+        self.boot_worth[updates] = history.trials_a_boot()
 
     def begin_rings(self, buckets: Ints, updates: Ints, rings: Ints, ring_of: Ints, history: History) -> None:
         """Exposures, by row: where an update comes to a ring, what is usual there is fixed as of now."""
@@ -185,7 +200,8 @@ class Past(Part):
             self.rates[ring_of == ring, update] = upper[ring_of == ring]
             if not np.isfinite(self.expected[update]):
                 self.expected[update] = self.exposure[update] = self.crashed[update] = self.trials[update] = 0.0
-                self.usual[update] = self.named[update] = 0.0
+                self.usual[update] = self.named[update] = self.boots_expected[update] = 0.0
+                self.boot_worth[update] = history.trials_a_boot()
 
     def is_young(self, buckets: Ints, updates: Ints, rings: Ints) -> Bools:
         """Whether these moments lie in the first hours of an update in a ring. By what is known before."""
@@ -193,8 +209,10 @@ class Past(Part):
         result: Bools = buckets - self.ring_since[updates, rings] < most
         return result
 
-    def expose(self, strata: Ints, updates: Ints, trials: Floats, tolerated: Floats, young: Bools) -> None:
-        """Rows of exposed trials, and the tolerated risk of each one's update."""
+    def expose(
+        self, strata: Ints, updates: Ints, trials: Floats, tolerated: Floats, young: Bools, boots: Bools
+    ) -> None:
+        """Rows of exposed trials, the tolerated risk of each one's update, and whether they are boots."""
         allowed = trials * tolerated * self.shock[updates]
         np.add.at(self.exposure, updates, allowed)
         if not young.any():
@@ -205,6 +223,9 @@ class Past(Part):
             rates = np.where(known, rates, np.nanmax(rates) if known.any() else np.nan)
         for target, values in ((self.expected, allowed * rates), (self.usual, trials * rates), (self.trials, trials)):
             np.add.at(target, updates[young], values[young])
+        booted = young & boots
+        worth = self.boot_worth[updates[booted]]
+        np.add.at(self.boots_expected, updates[booted], worth * (allowed * rates)[booted])
 
     def crash(self, updates: list[int], ring: int, bucket: int) -> None:
         """A crashed host that counts for these updates."""
@@ -241,6 +262,13 @@ class Past(Part):
             self.control_crashes[scale] *= by_scale[scale]
         self.elsewhere *= by_scale[-1]
 
+    def surge(self) -> Floats:
+        """(U,) how much more history expects if it is boots that crash, not trials: a push after which every host boots
+        brings the crashes of these boots with it."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            result: Floats = np.fmax(self.boots_expected / self.expected, 1.0)
+        return result
+
     def of_a_day(self, bucket: int) -> Ints:
         """Updates whose first hours in some ring are past, and whose first day there is not."""
         age = bucket - self.ring_since
@@ -258,42 +286,3 @@ class Past(Part):
     def watch(self, expected: Floats) -> None:
         """How far crash rates may have risen for all, as the control hosts tell; `expected` (2, U) of them."""
         self.shock = shock_factor(self.control_crashes[1:].sum(axis=1), expected)
-
-
-def shock_factor(control_crashes: Floats, control_expected: Floats) -> Floats:
-    """By how much crash rates may have risen for everyone, as far as the control hosts cannot rule it out.
-
-    Counts by (scale, update), the fastest scale left out; the scale that leaves the most room counts, for a shock may
-    have begun just now.
-    """
-    upper = control_crashes + 1.0 + LIMIT_ERRORS * np.sqrt(control_crashes + 1.0)
-    rise = (upper / np.maximum(control_expected, 1e-9)).max(axis=0)
-    result: Floats = np.minimum(np.maximum(rise, 1.0), SHOCK_LIMIT)
-    return result
-
-
-def common_crashes(crashes: Floats, exposed: Floats, control: Floats, odds: Floats, usual: Floats) -> Floats:
-    """How many exposed hosts would crash with a signature that comes to every host alike, an upper limit.
-
-    Since it came up: `crashes` of control hosts with it, `exposed` and `control` trials; `odds` of exposure, `usual`
-    all crashes per trial. As far as the control hosts cannot rule it out; while none of them has crashed with it, no
-    more than as large a shock as SHOCK_LIMIT allows, all of it with that signature.
-    """
-    upper = crashes + 1.0 + LIMIT_ERRORS * np.sqrt(crashes + 1.0)
-    most = upper_exposure(exposed)
-    silent = most * np.minimum(upper / np.maximum(control, 1e-9), SHOCK_LIMIT * usual)
-    result: Floats = np.where(crashes > 0, upper * odds, silent)
-    return result
-
-
-def upper_exposure(trials: Floats) -> Floats:
-    """An upper limit of the trials that the exposed hosts have stood, from those that have been seen."""
-    result: Floats = trials + 2.0 + 2.0 * np.sqrt(trials + 1.0)
-    return result
-
-
-def control_rises(control_crashes: Floats, control_expected: Floats, tolerated: float, errors: float) -> Bools:
-    """Whether control hosts crash more than history allows: an outage is going on (three crashes at least)."""
-    expected = tolerated * control_expected
-    result: Bools = (control_crashes >= 3) & (control_crashes > expected + errors * np.sqrt(expected))
-    return result

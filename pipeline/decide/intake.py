@@ -13,7 +13,7 @@ from pipeline.decide.dedup import host_key
 from pipeline.decide.evidence import odds_of
 from pipeline.decide.policy import PolicyTable
 from pipeline.decide.state import DetectorState, Named
-from pipeline.wire.cells import stratum_of
+from pipeline.wire.cells import BOOT, stratum_of
 from pipeline.wire.noted import Noted
 from pipeline.wire.partials import BUCKET_MS, CUT_COLUMNS, EXPOSURE_COLUMNS, CrashRecord
 from pipeline.wire.spans import DAY_MS, HOUR_MS
@@ -99,6 +99,7 @@ class Intake:
             some = hours == hour
             place = state.history.place(hour * HOUR_MS)
             np.add.at(state.history.trials[:, place], rows.stratum[some], rows.hosts[some])
+            state.history.boots[place] += rows.hosts[some & (rows.kind == BOOT)].sum()
 
     def enter_exposures(self) -> None:
         """Exposed and excluded trials, and with them what history expects of each update."""
@@ -113,11 +114,12 @@ class Intake:
             np.subtract.at(state.past.control, rows.update, rows.hosts)
         if not len(exposed.bucket):
             return
-        buckets, _, s, ring, u, n = exposed
+        buckets, kinds, s, ring, u, n = exposed
         self.begin_updates(buckets, u, ring)
         state.book.active[s, u] = True
         add_at(state.counts.exposed_trials, (u, ring), n)
-        state.past.expose(s, u, n, self.policies.tolerated[u], state.past.is_young(buckets, u, ring))
+        young = state.past.is_young(buckets, u, ring)
+        state.past.expose(s, u, n, self.policies.tolerated[u], young, kinds == BOOT)
 
     def enter_samples(self) -> None:
         """Clean trials in full."""

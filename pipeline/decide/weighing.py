@@ -8,9 +8,8 @@ from pipeline.decide.arrays import Floats, Ints
 from pipeline.decide.book import NEW_PLACES, Totals
 from pipeline.decide.buckets import ARCHIVE_MS, HOUR_BUCKETS, MINUTE_BUCKETS, Bucket, crash_columns
 from pipeline.decide.conditional import Separation, among_remaining, separate
-from pipeline.decide.evidence import THETA, log_mixture
+from pipeline.decide.evidence import THETA, common_crashes, log_mixture, upper_exposure
 from pipeline.decide.explain import Explained, Historical, explain
-from pipeline.decide.history import common_crashes, upper_exposure
 from pipeline.decide.policy import PolicyTable
 from pipeline.decide.silence.silence import YOUNG_HOURS, Arrived
 from pipeline.decide.state import DetectorState
@@ -190,9 +189,10 @@ def _past(state: DetectorState, totals: Totals, tolerated: Floats) -> Historical
         worst = np.fmax.reduce(past.rates, axis=0, initial=0.0)
         allowed = tolerated * past.shock
         expected = np.where(seen > 0, past.expected / seen, worst * allowed) * most
-        expected = np.where(known, expected, np.inf)
-        each = np.where(every > 0, past.exposure / every, allowed)
-        new = (tolerated * upper_exposure(every))[:, None] * book.signature_rate[:, :NEW_PLACES]
+        surge = past.surge()
+        expected = np.where(known, expected * surge, np.inf)
+        each = np.where(every > 0, past.exposure / every, allowed) * surge
+        new = (tolerated * surge * upper_exposure(every))[:, None] * book.signature_rate[:, :NEW_PLACES]
         old = (each * most)[:, None] * book.signature_rate[:, NEW_PLACES:]
         usual = np.where(seen > 0, past.usual / seen, worst)
         seen_new = np.flatnonzero((past.named[:, :NEW_PLACES] > 0).any(axis=1))

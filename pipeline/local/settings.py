@@ -12,11 +12,12 @@ from pipeline.runtime.wrong import did_you_mean
 
 KAFKA = ("kafka", "pipeline.runtime.kafka:KafkaConfig")
 PARTIALS = ("partials", "pipeline.runtime.partials:PartialsConfig")
+HOSTS = ("hosts", "pipeline.wire.hosts:HostsConfig")
 METRICS = ("metrics", "pipeline.runtime.web.serving:MetricsConfig")
 # Imported only when something is set: the supervisor itself needs none of them. A test compares them with the commands.
 SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "clickhouse": (("engine", "pipeline.local.clickhouse.config:EngineConfig"),),
-    "combine": (KAFKA, METRICS, PARTIALS, ("combine", "pipeline.combine.config:CombineConfig")),
+    "combine": (KAFKA, METRICS, PARTIALS, HOSTS, ("combine", "pipeline.combine.config:CombineConfig")),
     "correlate": (KAFKA, METRICS, PARTIALS, ("correlate", "pipeline.correlate.config:CorrelateConfig")),
     "collect": (KAFKA, METRICS, ("collect", "pipeline.collect.config:CollectConfig")),
     "notify": (
@@ -28,6 +29,7 @@ SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "archive": (
         KAFKA,
         METRICS,
+        HOSTS,
         ("archive", "consumers.clickhouse.archive.config:ArchiveConfig"),
         ("clickhouse", "consumers.clickhouse.connect:ClickHouseConfig"),
         ("trust", "pipeline.halt.trust:TrustConfig"),

@@ -7,7 +7,8 @@ from support.decide_world import GUILTY, KERNEL_FAULT, T0, boot_after, crash, fe
 
 from pipeline.decide.arrays import Sizes
 from pipeline.decide.detector import Detector
-from pipeline.decide.history import HISTORY_BUCKETS, SHOCK_LIMIT, WATCHED_BUCKETS, History, Past, common_crashes
+from pipeline.decide.evidence import SHOCK_LIMIT, common_crashes
+from pipeline.decide.history import HISTORY_BUCKETS, WATCHED_BUCKETS, History, Past
 from pipeline.decide.policy import PolicySet
 from pipeline.decide.samples import Archive
 from pipeline.decide.trials import Trials
@@ -55,7 +56,7 @@ def test_each_ring_has_its_own_hours() -> None:
     def expose(bucket: int, stratum: int) -> None:
         at, ring = np.array([bucket]), rings[[stratum]]
         past.begin_rings(at, ONE, ring, rings, ready)
-        past.expose(np.array([stratum]), ONE, np.array([10.0]), np.array([1.5]), past.is_young(at, ONE, ring))
+        past.expose(np.array([stratum]), ONE, np.array([10.0]), np.array([1.5]), past.is_young(at, ONE, ring), ONE > 0)
 
     expose(1_000, 0)
     expose(1_000 + HISTORY_BUCKETS, 0)
@@ -181,3 +182,18 @@ def test_a_ring_has_a_day_while_enough_others_show_that_nothing_comes_to_all(
     past.watch_elsewhere(some, control, np.full(len(some), 100.0))
     young = [bool(past.is_young(np.array([first + at]), ONE, ONE)[0]) for at in (lasts - 1, lasts)]
     assert young == [True, False]
+
+
+@pytest.mark.parametrize(("boots", "surge"), [(10_000.0, 1.0), (4_000.0, 2.5), (0.0, 10.0)])
+def test_a_push_that_makes_hosts_boot_is_expected_to_bring_what_boots_bring(boots: float, surge: float) -> None:
+    """Ten exposed boots are expected to crash as often as all the trials that there were for as many in the past."""
+    past, before = Past(), history(10_000.0, 10.0, T0 - 3 * HOUR_MS, T0)
+    before.boots[before.place(T0)] = boots
+    past.resize(Sizes(1, 1, 1))
+    at = np.array([T0 // BUCKET_MS])
+    past.begin(ONE, before)
+    past.begin_rings(at, ONE, ONE, np.zeros(len(past.rates), dtype=np.int64), before)
+    past.expose(ONE, ONE, np.array([10.0]), np.array([1.5]), ONE == 0, ONE == 0)
+    assert past.surge()[0] == pytest.approx(surge, rel=0.01)
+    past.expose(ONE, ONE, np.array([990.0]), np.array([1.5]), ONE == 0, ONE > 0)
+    assert past.surge()[0] == pytest.approx(max(1.0, surge / 100), rel=0.01)

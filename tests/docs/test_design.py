@@ -119,6 +119,6 @@ def test_constants_of_the_statistics() -> None:
     assert re.search(rf"\b{len(evidence.THETA)}\s+relative", DESIGN)
     assert (evidence.THETA[0], evidence.THETA[-1]) == (1.5, 1024)
     assert np.isclose(np.exp(evidence.LOG_WEIGHT).sum(), 1)
-    assert (history.SHOCK_LIMIT, history.HOURS, history.UNKNOWN_DRIFT, history.LIMIT_ERRORS) == (7, 26, 1.5, 1.64)
+    assert (evidence.SHOCK_LIMIT, history.HOURS, history.UNKNOWN_DRIFT, evidence.LIMIT_ERRORS) == (7, 26, 1.5, 1.64)
     for horizon, published in re.findall(r"T=(\d+)\s(\d\.\d{6})", DESIGN):
         assert abs(critical_value(0.05, float(horizon)) - float(published)) < 2e-3

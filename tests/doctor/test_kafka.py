@@ -62,7 +62,7 @@ def test_healthy_broker(broker: EmbeddedBroker, tmp_path: Path) -> None:
     assert code == 0
     levels = {check: finding["level"] for check, finding in found.items()}
     unconfigured = {check for check, level in levels.items() if level == "not configured"}
-    assert unconfigured == {"gateway", "combiner", "correlator", "archive", "clickhouse"}
+    assert unconfigured == {"gateway", "combiner", "correlator", "archive", "clickhouse", "notify"}
     assert levels.pop("kafka clock") == "not checked"  # nothing is produced that could tell
     assert levels.pop("kafka permissions") == "not checked"  # this broker does not tell
     assert {levels[check] for check in levels if check.startswith("kafka")} == {"ok"}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from docs.test_config import SECTIONS
+from msgspec import structs
 from support.correlate_world import World
 from support.folding import partials_all
 from support.upgrade import left as state
@@ -78,10 +79,12 @@ def test_a_correlator_goes_on_where_the_earlier_one_was_killed(left: Left, keys:
 
 
 def test_a_combiner_makes_of_the_same_events_the_same_partials(left: Left) -> None:
-    """To the last count: combiners of both versions may run side by side while they are exchanged."""
+    """To the last count: combiners of both versions may run side by side while they are exchanged. What is new, where a
+    sampled host is, an earlier one does not say."""
     for number, raws in enumerate(left.events, left.upto):
         events = [decode_event(raw) for raw in raws]
         (made,) = partials_all(events, events[-1].ts, first_offset=number * 1_000)
+        made = structs.replace(made, samples=tuple([structs.replace(each, place=0) for each in made.samples]))
         assert made == decode_partial(left.partials[number - left.first])
 
 
