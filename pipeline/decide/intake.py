@@ -1,6 +1,7 @@
 """Taking in a partial: names become positions, trials and crashes are entered, a host counted once."""
 
 from collections import Counter
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from pipeline.decide.dedup import host_key
 from pipeline.decide.evidence import odds_of
 from pipeline.decide.policy import PolicyTable
 from pipeline.decide.state import DetectorState, Named
-from pipeline.wire.cells import BOOT, stratum_of
+from pipeline.wire.cells import BOOT, place_of, site_of, stratum_of
 from pipeline.wire.noted import Noted
 from pipeline.wire.partials import BUCKET_MS, CUT_COLUMNS, EXPOSURE_COLUMNS, CrashRecord
 from pipeline.wire.spans import DAY_MS, HOUR_MS
@@ -181,13 +182,22 @@ class Intake:
 
     def _site_admits(self, crashed: Crashed) -> bool:
         """At most so many hosts of a site and minute count, and as many with any one signature; undated reports, which
-        speak for no update, take no place of theirs. Without site and signature they count like one site's."""
+        speak for no update, take no place of theirs. Without site and signature they count like one site's. A site that
+        all hosts are at says no more than none: with a signature each counts."""
         record = crashed.record
         named = [f"{record.code}\x1f{record.module}"] * crashed.is_named
         kinds = ["undated"] if record.undated else ["hosts"] * crashed.in_all + named
         most = self.policies.policies.default.crashes_per_site_minute
         site = record.site or ("" if crashed.is_named else NOWHERE)
-        return self.state.sites.admit(site, record.at, most, kinds)
+        if self.state.sites.admit(site, record.at, most, kinds):
+            return True
+        return crashed.is_named and site_of(place_of("", site)) == self._lone_site
+
+    @cached_property
+    def _lone_site(self) -> int:
+        """-1 for none. Asked only where a site has crashed more hosts in a minute than count."""
+        trials = self.state.trials.trials[2].sum(axis=0)
+        return self.state.silence.hosts.lone_site(trials) or -1
 
     def _count(self, crashed: Crashed, signature: int, listed: Ints) -> None:
         """Enter it into its bucket, and remember it. With a halted update the host is compared for that one only."""

@@ -54,3 +54,12 @@ def place_of(region: str, site: str) -> int:
 def region_of(place: Numbers) -> Numbers:
     """The part of a place's number that is its region's."""
     return place >> _SITE_BITS
+
+
+def site_of(place: Numbers) -> Numbers:
+    """The part of a place's number that is its site's; 0 for none.
+
+    >>> site_of(place_of("eu", "ber")) == site_of(place_of("us", "ber")) != site_of(place_of("eu", "muc"))
+    True
+    """
+    return place & ((1 << _SITE_BITS) - 1)

@@ -31,8 +31,11 @@ MOST_CRASHES_A_DAY = 4.0
 # There it cannot be done: installations follow crashes, something else than the one rollout makes the evidence, or
 # there are too few crashes for it to get far however they are drawn.
 NOT_TILTED = frozenset(
-    {"repair", "outage", "outage-new", "renamed", "simpson-unmeasured", "fast", "tiny", "sparse", "night", "unheard"}
-)
+    {
+        "repair", "outage", "outage-new", "renamed", "simpson-unmeasured", "fast", "tiny", "sparse", "night",
+        "unheard", "one-site",
+    }
+)  # fmt: skip
 FEWEST_REACHED = 5  # fleets, as telling as so many of equal weight, before anything is said of how rarely it happens
 NO_LIMIT = PolicySet(default=Policy(max_halts_per_hour=0))
 

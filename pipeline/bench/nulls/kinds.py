@@ -84,6 +84,12 @@ def _new_outage(rng: Draw) -> Family:
     return _before_outage(rng, is_new=True)
 
 
+def _one_site(rng: Draw) -> Family:
+    """One of the three above, and all hosts at one site: what hits it hits everybody."""
+    family = (_fast, _old_outage, _new_outage)[int(rng.integers(3))](rng)
+    return family._replace(name=f"{family.name}, at one site", fleet=family.fleet._replace(sites=1))
+
+
 def _tiny(rng: Draw) -> Family:
     return _family("tiny fleet", _fleet(rng, int(rng.integers(20, 200))), _pushes(rng, (5, 120)))
 
@@ -158,7 +164,7 @@ KINDS: dict[str, Callable[[Draw], Family]] = {
     "fast": _fast, "outage": _old_outage,
     "outage-new": _new_outage, "seldom": _seldom, "tiny": _tiny, "sparse": _sparse, "ramp": _ramp, "renamed": _renamed,
     "simpson-known": _known_model, "simpson-unmeasured": _unmeasured, "repair": _repair, "edge": _edge,
-    "night": _night, "unheard": _unheard,
+    "night": _night, "unheard": _unheard, "one-site": _one_site,
 }  # fmt: skip
 
 

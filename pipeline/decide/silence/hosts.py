@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.wire.cells import site_of
 from pipeline.wire.partials import SAMPLES_PER_CELL_MINUTE
 from pipeline.wire.spans import DAY_MS, MINUTE_MS
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Hashes = npt.NDArray[np.uint64]
 
@@ -25,6 +27,9 @@ HABIT = 4 * DAY  # a host's longest pause is that of the last four to eight days
 FORGET_AFTER = 8 * DAY
 LONGEST_PAUSE = 180  # who pauses for longer, as for a night, is not missed
 GRACE, GRACE_SHARE = 10, 0.25  # a host is due that has let us wait for so much more than ever
+# A site that has so many of the fleet, when so many are followed: as large a share of its hosts has an update as of
+# all, within one in a hundred.
+LONE_SHARE, FEWEST_AT_SITE = 0.99, 50
 _ALL = np.uint64(2**64 - 1)
 
 # Names and types of the columns, one row a host, in the order of their hashes.
@@ -169,6 +174,20 @@ class Hosts:
         """The steady ones of whom nothing has come for longer than ever, and that are not known as silent."""
         overdue = now > self.last + self.waits() * (1.0 + GRACE_SHARE) + GRACE
         return np.flatnonzero(overdue & (self.silent_since == 0) & self.steady(now))
+
+    def lone_site(self, trials: Floats) -> int:
+        """The site (`pipeline.wire.cells`) that nearly all hosts of the fleet are at; 0 for none, or while too few are
+        followed. Each stratum counts by its `trials` (S,), one of which no host is followed as if it were elsewhere.
+        """
+        if len(self) < FEWEST_AT_SITE:
+            return 0
+        sites = site_of(self.place)
+        site = int(np.bincount(sites).argmax())
+        hosts, there = (
+            np.bincount(strata, minlength=len(trials)) for strata in (self.stratum, self.stratum[sites == site])
+        )
+        share = float((trials * there[: len(trials)] / np.maximum(hosts[: len(trials)], 1)).sum())
+        return site if share >= LONE_SHARE * float(trials.sum()) else 0
 
     def pack(self) -> dict[str, Any]:
         """What a snapshot holds of it."""
