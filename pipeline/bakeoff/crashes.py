@@ -55,7 +55,7 @@ def ordinary(family: Family, hosts: Hosts) -> list[Source]:
     """What crashes hosts whatever is installed: the ordinary, and each shock."""
     fleet = family.fleet
     a_day = fleet.crashes_a_day + fleet.boots_a_day * fleet.boot_crashes
-    rate = np.where(hosts.trait, fleet.trait_risk, 1.0) * a_day / DAY_MS
+    rate = hosts.risk * a_day / DAY_MS
     level = levels(family)
     looks, shares = np.arange(len(ORDINARY)), np.array(ORDINARY_SHARES)
     sources = [Source(ORDINARY_CAUSE, rate, level, looks, shares)]

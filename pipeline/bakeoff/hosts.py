@@ -17,7 +17,8 @@ NEVER = 1 << 52  # ms: no story lasts so long
 
 
 class Hosts(NamedTuple):
-    """What each host is: codes (H,) of ring, system, model, site; `born` and `gone` in ms since the first event."""
+    """What each host is: codes (H,) of ring, system, model, site; `risk`: its crash rate over that of the fleet's
+    ordinary ones; `born` and `gone` in ms since the first event."""
 
     rings: tuple[str, ...]
     ring: Ints
@@ -25,6 +26,7 @@ class Hosts(NamedTuple):
     model: Ints
     site: Ints
     trait: Mask
+    risk: Floats
     born: Ints
     gone: Ints
 
@@ -39,6 +41,8 @@ class Hosts(NamedTuple):
             chosen &= self.model == int(where.model.rpartition("-")[2])
         if where.region:
             chosen &= self.site % len(REGIONS) == REGIONS.index(where.region)
+        if where.site:
+            chosen &= self.site == int(where.site.rpartition("-")[2])
         return chosen & self.trait if where.trait else chosen
 
     def stratum(self, models: int) -> Ints:
@@ -63,11 +67,17 @@ def populate(family: Family, rng: np.random.Generator) -> Hosts:
     size = fleet.hosts
     rings, ring = dict(fleet.rings), _rings(fleet, rng)
     system = rng.choice(len(SYSTEMS), size, p=list(SYSTEMS.values()))
-    model = np.minimum(rng.exponential(fleet.models / 3, size).astype(np.int64), fleet.models - 1)
-    site = rng.integers(0, fleet.sites, size)
+    if fleet.zipf:
+        model, site = (rng.choice(kinds, size, p=zipf(kinds, fleet.zipf)) for kinds in (fleet.models, fleet.sites))
+    else:
+        model = np.minimum(rng.exponential(fleet.models / 3, size).astype(np.int64), fleet.models - 1)
+        site = rng.integers(0, fleet.sites, size)
     trait = _trait(fleet, model, rng)
+    risk = np.where(trait, fleet.trait_risk, 1.0)
+    if fleet.model_spread:
+        risk = risk * np.exp(fleet.model_spread * rng.standard_normal(fleet.models))[model]
     born, gone = np.zeros(size, np.int64), np.full(size, NEVER)
-    hosts = Hosts(tuple(rings), ring, system, model, site, trait, born, gone)
+    hosts = Hosts(tuple(rings), ring, system, model, site, trait, risk, born, gone)
     again = np.flatnonzero(rng.random(size) < fleet.reimaged_share)
     if not again.size:
         return hosts
@@ -75,7 +85,16 @@ def populate(family: Family, rng: np.random.Generator) -> Hosts:
     gone[again] = when
     twice = np.concatenate((np.arange(size), again))
     born, gone = np.concatenate((born, when)), np.concatenate((gone, np.full(again.size, NEVER)))
-    return Hosts(hosts.rings, ring[twice], system[twice], model[twice], site[twice], trait[twice], born, gone)
+    return Hosts(
+        hosts.rings, ring[twice], system[twice], model[twice], site[twice], trait[twice], risk[twice], born, gone
+    )
+
+
+def zipf(kinds: int, power: float) -> Floats:
+    """The share of each of so many kinds, the commonest first."""
+    weights = np.arange(1, kinds + 1, dtype=np.float64) ** -power
+    shares: Floats = weights / weights.sum()
+    return shares
 
 
 def _rings(fleet: Fleet, rng: np.random.Generator) -> Ints:

@@ -34,6 +34,7 @@ class Where(NamedTuple):
     model: str = ""
     region: str = ""
     trait: bool = False
+    site: str = ""
 
 
 EVERYWHERE = Where()
@@ -41,7 +42,9 @@ EVERYWHERE = Where()
 
 class Fleet(NamedTuple):
     """The hosts when nothing is wrong; rates per host and day. A `trait` (a share of the hosts, of `trait_risk` times
-    the crash rate) shows in the model, or nowhere."""
+    the crash rate) shows in the model, or nowhere. `zipf`: the k-th model, and site, has hosts by k to the power of
+    minus that (0: as the named families have them). `model_spread`: the standard deviation of the logarithm of the
+    models' own crash rates."""
 
     hosts: int
     models: int = 5
@@ -58,6 +61,8 @@ class Fleet(NamedTuple):
     weekend: float = 1.0  # share of the machines that are on, and crash, on Saturday and Sunday
     reimaged_share: float = 0.0  # get a new name and start with nothing, at some moment of the story
     rings: tuple[tuple[str, float], ...] = RINGS  # shares of the hosts, or numbers that add up to all of them
+    zipf: float = 0.0
+    model_spread: float = 0.0
 
 
 class Fault(NamedTuple):

@@ -18,7 +18,6 @@ BIN_MS = BIN_MINUTES * MINUTE_MS
 KEPT_BINS = 72
 SAMPLES_PER_STRATUM_BIN = 48
 ARCHIVED = 24  # shares of 10 minutes each
-ARCHIVE_AFTER = 2  # shares from the start of a crash's 10 minutes to 20 minutes later: an estimate lags behind a push
 
 Updates = tuple[int, ...]  # positions
 
@@ -227,17 +226,16 @@ class Archive:
         self.shares = [*self.shares[-ARCHIVED + 1 :], (number, share)]
 
     def largest(self, number: int, now: Floats) -> Floats:
-        """The largest share around that time, of now too while what came after that time is not all archived; the
-        largest of all when it is too long ago. (S, U), as `now`, which is overwritten."""
-        near = [old for at, old in self.shares if number <= at <= number + ARCHIVE_AFTER]
-        settled = len(near) == ARCHIVE_AFTER + 1
-        if self.shares and number < self.shares[0][0]:
-            near = [old for _, old in self.shares]
-        for place, old in enumerate(near or [old for _, old in self.shares[-1:]]):
-            rows, columns = old.shape  # an update that is younger than the archive keeps its share of now
-            known = now[:rows, :columns]
-            replaced = old if settled and place == 0 else np.maximum(known, old)
-            known[:] = np.where(np.isnan(old), known, replaced)
+        """The largest share from that time until now, of all when it is longer ago than any. (S, U), as `now`, which is
+        overwritten.
+
+        A crash whose time is past may be told late, or by a host whose clock is behind, which has an update already at
+        a time at which nobody had it. It happened between then and now, whichever is so.
+        """
+        near = [old for at, old in self.shares if at >= number]
+        for old in near or [old for _, old in self.shares[-1:]]:  # an update younger than that keeps its share of now
+            known = now[: old.shape[0], : old.shape[1]]
+            np.fmax(known, old, out=known)
         return now
 
     def forget(self, updates: Ints) -> None:

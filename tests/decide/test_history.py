@@ -86,13 +86,15 @@ def test_what_control_hosts_leave_open_of_a_common_cause() -> None:
     assert 0.5 * 9 < expected(9, 0) == expected(9, 1e6) < 0.5 * 18
 
 
-def test_a_late_crash_is_judged_at_the_share_of_its_own_time() -> None:
-    """Not at the largest of four hours; of now too while its time is not over; of all when it is older than all."""
+def test_a_late_crash_is_judged_at_the_largest_share_since_its_own_time() -> None:
+    """Not at the largest of four hours; of all when it is older than all; an update that came since has that of now."""
     archive = Archive()
     for number, share in enumerate((0.1, 0.5, 0.2, 0.2, 0.2, 0.3), 10):
         archive.add(number, np.full((1, 1), share))
     found = [float(archive.largest(number, np.full((1, 1), 0.25))[0, 0]) for number in (12, 14, 15, 16, 9)]
-    assert found == [0.2, 0.3, 0.3, 0.3, 0.5]
+    assert found == [0.3, 0.3, 0.3, 0.3, 0.5]
+    archive.add(16, np.full((1, 1), np.nan))
+    assert archive.largest(15, np.full((1, 2), 0.25)).tolist() == [[0.3, 0.25]]
 
 
 def test_a_stratum_without_trials_takes_the_share_of_its_pools() -> None:

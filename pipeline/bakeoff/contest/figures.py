@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.bakeoff.contest.run import ORACLE, Score
+from pipeline.bakeoff.drawn.draw import strata
 from pipeline.bakeoff.limits import Figure, quantile, rate
+from pipeline.bakeoff.spec import Family
 
 
 class Summary(NamedTuple):
@@ -71,6 +73,16 @@ def by_family(scores: Sequence[Score]) -> dict[str, list[Summary]]:
     for family in [*dict.fromkeys(s.family for s in scores), ""]:
         mine = [s for s in scores if not family or s.family == family]
         found[family] = [summarise([s for s in mine if s.contender == name], oracles) for name in names]
+    return found
+
+
+def by_stratum(scores: Sequence[Score], families: Sequence[Family]) -> dict[str, list[Summary]]:
+    """The summaries of drawn fleets by what they are told apart by."""
+    found: dict[str, list[Summary]] = {}
+    for stratum, names in strata(families).items():
+        chosen = set(names)
+        if mine := [score for score in scores if score.family in chosen]:
+            found[stratum] = by_family(mine)[""]
     return found
 
 

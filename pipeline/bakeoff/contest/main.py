@@ -15,18 +15,23 @@ from pipeline.runtime.wrong import did_you_mean
 PROCESSES = 2
 
 
-def chosen(names: tuple[str, ...], quick: bool) -> list[Family]:
-    """The families asked for.
+def chosen(names: tuple[str, ...], quick: bool = False, drawn: int = 0, seed: int = 1) -> list[Family]:
+    """The families asked for: by name, which may be that of a drawn fleet; else so many drawn under a seed; else all.
 
     Raises:
         ConfigError: naming one that is not there.
     """
+    from pipeline.bakeoff.drawn import draw  # with numpy, which help does without
+
     known = {family.name: family for family in FAMILIES}
+    known |= {family.name: family for name in names if (family := draw.named(name))}
     for name in names:
         if name not in known:
             raise ConfigError(f"--family {name!r}: no such family{did_you_mean(name, known)}; `--list` names all")
     if names:
         return [known[name] for name in dict.fromkeys(names)]
+    if drawn:
+        return [draw.draw(seed, number) for number in range(1, drawn + 1)]
     return [known[name] for name in QUICK] if quick else list(FAMILIES)
 
 
@@ -47,7 +52,9 @@ def contenders(names: tuple[str, ...]) -> tuple[str, ...]:
 @click.command("bakeoff")
 @click.option("--quick", is_flag=True, help="A family of every kind that is small, one seed: two minutes.")
 @click.option("--family", "wanted", multiple=True, help="Only this one; may be repeated.")
-@click.option("--seeds", type=click.IntRange(1, 1000), help="Runs of each family.  [default: 3; quick: 1]")
+@click.option("--drawn", type=click.IntRange(1, 999_999), help="So many fleets drawn at random under --seed instead.")
+@click.option("--hosts", "largest", type=click.IntRange(1), help="Only fleets of at most so many hosts.")
+@click.option("--seeds", type=click.IntRange(1, 1000), help="Runs of each family.  [default: 3; quick, drawn: 1]")
 @click.option("--seed", "first_seed", default=1, show_default=True, help="The first seed.")
 @click.option("--processes", default=PROCESSES, show_default=True, type=click.IntRange(1, 64), help="Side by side.")
 @click.option("--contender", "names", multiple=True, help="Only this one and the oracle; may be repeated.")
@@ -60,14 +67,15 @@ def contenders(names: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with a picture a family.")
 @click.option("--markdown", is_flag=True, help="The tables of docs/bakeoff.md.")
 def command(
-    quick: bool, wanted: tuple[str, ...], seeds: int | None, first_seed: int, processes: int, names: tuple[str, ...],
-    scores: Path | None, again: tuple[str, ...], no_run: bool, listing: bool, limit: bool, as_json: bool,
-    html: Path | None, markdown: bool,
+    quick: bool, wanted: tuple[str, ...], drawn: int | None, largest: int | None, seeds: int | None, first_seed: int,
+    processes: int, names: tuple[str, ...], scores: Path | None, again: tuple[str, ...], no_run: bool, listing: bool,
+    limit: bool, as_json: bool, html: Path | None, markdown: bool,
 ) -> None:  # fmt: skip
     """Run every contender on the same seeded event streams, and judge each by the truth."""
     from pipeline.bakeoff.contest import figures, page, running, text  # with numpy, which help does without
 
-    families = chosen(wanted, quick)
+    families = chosen(wanted, quick, drawn or 0, first_seed)
+    families = [family for family in families if largest is None or family.fleet.hosts <= largest]
     if listing:
         for family in families:
             say(f"{family.name}\t{family.kind}\t{family.fleet.hosts} hosts")
@@ -77,7 +85,7 @@ def command(
         return
     began = time.monotonic()
     contenders(again)
-    todo = running.tasks(families, seeds or (1 if quick else 3), first_seed, contenders(names))
+    todo = running.tasks(families, seeds or (1 if quick or drawn else 3), first_seed, contenders(names))
     keep = running.Kept(scores, families, again)
     if not no_run:
         running.run_all(todo, keep, processes)
@@ -87,14 +95,18 @@ def command(
         raise ConfigError(f"--no-run: {scores or 'no --scores, which'} holds no run of these families and contenders")
     ran = {task.family.name for task in done}
     families = [family for family in families if family.name in ran]
-    summaries = figures.by_family([score for task in done for score in keep.of(task)])
+    found = [score for task in done for score in keep.of(task)]
+    summaries = figures.by_family(found)
+    strata = figures.by_stratum(found, families) if drawn else {}
     kinds = {family.name: family.kind for family in families}
     if as_json:
-        for name, found in summaries.items():
-            for summary in found:
-                say_json(figures.row(name, kinds.get(name, "*"), summary))
+        for name, kind, of in [(name, kinds.get(name, "*"), of) for name, of in summaries.items()] + [
+            ("", stratum, of) for stratum, of in strata.items()
+        ]:
+            for summary in of:
+                say_json(figures.row(name, kind, summary))
     else:
-        for line in text.table_of(families, summaries, markdown):
+        for line in text.table_of(families, summaries, markdown, strata):
             say(line)
     if html is not None:
         page.write_page(html, families, summaries)

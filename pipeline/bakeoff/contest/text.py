@@ -44,9 +44,16 @@ def cells(summary: Summary) -> list[str]:
     ]  # fmt: skip
 
 
-def table_of(families: Sequence[Family], summaries: dict[str, list[Summary]], markdown: bool) -> Iterator[str]:
-    """All contenders over all families; then what each did in each: found and crashed hosts, innocents halted."""
+def table_of(
+    families: Sequence[Family], summaries: dict[str, list[Summary]], markdown: bool, strata: dict[str, list[Summary]]
+) -> Iterator[str]:
+    """All contenders over all families, and over each stratum of them; then what each did in each: found and crashed
+    hosts, innocents halted."""
     yield from _lines([list(HEAD), *(cells(summary) for summary in summaries[""])], markdown)
+    if strata:
+        rows = [[stratum, str(of.runs), *cells(of)] for stratum, found in strata.items() for of in found]
+        yield ""
+        yield from _lines([["fleets", "runs", *HEAD], *rows], markdown)
     for guilty in (True, False):
         chosen = [family for family in families if family.is_innocent is not guilty]
         if chosen:
