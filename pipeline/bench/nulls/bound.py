@@ -33,7 +33,7 @@ MOST_CRASHES_A_DAY = 4.0
 NOT_TILTED = frozenset(
     {
         "repair", "outage", "outage-new", "renamed", "simpson-unmeasured", "fast", "tiny", "sparse", "night",
-        "unheard", "one-site",
+        "unheard", "one-site", "skewed",
     }
 )  # fmt: skip
 FEWEST_REACHED = 5  # fleets, as telling as so many of equal weight, before anything is said of how rarely it happens

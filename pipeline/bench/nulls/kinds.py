@@ -16,6 +16,7 @@ WARM_HOURS = 2.5
 # From services that start again and tell within seconds to machines that dump their memory first: what is told within a
 # minute is judged at the share of now, what is told later at the largest of four hours.
 TELLINGS = (Telling(down_seconds=5, minutes=0.3), Telling(down_seconds=20, minutes=1.0), Telling())
+SKEW_MINUTES = (2.0, 20.0, 70.0, 150.0)  # standard deviations of the clocks of `skewed`
 EIGHT_RINGS = tuple((f"ring-{number}", 1 / 8) for number in range(8))
 
 Draw = np.random.Generator
@@ -88,6 +89,12 @@ def _one_site(rng: Draw) -> Family:
     """One of the three above, and all hosts at one site: what hits it hits everybody."""
     family = (_fast, _old_outage, _new_outage)[int(rng.integers(3))](rng)
     return family._replace(name=f"{family.name}, at one site", fleet=family.fleet._replace(sites=1))
+
+
+def _skewed(rng: Draw) -> Family:
+    """Clocks that are wrong by minutes or hours: one behind dates crashes before the push that they list."""
+    fleet = _fleet(rng)._replace(models=2, crashes_a_day=float(rng.uniform(0.02, 0.2)))
+    return _family("clocks that are wrong", fleet, _pushes(rng, (1, 60))[:12])
 
 
 def _tiny(rng: Draw) -> Family:
@@ -164,10 +171,12 @@ KINDS: dict[str, Callable[[Draw], Family]] = {
     "fast": _fast, "outage": _old_outage,
     "outage-new": _new_outage, "seldom": _seldom, "tiny": _tiny, "sparse": _sparse, "ramp": _ramp, "renamed": _renamed,
     "simpson-known": _known_model, "simpson-unmeasured": _unmeasured, "repair": _repair, "edge": _edge,
-    "night": _night, "unheard": _unheard, "one-site": _one_site,
+    "night": _night, "unheard": _unheard, "one-site": _one_site, "skewed": _skewed,
 }  # fmt: skip
 
 
 def null_family(kind: str, seed: int) -> Family:
     """The family of a kind under a seed; of three in a row each tells of crashes in another way."""
-    return KINDS[kind](np.random.default_rng([seed, *kind.encode()]))._replace(telling=TELLINGS[seed % len(TELLINGS)])
+    family = KINDS[kind](np.random.default_rng([seed, *kind.encode()]))
+    telling = TELLINGS[seed % len(TELLINGS)]
+    return family._replace(telling=telling._replace(skew_minutes=SKEW_MINUTES[seed % 4] if kind == "skewed" else 0.0))
