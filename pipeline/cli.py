@@ -2,7 +2,6 @@
 
 import faulthandler
 import importlib
-import io
 import os
 import signal
 import sys
@@ -12,16 +11,16 @@ import click
 from pipeline import __version__
 from pipeline.answers import answered
 from pipeline.extras import lacking, require
-from pipeline.runtime.errors import AndonError
+from pipeline.runtime.errors import AndonError, OutputError
 from pipeline.runtime.lifecycle import leave
 from pipeline.runtime.say import say, say_traceback
 from pipeline.runtime.wrong import did_you_mean
+from pipeline.streams import STANDARD_ERROR, finish, guard
 
 # Before numpy is loaded: its matrix products are small, and threads that wait for one another on a busy machine made
 # single steps of the detector ten times as long.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-STANDARD_ERROR = 2
 UNEXPECTED = 1  # exit code, as Python has it
 
 COMMANDS = {
@@ -143,20 +142,29 @@ andon.params.append(
 
 def main() -> None:
     """Entry point: an AndonError becomes one line on standard error and its exit code; of what nobody expected there is
-    a traceback, and the code is 1. After neither is anything waited for."""
+    a traceback, and the code is 1. After neither is anything waited for. Of output that nobody reads any more there is
+    only the code."""
+    guard()
     sys.excepthook = say_traceback
     faulthandler.enable(STANDARD_ERROR)  # when a library in C crashes, its last words are where it was called
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # an arrow that the terminal cannot show is no reason to end
     if READING_AGAIN.intersection(sys.argv[1:2]):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it takes it: what it would read, it has not read yet
     for name in ANSWERING.intersection(sys.argv[1:2]):
         leave(answered(lambda: andon.main(prog_name="andon", standalone_mode=False), name))
     try:
-        andon(prog_name="andon")
+        _run()
     except AndonError as error:
-        say(f"andon: {error}", err=True)
+        if not (isinstance(error, OutputError) and error.is_unread):
+            say(f"andon: {error}", err=True)
         leave(error.exit_code)
     except Exception as error:
         say_traceback(type(error), error, error.__traceback__)
         leave(UNEXPECTED)
+
+
+def _run() -> None:
+    try:
+        andon(prog_name="andon")
+    except SystemExit:  # as click ends a command that has come to its end
+        finish()
+        raise

@@ -123,7 +123,7 @@ def _errors(stage: str, word: str) -> Panel:
         "collect": ("reason", "andon_http_connections_closed_total", "closed: {{reason}}"),
         "combine": ("stage", "andon_aborts_total", "transactions aborted"),
         "correlate": ("what", "andon_halt_records_disturbed_total", "halts disturbed: {{what}}"),
-        "archive": ("table", "andon_archive_insert_failures_total", "insert failed: {{table}}"),
+        "archive": ("table, reason", "andon_archive_insert_failures_total", "insert failed: {{table}}, {{reason}}"),
     }
     by, name, legend = also[stage]
     queries.append(prom(f"sum by ({by}) ({rate(name, stage)}) > 0", legend))

@@ -100,7 +100,7 @@ LIMITS = {
     "rate": SHARE,
     "at least": SHARE,
     "at most": SHARE,
-    "compared": Column(width=150),
+    "compared": Column(width=120),
 }
 _COMPARED = """multiIf(low > fleet_rate, 'above the fleet', high < fleet_rate, 'below the fleet', 'as the fleet')"""
 _WILSON = """
@@ -152,7 +152,7 @@ VERSIONS = table(
     sql(_compared("fleet, vendor, product, version", f"fleet, {NAME}", f", {PARTS}")),
     width=24,
     height=12,
-    columns=LIMITS | OF_UPDATE | {"fleet": Column(width=90)},
+    columns=LIMITS | OF_UPDATE | {"fleet": Column(width=120)},
     no_value="no update was reported in this time",
 )
 TOP = table(
@@ -166,11 +166,13 @@ FROM top_signatures
 WHERE {only("fleet")} AND {IN_TIME}
 GROUP BY code, module
 ORDER BY `host days` DESC LIMIT 10"""),
-    width=12,
+    width=24,
     height=12,
     unit="none",
+    columns={"host days": Column(unit="none", width=100), "crashes": Column(unit="none", width=100),
+             "models": Column(unit="none", width=100)},
     no_value="nothing crashed in this time",
-)
+)  # fmt: skip
 FIRST = table(
     "What had nobody seen before?",
     "The newest crash signatures, and what had been installed last on the host that had each first.",
@@ -180,10 +182,10 @@ SELECT first_seen AS `first seen`, signature_code AS code, signature_module AS m
 FROM new_signatures
 WHERE {only("fleet")} AND $__timeFilter(first_seen)
 ORDER BY first_seen DESC LIMIT 10"""),
-    width=12,
+    width=24,
     height=12,
-    columns={"first seen": Column(unit="dateTimeAsIso", width=180), "hosts": Column(unit="none", width=70),
-             "crashes": Column(unit="none", width=80), "code": Column(width=90)},
+    columns={"first seen": Column(unit="dateTimeAsIso", width=170), "hosts": Column(unit="none", width=70),
+             "crashes": Column(unit="none", width=80), "code": Column(width=190), "module": Column(width=140)},
     no_value="no new signature in this time",
 )  # fmt: skip
 MODELS = table(

@@ -9,6 +9,7 @@ from typing import IO, Any, BinaryIO
 import pyrage
 
 from pipeline.runtime.errors import AndonError, ConfigError
+from pipeline.runtime.secrets import refuse_other_readers
 
 
 class Counted:
@@ -69,12 +70,13 @@ def identities_of(path: Path) -> list[Any]:
     """The identities of a file as `age-keygen` writes it.
 
     Raises:
-        ConfigError: when it cannot be read, or holds none. Nothing of it is said.
+        ConfigError: when it cannot be read, others can read it, or it holds none. Nothing of it is said.
     """
     try:
         lines = path.read_text("utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--identity {path}: cannot be read: {getattr(error, 'strerror', '') or 'no text'}") from None
+    refuse_other_readers(path, f"--identity {path}")
     found = []
     for line in lines:
         if line.startswith("AGE-SECRET-KEY-"):

@@ -26,7 +26,7 @@ RUNS = 5
 LONG_SECONDS = 7200
 # Read events or every host's updates, not aggregates.
 RAW = {"host-events", "pairs", "with-and-without", "exposure", "last-install", "silent", "silent-by-model"}
-RAW |= {"hosts-to-restore", "recovery-curve"}
+RAW |= {"hosts-to-restore", "recovery-curve", "crash-claims"}
 GIVEN = {"fleet": FLEET, "vendor": VENDOR, "product": PRODUCT, "version": VERSION, "host": HOST}
 ALSO = "also"
 LOADED = "loaded.json"  # written last

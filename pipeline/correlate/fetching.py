@@ -12,6 +12,8 @@ On a broker that lists only what it should, and waits, nothing is changed by thi
 
 And each record says from which offset on there is no other before it, so that whoever takes records in can tell when
 some were dropped on the way: Faust drops what it has fetched whenever partitions change hands, and seeks back.
+
+And the error of a static member whose place another process has taken has a name, where aiokafka knows none.
 """
 
 import asyncio
@@ -21,9 +23,14 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from aiokafka import errors
 from aiokafka.consumer import fetcher
 
+from pipeline.correlate.config import GROUP
+from pipeline.runtime.errors import FatalStageError
+from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.quiet import pause_seconds
+from pipeline.runtime.reading.slots import is_fenced, taken
 
 Aborted = tuple[int, int]  # producer id, first offset of the transaction
 
@@ -118,6 +125,20 @@ class CommittedRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         return bool(self._is_abort[next_batch.base_offset])  # a batch gives its record only once
 
 
+class FencedInstanceId(errors.BrokerResponseError):  # type: ignore[misc]
+    """Another process has joined the group under this one's group.instance.id."""
+
+    errno = 82
+    message = "FENCED_INSTANCE_ID"
+    description = "static member fenced by another process of the same group.instance.id"
+
+
+def fatal(error: Exception, kafka: KafkaConfig, slot: str) -> FatalStageError:
+    """What ends the stage; when that is another process in its slot, in the words of the other stages. Asks Kafka."""
+    found = FatalStageError(f"{type(error).__name__}: {error}")
+    return taken(kafka, GROUP, slot, found) if is_fenced(str(found)) else found
+
+
 _fetch = fetcher.Fetcher._proc_fetch_request
 
 
@@ -136,3 +157,4 @@ def install() -> None:
     """Make aiokafka use it, in this process."""
     fetcher.PartitionRecords = CommittedRecords
     fetcher.Fetcher._proc_fetch_request = _patient_fetch
+    errors.kafka_errors.setdefault(FencedInstanceId.errno, FencedInstanceId)

@@ -78,10 +78,12 @@ async def serve(
         await asyncio.wait_for(correlator.checkpoint(0.0), STOP_SECONDS)
         code = 0
     except Exception as error:
-        log.error("fatal", error=f"{type(error).__name__}: {error}")
+        # Before Faust is stopped, which may hang and end the process without a word.
+        fatal = await asyncio.to_thread(fetching.fatal, error, kafka, config.slot)
+        log.error("fatal", error=str(fatal))
         if isinstance(error, TopicMadeAnewError) and not any(correlator.fleets.log_ids.values()):
             await asyncio.wait_for(_begin_anew(correlator), STOP_SECONDS)  # no id will tell it to who comes next
-        raise FatalStageError(f"{type(error).__name__}: {error}") from error
+        raise fatal from error
     finally:
         await _leave(ports.stop(), code, log)
 

@@ -1,5 +1,6 @@
 """The account of one act: figures from the halt topic, the verdicts and the simulator's ledger, and their words."""
 
+import textwrap
 from datetime import UTC, datetime
 
 import msgspec
@@ -14,6 +15,8 @@ from pipeline.wire.partials import UpdateId
 from pipeline.wire.verdicts import power_of_ten
 
 NAME_COLUMNS = 37  # what most names need
+COLUMNS = 74  # of the words, so that a box around them fits a terminal of 80
+FIGURES_COLUMNS = 35  # behind a name: hosts, evidence, and whether it was halted
 
 
 class HaltFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,11 +166,27 @@ def power(log10: float | None) -> str:
     return "none" if log10 is None else power_of_ten(log10)
 
 
-def lines(account: Account) -> list[str]:
-    """The account in plain words."""
+def lines(account: Account, columns: int = COLUMNS) -> list[str]:
+    """The account in plain words, each line of at most so many columns; the first is its title, whole if it fits."""
+    title, *words = _lines(account, columns)
+    whole = [title] if len(title) <= columns else [printable(account.scenario), *textwrap.wrap(title, columns)]
+    return [*whole, *(line for each in words for line in fitted(each, columns))]
+
+
+def fitted(line: str, columns: int) -> list[str]:
+    """Folded between words, further in than it begins."""
+    if len(line) <= columns:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(
+        line.lstrip(), columns, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
+    )
+
+
+def _lines(account: Account, columns: int) -> list[str]:
     by = clock(account.account_at)[:5]
     words = [
-        f"{account.title}",
+        printable(account.title),
         f"{counted(account.hosts, 'host')}, {counted(account.events, 'event')}, seed {account.seed}",
         "",
     ]
@@ -181,7 +200,7 @@ def lines(account: Account) -> list[str]:
             "",
         ]
     innocent = [update for update in account.updates if not update.guilty]
-    words += _innocent_lines("Untouched" if guilty else "Watched", innocent) if innocent else []
+    words += _innocent_lines("Untouched" if guilty else "Watched", innocent, columns) if innocent else []
     return words + [f"FAILED: {failure}" for failure in account.failures]
 
 
@@ -216,11 +235,14 @@ def _obeyed_lines(halt: HaltFigures) -> list[str]:
     return [f"  {words}", f"  last reported installation {when}"]
 
 
-def _innocent_lines(title: str, updates: list[UpdateFigures]) -> list[str]:
-    """Aligned, and narrow enough for a terminal of 80 columns."""
-    width = max(NAME_COLUMNS, *(len(printable(update.name)) for update in updates))
+def _innocent_lines(title: str, updates: list[UpdateFigures], columns: int) -> list[str]:
+    """Aligned; a name that is too long for that stands on a line of its own, before its figures."""
+    longest = max(len(printable(update.name)) for update in updates)
+    width = max(NAME_COLUMNS, min(longest, columns - FIGURES_COLUMNS))
     words = [f"{title:<{width}}  {'reached':>15}  evidence"]
     for update in updates:
+        name = printable(update.name)
         figures = f"{counted(update.reached, 'host', 8):<14}  {power(update.log10_evidence):>8}"
-        words.append(f"  {printable(update.name):<{width}} {figures}" + ("  HALTED" if update.halt else ""))
+        words += [f"  {name}"] if len(name) > width else []
+        words.append(f"  {name if len(name) <= width else '':<{width}} {figures}" + ("  HALTED" if update.halt else ""))
     return words

@@ -1,5 +1,6 @@
 """Plays the acts of the demo, and tells of them: to a terminal in colour, else in plain lines."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from pipeline.demo import stored
-from pipeline.demo.account import Account, lines
+from pipeline.demo.account import Account, fitted, lines
 from pipeline.demo.act import Act, Pace
 from pipeline.demo.rollout import obeying, watching
 from pipeline.local import guide
@@ -18,7 +19,15 @@ from pipeline.simulate import scenario as scenarios
 from pipeline.simulate.scenario import Scenario
 
 ARCHIVE_SECONDS = 15.0  # for the events of an act
-COLUMNS = 110  # of the account
+MOST_COLUMNS = 100  # of a box where no terminal says how many there are
+FRAME_COLUMNS = 6  # of a box, around its words
+LEAST_COLUMNS = 60  # below that lines break, and nothing else would help
+
+
+def _columns() -> int:
+    """Of a file or a pipe: what COLUMNS says, as a shell exports it, else MOST_COLUMNS."""
+    told = os.environ.get("COLUMNS", "")
+    return int(told) if told.isdecimal() and int(told) else MOST_COLUMNS
 
 
 class Presenter:
@@ -27,16 +36,23 @@ class Presenter:
     def __init__(self, seed: int, pace: Pace, as_json: bool) -> None:
         self._seed, self._pace, self._as_json = seed, pace, as_json
         stream = sys.stderr if as_json else sys.stdout
-        self._console = console(stream, None if stream.isatty() else COLUMNS)
+        self._is_terminal = stream.isatty()
+        self._console = console(stream, None if self._is_terminal else _columns())
         self._began = time.monotonic()
 
     def say(self, text: str) -> None:
         """One line, with the seconds since the demo began."""
         style = "bold red" if "  HALT " in text else ""
         elapsed = f"{time.monotonic() - self._began:6.1f} s"
-        self._console.print(
-            f"[dim]{elapsed}[/dim]  {f'[{style}]{escape(text)}[/]' if style else escape(text)}", soft_wrap=True
-        )
+        for number, line in enumerate(self._folded(text, self._console.width - len(elapsed) - 2)):
+            before = " " * len(elapsed) if number else f"[dim]{elapsed}[/dim]"
+            self._console.print(f"{before}  {f'[{style}]{escape(line)}[/]' if style else escape(line)}", soft_wrap=True)
+
+    def _folded(self, text: str, columns: int) -> list[str]:
+        """Between words, where a terminal would break it anywhere; in a file a line stays one."""
+        if not self._is_terminal:
+            return [text]
+        return fitted(text, max(columns, LEAST_COLUMNS))
 
     def play(self, acts: list[Scenario], info: StackInfo) -> list[Account]:
         """Every act, with its account."""
@@ -52,10 +68,11 @@ class Presenter:
     def _present(self, account: Account) -> None:
         if self._as_json:
             say_json(account)
-        title, *rest = lines(account)
+        columns = min(max(self._console.width, LEAST_COLUMNS), MOST_COLUMNS)
+        title, *rest = lines(account, columns - FRAME_COLUMNS)
         colour = "red" if account.failures else "green"
         self._console.print(
-            Panel("\n".join(map(escape, rest)), title=escape(title), border_style=colour, padding=(1, 2))
+            Panel("\n".join(map(escape, rest)), title=escape(title), border_style=colour, padding=(1, 2), width=columns)
         )
 
     def archived(self, info: StackInfo, accounts: list[Account]) -> None:

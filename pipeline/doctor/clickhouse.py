@@ -7,6 +7,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.connect import ClickHouseConfig, address, connect
+from consumers.clickhouse.refused import ACCESS_DENIED, LOGIN_CODES
 from consumers.clickhouse.schema.drift import UNRECORDED
 from consumers.clickhouse.schema.migrate import Migrator
 from consumers.clickhouse.schema.migration import MigrationError, shipped
@@ -14,8 +15,6 @@ from pipeline.doctor.disk import judged
 from pipeline.doctor.finding import ANSWER_SECONDS, Finding, Hung, clock_finding, connect_trouble, ok, problem, warning
 
 TESTED_MAJOR = 25  # the releases of this year and later: what the schema is known to run on
-CREDENTIAL_CODES = {192, 193, 194, 516}  # unknown user, wrong or missing password, authentication failed
-ACCESS_DENIED = 497
 
 
 def check_clickhouse(server: ClickHouseConfig, max_skew_seconds: float) -> list[Finding]:
@@ -38,7 +37,7 @@ def check_clickhouse(server: ClickHouseConfig, max_skew_seconds: float) -> list[
 def refused(server: ClickHouseConfig, error: Error) -> Finding:
     """What an error from the server means."""
     code = getattr(error, "code", None)
-    if code in CREDENTIAL_CODES:
+    if code in LOGIN_CODES:
         advice = "check clickhouse.user and its password (clickhouse.password_file, or the environment)"
         return problem("clickhouse login", f"user {server.user!r} or its password is refused", advice)
     if code == ACCESS_DENIED:

@@ -11,9 +11,11 @@ from pipeline.halts.words import (
     DECIDED_BY,
     apart_words,
     approve_words,
+    claims_words,
     clocks_words,
     commanded,
     decided_words,
+    folded,
     item,
     now_words,
     obeyed_words,
@@ -22,7 +24,6 @@ from pipeline.halts.words import (
     spread_words,
     withdraw_words,
 )
-from pipeline.runtime.logging import printable
 from pipeline.status.times import moment, span
 from pipeline.status.updates import UpdateRow, explain
 from pipeline.wire.halts import Evidence
@@ -32,7 +33,8 @@ from pipeline.wire.verdicts import Conditional, Verdict, power_of_ten
 from pipeline.wire.words import HALF_BLIND, counted, doubted_words
 
 CHART_ROWS = 5
-MOST_LINES = 40
+MOST_LINES = 44  # of a usual page: a terminal that fills half of a screen shows as many
+PROBLEMS = 3  # said here; `andon halts show` has all
 AFTER_MS = 10 * MINUTE_MS  # that a chart goes on after the threshold was reached
 AT_ONCE = 3  # rings, rivals
 BLIND_REASONS = 2  # said in words, at most
@@ -65,13 +67,17 @@ class Seen(NamedTuple):
 
 
 def lines(seen: Seen, now_ms: int, width: int) -> list[str]:
-    """The page, at most MOST_LINES of them."""
+    """The page: at most MOST_LINES of them where it may leave out the chart and reasons that are of little help, and
+    more where it may not: what is left out is said, and what to do next always stands there."""
     row = seen.row
     parts = [*_head(row, now_ms, width)]
     for each in row.proposals[:1]:
         more = f"; {len(row.proposals) - 1} more: andon halts show" if len(row.proposals) > 1 else ""
         parts += item("PROPOSED", proposed_words(each, now_ms) + more, width)
-    parts += [f"! {printable(problem)}"[:width] for problem in seen.problems[:3]]
+    for problem in seen.problems[:PROBLEMS]:
+        parts += folded(f"! {problem}", width)
+    if (left_out := len(seen.problems) - PROBLEMS) > 0:
+        parts += folded(f"! {left_out} more: andon halts show {quote(row.key)}", width)
     found = row.halt.evidence if row.halt is not None else None
     newest = UpdateRow(row.verdicts) if row.verdicts else None
     parts += [*_figures(found, newest, width), *_where(row, newest, seen.stored, width)]
@@ -79,6 +85,8 @@ def lines(seen: Seen, now_ms: int, width: int) -> list[str]:
         parts += item(
             "Silent", silent_words(seen.stored.silent, seen.stored.why_not or seen.stored.silent_why_not), width
         )
+        if row.halt.evidence is not None:
+            parts += item("Borne out?", claims_words(seen.stored.claims, seen.stored.why_not), width)
     if apart := apart_words(seen.read_until, seen.stored.heard_until):
         parts += item("As of", apart, width)
     for reasons in range(BLIND_REASONS, -1, -1):  # what to do next must have room
@@ -87,14 +95,14 @@ def lines(seen: Seen, now_ms: int, width: int) -> list[str]:
             break
     room = MOST_LINES - len(parts) - len(last) - 2
     parts += _chart(seen, width, min(CHART_ROWS, room))
-    return (parts + last)[:MOST_LINES]
+    return parts + last
 
 
 def _head(row: Row, now_ms: int, width: int) -> Iterator[str]:
     fleet, *update = parse_key(row.key)
     names = {"standing": "HALTED", "none": "NOT HALTED", "shadow": "HALTED IN SHADOW ONLY"}
     halt, state = row.halt, names.get(row.state, row.state.upper())
-    yield printable(f"{state}: {'/'.join(update)} of {fleet}")[:width]
+    yield from folded(f"{state}: {'/'.join(update)} of {fleet}", width)
     if halt is None:
         yield from item("", row.why, width)
         return
@@ -160,12 +168,13 @@ def _chart(seen: Seen, width: int, rows: int) -> list[str]:
             by_time[verdict.at] = max(verdict.log10_evidence, by_time.get(verdict.at, verdict.log10_evidence))
         points, source = sorted(by_time.items()), "fleet.verdicts, as far as kept"
     if not points or rows < 2:
-        return [*item("Over time", "unknown: no verdict on it is to be believed", width)] if not points else []
+        left_out = f"{counted(len(points), 'moment')}, left out for want of room: --json has them"
+        return [*item("Over time", left_out if points else "unknown: no verdict on it is to be believed", width)]
     newest = max(seen.history, key=lambda verdict: verdict.at, default=None)
     threshold = newest.threshold if newest is not None else 6.0
     shown = _around_the_rise(points, threshold)
     told = f"Over time   evidence, by {source} ({counted(len(shown), 'moment')}, event time)"
-    return [told[:width], *chart(shown, threshold, width, rows)]
+    return [*folded(told, width), *chart(shown, threshold, width, rows)]
 
 
 def _around_the_rise(points: list[tuple[int, float]], threshold: float) -> list[tuple[int, float]]:
@@ -229,8 +238,9 @@ def _bound(row: Row, found: Evidence | None, newest: UpdateRow | None) -> str:
     if row.halt is None and shown.log10_evidence < shown.threshold:
         return f"not enough against it: 10^{shown.threshold:g} is needed to halt, and silence proves nothing"
     words = (
-        f"at most one harmless version in {10**shown.threshold:,.0f} is ever halted, if hosts crash independently "
-        "and the share with it is known (it is estimated, to the safe side); this update, or one that travels with it"
+        f"at most one harmless version in {10**shown.threshold:,.0f} is ever halted, if hosts crash independently, "
+        "the share with it is known (it is estimated, to the safe side) and reports are true (hosts enough that lie "
+        "alike fool it); this update, or one that travels with it"
     )
     historical = ". History assumes more: that the crash rates of the day before hold"
     return words + (historical if shown.basis == "historical" else "")
@@ -259,6 +269,8 @@ def _next(row: Row, width: int) -> Iterator[str]:
         ]
     query = " ".join(f"-p {name}={quote(value)}" for name, value in names.items())
     told.append(f"andon query exposure {query}")
+    if row.halt is not None and row.halt.evidence is not None:
+        told.append(f"andon query crash-claims {query}")
     about = f"{quote('/'.join(row.key.split('/')[1:]))} --fleet {quote(names['fleet'])}"
     if row.state == "standing" and not row.proposals:
         told += ["# two operators lift it, for a time:", f"andon halts resume {about} --for 4h --reason '…' --key FILE"]

@@ -15,6 +15,7 @@ from pipeline.halts.words import (
     DECIDED_BY,
     apart_words,
     approve_words,
+    claims_words,
     clocks_words,
     commanded,
     decided_words,
@@ -58,6 +59,8 @@ def _stored(found: Answer) -> Iterator[str]:
     """What ClickHouse says besides, and how far it has come."""
     stored = found.stored
     yield from item("silent", silent_words(stored.silent, stored.why_not or stored.silent_why_not), COLUMNS)
+    if found.row.halt is not None and found.row.halt.evidence is not None:
+        yield from item("borne out?", claims_words(stored.claims, stored.why_not), COLUMNS)
     if apart := apart_words(found.read_until, stored.heard_until):
         yield from item("as of", apart, COLUMNS)
 

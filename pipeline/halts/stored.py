@@ -40,6 +40,11 @@ EVIDENCE = (
 )
 HEARD = "SELECT toUnixTimestamp64Milli(max(last_seen)) FROM hosts WHERE fleet = {fleet:String}"
 SILENT = ("silent_hosts", "silent_in_line", "silent_that_listed_it", "silent_in_as_long_before")
+CLAIMS = (
+    "SELECT countIf(state = 'booted') AS booted, countIf(state = 'went_on') AS went_on, "
+    "countIf(state = 'silent') AS silent, countIf(state = 'no_boots') AS no_boots, "
+    "countIf(NOT heard_before) AS unheard_before, uniqExact(ring) AS rings, uniqExact((region, site)) AS sites"
+)  # of the named query
 OBEDIENCE = (
     "SELECT epoch, action, subscriber, status, detail, "
     "seconds_to_requested, seconds_to_confirmed, seconds_to_effective "
@@ -57,6 +62,7 @@ class Stored(msgspec.Struct, kw_only=True):
     obedience: list[dict[str, Any]] | None = None
     last_install: dict[str, Any] | None = None
     heard_until: int | None = None  # unix ms: newest report of the fleet
+    claims: dict[str, int] | None = None  # hosts that told of a crash with it, by what they did next: see CLAIMS
     silent: dict[str, int] | None = None  # a row of the named query, hosts
     silent_why_not: str = "ClickHouse has not answered"
 
@@ -98,6 +104,7 @@ class Asking:
             found.obedience = list(client.query(OBEDIENCE, parameters=self._given).named_results())
             found.last_install = self._last_install(client)
             found.heard_until = self._heard_until(client)
+            found.claims = self._claims(client)
             found.why_not = ""
             found.silent = self._silent(client)  # last, for it takes longest
             found.silent_why_not = "" if found.silent else "`andon query silent` looks at newer updates only"
@@ -108,6 +115,11 @@ class Asking:
     def _heard_until(self, client: "Client") -> int | None:
         ((heard,),) = self._rows(client, HEARD)
         return int(heard) or None
+
+    def _claims(self, client: "Client") -> dict[str, int]:
+        sql = f"{CLAIMS} FROM (\n{queries()['crash-claims'].sql}\n)"
+        (row,) = client.query(sql, parameters=self._given).named_results()
+        return {name: int(value) for name, value in row.items()}
 
     def _silent(self, client: "Client") -> dict[str, int] | None:
         answer = client.query(queries()["silent"].sql, parameters={"fleet": self._given["fleet"]})

@@ -15,7 +15,7 @@ from pipeline.status.updates import UpdateRow
 from pipeline.wire.halts import Evidence, Halt
 from pipeline.wire.spans import MINUTE_MS
 from pipeline.wire.verdicts import Verdict, power_of_ten
-from pipeline.wire.words import crashed_words
+from pipeline.wire.words import counted, crashed_words
 
 NAME_COLUMNS = 12
 HUGE_RISK = 10_000.0  # as far as relative risks are told
@@ -30,6 +30,11 @@ def item(name: str, text: str, width: int) -> Iterator[str]:
     yield f"{name:{NAME_COLUMNS}}{lines[0]}"
     for line in lines[1:]:
         yield " " * NAME_COLUMNS + line
+
+
+def folded(text: str, width: int) -> list[str]:
+    """A line of its own, folded to the width; hostile text is escaped."""
+    return textwrap.wrap(printable(text), width, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def commanded(name: str, text: str, width: int) -> Iterator[str]:
@@ -144,6 +149,25 @@ def silent_words(silent: Mapping[str, int] | None, why_not: str) -> str:
         f"{lists + line:,} hosts fell silent since its release and nobody knows what became of them: {lists:,} had "
         f"listed it, {line:,} were in line for it; {silent['silent_in_as_long_before']:,} in as long before"
     )
+
+
+def claims_words(claims: Mapping[str, int] | None, why_not: str) -> str:
+    """Whether its crashes are borne out by what their hosts did next."""
+    if claims is None:
+        return f"unknown: {why_not}"
+    booted, went_on = claims["booted"], claims["went_on"]
+    told = [
+        f"{booted:,} booted next",
+        *([f"{went_on:,} WENT ON WITHOUT A BOOT, though they report boots"] if went_on else []),
+        *([f"{claims['silent']:,} not heard of since"] if claims["silent"] else []),
+        *([f"{claims['no_boots']:,} report no boots, so nothing follows"] if claims["no_boots"] else []),
+    ]
+    hosts = counted(sum(claims[name] for name in ("booted", "went_on", "silent", "no_boots")), "host")
+    places = f"{counted(claims['rings'], 'ring')}, {counted(claims['sites'], 'site')}"
+    new = claims["unheard_before"]
+    before = f"{new:,} NEVER HEARD OF before its release" if new else "all heard of before its release"
+    doubt = "; most may be forged, or no crashes of the machine" if went_on > booted else ""
+    return f"{hosts} told of a crash with it ({places}): {', '.join(told)}; {before}{doubt}"
 
 
 def apart_words(read_until: int | None, heard_until: int | None) -> str:

@@ -15,6 +15,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TextIO
 
+from pipeline.runtime.errors import OutputError
 from pipeline.runtime.logging import printable
 from pipeline.runtime.seldom import Seldom
 
@@ -158,7 +159,11 @@ class MergedLog:
                 terminal.write(text + "\n")
                 if self._waiting.empty():
                     terminal.flush()
-            except (OSError, ValueError):  # the reader of our output went away; the file still gets everything
+            except (
+                OSError,
+                ValueError,
+                OutputError,
+            ):  # the reader of our output went away; the file still gets everything
                 self._terminal = None
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """Errors that end a command: said in one line, with an exit code for machines."""
 
+import errno
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,15 @@ class TopicMadeAnewError(FatalStageError):
     def __init__(self, topics: Collection[str]) -> None:
         super().__init__(f"{', '.join(sorted(topics))}: not the topic that it was; a new process begins it anew")
         self.topics = topics
+
+
+class OutputError(AndonError):
+    """Standard output does not take what a command says. `is_unread`: whoever read it has left (`andon … | head -1`),
+    which is nothing to complain of."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"standard output takes nothing more: {error.strerror}; what was printed is not all")
+        self.is_unread = error.errno == errno.EPIPE
 
 
 @contextmanager

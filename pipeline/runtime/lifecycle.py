@@ -9,6 +9,8 @@ import time
 from types import FrameType
 from typing import NoReturn
 
+from pipeline.runtime.errors import OutputError
+
 
 def stop_signals() -> tuple[signal.Signals, ...]:
     """The signals that stop a stage in order. SIGHUP, the end of a terminal, unless `nohup` has it ignored."""
@@ -37,7 +39,9 @@ def leave(code: int) -> NoReturn:
     """The end, without what Python and the libraries in C do at theirs: clients that nobody has closed, for they hang,
     go on in threads of their own meanwhile, in memory that is being given back."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # a pipe that nobody reads, a stream that was closed
+        with contextlib.suppress(
+            OSError, ValueError, OutputError
+        ):  # a pipe that nobody reads, a stream that was closed
             stream.flush()
     os._exit(code)
 

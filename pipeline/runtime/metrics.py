@@ -173,7 +173,9 @@ EVIDENCE_NOT_SHOWN = Family(
 )
 VERDICT_STATES = Family("andon_verdicts", "Newest believed verdicts, one for each update and ring", ("fleet", "state"))
 ROWS = Counter("andon_archive_rows", "Rows acknowledged by ClickHouse", ["table"])
-INSERT_FAILURES = Counter("andon_archive_insert_failures", "Inserts that failed, and are tried again", ["table"])
+INSERT_FAILURES = Counter(
+    "andon_archive_insert_failures", "Inserts that failed, and are tried again", ["table", "reason"]
+)
 INSERT_SECONDS = Histogram("andon_archive_insert_seconds", "Time of one ClickHouse insert", buckets=_LATENCY)
 
 

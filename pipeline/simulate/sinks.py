@@ -91,6 +91,7 @@ class FileSink:
     """
 
     def __init__(self, path: Path, force: bool = False) -> None:
+        self._path = path
         try:
             self._raw: IO[bytes] = path.open("wb" if force else "xb")
         except FileExistsError:
@@ -108,14 +109,23 @@ class FileSink:
 
     def send(self, key: bytes, value: bytes) -> None:
         """Append a line; the key stands inside it as `host`."""
-        self._file.write(value + b"\n")
+        try:
+            self._file.write(value + b"\n")
+        except OSError as error:
+            raise self._cut_off(error) from None
 
     def serve(self) -> None:
         """Nothing to do."""
 
     def settle(self) -> None:
         """Write what is buffered."""
-        self._file.flush()
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise self._cut_off(error) from None
+
+    def _cut_off(self, error: OSError) -> AndonError:
+        return AndonError(f"--out {self._path}: {error.strerror or error}; what stands there is not all")
 
     def __enter__(self) -> "FileSink":
         return self
@@ -123,5 +133,8 @@ class FileSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._raw.close()
+        try:
+            self._file.close()
+            self._raw.close()
+        except OSError as failed:
+            raise self._cut_off(failed) from None

@@ -230,6 +230,7 @@ def test_wrong_password_is_said_and_nothing_lost(place: Place) -> None:
     status, said = place.health()
     assert (status, said["ready"]) == (503, False)
     assert said["why_not"][0].startswith("inserts into ClickHouse have failed for")
+    assert "this user or its password is refused: check clickhouse.user" in said["why_not"][0]
     assert archive.stop() == 0
     place.password = right
     archive = place.archive()

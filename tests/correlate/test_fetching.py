@@ -6,12 +6,15 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import for_code
 from faust.types import TP
 from intervaltree import IntervalTree
 
 from pipeline.correlate import fetching
 from pipeline.correlate.app import ReadCommittedConsumer
 from pipeline.correlate.fetching import Passed
+from pipeline.runtime.kafka import KafkaConfig
+from pipeline.runtime.reading.slots import is_fenced
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +54,19 @@ def test_seeking_back_forgets() -> None:
     passed = Passed()
     passed.still_true(0, [(7, 2)], [(3, 7, True)])
     assert passed.still_true(1, [(7, 0)], [(3, 7, True)]) == [(7, 0)]
+
+
+def test_a_member_that_is_thrown_out_is_told_so_by_name() -> None:
+    """aiokafka knows no such error, and would call it unknown: it is the one that the words of `is_fenced` find."""
+    fetching.install()
+    error = for_code(82)()
+    assert (type(error).__name__, error.errno) == ("FencedInstanceId", 82)
+    assert is_fenced(f"{type(error).__name__}: {error}")
+    crashed = RuntimeError(f"Faust stopped: {error!r}")
+    assert is_fenced(str(crashed))
+    nowhere = KafkaConfig(bootstrap_servers="127.0.0.1:1")
+    assert str(fetching.fatal(crashed, nowhere, "3")).startswith("slot 3 is taken: another process is member")
+    assert str(fetching.fatal(RuntimeError("else"), nowhere, "3")) == "RuntimeError: else"
 
 
 def test_faust_keeps_no_book_of_gaps() -> None:

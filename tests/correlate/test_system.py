@@ -370,6 +370,25 @@ def test_a_revoked_key_is_believed_no_more_while_it_runs(stage: Stage) -> None:
     assert f"{halt.kid}, which is revoked" in (stage.directory / "log").read_text("utf-8")
 
 
+@kafka_only("the embedded broker forgets the member that is thrown out, and lets it join again, instead of fencing it")
+def test_a_slot_that_is_taken_is_said_as_by_the_other_stages(stage: Stage, tmp_path: Path) -> None:
+    """A second process of the same name: the one that is thrown out says which slot it was, and who has it."""
+    stage.start()
+    stage.produce(partial("acme", 1))
+    stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 1)
+    first, log = stage.process, stage.directory / "log"
+    assert first is not None
+    stage.port, stage.directory = free_port(), tmp_path / "second"
+    stage.directory.mkdir()
+    stage.start()
+    stage.wait_for(lambda: first.own_end() == FatalStageError.exit_code)
+    said = log.read_text("utf-8")
+    group = stage.kafka.topic_prefix + GROUP
+    assert f"slot 0 is taken: the process at 127.0.0.1 is member {GROUP}-0 of group {group}. A slot is one" in said
+    assert "stop one of them, or give it another --slot (" in said
+    stage.wait_for(lambda: stage.fleets().get("acme", {}).get("partials") == 1)
+
+
 def test_partials_deleted_unread_are_said(stage: Stage) -> None:
     """Retention is faster than the correlator: it ends, says how much may be lost, flags what follows, and reads on."""
     stage.start()

@@ -1,13 +1,22 @@
 """The demo's account: its figures are the ledger's and the halt topic's, and its exit code follows them."""
 
+import fcntl
+import os
+import pty
 import re
 import shutil
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from support.waiting import DEADLINE_SECONDS
 
 from consumers.clickhouse.ask.named import queries
 from consumers.rollout.gate import Knowledge
@@ -216,6 +225,63 @@ def test_the_account_fits_a_terminal_of_80_columns(halted: Account) -> None:
     assert len(lost) == 3
     assert len(set(lost)) == 1
     assert [counted(n, "crash", 3) for n in (0, 1, 2)] == ["  0 crashes", "  1 crash", "  2 crashes"]
+
+
+LONG = "An innocent update is pushed to every host at once; two hours later every host crashes five times as often"
+TOLD = """
+import sys, msgspec
+from pipeline.demo.account import Account
+from pipeline.demo.act import Pace
+from pipeline.demo.presenter import Presenter
+shown = Presenter(0, None, False)
+shown.say("04:12:03 UTC  HALT crowdstrike/falcon-content/291 in *, signed by 0d1fd8372b0ee7cb: 5 hosts crashed, fewer")
+shown._present(msgspec.json.decode(sys.argv[1], type=Account))
+"""
+
+
+def told(account: Account, columns: int | None, **environ: str) -> list[str]:
+    """What the demo prints of it, on a terminal of so many columns, or (None) into a file."""
+    argv = [sys.executable, "-c", TOLD, msgspec.json.encode(account).decode()]
+    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | environ
+    if columns is None:
+        done = subprocess.run(argv, stdout=subprocess.PIPE, env=environment, check=True, timeout=DEADLINE_SECONDS)
+        return done.stdout.decode().splitlines()
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    running = subprocess.Popen(argv, stdout=theirs, env=environment)
+    os.close(theirs)
+    found = b""
+    with suppress(OSError):  # so a terminal ends that nobody has open any more
+        while block := os.read(ours, 65536):
+            found += block
+    os.close(ours)
+    assert running.wait(DEADLINE_SECONDS) == 0
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", found.decode()).splitlines()
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(
+    ("columns", "environ", "width"),
+    [(80, {}, 80), (132, {}, 100), (None, {}, 100), (None, {"COLUMNS": "72"}, 72), (None, {"COLUMNS": "200"}, 100)],
+)
+def test_a_box_is_as_wide_as_its_place_and_no_line_of_it_breaks(
+    halted: Account, columns: int | None, environ: dict[str, str], width: int
+) -> None:
+    """On a terminal, and in a file, where COLUMNS is minded; a title and names may be longer than a line."""
+    longest = msgspec.structs.replace(halted.updates[-1], name="vendor/" + "product-" * 6 + "/1.2.3.4", guilty=False)
+    shown = told(msgspec.structs.replace(halted, title=LONG, updates=(*halted.updates, longest)), columns, **environ)
+    start = next(n for n, line in enumerate(shown) if line.startswith("╭"))
+    assert {len(line) for line in shown[start:]} == {width}
+    assert all(line[0] + line[-1] in ("╭╮", "││", "╰╯") for line in shown[start:])
+    box = " ".join(" ".join(line.strip("│ ") for line in shown[start:]).split())
+    assert LONG in box
+    assert longest.name in box
+    said = shown[:start]
+    if columns is None:
+        assert len(said) == 1
+    else:
+        assert max(map(len, said)) <= columns
+    assert " ".join(" ".join(said).split()).endswith("0d1fd8372b0ee7cb: 5 hosts crashed, fewer")
 
 
 @pytest.mark.parametrize(("keep", "kept"), [(False, False), (False, True), (True, False)])

@@ -73,6 +73,57 @@ def test_compose_by_docker_compose(tmp_path: Path, brokers: str) -> None:
     assert not re.search(r"(?i)password: (?!/)\S", yaml.dump(model)), "a password is written down"
 
 
+def test_composes_backup_is_one_of_its_services(tmp_path: Path) -> None:
+    """Hardened and bounded as the stages are, started by nobody but who asks for it, with what the unit and the chart
+    give theirs and nothing to write but where backups are kept and ClickHouse's disk for them."""
+    assert "backup" not in yaml.safe_load(compose.ask(tmp_path, "config"))["services"]
+    model = yaml.safe_load(compose.ask(tmp_path, "--profile", "backup", "config"))
+    service, stage = model["services"]["backup"], model["services"]["archive"]
+    for key in ("image", "read_only", "cap_drop", "security_opt", "networks", "logging"):
+        assert service[key] == stage[key], key
+    assert (service["restart"], service["command"]) == ("no", ["backup", "create"])
+    assert service["deploy"]["resources"]["limits"].keys() >= {"cpus", "memory"}
+    assert "ports" not in service
+    written = {each["target"] for each in service["volumes"] if not each.get("read_only")}
+    assert written == {"/var/backups/andon", "/var/lib/clickhouse/backups"}
+    (disk,) = (each for each in service["volumes"] if each["target"] == "/var/lib/clickhouse/backups")
+    assert (disk["source"], disk["volume"]["subpath"]) == ("clickhouse", "backups")
+    server = (DEPLOY / "clickhouse" / "server.xml").read_text("utf-8")
+    assert f"<path>{disk['target']}/</path>" in server
+    assert "<umask>007</umask>" in server
+    unit = (DEPLOY / "systemd" / "backup" / "andon-backup.service").read_text("utf-8")
+    chart = (DEPLOY / "helm" / "andon" / "templates" / "backup.yaml").read_text("utf-8")
+    for secret in service["secrets"]:  # each stands in a file of its own, none in the environment
+        assert secret["target"].startswith("/etc/andon/secrets/")
+        assert secret["source"] in chart
+        assert secret["source"] in unit or secret["source"] == "ca.pem"
+    assert {each["source"] for each in service["secrets"]} == {
+        "ca.pem", "kafka-andon-backup", "clickhouse-andon_backup", "partials-secret",
+    }  # fmt: skip
+    environ = service["environment"]
+    assert (environ["ANDON_KAFKA_SASL_USERNAME"], environ["ANDON_CLICKHOUSE_USER"]) == ("andon-backup", "andon_backup")
+    acls = tomllib.loads((DEPLOY / "acls.toml").read_text("utf-8"))
+    assert environ["ANDON_KAFKA_SASL_USERNAME"] in acls["backup"]["users"]
+
+
+def test_composes_backup_finds_what_it_holds(tmp_path: Path) -> None:
+    """Its mounts and environment are what `andon backup create` looks for: a key of its own, the detector's, trust,
+    policy and seal, by the settings that it would read."""
+    service = yaml.safe_load(compose.ask(tmp_path, "--profile", "backup", "config"))["services"]["backup"]
+    there = [each["target"] for kind in ("volumes", "secrets", "configs") for each in service[kind]]
+    settings = tomllib.loads((DEPLOY / "config" / "andon.toml").read_text("utf-8"))
+    environ = service["environment"]
+    looked_for = [
+        f"{settings['correlate']['data_dir']}/keys", settings["correlate"]["policy_file"],
+        settings["trust"]["keys_dir"], settings["partials"]["secret_file"], settings["kafka"]["sasl_password_file"],
+        settings["kafka"]["ssl_ca_file"], settings["clickhouse"]["password_file"], "/etc/andon/andon.toml",
+        environ["ANDON_BACKUP_STORE_DIR"], environ["ANDON_BACKUP_CLICKHOUSE_DIR"],
+        str(Path(environ["ANDON_BACKUP_KEY_FILE"]).parent),
+    ]  # fmt: skip
+    assert sorted(looked_for) == sorted(there)
+    assert environ["ANDON_BACKUP_RECIPIENTS"] == ""  # a site's to say: `andon backup` names it when it is not said
+
+
 def test_grafana_gets_what_its_provisioning_asks_for() -> None:
     """Every variable that it names is set, every file that it reads is mounted: no Grafana can be run here."""
     services = yaml.safe_load(compose.FILE.read_text("utf-8"))["services"]

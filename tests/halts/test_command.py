@@ -19,6 +19,7 @@ from support.rollout_world import ASKED, NAMES
 from support.waiting import DEADLINE_SECONDS
 
 from pipeline.halt.signing import SigningKey, load_or_create
+from pipeline.halts.page import MOST_LINES
 from pipeline.local.kafka.embedded import EmbeddedBroker
 from pipeline.local.machine.ports import free_port
 from pipeline.runtime.clock import wall_clock_ms
@@ -111,7 +112,7 @@ def test_list_show_and_why(line: Line) -> None:
     code, said, _ = line.ask("why", "/".join(ASKED[1:4]), "--fleet", "acme")
     assert code == 0
     assert "HALTED: crowdstrike/falcon-content/291 of acme" in said
-    assert len(said.splitlines()) <= 40
+    assert len(said.splitlines()) <= MOST_LINES
     assert (
         json.loads(line.ask("why", "/".join(ASKED[1:4]), "--fleet", "acme", "--json")[1])["row"]["state"] == "standing"
     )

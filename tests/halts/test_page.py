@@ -164,9 +164,30 @@ def test_half_blind_telemetry_is_said_in_words() -> None:
     assert "andon halts resume" in text(found)
 
 
+def test_nothing_is_cut_off_where_it_does_not_fit() -> None:
+    """A doubtful halt, five things that are unknown, half-blind telemetry, long names and many who
+    obey: more than a screen, and what to do next stands at its end; what is left out is said."""
+    names = {"flags": (*HALF_BLIND, "doubtful"), "doubted_for": ("microsoft/cumulative-update/kb5040442",)}
+    acks = [ack("failed", NOW + n, INTUNE, "intune", detail="no answer " * 10) for n in range(2)]
+    found = known(*story(**names), *acks)
+    problems = [f"problem {n}: " + "something is unknown " * 6 for n in range(5)]
+    others = [v for v in found.record.verdicts.values() if v.version != ASKED.version]
+    seen = Seen(row_of(found, KEY, NOW), found.history, others, Stored(why_not="it is away " * 12), problems)
+    shown = lines(seen, NOW, 80)
+    assert len(shown) > MOST_LINES
+    assert max(map(len, shown)) <= 80
+    said = text(shown)
+    assert "something is unknown ! problem 2: something" in said
+    assert "! 2 more: andon halts show acme/crowdstrike/falcon-content/291" in said
+    assert "moments, left out for want of room: --json has them" in said
+    assert said.endswith(
+        "andon halts resume crowdstrike/falcon-content/291 --fleet acme \\ --for 4h --reason '…' --key FILE"
+    )
+
+
 def test_the_screen_says_all_and_fits() -> None:
     """Observed against expected, excess, risk, basis, rings, what else was considered, who obeyed, whether it spreads,
-    the bound in words, what to do: at 80 columns, in 40 lines."""
+    the bound in words, what to do: at 80 columns, in MOST_LINES."""
     found = page(*story(), ack("requested", NOW + 200), ack("confirmed", NOW + 1_200))
     assert len(found) <= MOST_LINES
     assert max(map(len, found)) <= 80

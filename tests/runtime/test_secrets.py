@@ -9,11 +9,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyrage
 import pytest
 from support.outside import needs
 
 from consumers.clickhouse.connect import ClickHouseConfig
 from consumers.notify.config import NotifyConfig
+from pipeline.backup.sealed import identities_of
 from pipeline.doctor.http import check_token
 from pipeline.runtime.config import load
 from pipeline.runtime.errors import ConfigError
@@ -51,6 +53,21 @@ def said_of(path: Path) -> str:
     except ConfigError as error:
         return str(error)
     return ""
+
+
+def test_an_identity_of_age_is_refused_as_other_secrets_are(opened: Path) -> None:
+    """Whoever has it reads every backup: with the option, mode and what to do, by the same rule, and nothing of it."""
+    path = opened / "identity.txt"
+    key = str(pyrage.x25519.Identity.generate())
+    path.write_text(f"{key}\n", "utf-8")
+    path.chmod(0o644)
+    with pytest.raises(ConfigError) as told:
+        identities_of(path)
+    said = str(told.value)
+    assert said.startswith(f"--identity {path}: {path} has mode 0644, so everybody could read the secret in it")
+    assert key not in said
+    path.chmod(0o600)
+    assert len(identities_of(path)) == 1
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o444, 0o604, 0o606, 0o602])

@@ -1,6 +1,5 @@
 """Batches into ClickHouse: retried with the same token until they are acknowledged, or given up."""
 
-import re
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -13,6 +12,7 @@ from clickhouse_connect.driver.exceptions import Error
 
 from consumers.clickhouse.archive.lanes import Batch
 from consumers.clickhouse.connect import ClickHouseConfig, connect
+from consumers.clickhouse.refused import Refusal, code_of, refusal
 from pipeline.runtime.metrics import INSERT_FAILURES, INSERT_SECONDS, ROWS
 from pipeline.runtime.seldom import Seldom
 
@@ -21,7 +21,6 @@ FIRST_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 SLOW_SECONDS = 10.0
-_CODE = re.compile(r"[Cc]ode: (\d+)")
 SAID_EVERY_SECONDS = 60.0  # that inserts into a table fail
 
 SETTINGS: dict[str, Any] = {
@@ -57,7 +56,7 @@ class Inserter:
         self._given_up = threading.Event()
         self._pending: dict[Future[None], str] = {}
         self._under_way: dict[str, float] = {}  # by token: since when (monotonic seconds)
-        self._failing: dict[str, float] = {}
+        self._failing: dict[str, tuple[float, Refusal]] = {}  # by token: since when, and why the last time
         self._seldom = Seldom(SAID_EVERY_SECONDS)  # a full disk, or a server that is away, may last the night
 
     def submit(self, batch: Batch) -> "Future[None]":
@@ -71,7 +70,8 @@ class Inserter:
         """What there is to say of inserts that fail, or are not answered for long. From any thread."""
         now, failing, under_way = time.monotonic(), list(self._failing.values()), list(self._under_way.values())
         if failing:
-            return [f"inserts into ClickHouse have failed for {now - min(failing):.0f} s: its log says why"]
+            why = "; ".join(dict.fromkeys(str(refused) for _, refused in failing))
+            return [f"inserts into ClickHouse have failed for {now - min(failing)[0]:.0f} s: {why}"]
         waits_seconds = now - min(under_way, default=now)
         return [f"ClickHouse has had an insert for {waits_seconds:.0f} s"] if waits_seconds > SLOW_SECONDS else []
 
@@ -116,11 +116,14 @@ class Inserter:
                 self._client().insert_arrow(table, rows, settings=settings)
             except (Error, OSError) as error:
                 self._mine.client = None
-                INSERT_FAILURES.labels(table).inc()
-                self._failing.setdefault(batch.token, time.monotonic())
+                refused = refusal(error)
+                INSERT_FAILURES.labels(table, refused.reason).inc()
+                since, _ = self._failing.get(batch.token, (time.monotonic(), refused))
+                self._failing[batch.token] = since, refused
                 if (more := self._seldom.turn(f"{table}: {_kind(error)}")) is not None:
-                    failed = {"table": table, "rows": rows.num_rows, "of": batch.words, "error": str(error)[:500]}
-                    self._log.warning("insert failed, will be retried", **failed, wait=backoff, **more)
+                    failed = {"table": table, "rows": rows.num_rows, "of": batch.words, "wait": backoff, **more}
+                    why = {"why": refused.words, "do": refused.advice, "error": str(error)[:500]}
+                    self._log.warning("insert failed, will be retried", **why, **failed)
                 given_up.wait(backoff)
                 backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
             except Exception as error:
@@ -141,5 +144,4 @@ class Inserter:
 
 def _kind(error: Exception) -> str:
     """ClickHouse's number, or the exception's name: another kind is said though the table failed before."""
-    found = _CODE.search(str(error))
-    return found[1] if found else type(error).__name__
+    return str(code_of(error) or type(error).__name__)

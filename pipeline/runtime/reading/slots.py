@@ -25,10 +25,15 @@ def one_process(kafka: KafkaConfig, group: str, slot: str | int) -> Iterator[Non
     except FatalStageError as error:
         if not is_fenced(str(error)):
             raise
-        raise FatalStageError(
-            f"slot {slot} is taken: {holder(kafka, group, slot)}. A slot is one process's, so the two would throw each "
-            f"other out for ever: stop one of them, or give it another --slot ({error})"
-        ) from error
+        raise taken(kafka, group, slot, error) from error
+
+
+def taken(kafka: KafkaConfig, group: str, slot: str | int, error: Exception) -> FatalStageError:
+    """What ends a process that an `error` has told that its slot is another's. Asks Kafka who that is."""
+    return FatalStageError(
+        f"slot {slot} is taken: {holder(kafka, group, slot)}. A slot is one process's, so the two would throw each "
+        f"other out for ever: stop one of them, or give it another --slot ({error})"
+    )
 
 
 def is_fenced(words: str) -> bool:
