@@ -121,11 +121,11 @@ class History(Part):
     def settled(self) -> tuple[float, float]:
         """Crashed hosts and trials before this hour, which what crashes now does not change; of all in the first."""
         now = self.hour % HOURS
-        crashes, trials = self.crashes.sum(axis=0), self.trials.sum(axis=0)
-        before = float(trials.sum() - trials[now])
+        crashes, trials = float(np.add.reduce(self.crashes, axis=None)), float(np.add.reduce(self.trials, axis=None))
+        before = trials - float(np.add.reduce(self.trials[:, now]))
         if not before:
-            return float(crashes.sum()), float(trials.sum())
-        return float(crashes.sum() - crashes[now]), before
+            return crashes, trials
+        return crashes - float(np.add.reduce(self.crashes[:, now])), before
 
     def crash_rate(self) -> float:
         """Crashed hosts per trial, over all."""

@@ -105,11 +105,14 @@ class Intake:
     def enter_exposures(self) -> None:
         """Exposed and excluded trials, and with them what history expects of each update."""
         state, mine = self.state, self.named.mine
-        counts = mine.columns.exposures[3:, mine.exposures]
         exposed, excluded = (each.of(mine.exposures) for each in self.named.rows[1:])
-        unwatched = counts.sum(axis=1) - (exposed.hosts.sum(), excluded.hosts.sum())
-        state.notes.note(Noted.EXPOSURES_EXCLUDED, int(counts[1].sum()))
-        state.notes.note(Noted.EXPOSURES_UNWATCHED, int(unwatched.sum()))
+        listed = int(excluded.hosts.sum())
+        if -1 in self._positions.updates:
+            counts = mine.columns.exposures[3:, mine.exposures].sum(axis=1)
+            unwatched = int(counts.sum()) - int(exposed.hosts.sum()) - listed
+            state.notes.note(Noted.EXPOSURES_UNWATCHED, unwatched)
+            listed = int(counts[1])
+        state.notes.note(Noted.EXPOSURES_EXCLUDED, listed)
         for rows, target in ((exposed, state.trials.exposed), (excluded, state.trials.excluded)):
             state.trials.add_listed(target, rows.bucket, rows.kind, rows.stratum, rows.update, rows.hosts)
             np.subtract.at(state.past.control, rows.update, rows.hosts)

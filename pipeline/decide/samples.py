@@ -64,6 +64,7 @@ class Samples:
         self._untranslated: dict[int, list[_Untranslated]] = {}  # by bin
         self._columns: dict[int, _Columns] = {}  # derived, by bin
         self._largest: dict[tuple[int, int], int] = {}  # derived: hash, by bin and stratum, of those that are full
+        self._expired = -1  # derived: the bin as of which those that are too old are gone
 
     def add(self, records: Sequence[SampleRecord], strata: Sequence[int], positions: Mapping[Updates, Updates]) -> None:
         """Keep the hosts that are new to their stratum and bin and have one of the smallest hashes, in place of the
@@ -74,6 +75,7 @@ class Samples:
             if kept is None:
                 kept = self._bins.setdefault(number, {}).setdefault(stratum, {})
                 self._untranslated.setdefault(number, [])
+                self._expired = -1
             elif host_hash in kept:
                 continue
             if len(kept) >= SAMPLES_PER_STRATUM_BIN:
@@ -123,12 +125,16 @@ class Samples:
             for number, strata in stored.items()
         }
         self._untranslated = {number: [] for number in stored}
+        self._expired = -1
         self._columns.clear()
         self._largest.clear()
 
     def expire(self, now_ms: int) -> None:
         """Drop bins that are too old."""
         newest_bin = now_ms // BIN_MS
+        if newest_bin == self._expired:
+            return
+        self._expired = newest_bin
         for old in [b for b in self._bins if b <= newest_bin - KEPT_BINS]:
             del self._bins[old], self._untranslated[old]
             self._columns.pop(old, None)

@@ -135,8 +135,11 @@ def watch(state: DetectorState) -> None:
 def hear(state: DetectorState, policies: PolicyTable, partial: Partial, strata: Ints) -> bool:
     """Take note of who was heard, and judge the minutes that are over; whether evidence has changed. `strata` are the
     positions of the partial's."""
+    minute = state.bucket // MINUTE_BUCKETS
+    if not partial.samples and state.silence.rests(minute):
+        return False
     state.silence.take_in(partial, strata)
-    return state.silence.advance(state.bucket // MINUTE_BUCKETS, lambda: _arrived(state, policies), THETA)
+    return state.silence.advance(minute, lambda: _arrived(state, policies), THETA)
 
 
 def _arrived(state: DetectorState, policies: PolicyTable) -> Arrived:

@@ -91,6 +91,10 @@ class Silence:
             )
         )
 
+    def rests(self, now: int) -> bool:
+        """Whether nothing is to be judged as of now but what has just been heard."""
+        return bool(self.minute) and 0 <= now - LATE - self.minute < EVERY
+
     def advance(self, now: int, arrived: Callable[[], Arrived], theta: Floats) -> bool:
         """Judge as of every fifth minute before `now` whose samples have come; whether evidence has changed."""
         upto, changed = now - LATE, False
