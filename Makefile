@@ -88,8 +88,7 @@ dist: setup
 	cd build/source && $(BUILD) build_sdist $(CURDIR)/dist >/dev/null
 	tar -x -z -f dist/*.tar.gz -C build/sdist --strip-components 1
 	cd build/sdist && $(BUILD) build_wheel $(CURDIR)/dist >/dev/null
-	$(PYTHON) -m venv build/twine && build/twine/bin/pip install --quiet --disable-pip-version-check twine==7.0.0
-	build/twine/bin/twine check --strict dist/*
+	$(BIN)/uv tool run --quiet --python $(BIN)/python --from twine==7.0.0 twine check --strict dist/*
 
 # The dashboards' JSON anew, from grafana/dashboards.
 grafana: setup
