@@ -12,6 +12,7 @@ from pipeline.wire.verdicts import Verdict
 
 UPDATE = UpdateId(GUILTY.vendor, GUILTY.product, GUILTY.version)
 HALF = T0 + HOUR_MS // 2
+CUT_MS = MINUTE_MS // 2  # of the two hours after a ruling
 POLICIES = PolicySet()
 
 
@@ -48,20 +49,20 @@ def test_old_reports_do_not_halt_again(halted: bytes) -> None:
     assert states(told) == {"resumed"}
     assert all(verdict.threshold == pytest.approx(verdict.log10_evidence + 6, abs=0.01) for verdict in told)
     assert all("after_resume" in verdict.flags for verdict in told)
-    fed = feed(detector, later())
+    fed = feed(detector, later(), CUT_MS)
     assert (fed.halted, states(fed)) == (set(), {"resumed"})
 
 
 def test_what_crashes_on_halts_again(halted: bytes) -> None:
     """Once what is new reaches the bar by itself; with a lower bar sooner."""
     detector, _ = resumed(halted)
-    fed = feed(detector, later(150))
+    fed = feed(detector, later(150), CUT_MS)
     (order,) = fed.halts
     assert order.evidence.log10_evidence >= order.evidence.threshold > 12
     assert "after_resume" in order.evidence.flags
     assert states(fed) == {"resumed", "halted"}
     low, _ = resumed(halted, PolicySet(default=Policy(resumed_bar=1.0)))
-    sooner = feed(low, later(150))
+    sooner = feed(low, later(150), CUT_MS)
     assert sooner.halts[0].evidence.crashed_hosts < order.evidence.crashed_hosts
 
 
@@ -74,7 +75,7 @@ def test_a_resume_of_one_ring_leaves_the_others_halted(halted: bytes) -> None:
         "broad": "halted",
     }
     assert states(list(detector.rule(Ruling("lapsed", UPDATE, ("*",))).verdicts)) == {"halted"}
-    fed = feed(detector, later(150))
+    fed = feed(detector, later(150), CUT_MS)
     assert (fed.halts, states(fed)) == ([], {"halted"})
 
 
@@ -87,7 +88,7 @@ def test_a_forced_update_is_halted_and_still_compared() -> None:
     assert {verdict.ring: verdict.state for verdict in told}["broad"] != "halted"
     assert not detector.state.standing.halted
     detector.rule(Ruling("forced", UPDATE, ("*",)))
-    fed = feed(detector, later())
+    fed = feed(detector, later(), CUT_MS)
     assert (fed.halts, states(fed)) == ([], {"halted"})
     assert states(list(detector.rule(Ruling("resumed", UPDATE, ("*",))).verdicts)) == {"resumed"}
 
@@ -107,12 +108,12 @@ def test_what_waits_is_kept_with_its_evidence() -> None:
 def test_a_ruling_is_the_same_after_a_restart(halted: bytes) -> None:
     """At the same place among the partials: same verdicts, same state, same decisions from there on."""
     one, _ = resumed(halted)
-    feed(one, later(150))
+    feed(one, later(150), CUT_MS)
     two = Detector.restore(halted, POLICIES)
     two = Detector.restore(two.snapshot(), POLICIES)
     two.rule(Ruling("resumed", UPDATE, ("*",)))
     two = Detector.restore(two.snapshot(), POLICIES)
-    feed(two, later(150))
+    feed(two, later(150), CUT_MS)
     assert one.snapshot() == two.snapshot()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pipeline.decide.detector import Detector
 from pipeline.decide.orders import HaltOrder
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
-from pipeline.wire.spans import HOUR_MS
+from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 from pipeline.wire.verdicts import FleetAlarm, Verdict
 from support.folding import partials_all
 
@@ -97,14 +97,16 @@ class Fed:
         return [v.log10_evidence for v in self.verdicts if v.version == update.version][-1]
 
 
-def feed(detector: Detector, events: Iterable[AnyEvent], cut_ms: int = 10_000) -> Fed:
-    """Events in the order of their time, a partial for each `cut_ms` of it."""
+def feed(detector: Detector, events: Iterable[AnyEvent], cut_ms: int | None = None) -> Fed:
+    """Events in the order of their time, a partial for each `cut_ms` of it. Without one, for each ten seconds, and
+    before T0 for each minute: nothing happens there yet, and it was most of what a test took."""
     halts: list[HaltOrder] = []
     verdicts: list[Verdict] = []
     alarms: list[FleetAlarm] = []
     batches: dict[int, list[AnyEvent]] = {}
     for event in sorted(events, key=lambda e: e.ts):
-        batches.setdefault(event.ts // cut_ms, []).append(event)
+        width_ms = cut_ms or (10_000 if event.ts >= T0 else MINUTE_MS)
+        batches.setdefault(event.ts - event.ts % width_ms, []).append(event)
     for batch in batches.values():
         for partial in partials_all(batch, batch[-1].ts):
             decisions = detector.step(partial)

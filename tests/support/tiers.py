@@ -9,8 +9,9 @@ Groups: tests that share a service, or what a module makes once, run in one proc
 wherever there is room. What takes longest begins first.
 """
 
+import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -38,9 +39,9 @@ SECONDS = {
     "kafka": 200,
     "embedded of tests/correlate": 160,
     "tests/bench/test_faults_short.py": 150,
+    "tests/system": 150,
     "tests/bench/test_faults_each.py": 90,
     "secured": 120,
-    "tests/system": 100,
     "tests/kafka/test_cluster.py::test_up_on_kafka": 60,
     "tests/demo": 110,
     "tests/deploy/test_run.py": 60,
@@ -60,6 +61,17 @@ SECONDS = {
     "tests/backtest/test_scenarios.py": 15,
 }
 SERVICE_SECONDS = 5
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected, and all modules, stay to the end: no search for garbage is to walk through them again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
