@@ -5,23 +5,26 @@ acknowledge nothing, and offsets are committed when the correlator says so, behi
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import faust
 import structlog
+from faust.assignor.client_assignment import ClientMetadata
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from pipeline.correlate import ports
 from pipeline.correlate.checkpoint import Entry, Place, reached
 from pipeline.correlate.commands import CommandsReader, read_audit
 from pipeline.correlate.config import STAGE, CorrelateConfig
-from pipeline.correlate.faust_settings import TIMEOUT_SECONDS, faust_settings
+from pipeline.correlate.faust_settings import TABLE, TIMEOUT_SECONDS, faust_settings
 from pipeline.correlate.known_halts import HaltsFollower, read_halts
 from pipeline.correlate.layout import Layout, belongs_on
 from pipeline.correlate.pages import View, bound, page
-from pipeline.correlate.ports import AuditRecord, Bounds, CommandRecord, HaltRecord, HaltsRead, OutRecord, PartialRecord
+from pipeline.correlate.ports import AuditRecord, Bounds, CommandRecord, HaltRecord, HaltsRead, OutRecord
 from pipeline.runtime.kafka import KafkaConfig, sasl_password, tls_context
 from pipeline.runtime.lag import Lags
 from pipeline.runtime.log_offsets import LogOffsets
@@ -29,12 +32,6 @@ from pipeline.wire import topics
 
 POLL_SECONDS = 0.1
 LAGGING_LOOKS = 100
-
-Recover = Callable[[Mapping[int, Bounds], Mapping[bytes, bytes]], Awaitable[None]]
-LetGo = Callable[[], None]
-Handle = Callable[[PartialRecord], Awaitable[None]]
-# From partition, what is committed, and the log's first offset to the offset at which reading begins.
-Began = Callable[[int, int | None, int], int]
 
 
 class ReadCommittedThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -95,10 +92,22 @@ class Transport(driver.Transport):  # type: ignore[misc]
     """Faust's transport with that consumer."""
 
     Consumer = ReadCommittedConsumer
+    began: ports.Began  # set by FaustPorts: where the reading of a partition begins
 
-    def began(self, partition: int, committed: int | None, low: int) -> int:
-        """Set by FaustPorts: where the reading of a partition begins."""
-        raise NotImplementedError
+
+class Assignor(PartitionAssignor):  # type: ignore[misc]
+    """A static member gets what the group gave the process before it, whose web view may have had another address:
+    Faust's own takes that for an error, and waits for an assignment for ever."""
+
+    given: Any = None
+
+    @property
+    def _url(self) -> Any:
+        return self.given or super()._url
+
+    def on_assignment(self, assignment: Any) -> None:
+        self.given = ClientMetadata.loads(self._decompress(assignment.user_data)).url
+        super().on_assignment(assignment)
 
 
 class FaustPorts:
@@ -112,18 +121,13 @@ class FaustPorts:
         self._lags = Lags(STAGE, kafka.topic_prefix)
         self._logs = LogOffsets(kafka, "andon-correlate-ends")
         self._partials, self._partitions = kafka.topic_prefix + topics.PARTIALS.name, layout.partitions
-        self.app = faust.App(broker_credentials=_credentials(kafka), **faust_settings(config, kafka, layout))
+        settings = faust_settings(config, kafka, layout)
+        self.app = faust.App(broker_credentials=_credentials(kafka), PartitionAssignor=Assignor, **settings)
         self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
         bound(self.app.web, config)
         self._changelog_ends: dict[int, int] = {}  # by partition: behind what was written last
         self._topics = {topic.name: self._bytes_topic(topic.name) for topic in topics.ALL}
-        self._table = self.app.Table(
-            "state",
-            partitions=layout.partitions,
-            key_type=bytes,
-            value_type=bytes,
-            extra_topic_configs={"min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000"},
-        )
+        self._table = self.app.Table("state", partitions=layout.partitions, **TABLE)
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def _bytes_topic(self, name: str) -> Any:
@@ -133,7 +137,14 @@ class FaustPorts:
 
     # -- wiring
 
-    def connect(self, handle: Handle, let_go: LetGo, recover: Recover, began: Began, views: Mapping[str, View]) -> None:
+    def connect(
+        self,
+        handle: ports.Handle,
+        let_go: ports.LetGo,
+        recover: ports.Recover,
+        began: ports.Began,
+        views: Mapping[str, View],
+    ) -> None:
         """Say who handles partials, hears that partitions go, recovers, where reading begins; and what is served."""
         self.app.transport.began = began
 
@@ -142,7 +153,7 @@ class FaustPorts:
                 async for event in stream.noack().events():
                     message = event.message
                     if message.generation_id == self.app.consumer_generation_id:
-                        await handle(record := _record(message))
+                        await handle(record := ports.PartialRecord.of(message))
                         self._lags.behind.read((self._partials, record.partition), record.appended_at_ms)
 
         async def recovered() -> None:
@@ -277,17 +288,6 @@ class FaustPorts:
         if self.failure.done():
             self.failure.result()
         raise RuntimeError(f"Faust stopped: {self.app.crash_reason!r}")
-
-
-def _record(message: Any) -> PartialRecord:
-    return PartialRecord(
-        message.partition,
-        message.offset,
-        message.key,
-        message.value or b"",
-        appended_at_ms=round(message.timestamp * 1000),  # Faust has seconds
-        after=message.checksum,  # see fetching.py
-    )
 
 
 def _credentials(kafka: KafkaConfig) -> Any:

@@ -42,3 +42,8 @@ class CorrelateConfig(msgspec.Struct, frozen=True):
 def working_dir(config: CorrelateConfig) -> Path:
     """Where Faust keeps what it writes: of this slot alone."""
     return Path(config.data_dir) / f"faust-{config.slot}"
+
+
+def instance_of(slot: str) -> str:
+    """The static member of the group that a slot is (group.instance.id)."""
+    return f"{GROUP}-{slot}"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline.correlate.checkpoint import MAX_CHUNK_BYTES
-from pipeline.correlate.config import GROUP, CorrelateConfig, working_dir
+from pipeline.correlate.config import GROUP, CorrelateConfig, instance_of, working_dir
 from pipeline.correlate.layout import Layout
 from pipeline.runtime.kafka import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, KafkaConfig
 
@@ -11,6 +11,11 @@ TIMEOUT_SECONDS = 75.0  # for every acknowledgement: one that waits out a cut go
 BUFFERED_PARTIALS = 128  # read ahead; each may have half a megabyte
 POLLED_PARTIALS = 16
 FETCH_BYTES = 8 << 20  # holds a whole transaction of the combiner, with its marker (see fetching.py)
+TABLE = {  # of the state
+    "key_type": bytes,
+    "value_type": bytes,
+    "extra_topic_configs": {"min.cleanable.dirty.ratio": "0.1", "segment.ms": "600000"},
+}
 
 
 def faust_settings(config: CorrelateConfig, kafka: KafkaConfig, layout: Layout) -> dict[str, Any]:
@@ -23,7 +28,7 @@ def faust_settings(config: CorrelateConfig, kafka: KafkaConfig, layout: Layout) 
         "datadir": str(working_dir(config)),
         "store": "memory://",
         "processing_guarantee": "at_least_once",
-        "consumer_group_instance_id": f"{GROUP}-{config.slot}",
+        "consumer_group_instance_id": instance_of(config.slot),
         "consumer_auto_offset_reset": "earliest",
         "broker_session_timeout": SESSION_TIMEOUT_MS / 1000,
         "broker_heartbeat_interval": HEARTBEAT_INTERVAL_MS / 1000,

@@ -13,7 +13,8 @@ On a broker that lists only what it should, and waits, nothing is changed by thi
 And each record says from which offset on there is no other before it, so that whoever takes records in can tell when
 some were dropped on the way: Faust drops what it has fetched whenever partitions change hands, and seeks back.
 
-And the error of a static member whose place another process has taken has a name, where aiokafka knows none.
+And a static member whose place another process has taken is told so: its heartbeats say which one it is, and the error
+has a name.
 """
 
 import asyncio
@@ -24,7 +25,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from aiokafka import errors
-from aiokafka.consumer import fetcher
+from aiokafka.consumer import fetcher, group_coordinator
+from aiokafka.protocol import api, group, types
 
 from pipeline.correlate.config import GROUP
 from pipeline.runtime.errors import FatalStageError
@@ -133,6 +135,41 @@ class FencedInstanceId(errors.BrokerResponseError):  # type: ignore[misc]
     description = "static member fenced by another process of the same group.instance.id"
 
 
+class HeartbeatResponse(api.Response):  # type: ignore[misc]
+    """Of version 3."""
+
+    API_KEY, API_VERSION = 12, 3
+    SCHEMA = group.HeartbeatResponse_v1.SCHEMA
+
+
+class HeartbeatStruct(api.RequestStruct):  # type: ignore[misc]
+    """Version 3, the first that says which static member it is: only then the broker says that another process has
+    taken its place. To one that does not say so it is a stranger, who joins again and throws the other out in turn."""
+
+    API_KEY, API_VERSION = 12, 3
+    RESPONSE_TYPE = HeartbeatResponse
+    SCHEMA = types.Schema(
+        ("group", types.String("utf-8")),
+        ("generation_id", types.Int32),
+        ("member_id", types.String("utf-8")),
+        ("group_instance_id", types.String("utf-8")),
+    )
+
+
+class StaticHeartbeat(api.Request[HeartbeatStruct]):  # type: ignore[misc]
+    """aiokafka's, with the name of this process's one member."""
+
+    API_KEY = 12
+    instance_id = ""
+
+    def __init__(self, group_id: str, generation_id: int, member_id: str) -> None:
+        self._place = group_id, generation_id, member_id
+
+    def build(self, request_struct_class: type[HeartbeatStruct]) -> HeartbeatStruct:
+        """As aiokafka's requests."""
+        return request_struct_class(*self._place, self.instance_id)
+
+
 def fatal(error: Exception, kafka: KafkaConfig, slot: str) -> FatalStageError:
     """What ends the stage; when that is another process in its slot, in the words of the other stages. Asks Kafka."""
     found = FatalStageError(f"{type(error).__name__}: {error}")
@@ -153,8 +190,10 @@ async def _patient_fetch(self: Any, *request: Any) -> Any:
     return got_records
 
 
-def install() -> None:
-    """Make aiokafka use it, in this process."""
+def install(instance_id: str) -> None:
+    """Make aiokafka use it, in this process, whose one member of a group has this group.instance.id."""
     fetcher.PartitionRecords = CommittedRecords
     fetcher.Fetcher._proc_fetch_request = _patient_fetch
+    StaticHeartbeat.instance_id = instance_id
+    group_coordinator.HeartbeatRequest = StaticHeartbeat
     errors.kafka_errors.setdefault(FencedInstanceId.errno, FencedInstanceId)

@@ -1,7 +1,7 @@
 """What the correlator needs of the outside world. `pipeline/correlate/app.py` provides it through Faust."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from pipeline.correlate.checkpoint import Entry, Place
 from pipeline.halt.chain import AuditRecord as AuditRecord
@@ -18,6 +18,12 @@ class PartialRecord(NamedTuple):
     value: bytes
     appended_at_ms: int
     after: int = 0  # from here to `offset` the log holds no other that a reader gets to see; all before came earlier
+
+    @classmethod
+    def of(cls, message: Any) -> "PartialRecord":
+        """A message as Faust hands it on: it has seconds, and what fetching.py says in place of a checksum."""
+        place = message.partition, message.offset, message.key, message.value or b""
+        return cls(*place, appended_at_ms=round(message.timestamp * 1000), after=message.checksum)
 
 
 class OutRecord(NamedTuple):
@@ -80,6 +86,13 @@ class Bounds(NamedTuple):
 
     def _may_be(self, log_id: str) -> bool:
         return not (log_id and self.log_id) or log_id == self.log_id
+
+
+Recover = Callable[[Mapping[int, Bounds], Mapping[bytes, bytes]], Awaitable[None]]
+LetGo = Callable[[], None]
+Handle = Callable[[PartialRecord], Awaitable[None]]
+# From partition, what is committed, and the log's first offset to the offset at which reading begins.
+Began = Callable[[int, int | None, int], int]
 
 
 class Ports(Protocol):

@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from pipeline.correlate import fetching, view
 from pipeline.correlate.app import FaustPorts
 from pipeline.correlate.begin import Begin, issuer_of
-from pipeline.correlate.config import CorrelateConfig
+from pipeline.correlate.config import CorrelateConfig, instance_of
 from pipeline.correlate.correlator import Correlator
 from pipeline.correlate.layout import find_layout
 from pipeline.runtime.clock import wall_clock_ms
@@ -46,7 +46,7 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     issuer = issuer_of(config, log)
     show_disk("state", Path(config.data_dir))
-    fetching.install()
+    fetching.install(instance_of(config.slot))
     ports = FaustPorts(config, kafka, await asyncio.to_thread(find_layout, kafka), log)
     correlator = begin(issuer, ports, wall_clock_ms, log)
     started = wall_clock_ms()

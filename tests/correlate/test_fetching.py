@@ -6,6 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from aiokafka.consumer import group_coordinator
 from aiokafka.errors import for_code
 from faust.types import TP
 from intervaltree import IntervalTree
@@ -58,12 +59,14 @@ def test_seeking_back_forgets() -> None:
 
 def test_a_member_that_is_thrown_out_is_told_so_by_name() -> None:
     """aiokafka knows no such error, and would call it unknown: it is the one that the words of `is_fenced` find."""
-    fetching.install()
+    fetching.install("andon-correlate-3")
     error = for_code(82)()
     assert (type(error).__name__, error.errno) == ("FencedInstanceId", 82)
     assert is_fenced(f"{type(error).__name__}: {error}")
     crashed = RuntimeError(f"Faust stopped: {error!r}")
     assert is_fenced(str(crashed))
+    beat = group_coordinator.HeartbeatRequest("g", 5, "m").build(fetching.HeartbeatStruct)
+    assert (beat.API_VERSION, beat.group_instance_id) == (3, "andon-correlate-3")
     nowhere = KafkaConfig(bootstrap_servers="127.0.0.1:1")
     assert str(fetching.fatal(crashed, nowhere, "3")).startswith("slot 3 is taken: another process is member")
     assert str(fetching.fatal(RuntimeError("else"), nowhere, "3")) == "RuntimeError: else"

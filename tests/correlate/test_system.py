@@ -370,7 +370,6 @@ def test_a_revoked_key_is_believed_no_more_while_it_runs(stage: Stage) -> None:
     assert f"{halt.kid}, which is revoked" in (stage.directory / "log").read_text("utf-8")
 
 
-@kafka_only("the embedded broker forgets the member that is thrown out, and lets it join again, instead of fencing it")
 def test_a_slot_that_is_taken_is_said_as_by_the_other_stages(stage: Stage, tmp_path: Path) -> None:
     """A second process of the same name: the one that is thrown out says which slot it was, and who has it."""
     stage.start()
