@@ -6,7 +6,7 @@ names nor the times are read again; it is kept as two columns, which is what a f
 
 from array import array
 from collections.abc import Iterable, Iterator
-from operator import attrgetter
+from struct import pack
 from typing import NamedTuple
 
 from pipeline.wire.events import Update
@@ -17,7 +17,6 @@ WORTH_BYTES = 1_000  # an event with few updates is read as fast as its list is 
 _BESIDE_BYTES = 450  # that a host's entry takes beside its texts and columns
 
 Name = tuple[str, str, str]  # vendor, product, version
-_name, _installed_at = attrgetter("vendor", "product", "version"), attrgetter("installed_at")
 
 
 class UpdateNames(dict[Name, int]):
@@ -90,9 +89,10 @@ class KnownLists:
 
 def columns_of(updates: Iterable[Update], names: UpdateNames) -> Listed:
     """A list as columns."""
-    listed = [*updates]
-    numbers = array("q", map(names.__getitem__, map(_name, listed)))
-    return Listed(names, numbers.tobytes(), array("q", map(_installed_at, listed)).tobytes())
+    listed = tuple(updates)
+    form = f"{len(listed)}q"
+    numbers = pack(form, *[names[each.vendor, each.product, each.version] for each in listed])
+    return Listed(names, numbers, pack(form, *[each.installed_at for each in listed]))
 
 
 def _size_bytes(host: bytes, remembered: Remembered) -> int:
