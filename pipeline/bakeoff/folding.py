@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.combine.admit import trial_keys
+from pipeline.combine.admitted import UNDATED, Admitted, CrashReport, Names, Part, Rows, products_of
 from pipeline.combine.emit import partials_of
 from pipeline.combine.event_batch import DEFAULT_WINDOW_MS
 from pipeline.combine.fold import fold_of
-from pipeline.combine.gather import UNDATED, Admitted, CrashReport, Names, Rows
 from pipeline.combine.hashing import Hashes, hash_names
 from pipeline.combine.memory import Memory
 from pipeline.combine.noting import Noting
@@ -24,6 +24,7 @@ class ColumnFold:
 
     def __init__(self, fleet: str, strata: tuple[tuple[str, ...], ...], updates: tuple[UpdateId, ...]) -> None:
         self._names = Names((fleet,), strata, updates)
+        self._products = products_of(updates)
         self._fleet = hash_names([fleet])[0]
         self._memory = Memory(MEMORY_ENTRIES)
 
@@ -38,7 +39,8 @@ class ColumnFold:
         """The partials of a batch: `rows` that count, those of the crash `reports` last; `repeats` did not count."""
         undated = int((rows.kind == UNDATED).sum())
         totals = np.array([[rows.kind.size + repeats], [repeats], [undated]], np.int64)
-        admitted = Admitted(rows, tuple(reports), self._names, totals, newest_ms, Noting())
+        part = Part(self._names, rows.kind.size - len(reports), tuple(reports), totals, newest_ms, Noting())
+        admitted = Admitted(rows, self._products[rows.update], (part,))
         fold = fold_of(admitted, self._memory.sieve.candidates(admitted), DEFAULT_WINDOW_MS)
         self._memory.commit(fold)
         return partials_of(fold, self._names.fleets[0], now_ms)

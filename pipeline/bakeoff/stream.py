@@ -14,8 +14,8 @@ from pipeline.bakeoff.folding import ColumnFold
 from pipeline.bakeoff.hosts import Ints
 from pipeline.bakeoff.spec import REGIONS, SIGNATURES, SYSTEMS
 from pipeline.bakeoff.world import CRASH, UNDATED_BOOT, Events, World
-from pipeline.combine.gather import CRASH as DATED
-from pipeline.combine.gather import UNDATED, CrashReport, Rows
+from pipeline.combine.admitted import CRASH as DATED
+from pipeline.combine.admitted import UNDATED, CrashReport, Rows
 from pipeline.combine.hashing import hash_names
 from pipeline.wire.cells import HEARTBEAT, place_of
 from pipeline.wire.events import MAX_UPDATES, Boot, Crash, Update

@@ -11,6 +11,9 @@ of its host counts and is not remembered. After a restart, or when partitions mo
 once more in that hour, which makes trials a little larger for a while, alike for exposed and control.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
@@ -71,10 +74,30 @@ class Admission:
             pending = pending[later]
         return counts
 
+    def admit_in_turn(self, keys: Hashes, times_ms: Ints, ends: Sequence[int]) -> Bools:
+        """The same of several batches that end at these places, as if each was asked of alone. Of hosts whose set
+        nobody else wants it makes no difference; and most are."""
+        if len(ends) < 2:
+            return self.admit(keys, times_ms)
+        _, place, wanted = np.unique(self._sets(keys), return_inverse=True, return_counts=True)
+        is_alone = wanted[place] == 1
+        counts = np.empty(keys.size, np.bool_)
+        counts[is_alone] = self.admit(keys[is_alone], times_ms[is_alone])
+        others = np.flatnonzero(~is_alone)
+        for start, end in pairwise(np.searchsorted(others, (0, *ends)).tolist()):
+            some = others[start:end]
+            if some.size:
+                counts[some] = self.admit(keys[some], times_ms[some])
+        return counts
+
+    def _sets(self, keys: Hashes) -> Ints:
+        sets: Ints = (keys & np.uint64(len(self._table) - 1)).astype(np.int64)
+        return sets
+
     def _round(self, keys: Hashes, hours: Ints) -> tuple[Bools, Ints]:
         """Decide on all trials but those that want a set which another one changes: whether each counts, and which
         are to be decided again."""
-        sets = (keys & np.uint64(len(self._table) - 1)).astype(np.int64)
+        sets = self._sets(keys)
         tags = keys >> _LOW_BITS | np.uint64(1)  # never 0, which is an empty entry's
         entry, way, known, ahead = _seats(self._table.take(sets, axis=0), tags, hours)
         counts = ~known | (ahead != 0)

@@ -1,11 +1,16 @@
 """Counting in columns: rows of small integers packed into one 64-bit key, sorted, and counted. Pure."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
+
+from pipeline.combine.hashing import Hashes
 
 Ints = npt.NDArray[np.int64]
 
 _PACKED_LIMIT = 1 << 62  # one bit is for a flag
+_DENSE = 4  # a table of so many places for each key takes less time than to sort them
 
 
 def _radices(columns: Ints) -> tuple[Ints, list[int]] | None:
@@ -18,25 +23,55 @@ def _radices(columns: Ints) -> tuple[Ints, list[int]] | None:
     return (low, widths) if product < _PACKED_LIMIT else None
 
 
-def count_rows(columns: Ints) -> tuple[Ints, Ints]:
-    """The distinct columns of a (k, n) array in ascending order, and how often each occurs."""
-    distinct, counts = count_flagged(columns, np.zeros(columns.shape[1], np.bool_))
-    return distinct, counts[0]
-
-
-def count_flagged(columns: Ints, flagged: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
-    """The distinct columns of a (k, n) array in ascending order, and how often each occurs: (2, ·) without the flag and
-    with it."""
+def count_rows(columns: Ints) -> tuple[Ints, Ints, Ints]:
+    """The distinct columns of a (k, n) array in ascending order, how often each occurs, and the place of each column of
+    the array among them."""
     if columns.shape[1] == 0:
-        return columns, np.zeros((2, 0), np.int64)
+        return columns, np.zeros(0, np.int64), np.zeros(0, np.int64)
     radices = _radices(columns)
     if radices is None:
-        return sum_rows(columns, np.stack((~flagged, flagged)).astype(np.int64))
-    packed: Ints = np.sort(_pack(columns, *radices) << 1 | flagged)
+        order = np.lexsort(columns[::-1])
+        is_first = is_first_of_run(*columns[:, order])
+        starts, place = np.flatnonzero(is_first), np.empty_like(order)
+        place[order] = np.cumsum(is_first) - 1
+        return columns[:, order[starts]], lengths(starts, order.size), place
+    keys, counts, place = _numbered(_pack(columns, *radices), math.prod(radices[1]))
+    return _unpack(keys, *radices), counts, place
+
+
+def count_flagged(keys: Ints, flagged: npt.NDArray[np.bool_], size: int) -> tuple[Ints, Ints]:
+    """Distinct `keys` below `size` in ascending order, and how often each occurs: (2, ·) without and with the flag."""
+    if size <= _DENSE * keys.size:
+        both = np.bincount(keys << 1 | flagged, minlength=2 * size).reshape(size, 2)
+        distinct = np.flatnonzero(both.any(axis=1))
+        return distinct, both[distinct].T
+    packed: Ints = np.sort(keys << 1 | flagged)
     keys = packed >> 1
-    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-    with_flag = np.add.reduceat(packed & 1, starts)
-    return _unpack(keys[starts], *radices), np.array((lengths(starts, keys.size) - with_flag, with_flag))
+    starts = np.flatnonzero(is_first_of_run(keys))
+    with_flag = np.add.reduceat(packed & 1, starts) if starts.size else starts
+    return keys[starts], np.array((lengths(starts, keys.size) - with_flag, with_flag))
+
+
+def smallest(group: Ints, hashes: Hashes, most: int) -> Ints:
+    """Positions of the `most` smallest hashes of each group, by group and hash; of equal ones all."""
+    order = np.lexsort((hashes, group))
+    group, hashes = group[order], hashes[order]
+    is_first = is_first_of_run(group)
+    is_new = is_first.copy()
+    is_new[1:] |= hashes[1:] != hashes[:-1]
+    distinct, starts = np.cumsum(is_new), np.flatnonzero(is_first)
+    rank: Ints = distinct - np.repeat(distinct[starts], lengths(starts, order.size))
+    chosen: Ints = order[rank < most]
+    return chosen
+
+
+def is_first_of_run(*columns: Ints) -> npt.NDArray[np.bool_]:
+    """Which places differ from the one before in any column."""
+    found = np.ones(columns[0].size, np.bool_)
+    found[1:] = columns[0][1:] != columns[0][:-1]
+    for column in columns[1:]:
+        found[1:] |= column[1:] != column[:-1]
+    return found
 
 
 def lengths(starts: Ints, size: int) -> Ints:
@@ -59,11 +94,24 @@ def sum_rows(keys: Ints, sums: Ints) -> tuple[Ints, Ints]:
     return keys[:, starts], np.add.reduceat(sums, starts, axis=1)
 
 
+def _numbered(keys: Ints, size: int) -> tuple[Ints, Ints, Ints]:
+    """Distinct `keys` below `size` in ascending order, how often each occurs, and the place of each key among them."""
+    if size > _DENSE * keys.size:
+        distinct, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        return distinct, counts, place
+    counts = np.bincount(keys, minlength=size)
+    distinct = np.flatnonzero(counts)
+    place = np.empty(size, np.int64)
+    place[distinct] = np.arange(distinct.size)
+    return distinct, counts[distinct], place[keys]
+
+
 def _pack(columns: Ints, low: Ints, widths: list[int]) -> Ints:
     packed: Ints = columns[0] - low[0]
     for row in range(1, len(widths)):
-        packed *= widths[row]
-        packed += columns[row] - low[row]
+        if widths[row] > 1:
+            packed *= widths[row]
+            packed += columns[row] - low[row]
     return packed
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, starmap
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.combine.admitted import Names
 from pipeline.combine.counting import sum_rows
-from pipeline.combine.fold import Counts, CrashKey, Fold, FoldedCrash, Sample
-from pipeline.combine.gather import Names
+from pipeline.combine.fold import Counts, CrashKey, Fold, FoldedCrash
 from pipeline.wire.cells import cell_of, kind_of, stratum_of
 from pipeline.wire.events import MAX_TEXT_CHARS, MAX_UPDATES
 from pipeline.wire.partials import (
@@ -48,7 +48,7 @@ class Share:
     cut_exposures: Ints
     installs: Ints
     crashes: list[Crash] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[SampleRecord] = field(default_factory=list)
     notes: Notes = NO_NOTES
     is_whole: bool = True  # so that every sample is of a trial that it counts
 
@@ -75,7 +75,7 @@ def _shares(fold: Fold) -> Iterator[Share]:
     crashes: dict[str, list[Crash]] = {fleet: [] for fleet in fleets}
     for key, crash in fold.crashes.items():
         crashes[key.fleet].append((key, crash))
-    samples: dict[str, list[Sample]] = {fleet: [] for fleet in fleets}
+    samples: dict[str, list[SampleRecord]] = {fleet: [] for fleet in fleets}
     if len(fleets) == 1:
         samples[fleets[0]] += fold.samples
     else:
@@ -192,7 +192,7 @@ class _Writer:
     def _numbers(self, share: Share) -> tuple[_Numbers, _Numbers]:
         """Of the strata and of the updates that the share speaks of."""
         samples = [] if share.is_whole else share.samples
-        records: list[FoldedCrash | Sample] = [*(crash for _, crash in share.crashes), *samples]
+        records: list[FoldedCrash | SampleRecord] = [*(crash for _, crash in share.crashes), *samples]
         strata = _Numbers(
             len(self._names.strata),
             *(stratum_of(rows[:, 1]) for rows in (share.trials, share.exposures)),
@@ -240,13 +240,13 @@ def _crash(key: CrashKey, crash: FoldedCrash, strata: _Numbers, updates: _Number
     )
 
 
-def _sampled(samples: list[Sample], strata: _Numbers, updates: _Numbers) -> tuple[SampleRecord, ...]:
+def _sampled(samples: list[SampleRecord], strata: _Numbers, updates: _Numbers) -> tuple[SampleRecord, ...]:
     if strata.same and updates.same:
-        return tuple(starmap(SampleRecord, samples))
+        return tuple(samples)
     return tuple([_sample(sample, strata, updates) for sample in samples])
 
 
-def _sample(sample: Sample, strata: _Numbers, updates: _Numbers) -> SampleRecord:
+def _sample(sample: SampleRecord, strata: _Numbers, updates: _Numbers) -> SampleRecord:
     return SampleRecord(
         minute=sample.minute,
         cell=cell_of(strata.one(stratum_of(sample.cell)), kind_of(sample.cell)),

@@ -6,7 +6,7 @@ learns what became of the batch from whoever writes it.
 
 from collections.abc import Sequence
 
-from pipeline.combine.fold import Fold, fold_of
+from pipeline.combine.fold import Fold, folds_of
 from pipeline.combine.gather import Gather, Position
 from pipeline.combine.memory import Memory
 from pipeline.wire.events import AnyEvent
@@ -29,6 +29,13 @@ class EventBatch:
         """Take in events; `position` tells an event's partition and offset from its index (asked for crashes only)."""
         self._gather.add(events, position)
         if self._gather.waiting >= _EVENTS_AT_ONCE:
+            self._gather.seal()
+            self._admit()
+
+    def cut(self) -> None:
+        """What is taken in from now on is a fold of its own."""
+        self._gather.cut()
+        if self._gather.sealed >= _EVENTS_AT_ONCE:
             self._admit()
 
     def note(self, fleet: str, mends: Mends) -> None:
@@ -41,12 +48,18 @@ class EventBatch:
 
     def fold(self) -> Fold:
         """Everything that was added, as one value; trials that still wait for admission are decided on first."""
+        (fold,) = self.folds()
+        return fold
+
+    def folds(self) -> list[Fold]:
+        """The same where it was cut: a value each, as if each was folded and committed before the next one began."""
+        self._gather.seal()
         self._admit()
         admitted = self._gather.admitted()
-        return fold_of(admitted, self._memory.sieve.candidates(admitted), self._window_ms)
+        return folds_of(admitted, self._memory.sieve.candidates(admitted), self._window_ms)
 
     def _admit(self) -> None:
-        if not self._gather.waiting:
+        if not self._gather.sealed:
             return
         trials = self._gather.take_trials()
-        self._gather.keep(trials, self._memory.admission.admit(trials.keys, trials.time_ms))
+        self._gather.keep(trials, self._memory.admission.admit_in_turn(trials.keys, trials.time_ms, trials.ends))

@@ -5,19 +5,17 @@ same product has a later installed_at <= t; *excluded* when installed_at <= t an
 installed_at the later in the list wins; the same version listed twice counts once, with its latest installed_at <= t.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.combine.gather import UNDATED, Index, Rows
+from pipeline.combine.admitted import UNDATED, Admitted
 from pipeline.wire.spans import HOUR_MS, MINUTE_MS
 
 Ints = npt.NDArray[np.int64]
 Statuses = npt.NDArray[np.int8]
-Exposure = tuple[tuple[int, ...], tuple[int, ...]]  # exposed and excluded updates, by number
 
 EXPOSED, EXCLUDED, NEITHER = 0, 1, 2
 # How old an installation is at most when a host first tells of it in a trial that counts: one an hour does.
@@ -35,26 +33,24 @@ class Exposures(NamedTuple):
     early: Ints
     fresh: Ints
 
-    def of(self, rows: Ints) -> list[Exposure]:
+    def of(self, rows: Ints) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
         """The exposed and the excluded updates of each of some rows."""
         starts, ends = self.first_update[rows], self.first_update[rows + 1]
         listed = ends - starts
         places = np.repeat(starts - np.cumsum(listed) + listed, listed) + np.arange(listed.sum())
         row, update, status = np.repeat(np.arange(len(rows)), listed), self.update[places], self.status[places]
-        exposed, excluded = (
-            _slices(row[mine], update[mine], len(rows)) for mine in (status == EXPOSED, status == EXCLUDED)
-        )
-        return list(zip(exposed, excluded, strict=True))
+        exposed, excluded = status == EXPOSED, status == EXCLUDED
+        return _slices(row[exposed], update[exposed], len(rows)), _slices(row[excluded], update[excluded], len(rows))
 
-    def later(self, first_row: int, names: Sequence[tuple[str, ...]]) -> dict[int, tuple[int, ...]]:
+    def later(self, first_row: int, products: Ints) -> dict[int, tuple[int, ...]]:
         """By row, from this one on: updates that came only after its moment, of whose products it lists nothing that
         was there before."""
         found: dict[int, tuple[int, ...]] = {}
         for row in sorted({row for row in self.owner[self.early].tolist() if row >= first_row}):
             places = range(self.first_update[row], self.first_update[row + 1])
-            there = {names[self.update[place]][:2] for place in places if self.status[place] != NEITHER}
-            unknown = dict.fromkeys(int(self.update[place]) for place in places if self.status[place] == NEITHER)
-            if kept := tuple(update for update in unknown if names[update][:2] not in there):
+            there = {products[place] for place in places if self.status[place] != NEITHER}
+            unknown = {int(self.update[place]): products[place] for place in places if self.status[place] == NEITHER}
+            if kept := tuple(update for update, product in unknown.items() if product not in there):
                 found[row] = kept
         return found
 
@@ -65,14 +61,15 @@ def _slices(row: Ints, update: Ints, rows: int) -> list[tuple[int, ...]]:
     return [flat[start:end] for start, end in pairwise([0, *ends])]
 
 
-def exposures_of(rows: Rows, updates: Sequence[tuple[str, ...]], window_ms: int) -> Exposures:
-    """The rows' updates with the status of each decided; `updates` are the names that the rows' numbers stand for."""
+def exposures_of(admitted: Admitted, window_ms: int) -> Exposures:
+    """The rows' updates with the status of each decided."""
+    rows = admitted.rows
     owner = np.repeat(np.arange(rows.listed.size), rows.listed)
     age_ms = rows.time_ms[owner] - rows.installed_ms
     status = _status(age_ms, window_ms)
     if (undated := rows.kind == UNDATED).any():
         status[undated[owner]] = EXCLUDED
-    _keep_newest(status, owner, rows.listed, rows.installed_ms, rows.update, _products(updates))
+    _keep_newest(status, owner, rows.listed, rows.installed_ms, rows.update, admitted.product)
     return Exposures(
         first_update=np.concatenate(([0], np.cumsum(rows.listed))),
         owner=owner,
@@ -83,11 +80,6 @@ def exposures_of(rows: Rows, updates: Sequence[tuple[str, ...]], window_ms: int)
     )
 
 
-def _products(updates: Sequence[tuple[str, ...]]) -> Ints:
-    products: Index[tuple[str, ...]] = Index()
-    return np.array([products[name[:2]] for name in updates], np.int64)
-
-
 def _status(age_ms: Ints, window_ms: int) -> Statuses:
     """The status of updates installed so long before, each taken for itself."""
     status = (age_ms >= window_ms).astype(np.int8)  # EXPOSED or EXCLUDED
@@ -95,10 +87,9 @@ def _status(age_ms: Ints, window_ms: int) -> Statuses:
     return status
 
 
-def _keep_newest(status: Statuses, owner: Ints, listed: Ints, installed: Ints, update: Ints, products: Ints) -> None:
+def _keep_newest(status: Statuses, owner: Ints, listed: Ints, installed: Ints, update: Ints, product: Ints) -> None:
     """Among a row's updates of one product: older versions are excluded, older mentions of one version dropped."""
-    product = products[update] if update.size else update
-    if not _any_twice(owner, product, products.size):
+    if not _any_twice(owner, product):
         return
     from_end = np.repeat(np.cumsum(listed), listed) - np.arange(update.size) - 1  # updates after this one in its row
     installed_here = status != NEITHER
@@ -118,9 +109,9 @@ def _keep_newest(status: Statuses, owner: Ints, listed: Ints, installed: Ints, u
     status[dropped] = NEITHER
 
 
-def _any_twice(row: Ints, product: Ints, products: int) -> bool:
+def _any_twice(row: Ints, product: Ints) -> bool:
     """Whether a row lists a product twice: most hosts list of each what is installed, and nothing that was before."""
-    keys = row * products + product  # products are fewer than updates
+    keys = row * (product.max(initial=0) + 1) + product
     if keys.size and keys[-1] < 8 * keys.size:
         return bool(np.bincount(keys).max() > 1)
     keys.sort()

@@ -5,42 +5,29 @@ Hosts, times and fleets are read of every event; strata and updates only of thos
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import chain, compress
-from operator import attrgetter, ne
-from typing import Any, NamedTuple, TypeVar
+from itertools import accumulate, chain, compress
+from operator import ne
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.combine.admit import Bools, trial_keys
+from pipeline.combine.admitted import UNDATED, Admitted, CrashReport, Ints, Names, Part, Rows, own_numbers, products_of
 from pipeline.combine.hashing import Hashes, hash_names
+from pipeline.combine.listing import Index, Updates, integers
 from pipeline.combine.noting import Noting, furthest
 from pipeline.wire.cells import BOOT, HEARTBEAT, place_of
-from pipeline.wire.decode import moment_of
-from pipeline.wire.events import LATEST_MS, MAX_SKEW_MS, AnyEvent, Boot, Crash, Heartbeat
+from pipeline.wire.events import LATEST_MS, MAX_SKEW_MS, AnyEvent, Boot, Heartbeat
 from pipeline.wire.hosts import HostNames
-from pipeline.wire.listed import Listed, UpdateNames, columns_of
 from pipeline.wire.mending import Mends
 from pipeline.wire.noted import Noted
 
-Ints = npt.NDArray[np.int64]
 Position = Callable[[int], tuple[int, int]]  # of the event's index: its Kafka partition and offset
-Name = TypeVar("Name", str, tuple[str, ...])
-
-_name, _installed_at = attrgetter("vendor", "product", "version"), attrgetter("installed_at")
-CRASH, UNDATED = 2, 3  # kinds of a row beside BOOT and HEARTBEAT
-
-
-class Index(dict[Name, int]):
-    """Numbers for names, in order of first appearance."""
-
-    def __missing__(self, name: Name) -> int:
-        self[name] = number = len(self)
-        return number
 
 
 class Trials(NamedTuple):
-    """Clean trials on their way to admission, one entry each; `keys` hash (fleet, host, kind)."""
+    """Clean trials on their way to admission, one entry each; `keys` hash (fleet, host, kind). They come in batches
+    that end at `ends`."""
 
     events: list[Boot | Heartbeat]
     kind: Ints
@@ -48,60 +35,29 @@ class Trials(NamedTuple):
     fleet: Ints
     host_hash: Hashes
     keys: Hashes
+    part: Ints
+    ends: Sequence[int]
 
 
-class Rows(NamedTuple):
-    """Trials that count and crashes, one entry each; the updates that they list stand in the last two, in order.
-    `place` is the number of region and site."""
+class _Sealed(NamedTuple):
+    """Trials that wait for admission, boots before heartbeats."""
 
-    kind: Ints
-    stratum: Ints
-    time_ms: Ints
-    host_hash: Hashes
-    place: Ints
-    listed: Ints  # how many updates
-    update: Ints
-    installed_ms: Ints
+    events: list[Boot | Heartbeat]
+    boots: int
+    hosts: Sequence[str]
+    fleet: list[int]
+    times_ms: list[int]
+    part: int
 
 
-class CrashReport(NamedTuple):
-    """A crash as it was read, and the host that it counts for."""
+class _OpenPart:
+    """What is known of a part beside its rows; `fleets` in order of first appearance."""
 
-    event: Boot | Crash
-    host: str
-    partition: int
-    offset: int
-
-    @property
-    def moment(self) -> tuple[int, int]:
-        """CRASH or UNDATED, and when (unix ms): a boot tells of a crash before it."""
-        undated = isinstance(self.event, Boot) and self.event.prior_ended_at is None
-        return UNDATED if undated else CRASH, moment_of(self.event)
-
-
-class Names(NamedTuple):
-    """What numbers stand for: the place of a name is its number."""
-
-    fleets: tuple[str, ...]
-    strata: tuple[tuple[str, ...], ...]  # fleet, ring, operating system, model
-    updates: tuple[tuple[str, ...], ...]  # vendor, product, version
-
-
-class Admitted(NamedTuple):
-    """A batch after admission. The last rows are the crashes, in order; `totals` (3, fleets) are events, repeats and
-    undated crashes; `newest_ms` is the latest time of all events, 0 without any; `noting` what was noted about them."""
-
-    rows: Rows
-    crashes: tuple[CrashReport, ...]
-    names: Names
-    totals: Ints
-    newest_ms: int
-    noting: Noting
-
-    @property
-    def clean(self) -> int:
-        """How many rows are clean trials."""
-        return self.rows.kind.size - len(self.crashes)
+    def __init__(self) -> None:
+        self.fleets: dict[int, None] = {}
+        self.crashes: list[CrashReport] = []
+        self.noting = Noting()
+        self.newest_ms = 0
 
 
 class Gather:
@@ -112,25 +68,28 @@ class Gather:
         self._hosts = hosts or HostNames()
         self._fleets: Index[str] = Index()
         self._strata: Index[tuple[str, ...]] = Index()
-        self._updates: Index[tuple[str, ...]] = Index()
-        self._own = np.zeros(0, np.int64)  # numbers for those of `_known`: -1 where it has none yet
-        self._known: UpdateNames | None = None
-        self._newest_ms = 0
+        self._updates = Updates()
         self._boots: list[Boot] = []
         self._heartbeats: list[Heartbeat] = []
-        self._crashes: list[CrashReport] = []
+        self._sealed: list[_Sealed] = []
         self._kept: list[Rows] = []
-        self._counted: list[tuple[Ints, Ints]] = []  # by fleet: clean trials, and those that were repeats
-        self._noting = Noting()
+        self._counted: list[tuple[Ints, Ints, Bools]] = []  # of clean trials: part, fleet, whether it counts
+        self._parts = [_OpenPart()]
+        self._is_cut = False
 
     @property
     def waiting(self) -> int:
-        """Clean trials that have not been taken yet."""
+        """Clean trials of the open part that may still change their order."""
         return len(self._boots) + len(self._heartbeats)
+
+    @property
+    def sealed(self) -> int:
+        """Clean trials that have not been taken yet, beside those."""
+        return sum([len(sealed.events) for sealed in self._sealed])
 
     def add(self, events: Sequence[AnyEvent], position: Position) -> None:
         """Take in events."""
-        boots, heartbeats = self._boots, self._heartbeats
+        boots, heartbeats, crashes = self._boots, self._heartbeats, self._open().crashes
         for index, event in enumerate(events):
             if type(event) is Heartbeat:
                 heartbeats.append(event)
@@ -138,143 +97,169 @@ class Gather:
                 boots.append(event)
             else:
                 assert not isinstance(event, Heartbeat)
-                self._crashes.append(CrashReport(event, self._hosts.one(event.host), *position(index)))
+                crashes.append(CrashReport(event, self._hosts.one(event.host), *position(index)))
 
     def note(self, fleet: str, mends: Mends) -> None:
         """What was mended in an event of this fleet."""
-        self._fleets[fleet]  # has a place from now on
-        self._noting.count(fleet, mends)
+        part = self._open()
+        part.fleets[self._fleets[fleet]] = None  # has a place from now on
+        part.noting.count(fleet, mends)
 
     def note_clock(self, fleet: str, host: str, ahead_ms: int) -> None:
         """An event was refused: its host's clock is ahead."""
-        self._fleets[fleet]
-        self._noting.clock_ahead(fleet, self._hosts.one(host), ahead_ms)
+        part = self._open()
+        part.fleets[self._fleets[fleet]] = None
+        part.noting.clock_ahead(fleet, self._hosts.one(host), ahead_ms)
 
-    def take_trials(self) -> Trials:
-        """The clean trials since the last call; `keep` is told which of them count."""
+    def cut(self) -> None:
+        """What comes from now on goes into another partial."""
+        self._open()
+        self.seal()
+        self._is_cut = True
+
+    def seal(self) -> None:
+        """The trials that wait are taken as they are, before any that come."""
+        if not self.waiting:
+            return
         events: list[Boot | Heartbeat] = [*self._boots, *self._heartbeats]
-        kind = np.repeat((BOOT, HEARTBEAT), (len(self._boots), len(self._heartbeats)))
-        self._boots, self._heartbeats = [], []
-        fleets = self._fleets
-        fleet = _integers([fleets[event.fleet] for event in events])
+        boots, self._boots, self._heartbeats = len(self._boots), [], []
+        part, fleets = self._parts[-1], self._fleets
+        fleet, times_ms = [fleets[event.fleet] for event in events], [event.ts for event in events]
+        part.fleets |= dict.fromkeys(fleet)
+        part.newest_ms = max(part.newest_ms, *times_ms)
         spelled = [event.host for event in events]
         hosts = self._hosts.of(spelled)
         if hosts is not spelled:
             changed = np.fromiter(map(ne, spelled, hosts), np.bool_, len(spelled))
-            for name, times in zip(fleets, np.bincount(fleet[changed], minlength=len(fleets)).tolist(), strict=True):
-                self._count_respelled(name, times)
-        host_hash = hash_names(hosts)
-        keys = trial_keys(_hashes_of(tuple(fleets))[fleet], host_hash, kind.astype(np.uint64))
-        return Trials(events, kind, _integers([event.ts for event in events]), fleet, host_hash, keys)
+            counts = np.bincount(integers(fleet)[changed], minlength=len(fleets)).tolist()
+            for name, times in zip(fleets, counts, strict=True):
+                _count_respelled(part.noting, name, times)
+        self._sealed.append(_Sealed(events, boots, hosts, fleet, times_ms, len(self._parts) - 1))
+
+    def take_trials(self) -> Trials:
+        """The clean trials since the last call; `keep` is told which of them count."""
+        self.seal()
+        sealed, self._sealed = self._sealed, []
+        sizes = integers([size for each in sealed for size in (each.boots, len(each.events) - each.boots)])
+        kind = np.repeat(integers([BOOT, HEARTBEAT] * len(sealed)), sizes)
+        fleet = integers([*chain.from_iterable([each.fleet for each in sealed])])
+        host_hash = hash_names([*chain.from_iterable([each.hosts for each in sealed])])
+        return Trials(
+            events=[*chain.from_iterable([each.events for each in sealed])],
+            kind=kind,
+            time_ms=integers([*chain.from_iterable([each.times_ms for each in sealed])]),
+            fleet=fleet,
+            host_hash=host_hash,
+            keys=trial_keys(_hashes_of(tuple(self._fleets))[fleet], host_hash, kind.astype(np.uint64)),
+            part=np.repeat(integers([each.part for each in sealed]), integers([len(each.events) for each in sealed])),
+            ends=[*accumulate([len(each.events) for each in sealed])],
+        )
 
     def keep(self, trials: Trials, counts: Bools) -> None:
         """Those of the trials that count go on as rows; the others are only counted."""
-        fleets = len(self._fleets)
-        repeats = np.bincount(trials.fleet[~counts], minlength=fleets)
-        self._counted.append((np.bincount(trials.fleet, minlength=fleets), repeats))
+        self._counted.append((trials.part, trials.fleet, counts))
         events = list(compress(trials.events, counts.tolist()))
         rows = self._rows(events, trials.kind[counts], trials.time_ms[counts], trials.host_hash[counts])
         self._kept.append(rows)
-        self._look_at_clocks(events, rows)
-        self._newest_ms = max(self._newest_ms, int(trials.time_ms.max(initial=0)))
+        self._look_at_clocks(events, rows, trials.part[counts])
 
     def admitted(self) -> Admitted:
         """Everything that was kept, and every crash."""
-        crashes = tuple(self._crashes)
-        events = [report.event for report in crashes]
-        kind, time_ms = np.array([report.moment for report in crashes], np.int64).reshape(-1, 2).T
-        fleet = _integers([self._fleets[event.fleet] for event in events])
-        for report in crashes:
-            self._count_respelled(report.event.fleet, report.event.host != report.host)
-        parts = [*self._kept, self._rows(events, kind, time_ms, hash_names([report.host for report in crashes]))]
-        return Admitted(
-            rows=Rows(*map(np.concatenate, zip(*parts, strict=True))),
-            crashes=crashes,
-            names=Names(tuple(self._fleets), tuple(self._strata), tuple(self._updates)),
-            totals=self._totals(fleet, fleet[kind == UNDATED]),
-            newest_ms=max(self._newest_ms, int(time_ms.max(initial=0))),
-            noting=self._noting,
-        )
+        reports = [report for part in self._parts for report in part.crashes]
+        events = [report.event for report in reports]
+        kind, time_ms = np.array([report.moment for report in reports], np.int64).reshape(-1, 2).T
+        hashes = hash_names([report.host for report in reports])
+        rows = Rows(*map(np.concatenate, zip(*self._kept, self._rows(events, kind, time_ms, hashes), strict=True)))
+        for part in self._parts:
+            for report in part.crashes:
+                part.fleets[self._fleets[report.event.fleet]] = None
+                part.newest_ms = max(part.newest_ms, report.moment[1])
+                _count_respelled(part.noting, report.event.fleet, report.event.host != report.host)
+        return self._by_part(rows, self._totals(kind == UNDATED))
 
-    def _look_at_clocks(self, events: Sequence[AnyEvent], rows: Rows) -> None:
+    def _totals(self, undated: Bools) -> Ints:
+        """(3, parts, fleets) events, repeats and undated crashes; the latter are told of each crash."""
+        fleets, places = len(self._fleets), len(self._parts) * len(self._fleets)
+        crashes = [(at, report.event.fleet) for at, part in enumerate(self._parts) for report in part.crashes]
+        crashed = integers([at * fleets + self._fleets[fleet] for at, fleet in crashes])
+        totals = np.zeros((3, places), np.int64)
+        totals[0] += np.bincount(crashed, minlength=places)
+        totals[2] += np.bincount(crashed[undated], minlength=places)
+        for part, fleet, counts in self._counted:
+            totals[0] += np.bincount(part * fleets + fleet, minlength=places)
+            totals[1] += np.bincount((part * fleets + fleet)[~counts], minlength=places)
+        return totals.reshape(3, len(self._parts), fleets)
+
+    def _by_part(self, rows: Rows, totals: Ints) -> Admitted:
+        """With the numbers that names have in each part."""
+        fleets, strata, updates = tuple(self._fleets), tuple(self._strata), tuple(self._updates)
+        clean = np.zeros(len(self._parts), np.int64)
+        for part, _, counts in self._counted:
+            clean += np.bincount(part[counts], minlength=len(clean))
+        product = products_of(updates)[rows.update] if updates else rows.update
+        named = [Names(fleets, strata, updates)]
+        if len(self._parts) > 1:
+            part = np.concatenate([np.repeat(np.arange(len(clean)), n) for n in (clean, self._crashes_of_parts())])
+            own, strata_of = own_numbers(part, rows.stratum, len(clean), len(strata))
+            listed, updates_of = own_numbers(np.repeat(part, rows.listed), rows.update, len(clean), len(updates))
+            rows = rows._replace(stratum=own, update=listed)
+            named = [
+                Names(
+                    tuple([fleets[number] for number in each.fleets]),
+                    tuple([strata[number] for number in strata_of[at]]),
+                    tuple([updates[number] for number in updates_of[at]]),
+                )
+                for at, each in enumerate(self._parts)
+            ]
+        of = [
+            Part(named[at], n, tuple(each.crashes), totals[:, at, list(each.fleets)], each.newest_ms, each.noting)
+            for at, (each, n) in enumerate(zip(self._parts, clean.tolist(), strict=True))
+        ]
+        return Admitted(rows, product, tuple(of))
+
+    def _crashes_of_parts(self) -> list[int]:
+        return [len(part.crashes) for part in self._parts]
+
+    def _open(self) -> _OpenPart:
+        if self._is_cut:
+            self._parts.append(_OpenPart())
+            self._is_cut = False
+        return self._parts[-1]
+
+    def _look_at_clocks(self, events: Sequence[AnyEvent], rows: Rows, part: Ints) -> None:
         """A host that is up and lists what is installed only later has a clock, or a time zone, that is ahead. A crash
         is no such sign: it is reported later, with what came after it."""
         if rows.installed_ms.max(initial=0) <= rows.time_ms.min(initial=LATEST_MS) + MAX_SKEW_MS:
             return
-        owner = np.repeat(np.arange(rows.listed.size), rows.listed)
-        worst = furthest(rows.listed.size, owner, rows.installed_ms - rows.time_ms[owner])
+        ahead_ms = rows.installed_ms - np.repeat(rows.time_ms, rows.listed)
+        if ahead_ms.max() <= MAX_SKEW_MS:
+            return
+        worst = furthest(rows.listed.size, np.repeat(np.arange(rows.listed.size), rows.listed), ahead_ms)
         for place in np.flatnonzero(worst > MAX_SKEW_MS).tolist():
-            event = events[place]
-            self._noting.clock_ahead(event.fleet, self._hosts.one(event.host), int(worst[place]))
-
-    def _count_respelled(self, fleet: str, times: int) -> None:
-        if times:
-            self._noting.count(fleet, {Noted.HOST_RESPELLED: int(times)})
-
-    def _totals(self, crashes: Ints, undated: Ints) -> Ints:
-        totals = np.zeros((3, len(self._fleets)), np.int64)
-        totals[0] = np.bincount(crashes, minlength=len(self._fleets))
-        totals[2] = np.bincount(undated, minlength=len(self._fleets))
-        for counted in self._counted:
-            totals[:2, : counted[0].size] += counted
-        return totals
+            event, noting = events[place], self._parts[part[place]].noting
+            noting.clock_ahead(event.fleet, self._hosts.one(event.host), int(worst[place]))
 
     def _rows(self, events: Sequence[AnyEvent], kind: Ints, time_ms: Ints, host_hash: Hashes) -> Rows:
         strata = self._strata
-        listed, update, installed_ms = self._listed([event.updates for event in events])
+        listed, update, installed_ms = self._updates.listed([event.updates for event in events])
         return Rows(
             kind=kind,
-            stratum=_integers([strata[event.fleet, event.ring, event.os, event.model] for event in events]),
+            stratum=integers([strata[event.fleet, event.ring, event.os, event.model] for event in events]),
             time_ms=time_ms,
             host_hash=host_hash,
-            place=_integers([place_of(event.region, event.site) for event in events]),
+            place=integers([place_of(event.region, event.site) for event in events]),
             listed=listed,
             update=update,
             installed_ms=installed_ms,
         )
 
-    def _listed(self, lists: Sequence[Any]) -> tuple[Ints, Ints, Ints]:
-        """How many updates each of the lists has; the updates' numbers and times, one list after the other."""
-        names = next((each.names for each in lists if type(each) is Listed), None)
-        if names is not None:
-            lists = [each if type(each) is Listed and each.names is names else _columns(each, names) for each in lists]
-            numbers = np.frombuffer(b"".join([each.numbers for each in lists]), np.int64)
-            installed_ms = np.frombuffer(b"".join([each.installed_ms for each in lists]), np.int64)
-            sizes = _integers([len(each.numbers) for each in lists]) // numbers.itemsize
-            return sizes, self._numbered(names, numbers), installed_ms
-        flat = list(chain.from_iterable(lists))
-        return (
-            _integers(list(map(len, lists))),
-            np.fromiter(map(self._updates.__getitem__, map(_name, flat)), np.int64, len(flat)),
-            np.fromiter(map(_installed_at, flat), np.int64, len(flat)),
-        )
 
-    def _numbered(self, names: UpdateNames, numbers: Ints) -> Ints:
-        """The numbers that `names` has, as ours; who has none yet gets one in order of first appearance."""
-        if self._known is not names:
-            self._known, self._own = names, np.zeros(0, np.int64)
-        if self._own.size < len(names):
-            self._own = np.concatenate((self._own, np.full(len(names) - self._own.size, -1)))
-        fresh = np.flatnonzero(self._own[numbers] < 0)
-        if fresh.size:
-            first = np.full(len(names), numbers.size)
-            np.minimum.at(first, numbers[fresh], fresh)
-            for number in numbers[np.sort(first[first < numbers.size])].tolist():
-                self._own[number] = self._updates[names.in_order[number]]
-        own: Ints = self._own[numbers]
-        return own
-
-
-def _columns(listed: Any, names: UpdateNames) -> Listed:
-    """A list that was read just now, or before `names` began."""
-    return columns_of(listed.updates() if isinstance(listed, Listed) else listed, names)
+def _count_respelled(noting: Noting, fleet: str, times: int) -> None:
+    if times:
+        noting.count(fleet, {Noted.HOST_RESPELLED: int(times)})
 
 
 @lru_cache(maxsize=64)
 def _hashes_of(fleets: tuple[str, ...]) -> Hashes:
     """Batch after batch they are the same."""
     return hash_names(fleets)
-
-
-def _integers(numbers: list[int]) -> Ints:
-    return np.fromiter(numbers, np.int64, len(numbers))  # array() would look at each number twice

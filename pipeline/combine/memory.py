@@ -20,7 +20,7 @@ class Memory:
     def commit(self, fold: Fold) -> None:
         """The batch has been written: what it admitted and what it sampled is remembered."""
         self.admission.commit()
-        self.sieve.note(fold)
+        self.sieve.note(fold.written)
 
     def rollback(self) -> None:
         """The batch was given up and comes again: what it admitted is forgotten."""

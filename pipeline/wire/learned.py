@@ -9,7 +9,6 @@ one, or read too.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import Annotated, Any, Literal, Union
 
 import msgspec
@@ -24,7 +23,7 @@ MAX_WORDS = 4096  # past these, learning starts over
 _LEARN_AT = 4  # how often a word is seen among unseen ones before it is learned
 _FIRST_PAUSE, _LONGEST_PAUSE = 64, 65_536  # misses between two lessons: building a decoder takes milliseconds
 
-_HOST, _KEY = b'"host":"', b'"updates"'
+_HOST, _KEY, _NO_LIST = b'"host":"', b'"updates"', b'"updates":null'
 
 Decode = Callable[[bytes], AnyEvent]
 Refuse = Callable[[int, MalformedMessage], None]
@@ -113,10 +112,12 @@ def _list_of(word: Any) -> Any:
 
 
 def _remembering(words: frozenset[str], lists: KnownLists) -> Decode:
-    """The same, and the list that a host had before is not read again: what is read is the event with null for it."""
+    """The same, and the list that a host had before is not read again: what is read is the event with null for it. A
+    new list is read by itself, and remembered."""
     whole, without_list = _decoder(words), _decoder(words, type(None))
     known: Any = Literal[tuple(sorted(words))]
     decode_list = msgspec.json.Decoder(_list_of(known)).decode
+    of_host, set_field = lists.of_host, msgspec.structs.force_setattr
 
     def decode(message: bytes) -> AnyEvent:
         if len(message) < lists.worth_bytes:
@@ -124,30 +125,32 @@ def _remembering(words: frozenset[str], lists: KnownLists) -> Decode:
         named = message.find(_HOST) + len(_HOST)
         host = message[named : message.find(b'"', named)]  # what a list is remembered by; whose it is does not matter
         key = message.find(_KEY)
-        start = message.find(b"[", key)
-        remembered = lists.of_host.get(host)
-        if remembered is None or not message.startswith(remembered.raw, start):
-            return read(message, host, start)
-        end = start + len(remembered.raw)
-        if not _is_only(message, key, start, end):
+        remembered = of_host.get(host)
+        if remembered is None or not message.startswith(remembered.raw, key):
+            return read(message, host, key) if lists.has_room or remembered else whole(message)
+        end = key + len(remembered.raw)
+        if message.find(_KEY, end) >= 0 or b"\\" in message:
             return whole(message)
-        event = without_list(message[:start] + b"null" + message[end:])
-        msgspec.structs.force_setattr(event, "updates", lists.listed(remembered))
+        event = without_list(message[:key] + _NO_LIST + message[end:])
+        set_field(event, "updates", remembered.listed)
         return event
 
-    def read(message: bytes, host: bytes, start: int) -> AnyEvent:
-        """An event whose list is new."""
-        event, raw = whole(message), message[start : message.rfind(b"]") + 1]
-        if start >= 0 and _KEY not in raw and b"\\" not in raw:
-            with suppress(msgspec.DecodeError):  # other lists may stand behind it: then it is read each time
-                lists.remember(host, raw, decode_list(raw))
+    def read(message: bytes, host: bytes, key: int) -> AnyEvent:
+        """An event whose list is new. Only where it can only be the value of the event's one key `updates`, and nothing
+        is spelled otherwise than we read it, it is read apart."""
+        end = message.find(b"]", key) + 1
+        raw = message[key:end]
+        start = raw.find(b"[")
+        if key < 0 or start < 0 or raw[len(_KEY) : start].strip() != b":":
+            return whole(message)
+        if message.find(_KEY, key + 1) >= 0 or b"\\" in message:
+            return whole(message)
+        try:
+            event = without_list(message[:key] + _NO_LIST + message[end:])
+            updates = decode_list(raw[start:])
+        except msgspec.DecodeError:  # a word that is not known, or something in it that we did not expect
+            return whole(message)
+        set_field(event, "updates", lists.remember(host, raw, updates))
         return event
 
     return decode
-
-
-def _is_only(message: bytes, key: int, start: int, end: int) -> bool:
-    """Whether what is between these can only be the value of the event's one key `updates`, and nothing is spelled
-    otherwise than we read it."""
-    is_value = message[key + len(_KEY) : start].strip() == b":"
-    return is_value and message.find(_KEY, end) < 0 and b"\\" not in message

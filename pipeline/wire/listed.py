@@ -6,13 +6,15 @@ names nor the times are read again; it is kept as two columns, which is what a f
 
 from array import array
 from collections.abc import Iterable, Iterator
+from struct import pack
 from typing import NamedTuple
 
-from pipeline.wire.events import MAX_MESSAGE_BYTES, Update
+from pipeline.wire.events import Update
 
-MOST_HOSTS = 1 << 14  # with more of them, to fetch what is remembered takes longer than to read it: then nothing is
+MOST_BYTES = 256 << 20  # of what is remembered: 125,000 hosts that list 16 updates each
 MOST_NAMES = 1 << 16  # past these all is forgotten
 WORTH_BYTES = 1_000  # an event with few updates is read as fast as its list is looked up
+_BESIDE_BYTES = 450  # that a host's entry takes beside its texts and columns
 
 Name = tuple[str, str, str]  # vendor, product, version
 
@@ -44,50 +46,55 @@ class Listed(NamedTuple):
             yield Update(*self.names.in_order[number], installed_ms)
 
 
-class Remembered:
-    """A list as it was read: its bytes, its updates, and these as columns once it has come again."""
+class Remembered(NamedTuple):
+    """A list as it was read, with its key, and its updates."""
 
-    __slots__ = ("listed", "raw", "updates")
-
-    def __init__(self, raw: bytes, updates: tuple[Update, ...]) -> None:
-        self.raw, self.updates = raw, updates
-        self.listed: Listed | None = None
+    raw: bytes
+    listed: Listed
 
 
 class KnownLists:
-    """The newest list of each host; events of less than `worth_bytes` are left out, and fleets of more than MOST_HOSTS.
+    """The newest list of each host, of as many hosts as MOST_BYTES hold: of the others nothing is remembered. Events of
+    less than `worth_bytes` are left out.
 
     >>> lists = KnownLists()
-    >>> lists.remember(b"h-1", b"[...]", (Update("v", "p", "1", 1_700_000_000_000),))
-    >>> next(lists.listed(lists.of_host[b"h-1"]).updates()).version
-    '1'
+    >>> listed = lists.remember(b"h-1", b'"updates":[...]', (Update("v", "p", "1", 1_700_000_000_000),))
+    >>> next(listed.updates()).version, lists.of_host[b"h-1"].listed is listed
+    ('1', True)
     """
 
     def __init__(self, worth_bytes: int = WORTH_BYTES) -> None:
         self.of_host: dict[bytes, Remembered] = {}
         self.worth_bytes = worth_bytes
         self._names = UpdateNames()
+        self._bytes = 0
 
-    def remember(self, host: bytes, raw: bytes, updates: tuple[Update, ...]) -> None:
-        """These bytes are what the host lists."""
-        if len(self.of_host) >= MOST_HOSTS and host not in self.of_host:
-            self.of_host.clear()
-            self.worth_bytes = MAX_MESSAGE_BYTES + 1
-            return
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room for another host."""
+        return self._bytes < MOST_BYTES
+
+    def remember(self, host: bytes, raw: bytes, updates: tuple[Update, ...]) -> Listed:
+        """These bytes are what the host lists; that list."""
         if len(self._names) > MOST_NAMES:
             self.of_host.clear()
-            self._names = UpdateNames()
-        self.of_host[host] = Remembered(raw, updates)
-
-    def listed(self, remembered: Remembered) -> Listed:
-        """As columns."""
-        if remembered.listed is None:
-            remembered.listed, remembered.updates = columns_of(remembered.updates, self._names), ()
-        return remembered.listed
+            self._names, self._bytes = UpdateNames(), 0
+        listed = columns_of(updates, self._names)
+        if (before := self.of_host.get(host)) is not None:
+            self._bytes -= _size_bytes(host, before)
+        self.of_host[host] = found = Remembered(raw, listed)
+        self._bytes += _size_bytes(host, found)
+        return listed
 
 
 def columns_of(updates: Iterable[Update], names: UpdateNames) -> Listed:
     """A list as columns."""
-    pairs = [(names[update.vendor, update.product, update.version], update.installed_at) for update in updates]
-    numbers, installed_ms = zip(*pairs, strict=True) if pairs else ((), ())
-    return Listed(names, array("q", numbers).tobytes(), array("q", installed_ms).tobytes())
+    listed = tuple(updates)
+    form = f"{len(listed)}q"
+    numbers = pack(form, *[names[each.vendor, each.product, each.version] for each in listed])
+    return Listed(names, numbers, pack(form, *[each.installed_at for each in listed]))
+
+
+def _size_bytes(host: bytes, remembered: Remembered) -> int:
+    listed = remembered.listed
+    return len(host) + len(remembered.raw) + len(listed.numbers) + len(listed.installed_ms) + _BESIDE_BYTES

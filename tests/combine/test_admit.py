@@ -1,12 +1,13 @@
 """At most one clean trial per host, kind and hour; what is forgotten may count again, a first trial always counts."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.combine.admit import Admission
 from pipeline.combine.hashing import hash_names
-from pipeline.combine.sieve import MAX_CELL_MINUTES, UNLIMITED, SampleSieve
 from pipeline.wire.spans import HOUR_MS
 
 HOUR = 490_000
@@ -17,6 +18,21 @@ def admit(admission: Admission, *trials: tuple[str, int]) -> list[bool]:
     keys = hash_names([host for host, _ in trials])
     result: list[bool] = admission.admit(keys, np.array([hour * HOUR_MS + 5 for _, hour in trials])).tolist()
     return result
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(HOUR, HOUR + 30)), max_size=40), st.data())
+def test_batches_admitted_in_turn_are_batches_admitted_alone(
+    given_trials: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    """Whichever hosts want one set, and whatever the clocks of some say."""
+    ends = sorted({*data.draw(st.lists(st.integers(0, len(given_trials)), max_size=4)), len(given_trials)})
+    keys, times_ms = hash_names([host for host, _ in given_trials]), np.array([h * HOUR_MS for _, h in given_trials])
+    alone, in_turn = Admission(4), Admission(4)
+    found = in_turn.admit_in_turn(keys, times_ms.astype(np.int64), ends).tolist()
+    assert found == [
+        counts for start, end in pairwise([0, *ends]) for counts in alone.admit(keys[start:end], times_ms[start:end])
+    ]
 
 
 trials = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(HOUR, HOUR + 7)), max_size=40)
@@ -81,18 +97,3 @@ def test_the_hash_is_even() -> None:
     """Consecutive names spread evenly: each sixteenth of the range gets its share."""
     shares = np.bincount((hash_names([f"h-{n:06d}" for n in range(160_000)]) >> np.uint64(60)).astype(int))
     assert abs(shares - 10_000).max() < 500
-
-
-def test_the_sieve_is_bounded_and_lets_the_smallest_pass() -> None:
-    """It wants everything until sixteen are known, then only what is not larger; it forgets rather than grow."""
-    sieve = SampleSieve()
-    where = (("acme", "r", "o", "m"), 0, 1)
-    for value in range(100, 116):
-        assert sieve.limit(where) == UNLIMITED
-        sieve.note_hash(where, value)
-    assert sieve.limit(where) == 115
-    sieve.note_hash(where, 3)
-    assert sieve.limit(where) == 114
-    for minute in range(MAX_CELL_MINUTES + 1):
-        sieve.note_hash((("acme", "r", "o", "m"), 1, minute), 1)
-    assert sieve.limit(where) == UNLIMITED

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.combine_reference import T, events, read_partials, reference
@@ -16,7 +17,7 @@ from pipeline.combine.fold import Fold
 from pipeline.combine.memory import Memory
 from pipeline.wire.cells import BOOT, place_of, region_of
 from pipeline.wire.events import AnyEvent, Boot, Crash, Heartbeat, Signature, Update
-from pipeline.wire.listed import KnownLists, Remembered
+from pipeline.wire.listed import UpdateNames, columns_of
 from pipeline.wire.partials import (
     BUCKET_MS,
     MAX_PARTIAL_BYTES,
@@ -87,9 +88,9 @@ def test_the_fold_is_what_the_wire_format_says(batch: list[AnyEvent]) -> None:
 @given(batches, st.integers(0, 2))
 def test_remembered_lists_fold_alike(batch: list[AnyEvent], every: int) -> None:
     """Whether the events' lists are remembered, all or some of them, the partials are the same."""
-    lists, columns = KnownLists(), list[AnyEvent]()
+    names, columns = UpdateNames(), list[AnyEvent]()
     for number, event in enumerate(batch):
-        listed = lists.listed(Remembered(b"", event.updates)) if number % 3 <= every else event.updates
+        listed = columns_of(event.updates, names) if number % 3 <= every else event.updates
         columns.append(msgspec.structs.replace(event, updates=listed))
     assert partials(columns, Memory(1 << 10)) == partials(batch, Memory(1 << 10))
 
@@ -142,6 +143,34 @@ def test_adding_one_by_one_is_adding_all(batch: list[AnyEvent]) -> None:
         single.add([event], lambda _, offset=offset: (0, offset))  # type: ignore[misc]
     together.add(batch, lambda index: (0, index))
     assert partials_of(single.fold(), "test", T) == partials_of(together.fold(), "test", T)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(batches, min_size=2, max_size=4), st.lists(batches, max_size=1), st.integers(1, 20))
+def test_folds_in_one_go_are_folds_one_by_one(
+    parts: list[list[AnyEvent]], before: list[list[AnyEvent]], cell_minutes: int
+) -> None:
+    """The very partials, byte for byte, and the same memory of them, also where it is about to forget."""
+    names = UpdateNames()
+    one_by_one, in_one_go = Memory(1 << 4), Memory(1 << 4)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pipeline.combine.sieve.MAX_CELL_MINUTES", cell_minutes)
+        for batch in before:
+            assert partials(batch, one_by_one) == partials(batch, in_one_go)
+        together, alone = EventBatch(in_one_go), list[Partial]()
+        for number, part in enumerate(parts):
+            if number % 2:
+                part = [msgspec.structs.replace(event, updates=columns_of(event.updates, names)) for event in part]
+            alone += partials(part, one_by_one)
+            together.add(part, lambda index: (0, index))
+            together.cut()
+        found = list[Partial]()
+        for fold in together.folds():
+            in_one_go.commit(fold)
+            found += partials_of(fold, "test", T)
+        assert [encode_partial(each) for each in found] == [encode_partial(each) for each in alone]
+        for batch in parts:
+            assert partials(batch, one_by_one) == partials(batch, in_one_go)
 
 
 @settings(max_examples=40, deadline=None)

@@ -8,6 +8,7 @@ from pipeline.combine.emit import partials_of
 from pipeline.combine.event_batch import DEFAULT_WINDOW_MS
 from pipeline.combine.fold import Fold, fold_of
 from pipeline.combine.gather import Gather, Position
+from pipeline.combine.sieve import SampleSieve
 from pipeline.wire.events import AnyEvent
 from pipeline.wire.partials import Partial
 
@@ -19,7 +20,7 @@ def fold_all(events: Sequence[AnyEvent], position: Position) -> Fold:
     trials = gather.take_trials()
     gather.keep(trials, np.ones(trials.fleet.size, np.bool_))
     admitted = gather.admitted()
-    return fold_of(admitted, np.arange(admitted.clean), DEFAULT_WINDOW_MS)
+    return fold_of(admitted, SampleSieve().candidates(admitted), DEFAULT_WINDOW_MS)
 
 
 def partials_all(events: Sequence[AnyEvent], ingested_at_ms: int, first_offset: int = 0) -> list[Partial]:

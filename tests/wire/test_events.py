@@ -276,21 +276,22 @@ def test_a_list_is_read_once() -> None:
     batch = [BOOT, BOOT | {"updates": [UPDATE | {"installed_at": T - 2}]}, HEARTBEAT, HEARTBEAT, HEARTBEAT]
     events = decoder.decode_all([orjson.dumps(each) for each in batch], lambda *_: pytest.fail("refused"))
     lists = [event.updates for event in events]
-    assert [isinstance(each, Listed) for each in lists] == [False, False, False, True, True]
-    assert lists[3] is lists[4]
+    assert [isinstance(each, Listed) for each in lists] == [True] * 5
+    assert lists[2] is lists[3] is lists[4]
+    assert lists[1] != lists[0]
     assert [spelled_out(event) for event in events] == [decode(orjson.dumps(each)) for each in batch]
 
 
-def test_of_a_large_fleet_nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With more hosts than are worth it every list is read again, as it would be anyway."""
-    monkeypatch.setattr("pipeline.wire.listed.MOST_HOSTS", 2)
+def test_no_more_lists_are_remembered_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past that the lists of other hosts are read each time, and those that are known stay known."""
+    monkeypatch.setattr("pipeline.wire.listed.MOST_BYTES", 1_500)
     lists = KnownLists(worth_bytes=0)
-    decoder, batch = LearnedDecoder(lists), [orjson.dumps(BOOT | {"host": f"h-{n}"}) for n in range(3)]
-    decoder.decode_all([orjson.dumps(BOOT)] * 100, lambda *_: pytest.fail("refused"))
+    decoder, batch = LearnedDecoder(lists), [orjson.dumps(BOOT | {"host": f"h-{n}"}) for n in range(9)]
+    decoder.decode_all([orjson.dumps(BOOT)] * 64, lambda *_: pytest.fail("refused"))
     for _ in range(2):
         events = decoder.decode_all(batch, lambda *_: pytest.fail("refused"))
-        assert events == [decode(message) for message in batch]
-    assert not lists.of_host
+        assert [spelled_out(event) for event in events] == [decode(message) for message in batch]
+    assert list(lists.of_host) == [b"h-0", b"h-1", b"h-2"]
 
 
 def test_the_learned_decoder_keeps_checking_what_it_knows() -> None:
