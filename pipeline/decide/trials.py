@@ -67,7 +67,10 @@ class Trials(Part):
     listed: Annotated[Bools, Plain("listed", lambda: np.zeros(KINDS, dtype=np.bool_), "kinds that ever listed updates")]
     heard: Annotated[Floats, Plain("heard", lambda: np.zeros(KINDS), "trials without any, since others listed some")]
     deaf: Annotated[Bools, Plain("deaf", lambda: np.zeros(KINDS, dtype=np.bool_), "kinds that are known to list none")]
-    shrink: Annotated[float, Plain("shrink", lambda: SHRINK_TRIALS, "trials that outweigh the slower estimate")]
+    shrink: Annotated[float, Plain("shrink", lambda: SHRINK_TRIALS, "trials in which MISSED_CRASHES hosts crash")]
+    before: Annotated[int, Plain("before", int, "the bucket before")]
+    # of late: what trials weighed on each scale when they came, and how many they were
+    arrived: Annotated[Floats, Plain("arrived", lambda: np.zeros(4), "trials")]
     # (pool, update), as of the last survey
     growth: Annotated[Floats, Plain("growth", lambda: np.ones((1, 8)), "growth of the odds")]
     pooled: Annotated[Floats, Plain("pooled", lambda: np.ones((1, 8)), "share of trials, slow; 0 without")]
@@ -105,15 +108,15 @@ class Trials(Part):
             self.trials *= decay[:, None, None]
             self.exposed *= decay[:, None, None, None]
             self.excluded *= decay[:, None, None, None]
-            self.bucket = bucket
+            self.arrived *= decay[2]
+            self.before, self.bucket = self.bucket, bucket
             self._changed()
 
     def _add(self, target: Floats, where: Ints, buckets: Ints, hosts: Floats) -> None:
         """Add rows, at these places of each scale, by what is left of them: the same whenever they are added."""
         if not len(buckets):
             return
-        if (buckets == buckets[0]).all():
-            buckets = buckets[:1]
+        buckets = buckets[:1] if (buckets == buckets[0]).all() else buckets
         age = np.minimum(np.maximum(self.bucket - buckets, -AHEAD), DAY_BUCKETS) + AHEAD
         values = _DECAYED[:, age] * hosts
         scales = np.arange(0, target.size, target[0].size)[:, None]
@@ -121,7 +124,10 @@ class Trials(Part):
         self._changed()
 
     def add_trials(self, buckets: Ints, kinds: Ints, strata: Ints, hosts: Floats) -> None:
-        """Add rows of clean trials."""
+        """Add rows of clean trials. Late is what is more than a minute older than what was there before."""
+        age = np.minimum(np.maximum(self.before - buckets, 0), DAY_BUCKETS)
+        self.arrived[:3] += np.where(age > OPEN_BUCKETS, _DECAYED[:, age + AHEAD], 1.0) @ hosts
+        self.arrived[3] += hosts.sum()
         self._add(self.trials, kinds * self.trials.shape[2] + strata, buckets, hosts)
 
     def add_listed(
@@ -144,18 +150,22 @@ class Trials(Part):
     def listen(self, crashes: float, trials: float) -> bool:
         """Whether a kind is found to list no updates: an hour's trials of it have come since others listed some. From
         now on its trials do not count. Of the fleet's past: crashed hosts and trials, by which shares may lag."""
-        self.shrink = min(SHRINK_TRIALS, MISSED_CRASHES * (trials + 1.0) / (crashes + 1.0))
+        self.shrink = MISSED_CRASHES * (trials + 1.0) / (crashes + 1.0)
         before = self.deaf.copy()
         self.deaf = self.silent() & (self.deaf | (self.heard >= self.trials[2].sum(axis=1)))
         return bool((self.deaf & ~before).any())
+
+    def lags(self) -> Floats:
+        """(3,) how many trials outweigh the slower estimate, by scale: of late ones it takes more to weigh as much."""
+        weight = self.arrived[:3] / self.arrived[3] if self.arrived[3] > 0 else np.ones(3)
+        return np.minimum(np.maximum(self.shrink * weight, min(self.shrink, 1.0)), SHRINK_TRIALS)
 
     def survey(self, pools: Floats) -> None:
         """Take note of the growth in each pool; `pools` (P, S) says which strata go together."""
         others = self.trials[..., None] - self.excluded
         others[:, self.deaf] = 0.0
-        np.maximum(others, self.exposed, out=others)
-        exposed, eligible = pools @ self.exposed, pools @ others
-        self.growth = _growth(exposed, eligible, self.shrink)
+        exposed, eligible = pools @ self.exposed, pools @ np.maximum(others, self.exposed, out=others)
+        self.growth = _growth(exposed, eligible, self.lags())
         trials = eligible[2].sum(axis=0)
         self.pooled = np.where(trials < FEWEST_TRIALS, 0.0, (exposed[2].sum(axis=0) + 1.0) / (trials + 1.0))
         self._changed()
@@ -184,7 +194,7 @@ class Trials(Part):
         growth, pooled = (self._surveyed(found, pools, updates) for found in (self.growth, self.pooled))
         shares = Shares(*np.empty((2, len(strata), growth.shape[1])))
         for rows, exposed, eligible in self._blocks(strata, updates):
-            found = estimates(exposed, eligible, self.shrink)
+            found = estimates(exposed, eligible, self.lags())
             pool, first = _places(pools, strata[rows])
             slow, largest, x, n = found.slow, found.largest, found.exposed, found.eligible
             plain = (x[2] + 0.5) / (n[2] + 1.0)
@@ -208,7 +218,7 @@ class Trials(Part):
         """The mirror image without pools, a lower confidence limit: for clearing."""
         lower = np.empty((len(strata), self.exposed.shape[3]))
         for rows, exposed, eligible in self._blocks(strata, None):
-            others = estimates(eligible - exposed, eligible, self.shrink)
+            others = estimates(eligible - exposed, eligible, self.lags())
             np.maximum(1.0 - others.largest - others.error(), 0.0, out=lower[rows])
         return lower
 
@@ -263,26 +273,27 @@ class Estimates(NamedTuple):
         return result
 
 
-def estimates(exposed: Floats, eligible: Floats, shrink: float) -> Estimates:
+def estimates(exposed: Floats, eligible: Floats, lags: Floats) -> Estimates:
     """From counts of shape (scale, kind, …).
 
-    For the largest, the faster scales, and each kind alone, are shrunk as by so many trials at the slower share.
+    For the largest, the faster scales, and each kind alone, are shrunk as by `lags` (scale,) trials at the slower one.
     """
     both_exposed, both_eligible = exposed[:, 0] + exposed[:, 1], eligible[:, 0] + eligible[:, 1]
     shares = np.empty_like(both_exposed)
     slow = shares[2] = (both_exposed[2] + 1.0) / (both_eligible[2] + 1.0)
-    enough = shrink + both_eligible[:2]
     for scale in (1, 0):
-        shares[scale] = (shrink * shares[scale + 1] + both_exposed[scale]) / enough[scale]
-    alone = (shrink * shares)[:, None] + exposed
-    alone /= shrink + eligible
+        slower = lags[scale] * shares[scale + 1]
+        shares[scale] = (slower + both_exposed[scale]) / (lags[scale] + both_eligible[scale])
+    lags = lags.reshape(-1, *[1] * slow.ndim)
+    alone = (lags * shares)[:, None] + exposed
+    alone /= lags[:, None] + eligible
     largest = np.maximum.reduce(alone.reshape(alone.shape[0] * alone.shape[1], *slow.shape))
     return Estimates(slow, np.maximum(np.maximum.reduce(shares), largest), both_exposed, both_eligible)
 
 
-def _growth(exposed: Floats, eligible: Floats, shrink: float) -> Floats:
+def _growth(exposed: Floats, eligible: Floats, lags: Floats) -> Floats:
     """By how much the odds of exposure have grown since the slow estimate, at least 1; counts by (scale, kind, …)."""
-    found = estimates(exposed, eligible, shrink)
+    found = estimates(exposed, eligible, lags)
     slow, now = np.minimum(found.slow, 0.9999), np.minimum(found.largest, 0.9999)
     result: Floats = np.maximum(now / (1.0 - now) * (1.0 - slow) / slow, 1.0)
     return result

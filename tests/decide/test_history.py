@@ -97,6 +97,47 @@ def test_a_late_crash_is_judged_at_the_largest_share_since_its_own_time() -> Non
     assert archive.largest(15, np.full((1, 2), 0.25)).tolist() == [[0.3, 0.25]]
 
 
+def told(late: float, minutes: int = 160) -> Trials:
+    """An update comes to nine tenths two hours into it; each minute one trial comes in time, and so many with times
+    hours behind. A hundred hosts crash in 12,000 trials."""
+    trials = Trials()
+    trials.resize(Sizes(1, 1, 0))
+    for minute in range(minutes):
+        now = 12_000 + 6 * minute
+        trials.advance(now)
+        trials.listen(100.0, 12_000.0)
+        for bucket, many in ((now, 1.0), (now - 900, late)):
+            trials.add_trials(np.array([bucket]), ONE, ONE, np.array([many]))
+            share = np.array([0.9 * many * (minute >= 120)])
+            trials.add_listed(trials.exposed, np.array([bucket]), ONE, ONE, ONE, share)
+    return trials
+
+
+def test_the_share_lags_by_no_more_crashes_where_most_trials_come_late() -> None:
+    """Trials of clocks that are wrong hardly weigh: as many of a full weight take twenty times as long to come, and
+    twenty times as many hosts crash meanwhile."""
+    trials, pools = told(late=20.0), np.ones((1, 8))
+    slow = float(trials.exposed[2].sum() / trials.trials[2].sum())
+    assert slow < 0.6
+    assert np.all(trials.lags() < 6)
+    trials.survey(pools)
+    assert 0.85 < trials.shares(ONE, pools).upper[0, 0] < 0.95
+    trials.arrived[:3] = trials.arrived[3]  # as if all had come in time
+    trials.survey(pools)
+    assert trials.shares(ONE, pools).upper[0, 0] < 0.75
+
+
+def test_trials_in_time_weigh_in_full_however_the_stream_is_cut() -> None:
+    """Late is what lies more than a minute before what the last partial reached, not before this one's end."""
+    assert told(late=0.0).lags().tolist() == [40.0] * 3
+    trials = told(late=0.0)
+    trials.advance(trials.bucket + 60)
+    trials.add_trials(np.array([trials.bucket - 60]), ONE, ONE, np.array([500.0]))
+    assert trials.lags().tolist() == [40.0] * 3
+    trials.add_trials(np.array([trials.bucket - 67]), ONE, ONE, np.array([500.0]))
+    assert trials.lags()[0] < 40.0
+
+
 def test_a_stratum_without_trials_takes_the_share_of_its_pools() -> None:
     """Of those that have trials; where none has, nothing is known: the share is 1."""
     trials, at = Trials(), np.array([1_000])
