@@ -53,6 +53,7 @@ HOSTS = big(
     steps=((None, GREY), (0, BLUE)),
     no_value="nobody has reported it",
 )
+# Without the LIMIT ClickHouse moves the condition through the whole view: a tenth of the query's time, for few halts.
 SPARED = big(
     "How many machines were spared?",
     "Hosts of the halted rings that never had it, times the share that it crashed: a range; at least is 0 while "
@@ -60,7 +61,7 @@ SPARED = big(
     "followed, though hosts went on reporting. Who fell silent may have had it, and be dead.",
     sql(f"""
 SELECT spared_low AS `at least`, spared_high AS `at most`, proof, silent_hosts AS `fell silent`
-FROM machines_spared WHERE {THIS}"""),
+FROM (SELECT * FROM machines_spared LIMIT 1000000000) WHERE {THIS}"""),
     unit="none",
     width=10,
     columns={"proof": Column(colour=GREY), "fell silent": Column(colour=GREY)},
