@@ -1,7 +1,7 @@
 """Words that several pages of `andon halts` have in common. Pure."""
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.halt.issue import DECIDED_BY as DECIDED_BY  # for pages
 from pipeline.halts.facts import DONE, UNANSWERED, Obeyed, Row
@@ -20,6 +20,7 @@ from pipeline.wire.words import counted, crashed_words
 NAME_COLUMNS = 12
 HUGE_RISK = 10_000.0  # as far as relative risks are told
 APART_MS = MINUTE_MS  # of two readers
+MOST_NAMED = 12  # subscribers
 LIVE_MS = 10 * MINUTE_MS  # within so long a live fleet's crash is reported, judged and signed
 
 
@@ -70,12 +71,18 @@ def who(obeyed: Obeyed) -> str:
     return f"{words} ({obeyed.detail})" if obeyed.detail else words
 
 
-def obeyed_words(rows: Iterable[Obeyed]) -> str:
-    """All of them; silence is said."""
-    return "; ".join(map(who, rows)) or "nobody has acknowledged it, and no subscriber's key is known here"
+def obeyed_words(rows: Sequence[Obeyed]) -> str:
+    """Of many those by name that have not confirmed, first; how many there are, and silence, is said."""
+    if not rows:
+        return "nobody has acknowledged it, and no subscriber's key is known here"
+    if len(rows) <= MOST_NAMED:
+        return "; ".join(map(who, rows))
+    named = sorted(rows, key=lambda each: each.has_confirmed)[:MOST_NAMED]
+    more = f"{len(rows) - MOST_NAMED:,} more: andon halts show"
+    return f"{obeyed_count(rows)} have confirmed; {'; '.join(map(who, named))}; {more}"
 
 
-def obeyed_count(rows: list[Obeyed]) -> str:
+def obeyed_count(rows: Sequence[Obeyed]) -> str:
     """Confirmed of all that are known."""
     return f"{sum(each.has_confirmed for each in rows)} of {len(rows)}"
 

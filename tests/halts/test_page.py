@@ -24,12 +24,12 @@ from pipeline.halt.believe import TrustedKey
 from pipeline.halt.signing import SigningKey
 from pipeline.halts import listing, show
 from pipeline.halts.chart import chart
-from pipeline.halts.facts import Row, row_of, rows
+from pipeline.halts.facts import Obeyed, Row, row_of, rows
 from pipeline.halts.named import check
 from pipeline.halts.page import MOST_LINES, Seen, lines
 from pipeline.halts.reading import Known
 from pipeline.halts.stored import Stored
-from pipeline.halts.words import spread_words
+from pipeline.halts.words import MOST_NAMED, obeyed_words, spread_words
 from pipeline.runtime.errors import AndonError
 from pipeline.status.snapshot import halt_rows
 from pipeline.wire import topics
@@ -327,6 +327,16 @@ def test_a_halt_that_nobody_confirmed_says_what_to_do() -> None:
     assert by_hand in text(lines(alone, NOW, 80))
     done = [ack("confirmed", NOW + 5), ack("confirmed", NOW + 5, INTUNE, "intune")]
     assert by_hand not in text(page(*story(spreading_hosts_per_minute=0.0), *done))
+
+
+def test_of_many_subscribers_those_that_have_not_confirmed_are_named() -> None:
+    """A thousand fill no page and no alert: how many have, who has not, and where all stand."""
+    some = [Obeyed(subscriber=f"s-{n}", status="confirmed", seconds_to_confirmed=1.0) for n in range(999)]
+    said = obeyed_words([*some, Obeyed(subscriber="late", status="unanswered")])
+    assert said.startswith("999 of 1000 have confirmed; late ")
+    assert said.endswith("988 more: andon halts show")
+    assert said.count("confirmed after") == MOST_NAMED - 1
+    assert "have confirmed" not in obeyed_words(some[:MOST_NAMED])
 
 
 def test_silence_is_said() -> None:

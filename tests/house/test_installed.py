@@ -29,7 +29,7 @@ from pipeline.wire import topics
 pytestmark = [pytest.mark.service, pytest.mark.usefixtures("embedded")]
 
 HEAVY = {"faust", "mode", "aiokafka", "aiohttp", "numpy", "pyarrow", "chdb", "clickhouse_connect", "rich"}
-MAX_IMPORT_SECONDS = 0.150  # of CPU
+MAX_MODULES = 350  # the interpreter's own included: 0.15 s of CPU on a quiet machine, and as many whatever else it does
 MAX_RSS_BYTES = 60 << 20
 INSTALL_SECONDS = 600.0
 UPDATE = ("/".join(ASKED[1:4]), "--fleet", ASKED.fleet)
@@ -99,21 +99,19 @@ def test_the_demo_runs_where_nothing_else_is(built: Built, tmp_path: Path) -> No
 
 
 def test_what_obeys_is_imported_in_no_time(installed: Installed) -> None:
-    """The SDK with every name that it offers, and the gate's own module: CPU time, memory, and none of the line's
-    packages. Of three times the best: the first reads from disk and compiles."""
+    """The SDK with every name that it offers, and the gate's own module: how many modules, how much memory, and none of
+    the line's packages."""
     code = (
-        "import time; began = time.process_time()\n"
         "import consumers.rollout as sdk, consumers.rollout.watch\n"
         "offered = [getattr(sdk, name) for name in getattr(sdk, '__all__', ())]\n"
-        "took = time.process_time() - began\n"
         "import json, re, sys\n"
         "peak = int(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1])\n"  # not the parent's
-        "print(json.dumps([took, peak, sorted({name.split('.')[0] for name in sys.modules})]))\n"
+        "print(json.dumps([peak, list(sys.modules)]))\n"
     )
-    seen = [json.loads(installed.run("python", "-I", "-c", code).stdout) for _ in range(3)]
-    assert min(took for took, _, _ in seen) <= MAX_IMPORT_SECONDS
-    assert min(peak << 10 for _, peak, _ in seen) <= MAX_RSS_BYTES
-    assert HEAVY.isdisjoint(seen[-1][2])
+    peak, modules = json.loads(installed.run("python", "-I", "-c", code).stdout)
+    assert len(modules) <= MAX_MODULES
+    assert peak << 10 <= MAX_RSS_BYTES
+    assert HEAVY.isdisjoint(name.split(".")[0] for name in modules)
 
 
 def test_it_says_its_version(installed: Installed) -> None:
