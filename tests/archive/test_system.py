@@ -263,9 +263,9 @@ def test_events_made_anew_are_all_stored(broker: AnyBroker, database: Database, 
     is stored, though a place in the other was committed."""
     place = Place(broker, database, tmp_path, f"{tmp_path.name}.")
     place.metrics_port = free_port()
+    place.produce(500, seed=1)  # before it begins, so that its first look finds what it is to know the log by
     lives = [place.archive()]
     stored = "SELECT uniqExact(id) FROM events"
-    place.produce(500, seed=1)
     until("they are stored, and it has looked", lambda: value(place.client, stored) == 500 and place.health()[0] == 200)
     lives[-1].freeze()
     place.make_anew()

@@ -370,8 +370,8 @@ def test_a_log_made_anew_is_read_from_its_beginning(line: Line) -> None:
 def test_a_log_made_anew_is_known_though_it_is_as_long(line: Line) -> None:
     """Its place is at the end of the new log as it was at that of the other: all of the new one counts."""
     port = free_port()
+    line.produce(events(500))  # before it begins, so that its first look finds what it is to know the log by
     lives = [line.combiner(ANDON_METRICS_METRICS_PORT=str(port))]
-    line.produce(events(500))
     until("all are counted, and it has looked", lambda: line.counted() == 500 and is_ready(port))
     lives[-1].freeze()
     line.recreate()
