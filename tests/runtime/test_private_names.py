@@ -23,6 +23,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.record.default_records import DefaultRecordBatch
 from confluent_kafka import KafkaError
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.tables.base import Collection
 from faust.transport.drivers import aiokafka as driver
 from faust.web.drivers import aiohttp as web
@@ -131,6 +132,7 @@ def calls_on(name: str, function: Any) -> set[str]:
 THE_CONSUMER = [
     Reliance(FAUST, "_create_worker_consumer", ["transport"], lambda: parameters(THREAD._create_worker_consumer)),
     Reliance(FAUST, "_new_consumer_thread", [], lambda: parameters(CONSUMER._new_consumer_thread)),
+    Reliance(FAUST, "_decompress", ["compressed"], lambda: parameters(PartitionAssignor._decompress)),
     Reliance(FAUST, "_seek", ["partition", "offset"], lambda: parameters(CONSUMER._seek)),
     Reliance(FAUST, "_is_changelog_tp", ["tp"], lambda: parameters(CONSUMER._is_changelog_tp)),
     Reliance(FAUST, "_commit", ["offsets"], lambda: parameters(CONSUMER._commit)),
