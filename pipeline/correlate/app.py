@@ -5,109 +5,43 @@ acknowledge nothing, and offsets are committed when the correlator says so, behi
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import faust
 import structlog
-from faust.assignor.client_assignment import ClientMetadata
-from faust.assignor.partition_assignor import PartitionAssignor
-from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from pipeline.correlate import ports
-from pipeline.correlate.checkpoint import Entry, Place, reached
+from pipeline.correlate.client.driver import Began, app_of
 from pipeline.correlate.commands import CommandsReader, read_audit
 from pipeline.correlate.config import STAGE, CorrelateConfig
 from pipeline.correlate.faust_settings import TABLE, TIMEOUT_SECONDS, faust_settings
 from pipeline.correlate.known_halts import HaltsFollower, read_halts
 from pipeline.correlate.layout import Layout, belongs_on
 from pipeline.correlate.pages import View, bound, page
-from pipeline.correlate.ports import AuditRecord, Bounds, CommandRecord, HaltRecord, HaltsRead, OutRecord
+from pipeline.correlate.ports import (
+    AuditRecord,
+    Bounds,
+    CommandRecord,
+    Entry,
+    HaltRecord,
+    HaltsRead,
+    Handle,
+    LetGo,
+    OutRecord,
+    PartialRecord,
+    Recover,
+    is_behind,
+)
 from pipeline.runtime.kafka import KafkaConfig, sasl_password, tls_context
 from pipeline.runtime.lag import Lags
 from pipeline.runtime.log_offsets import LogOffsets
 from pipeline.wire import topics
 
 POLL_SECONDS = 0.1
-LAGGING_LOOKS = 100
-
-
-class ReadCommittedThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Faust sets the isolation level only in its exactly-once mode."""
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._isolation_level = "read_committed"
-        return consumer
-
-    def rejoin(self) -> None:
-        """Ask the group for an assignment as of now."""
-
-        async def ask() -> None:
-            consumer = self._ensure_consumer()
-            await consumer._client.force_metadata_update()  # of the topics that there are now
-            consumer._coordinator.request_rejoin()
-
-        asyncio.run_coroutine_threadsafe(ask(), self.thread_loop)
-
-
-class ReadCommittedConsumer(driver.Consumer):  # type: ignore[misc]
-    """A consumer that commits the offsets it is given, and loses nothing while Faust gets ready."""
-
-    def getmany(self, timeout: float) -> Any:
-        """Faust sleeps this long when a stream's buffer is full: a second would cap the rate of catching up."""
-        return super().getmany(min(timeout, POLL_SECONDS))
-
-    def _new_consumer_thread(self) -> ReadCommittedThread:
-        return ReadCommittedThread(self, loop=self.loop, beacon=self.beacon)
-
-    def resume_partitions(self, tps: Iterable[TP]) -> None:
-        """Faust resumes partitions, seeks, and then empties the streams' buffers: what came meanwhile would be lost.
-        So nothing is taken until `resume_flow`, which always comes last."""
-        self.stop_flow()
-        super().resume_partitions(tps)
-
-    async def seek_to_committed(self) -> Mapping[TP, int | None]:
-        """To where the correlator says that reading begins: what is committed may be newer than the state."""
-        committed: Mapping[TP, int | None] = await super().seek_to_committed()
-        ours = [tp for tp in committed if not self._is_changelog_tp(tp)]
-        starts: dict[TP, int | None] = {}
-        for tp, low in (await self.earliest_offsets(*ours)).items() if ours else ():
-            starts[tp] = self.transport.began(tp.partition, committed[tp], low or 0)
-            await self._seek(tp, starts[tp])
-        return {**committed, **starts}
-
-    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Faust remembers every offset that it saw no message for, until it commits them by itself, which it never does
-        here. Each transaction leaves a marker: a tree of them would grow for ever, and be sorted with every partial."""
-
-    async def commit_to(self, tp: TP, offset: int) -> bool:
-        """Commit exactly this offset; False when the brokers refuse it."""
-        return bool(await self._commit({tp: offset}))
-
-
-class Transport(driver.Transport):  # type: ignore[misc]
-    """Faust's transport with that consumer."""
-
-    Consumer = ReadCommittedConsumer
-    began: ports.Began  # set by FaustPorts: where the reading of a partition begins
-
-
-class Assignor(PartitionAssignor):  # type: ignore[misc]
-    """A static member gets what the group gave the process before it, whose web view may have had another address:
-    Faust's own takes that for an error, and waits for an assignment for ever."""
-
-    given: Any = None
-
-    @property
-    def _url(self) -> Any:
-        return self.given or super()._url
-
-    def on_assignment(self, assignment: Any) -> None:
-        self.given = ClientMetadata.loads(self._decompress(assignment.user_data)).url
-        super().on_assignment(assignment)
+LAGGING_SECONDS = 10.0
 
 
 class FaustPorts:
@@ -121,9 +55,7 @@ class FaustPorts:
         self._lags = Lags(STAGE, kafka.topic_prefix)
         self._logs = LogOffsets(kafka, "andon-correlate-ends")
         self._partials, self._partitions = kafka.topic_prefix + topics.PARTIALS.name, layout.partitions
-        settings = faust_settings(config, kafka, layout)
-        self.app = faust.App(broker_credentials=_credentials(kafka), PartitionAssignor=Assignor, **settings)
-        self.app.transport = Transport(self.app.conf.broker_consumer, self.app)
+        self.app, self._recoveries = app_of(faust_settings(config, kafka, layout), _credentials(kafka))
         bound(self.app.web, config)
         self._changelog_ends: dict[int, int] = {}  # by partition: behind what was written last
         self._topics = {topic.name: self._bytes_topic(topic.name) for topic in topics.ALL}
@@ -139,10 +71,10 @@ class FaustPorts:
 
     def connect(
         self,
-        handle: ports.Handle,
-        let_go: ports.LetGo,
-        recover: ports.Recover,
-        began: ports.Began,
+        handle: Handle,
+        let_go: LetGo,
+        recover: Recover,
+        began: Began,
         views: Mapping[str, View],
     ) -> None:
         """Say who handles partials, hears that partitions go, recovers, where reading begins; and what is served."""
@@ -153,18 +85,23 @@ class FaustPorts:
                 async for event in stream.noack().events():
                     message = event.message
                     if message.generation_id == self.app.consumer_generation_id:
-                        await handle(record := ports.PartialRecord.of(message))
+                        await handle(record := PartialRecord.of(message))
                         self._lags.behind.read((self._partials, record.partition), record.appended_at_ms)
 
         async def recovered() -> None:
             async with self._fatal():
+                await self._recoveries.begin()
                 self._changelog_ends.clear()
                 table = dict(self._table.data)
-                await recover(await self._bounds(reached(table)), table)
+                await recover(await self._bounds(table), table)
+
+        def revoked(*_: Any, **__: Any) -> None:
+            self._recoveries.drop()
+            let_go()
 
         self.app.agent(self._topics[topics.PARTIALS.name], name="correlate")(consume)
         self._table.on_recover(recovered)
-        self.app.on_partitions_revoked.connect(lambda *_, **__: let_go(), weak=False)
+        self.app.on_partitions_revoked.connect(revoked, weak=False)
         for path, view in views.items():
             self.app.page(path, name=path)(page(view, self._config))
 
@@ -178,15 +115,15 @@ class FaustPorts:
                 self.failure.set_exception(error)
             raise
 
-    async def _bounds(self, read: Mapping[int, Place]) -> dict[int, Bounds]:
+    async def _bounds(self, table: Mapping[bytes, bytes]) -> dict[int, Bounds]:
         """Of our partitions. A broker that was cut off says for a moment that a log ends where it did when it led it:
-        it is asked until the log holds what was read of it, or so often that it must have been cut short."""
-        for _ in range(LAGGING_LOOKS):
+        it is asked until the log holds what was read of it, or for so long that it must have been cut short."""
+        end = time.monotonic() + LAGGING_SECONDS
+        while True:
             found = await self._bounds_now()
-            if not any(found[at].is_behind(place) for at, place in read.items() if at in found):
-                break
+            if not is_behind(found, table) or time.monotonic() > end:
+                return found
             await asyncio.sleep(POLL_SECONDS)
-        return found
 
     async def _bounds_now(self) -> dict[int, Bounds]:
         consumer = self.app.consumer
@@ -258,6 +195,10 @@ class FaustPorts:
         ends = await asyncio.to_thread(self._logs.ends, [(tp.topic, tp.partition) for tp in ours])
         self._lags.show({tp: ends[tp].written - place for tp, place in places.items()})
         return {tp.partition: (place, *ends[tp]) for tp, place in places.items()}
+
+    def unrecovered(self) -> int:
+        """How many entries of the state are still to be read, as far as is known."""
+        return self._recoveries.left()
 
     def rejoin(self) -> None:
         """Ask the group for an assignment as of now."""

@@ -52,6 +52,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     offset: int
     chunks: int
     digest: bytes  # BLAKE2b of all chunks in order
+    log_id: str = ""  # as in FleetState
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
@@ -90,7 +91,9 @@ def pack(state: FleetState, side: str) -> Checkpoint:
     packed = zstandard.compress(msgspec.msgpack.encode(state), 3)
     pieces = [packed[at : at + MAX_CHUNK_BYTES] for at in range(0, len(packed), MAX_CHUNK_BYTES)]
     chunks = tuple((_chunk_key(state.fleet, side, index), piece) for index, piece in enumerate(pieces))
-    header = Header(VERSION, state.fleet, state.partition, side, state.offset, len(chunks), _digest(pieces))
+    header = Header(
+        VERSION, state.fleet, state.partition, side, state.offset, len(chunks), _digest(pieces), state.log_id
+    )
     return Checkpoint(side, state.offset, chunks, (_header_key(state.fleet), msgspec.msgpack.encode(header)))
 
 
@@ -109,17 +112,14 @@ def places(table: Mapping[bytes, bytes]) -> dict[int, Place]:
     return {place.partition: place for place in found}
 
 
-def reached(table: Mapping[bytes, bytes]) -> dict[int, Place]:
-    """By partition, how far the table says that reading has come: its place, or a fleet's newest partial beyond it.
+def reached(table: Mapping[bytes, bytes]) -> list[Place]:
+    """How far the table says that reading has come: every place, and behind every fleet's newest partial.
 
     Raises:
         ValueError: when a place or a header cannot be read.
     """
-    found = places(table)
-    for header in _headers(table):
-        known = found.get(header.partition, Place(VERSION, header.partition, 0, ""))
-        found[header.partition] = msgspec.structs.replace(known, offset=max(known.offset, header.offset + 1))
-    return found
+    fleets = [Place(VERSION, each.partition, each.offset + 1, each.log_id) for each in _headers(table)]
+    return [*places(table).values(), *fleets]
 
 
 def unpack(table: Mapping[bytes, bytes]) -> Iterator[Restored]:

@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from pipeline.correlate.checkpoint import Entry, Place
+from pipeline.correlate.checkpoint import Entry as Entry
+from pipeline.correlate.checkpoint import Place, reached
 from pipeline.halt.chain import AuditRecord as AuditRecord
 from pipeline.wire.commands import MAX_AGE_MS
 from pipeline.wire.record_keys import fleet_of
@@ -88,11 +89,14 @@ class Bounds(NamedTuple):
         return not (log_id and self.log_id) or log_id == self.log_id
 
 
+def is_behind(found: Mapping[int, Bounds], table: Mapping[bytes, bytes]) -> bool:
+    """Whether one of these logs, by partition, ends before what the table says was read of it."""
+    return any(found[place.partition].is_behind(place) for place in reached(table) if place.partition in found)
+
+
 Recover = Callable[[Mapping[int, Bounds], Mapping[bytes, bytes]], Awaitable[None]]
 LetGo = Callable[[], None]
 Handle = Callable[[PartialRecord], Awaitable[None]]
-# From partition, what is committed, and the log's first offset to the offset at which reading begins.
-Began = Callable[[int, int | None, int], int]
 
 
 class Ports(Protocol):

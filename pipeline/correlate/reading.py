@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 from pipeline.correlate.ports import PartialRecord
 from pipeline.runtime.errors import TopicMadeAnewError
-from pipeline.runtime.reading.progress import STILL_MS, Progress, Standing
+from pipeline.runtime.reading.progress import STILL_MS, Progress, Standing, Standstill
 from pipeline.wire.topics import PARTIALS
 
+STILL_LOOKS = 45  # of two seconds: longer than what is published waits out a cut (faust_settings.TIMEOUT_SECONDS)
 MARKER = 1  # behind the newest record of a transaction
 
 
@@ -30,12 +31,15 @@ class Reading:
         self._next: dict[int, int] = {}  # by partition: all before has been taken in
         self._began: dict[int, int] = {}  # by partition: where the newest seek led to
         self._progress = Progress(PARTIALS.name)
+        self._assigned: list[int] = []  # as the newest look found
+        self._still = Standstill(STILL_LOOKS)
         self._has_asked = False  # for a new assignment; once in the life of a process
 
     def reset(self) -> None:
         """Partitions change hands."""
         self._next.clear()
         self._began.clear()
+        self._assigned.clear()
         self._progress.reset()
 
     def began(self, partition: int, offset: int) -> None:
@@ -76,9 +80,21 @@ class Reading:
         Raises:
             Replaced: a log has ended for long before the place that is read next: it is another one.
         """
+        self._assigned = sorted(places)
         self._progress.look({(PARTIALS.name, at): Standing(*found) for at, found in places.items()}, now_ms)
         for why in self._progress.replaced(now_ms):
             raise Replaced(why)
+
+    def stands_still(self, unrecovered: int | None, now_ms: int) -> str:
+        """One of many looks, each some two seconds after the one before. Why it will not move any more, "" when it may:
+        the same entries of the state, None when it is recovered, or the same records, have waited for STILL_LOOKS."""
+        waiting = self._progress.waiting(now_ms)
+        found = [f"{name}[{at}] at {waiting[name, at].position}, and more waits" for name, at in sorted(waiting)]
+        found += self._unbegun()
+        if unrecovered is not None:
+            found = [f"the recovery of its state, with {unrecovered} entries left"]
+        is_still = self._still.look(tuple(found) or None)
+        return f"nothing moves: {'; '.join(found)}" if is_still else ""
 
     def should_rejoin(self, now_ms: int) -> bool:
         """Whether nothing has been assigned for long, as the newest look found, and that was not said before. A static
@@ -91,4 +107,8 @@ class Reading:
 
     def why_not(self, now_ms: int) -> list[str]:
         """Why it does not read, or may not; empty when all is well."""
-        return self._progress.why_not(now_ms, bool(self._next))
+        return self._progress.why_not(now_ms, bool(self._next)) or self._unbegun()
+
+    def _unbegun(self) -> list[str]:
+        """What is assigned, and fetched perhaps, but not taken in."""
+        return [f"{PARTIALS.name}[{at}]: its reading has not begun" for at in self._assigned if at not in self._next]

@@ -73,7 +73,7 @@ async def serve(
     ]
     code = FatalStageError.exit_code
     try:
-        await _until(stop, ports.start())
+        await _until(stop, ports.start(), _every(LOOK_SECONDS, lambda: _goes_on(ports, correlator)))
         await _until(stop, ports.ended(), *timers)
         await asyncio.wait_for(correlator.checkpoint(0.0), STOP_SECONDS)
         code = 0
@@ -96,6 +96,17 @@ async def _every(seconds: float, act: Callable[[], Awaitable[None]], at_once: bo
         await act()
 
 
+async def _goes_on(ports: FaustPorts, correlator: Correlator) -> None:
+    """Faust may wait for ever for what does not come any more: a new process begins anew.
+
+    Raises:
+        FatalStageError: when its recovery, or its reading, has stood still for long while the brokers answer.
+    """
+    unrecovered = None if correlator.ready else ports.unrecovered()
+    if why := correlator.reading.stands_still(unrecovered, wall_clock_ms()):
+        raise FatalStageError(why)
+
+
 async def _look(ports: FaustPorts, correlator: Correlator, log: FilteringBoundLogger) -> None:
     """Whether it reads; and whether it still reads the log that it began with.
 
@@ -113,6 +124,7 @@ async def _look(ports: FaustPorts, correlator: Correlator, log: FilteringBoundLo
         await _begin_anew(correlator)
         raise TopicMadeAnewError(["fleet.partials"])
     correlator.reading.look(found, wall_clock_ms())
+    await _goes_on(ports, correlator)
     if correlator.reading.should_rejoin(wall_clock_ms()):
         log.warning("no partition of fleet.partials is assigned: the group is asked once more")
         ports.rejoin()

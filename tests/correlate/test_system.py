@@ -272,7 +272,7 @@ def test_bad_input_view_and_clean_stop(stage: Stage) -> None:
     stage.start(checkpoint_seconds=3600)
     hostile = "<script>\x1b[31m'; DROP TABLE"
     stage.produce(b"garbage", partial(hostile, 60, (UpdateId(hostile, "p", "1"),)))
-    stage.wait_for(lambda: hostile in stage.fleets())
+    stage.wait_for(lambda: bool(stage.fleets().get(hostile, {}).get("halts")))  # acknowledged after the fleet is seen
     rebound = urllib.request.Request(f"http://127.0.0.1:{stage.port}/state", headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError, match="421"):
         urllib.request.urlopen(rebound, timeout=DEADLINE_SECONDS)

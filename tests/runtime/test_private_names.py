@@ -30,7 +30,8 @@ from faust.web.drivers import aiohttp as web
 from mode import Service
 from packaging.requirements import Requirement
 
-from pipeline.correlate import app, fetching
+from pipeline.correlate import fetching
+from pipeline.correlate.client import driver as client
 
 ROOT = Path(__file__).parents[2]
 FAUST, AIOKAFKA, MSGSPEC, CONFLUENT, CHDB = "faust-streaming", "aiokafka", "msgspec", "confluent-kafka", "chdb"
@@ -128,7 +129,7 @@ def calls_on(name: str, function: Any) -> set[str]:
     return {of.attr for of in called if isinstance(of, ast.Attribute) and ast.unparse(of.value) == name}
 
 
-# correlate/app.py: a consumer that reads committed, commits what it is told, and loses nothing while it gets ready.
+# correlate/client/driver.py: a consumer that reads committed, commits what it is told, and loses nothing meanwhile.
 THE_CONSUMER = [
     Reliance(FAUST, "_create_worker_consumer", ["transport"], lambda: parameters(THREAD._create_worker_consumer)),
     Reliance(FAUST, "_new_consumer_thread", [], lambda: parameters(CONSUMER._new_consumer_thread)),
@@ -285,9 +286,9 @@ def test_the_table_lacks_no_private_name() -> None:
 @pytest.mark.parametrize(
     ("ours", "own"),
     [
-        (app.ReadCommittedThread, {"rejoin"}),
-        (app.ReadCommittedConsumer, {"commit_to"}),
-        (app.Transport, {"began"}),
+        (client.ReadCommittedThread, {"rejoin"}),
+        (client.ReadCommittedConsumer, {"commit_to"}),
+        (client.Transport, {"began"}),
         (fetching.CommittedRecords, {"passed", "newest", "came_at"}),
     ],
 )

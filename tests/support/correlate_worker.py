@@ -181,7 +181,7 @@ def partial(fleet: str, events: int, updates: tuple[UpdateId, ...] = (), at: int
 def slow_down(seconds: float) -> None:
     """Let time pass where much can go wrong: between Faust's seek to the committed offset and its resuming the flow,
     and, shorter, at each partial."""
-    from pipeline.correlate.app import ReadCommittedConsumer
+    from pipeline.correlate.client.driver import ReadCommittedConsumer
     from pipeline.correlate.correlator import Correlator
 
     _delay(ReadCommittedConsumer, "seek_to_committed", seconds)

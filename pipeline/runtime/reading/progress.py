@@ -1,7 +1,7 @@
 """The rule by which a stage is ready: its place in every log that is its own, against where that log truly ends. Pure;
 times in unix ms."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
 from pipeline.wire.words import counted
@@ -26,6 +26,21 @@ class Still(NamedTuple):
 
     at: int
     since_ms: int
+
+
+class Standstill:
+    """Whether the same was seen so often in a row that it does not change by itself."""
+
+    def __init__(self, looks: int) -> None:
+        self._looks = looks
+        self._mark: Hashable = None
+        self._seen = 0
+
+    def look(self, mark: Hashable) -> bool:
+        """What is seen now; None where nothing stands still."""
+        self._seen = self._seen + 1 if mark == self._mark else 1
+        self._mark = mark
+        return mark is not None and self._seen >= self._looks
 
 
 class Progress:
