@@ -139,7 +139,7 @@ def test_an_answer_that_breaks_off_is_an_error(
         threading.Thread(target=server.serve_forever, daemon=True).start()
         here = ("--clickhouse-url", f"http://127.0.0.1:{server.server_port}")
         argv, environ = command(one_event, *arguments, *here, reads=True)
-        done = subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(argv, env=environ, capture_output=True, timeout=180, check=False)
         server.shutdown()
     assert done.returncode == 1, done
     assert done.stdout.startswith(begins)
@@ -156,12 +156,12 @@ def test_arrays_maps_and_tuples_are_parameters_as_sql_writes_them(one_event: Dat
     given = {"a": r"['it\'s','\\','ä\n']", "m": "{'k':[1,2]}", "t": "(1,'x')", "s": "['\\n\n"}
     options = [f"-p{name}={value}" for name, value in given.items()]
     argv, environ = command(one_event, "query", sql, "--format", "json", *options, reads=True)
-    done = subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(argv, env=environ, capture_output=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["data"]
     assert row == {"a": ["it's", "\\", "ä\n"], "m": {"k": [1, 2]}, "t": [1, "x"], "s": given["s"]}
     argv, environ = command(one_event, "query", "SELECT {a:Array(String)}", "-pa=[new-1]", reads=True)
-    done = subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(argv, env=environ, capture_output=True, timeout=180, check=False)
     assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
     assert b"value [new-1] cannot be parsed as Array(String) for query parameter 'a'" in done.stderr
 
@@ -190,6 +190,6 @@ def test_nothing_drives_a_terminal_and_files_are_exact(one_event: Database, form
     assert "x" in shown
     assert ("\\u202e\\u009b1m" if form == "json" else "\\u202e\\x9b1m") in shown
     assert all(character.isprintable() or character in "\n\t" for character in shown)
-    piped = subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=True).stdout.decode()
+    piped = subprocess.run(argv, env=environ, capture_output=True, timeout=180, check=True).stdout.decode()
     if form != "table":
         assert "\u202e\x9b1m" in piped

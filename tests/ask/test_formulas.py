@@ -40,7 +40,7 @@ def stored(database: Database) -> Database:
 def exported(stored: Database, *arguments: str) -> list[list[str]]:
     """The cells of `andon query … --format csv`, as an analyst runs it."""
     argv, environ = command(stored, "query", SQL, "--format", "csv", *arguments, reads=True)
-    done = subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(argv, env=environ, capture_output=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     return list(csv.reader(io.StringIO(done.stdout.decode(), newline="")))
 

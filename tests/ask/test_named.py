@@ -80,7 +80,7 @@ def reader(stored: Database) -> Client:
 def ask(stored: Database, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """`andon query` as an analyst runs it, with the reading user."""
     argv, environ = command(stored, "query", *arguments, reads=True)
-    return subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False)
+    return subprocess.run(argv, env=environ, capture_output=True, timeout=180, check=False)
 
 
 def test_every_block_has_a_name() -> None:

@@ -52,7 +52,7 @@ def andon(database: Database, *arguments: str) -> list[dict[str, object]]:
     """A backtest's lines, with the reading user."""
     where, environ = reader(database)
     argv = [sys.executable, "-m", "pipeline", "backtest", *arguments, "--json", *where]
-    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(text) for text in done.stdout.splitlines()]
 
@@ -89,7 +89,7 @@ def test_the_same_answer_as_from_a_file_and_what_differs(database: Database, tmp
         "--out",
         str(path),
     ]
-    subprocess.run(replay, check=True, capture_output=True, timeout=120)
+    subprocess.run(replay, check=True, capture_output=True, timeout=300)
     raw = path.read_bytes().splitlines()
     client = database.client()
     rows = EventRows()

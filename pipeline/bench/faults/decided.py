@@ -1,5 +1,6 @@
 """What a correlator has decided, compared with what one decides that nobody disturbs, over the very same partials."""
 
+import time
 from collections import Counter
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline.wire.topics import PARTIALS
 
 CALM = "calm."  # after the prefix of a scenario: the undisturbed line's topics
 FLUSH_SECONDS = 30.0
+CATCH_UP_SECONDS = 600.0  # each partial waits for three brokers: 35 a second on two idle cores, fewer beside tests
 
 
 def _catch_up(line: LineUnderTest, correlate: Correlate) -> None:
@@ -28,11 +30,21 @@ def _catch_up(line: LineUnderTest, correlate: Correlate) -> None:
     def taken() -> dict[str, int]:
         return {name: fleet["partials"] for name, fleet in correlate.fleets().items()}
 
-    due = dict(line.partials.by_fleet)
+    due, found, moved = dict(line.partials.by_fleet), taken(), time.monotonic()
+
+    def caught_up() -> bool:
+        nonlocal found, moved
+        before, found = found, taken()
+        if found != before:
+            moved = time.monotonic()
+        elif time.monotonic() > moved + DRAIN_SECONDS:
+            raise AndonError(f"{line.scenario}: the correlator takes in nothing for {DRAIN_SECONDS:.0f} s")
+        return found == due
+
     try:
-        line.until("the correlator has taken in every partial", lambda: taken() == due, DRAIN_SECONDS)
+        line.until("the correlator has taken in every partial", caught_up, CATCH_UP_SECONDS)
     except AndonError as error:
-        raise AndonError(f"{error}\npartials {due}, taken in {taken()}") from None
+        raise AndonError(f"{error}\npartials {due}, taken in {found}") from None
     line.stop(correlate.stage)
 
 
