@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -33,6 +33,8 @@ class Place:
 
     The archive comes as the user who may only insert, and that in the database "andon" alone: elsewhere as the owner.
     """
+
+    started: ClassVar[list[Process]] = []  # by any of them; tests/archive/conftest.py ends them
 
     def __init__(self, broker: AnyBroker, database: Database, directory: Path, prefix: str = "") -> None:
         self.kafka = KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic_prefix=prefix)
@@ -96,7 +98,9 @@ class Place:
             word for key, each in (given | QUICK | options).items() for word in ("--" + key.replace("_", "-"), each)
         ]
         environ = {"ANDON_CLICKHOUSE_PASSWORD": self.password}
-        return Process(andon("archive", *words), self._log, environ, ready=f"topic={self.events_topic}").start()
+        archive = Process(andon("archive", *words), self._log, environ, ready=f"topic={self.events_topic}")
+        self.started.append(archive)
+        return archive.start()
 
     def all_there(self) -> None:
         """Every produced event is in the table, once, and in every aggregate."""
