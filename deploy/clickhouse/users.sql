@@ -63,6 +63,7 @@ GRANT SELECT ON andon.* TO andon_reader;
 -- What fills the aggregates is nobody's to read, and out of sight of SHOW TABLES.
 REVOKE SELECT ON andon.crashes_feed FROM andon_reader;
 REVOKE SELECT ON andon.hosts_feed FROM andon_reader;
+REVOKE SELECT ON andon.ring_hours_feed FROM andon_reader;
 REVOKE SELECT ON andon.stratum_days_feed FROM andon_reader;
 REVOKE SELECT ON andon.stratum_hours_feed FROM andon_reader;
 REVOKE SELECT ON andon.stratum_minutes_feed FROM andon_reader;
@@ -76,6 +77,7 @@ CREATE ROLE IF NOT EXISTS andon_dashboard;
 GRANT SELECT ON andon.* TO andon_dashboard;
 REVOKE SELECT ON andon.crashes_feed FROM andon_dashboard;
 REVOKE SELECT ON andon.hosts_feed FROM andon_dashboard;
+REVOKE SELECT ON andon.ring_hours_feed FROM andon_dashboard;
 REVOKE SELECT ON andon.stratum_days_feed FROM andon_dashboard;
 REVOKE SELECT ON andon.stratum_hours_feed FROM andon_dashboard;
 REVOKE SELECT ON andon.stratum_minutes_feed FROM andon_dashboard;

@@ -38,7 +38,7 @@ SLICE_EVENTS, MAX_UNREAD = 20_000, 100_000
 COUNT = "SELECT count() FROM events"
 # Rows are in the table before its views have theirs: what an insert has brought is whole once it is over.
 NO_INSERT = "SELECT count() = 0 FROM system.processes WHERE query_kind = 'Insert'"
-STRATA = ("stratum_minutes", "stratum_hours", "stratum_days")
+STRATA = ("stratum_minutes", "stratum_hours", "stratum_days", "ring_hours")
 UPDATES = ("update_minutes", "update_hours", "update_days", "update_installs")
 TABLES = ("events", "crashes", "hosts", *STRATA, *UPDATES)
 WRONG = ("lost", "repeated")

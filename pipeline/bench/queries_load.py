@@ -87,8 +87,8 @@ def halted_ms_before_end(days: int) -> int:
 
 
 def decide(client: Client, plan: Plan) -> None:
-    """A halt in the middle of the events and its acknowledgement, and some verdicts: what the views join with, and what
-    was reported around it."""
+    """A halt in the middle of the events, its acknowledgement and a doubt of it, an alarm, and some verdicts: what the
+    views join with, and what was reported around it."""
     update, key = [FLEET, VENDOR, PRODUCT, VERSION], "fleet, vendor, product, version"
     named = ", ".join(f"'{part}'" for part in update)
     at = f"toDateTime64(today(), 3, 'UTC') - toIntervalMillisecond({halted_ms_before_end(plan.days)})"
@@ -104,6 +104,11 @@ def decide(client: Client, plan: Plan) -> None:
         f"INSERT INTO verdicts ({key}, ring, at, state, log10_evidence) "
         f"SELECT {named}, 'broad', now64(3) - number, 'watching', number / 1000 FROM numbers(10000)"
     )
+    client.command(
+        f"INSERT INTO verdicts ({key}, ring, at, state, flags, doubted_for) "
+        f"SELECT {named}, 'broad', now64(3) + 1, 'halted', ['doubtful'], ['{VENDOR}/another/1']"
+    )
+    client.command(f"INSERT INTO alarms (fleet, at, state, since) SELECT '{FLEET}', {at}, 'sounding', {at}")
     client.command(
         "INSERT INTO dead_letters (at, reason, stage) SELECT now64(3), 'invalid_json', 'combine' FROM numbers(10)"
     )

@@ -19,11 +19,12 @@ from support.engines import Database
 
 STRATA = ("stratum_minutes", "stratum_hours", "stratum_days")
 UPDATES = ("update_minutes", "update_hours", "update_days", "update_installs")
-AGGREGATES = (*STRATA, *UPDATES)
+AGGREGATES = (*STRATA, "ring_hours", *UPDATES)
 FED = ("crashes", "hosts", *AGGREGATES)
 PLAIN = (
     "SELECT * FROM strata_by_minute ORDER BY ALL",
     "SELECT * FROM strata_by_hour ORDER BY ALL",
+    "SELECT fleet, hour, ring, uniqCombinedMerge(hosts) AS n FROM ring_hours GROUP BY ALL ORDER BY ALL",
     "SELECT * FROM updates_by_minute ORDER BY ALL",
     "SELECT * FROM updates_by_hour ORDER BY ALL",
     "SELECT * FROM exposure_over_time ORDER BY ALL",

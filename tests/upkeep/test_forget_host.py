@@ -67,7 +67,7 @@ def test_days_whose_events_expired_are_left_to_all_others(database: Database, cl
     }
     expires = said["expired"]["expire_on"]
     assert abs((date.fromisoformat(expires) - today).days - 3 * 365) < 3
-    told = "3 sets of days whose raw events have expired still hold a hash of the host, not its name; they expire on "
+    told = "4 sets of days whose raw events have expired still hold a hash of the host, not its name; they expire on "
     told += expires
     assert any(told in remain for remain in said["remains"])
     assert any("old_parts_lifetime" in remain for remain in said["remains"])

@@ -74,6 +74,17 @@ class Feeds:
             self._client.command(f"INSERT INTO {self.layout.name(into)} {self.over(feed, day)}", settings=FILL_SETTINGS)
             yield day
 
+    def copy(self, source: str, into: str) -> None:
+        """Every row of another table, the columns that both have: sets of what is finer are sets of what is coarser."""
+        sql = (
+            "SELECT name FROM system.columns WHERE database = {database:String} AND table IN ({into:String}, "
+            "{source:String}) GROUP BY name HAVING count() = 2 ORDER BY name"
+        )
+        values = {"database": self.layout.database, "into": into, "source": source}
+        columns = ", ".join(row[0] for row in self._client.query(sql, parameters=values).result_rows)
+        copied = f"INSERT INTO {self.layout.name(into)} ({columns}) SELECT {columns} FROM {self.layout.name(source)}"
+        self._client.command(copied, settings=FILL_SETTINGS)
+
     def over(self, feed: Feed, day: date) -> str:
         """The feed's SELECT, reading one day of the stored events instead of what is being inserted."""
         start, end = day.isoformat(), (day + timedelta(days=1)).isoformat()

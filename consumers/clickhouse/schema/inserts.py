@@ -21,8 +21,10 @@ WAIT_SECONDS = 600.0  # an INSERT of the archive takes a second
 POLL_SECONDS = 0.05
 
 
-def wait_for_inserts(client: "Client", layout: Layout, wait_seconds: float = WAIT_SECONDS) -> None:
-    """Return when every INSERT that runs now has ended, on whichever server.
+def wait_for_inserts(
+    client: "Client", layout: Layout, source: str = SOURCE, wait_seconds: float = WAIT_SECONDS
+) -> None:
+    """Return when every INSERT that runs now has ended, on whichever server, and replicas of `source` have its rows.
 
     Raises:
         AndonError: when one still runs after `wait_seconds`.
@@ -41,12 +43,12 @@ def wait_for_inserts(client: "Client", layout: Layout, wait_seconds: float = WAI
             f"could be lost to it: try again when they have ended: {named}"
         )
     if layout.cluster:  # stored on one replica; a fill may read from another
-        client.command(synced(layout))
+        client.command(synced(layout, source))
 
 
-def synced(layout: Layout) -> str:
+def synced(layout: Layout, source: str = SOURCE) -> str:
     """The statement that ends when every replica of the source has what any of its shard had at its beginning."""
-    return f"SYSTEM SYNC REPLICA{layout.everywhere} {layout.name(layout.local(SOURCE))} LIGHTWEIGHT"
+    return f"SYSTEM SYNC REPLICA{layout.everywhere} {layout.name(layout.local(source))} LIGHTWEIGHT"
 
 
 def _running(client: "Client", layout: Layout) -> dict[tuple[str, str], str]:

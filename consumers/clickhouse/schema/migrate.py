@@ -6,7 +6,7 @@ import click
 
 from consumers.clickhouse.connect import ClickHouseConfig, connect
 from consumers.clickhouse.schema.drift import UNRECORDED, Drift, Objects
-from consumers.clickhouse.schema.feeds import Feeds
+from consumers.clickhouse.schema.feeds import SOURCE, Feeds
 from consumers.clickhouse.schema.inserts import wait_for_inserts
 from consumers.clickhouse.schema.layout import Layout
 from consumers.clickhouse.schema.migration import (
@@ -15,6 +15,7 @@ from consumers.clickhouse.schema.migration import (
     OBJECTS_TABLE,
     STATUS_TABLE,
     Applied,
+    Backfill,
     Migration,
     MigrationError,
     added_column,
@@ -114,8 +115,8 @@ class Migrator:
         if not index:  # later ones: what was recorded after the step before says the same
             self._record(migration, index)
         step = migration.steps[index]
-        if (table := backfilled(step)) is not None:
-            self._fill(table)
+        if (backfill := backfilled(step)) is not None:
+            self._fill(backfill)
         else:
             for statement in self._layout.statements(step):
                 self._run_once(statement, again)
@@ -135,11 +136,13 @@ class Migrator:
             if not again or error.code != _done_already(statement):
                 raise
 
-    def _fill(self, table: str) -> None:
-        feeds = Feeds(self._client, self._layout)
-        wait_for_inserts(
-            self._client, self._layout
-        )  # an INSERT that began before the table's feed was created does not know it
+    def _fill(self, backfill: Backfill) -> None:
+        feeds, (table, source) = Feeds(self._client, self._layout), backfill
+        # An INSERT that began before the table's feed was created does not know it.
+        wait_for_inserts(self._client, self._layout, source or SOURCE)
+        if source:
+            feeds.copy(source, table)
+            return
         for _ in feeds.fill(feeds.of(table), table, feeds.days()):
             pass
 
@@ -175,8 +178,11 @@ def _done_already(statement: str) -> int:
 
 def shown(layout: Layout, step: str) -> list[str]:
     """A step as a dry run prints it."""
-    table = backfilled(step)
-    return layout.statements(step) if table is None else [f"-- andon backfill {table} --add"]
+    backfill = backfilled(step)
+    if backfill is None:
+        return layout.statements(step)
+    table, source = backfill
+    return [f"-- every row of {source} into {table}" if source else f"-- andon backfill {table} --add"]
 
 
 @click.command("migrate", help="Create or upgrade the ClickHouse schema.")

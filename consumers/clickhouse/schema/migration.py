@@ -43,7 +43,7 @@ _CREATES = re.compile(r"CREATE (?:TABLE|VIEW|MATERIALIZED VIEW|DICTIONARY) (\w+)
 _DROPS = re.compile(r"DROP (?:TABLE|VIEW) (\w+)")
 _DROPS_COLUMN = re.compile(r"ALTER TABLE .* DROP COLUMN (\w+)")
 _ADDS_COLUMN = re.compile(r"ALTER TABLE .* ADD COLUMN (\w+)")
-_BACKFILL = re.compile(r"BACKFILL (\w+)")  # the one step that is no SQL: fill a table from the raw events
+_BACKFILL = re.compile(r"BACKFILL (\w+)(?: FROM (\w+))?")  # the one step that is no SQL
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 _TEXT = r"'(?:[^'\\]|\\.|'')*'"
 _ONLY_COMMENTS = re.compile(
@@ -62,6 +62,13 @@ class Migration(NamedTuple):
     name: str
     checksum: str
     steps: tuple[str, ...]
+
+
+class Backfill(NamedTuple):
+    """A table that is filled: from the raw events, or from another table, the columns that both have."""
+
+    table: str
+    source: str | None
 
 
 class Applied(NamedTuple):
@@ -128,10 +135,10 @@ def only_comments(step: str) -> bool:
     return _ONLY_COMMENTS.fullmatch(step) is not None
 
 
-def backfilled(step: str) -> str | None:
-    """The table that a step fills from the raw events."""
+def backfilled(step: str) -> Backfill | None:
+    """What a step fills, and from where."""
     match = _BACKFILL.fullmatch(step)
-    return match[1] if match else None
+    return Backfill(match[1], match[2]) if match else None
 
 
 def pending(migrations: list[Migration], applied: list[Applied]) -> list[tuple[Migration, int]]:

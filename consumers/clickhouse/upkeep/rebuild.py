@@ -22,6 +22,7 @@ COMPLETE_DAYS = 89
 TIME = {
     "crashes": "ts",
     "hosts": "last_seen",
+    "ring_hours": "hour",
     "stratum_minutes": "minute",
     "update_minutes": "minute",
     "stratum_hours": "hour",

@@ -45,6 +45,7 @@ AGGREGATES = {
         "minute", MINUTE_MS, ("fleet",), ("kind", *PLACE), ("crashes", "crashed_hosts", "hosts", "reports")
     ),
     "stratum_hours": Aggregate("hour", HOUR_MS, ("fleet",), ("kind", *PLACE), ("crashes", "crashed_hosts", "hosts")),
+    "ring_hours": Aggregate("hour", HOUR_MS, ("fleet",), ("ring",), ("hosts",)),
     "stratum_days": Aggregate("day", DAY_MS, ("fleet",), PLACE, ("crashes", "crashed_hosts", "hosts")),
     "update_minutes": Aggregate("minute", MINUTE_MS, ("fleet", *UPDATE), PLACE, ("crashes", "crashed_hosts"), True),
     "update_hours": Aggregate("hour", HOUR_MS, ("fleet", *UPDATE), PLACE, ("crashes", "crashed_hosts"), True),
