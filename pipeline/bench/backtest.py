@@ -27,7 +27,7 @@ from pipeline.simulate.sinks import FileSink
 
 SCENARIO = "crowdstrike-2024-07-19"
 BEFORE = timedelta(minutes=65)  # ordinary life before the incident: what the bulk of any file is
-RUN_SECONDS = 600.0
+RUN_SECONDS = 1800.0
 SHARED_MEMORY = Path("/dev/shm")
 
 

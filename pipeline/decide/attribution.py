@@ -154,9 +154,20 @@ def _overlooked(weighed: Weighed) -> list[int]:
         if update in weighed.state.standing.halted:
             continue
         enough = (bar_of(weighed, update) + HIDDEN_COST) * LN10
-        if weighed.among_hosts_of(update, rival).log_evidence >= enough and _explains_little(weighed, rival, update):
+        if weighed.among_hosts_of(update, rival).log_evidence >= enough and all(
+            _explains_little(weighed, halted, update) for halted in {rival, *_halted_with(weighed, update)}
+        ):
             due.append(update)
     return due
+
+
+def _halted_with(weighed: Weighed, update: int) -> list[int]:
+    """The halted updates that half of its crashed hosts had, or more: of several that could not be told apart any may
+    have crashed them."""
+    halted = weighed.state.standing.halted
+    crashed = [crash.exposed for crash in weighed.state.crashes.crashes if update in crash.exposed]
+    shared = Counter(other for exposed in crashed for other in exposed if other in halted)
+    return [other for other, hosts in shared.items() if 2 * hosts >= len(crashed)]
 
 
 def hidden(weighed: Weighed) -> list[tuple[int, int]]:

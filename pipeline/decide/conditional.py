@@ -85,15 +85,14 @@ def separate(
     Half the weight is on all crashes, half on those with `signature` (-1 for none).
     """
     has = with_since_ms > 0
+    # Of older crashes nobody knows who had what: at the share of later they would speak for whatever came since.
+    oldest_ms = max((samples.newest_bin - KEPT_BINS + 1) * BIN_MS, with_since_ms)
     chosen = [
-        c
-        for c in crashes.crashes
-        if (without in c.exposed) == has and update not in c.excluded and c.at >= with_since_ms
+        c for c in crashes.crashes if (without in c.exposed) == has and update not in c.excluded and c.at >= oldest_ms
     ]
     if not chosen:
         return Separation(0.0, 0, 0.0)
-    newest = samples.newest_bin
-    since = max(min(c.at for c in chosen) // BIN_MS, newest - KEPT_BINS + 1)
+    since = min(c.at for c in chosen) // BIN_MS
     counts = samples.shares(update, without, strata, since, has)
     where = np.array([c.stratum for c in chosen])
     reached = counts.exposed.sum(axis=1) > 0
